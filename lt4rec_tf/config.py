@@ -1,0 +1,361 @@
+"""Every setting of a run: flagfile -> absl flags -> one frozen tree, checked once.
+
+Only entry points call `parse`; everything below them takes plain arguments. A flag is a field of
+one of the dataclasses here: its name, type, default and help stand in one place.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import sys
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NoReturn, TypeVar
+
+from absl import flags
+
+T = TypeVar("T")
+
+
+class ConfigError(Exception):
+    """A setting that cannot be used; the message names the flag."""
+
+
+def flag(default: Any, help: str) -> Any:
+    """A dataclass field that is a flag; its type decides what the flag takes."""
+    return field(default=default, metadata={"help": help})
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """Where the logs are and how they are split."""
+
+    schema: str = flag("", "TOML file that says what the logs hold.")
+    data_dir: str = flag("", "Folder to which the schema's file patterns are relative.")
+    simulate_rows: int = flag(
+        0, "Write a simulated feed of this many impressions to --data_dir first; 0: real logs."
+    )
+    simulate_seed: int = flag(2020, "Seed of the simulated feed.")
+    split: Literal["time", "user", "files"] = flag(
+        "time", "What separates train, validation and test."
+    )
+    validation_from: float | None = flag(
+        None, "Time split: first time (schema's time column) of validation."
+    )
+    test_from: float | None = flag(None, "Time split: first time of test.")
+    validation_fraction: float = flag(0.1, "Share of validation where no boundary is given.")
+    test_fraction: float = flag(0.1, "Share of test where no boundary is given.")
+    validation_files: tuple[str, ...] = flag((), "Files split: patterns of the validation logs.")
+    test_files: tuple[str, ...] = flag((), "Files split: patterns of the test logs.")
+    max_bad_fraction: float = flag(0.01, "Share of unusable rows above which a run stops.")
+    shuffle_buffer: int = flag(100_000, "Rows held in memory for shuffling.")
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """The shape of the network."""
+
+    embedding_dim: int = flag(16, "Length of a field vector.")
+    cross: Literal["gram", "triangle", "dcn_v2"] = flag(
+        "gram", "Cross layer: full Gram matrix (LT4REC), strict triangle (DLRM), DCN-v2."
+    )
+    dcn_layers: int = flag(2, "Number of DCN-v2 layers.")
+    hidden_units: tuple[int, ...] = flag((512, 256, 128), "Widths of a tower's masked layers.")
+
+
+@dataclass(frozen=True)
+class TicketSettings:
+    """How tickets are found and chosen (Algorithm 1)."""
+
+    ticket_finder: Literal["iterative", "gradual"] = flag(
+        "iterative",
+        "iterative: Algorithm 1. gradual: one training with TensorFlow Model Optimization.",
+    )
+    final_density: float = flag(0.2, "Share of tower weights that the last level keeps.")
+    rounds: int = flag(4, "Number of prunings of the iterative search.")
+    rewind: Literal["initial", "step", "reinitialize"] = flag(
+        "initial", "What survivors go back to: theta_0, the weights of a step, a fresh draw."
+    )
+    rewind_step: int = flag(0, "Step of --rewind=step, counted in the dense training.")
+    ticket_choice: Literal["best", "best_or_dense", "sparsest"] = flag(
+        "best", "By validation: best pruned level, best of all, sparsest within the tolerance."
+    )
+    choice_tolerance: float = flag(
+        0.001, "sparsest: how far below the best, relative to it, a level may lie."
+    )
+    block_width: int = flag(
+        1, "gradual: weights are cut in blocks of 1 x this many (1: unstructured)."
+    )
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How one stage is trained."""
+
+    batch_size: int = flag(512, "Rows of a batch.")
+    search_epochs: int = flag(1, "Passes over train for each level of a ticket search.")
+    epochs: int = flag(1, "Passes over train for each row of the comparison.")
+    patience: int = flag(0, "Stop after this many epochs without a better one; 0: never.")
+    optimizer: Literal["adam", "adagrad"] = flag(
+        "adam", "Both update only the embedding rows that a batch touched."
+    )
+    learning_rate: float = flag(0.001, "Step size.")
+    task_schedule: Literal["alternate", "both"] = flag(
+        "alternate", "Joint stage: one task a batch in turn (as published), or all on every batch."
+    )
+    loss_weights: tuple[str, ...] = flag(
+        (), "Weights of Eq. 2 as task=weight; a task that is not named has weight 1."
+    )
+    checkpoint_steps: int = flag(500, "Steps between two checkpoints within an epoch; 0: none.")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings of a run."""
+
+    data: DataSettings
+    model: ModelSettings
+    tickets: TicketSettings
+    training: TrainingSettings
+    name: str = flag("run", "Name of the run's folder, before its fingerprint.")
+    tasks: tuple[str, ...] = flag((), "Tasks of the schema to train, in order; none: all.")
+    rows: tuple[str, ...] = flag(
+        ("base", "hard_sharing", "s_weight"),
+        "What to train and compare: base (single tasks), hard_sharing, s_weight.",
+    )
+    seed: int = flag(1, "Seed of initialisation and shuffling.")
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a run writes; not part of its fingerprint."""
+
+    output_dir: str = flag("runs", "Folder that holds the runs.")
+    run_dir: str = flag("", "Exact folder of this run, in place of one below --output_dir.")
+
+
+ROWS = ("base", "hard_sharing", "s_weight")
+_GROUPS: dict[str, type] = {
+    "data": DataSettings,
+    "model": ModelSettings,
+    "tickets": TicketSettings,
+    "training": TrainingSettings,
+}
+
+
+def parse(argv: Sequence[str], doc: str) -> tuple[Settings, Places]:
+    """Reads flags and flagfiles into checked settings.
+
+    Args:
+        argv: Program name and arguments, as `sys.argv`.
+        doc: What `--help` prints before the flags.
+
+    Raises:
+        ConfigError: An unknown flag, a value of the wrong type or out of range.
+    """
+    values = parse_flags(argv, doc, [*_GROUPS.values(), Settings, Places])
+    groups = {name: _build(cls, values) for name, cls in _GROUPS.items()}
+    settings = _build(Settings, values | groups)
+    check(settings)
+    return settings, _build(Places, values)
+
+
+def parse_flags(argv: Sequence[str], doc: str, groups: Sequence[type]) -> dict[str, Any]:
+    """Defines one flag a dataclass field, parses, and returns the values by name.
+
+    Raises:
+        ConfigError: An unknown flag, a value of the wrong type, or a stray argument.
+    """
+    registry = flags.FlagValues()
+    flags.DEFINE_bool("help", False, "Print this help.", flag_values=registry, allow_override=True)
+    for group in groups:
+        hints = typing.get_type_hints(group)
+        for item in dataclasses.fields(group):
+            if "help" in item.metadata:
+                _define(registry, item, hints[item.name])
+    try:
+        stray = registry(list(argv))[1:]
+    except (flags.Error, OSError) as error:
+        raise ConfigError(f"{error} (--help lists the flags)") from error
+    if registry["help"].value:
+        print(f"{doc.strip()}\n\nFlags:\n{registry.get_help()}")
+        sys.exit(0)
+    if stray:
+        raise ConfigError(f"stray argument {stray[0]!r}: expected only --flag=value")
+    return {name: _plain(registry[name].value) for name in registry}
+
+
+def _plain(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _define(registry: flags.FlagValues, item: dataclasses.Field[Any], hint: Any) -> None:
+    name, help_text = item.name, item.metadata["help"]
+    if typing.get_origin(hint) is Literal:
+        flags.DEFINE_enum(
+            name, item.default, typing.get_args(hint), help_text, flag_values=registry
+        )
+    elif hint == tuple[int, ...]:
+        flags.DEFINE(
+            _IntegerListParser(),
+            name,
+            list(item.default),
+            help_text,
+            flag_values=registry,
+            serializer=flags.CsvListSerializer(","),
+        )
+    elif typing.get_origin(hint) is tuple:
+        flags.DEFINE_list(name, list(item.default), help_text, flag_values=registry)
+    elif hint is bool:
+        flags.DEFINE_bool(name, item.default, help_text, flag_values=registry)
+    elif hint is int:
+        flags.DEFINE_integer(name, item.default, help_text, flag_values=registry)
+    elif hint in (float, float | None):
+        flags.DEFINE_float(name, item.default, help_text, flag_values=registry)
+    else:
+        flags.DEFINE_string(name, item.default, help_text, flag_values=registry)
+
+
+class _IntegerListParser(flags.ArgumentParser):  # type: ignore[misc]
+    syntactic_help = "a comma separated list of whole numbers"
+
+    def parse(self, argument: Any) -> list[int]:
+        if isinstance(argument, list):
+            return argument
+        return [int(part) for part in argument.split(",") if part.strip()]
+
+    def flag_type(self) -> str:
+        return "comma separated list of whole numbers"
+
+
+def _build(cls: type[T], values: Mapping[str, Any]) -> T:
+    names = [item.name for item in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    return cls(**{name: values[name] for name in names if name in values})
+
+
+def check(settings: Settings) -> None:
+    """Refuses settings that no run can use.
+
+    Raises:
+        ConfigError: Naming the flag, what was found and what was expected.
+    """
+    data, model, tickets = settings.data, settings.model, settings.tickets
+    training = settings.training
+    _expect(data.schema != "", "schema", data.schema, "the path of a schema, a TOML file")
+    _expect(data.data_dir != "", "data_dir", data.data_dir, "the folder of the logs")
+    _expect(data.simulate_rows >= 0, "simulate_rows", data.simulate_rows, "0 or more")
+    for name in ("validation_fraction", "test_fraction", "max_bad_fraction"):
+        value = getattr(data, name)
+        _expect(0 <= value < 1, name, value, "a share in [0, 1)")
+    shares = data.validation_fraction + data.test_fraction
+    _expect(shares < 1, "test_fraction", data.test_fraction, "with validation less than 1")
+    if data.validation_from is not None and data.test_from is not None:
+        ordered = data.validation_from <= data.test_from
+        _expect(ordered, "test_from", data.test_from, "not before --validation_from")
+    _expect(data.shuffle_buffer >= 1, "shuffle_buffer", data.shuffle_buffer, "1 or more")
+    for name in ("embedding_dim", "dcn_layers"):
+        _expect(getattr(model, name) >= 1, name, getattr(model, name), "1 or more")
+    units = model.hidden_units
+    _expect(len(units) > 0 and min(units) > 0, "hidden_units", units, "widths of 1 or more")
+    _expect(0 < tickets.final_density < 1, "final_density", tickets.final_density, "in (0, 1)")
+    _expect(tickets.rounds >= 1, "rounds", tickets.rounds, "1 or more")
+    _expect(tickets.rewind_step >= 0, "rewind_step", tickets.rewind_step, "0 or more")
+    if tickets.rewind == "step":
+        _expect(tickets.rewind_step > 0, "rewind_step", tickets.rewind_step, "1 or more")
+    _expect(tickets.choice_tolerance >= 0, "choice_tolerance", tickets.choice_tolerance, ">= 0")
+    _expect(tickets.block_width >= 1, "block_width", tickets.block_width, "1 or more")
+    for name in ("batch_size", "search_epochs", "epochs"):
+        _expect(getattr(training, name) >= 1, name, getattr(training, name), "1 or more")
+    for name in ("patience", "checkpoint_steps"):
+        _expect(getattr(training, name) >= 0, name, getattr(training, name), "0 or more")
+    _expect(training.learning_rate > 0, "learning_rate", training.learning_rate, "above 0")
+    loss_weights(settings, ())
+    unknown = [row for row in settings.rows if row not in ROWS]
+    _expect(len(settings.rows) > 0 and not unknown, "rows", settings.rows, f"some of {ROWS}")
+    named = settings.name not in ("", ".", "..") and "/" not in settings.name
+    _expect(named, "name", settings.name, "a folder's name")
+
+
+def loss_weights(settings: Settings, tasks: Sequence[str]) -> dict[str, float]:
+    """The weights a, b, ... of Eq. 2 (LT4REC) by task.
+
+    Args:
+        settings: Holds `loss_weights` as "task=weight" texts.
+        tasks: The run's tasks; empty while these are not known yet, which skips that check.
+
+    Raises:
+        ConfigError: A text that is not task=number, a weight not above 0, an unknown task.
+    """
+    weights = dict.fromkeys(tasks, 1.0)
+    for text in settings.training.loss_weights:
+        task, _, number = text.partition("=")
+        try:
+            weight = float(number)
+        except ValueError:
+            _refuse("loss_weights", text, "task=number, such as cvr=1.5")
+        _expect(0 < weight < float("inf"), "loss_weights", text, "a weight above 0")
+        if tasks:
+            _expect(task in tasks, "loss_weights", task, f"one of the tasks {tuple(tasks)}")
+        weights[task] = weight
+    return weights
+
+
+def _expect(holds: bool, flag: str, found: object, expected: str) -> None:
+    if not holds:
+        _refuse(flag, found, expected)
+
+
+def _refuse(flag: str, found: object, expected: str) -> NoReturn:
+    raise ConfigError(f"--{flag}: found {found!r}, expected {expected}")
+
+
+def to_dict(settings: Settings) -> dict[str, Any]:
+    """The settings as nested plain values, for JSON."""
+    return json.loads(json.dumps(dataclasses.asdict(settings)))
+
+
+def from_dict(values: Mapping[str, Any]) -> Settings:
+    """The inverse of `to_dict`, checked again.
+
+    Raises:
+        ConfigError: A field is missing or unknown, or a value cannot be used.
+    """
+    try:
+        groups = {name: cls(**_tuples(values[name])) for name, cls in _GROUPS.items()}
+        settings = Settings(**(_tuples(values) | groups))
+    except (KeyError, TypeError) as error:
+        raise ConfigError(f"settings do not fit this version: {error}") from error
+    check(settings)
+    return settings
+
+
+def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _plain(value) for name, value in values.items()}
+
+
+def fingerprint(settings: Settings, schema_text: str) -> str:
+    """Ten hexadecimal digits that differ between runs with different settings or schema.
+
+    The seed is left out: runs that differ by seed alone lie side by side.
+    """
+    values = to_dict(settings) | {"seed": None, "schema_text": schema_text}
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:10]
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Names each value that differs between two nested dictionaries.
+
+    >>> differences({"a": {"b": 1, "c": 2}}, {"a": {"b": 3, "c": 2}})
+    ['a.b: was 1, is 3']
+    """
+    found = []
+    for name in sorted({*old, *new}):
+        before, after = old.get(name), new.get(name)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            found += differences(before, after, f"{prefix}{name}.")
+        elif before != after:
+            found.append(f"{prefix}{name}: was {before!r}, is {after!r}")
+    return found

@@ -1,0 +1,1 @@
+"""Ranking networks, one file a paper."""

@@ -1,0 +1,133 @@
+"""Where each artifact of a run lies, and how it is written so that a kill leaves no half file.
+
+    <output_dir>/<name>-<fingerprint>/seed_<n>/
+        config.json  data.json  evaluation.json
+        initial/                         theta_0, the weights every stage starts from
+        tickets/<task>/level_<k>/        one training of Algorithm 1: masks, weights, validation
+        rows/<row>/                      a trained network of the comparison (hard_sharing, s_weight)
+        saved_model/<version>/           what TensorFlow Serving loads
+        tensorboard/
+
+A stage writes its files, then an empty file `done`. A stage that is done is skipped, so the same
+command resumes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+DONE = "done"
+
+
+class RunError(Exception):
+    """A run's folder cannot be used as it is."""
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Writes a file so that readers see the old content or the new, never a part.
+
+    Args:
+        path: The file; its folder is made when absent.
+        content: Text (written as UTF-8) or bytes.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a value as indented JSON, atomically."""
+    write_atomically(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON file.
+
+    Raises:
+        RunError: The file is absent or is not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RunError(f"{path}: no such file") from error
+    except ValueError as error:
+        raise RunError(f"{path}: not JSON ({error})") from error
+
+
+def write_folder_atomically(folder: Path, write: Callable[[Path], None]) -> None:
+    """Fills a folder under a temporary name beside it, then renames it into place.
+
+    Args:
+        folder: The final name; a folder that is there already is replaced.
+        write: Called with the temporary folder, which exists and is empty.
+    """
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
+    temporary.mkdir()
+    try:
+        write(temporary)
+        if folder.exists():
+            shutil.rmtree(folder)
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def is_done(stage: Path) -> bool:
+    """Whether a stage was finished by this or an earlier process."""
+    return (stage / DONE).exists()
+
+
+def mark_done(stage: Path) -> None:
+    """Marks a stage as finished; call it after its last file is written."""
+    write_atomically(stage / DONE, "")
+
+
+def folders(parent: Path) -> list[Path]:
+    """The finished folders below a folder: no temporary ones; none where it is absent."""
+    if not parent.exists():
+        return []
+    return [path for path in parent.iterdir() if path.is_dir() and not path.name.startswith(".")]
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Holds a run's folder for this process; the lock goes with the process, however it ends.
+
+    Raises:
+        RunError: Another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise RunError(f"{folder}: another process works on this run") from error
+        yield
+
+
+def sweep(folder: Path) -> None:
+    """Removes what killed processes left half written below a run's folder."""
+    for path in [*folder.rglob(".*.tmp"), *folder.rglob(".tmp-*")]:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""Lottery tickets: masks, pruning criteria, the search of Algorithm 1."""

@@ -1,0 +1,45 @@
+"""Installs lt4rec_tf. Exact tested versions are in constraints.txt; the ranges here say what must hold."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+setup(
+    name="lt4rec_tf",
+    version="0.1.0",
+    description="CTR and CVR in one shared network, each task wearing its own lottery ticket",
+    long_description=(Path(__file__).parent / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.11,<3.12",
+    packages=find_packages(include=["lt4rec_tf", "lt4rec_tf.*"]),
+    package_data={"lt4rec_tf": ["py.typed"]},
+    install_requires=[
+        "tensorflow>=2.21,<2.22",
+        "tf_keras>=2.21,<2.22",
+        "tensorflow-model-optimization==0.8.1",
+        "tensorflow-datasets>=4.9.10,<5",
+        "tensorboard>=2.20,<2.22",
+        "absl-py>=1.4",
+        "numpy>=2.0",
+        "scipy>=1.14",
+        "matplotlib>=3.9",
+    ],
+    extras_require={
+        "test": [
+            "hypothesis",
+            "import-linter",
+            "mypy",
+            "pytest",
+            "ruff",
+            "scikit-learn",
+        ],
+        "serving": ["tensorflow-serving-api>=2.21,<2.22"],
+    },
+    classifiers=[
+        "License :: OSI Approved :: Apache Software License",
+        "Programming Language :: Python :: 3.11",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)
