@@ -1,0 +1,108 @@
+"""Field vectors: all tables in one variable, all features in one lookup."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import tensorflow as tf
+import tf_keras as keras
+
+from lt4rec_tf.schema import Schema
+
+
+class FieldVectors(keras.layers.Layer):
+    """Turns the ids of every feature into one vector a field.
+
+    The tables of the schema lie below each other in one variable, so that a batch costs one
+    gather and one sparse update whatever the number of features. Row 0 of a table is its
+    missing value. A multi-valued feature is the mean over its real values (ids above 0); one
+    without any is the table's missing row. A numeric feature x is x times the vector of its
+    table's row 1, or the missing row where x is NaN.
+
+    Args:
+        schema: Says which features there are and which tables they share.
+        dimension: Length of a field vector.
+        initializer: Draws the rows.
+
+    Call:
+        ids: {feature: int64 (batch,) or (batch, values); numeric: float32 (batch,)}.
+        Returns float32 (batch, fields, dimension), fields in the schema's order.
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        dimension: int,
+        initializer: keras.initializers.Initializer,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(name=name)
+        self.features = schema.features
+        self.dimension = dimension
+        self.initializer = initializer
+        self.first_row = table_offsets(schema)
+        self.rows = sum(table.rows for table in schema.tables)
+
+    def build(self, input_shape: Mapping[str, tf.TensorShape]) -> None:
+        """Draws the rows of all tables."""
+        self.table = self.add_weight(
+            name="table", shape=(self.rows, self.dimension), initializer=self.initializer
+        )
+        super().build(input_shape)
+
+    def call(self, ids: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """Looks up and pools; see the class."""
+        rows, weights = [], []
+        for feature in self.features:
+            values = ids[feature.name]
+            offset = self.first_row[feature.table]
+            if feature.ids.kind == "numeric":
+                known = tf.math.is_finite(values)
+                rows.append(offset + tf.cast(known, tf.int64)[:, tf.newaxis])
+                weights.append(tf.where(known, values, 1.0)[:, tf.newaxis])
+            elif feature.multivalued:
+                rows.append(offset + values)
+                weights.append(mean_weights(values))
+            else:
+                rows.append(offset + values[:, tf.newaxis])
+                weights.append(None)
+        vectors = tf.gather(self.table, tf.concat(rows, axis=1))
+        fields = []
+        first = 0
+        for row, weight in zip(rows, weights, strict=True):
+            width = tf.shape(row)[1] if row.shape[1] is None else row.shape[1]
+            field = vectors[:, first : first + width]
+            if weight is not None:
+                field = tf.matmul(weight[:, tf.newaxis, :], field)
+            fields.append(field)
+            first += width
+        stacked = tf.concat(fields, axis=1)
+        return tf.ensure_shape(stacked, (None, len(self.features), self.dimension))
+
+
+def table_offsets(schema: Schema) -> dict[str, int]:
+    """The first row of each table in the one variable that holds them all."""
+    offsets, first = {}, 0
+    for table in schema.tables:
+        offsets[table.name] = first
+        first += table.rows
+    return offsets
+
+
+def mean_weights(ids: tf.Tensor) -> tf.Tensor:
+    """What each value of a multi-valued feature weighs in its mean.
+
+    Args:
+        ids: int64 (batch, values), 0 where there is no value.
+
+    Returns:
+        float32 (batch, values): 1/n for each of a row's n real values and 0 for padding. A row
+        without real values puts weight 1 on its first place, which is the missing row.
+
+    >>> mean_weights(tf.constant([[5, 7, 0], [0, 0, 0]], tf.int64)).numpy().tolist()
+    [[0.5, 0.5, 0.0], [1.0, 0.0, 0.0]]
+    """
+    real = tf.cast(ids > 0, tf.float32)
+    count = tf.reduce_sum(real, axis=1, keepdims=True)
+    first = tf.one_hot(tf.zeros_like(ids[:, 0]), tf.shape(ids)[1])
+    return tf.where(count > 0, tf.math.divide_no_nan(real, count), first)

@@ -1,0 +1,313 @@
+"""Trains one stage of a run so that a kill at any moment loses nothing but time.
+
+A stage starts from given weights, makes some passes over the training logs, keeps its best epoch
+by validation, and leaves a folder with `history.json` and `done`. Between two checkpoints the
+same batches come in the same order, so a resumed stage ends with the numbers of an unbroken one.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from lt4rec_tf import runs
+from lt4rec_tf.models.ranking import RankingNetwork
+from lt4rec_tf.schema import Schema
+from lt4rec_tf.training import checkpoint, optimizers
+from lt4rec_tf.training.evaluation import Metrics, make_predictor, measure, split_losses
+from lt4rec_tf.training.losses import LOSSES
+from lt4rec_tf.training.progress import Progress
+
+LogScalars = Callable[[str, int, dict[str, float]], None]
+
+
+class TrainingError(Exception):
+    """Training cannot go on; the message says where and why."""
+
+
+@dataclass(frozen=True)
+class Feed:
+    """The logs as the trainer sees them.
+
+    Attributes:
+        train: (epoch, batches to skip) -> batches of that epoch.
+        validation: () -> batches of the validation split.
+        steps_per_epoch: Number of training batches an epoch has.
+    """
+
+    train: Callable[[int, int], tf.data.Dataset]
+    validation: Callable[[], tf.data.Dataset]
+    steps_per_epoch: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a stage is trained.
+
+    Attributes:
+        epochs: Passes over the training logs at most.
+        patience: Epochs without a better one after which it stops; 0: never.
+        checkpoint_steps: Steps between two checkpoints within an epoch; 0: none.
+        snapshot_step: Step after which the weights are kept as `rewind`; 0: never.
+        keep_last: Whether the last epoch is kept in place of the best, as a schedule that must run
+            to its end needs.
+    """
+
+    epochs: int
+    patience: int = 0
+    checkpoint_steps: int = 0
+    snapshot_step: int = 0
+    keep_last: bool = False
+
+
+@dataclass
+class _State:
+    """Where a stage is; with the variables, all that resuming needs."""
+
+    epoch: int = 0
+    step: int = 0  # within the epoch
+    seconds: float = 0.0
+    best_epoch: int = -1
+    best_score: float = -math.inf
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Trainer:
+    """Trains some tasks of a network; steps are compiled once and serve many stages.
+
+    Args:
+        network: Whose variables are trained; its masks are worn as they are at each step.
+        schema: Losses, metrics and populations of the tasks.
+        tasks: Which to train.
+        schedule: "alternate": batch i trains task i mod n (LT4REC, Algorithm 1);
+            "both": every batch trains all tasks with the summed loss (Eq. 2).
+        loss_weights: Task -> its weight in Eq. 2.
+        optimizer: "adam" or "adagrad".
+        learning_rate: Step size.
+        feed: The logs.
+        progress: Told of every step.
+        log: (stage, step, {tag: value}), called at each epoch's end and some times between.
+        before_step: Called with the number of steps done in the stage, before each step.
+    """
+
+    def __init__(
+        self,
+        network: RankingNetwork,
+        schema: Schema,
+        tasks: Sequence[str],
+        *,
+        schedule: str,
+        loss_weights: dict[str, float],
+        optimizer: str,
+        learning_rate: float,
+        feed: Feed,
+        progress: Progress,
+        log: LogScalars,
+        before_step: Callable[[int], None] | None = None,
+    ) -> None:
+        self.network, self.schema, self.tasks = network, schema, tuple(tasks)
+        self.loss_weights, self.feed = loss_weights, feed
+        self.progress, self.log = progress, log
+        self.before_step = before_step or (lambda step: None)
+        trained = {v.ref(): v for task in tasks for v in network.trained_by(task)}
+        self._variables = list(trained.values())
+        self._optimizer = optimizers.build_optimizer(optimizer, learning_rate, self._variables)
+        # Of the epoch so far: sum of the batches' losses, number of batches.
+        self._loss_sums = {task: tf.Variable([0.0, 0.0], dtype=tf.float64) for task in tasks}
+        groups = [self.tasks] if schedule == "both" else [(task,) for task in self.tasks]
+        self._steps = [self._compile_step(group) for group in groups]
+        self._predict = make_predictor(network, self.tasks)
+
+    def fit(self, folder: Path, name: str, plan: Plan) -> dict[str, Any]:
+        """Trains from the network's present weights to the stage's end, and keeps the best epoch.
+
+        The network holds the best epoch's weights afterwards, also when the stage was finished
+        by an earlier process and its weights were kept.
+
+        Args:
+            folder: The stage's own.
+            name: What progress and TensorBoard call it.
+            plan: How to train.
+
+        Returns:
+            The stage's result: best_epoch, validation metrics and losses there, seconds, history.
+
+        Raises:
+            TrainingError: The loss is no longer finite.
+        """
+        steps = self.feed.steps_per_epoch
+        if runs.is_done(folder):
+            self.progress.skip(plan.epochs * steps)
+            checkpoint.restore(folder / "weights", self.network.variables)
+            return runs.read_json(folder / "history.json")
+        optimizers.reset(self._optimizer)
+        state = self._resume(folder)
+        self.progress.start_stage(name, plan.epochs, steps)
+        self.progress.skip(state.epoch * steps + state.step)
+        while state.epoch < plan.epochs and not self._out_of_patience(state, plan):
+            self._epoch(folder, name, plan, state)
+        self.progress.skip((plan.epochs - state.epoch) * steps)
+        return self._finish(folder, state)
+
+    def _epoch(self, folder: Path, name: str, plan: Plan, state: _State) -> None:
+        started = time.monotonic()
+        steps = self.feed.steps_per_epoch
+        log_every = max(1, steps // 20)
+        for batch in self.feed.train(state.epoch, state.step):
+            done_steps = state.epoch * steps + state.step
+            self.before_step(done_steps)
+            losses = self._steps[done_steps % len(self._steps)](batch)
+            state.step, done_steps = state.step + 1, done_steps + 1
+            self.progress.step(losses, int(batch["user"].shape[0]))
+            if state.step % log_every == 0:
+                tags = {f"loss/{task}": float(loss) for task, loss in losses.items()}
+                self.log(name, done_steps, tags)
+            if done_steps == plan.snapshot_step:
+                checkpoint.save(folder / "rewind", self.network.variables)
+            if plan.checkpoint_steps and state.step % plan.checkpoint_steps == 0:
+                state.seconds += time.monotonic() - started
+                started = time.monotonic()
+                self._save(folder, state)
+        self._check_finite(name, state)
+        record = self._validate(name, state)
+        state.seconds += time.monotonic() - started
+        state.history.append(record)
+        if plan.keep_last or record["score"] > state.best_score or state.best_epoch < 0:
+            state.best_epoch, state.best_score = state.epoch, record["score"]
+            checkpoint.save(folder / "best", self.network.variables)
+        state.epoch, state.step = state.epoch + 1, 0
+        for total in self._loss_sums.values():
+            total.assign([0.0, 0.0])
+        self._save(folder, state)
+
+    def _validate(self, name: str, state: _State) -> dict[str, Any]:
+        predictions = self._predict(self.feed.validation())
+        metrics = measure(predictions, self.schema, self.tasks)
+        losses = split_losses(predictions, self.schema, self.tasks)
+        step = (state.epoch + 1) * self.feed.steps_per_epoch
+        tags = {
+            f"validation/{task}/{metric}": value
+            for task, values in metrics.items()
+            for metric, value in values.items()
+        }
+        tags |= {f"validation_loss/{task}": loss for task, loss in losses.items()}
+        self.log(name, step, tags)
+        self.progress.end_epoch({task: metrics[task][self._metric(task)] for task in self.tasks})
+        return {
+            "epoch": state.epoch,
+            "train_loss": {task: float(s[0] / s[1]) for task, s in self._loss_sums.items()},
+            "validation_loss": losses,
+            "validation": metrics,
+            "score": self._score(metrics, losses),
+        }
+
+    def _score(self, metrics: Metrics, losses: dict[str, float]) -> float:
+        """Higher is better: the task's own metric, or for several tasks minus Eq. 2's loss."""
+        if len(self.tasks) > 1:
+            return -sum(self.loss_weights[task] * losses[task] for task in self.tasks)
+        task = self.schema.task(self.tasks[0])
+        value = metrics[task.name][task.metric]
+        return value if task.direction == "max" else -value
+
+    def _metric(self, task: str) -> str:
+        return self.schema.task(task).metric
+
+    def _check_finite(self, name: str, state: _State) -> None:
+        for task, total in self._loss_sums.items():
+            if not math.isfinite(total[0]):
+                raise TrainingError(
+                    f"{name}: the loss of task {task} is {float(total[0])} in epoch "
+                    f"{state.epoch + 1}; a smaller --learning_rate usually helps"
+                )
+
+    @staticmethod
+    def _out_of_patience(state: _State, plan: Plan) -> bool:
+        return plan.patience > 0 and state.epoch - 1 - state.best_epoch >= plan.patience
+
+    def _compile_step(self, tasks: tuple[str, ...]) -> Callable[[Any], dict[str, tf.Tensor]]:
+        network, schema = self.network, self.schema
+        model = network.task_models[tasks[0]] if len(tasks) == 1 else network.model
+
+        def train_step(batch: dict[str, Any]) -> dict[str, tf.Tensor]:
+            with tf.GradientTape() as tape:
+                logits = model(batch["features"], training=True)
+                if len(tasks) == 1:
+                    logits = {tasks[0]: logits}
+                losses = {
+                    task: LOSSES[schema.task(task).loss](
+                        logits[task], batch["labels"][task], batch["weights"][task]
+                    )
+                    for task in tasks
+                }
+                total = tf.add_n([self.loss_weights[task] * losses[task] for task in tasks])
+            gradients = tape.gradient(total, self._variables)
+            pairs = zip(gradients, self._variables, strict=True)
+            self._optimizer.update_masks = _update_masks(network, tasks)
+            self._optimizer.apply_gradients([(g, v) for g, v in pairs if g is not None])
+            for task, loss in losses.items():
+                self._loss_sums[task].assign_add([tf.cast(loss, tf.float64), 1.0])
+            return losses
+
+        return tf.function(train_step, reduce_retracing=True)
+
+    def _state_variables(self) -> dict[str, tf.Variable]:
+        slots = {f"optimizer/{i}": v for i, v in enumerate(self._optimizer.variables)}
+        sums = {f"loss_sum/{task}": v for task, v in self._loss_sums.items()}
+        return self.network.variables | slots | sums
+
+    def _save(self, folder: Path, state: _State) -> None:
+        def write(temporary: Path) -> None:
+            checkpoint.save(temporary / "variables", self._state_variables())
+            runs.write_json(temporary / "state.json", vars(state))
+
+        progress = folder / "progress"
+        runs.write_folder_atomically(progress / f"{state.epoch:04d}_{state.step:09d}", write)
+        for older in sorted(runs.folders(progress))[:-1]:
+            shutil.rmtree(older)
+
+    def _resume(self, folder: Path) -> _State:
+        for total in self._loss_sums.values():
+            total.assign([0.0, 0.0])
+        saved = sorted(runs.folders(folder / "progress"))
+        if not saved:
+            return _State()
+        checkpoint.restore(saved[-1] / "variables", self._state_variables())
+        return _State(**runs.read_json(saved[-1] / "state.json"))
+
+    def _finish(self, folder: Path, state: _State) -> dict[str, Any]:
+        # A kill between here and `done` finds either `best` or `weights`, never neither.
+        best, weights = folder / "best", folder / "weights"
+        if best.exists():
+            shutil.rmtree(weights, ignore_errors=True)
+            best.rename(weights)
+        checkpoint.restore(weights, self.network.variables)
+        best_record = state.history[state.best_epoch]
+        result = {
+            "best_epoch": state.best_epoch,
+            "validation": best_record["validation"],
+            "validation_loss": best_record["validation_loss"],
+            "seconds": state.seconds,
+            "history": state.history,
+        }
+        runs.write_json(folder / "history.json", result)
+        runs.mark_done(folder)
+        shutil.rmtree(folder / "progress", ignore_errors=True)
+        return result
+
+
+def _update_masks(network: RankingNetwork, tasks: Sequence[str]) -> dict[Any, tf.Tensor]:
+    """For every kernel of the towers: 1 where a weight belongs to one of the step's tasks."""
+    masks: dict[Any, tf.Tensor] = {}
+    for task in tasks:
+        for layer in network.towers[task]:
+            kernel = layer.shared.kernel.ref()
+            mask = tf.convert_to_tensor(layer.mask)
+            masks[kernel] = tf.maximum(masks[kernel], mask) if kernel in masks else mask
+    return masks
