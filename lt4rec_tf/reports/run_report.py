@@ -1,0 +1,113 @@
+"""What a run leaves for the eye: TensorBoard's events and two pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lt4rec_tf.reports import plots, tensorboard
+from lt4rec_tf.reports.tables import Evaluation, TicketSearch
+from lt4rec_tf.tickets.masks import Masks
+
+
+class StageLog:
+    """Writes every stage's losses and metrics below a folder, a TensorBoard run for each stage.
+
+    Args:
+        folder: RUN / "tensorboard".
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._stage = ""
+        self._writer: Any = None
+
+    def __call__(self, stage: str, step: int, values: Mapping[str, float]) -> None:
+        """Logs {tag: value} at a step of a stage."""
+        if stage != self._stage:
+            self.close()
+            self._stage = stage
+            self._writer = tensorboard.open_writer(self._folder / events_folder(stage))
+        tensorboard.log_scalars(self._writer, step, values)
+
+    def close(self) -> None:
+        """Ends the open stage's events."""
+        if self._writer is not None:
+            self._writer.close()
+        self._stage, self._writer = "", None
+
+
+def events_folder(stage: str) -> str:
+    """The TensorBoard run of a stage: the tasks' searches share a run for each level.
+
+    Their tags name the task, and TensorBoard opens with nothing shown once it holds more than 40
+    runs, which a run for every task and level of a few seeds exceeds.
+
+    >>> events_folder("tickets/cvr/level_2"), events_folder("s_weight")
+    ('tickets/level_2', 's_weight')
+    """
+    kind, _, rest = stage.partition("/")
+    return f"{kind}/{rest.partition('/')[2]}" if rest else kind
+
+
+def report_run(
+    folder: Path,
+    settings: Mapping[str, Any],
+    evaluation: Evaluation,
+    searches: Mapping[str, TicketSearch],
+    level_masks: Mapping[str, Sequence[Masks]],
+    worn: Mapping[str, Masks],
+) -> list[Path]:
+    """Draws a finished run.
+
+    Args:
+        folder: RUN.
+        settings: The run's, nested.
+        evaluation: Content of evaluation.json.
+        searches: Task -> its search; empty where no ticket was searched.
+        level_masks: Task -> the masks of its levels.
+        worn: Task -> the ticket that the joint network wears; empty where there is none.
+
+    Returns:
+        The pictures' paths.
+    """
+    events = folder / "tensorboard"
+    pictures = []
+    summary = tensorboard.open_writer(events / "summary")
+    tensorboard.log_settings(summary, settings)
+    for task, masks in level_masks.items():
+        _log_search(events / "tickets" / task, masks, searches[task])
+    if searches:
+        figure = plots.ticket_search_figure(searches)
+        tensorboard.log_figure(summary, "tickets/search", figure, 0)
+        pictures.append(folder / "ticket_search.png")
+        plots.save_png(figure, pictures[-1])
+    if len(worn) > 1:
+        figure = plots.overlap_figure(worn)
+        tensorboard.log_figure(summary, "tickets/overlap", figure, 0)
+        pictures.append(folder / "overlap.png")
+        plots.save_png(figure, pictures[-1])
+    summary.close()
+    trial = f"{folder.parent.name}/{folder.name}"
+    tensorboard.log_hparams(events / "summary", settings, _final_metrics(evaluation), trial)
+    return pictures
+
+
+def _log_search(folder: Path, levels: Sequence[Masks], search: TicketSearch) -> None:
+    writer = tensorboard.open_writer(folder)
+    for level, (masks, value) in enumerate(zip(levels, search["values"], strict=True)):
+        tensorboard.log_masks(writer, level, masks)
+        tensorboard.log_scalars(writer, level, {f"ticket/{search['metric']}": value})
+    writer.close()
+
+
+def _final_metrics(evaluation: Evaluation) -> dict[str, float]:
+    """{"<row>/<task>/<metric>": value} for the metric that each task is judged by."""
+    found = {}
+    for row in evaluation["rows"]:
+        for task in evaluation["tasks"]:
+            value = row["metrics"].get(task["name"], {}).get(task["metric"])
+            if value is not None:
+                found[f"{row['row']}/{task['name']}/{task['metric']}"] = value
+    return found
