@@ -157,7 +157,7 @@ def parse(argv: Sequence[str], doc: str) -> tuple[Settings, Places]:
         ConfigError: An unknown flag, a value of the wrong type or out of range.
     """
     values = parse_flags(argv, doc, [*_GROUPS.values(), Settings, Places])
-    groups = {name: _build(cls, values) for name, cls in _GROUPS.items()}
+    groups: dict[str, Any] = {name: _build(cls, values) for name, cls in _GROUPS.items()}
     settings = _build(Settings, values | groups)
     check(settings)
     return settings, _build(Places, values)
@@ -194,32 +194,33 @@ def _plain(value: Any) -> Any:
 
 def _define(registry: flags.FlagValues, item: dataclasses.Field[Any], hint: Any) -> None:
     name, help_text = item.name, item.metadata["help"]
+    default: Any = item.default
     if typing.get_origin(hint) is Literal:
         flags.DEFINE_enum(
-            name, item.default, typing.get_args(hint), help_text, flag_values=registry
+            name, default, typing.get_args(hint), help_text, flag_values=registry
         )
     elif hint == tuple[int, ...]:
         flags.DEFINE(
             _IntegerListParser(),
             name,
-            list(item.default),
+            list(default),
             help_text,
             flag_values=registry,
             serializer=flags.CsvListSerializer(","),
         )
     elif typing.get_origin(hint) is tuple:
-        flags.DEFINE_list(name, list(item.default), help_text, flag_values=registry)
+        flags.DEFINE_list(name, list(default), help_text, flag_values=registry)
     elif hint is bool:
-        flags.DEFINE_bool(name, item.default, help_text, flag_values=registry)
+        flags.DEFINE_bool(name, default, help_text, flag_values=registry)
     elif hint is int:
-        flags.DEFINE_integer(name, item.default, help_text, flag_values=registry)
+        flags.DEFINE_integer(name, default, help_text, flag_values=registry)
     elif hint in (float, float | None):
-        flags.DEFINE_float(name, item.default, help_text, flag_values=registry)
+        flags.DEFINE_float(name, default, help_text, flag_values=registry)
     else:
-        flags.DEFINE_string(name, item.default, help_text, flag_values=registry)
+        flags.DEFINE_string(name, default, help_text, flag_values=registry)
 
 
-class _IntegerListParser(flags.ArgumentParser):  # type: ignore[misc]
+class _IntegerListParser(flags.ArgumentParser):
     syntactic_help = "a comma separated list of whole numbers"
 
     def parse(self, argument: Any) -> list[int]:

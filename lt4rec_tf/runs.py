@@ -4,7 +4,7 @@
         config.json  data.json  evaluation.json
         initial/                         theta_0, the weights every stage starts from
         tickets/<task>/level_<k>/        one training of Algorithm 1: masks, weights, validation
-        rows/<row>/                      a trained network of the comparison (hard_sharing, s_weight)
+        rows/<row>/                      a network of the comparison (hard_sharing, s_weight)
         saved_model/<version>/           what TensorFlow Serving loads
         tensorboard/
 

@@ -10,6 +10,10 @@ LABELS = np.array([0.0, 1.0, 1.0, 0.0], np.float32)
 ALL = np.ones(4, np.float32)
 
 
+ONE = np.ones(1, np.float32)
+TWO = np.ones(2, np.float32)
+
+
 def sigmoid(x):
     return 1 / (1 + np.exp(-x.astype(np.float64)))
 

@@ -50,6 +50,13 @@ class RankingNetwork:
         """The tasks' names, in order."""
         return tuple(self.towers)
 
+    def feature_specs(self) -> dict[str, tf.TensorSpec]:
+        """What the model takes: {feature: spec of its ids}."""
+        return {
+            name: tf.TensorSpec(tensor.shape, tensor.dtype)
+            for name, tensor in self.model.input.items()
+        }
+
     def kernels(self, task: str) -> dict[str, tf.Variable]:
         """The prunable kernels that a task computes with: "tower_<depth>" -> variable."""
         return {f"tower_{i}": layer.shared.kernel for i, layer in enumerate(self.towers[task])}

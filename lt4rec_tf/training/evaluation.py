@@ -43,31 +43,25 @@ def make_predictor(
     """A function from batches to predictions; it is traced once and can be called often."""
     model = network.task_models[tasks[0]] if len(tasks) == 1 else network.model
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(input_signature=[network.feature_specs()])
     def forward(features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         outputs = model(features, training=False)
         return {tasks[0]: outputs} if len(tasks) == 1 else {task: outputs[task] for task in tasks}
 
     def predict(batches: tf.data.Dataset) -> Predictions:
-        columns: dict[tuple[str, str], list[np.ndarray]] = {}
+        parts: dict[tuple[str, str], list[np.ndarray]] = {}
         for batch in batches:
-            parts = {"logits": forward(batch["features"])}
-            parts |= {kind: batch[kind] for kind in ("labels", "weights")}
-            for kind, values in parts.items():
-                for task in tasks:
-                    columns.setdefault((kind, task), []).append(values[task].numpy())
-            columns.setdefault(("user", ""), []).append(batch["user"].numpy())
-
-        def whole(kind: str, task: str) -> np.ndarray:
-            return np.concatenate(columns.get((kind, task), [np.zeros(0, np.float32)]))
-
-        return Predictions(
-            *(
-                {task: whole(kind, task) for task in tasks}
-                for kind in ("logits", "labels", "weights")
-            ),
-            users=whole("user", ""),
+            kinds = {"logits": forward(batch["features"])}
+            kinds |= {kind: batch[kind] for kind in ("labels", "weights")}
+            for task in tasks:
+                for kind, values in kinds.items():
+                    parts.setdefault((kind, task), []).append(values[task].numpy())
+            parts.setdefault(("users", ""), []).append(batch["user"].numpy())
+        whole = {key: np.concatenate(arrays) for key, arrays in parts.items()}
+        logits, labels, weights = (
+            {task: whole[kind, task] for task in tasks} for kind in ("logits", "labels", "weights")
         )
+        return Predictions(logits, labels, weights, whole["users", ""])
 
     return predict
 

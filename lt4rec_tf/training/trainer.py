@@ -255,7 +255,14 @@ class Trainer:
                 self._loss_sums[task].assign_add([tf.cast(loss, tf.float64), 1.0])
             return losses
 
-        return tf.function(train_step, reduce_retracing=True)
+        per_task = {task.name: tf.TensorSpec((None,), tf.float32) for task in schema.tasks}
+        spec = {
+            "features": network.feature_specs(),
+            "labels": per_task,
+            "weights": per_task,
+            "user": tf.TensorSpec((None,), tf.int64),
+        }
+        return tf.function(train_step, input_signature=[spec])
 
     def _state_variables(self) -> dict[str, tf.Variable]:
         slots = {f"optimizer/{i}": v for i, v in enumerate(self._optimizer.variables)}

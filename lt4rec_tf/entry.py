@@ -1,0 +1,127 @@
+"""What the entry points share: from settings to a run's folder, and from errors to exit codes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from lt4rec_tf import config, runs
+from lt4rec_tf.config import ConfigError, Places, Settings
+from lt4rec_tf.data.files import DataError
+from lt4rec_tf.data.simulator import SimulatorError
+from lt4rec_tf.schema import Schema, SchemaError, load_schema
+from lt4rec_tf.serving.publish import PublishError
+from lt4rec_tf.tickets.masks import MaskError
+from lt4rec_tf.training.checkpoint import CheckpointError
+from lt4rec_tf.training.trainer import TrainingError
+
+CONFIG = "config.json"
+SCHEMA = "schema.toml"
+FORMAT_VERSION = 1
+
+# Faults of input, not of the program: the message says all, a stack trace would hide it.
+EXPECTED_ERRORS = (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    MaskError,
+    PublishError,
+    runs.RunError,
+    SchemaError,
+    SimulatorError,
+    TrainingError,
+)
+
+
+def exit_on_error(main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> int:
+    """Runs an entry point; an expected error becomes one message and exit code 2."""
+    try:
+        main(argv)
+    except EXPECTED_ERRORS as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    return 0
+
+
+def make_deterministic() -> None:
+    """Makes the same command give the same numbers on the same machine."""
+    import tensorflow as tf
+
+    tf.config.experimental.enable_op_determinism()
+    # Determinism asks for a seed; the draws of this project have seeds of their own.
+    tf.random.set_seed(0)
+
+
+def read_schema(path: str | Path, tasks: Sequence[str]) -> Schema:
+    """Reads a schema with the run's tasks; no tasks: all that it names."""
+    schema = load_schema(path)
+    return schema.with_tasks(tasks) if tasks else schema
+
+
+def run_folder(settings: Settings, places: Places) -> Path:
+    """Where a run with these settings lies."""
+    if places.run_dir:
+        return Path(places.run_dir)
+    schema_text = Path(settings.data.schema).read_text(encoding="utf-8")
+    name = f"{settings.name}-{config.fingerprint(settings, schema_text)}"
+    return Path(places.output_dir) / name / f"seed_{settings.seed}"
+
+
+def claim_folder(folder: Path, settings: Settings, files: list[dict[str, Any]]) -> None:
+    """Writes config.json and the schema to a new run's folder, or compares them with an old one's.
+
+    Args:
+        folder: RUN, locked.
+        settings: All flags.
+        files: Name and size of each log file.
+
+    Raises:
+        RunError: The folder holds a run with other settings, schema or logs; names each difference.
+    """
+    schema_text = Path(settings.data.schema).read_text(encoding="utf-8")
+    mine = {
+        "format": FORMAT_VERSION,
+        "settings": config.to_dict(settings),
+        "schema_text": schema_text,
+        "files": {file["file"]: file["bytes"] for file in files},
+    }
+    path = folder / CONFIG
+    if not path.exists():
+        runs.write_atomically(folder / SCHEMA, schema_text)
+        runs.write_json(path, mine)
+        return
+    found = config.differences(runs.read_json(path), mine)
+    if found:
+        listed = "\n  ".join(found)
+        raise runs.RunError(
+            f"{folder} was made with other settings:\n  {listed}\n"
+            "Use the old ones to go on with it, or another --run_dir or --name."
+        )
+
+
+def check_files(folder: Path, files: list[dict[str, Any]]) -> None:
+    """Refuses logs that are not those a run was trained on.
+
+    Raises:
+        RunError: A file is missing, new, or of another size; names each.
+    """
+    kept = runs.read_json(folder / CONFIG)["files"]
+    found = config.differences(kept, {file["file"]: file["bytes"] for file in files})
+    if found:
+        listed = "\n  ".join(found)
+        raise runs.RunError(f"the logs are not those of {folder} (bytes by file):\n  {listed}")
+
+
+def read_run(folder: Path) -> tuple[Settings, Schema]:
+    """The settings and schema that a run was made with.
+
+    Raises:
+        RunError: The folder is no run.
+    """
+    settings = config.from_dict(runs.read_json(folder / CONFIG)["settings"])
+    return settings, read_schema(folder / SCHEMA, settings.tasks)

@@ -1,0 +1,83 @@
+"""Measures every row of a run over a whole split and writes evaluation.json.
+
+python -m lt4rec_tf.evaluate --run=runs/quickstart-0123456789/seed_1
+"""
+
+from __future__ import annotations
+
+import os
+
+if __name__ == "__main__":  # before TensorFlow is loaded, which reads it once
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from lt4rec_tf import config, entry, logs, runs
+from lt4rec_tf.config import Settings, flag
+from lt4rec_tf.data.source import Source
+from lt4rec_tf.reports.tables import evaluation_table, full_table
+from lt4rec_tf.rows import measure_rows, read_searches, reported_tasks
+from lt4rec_tf.schema import Schema
+
+EVALUATION = "evaluation.json"
+
+
+@dataclass(frozen=True)
+class _Flags:
+    run: str = flag("", "Folder that holds config.json: the run to measure.")
+    data_dir: str = flag("", "Where the run's logs lie now, if not where they were.")
+    split: Literal["train", "validation", "test"] = flag("test", "Split to measure.")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Reads a run, measures its rows, prints and writes what it found."""
+    values = config.parse_flags(argv, __doc__ or "", [_Flags])
+    folder, settings, schema, source = open_run(values["run"], values["data_dir"])
+    evaluation = evaluate_rows(folder, settings, schema, source, values["split"])
+    print(evaluation_table(evaluation), full_table(evaluation), sep="\n\n")
+    name = EVALUATION if values["split"] == "test" else f"evaluation_{values['split']}.json"
+    runs.write_json(folder / name, evaluation)
+    print(f"\nwritten to {folder / name}")
+
+
+def open_run(run: str, data_dir: str) -> tuple[Path, Settings, Schema, Source]:
+    """Opens a trained run and its logs.
+
+    Args:
+        run: RUN.
+        data_dir: Where the logs lie; empty: where they were when it was trained.
+
+    Raises:
+        ConfigError: No run is named.
+        RunError: The folder is no run.
+        DataError: The logs are not there.
+    """
+    if not run:
+        raise config.ConfigError("--run: found nothing, expected the folder of a run")
+    folder = Path(run)
+    settings, schema = entry.read_run(folder)
+    data = dataclasses.replace(settings.data, data_dir=data_dir or settings.data.data_dir)
+    entry.check_files(folder, logs.describe_files(source := logs.open_logs(data, schema)))
+    return folder, settings, schema, logs.read_audited(source, folder)
+
+
+def evaluate_rows(
+    folder: Path, settings: Settings, schema: Schema, source: Source, split: str
+) -> Any:  # noqa: ANN401
+    """The content of evaluation.json: tasks, split, rows with their metrics, ticket searches."""
+    rows = measure_rows(folder, settings, schema, lambda: logs.split_batches(source, split))
+    return {
+        "split": split,
+        "tasks": reported_tasks(schema),
+        "rows": list(rows),
+        "searches": read_searches(folder, schema),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(entry.exit_on_error(main, sys.argv))

@@ -1,0 +1,114 @@
+"""A run's logs: opened, audited once, read as batches."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from lt4rec_tf import runs
+from lt4rec_tf.config import DataSettings, Settings
+from lt4rec_tf.data import audit as auditing
+from lt4rec_tf.data.audit import Audit
+from lt4rec_tf.data.pipeline import batches
+from lt4rec_tf.data.simulator import FeedSettings, simulate
+from lt4rec_tf.data.source import Source, open_source
+from lt4rec_tf.data.splits import SplitRule
+from lt4rec_tf.schema import Schema
+from lt4rec_tf.training.trainer import Feed
+
+AUDIT = "data.json"
+# Evaluation holds no gradients, so its batches can be larger than training's.
+EVALUATION_BATCH = 4096
+
+
+def simulate_if_asked(data: DataSettings) -> None:
+    """Writes the simulated feed to the data folder, unless it is there already."""
+    if data.simulate_rows:
+        simulate(
+            Path(data.data_dir), FeedSettings(rows=data.simulate_rows, seed=data.simulate_seed)
+        )
+
+
+def open_logs(data: DataSettings, schema: Schema) -> Source:
+    """Opens the logs that the settings name; cheap, reads headers only."""
+    rule = SplitRule(
+        kind=data.split,
+        validation_from=data.validation_from,
+        test_from=data.test_from,
+        validation_fraction=data.validation_fraction,
+        test_fraction=data.test_fraction,
+        validation_files=data.validation_files,
+        test_files=data.test_files,
+    )
+    return open_source(schema, data.data_dir, rule)
+
+
+def describe_files(source: Source) -> list[dict[str, Any]]:
+    """What tells these logs from others: each file's name and size in bytes."""
+    return [
+        {"file": path.relative_to(source.data_dir).as_posix(), "bytes": path.stat().st_size}
+        for path in source.files
+    ]
+
+
+def audited(
+    source: Source, folder: Path, max_bad_fraction: float, say: Callable[[str], None]
+) -> tuple[Source, Audit]:
+    """Reads all logs once and counts what is in them; a finished audit is read back.
+
+    Args:
+        source: The opened logs.
+        folder: RUN; the audit is kept there.
+        max_bad_fraction: Share of unusable rows above which the run stops.
+        say: Told what was found.
+
+    Raises:
+        DataError: Too many unusable rows, or a split or population without rows.
+    """
+    path = folder / AUDIT
+    if not path.exists():
+        runs.write_json(path, auditing.audit(source).to_json())
+    found = Audit.from_json(runs.read_json(path))
+    say(auditing.describe(found))
+    auditing.check(found, max_bad_fraction)
+    return auditing.complete(source, found), found
+
+
+def read_audited(source: Source, folder: Path) -> Source:
+    """The opened logs with what the run's audit found.
+
+    Raises:
+        RunError: The run has no audit yet.
+    """
+    return auditing.complete(source, Audit.from_json(runs.read_json(folder / AUDIT)))
+
+
+def split_batches(source: Source, split: str) -> tf.data.Dataset:
+    """A whole split in the order of its files, for measuring."""
+    return batches(source, split, EVALUATION_BATCH)
+
+
+def training_feed(source: Source, audit: Audit, settings: Settings) -> Feed:
+    """The logs as the trainer wants them."""
+    training, data = settings.training, settings.data
+
+    def train(epoch: int, skip: int) -> tf.data.Dataset:
+        return batches(
+            source,
+            "train",
+            training.batch_size,
+            shuffle_seed=settings.seed,
+            shuffle_buffer=data.shuffle_buffer,
+            epoch=epoch,
+            skip_batches=skip,
+        )
+
+    return Feed(
+        train=train,
+        validation=lambda: split_batches(source, "validation"),
+        steps_per_epoch=math.ceil(audit.splits["train"].rows / training.batch_size),
+    )

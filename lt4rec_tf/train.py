@@ -1,0 +1,113 @@
+"""Trains CTR and CVR by LT4REC's Algorithm 1 from log files, compares, and exports.
+
+    python -m lt4rec_tf.train --flagfile=configs/quickstart.cfg
+
+Started again with the same flags, it goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import os
+
+if __name__ == "__main__":  # before TensorFlow is loaded, which reads it once
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+from lt4rec_tf import config, entry, logs, runs
+from lt4rec_tf.config import Settings
+from lt4rec_tf.data.source import Source
+from lt4rec_tf.evaluate import EVALUATION, evaluate_rows
+from lt4rec_tf.export import default_row, export_row
+from lt4rec_tf.reports.run_report import StageLog, report_run
+from lt4rec_tf.reports.tables import evaluation_table, ticket_table
+from lt4rec_tf.schema import Schema
+from lt4rec_tf.serving.publish import published_versions
+from lt4rec_tf.stages import (
+    Run,
+    Ticket,
+    find_ticket,
+    keep_initial,
+    level_masks,
+    network_of,
+    steps_to_come,
+    train_row,
+)
+from lt4rec_tf.training.progress import Progress
+
+
+def main(argv: Sequence[str]) -> None:
+    """Runs the whole procedure, from flags to a published model."""
+    settings, places = config.parse(argv, __doc__ or "")
+    entry.make_deterministic()
+    schema = entry.read_schema(settings.data.schema, settings.tasks)
+    folder = entry.run_folder(settings, places)
+    with runs.locked(folder):
+        runs.sweep(folder)
+        logs.simulate_if_asked(settings.data)
+        source = logs.open_logs(settings.data, schema)
+        entry.claim_folder(folder, settings, logs.describe_files(source))
+        print(f"run: {folder}")
+        source, audit = logs.audited(source, folder, settings.data.max_bad_fraction, print)
+        with closing(StageLog(folder / "tensorboard")) as log:
+            feed = logs.training_feed(source, audit, settings)
+            tickets = train_rows(settings, schema, folder, feed, log)
+        finish(settings, schema, folder, source, tickets)
+
+
+def train_rows(
+    settings: Settings, schema: Schema, folder: Path, feed: logs.Feed, log: StageLog
+) -> list[Ticket]:
+    """Finds tickets and trains every row; what an earlier process finished is skipped.
+
+    Returns:
+        Each task's search with the ticket that it chose.
+    """
+    names = [task.name for task in schema.tasks]
+    steps = steps_to_come(settings, names, folder, feed)
+    with Progress(steps, settings.training.batch_size) as progress:
+        run = Run(settings, schema, folder, feed, progress, log)
+        shared = network_of(settings, schema, separate_towers=False)
+        keep_initial(run, shared)
+        tickets = []
+        if {"base", "s_weight"} & set(settings.rows):
+            tickets = [find_ticket(run, shared, task) for task in run.tasks]
+        if "hard_sharing" in settings.rows:
+            train_row(run, "hard_sharing", network_of(settings, schema, separate_towers=True))
+        if "s_weight" in settings.rows:
+            train_row(run, "s_weight", shared, tickets)
+    return tickets
+
+
+def finish(
+    settings: Settings, schema: Schema, folder: Path, source: Source, tickets: list[Ticket]
+) -> None:
+    """Measures on test, exports, draws, and prints what a user wants to see."""
+    evaluation = evaluate_rows(folder, settings, schema, source, "test")
+    runs.write_json(folder / EVALUATION, evaluation)
+    row = default_row(settings, schema)
+    published = published_versions(folder / "saved_model")
+    version = (
+        published[-1]
+        if published
+        else export_row(folder, row, settings, schema, source, folder / "saved_model")
+    )
+    searches = evaluation["searches"]
+    masks = {ticket.task: level_masks(ticket) for ticket in tickets if ticket.task in searches}
+    worn = {ticket.task: ticket.masks for ticket in tickets if ticket.task in searches}
+    values = config.to_dict(settings)
+    pictures = report_run(folder, values, evaluation, searches, masks, worn)
+    for task, search in searches.items():
+        print(f"\nticket search of {task}, on validation\n\n{ticket_table(task, search)}")
+    print(f"\non test\n\n{evaluation_table(evaluation)}\n")
+    print(f"SavedModel ({row}): {version}")
+    print(f"TensorBoard: tensorboard --logdir {folder / 'tensorboard'}")
+    print("pictures:", ", ".join(map(str, pictures)) or "none")
+    print(f"all numbers: {folder / EVALUATION}")
+
+
+if __name__ == "__main__":
+    sys.exit(entry.exit_on_error(main, sys.argv))
