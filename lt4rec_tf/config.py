@@ -104,7 +104,7 @@ class TrainingSettings:
     )
     learning_rate: float = flag(0.001, "Step size.")
     task_schedule: Literal["alternate", "both"] = flag(
-        "alternate", "Joint stage: one task a batch in turn (as published), or all on every batch."
+        "both", "Joint stage: one task a batch in turn (as published), or all on every batch."
     )
     loss_weights: tuple[str, ...] = flag(
         (), "Weights of Eq. 2 as task=weight; a task that is not named has weight 1."
