@@ -23,7 +23,6 @@ setup(
         "tensorboard>=2.20,<2.22",
         "absl-py>=1.4",
         "numpy>=2.0",
-        "scipy>=1.14",
         "matplotlib>=3.9",
     ],
     extras_require={
@@ -34,6 +33,7 @@ setup(
             "pytest",
             "ruff",
             "scikit-learn",
+            "scipy",
         ],
         "serving": ["tensorflow-serving-api>=2.21,<2.22"],
     },

@@ -265,12 +265,15 @@ def _trainer(
     before_step: Callable[[int], None] | None = None,
 ) -> Trainer:
     training = run.settings.training
+    # Eq. 2 weighs tasks against each other: alone, a task's weight would only rescale its loss.
+    alone = len(tasks) == 1
+    weights = dict.fromkeys(tasks, 1.0) if alone else config.loss_weights(run.settings, run.tasks)
     return Trainer(
         network,
         run.schema,
         tasks,
         schedule=training.task_schedule,
-        loss_weights=config.loss_weights(run.settings, run.tasks),
+        loss_weights=weights,
         optimizer=training.optimizer,
         learning_rate=training.learning_rate,
         feed=run.feed,

@@ -1,0 +1,276 @@
+"""Masks of a tower's kernels: density, overlap, dead neurons, a safe file.
+
+A ticket is a dict from kernel name to a bool array of the kernel's shape, (inputs, units); True
+(1) keeps a weight, False (0) cuts it. The dict's order is the tower's, from the input upwards.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import struct
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from lt4rec_tf.runs import write_atomically
+
+Masks = dict[str, np.ndarray]
+
+NO_COMMENT = struct.pack("<H", 0)
+DIGEST_LENGTH = 2 * hashlib.sha256().digest_size
+
+
+class MaskError(ValueError):
+    """Masks do not fit the model or each other, or their file is damaged."""
+
+
+def ones(shapes: Mapping[str, tuple[int, ...]]) -> Masks:
+    """Masks that keep every weight.
+
+    Args:
+        shapes: Kernel name -> shape.
+    """
+    return {name: np.ones(shape, bool) for name, shape in shapes.items()}
+
+
+def ones_like(kernels: Mapping[str, np.ndarray]) -> Masks:
+    """Masks that keep every weight of the kernels.
+
+    >>> ones_like({"tower_0": np.zeros((1, 2))})
+    {'tower_0': array([[ True,  True]])}
+    """
+    return ones({name: tuple(kernel.shape) for name, kernel in kernels.items()})
+
+
+def density(masks: Masks) -> float:
+    """Share of all weights that is kept, in [0, 1]; nan without weights.
+
+    >>> density({"tower_0": np.array([[True, False, True]]), "tower_1": np.array([[False]])})
+    0.5
+    """
+    kept = sum(int(np.count_nonzero(mask)) for mask in masks.values())
+    return _ratio(kept, sum(mask.size for mask in masks.values()))
+
+
+def densities(masks: Masks) -> dict[str, float]:
+    """Share of each kernel's weights that is kept, in [0, 1].
+
+    >>> densities({"tower_0": np.array([[True, False]]), "tower_1": np.array([[False]])})
+    {'tower_0': 0.5, 'tower_1': 0.0}
+    """
+    return {name: density({name: mask}) for name, mask in masks.items()}
+
+
+def overlap(tickets: Sequence[Masks]) -> float:
+    """The overlap ratio of tickets over all kernels: |AND_t M_t| / |OR_t M_t|.
+
+    >>> ctr = {"tower_0": np.array([[True, True, True, False]])}
+    >>> cvr = {"tower_0": np.array([[True, False, True, True]])}
+    >>> overlap([ctr, cvr])
+    0.5
+
+    Args:
+        tickets: One a task, over the same kernels.
+
+    Returns:
+        A number in [0, 1]; 1 if the tickets are equal, nan if none keeps a weight.
+
+    Raises:
+        MaskError: The tickets' kernels differ, or there is no ticket.
+
+    Source: Sun et al., Learning Sparse Sharing (AAAI 2020, arXiv 1911.05034).
+    """
+    _check_same_kernels(tickets)
+    both, either = 0, 0
+    for name in tickets[0]:
+        stacked = np.stack([masks[name] for masks in tickets])
+        both += int(np.count_nonzero(stacked.all(axis=0)))
+        either += int(np.count_nonzero(stacked.any(axis=0)))
+    return _ratio(both, either)
+
+
+def overlaps(tickets: Sequence[Masks]) -> dict[str, float]:
+    """The overlap ratio of tickets kernel by kernel; see `overlap`."""
+    _check_same_kernels(tickets)
+    return {name: overlap([{name: masks[name]} for masks in tickets]) for name in tickets[0]}
+
+
+def union(tickets: Sequence[Masks]) -> Masks:
+    """Masks that keep what any ticket keeps: the weights that joint training can move.
+
+    >>> union([{"tower_0": np.array([True, False, False])},
+    ...        {"tower_0": np.array([True, True, False])}])
+    {'tower_0': array([ True,  True, False])}
+
+    Raises:
+        MaskError: The tickets' kernels differ, or there is no ticket.
+    """
+    _check_same_kernels(tickets)
+    return {name: np.any([masks[name] for masks in tickets], axis=0) for name in tickets[0]}
+
+
+def find_dead_neurons(masks: Masks) -> dict[str, np.ndarray]:
+    """Neurons through which no input reaches the head.
+
+    A neuron is constant if each of its inputs is cut or comes from a constant neuron: it answers
+    its activation of a bias to every example. It is unread if each of its outputs is cut or goes
+    to an unread neuron. It is dead if it is constant or unread.
+
+    >>> found = find_dead_neurons({
+    ...     "tower_0": np.array([[True, False, True], [True, False, True]]),
+    ...     "tower_1": np.array([[True, False], [True, True], [False, False]])})
+    >>> found["tower_0"]   # the second hears no input, the third is read by no one
+    array([False,  True,  True])
+    >>> found["tower_1"]   # the second hears only the dead second neuron below
+    array([False,  True])
+
+    Args:
+        masks: Consecutive layers of one tower, (inputs, units) each; the head reads the last.
+
+    Returns:
+        Kernel name -> bool (units,).
+
+    Raises:
+        MaskError: A kernel does not take as many inputs as the kernel below has units.
+    """
+    _check_chain(masks)
+    # The tower's inputs are no constants; one value stands for all of them.
+    below = np.zeros(1, bool)
+    constant = {}
+    for name, mask in masks.items():
+        below = _none(mask & ~below[:, None], axis=0)
+        constant[name] = below
+    unread = _unread(masks)[1:]
+    return {name: constant[name] | above for name, above in zip(masks, unread, strict=True)}
+
+
+def dead_neurons(masks: Masks) -> dict[str, int]:
+    """The number of dead neurons of each layer; see `find_dead_neurons`."""
+    return {name: int(dead.sum()) for name, dead in find_dead_neurons(masks).items()}
+
+
+def unread_inputs(masks: Masks) -> int:
+    """The number of the tower's inputs whose whole row is cut or read by unread neurons only.
+
+    >>> unread_inputs({"tower_0": np.array([[True, True], [False, False], [False, True]]),
+    ...                "tower_1": np.array([[True], [False]])})
+    2
+    """
+    _check_chain(masks)
+    return int(np.count_nonzero(_unread(masks)[0]))
+
+
+def write_masks(path: Path, masks: Masks) -> None:
+    """Writes masks, atomically, as a compressed npz archive of bool arrays.
+
+    The archive's comment is the SHA-256 of the archive, so one wrong bit anywhere is noticed, and
+    `np.load(path, allow_pickle=False)` still reads it. Equal masks give equal bytes.
+
+    Raises:
+        MaskError: A mask is not bool.
+    """
+    for name, mask in masks.items():
+        if mask.dtype != bool:
+            raise MaskError(f"{path}: mask {name!r}: found dtype {mask.dtype}, expected bool")
+    buffer = io.BytesIO()
+    ordered = {name: np.ascontiguousarray(masks[name]) for name in sorted(masks)}
+    np.savez_compressed(buffer, **ordered)  # type: ignore[arg-type]
+    write_atomically(path, _sealed(buffer.getvalue()))
+
+
+def read_masks(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Masks:
+    """Reads masks that `write_masks` wrote, in the order of the model's kernels.
+
+    Args:
+        path: The file.
+        shapes: The model's kernels: name -> shape.
+
+    Raises:
+        MaskError: The file is absent or damaged, or does not fit the model.
+    """
+    found = _read_archive(Path(path))
+    if found.keys() != dict(shapes).keys():
+        raise MaskError(f"{path}: found kernels {sorted(found)}, expected {sorted(shapes)}")
+    for name, shape in shapes.items():
+        mask = found[name]
+        if mask.dtype != bool or (mask.view(np.uint8) > 1).any():
+            raise MaskError(
+                f"{path}: kernel {name!r}: found {mask.dtype}, expected bool of 0 and 1"
+            )
+        if mask.shape != tuple(shape):
+            raise MaskError(
+                f"{path}: kernel {name!r}: found a mask of shape {mask.shape}, "
+                f"expected {tuple(shape)}"
+            )
+    return {name: found[name] for name in shapes}
+
+
+def _read_archive(path: Path) -> Masks:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise MaskError(f"{path}: masks cannot be read ({error})") from error
+    # The checksum comes first: only bytes that write_masks wrote are parsed.
+    if _sealed(content[: -len(NO_COMMENT) - DIGEST_LENGTH] + NO_COMMENT) != content:
+        found = content[-DIGEST_LENGTH:].decode("ascii", "backslashreplace")
+        raise MaskError(
+            f"{path}: damaged, or not a file of masks: found checksum {found!r}, "
+            "expected the SHA-256 of the bytes before it"
+        )
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except Exception as error:  # NumPy raises a dozen kinds on bytes that are no archive
+        raise MaskError(f"{path}: found {error}, expected an npz archive of masks") from error
+
+
+def _sealed(archive: bytes) -> bytes:
+    # A zip archive ends with the length of its comment, 0 as NumPy writes it.
+    digest = hashlib.sha256(archive).hexdigest().encode("ascii")
+    return archive[: -len(NO_COMMENT)] + struct.pack("<H", len(digest)) + digest
+
+
+def _check_same_kernels(tickets: Sequence[Masks]) -> None:
+    if not tickets:
+        raise MaskError("found no ticket, expected at least one")
+    expected = _shapes(tickets[0])
+    for place, masks in enumerate(tickets[1:], start=1):
+        if _shapes(masks) != expected:
+            raise MaskError(
+                f"ticket {place}: found kernels {_shapes(masks)}, "
+                f"expected those of ticket 0, {expected}"
+            )
+
+
+def _check_chain(masks: Masks) -> None:
+    units: int | None = None
+    for name, mask in masks.items():
+        if mask.ndim != 2 or units not in (None, mask.shape[0]):
+            raise MaskError(
+                f"kernel {name!r}: found shape {mask.shape}, expected "
+                f"({'inputs' if units is None else units}, units)"
+            )
+        units = mask.shape[1]
+
+
+def _unread(masks: Masks) -> list[np.ndarray]:
+    # Of the tower's inputs, then of each layer's neurons: is it read by no live neuron above?
+    # The head reads the whole last layer; one value stands for all of its neurons.
+    unread = [np.zeros(1, bool)]
+    for mask in reversed(masks.values()):
+        unread.append(_none(mask & ~unread[-1], axis=1))
+    return unread[::-1]
+
+
+def _none(values: np.ndarray, axis: int) -> np.ndarray:
+    return np.asarray(~values.any(axis=axis))
+
+
+def _shapes(masks: Masks) -> dict[str, tuple[int, ...]]:
+    return {name: mask.shape for name, mask in masks.items()}
+
+
+def _ratio(part: int, whole: int) -> float:
+    return part / whole if whole else float("nan")
