@@ -23,7 +23,7 @@ from lt4rec_tf.schema_types import (
     Task,
     TimeColumn,
 )
-from lt4rec_tf.toml_table import TomlError, TomlTable, read_toml
+from lt4rec_tf.toml_table import TomlError, TomlTable, Words, read_toml
 
 __all__ = [
     "FIRST_VALUE_ID",
@@ -244,7 +244,7 @@ def _check_references(top: TomlTable, schema: Schema) -> None:
     ):
         for name, count in Counter(item.name for item in items).items():
             if count > 1:
-                raise top.error(f"{what}[{name}]", f"{count} of this name", "distinct names")
+                raise top.error(f"{what}[{name}]", Words(f"{count} of this name"), "distinct names")
     _check_tables(top, schema)
     kinds = {label.name: label.kind for label in schema.labels}
     for task in schema.tasks:
@@ -265,7 +265,7 @@ def _check_tables(top: TomlTable, schema: Schema) -> None:
         if other.ids != feature.ids:
             raise top.error(
                 f"features[{feature.name}].ids",
-                f"{feature.ids.kind} with {feature.ids.rows} rows",
+                Words(f"{feature.ids.kind} with {feature.ids.rows} rows"),
                 f"the rule of {other.name} ({other.ids.kind} with {other.ids.rows} rows), "
                 f"which shares table {feature.table!r}",
             )

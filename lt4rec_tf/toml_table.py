@@ -35,7 +35,7 @@ class TomlTable:
     def error(self, key: str, found: object, expected: str) -> TomlError:
         """Makes the error for a key of this table."""
         place = f"{self._where}.{key}" if self._where and key else self._where or key
-        what = found if isinstance(found, _Words) else repr(found)
+        what = found if isinstance(found, Words) else repr(found)
         return TomlError(f"{self._path}: {place}: found {what}, expected {expected}")
 
     def has(self, key: str) -> bool:
@@ -47,7 +47,7 @@ class TomlTable:
         if key in self._values:
             return self._values[key]
         if default is REQUIRED:
-            raise self.error(key, _Words("nothing"), expected)
+            raise self.error(key, Words("nothing"), expected)
         return default
 
     def _of_type(
@@ -145,11 +145,11 @@ class TomlTable:
         for key in self._values:
             if key not in self._asked:
                 expected = "one of " + ", ".join(dict.fromkeys(self._asked))
-                raise self.error(key, _Words("an unknown key"), expected)
+                raise self.error(key, Words("an unknown key"), expected)
 
 
-class _Words(str):
-    """Words of an error message, shown without quotes."""
+class Words(str):
+    """What was found, in words of our own, which errors show without quotes."""
 
     __slots__ = ()
 

@@ -90,7 +90,9 @@ def report_run(
         plots.save_png(figure, pictures[-1])
     summary.close()
     trial = f"{folder.parent.name}/{folder.name}"
-    tensorboard.log_hparams(events / "summary", settings, _final_metrics(evaluation), trial)
+    # Paths and splits of the logs are in the settings' text; columns of HParams are scarce.
+    compared = {name: value for name, value in settings.items() if name != "data"}
+    tensorboard.log_hparams(events / "summary", compared, _final_metrics(evaluation), trial)
     return pictures
 
 
@@ -103,11 +105,11 @@ def _log_search(folder: Path, levels: Sequence[Masks], search: TicketSearch) -> 
 
 
 def _final_metrics(evaluation: Evaluation) -> dict[str, float]:
-    """{"<row>/<task>/<metric>": value} for the metric that each task is judged by."""
+    """{"test/<task>_<metric>/<row>": value} for the metric that each task is judged by."""
     found = {}
     for row in evaluation["rows"]:
         for task in evaluation["tasks"]:
             value = row["metrics"].get(task["name"], {}).get(task["metric"])
             if value is not None:
-                found[f"{row['row']}/{task['name']}/{task['metric']}"] = value
+                found[f"test/{task['name']}_{task['metric']}/{row['row']}"] = value
     return found

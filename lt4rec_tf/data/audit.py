@@ -1,0 +1,193 @@
+"""One pass over all logs before training: what they hold, and what in them cannot be used.
+
+Nothing vanishes silently: every record is a usable row of one split or is counted under one reason.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from lt4rec_tf.data.audit_counts import Audit, Counts, Example, SplitCounts, TaskCounts
+from lt4rec_tf.data.files import DataError, refuse_broken_gzip
+from lt4rec_tf.data.labels import EXCLUDED, REASONS, USABLE
+from lt4rec_tf.data.reading import Progress, read_all
+from lt4rec_tf.data.rows import Rows
+from lt4rec_tf.data.source import Source, place_files
+from lt4rec_tf.data.splits import boundaries_for
+
+__all__ = [
+    "Audit",
+    "Example",
+    "SplitCounts",
+    "TaskCounts",
+    "audit",
+    "bad_rows",
+    "check",
+    "complete",
+    "describe",
+]
+
+_SAMPLED_TIMES = 1_000_000
+
+
+def audit(source: Source, progress: Progress | None = None) -> Audit:
+    """Reads all files in order and counts what they hold.
+
+    A split by time without boundaries takes one more pass before, which finds them.
+
+    Args:
+        source: From `open_source`.
+        progress: Called now and then with the file being read and the records read so far.
+
+    Raises:
+        DataError: A file is broken, as a whole or from some record on.
+    """
+    quarantine: set[int] = set()
+    for path in source.files:
+        refuse_broken_gzip(path)
+    if source.split.needs_boundaries:
+        source = _with_boundaries(source, quarantine, progress)
+    counts = Counts(source)
+    file_splits = place_files(source) if source.split.kind == "files" else {}
+
+    def summary(rows: Rows) -> dict[str, Any]:
+        return {
+            "reasons": rows.labels.reasons,
+            "split": rows.split,
+            "labels": rows.labels.labels,
+            "weights": rows.labels.weights,
+            "faults": tf.nest.map_structure(_count, rows.faults),
+            "misses": tf.nest.map_structure(_count, rows.misses),
+            "unlabelled": tf.nest.map_structure(_count, rows.labels.unlabelled),
+        }
+
+    for path, records, values in read_all(source, summary, quarantine, progress):
+        counts.add(path, records, values, file_splits.get(path))
+    return counts.result(sorted(quarantine))
+
+
+def _count(rows: tf.Tensor) -> tf.Tensor:
+    return tf.math.count_nonzero(rows)
+
+
+def _with_boundaries(source: Source, quarantine: set[int], progress: Progress | None) -> Source:
+    sample = _TimeSample()
+
+    def times(rows: Rows) -> dict[str, Any]:
+        return {"times": rows.times, "usable": rows.labels.reasons == USABLE}
+
+    for _, _, values in read_all(source, times, quarantine, progress):
+        sample.add(values["times"][values["usable"]])
+    if not len(sample.times):
+        raise DataError(f"{source.data_dir}: found no usable row, expected some to split by time")
+    validation_from, test_from = boundaries_for(source.split, sample.times)
+    split = dataclasses.replace(source.split, validation_from=validation_from, test_from=test_from)
+    return dataclasses.replace(source, split=split)
+
+
+class _TimeSample:
+    """A uniform sample of rows: those with the smallest of random keys; exact while they fit."""
+
+    def __init__(self) -> None:
+        self._random = np.random.default_rng(0)
+        self._keys = np.empty(0)
+        self.times = np.empty(0)
+
+    def add(self, times: np.ndarray) -> None:
+        self._keys = np.concatenate([self._keys, self._random.random(len(times))])
+        self.times = np.concatenate([self.times, times])
+        if len(self.times) > _SAMPLED_TIMES:
+            kept = np.sort(np.argpartition(self._keys, _SAMPLED_TIMES)[:_SAMPLED_TIMES])
+            self._keys, self.times = self._keys[kept], self.times[kept]
+
+
+def complete(source: Source, audit: Audit) -> Source:
+    """Returns the source with what the audit found: now `pipeline.batches` can read it."""
+    return dataclasses.replace(
+        source,
+        split=dataclasses.replace(
+            source.split, validation_from=audit.validation_from, test_from=audit.test_from
+        ),
+        quarantine=audit.quarantine,
+        files_of_split={
+            split: tuple(source.data_dir / name for name in names)
+            for split, names in audit.files.items()
+        },
+    )
+
+
+def bad_rows(found: Audit) -> int:
+    """Rows that cannot be used, those left out, which the schema's author expected, not counted."""
+    return sum(n for reason, n in found.unusable.items() if reason != REASONS[EXCLUDED])
+
+
+def check(found: Audit, max_bad_fraction: float) -> None:
+    """Refuses data that cannot be trained on.
+
+    Args:
+        found: The audit.
+        max_bad_fraction: Share of unusable rows, in [0, 1], above which data are refused.
+
+    Raises:
+        DataError: There are too many unusable rows; or there is no row in train, or, where the
+            data are split, in validation or test; or a task has no population in train.
+    """
+    bad = bad_rows(found)
+    if found.rows == 0:
+        raise DataError("the logs: found no row, expected some")
+    if bad > max_bad_fraction * found.rows:
+        examples = "\n".join(
+            f"  {e.file} record {e.record}: {e.reason}: {e.text!r}" for e in found.examples
+        )
+        raise DataError(
+            f"found {bad} unusable rows of {found.rows} ({_reasons_text(found.unusable)}) in "
+            f"{', '.join(found.unusable_by_file)}; expected at most a fraction {max_bad_fraction}. "
+            f"The first of each reason:\n{examples}"
+        )
+    for split, counts in found.splits.items():
+        if counts.rows == 0:
+            raise DataError(f"{split}: found no usable row, expected some; see the split's flags")
+        for task, numbers in counts.tasks.items():
+            if numbers.rows == 0 and split == "train":
+                raise DataError(f"train: found no row in the population of task {task}")
+
+
+def _reasons_text(unusable: Mapping[str, int]) -> str:
+    return ", ".join(f"{reason} {count}" for reason, count in unusable.items()) or "none"
+
+
+def describe(found: Audit) -> str:
+    """Writes an audit as text for people, one fact a line."""
+    lines = [f"{found.rows} records, {sum(found.unusable.values())} without use"]
+    lines += [f"  {reason:<24}{count:>12}" for reason, count in found.unusable.items()]
+    lines += [
+        f"  kept without {label:<11}{count:>12}"
+        for label, count in found.unlabelled.items()
+        if count
+    ]
+    for split, counts in found.splits.items():
+        tasks = "  ".join(
+            f"{task}: {numbers.rows} rows, label mean {numbers.label_mean:.4f}"
+            for task, numbers in counts.tasks.items()
+        )
+        lines.append(f"{split:<12}{counts.rows:>12} rows  {tasks}")
+    if found.validation_from is not None:
+        lines.append(
+            f"validation from {found.validation_from:.16g}, test from {found.test_from:.16g}"
+        )
+    for file, count in found.join_misses.items():
+        left_out = found.join_unusable_rows[file]
+        lines.append(
+            f"{file}: {count} records without a row there, {left_out} of its rows left out"
+        )
+    for feature, count in found.feature_faults.items():
+        if count:
+            lines.append(
+                f"feature {feature}: {count} values could not be read and count as missing"
+            )
+    return "\n".join(lines)

@@ -1,0 +1,104 @@
+"""Side tables (users, videos): read once, held in memory, looked up by a column of the logs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from lt4rec_tf.data.conversions import single
+from lt4rec_tf.data.files import DataError, header, text_rows, to_bytes
+from lt4rec_tf.schema import Join
+
+
+@dataclass(frozen=True, eq=False)
+class SideTable:
+    """A side table in memory.
+
+    Attributes:
+        join: Where it comes from.
+        columns: By name, string tensors (rows + 1,); the last, empty row stands for unknown keys.
+        places: Lookup table from a key's text to its row.
+        unusable_rows: Rows left out: a wrong number of values, or a key that an earlier row has.
+    """
+
+    join: Join
+    columns: dict[str, tf.Tensor]
+    places: tf.lookup.StaticHashTable
+    unusable_rows: int
+
+
+def side_header(data_dir: Path, join: Join) -> tuple[str, ...]:
+    """Reads a side table's column names.
+
+    Raises:
+        DataError: The file is absent, or the key is none of its columns.
+    """
+    path = data_dir / join.file
+    if not path.is_file():
+        raise DataError(f"{path}: found no file, expected the side table")
+    names = header(path, join.format)
+    if join.key not in names:
+        raise DataError(
+            f"{path}: found no column {join.key!r}, expected it among {', '.join(names)}"
+        )
+    return names
+
+
+def load_side_table(data_dir: Path, join: Join, columns: Collection[str]) -> SideTable:
+    """Reads a side table.
+
+    Args:
+        data_dir: The data folder.
+        join: The file and its key.
+        columns: The columns that are needed; the file must have them.
+
+    Raises:
+        DataError: The file cannot be read, or holds no row.
+    """
+    names = side_header(data_dir, join)
+    key = names.index(join.key)
+    wanted = {name: names.index(name) for name in sorted(columns)}
+    rows: dict[str, list[str]] = {}
+    unusable = 0
+    lines = text_rows(data_dir / join.file, join.format)
+    next(lines)
+    for row in lines:
+        mark = row[key].strip() if len(row) == len(names) else ""
+        if not mark or mark in rows:
+            unusable += 1
+        else:
+            rows[mark] = [row[place] for place in wanted.values()]
+    if not rows:
+        raise DataError(f"{data_dir / join.file}: found no usable row, expected at least one")
+    values = zip(*rows.values(), strict=True) if wanted else ()
+    texts = [np.array([to_bytes(text) for text in (*column, "")], object) for column in values]
+    places = tf.lookup.KeyValueTensorInitializer(
+        np.array([to_bytes(mark) for mark in rows], object), np.arange(len(rows))
+    )
+    return SideTable(
+        join=join,
+        columns={name: tf.constant(text) for name, text in zip(wanted, texts, strict=True)},
+        places=tf.lookup.StaticHashTable(places, default_value=len(rows)),
+        unusable_rows=unusable,
+    )
+
+
+def look_up(
+    side: SideTable, keys: tf.Tensor | tf.RaggedTensor
+) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+    """Looks rows up.
+
+    Args:
+        side: The side table.
+        keys: The logs' key column.
+
+    Returns:
+        By column, strings (batch,), empty where the key is unknown; and bool (batch,): it is.
+    """
+    place = side.places.lookup(tf.strings.strip(single(keys, tf.string).values))
+    values = {name: tf.gather(column, place) for name, column in side.columns.items()}
+    return values, place == side.places.default_value

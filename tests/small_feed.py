@@ -1,0 +1,152 @@
+"""A small hand-made feed for the data room's tests: schema, rows, files."""
+
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from lt4rec_tf.data import audit
+from lt4rec_tf.data.pipeline import Source, SplitRule, batches, open_source
+from lt4rec_tf.schema import Schema, load_schema
+
+COLUMNS = ("number", "user", "video", "tags", "day", "length", "click", "play_time")
+SCHEMA = """
+name = "small"
+format = "{format}"
+files = ["{glob}"]
+user = "user"
+time = {{ column = "day" }}
+
+[[features]]
+name = "number"
+dtype = "int64"
+side = "context"
+ids = {{ kind = "integer", minimum = 0, maximum = 99999 }}
+
+[[features]]
+name = "video"
+dtype = "string"
+side = "item"
+ids = {{ kind = "hash", buckets = 100 }}
+
+[[features]]
+name = "tags"
+dtype = "string"
+multivalued = true
+max_values = 3
+{separator}
+side = "item"
+ids = {{ kind = "hash", buckets = 50 }}
+
+[[features]]
+name = "length"
+dtype = "float32"
+side = "item"
+ids = {{ kind = "numeric", transform = "log1p" }}
+
+[[labels]]
+name = "click"
+kind = "binary"
+column = "click"
+
+[[labels]]
+name = "watch_ratio"
+kind = "ratio"
+play_time = "play_time"
+duration = "length"
+play_time_unit = "s"
+duration_unit = "s"
+zero_duration = "{zero_duration}"
+
+[[tasks]]
+name = "ctr"
+label = "click"
+kind = "binary"
+loss = "cross_entropy"
+metric = "auc"
+
+[[tasks]]
+name = "cvr"
+label = "watch_ratio"
+kind = "continuous"
+population = "click"
+loss = "mse"
+metric = "mse"
+"""
+
+
+def schema(folder: Path, file_format: str = "csv", glob: str = "", **settings: str) -> Schema:
+    path = folder / "small.toml"
+    separator = "" if file_format == "tfrecord" else 'separator = "|"'
+    settings = {"zero_duration": "bad", "separator": separator, **settings}
+    settings |= {"format": file_format, "glob": glob or f"*.{file_format}*"}
+    path.write_text(SCHEMA.format(**settings))
+    return load_schema(path)
+
+
+def good_row(number: int, /, **changes: str) -> dict[str, str]:
+    """Row k: user k % 7, day k // 10, every second one clicked, watched for a quarter."""
+    row = {
+        "number": str(number),
+        "user": f"u{number % 7}",
+        "video": f"v{number % 11}",
+        "tags": f"t{number % 3}|t{number % 5}",
+        "day": str(number // 10),
+        "length": "100",
+        "click": str(number % 2),
+        "play_time": "25" if number % 2 else "",
+    }
+    return row | changes
+
+
+def line(row: dict[str, str], delimiter: str = ",") -> bytes:
+    return delimiter.join(row[name] for name in COLUMNS).encode()
+
+
+def write_lines(path: Path, lines: list[bytes], header: bool = True, end: bytes = b"\n") -> Path:
+    delimiter = "\t" if ".tsv" in path.name else ","
+    first = [delimiter.join(COLUMNS).encode()] if header else []
+    content = b"".join(text + end for text in [*first, *lines])
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    return path
+
+
+def example(row: dict[str, str]) -> bytes:
+    """Row as a tf.train.Example with bytes, int64 and float columns; empty values are absent."""
+    made = tf.train.Example()
+    for name, text in row.items():
+        feature = made.features.feature[name]
+        if not text:
+            continue
+        if name in ("number", "click"):
+            feature.int64_list.value.append(int(text))
+        elif name in ("length", "play_time"):
+            feature.float_list.value.append(float(text))
+        else:
+            values = text.split("|") if name == "tags" else [text]
+            feature.bytes_list.value.extend(value.encode() for value in values)
+    return made.SerializeToString()
+
+
+def write_records(path: Path, records: list[bytes]) -> Path:
+    options = tf.io.TFRecordOptions("GZIP" if path.suffix == ".gz" else "")
+    with tf.io.TFRecordWriter(str(path), options) as writer:
+        for record in records:
+            writer.write(record)
+    return path
+
+
+def opened(made: Schema, folder: Path, rule: SplitRule | None = None) -> tuple[Source, audit.Audit]:
+    """Opens and audits; the audit goes through JSON, as it does in a run's folder."""
+    source = open_source(made, folder, rule or SplitRule())
+    found = audit.Audit.from_json(json.loads(json.dumps(audit.audit(source).to_json())))
+    return audit.complete(source, found), found
+
+
+def numbers(source: Source, split: str = "train", batch_size: int = 7, **options: int) -> list[int]:
+    """The column "number" of a split's rows, in order."""
+    read = batches(source, split, batch_size, **options)
+    ids = [batch["features"]["number"].numpy() for batch in read]
+    return (np.concatenate(ids) - 2).tolist() if ids else []
