@@ -14,12 +14,16 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11,<3.12",
     packages=find_packages(include=["lt4rec_tf", "lt4rec_tf.*"]),
-    package_data={"lt4rec_tf": ["py.typed"]},
+    package_data={
+        "lt4rec_tf": ["py.typed"],
+        "lt4rec_tf.data.builders": ["*/README.md", "*/CITATIONS.bib", "*/TAGS.txt"],
+    },
     install_requires=[
         "tensorflow>=2.21,<2.22",
         "tf_keras>=2.21,<2.22",
         "tensorflow-model-optimization==0.8.1",
         "tensorflow-datasets>=4.9.10,<5",
+        "importlib_resources",  # tensorflow-datasets imports it and does not declare it
         "tensorboard>=2.20,<2.22",
         "absl-py>=1.4",
         "numpy>=2.0",
@@ -27,6 +31,7 @@ setup(
     ],
     extras_require={
         "test": [
+            "dill",  # tensorflow_datasets.testing imports it
             "hypothesis",
             "import-linter",
             "mypy",

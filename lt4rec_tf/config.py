@@ -39,6 +39,11 @@ class DataSettings:
         0, "Write a simulated feed of this many impressions to --data_dir first; 0: real logs."
     )
     simulate_seed: int = flag(2020, "Seed of the simulated feed.")
+    dataset: str = flag(
+        "",
+        "NAME or NAME/CONFIG: have TensorFlow Datasets prepare this data set below --data_dir "
+        "first, and read it; its own splits are --split=files.",
+    )
     split: Literal["time", "user", "files"] = flag(
         "time", "What separates train, validation and test."
     )
@@ -59,6 +64,9 @@ class ModelSettings:
     """The shape of the network."""
 
     embedding_dim: int = flag(16, "Length of a field vector.")
+    embedding_stddev: float = flag(
+        0.001, "Spread of the embedding rows at the start; the smaller, the less rare ids disturb."
+    )
     cross: Literal["gram", "triangle", "dcn_v2"] = flag(
         "gram", "Cross layer: full Gram matrix (LT4REC), strict triangle (DLRM), DCN-v2."
     )
@@ -196,9 +204,7 @@ def _define(registry: flags.FlagValues, item: dataclasses.Field[Any], hint: Any)
     name, help_text = item.name, item.metadata["help"]
     default: Any = item.default
     if typing.get_origin(hint) is Literal:
-        flags.DEFINE_enum(
-            name, default, typing.get_args(hint), help_text, flag_values=registry
-        )
+        flags.DEFINE_enum(name, default, typing.get_args(hint), help_text, flag_values=registry)
     elif hint == tuple[int, ...]:
         flags.DEFINE(
             _IntegerListParser(),
@@ -245,9 +251,16 @@ def check(settings: Settings) -> None:
     """
     data, model, tickets = settings.data, settings.model, settings.tickets
     training = settings.training
+    for group in (data, model, tickets, training):
+        _check_choices(group)
     _expect(data.schema != "", "schema", data.schema, "the path of a schema, a TOML file")
     _expect(data.data_dir != "", "data_dir", data.data_dir, "the folder of the logs")
     _expect(data.simulate_rows >= 0, "simulate_rows", data.simulate_rows, "0 or more")
+    if data.dataset:
+        _expect(data.simulate_rows == 0, "simulate_rows", data.simulate_rows, "0 with --dataset")
+        _expect(data.split == "files", "split", data.split, "files with --dataset: its own splits")
+        for name in ("validation_files", "test_files"):
+            _expect(not getattr(data, name), name, getattr(data, name), "nothing with --dataset")
     for name in ("validation_fraction", "test_fraction", "max_bad_fraction"):
         value = getattr(data, name)
         _expect(0 <= value < 1, name, value, "a share in [0, 1)")
@@ -259,6 +272,8 @@ def check(settings: Settings) -> None:
     _expect(data.shuffle_buffer >= 1, "shuffle_buffer", data.shuffle_buffer, "1 or more")
     for name in ("embedding_dim", "dcn_layers"):
         _expect(getattr(model, name) >= 1, name, getattr(model, name), "1 or more")
+    stddev = model.embedding_stddev
+    _expect(0 < stddev < float("inf"), "embedding_stddev", stddev, "above 0")
     units = model.hidden_units
     _expect(len(units) > 0 and min(units) > 0, "hidden_units", units, "widths of 1 or more")
     _expect(0 < tickets.final_density < 1, "final_density", tickets.final_density, "in (0, 1)")
@@ -267,17 +282,30 @@ def check(settings: Settings) -> None:
     if tickets.rewind == "step":
         _expect(tickets.rewind_step > 0, "rewind_step", tickets.rewind_step, "1 or more")
     _expect(tickets.choice_tolerance >= 0, "choice_tolerance", tickets.choice_tolerance, ">= 0")
-    _expect(tickets.block_width >= 1, "block_width", tickets.block_width, "1 or more")
+    width = tickets.block_width
+    fits = width == 1 or 1 < width < min(units)
+    _expect(fits, "block_width", width, "1, or less than the narrowest of --hidden_units")
     for name in ("batch_size", "search_epochs", "epochs"):
         _expect(getattr(training, name) >= 1, name, getattr(training, name), "1 or more")
     for name in ("patience", "checkpoint_steps"):
         _expect(getattr(training, name) >= 0, name, getattr(training, name), "0 or more")
-    _expect(training.learning_rate > 0, "learning_rate", training.learning_rate, "above 0")
+    rate = training.learning_rate
+    _expect(0 < rate < float("inf"), "learning_rate", rate, "a number above 0")
     loss_weights(settings, ())
     unknown = [row for row in settings.rows if row not in ROWS]
     _expect(len(settings.rows) > 0 and not unknown, "rows", settings.rows, f"some of {ROWS}")
     named = settings.name not in ("", ".", "..") and "/" not in settings.name
     _expect(named, "name", settings.name, "a folder's name")
+
+
+def _check_choices(group: Any) -> None:
+    # Flags were checked by absl; settings read from a run's folder were not.
+    for name, hint in typing.get_type_hints(type(group)).items():
+        if typing.get_origin(hint) is Literal:
+            choices = typing.get_args(hint)
+            _expect(
+                getattr(group, name) in choices, name, getattr(group, name), f"one of {choices}"
+            )
 
 
 def loss_weights(settings: Settings, tasks: Sequence[str]) -> dict[str, float]:
@@ -327,9 +355,9 @@ def from_dict(values: Mapping[str, Any]) -> Settings:
     try:
         groups = {name: cls(**_tuples(values[name])) for name, cls in _GROUPS.items()}
         settings = Settings(**(_tuples(values) | groups))
+        check(settings)
     except (KeyError, TypeError) as error:
         raise ConfigError(f"settings do not fit this version: {error}") from error
-    check(settings)
     return settings
 
 

@@ -68,7 +68,7 @@ def open_run(run: str, data_dir: str) -> tuple[Path, Settings, Schema, Source]:
 
 def evaluate_rows(
     folder: Path, settings: Settings, schema: Schema, source: Source, split: str
-) -> Any:  # noqa: ANN401
+) -> Any:
     """The content of evaluation.json: tasks, split, rows with their metrics, ticket searches."""
     rows = measure_rows(folder, settings, schema, lambda: logs.split_batches(source, split))
     return {

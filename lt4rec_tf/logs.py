@@ -12,6 +12,7 @@ import tensorflow as tf
 from lt4rec_tf import runs
 from lt4rec_tf.config import DataSettings, Settings
 from lt4rec_tf.data import audit as auditing
+from lt4rec_tf.data import datasets
 from lt4rec_tf.data.audit import Audit
 from lt4rec_tf.data.pipeline import batches
 from lt4rec_tf.data.simulator import FeedSettings, simulate
@@ -33,8 +34,16 @@ def simulate_if_asked(data: DataSettings) -> None:
         )
 
 
+def prepare_if_asked(data: DataSettings) -> None:
+    """Has TensorFlow Datasets prepare the named data set, unless it is there already."""
+    if data.dataset:
+        datasets.prepare(data.dataset, data.data_dir)
+
+
 def open_logs(data: DataSettings, schema: Schema) -> Source:
     """Opens the logs that the settings name; cheap, reads headers only."""
+    if data.dataset:
+        return datasets.open_prepared(data.dataset, data.data_dir, schema)
     rule = SplitRule(
         kind=data.split,
         validation_from=data.validation_from,
@@ -48,17 +57,18 @@ def open_logs(data: DataSettings, schema: Schema) -> Source:
 
 
 def describe_files(source: Source) -> list[dict[str, Any]]:
-    """What tells these logs from others: each file's name and size in bytes."""
+    """What tells these logs from others: each file's name and size in bytes, side tables too."""
+    joined = [source.data_dir / join.file for join in source.schema.joins]
     return [
         {"file": path.relative_to(source.data_dir).as_posix(), "bytes": path.stat().st_size}
-        for path in source.files
+        for path in [*source.files, *joined]
     ]
 
 
 def audited(
     source: Source, folder: Path, max_bad_fraction: float, say: Callable[[str], None]
 ) -> tuple[Source, Audit]:
-    """Reads all logs once and counts what is in them; a finished audit is read back.
+    """Reads all logs once and counts what is in them; once training began, reads that back.
 
     Args:
         source: The opened logs.
@@ -70,7 +80,7 @@ def audited(
         DataError: Too many unusable rows, or a split or population without rows.
     """
     path = folder / AUDIT
-    if not path.exists():
+    if not runs.has_begun(folder):
         runs.write_json(path, auditing.audit(source).to_json())
     found = Audit.from_json(runs.read_json(path))
     say(auditing.describe(found))

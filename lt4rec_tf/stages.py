@@ -68,17 +68,20 @@ class Ticket:
         return sum(level.seconds for level in self.levels)
 
 
-def network_of(settings: Settings, schema: Schema, *, separate_towers: bool) -> RankingNetwork:
-    """Builds the run's network for the schema's tasks, at theta_0."""
+def network_of(
+    settings: Settings, schema: Schema, *, separate_towers: bool, seed: int | None = None
+) -> RankingNetwork:
+    """Builds the run's network for the schema's tasks, at theta_0 or at another seed's draw."""
     model = settings.model
     return build_network(
         schema,
         separate_towers=separate_towers,
         embedding_dim=model.embedding_dim,
+        embedding_stddev=model.embedding_stddev,
         cross=model.cross,
         dcn_layers=model.dcn_layers,
         hidden_units=model.hidden_units,
-        seed=settings.seed,
+        seed=settings.seed if seed is None else seed,
     )
 
 
@@ -205,6 +208,12 @@ def steps_to_come(settings: Settings, tasks: Sequence[str], folder: Path, feed: 
 
 def _rewind(run: Run, network: RankingNetwork, task: str) -> Callable[[int], None]:
     tickets = run.settings.tickets
+    steps = run.settings.training.search_epochs * run.feed.steps_per_epoch
+    if tickets.rewind == "step" and tickets.rewind_step > steps:
+        raise config.ConfigError(
+            f"--rewind_step: found {tickets.rewind_step}, expected at most {steps}, "
+            "the steps of the dense training"
+        )
 
     def rewind(level: int) -> None:
         if level == 0 or tickets.rewind == "initial":
@@ -225,16 +234,8 @@ def _load_initial(run: Run, network: RankingNetwork) -> None:
 
 
 def _draw_afresh(run: Run, network: RankingNetwork, purpose: str) -> None:
-    model, settings = run.settings.model, run.settings
-    other = build_network(
-        run.schema,
-        separate_towers=False,
-        embedding_dim=model.embedding_dim,
-        cross=model.cross,
-        dcn_layers=model.dcn_layers,
-        hidden_units=model.hidden_units,
-        seed=zlib.crc32(f"{settings.seed}/{purpose}".encode()),
-    )
+    seed = zlib.crc32(f"{run.settings.seed}/{purpose}".encode())
+    other = network_of(run.settings, run.schema, separate_towers=False, seed=seed)
     for name, variable in network.variables.items():
         variable.assign(other.variables[name])
 

@@ -44,10 +44,12 @@ def main(argv: Sequence[str]) -> None:
     settings, places = config.parse(argv, __doc__ or "")
     entry.make_deterministic()
     schema = entry.read_schema(settings.data.schema, settings.tasks)
+    config.loss_weights(settings, [task.name for task in schema.tasks])  # refuses unknown tasks now
     folder = entry.run_folder(settings, places)
     with runs.locked(folder):
         runs.sweep(folder)
         logs.simulate_if_asked(settings.data)
+        logs.prepare_if_asked(settings.data)
         source = logs.open_logs(settings.data, schema)
         entry.claim_folder(folder, settings, logs.describe_files(source))
         print(f"run: {folder}")

@@ -110,6 +110,7 @@ def build_small(schema, *, separate_towers=False, seed=1, cross="gram", hidden_u
         schema,
         separate_towers=separate_towers,
         embedding_dim=4,
+        embedding_stddev=0.05,
         cross=cross,
         dcn_layers=2,
         hidden_units=hidden_units,

@@ -8,7 +8,7 @@ import io
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 DELIMITERS = {"csv": ",", "tsv": "\t"}
 _CHUNK = 1 << 20  # bytes
@@ -70,7 +70,7 @@ def text_rows(path: Path, file_format: str) -> Iterator[list[str]]:
     Raises:
         DataError: The file cannot be read.
     """
-    quoting = csv.QUOTE_MINIMAL if file_format == "csv" else csv.QUOTE_NONE
+    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if file_format == "csv" else csv.QUOTE_NONE
     try:
         with (
             open_binary(path) as file,

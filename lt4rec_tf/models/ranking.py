@@ -91,6 +91,7 @@ def build_network(
     *,
     separate_towers: bool,
     embedding_dim: int,
+    embedding_stddev: float,
     cross: str,
     dcn_layers: int,
     hidden_units: Sequence[int],
@@ -98,21 +99,23 @@ def build_network(
 ) -> RankingNetwork:
     """Builds the network for the schema's tasks.
 
-    Kernels are drawn Xavier-normal, biases start at 0. Each variable's draw depends on the seed
-    and the variable's name alone, and the towers of separate tasks draw what the shared tower
-    draws: networks with different sharing start from the same theta_0.
+    Embedding rows are drawn normal, kernels Xavier-normal, biases start at 0. Each variable's
+    draw depends on the seed and the variable's name alone, and the towers of separate tasks draw
+    what the shared tower draws: networks with different sharing start from the same theta_0.
 
     Args:
         schema: Features, tables and tasks.
         separate_towers: Whether each task has kernels of its own.
         embedding_dim: Length of a field vector.
+        embedding_stddev: Standard deviation of the embedding rows at the start, above 0.
         cross: "gram", "triangle" or "dcn_v2".
         dcn_layers: Number of layers of "dcn_v2".
         hidden_units: Widths of the masked layers, from the bottom up.
         seed: Of all draws.
     """
     inputs = {feature.name: _input(feature) for feature in schema.features}
-    draw_rows = keras.initializers.RandomNormal(stddev=0.05, seed=_seed(seed, "embedding"))
+    row_seed = _seed(seed, "embedding")
+    draw_rows = keras.initializers.RandomNormal(stddev=embedding_stddev, seed=row_seed)
     fields = FieldVectors(schema, embedding_dim, draw_rows, name="embedding")
     cross_layer = _cross_layer(cross, dcn_layers, seed)
     crossed = cross_layer(fields(inputs))

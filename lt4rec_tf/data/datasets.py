@@ -1,0 +1,91 @@
+"""Data sets that TensorFlow Datasets prepares once and training then reads: NAME[/CONFIG].
+
+A data set is a folder of `lt4rec_tf.data.builders` in TFDS's own form. Its prepared shards are
+TFRecords of `tf.train.Example`, so the project's own pipeline reads them; TFDS itself, which is
+slow to import, is loaded only where a data set is named.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from lt4rec_tf.data import builders
+from lt4rec_tf.data.files import DataError
+from lt4rec_tf.data.source import Source, open_source
+from lt4rec_tf.data.splits import SPLITS, SplitRule
+from lt4rec_tf.schema import Schema
+
+
+def known_datasets() -> tuple[str, ...]:
+    """The names that there are builders for.
+
+    >>> known_datasets()
+    ('simulated_feed',)
+    """
+    return tuple(module.name for module in pkgutil.iter_modules(builders.__path__))
+
+
+def prepare(dataset: str, data_dir: str | Path) -> None:
+    """Has TFDS write a data set's shards, unless they are there already.
+
+    Args:
+        dataset: NAME or NAME/CONFIG; without CONFIG the builder's first one.
+        data_dir: TFDS writes to NAME/CONFIG/VERSION below it.
+
+    Raises:
+        DataError: There is no such data set.
+    """
+    _builder(dataset, data_dir).download_and_prepare()
+
+
+def open_prepared(dataset: str, data_dir: str | Path, schema: Schema) -> Source:
+    """Opens a prepared data set for reading, split as TFDS has it.
+
+    Args:
+        dataset: NAME or NAME/CONFIG, as it was prepared.
+        data_dir: Where it was prepared.
+        schema: Features, labels and tasks; its format and files, which may be those of the same
+            logs as text, give way to the data set's.
+
+    Raises:
+        DataError: There is no such data set, it is not prepared, or it does not fit the schema.
+    """
+    builder = _builder(dataset, data_dir)
+    if not builder.is_prepared():
+        raise DataError(
+            f"{builder.data_path}: found no prepared data set, expected the shards of {dataset}; "
+            "train prepares them"
+        )
+    shards = {
+        split: tuple(
+            f"{builder.info.full_name}/{Path(path).name}"
+            for path in builder.info.splits[split].filepaths
+        )
+        for split in SPLITS
+    }
+    schema = replace(schema, format="tfrecord", files=sum(shards.values(), ()))
+    rule = SplitRule(kind="files", validation_files=shards["validation"], test_files=shards["test"])
+    return open_source(schema, data_dir, rule)
+
+
+def _builder(dataset: str, data_dir: str | Path) -> Any:  # TFDS is imported late
+    name, _, config = dataset.partition("/")
+    if name not in known_datasets():
+        raise DataError(
+            f"--dataset: found {dataset!r}, expected one of {', '.join(known_datasets())}"
+        )
+    module = importlib.import_module(f"{builders.__name__}.{name}.{name}_dataset_builder")
+    configs = [known.name for known in module.Builder.BUILDER_CONFIGS]
+    if config and config not in configs:
+        expected = ", ".join(f"{name}/{known}" for known in configs)
+        raise DataError(f"--dataset: found {dataset!r}, expected one of {expected}")
+    return module.Builder(
+        # TFDS would expand a "~" that the rest of the project takes as it stands.
+        data_dir=str(Path(data_dir).absolute()),
+        config=config or None,
+        file_format="tfrecord",
+    )

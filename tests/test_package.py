@@ -1,0 +1,59 @@
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import lt4rec_tf
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+def run(code):
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PROJECT
+    ).stdout
+
+
+def test_importing_the_package_loads_no_tensorflow():
+    code = "import sys, lt4rec_tf, lt4rec_tf.config, lt4rec_tf.schema, lt4rec_tf.metrics.ranking"
+    assert run(f"{code}; print('tensorflow' in sys.modules)") == "False\n"
+
+
+def test_importing_every_module_has_no_effect():
+    modules = [
+        ".".join(path.relative_to(PROJECT).with_suffix("").parts)
+        for path in sorted((PROJECT / "lt4rec_tf").rglob("*.py"))
+        if path.name != "__init__.py" and "builders" not in path.parts
+    ]
+    assert len(modules) > 40
+    code = f"""
+import logging, os, random, numpy
+from tensorflow.python.eager import context
+def state():
+    root = logging.getLogger()
+    return dict(
+        random=random.getstate(), numpy=numpy.random.get_state()[1].tolist(), env=dict(os.environ),
+        folder=os.getcwd(), handlers=list(root.handlers), level=root.level,
+        devices=context.context()._initialized,
+    )
+before = state()
+for module in {modules}:
+    __import__(module)
+after = state()
+print([name for name in before if after[name] != before[name]])
+"""
+    assert run(code) == "[]\n"
+
+
+def test_the_version_is_set_ups():
+    assert f'version="{lt4rec_tf.__version__}"' in (PROJECT / "setup.py").read_text("utf-8")
+
+
+@pytest.mark.parametrize("name", ["README.md", "WORKSPACE.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_links_in_the_documents_lead_somewhere(name):
+    text = (PROJECT / name).read_text("utf-8")
+    for target in re.findall(r"\]\(([^)#]+)\)", text):
+        if not target.startswith("http"):
+            assert (PROJECT / target).exists(), f"{name}: {target}"
