@@ -9,24 +9,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import sys
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, NoReturn, TypeVar
 
-from absl import flags
+from lt4rec_tf.flags import ConfigError, flag, parse_flags
 
 T = TypeVar("T")
-
-
-class ConfigError(Exception):
-    """A setting that cannot be used; the message names the flag."""
-
-
-def flag(default: Any, help: str) -> Any:
-    """A dataclass field that is a flag; its type decides what the flag takes."""
-    return field(default=default, metadata={"help": help})
 
 
 @dataclass(frozen=True)
@@ -171,73 +161,6 @@ def parse(argv: Sequence[str], doc: str) -> tuple[Settings, Places]:
     return settings, _build(Places, values)
 
 
-def parse_flags(argv: Sequence[str], doc: str, groups: Sequence[type]) -> dict[str, Any]:
-    """Defines one flag a dataclass field, parses, and returns the values by name.
-
-    Raises:
-        ConfigError: An unknown flag, a value of the wrong type, or a stray argument.
-    """
-    registry = flags.FlagValues()
-    flags.DEFINE_bool("help", False, "Print this help.", flag_values=registry, allow_override=True)
-    for group in groups:
-        hints = typing.get_type_hints(group)
-        for item in dataclasses.fields(group):
-            if "help" in item.metadata:
-                _define(registry, item, hints[item.name])
-    try:
-        stray = registry(list(argv))[1:]
-    except (flags.Error, OSError) as error:
-        raise ConfigError(f"{error} (--help lists the flags)") from error
-    if registry["help"].value:
-        print(f"{doc.strip()}\n\nFlags:\n{registry.get_help()}")
-        sys.exit(0)
-    if stray:
-        raise ConfigError(f"stray argument {stray[0]!r}: expected only --flag=value")
-    return {name: _plain(registry[name].value) for name in registry}
-
-
-def _plain(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _define(registry: flags.FlagValues, item: dataclasses.Field[Any], hint: Any) -> None:
-    name, help_text = item.name, item.metadata["help"]
-    default: Any = item.default
-    if typing.get_origin(hint) is Literal:
-        flags.DEFINE_enum(name, default, typing.get_args(hint), help_text, flag_values=registry)
-    elif hint == tuple[int, ...]:
-        flags.DEFINE(
-            _IntegerListParser(),
-            name,
-            list(default),
-            help_text,
-            flag_values=registry,
-            serializer=flags.CsvListSerializer(","),
-        )
-    elif typing.get_origin(hint) is tuple:
-        flags.DEFINE_list(name, list(default), help_text, flag_values=registry)
-    elif hint is bool:
-        flags.DEFINE_bool(name, default, help_text, flag_values=registry)
-    elif hint is int:
-        flags.DEFINE_integer(name, default, help_text, flag_values=registry)
-    elif hint in (float, float | None):
-        flags.DEFINE_float(name, default, help_text, flag_values=registry)
-    else:
-        flags.DEFINE_string(name, default, help_text, flag_values=registry)
-
-
-class _IntegerListParser(flags.ArgumentParser):
-    syntactic_help = "a comma separated list of whole numbers"
-
-    def parse(self, argument: Any) -> list[int]:
-        if isinstance(argument, list):
-            return argument
-        return [int(part) for part in argument.split(",") if part.strip()]
-
-    def flag_type(self) -> str:
-        return "comma separated list of whole numbers"
-
-
 def _build(cls: type[T], values: Mapping[str, Any]) -> T:
     names = [item.name for item in dataclasses.fields(cls)]  # type: ignore[arg-type]
     return cls(**{name: values[name] for name in names if name in values})
@@ -249,13 +172,23 @@ def check(settings: Settings) -> None:
     Raises:
         ConfigError: Naming the flag, what was found and what was expected.
     """
-    data, model, tickets = settings.data, settings.model, settings.tickets
-    training = settings.training
-    for group in (data, model, tickets, training):
+    for group in (settings.data, settings.model, settings.tickets, settings.training):
         _check_choices(group)
+    _check_data(settings.data)
+    _check_model(settings.model)
+    _check_tickets(settings.tickets, settings.model)
+    _check_training(settings.training)
+    loss_weights(settings, ())
+    unknown = [row for row in settings.rows if row not in ROWS]
+    _expect(len(settings.rows) > 0 and not unknown, "rows", settings.rows, f"some of {ROWS}")
+    named = settings.name not in ("", ".", "..") and "/" not in settings.name
+    _expect(named, "name", settings.name, "a folder's name")
+
+
+def _check_data(data: DataSettings) -> None:
     _expect(data.schema != "", "schema", data.schema, "the path of a schema, a TOML file")
     _expect(data.data_dir != "", "data_dir", data.data_dir, "the folder of the logs")
-    _expect(data.simulate_rows >= 0, "simulate_rows", data.simulate_rows, "0 or more")
+    _expect_at_least(0, data, "simulate_rows")
     if data.dataset:
         _expect(data.simulate_rows == 0, "simulate_rows", data.simulate_rows, "0 with --dataset")
         _expect(data.split == "files", "split", data.split, "files with --dataset: its own splits")
@@ -269,33 +202,30 @@ def check(settings: Settings) -> None:
     if data.validation_from is not None and data.test_from is not None:
         ordered = data.validation_from <= data.test_from
         _expect(ordered, "test_from", data.test_from, "not before --validation_from")
-    _expect(data.shuffle_buffer >= 1, "shuffle_buffer", data.shuffle_buffer, "1 or more")
-    for name in ("embedding_dim", "dcn_layers"):
-        _expect(getattr(model, name) >= 1, name, getattr(model, name), "1 or more")
-    stddev = model.embedding_stddev
-    _expect(0 < stddev < float("inf"), "embedding_stddev", stddev, "above 0")
+    _expect_at_least(1, data, "shuffle_buffer")
+
+
+def _check_model(model: ModelSettings) -> None:
+    _expect_at_least(1, model, "embedding_dim", "dcn_layers")
+    _expect_positive(model, "embedding_stddev")
     units = model.hidden_units
     _expect(len(units) > 0 and min(units) > 0, "hidden_units", units, "widths of 1 or more")
+
+
+def _check_tickets(tickets: TicketSettings, model: ModelSettings) -> None:
     _expect(0 < tickets.final_density < 1, "final_density", tickets.final_density, "in (0, 1)")
-    _expect(tickets.rounds >= 1, "rounds", tickets.rounds, "1 or more")
-    _expect(tickets.rewind_step >= 0, "rewind_step", tickets.rewind_step, "0 or more")
-    if tickets.rewind == "step":
-        _expect(tickets.rewind_step > 0, "rewind_step", tickets.rewind_step, "1 or more")
+    _expect_at_least(1, tickets, "rounds")
+    _expect_at_least(1 if tickets.rewind == "step" else 0, tickets, "rewind_step")
     _expect(tickets.choice_tolerance >= 0, "choice_tolerance", tickets.choice_tolerance, ">= 0")
     width = tickets.block_width
-    fits = width == 1 or 1 < width < min(units)
+    fits = width == 1 or 1 < width < min(model.hidden_units)
     _expect(fits, "block_width", width, "1, or less than the narrowest of --hidden_units")
-    for name in ("batch_size", "search_epochs", "epochs"):
-        _expect(getattr(training, name) >= 1, name, getattr(training, name), "1 or more")
-    for name in ("patience", "checkpoint_steps"):
-        _expect(getattr(training, name) >= 0, name, getattr(training, name), "0 or more")
-    rate = training.learning_rate
-    _expect(0 < rate < float("inf"), "learning_rate", rate, "a number above 0")
-    loss_weights(settings, ())
-    unknown = [row for row in settings.rows if row not in ROWS]
-    _expect(len(settings.rows) > 0 and not unknown, "rows", settings.rows, f"some of {ROWS}")
-    named = settings.name not in ("", ".", "..") and "/" not in settings.name
-    _expect(named, "name", settings.name, "a folder's name")
+
+
+def _check_training(training: TrainingSettings) -> None:
+    _expect_at_least(1, training, "batch_size", "search_epochs", "epochs")
+    _expect_at_least(0, training, "patience", "checkpoint_steps")
+    _expect_positive(training, "learning_rate")
 
 
 def _check_choices(group: Any) -> None:
@@ -332,6 +262,16 @@ def loss_weights(settings: Settings, tasks: Sequence[str]) -> dict[str, float]:
     return weights
 
 
+def _expect_at_least(least: int, group: object, *names: str) -> None:
+    for name in names:
+        _expect(getattr(group, name) >= least, name, getattr(group, name), f"{least} or more")
+
+
+def _expect_positive(group: object, name: str) -> None:
+    value = getattr(group, name)
+    _expect(0 < value < float("inf"), name, value, "a number above 0")
+
+
 def _expect(holds: bool, flag: str, found: object, expected: str) -> None:
     if not holds:
         _refuse(flag, found, expected)
@@ -362,7 +302,9 @@ def from_dict(values: Mapping[str, Any]) -> Settings:
 
 
 def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _plain(value) for name, value in values.items()}
+    return {
+        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+    }
 
 
 def fingerprint(settings: Settings, schema_text: str) -> str:
