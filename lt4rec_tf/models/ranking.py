@@ -113,10 +113,11 @@ def build_network(
         hidden_units: Widths of the masked layers, from the bottom up.
         seed: Of all draws.
     """
+    # Inputs have their features' names, which hold no dot: layers with one cannot clash with them.
     inputs = {feature.name: _input(feature) for feature in schema.features}
     row_seed = _seed(seed, "embedding")
     draw_rows = keras.initializers.RandomNormal(stddev=embedding_stddev, seed=row_seed)
-    fields = FieldVectors(schema, embedding_dim, draw_rows, name="embedding")
+    fields = FieldVectors(schema, embedding_dim, draw_rows, name="shared.embedding")
     cross_layer = _cross_layer(cross, dcn_layers, seed)
     crossed = cross_layer(fields(inputs))
 
@@ -129,14 +130,14 @@ def build_network(
             prefix = f"{task}/" if separate_towers else ""
             shared = _tower(crossed.shape[-1], hidden_units, prefix, seed, variables)
         towers[task] = [
-            MaskedDense(dense, name=f"{task}_masked_{i}") for i, dense in enumerate(shared)
+            MaskedDense(dense, name=f"{task}.masked_{i}") for i, dense in enumerate(shared)
         ]
         hidden = crossed
         for layer in towers[task]:
             hidden = layer(hidden)
         draw = keras.initializers.GlorotNormal(seed=_seed(seed, f"{task}/head"))
-        heads[task] = keras.layers.Dense(1, kernel_initializer=draw, name=f"{task}_head")
-        logits[task] = keras.layers.Reshape((), name=task)(heads[task](hidden))
+        heads[task] = keras.layers.Dense(1, kernel_initializer=draw, name=f"{task}.head")
+        logits[task] = keras.layers.Reshape((), name=f"{task}.logit")(heads[task](hidden))
         variables[f"{task}/head/kernel"] = heads[task].kernel
         variables[f"{task}/head/bias"] = heads[task].bias
 
@@ -162,15 +163,15 @@ def _input(feature: Feature) -> tf.Tensor:
 
 def _cross_layer(cross: str, dcn_layers: int, seed: int) -> keras.layers.Layer:
     if cross == "gram":
-        return GramCross(name="cross")
+        return GramCross(name="shared.cross")
     if cross == "triangle":
-        return TriangleCross(name="cross")
+        return TriangleCross(name="shared.cross")
     if cross == "dcn_v2":
         draws = [
             keras.initializers.GlorotNormal(seed=_seed(seed, f"cross_{depth}"))
             for depth in range(dcn_layers)
         ]
-        return CrossNetworkV2(draws, name="cross")
+        return CrossNetworkV2(draws, name="shared.cross")
     raise ValueError(f"cross: found {cross!r}, expected 'gram', 'triangle' or 'dcn_v2'")
 
 

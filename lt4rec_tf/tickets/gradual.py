@@ -78,7 +78,7 @@ def build_gradual(
         )
         hidden = wrapper(hidden)
         wrappers.append(wrapper)
-    logit = keras.layers.Reshape((), name=f"{task}_gradual")(dense.heads[task](hidden))
+    logit = keras.layers.Reshape((), name=f"{task}.gradual")(dense.heads[task](hidden))
     inputs = dense.model.input
     model = keras.Model(inputs, logit)
     network = RankingNetwork(

@@ -56,7 +56,7 @@ def find_tickets(
     epoch are cut to make level k + 1. Levels that an earlier process finished are skipped.
 
     Args:
-        network: Its `task` wears the last level's masks afterwards.
+        network: Its `task` wears the masks of the level at hand.
         task: Whose ticket is searched.
         folder: Gets one folder a level.
         rounds: Number of prunings.
@@ -85,9 +85,10 @@ def find_tickets(
             keep = alive_at_level(total, final_density, rounds, level + 1)
             pruned = prune_by_magnitude(weights, masks, keep)
             _keep_masks(level_folder(folder, level + 1), pruned)
+        # Done comes first: a level that is not must still find the weights it is pruned by.
+        runs.mark_done(here)
         if level > 0:
             shutil.rmtree(here / TRAINING / "weights")
-        runs.mark_done(here)
     return read_levels(folder, rounds, shapes, value)
 
 

@@ -6,9 +6,10 @@ miss a variable without a word, and a missing name here is an error.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 
 from lt4rec_tf import runs
@@ -46,22 +47,35 @@ def restore(
         renames: Name of a variable -> its name in the checkpoint, where they differ.
 
     Raises:
-        CheckpointError: The folder is no checkpoint, lacks a variable, or holds another shape.
+        CheckpointError: The folder is no checkpoint or a damaged one, lacks a variable, or holds
+            another shape or type. No variable is set then.
     """
-    prefix = str(Path(folder) / _PREFIX)
-    try:
-        reader = tf.train.load_checkpoint(prefix)
-    except (tf.errors.OpError, ValueError) as error:
-        raise CheckpointError(f"{folder}: no readable checkpoint ({error})") from error
-    shapes = reader.get_variable_to_shape_map()
     renames = renames or {}
-    for name, variable in variables.items():
-        stored = renames.get(name, name)
-        if stored not in shapes:
-            raise CheckpointError(f"{folder}: no variable {stored!r}, found {sorted(shapes)}")
-        if list(shapes[stored]) != variable.shape.as_list():
-            raise CheckpointError(
-                f"{folder}: {stored} has shape {shapes[stored]}, "
-                f"expected {variable.shape.as_list()}"
-            )
-        variable.assign(reader.get_tensor(stored))
+    stored = {name: renames.get(name, name) for name in variables}
+    # Read twice: all is checked before anything is set, and no two tables are held at a time.
+    for name, value in _values(folder, stored):
+        _check_fits(f"{folder}: {stored[name]}", value, variables[name])
+    for name, value in _values(folder, stored):
+        variables[name].assign(value)
+
+
+def _values(folder: Path, stored: Mapping[str, str]) -> Iterator[tuple[str, np.ndarray]]:
+    try:
+        reader = tf.train.load_checkpoint(str(Path(folder) / _PREFIX))
+        known = reader.get_variable_to_shape_map()
+        for name, stored_name in stored.items():
+            if stored_name not in known:
+                raise CheckpointError(
+                    f"{folder}: no variable {stored_name!r}, found {sorted(known)}"
+                )
+            yield name, np.asarray(reader.get_tensor(stored_name))
+    except (tf.errors.OpError, IndexError, RuntimeError, ValueError) as error:
+        raise CheckpointError(f"{folder}: no readable checkpoint ({error})") from error
+
+
+def _check_fits(what: str, value: np.ndarray, variable: tf.Variable) -> None:
+    expected = variable.shape.as_list()
+    if list(value.shape) != expected:
+        raise CheckpointError(f"{what} has shape {list(value.shape)}, expected {expected}")
+    if value.dtype != variable.dtype.as_numpy_dtype:
+        raise CheckpointError(f"{what} is {value.dtype}, expected {variable.dtype.name}")

@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from lt4rec_tf import runs
@@ -175,7 +176,8 @@ class Trainer:
                 state.seconds += time.monotonic() - started
                 started = time.monotonic()
                 self._save(folder, state)
-        self._check_finite(name, state)
+        sums = {task: total.numpy() for task, total in self._loss_sums.items()}
+        self._check_finite(name, state, "the loss", sums)
         record = self._validate(name, state)
         state.seconds += time.monotonic() - started
         state.history.append(record)
@@ -189,6 +191,8 @@ class Trainer:
 
     def _validate(self, name: str, state: _State) -> dict[str, Any]:
         predictions = self._predict(self.feed.validation())
+        # The last step can break the weights after the last loss was still finite.
+        self._check_finite(name, state, "a logit on validation", predictions.logits)
         metrics = measure(predictions, self.schema, self.tasks)
         losses = split_losses(predictions, self.schema, self.tasks)
         step = (state.epoch + 1) * self.feed.steps_per_epoch
@@ -219,12 +223,15 @@ class Trainer:
     def _metric(self, task: str) -> str:
         return self.schema.task(task).metric
 
-    def _check_finite(self, name: str, state: _State) -> None:
-        for task, total in self._loss_sums.items():
-            if not math.isfinite(total[0]):
+    def _check_finite(
+        self, name: str, state: _State, what: str, values: Mapping[str, np.ndarray]
+    ) -> None:
+        for task, found in values.items():
+            wrong = found[~np.isfinite(found)]
+            if wrong.size:
                 raise TrainingError(
-                    f"{name}: the loss of task {task} is {float(total[0])} in epoch "
-                    f"{state.epoch + 1}; a smaller --learning_rate usually helps"
+                    f"{name}: {what} of task {task} is {wrong[0]} in epoch {state.epoch + 1}; "
+                    "a smaller --learning_rate usually helps"
                 )
 
     @staticmethod

@@ -1,0 +1,282 @@
+import dataclasses
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lt4rec_tf import config
+from lt4rec_tf.config import ConfigError
+
+NEEDED = ("train", "--schema=s.toml", "--data_dir=logs")
+
+
+def parsed(*flags):
+    return config.parse([*NEEDED, *flags], "")[0]
+
+
+def test_a_flagfile_becomes_settings(tmp_path):
+    common = tmp_path / "common.cfg"
+    common.write_text("--schema=s.toml\n--data_dir=logs\n--epochs=3\n")
+    flagfile = tmp_path / "run.cfg"
+    flagfile.write_text(
+        f"# a run\n--flagfile={common}\n--epochs=5\n--hidden_units=8,4\n--tasks=cvr,ctr\n"
+        "--validation_from=3.5\n--cross=dcn_v2\n--loss_weights=cvr=1.5\n"
+    )
+    settings, places = config.parse(
+        ["train", f"--flagfile={flagfile}", "--seed=7", "--output_dir=there"], ""
+    )
+    assert settings.data.schema == "s.toml"
+    assert settings.training.epochs == 5
+    assert settings.model.hidden_units == (8, 4)
+    assert settings.model.cross == "dcn_v2"
+    assert settings.tasks == ("cvr", "ctr")
+    assert settings.data.validation_from == 3.5
+    assert settings.training.loss_weights == ("cvr=1.5",)
+    assert settings.seed == 7
+    assert places == config.Places(output_dir="there", run_dir="")
+
+
+def test_flags_that_are_not_given_are_the_fields_defaults():
+    settings = parsed()
+    for name, group in config._GROUPS.items():
+        given = {"schema": "s.toml", "data_dir": "logs"} if name == "data" else {}
+        assert getattr(settings, name) == group(**given)
+
+
+WRONG = [
+    "--schema=",
+    "--data_dir=",
+    "--simulate_rows=-1",
+    "--split=random",
+    "--validation_fraction=1",
+    "--validation_fraction=nan",
+    "--test_fraction=-0.1",
+    "--test_fraction=0.9",  # with validation's 0.1 nothing is left for train
+    "--max_bad_fraction=1.5",
+    "--shuffle_buffer=0",
+    "--embedding_dim=0",
+    "--embedding_dim=4.5",
+    "--cross=product",
+    "--dcn_layers=0",
+    "--hidden_units=",
+    "--hidden_units=8,0",
+    "--hidden_units=8,wide",
+    "--ticket_finder=random",
+    "--final_density=0",
+    "--final_density=1",
+    "--final_density=nan",
+    "--rounds=0",
+    "--rewind=never",
+    "--rewind_step=-1",
+    "--ticket_choice=worst",
+    "--choice_tolerance=-0.1",
+    "--choice_tolerance=nan",
+    "--block_width=0",
+    "--batch_size=0",
+    "--search_epochs=0",
+    "--epochs=0",
+    "--patience=-1",
+    "--optimizer=sgd",
+    "--learning_rate=0",
+    "--learning_rate=nan",
+    "--learning_rate=inf",
+    "--task_schedule=random",
+    "--loss_weights=cvr",
+    "--loss_weights=cvr=much",
+    "--loss_weights=cvr=0",
+    "--loss_weights=cvr=nan",
+    "--loss_weights=cvr=inf",
+    "--checkpoint_steps=-1",
+    "--name=",
+    "--name=..",
+    "--name=a/b",
+    "--rows=",
+    "--rows=base,mmoe",
+    "--epoch_s=3",
+]
+
+
+@pytest.mark.parametrize("flag", WRONG)
+def test_wrong_flags_are_refused_by_name(flag):
+    name = flag.removeprefix("--").partition("=")[0]
+    with pytest.raises(ConfigError, match=name):
+        parsed(flag)
+
+
+@pytest.mark.parametrize(
+    ("flags", "name"),
+    [
+        (["--rewind=step"], "rewind_step"),
+        (["--hidden_units=16,8", "--block_width=8"], "block_width"),
+        (["--validation_from=5", "--test_from=4"], "test_from"),
+        (["--dataset=feed", "--split=time"], "split"),
+        (["--dataset=feed", "--split=files", "--test_files=a"], "test_files"),
+        (["--dataset=feed", "--split=files", "--simulate_rows=9"], "simulate_rows"),
+        (["epochs=3"], "epochs=3"),
+        (["--flagfile=absent.cfg"], "absent.cfg"),
+    ],
+)
+def test_flags_that_do_not_fit_each_other_are_refused(flags, name):
+    with pytest.raises(ConfigError, match=name):
+        parsed(*flags)
+
+
+def test_the_schema_must_be_named():
+    with pytest.raises(ConfigError, match="--schema"):
+        config.parse(["train"], "")
+
+
+def test_help_lists_every_flag(capsys):
+    with pytest.raises(SystemExit) as stop:
+        config.parse(["train", "--help"], "What this does.")
+    shown = capsys.readouterr().out
+    assert stop.value.code == 0
+    assert shown.startswith("What this does.")
+    for group in (*config._GROUPS.values(), config.Places):
+        for item in dataclasses.fields(group):
+            assert f"--{item.name}:" in shown or f"--[no]{item.name}:" in shown
+
+
+densities = st.floats(0.01, 0.99)
+settings_trees = st.builds(
+    config.Settings,
+    data=st.builds(
+        config.DataSettings,
+        schema=st.text(min_size=1),
+        data_dir=st.just("logs"),
+        validation_from=st.none() | st.floats(-1e9, 0),
+        test_from=st.none() | st.floats(0, 1e12),
+        validation_files=st.lists(st.text()).map(tuple),
+    ),
+    model=st.builds(
+        config.ModelSettings,
+        cross=st.sampled_from(["gram", "triangle", "dcn_v2"]),
+        embedding_dim=st.integers(1, 64),
+        hidden_units=st.lists(st.integers(1, 512), min_size=1).map(tuple),
+        dcn_layers=st.integers(1, 4),
+    ),
+    tickets=st.builds(
+        config.TicketSettings,
+        final_density=densities,
+        rounds=st.integers(1, 9),
+        rewind_step=st.integers(1, 9),
+        choice_tolerance=densities,
+        block_width=st.just(1),
+    ),
+    training=st.builds(
+        config.TrainingSettings,
+        learning_rate=st.floats(1e-6, 1.0),
+        loss_weights=st.lists(st.floats(0.5, 2).map(lambda w: f"cvr={w}")).map(tuple),
+        batch_size=st.integers(1, 999),
+        search_epochs=st.just(1),
+        epochs=st.integers(1, 9),
+        patience=st.integers(0, 9),
+        checkpoint_steps=st.integers(0, 9),
+    ),
+    name=st.just("run"),
+    tasks=st.lists(st.text()).map(tuple),
+    rows=st.sampled_from([("base",), ("base", "s_weight")]),
+    seed=st.integers(),
+)
+
+
+@given(settings_trees)
+def test_settings_survive_json(settings):
+    through_json = json.loads(json.dumps(config.to_dict(settings)))
+    assert config.from_dict(through_json) == settings
+
+
+def changed(path, value):
+    values = config.to_dict(parsed())
+    *groups, name = path.split(".")
+    inner = values
+    for group in groups:
+        inner = inner[group]
+    inner[name] = value
+    return values
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("training.epochs", 0, "--epochs"),
+        ("training.epochs", "3", "do not fit"),
+        ("training.momentum", 0.9, "momentum"),
+        ("model.cross", "product", "--cross"),
+        ("training.task_schedule", "random", "--task_schedule"),
+        ("mystery", 1, "mystery"),
+    ],
+)
+def test_dictionaries_that_are_no_settings_are_refused(path, value, message):
+    with pytest.raises(ConfigError, match=message):
+        config.from_dict(changed(path, value))
+
+
+def test_a_dictionary_without_a_group_is_refused():
+    values = config.to_dict(parsed())
+    del values["tickets"]
+    with pytest.raises(ConfigError, match="tickets"):
+        config.from_dict(values)
+
+
+def other_value(value):
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int | float):
+        return value + 1
+    if isinstance(value, tuple):
+        return (*value, value[0] if value else "x")
+    return 1.0 if value is None else f"{value}_2"
+
+
+def settings_that_differ_once():
+    settings = parsed()
+    for name, group in config._GROUPS.items():
+        values = getattr(settings, name)
+        for item in dataclasses.fields(group):
+            new = dataclasses.replace(
+                values, **{item.name: other_value(getattr(values, item.name))}
+            )
+            yield f"{name}.{item.name}", dataclasses.replace(settings, **{name: new})
+    for name in ("name", "tasks", "rows"):
+        value = other_value(getattr(settings, name))
+        yield name, dataclasses.replace(settings, **{name: value})
+
+
+def test_every_setting_but_the_seed_changes_the_fingerprint():
+    settings = parsed()
+    expected = config.fingerprint(settings, "schema")
+    seen = {expected}
+    for path, other in settings_that_differ_once():
+        found = config.fingerprint(other, "schema")
+        assert found not in seen, path
+        seen.add(found)
+    assert config.fingerprint(settings, "another schema") not in seen
+    assert config.fingerprint(dataclasses.replace(settings, seed=9), "schema") == expected
+
+
+def test_fingerprints_are_ten_hexadecimal_digits():
+    assert len(config.fingerprint(parsed(), "")) == 10
+    int(config.fingerprint(parsed(), ""), 16)
+
+
+def test_differences_name_values_that_are_new_gone_or_changed():
+    old = {"a": {"b": {"c": 1}, "same": [1]}, "gone": None, "dropped": 2}
+    new = {"a": {"b": {"c": 2}, "same": [1]}, "added": "x"}
+    assert config.differences(old, new) == [
+        "a.b.c: was 1, is 2",
+        "added: was None, is 'x'",
+        "dropped: was 2, is None",
+    ]
+    assert config.differences(new, new) == []
+
+
+def test_loss_weights_are_1_where_not_named():
+    settings = parsed("--loss_weights=cvr=1.5")
+    assert config.loss_weights(settings, ("ctr", "cvr")) == {"ctr": 1.0, "cvr": 1.5}
+
+
+def test_loss_weights_of_unknown_tasks_are_refused():
+    with pytest.raises(ConfigError, match=r"--loss_weights: found 'like'.*\('ctr', 'cvr'\)"):
+        config.loss_weights(parsed("--loss_weights=like=2"), ("ctr", "cvr"))

@@ -1,0 +1,408 @@
+import itertools
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lt4rec_tf import runs, stages
+from lt4rec_tf.models.ranking import read_variables
+from lt4rec_tf.tickets import masks as masks_file
+from lt4rec_tf.tickets import search
+from lt4rec_tf.tickets.prune import prune_by_magnitude
+from lt4rec_tf.tickets.search import Level, choose_level
+from lt4rec_tf.training import checkpoint
+from lt4rec_tf.training.trainer import Plan
+from tests.conftest import build_small
+from tests.small_training import (
+    STEPS,
+    Killed,
+    KilledProgress,
+    quiet_progress,
+    small_feed,
+    small_settings,
+    small_trainer,
+)
+
+ROUNDS, DENSITY = 3, 0.2
+
+
+# Algorithm 1 with a real training
+
+
+class Search:
+    """A search of CVR's ticket on a small network, which notes what it sees."""
+
+    def __init__(self, schema, folder):
+        self.schema, self.folder, self.plan = schema, folder, Plan(epochs=1)
+        self.network = build_small(schema)
+        self.trainer = small_trainer(self.network, schema, ["cvr"])
+        self.theta_0 = read_variables(self.network)
+        self.rewound, self.starts, self.trained = [], [], {}
+
+    def rewind(self, level):
+        self.rewound.append(level)
+        for name, variable in self.network.variables.items():
+            variable.assign(self.theta_0[name])
+
+    def train(self, level, folder):
+        self.starts.append((read_variables(self.network), self.network.masks("cvr")))
+        self.trainer.fit(folder, f"level_{level}", self.plan)
+        self.trained[level] = {
+            name: kernel.numpy() for name, kernel in self.network.kernels("cvr").items()
+        }
+
+    def find(self, train=None):
+        return search.find_tickets(
+            self.network,
+            "cvr",
+            self.folder,
+            rounds=ROUNDS,
+            final_density=DENSITY,
+            rewind=self.rewind,
+            train=train or self.train,
+            value=lambda result: result["validation"]["cvr"]["mse"],
+        )
+
+    def masks(self):
+        shapes = {n: tuple(k.shape) for n, k in self.network.kernels("cvr").items()}
+        return [
+            masks_file.read_masks(search.level_folder(self.folder, level) / search.MASKS, shapes)
+            for level in range(ROUNDS + 1)
+        ]
+
+
+@pytest.fixture(scope="module")
+def searched(small_schema, tmp_path_factory):
+    found = Search(small_schema, tmp_path_factory.mktemp("search"))
+    return found, found.find(), found.masks()
+
+
+def test_densities_of_the_levels_are_exact(searched):
+    found, levels, masks = searched
+    total = sum(kernel.shape.num_elements() for kernel in found.network.kernels("cvr").values())
+    expected = [round(total * DENSITY ** (k / ROUNDS)) for k in range(ROUNDS + 1)]
+    assert [sum(int(m.sum()) for m in level.values()) for level in masks] == expected
+    assert [level.density for level in levels] == [alive / total for alive in expected]
+    assert [level.level for level in levels] == [0, 1, 2, 3]
+
+
+def test_no_weight_revives(searched):
+    _, _, masks = searched
+    for before, after in itertools.pairwise(masks):
+        for name, mask in after.items():
+            assert not (mask & ~before[name]).any()
+
+
+def test_each_level_starts_from_theta_0_with_its_masks(searched):
+    found, _, masks = searched
+    assert found.rewound == [0, 1, 2, 3]
+    for (weights, worn), expected in zip(found.starts, masks, strict=True):
+        for name, value in weights.items():
+            np.testing.assert_array_equal(value, found.theta_0[name])
+        for name, mask in worn.items():
+            np.testing.assert_array_equal(mask, expected[name])
+
+
+def test_each_level_is_the_last_one_pruned_by_its_trained_weights(searched):
+    found, _, masks = searched
+    for level in range(ROUNDS):
+        # By hand: of the weights alive, those of the largest magnitude over all kernels.
+        trained, alive = found.trained[level], masks[level]
+        keep = sum(int(mask.sum()) for mask in masks[level + 1].values())
+        magnitudes = np.concatenate([np.abs(trained[n][alive[n]]) for n in alive])
+        threshold = np.sort(magnitudes)[-keep]
+        pruned = prune_by_magnitude(trained, alive, keep)
+        for name, mask in masks[level + 1].items():
+            np.testing.assert_array_equal(mask, alive[name] & (np.abs(trained[name]) >= threshold))
+            np.testing.assert_array_equal(mask, pruned[name])
+
+
+def test_cut_weights_stay_at_theta_0_in_training(searched):
+    found, _, masks = searched
+    for level in range(1, ROUNDS + 1):
+        for name, mask in masks[level].items():
+            initial = found.theta_0[f"{name}/kernel"]
+            assert found.trained[level][name][~mask].tobytes() == initial[~mask].tobytes()
+
+
+def test_levels_keep_value_time_and_only_the_dense_weights(searched):
+    levels = searched[1]
+    for level in levels:
+        result = json.loads((level.folder / search.TRAINING / "history.json").read_text())
+        assert level.value == result["validation"]["cvr"]["mse"]
+        assert level.seconds == result["seconds"] > 0
+        assert (level.folder / search.TRAINING / "weights").exists() == (level.level == 0)
+        assert runs.is_done(level.folder)
+
+
+@pytest.fixture(scope="module")
+def stopped_searches(small_schema):
+    """A search for each folder; all train by one trainer, whose steps are compiled once."""
+    again = Search(small_schema, Path())
+
+    def in_folder(folder):
+        again.folder = folder
+        again.rewound.clear()
+        again.trainer.progress = quiet_progress()
+        return again
+
+    return in_folder
+
+
+def check_same_search(found, levels, expected):
+    _, expected_levels, expected_masks = expected
+    for mine, other in zip(found.masks(), expected_masks, strict=True):
+        for name, mask in mine.items():
+            np.testing.assert_array_equal(mask, other[name])
+    facts = [(level.level, level.density, level.value) for level in levels]
+    assert facts == [(level.level, level.density, level.value) for level in expected_levels]
+
+
+@pytest.mark.parametrize("level", range(ROUNDS + 1))
+@pytest.mark.parametrize("moment", ["before training", "in training", "after training"])
+def test_a_search_stopped_in_a_level_ends_as_an_unbroken_one(
+    searched, stopped_searches, tmp_path, level, moment
+):
+    found = stopped_searches(tmp_path)
+
+    def killed_train(at, folder):
+        if at == level and moment == "before training":
+            raise Killed
+        if at == level and moment == "in training":
+            found.trainer.progress = KilledProgress(3)
+        found.train(at, folder)
+        if at == level:
+            raise Killed
+
+    with pytest.raises(Killed):
+        found.find(killed_train)
+    found = stopped_searches(tmp_path)
+    for variable in found.network.variables.values():  # another process knows nothing
+        variable.assign_add(variable * 0 + 1.0)
+    check_same_search(found, found.find(), searched)
+    assert found.rewound == list(range(level, ROUNDS + 1))
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_search_stopped_at_a_mark_ends_as_an_unbroken_one(
+    searched, stopped_searches, tmp_path, monkeypatch, after
+):
+    # Level 1: its weights are removed beside the mark; either order of the two must resume.
+    found = stopped_searches(tmp_path)
+    real = runs.mark_done
+
+    def killed_mark(stage: Path):
+        if stage.name != "level_1":
+            return real(stage)
+        if after:
+            real(stage)
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "mark_done", killed_mark)
+        with pytest.raises(Killed):
+            found.find()
+    check_same_search(found, found.find(), searched)
+
+
+def test_a_finished_search_trains_nothing(searched):
+    found, levels, _ = searched
+
+    def never(level, folder):
+        raise AssertionError
+
+    assert found.find(never) == levels
+
+
+# The choice
+
+
+def levels_of(*values):
+    densities = [1.0, 0.7, 0.45, 0.3, 0.2]
+    return [
+        Level(i, densities[i], value, 1.0, Path(f"level_{i}")) for i, value in enumerate(values)
+    ]
+
+
+NAN = math.nan
+
+
+@pytest.mark.parametrize(
+    ("values", "direction", "rule", "chosen"),
+    [
+        ((0.9, 0.5, 0.7, 0.6), "max", "best", 2),
+        ((0.9, 0.5, 0.7, 0.6), "max", "best_or_dense", 0),
+        ((0.1, 0.5, 0.7, 0.6), "min", "best", 1),
+        ((0.6, 0.5, 0.7, 0.6), "min", "best_or_dense", 1),
+        ((0.9, 0.7, 0.7, 0.6), "max", "best", 1),  # ties: the denser
+        ((0.7, 0.7, 0.6, 0.6), "max", "best_or_dense", 0),
+        ((0.9, NAN, 0.7, NAN), "max", "best", 2),
+        ((NAN, NAN, 0.7, 0.9), "min", "best_or_dense", 2),
+        ((NAN, 0.7, math.inf, 0.9), "max", "best", 3),
+        ((9.0, 1.0, 0.75, 0.5), "max", "sparsest", 2),  # tolerance 0.25
+        ((0.0, 1.0, 1.25, 1.5), "min", "sparsest", 2),
+        ((0.0, -1.0, -1.25, -1.5), "max", "sparsest", 2),
+        ((9.0, 1.0, 0.5, 0.8), "max", "sparsest", 3),
+        ((9.0, 1.0, 0.9, NAN), "max", "sparsest", 2),
+        ((9.0, 0.0, 0.0, -0.1), "max", "sparsest", 2),
+    ],
+)
+def test_choices(values, direction, rule, chosen):
+    assert choose_level(levels_of(*values), direction, rule, 0.25).level == chosen
+
+
+@pytest.mark.parametrize("rule", ["best", "best_or_dense", "sparsest"])
+def test_a_search_without_a_finite_value_is_refused(rule):
+    with pytest.raises(ValueError, match="no level of the search has a finite"):
+        choose_level(levels_of(NAN, NAN, math.inf), "max", rule, 0.1)
+
+
+def test_unknown_rules_are_refused():
+    with pytest.raises(ValueError, match="'first', expected best, best_or_dense or sparsest"):
+        choose_level(levels_of(1.0, 1.0), "max", "first", 0.1)
+
+
+@given(
+    st.lists(st.floats(-10, 10), min_size=2, max_size=5),
+    st.sampled_from(["max", "min"]),
+    st.floats(0, 1),
+)
+def test_the_sparsest_choice_is_near_the_best_and_no_sparser_one_is(values, direction, tolerance):
+    levels = levels_of(*values)
+    best = choose_level(levels, direction, "best", tolerance)
+    chosen = choose_level(levels, direction, "sparsest", tolerance)
+    assert best.value == (max if direction == "max" else min)(values[1:])
+    slack = tolerance * abs(best.value)
+    near = [level for level in levels[1:] if abs(level.value - best.value) <= slack]
+    assert chosen.level == max(level.level for level in near)
+    assert choose_level(levels, direction, "sparsest", 0.0).value == best.value
+
+
+# A run's search, by its flags
+
+
+def small_run(schema, folder, *flags, progress=None):
+    settings = small_settings("--rounds=2", "--final_density=0.25", *flags)
+    run = stages.Run(
+        settings,
+        schema,
+        folder,
+        small_feed(schema),
+        progress or quiet_progress(),
+        lambda stage, step, values: None,
+    )
+    network = stages.network_of(settings, schema, separate_towers=False)
+    stages.keep_initial(run, network)
+    return run, network
+
+
+def starts_of(run, network, task, monkeypatch):
+    """The weights that each level of a run's search starts from, and the ticket."""
+    starts = []
+    fit = stages.Trainer.fit
+
+    def noted(trainer, folder, name, plan):
+        starts.append(read_variables(trainer.network))
+        return fit(trainer, folder, name, plan)
+
+    monkeypatch.setattr(stages.Trainer, "fit", noted)
+    return starts, stages.find_ticket(run, network, task)
+
+
+def equal(first, second):
+    return {name for name, value in first.items() if np.array_equal(value, second[name])}
+
+
+def test_rewind_initial_starts_every_level_from_theta_0(small_schema, tmp_path, monkeypatch):
+    run, network = small_run(small_schema, tmp_path)
+    theta_0 = read_variables(network)
+    starts, ticket = starts_of(run, network, "ctr", monkeypatch)
+    assert len(starts) == 3
+    for start in starts:
+        assert equal(start, theta_0) == set(theta_0)
+    assert [round(level.density, 2) for level in ticket.levels] == [1.0, 0.5, 0.25]
+    assert ticket.chosen.level in (1, 2)
+    assert masks_file.density(ticket.masks) == ticket.chosen.density
+    kept = runs.read_json(tmp_path / "tickets" / "ctr" / stages.SEARCH)
+    assert kept["chosen"] == ticket.chosen.level
+    assert kept["values"] == [level.value for level in ticket.levels]
+
+
+def test_rewind_step_starts_pruned_levels_from_that_step(small_schema, tmp_path, monkeypatch):
+    run, network = small_run(small_schema, tmp_path, "--rewind=step", "--rewind_step=3")
+    theta_0 = read_variables(network)
+    starts, _ = starts_of(run, network, "ctr", monkeypatch)
+    snapshot = tmp_path / "tickets" / "ctr" / "level_0" / search.TRAINING / "rewind"
+    checkpoint.restore(snapshot, network.variables)
+    step_3 = read_variables(network)
+    assert equal(starts[0], theta_0) == set(theta_0)
+    for start in starts[1:]:
+        assert equal(start, step_3) == set(step_3)
+    assert "tower_0/kernel" not in equal(step_3, theta_0)
+
+
+def test_reinitialize_starts_each_pruned_level_from_a_fresh_draw(
+    small_schema, tmp_path, monkeypatch
+):
+    run, network = small_run(small_schema, tmp_path, "--rewind=reinitialize")
+    theta_0 = read_variables(network)
+    starts, _ = starts_of(run, network, "ctr", monkeypatch)
+    assert equal(starts[0], theta_0) == set(theta_0)
+    for first, second in ((starts[0], starts[1]), (starts[1], starts[2]), (starts[0], starts[2])):
+        assert not {name for name in equal(first, second) if not name.endswith("bias")}
+    again, network = small_run(small_schema, tmp_path / "again", "--rewind=reinitialize")
+    for start, other in zip(starts, starts_of(again, network, "ctr", monkeypatch)[0], strict=False):
+        assert equal(start, other) == set(start)  # drawn from the run's seed
+
+
+def test_a_rewind_step_after_the_dense_training_is_refused(small_schema, tmp_path):
+    run, network = small_run(small_schema, tmp_path, "--rewind=step", f"--rewind_step={STEPS + 1}")
+    with pytest.raises(stages.config.ConfigError, match=rf"--rewind_step: found {STEPS + 1}"):
+        stages.find_ticket(run, network, "ctr")
+
+
+def test_rows_start_from_theta_0_and_wear_their_tickets(small_schema, tmp_path, monkeypatch):
+    run, network = small_run(small_schema, tmp_path)
+    theta_0 = read_variables(network)
+    tickets = [stages.find_ticket(run, network, task) for task in run.tasks]
+    separate = stages.network_of(run.settings, small_schema, separate_towers=True)
+    for variable in separate.variables.values():
+        variable.assign(variable * 0 + 7.0)
+    starts = []
+    fit = stages.Trainer.fit
+
+    def noted(trainer, folder, name, plan):
+        starts.append(read_variables(trainer.network))
+        return fit(trainer, folder, name, plan)
+
+    monkeypatch.setattr(stages.Trainer, "fit", noted)
+    stages.train_row(run, "s_weight", network, tickets)
+    stages.train_row(run, "hard_sharing", separate)
+    assert equal(starts[0], theta_0) == set(theta_0)
+    for name, value in starts[1].items():
+        np.testing.assert_array_equal(value, theta_0[stages.shared_name(name, run.tasks)])
+    for ticket in tickets:
+        path = stages.row_masks(tmp_path / "rows" / "s_weight", ticket.task)
+        kept = stages.read_masks(network, ticket.task, path)
+        for name, mask in network.masks(ticket.task).items():
+            np.testing.assert_array_equal(mask, ticket.masks[name])
+            np.testing.assert_array_equal(kept[name], mask)
+
+
+def test_steps_to_come_count_down_to_nothing(small_schema, tmp_path):
+    run, network = small_run(small_schema, tmp_path, "--search_epochs=2", "--epochs=3")
+
+    def to_come():
+        return stages.steps_to_come(run.settings, run.tasks, tmp_path, run.feed)
+
+    assert to_come() == STEPS * (2 * 3 * 2 + 2 * 3)
+    tickets = []
+    for left, task in ((1, "ctr"), (0, "cvr")):
+        tickets.append(stages.find_ticket(run, network, task))
+        assert to_come() == STEPS * (left * 3 * 2 + 2 * 3)
+    stages.train_row(run, "s_weight", network, tickets)
+    assert to_come() == STEPS * 3
