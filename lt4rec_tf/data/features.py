@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
+from lt4rec_tf.data.fingerprints import find, fingerprint
 from lt4rec_tf.schema import FIRST_VALUE_ID, Feature, IdRule, Schema
 
 DTYPES = {"string": tf.string, "int64": tf.int64, "float32": tf.float32}
-FINGERPRINTS = 2**62  # fingerprints are farmhash64 modulo this: they fit int64 and hardly collide
 
 
 def raw_specs(schema: Schema) -> dict[str, tf.TensorSpec]:
@@ -98,14 +98,8 @@ def _boundary_ids(rule: IdRule, raw: tf.Tensor) -> tf.Tensor:
 
 
 def _vocabulary_ids(rule: IdRule, text: tf.Tensor) -> tf.Tensor:
-    # A search among sorted fingerprints needs no lookup table: signatures hold no resource, and
-    # models load without initialisation.
     with tf.init_scope():
-        fingerprints = tf.strings.to_hash_bucket_fast(rule.vocabulary, FINGERPRINTS).numpy()
-    order = np.argsort(fingerprints)
-    known = tf.constant(fingerprints[order])
-    flat = tf.strings.to_hash_bucket_fast(tf.reshape(text, [-1]), FINGERPRINTS)
-    place = tf.minimum(tf.searchsorted(known, flat), len(order) - 1)
-    ids = tf.gather(tf.constant(order + FIRST_VALUE_ID, tf.int64), place)
-    ids = tf.where(tf.gather(known, place) == flat, ids, tf.ones_like(ids))
+        known = fingerprint(tf.constant(rule.vocabulary)).numpy()
+    place = find(known, fingerprint(tf.reshape(text, [-1])))
+    ids = tf.where(place < len(known), place + FIRST_VALUE_ID, tf.ones_like(place))
     return tf.reshape(ids, tf.shape(text))

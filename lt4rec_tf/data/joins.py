@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from lt4rec_tf.data.conversions import single
 from lt4rec_tf.data.files import DataError, header, text_rows, to_bytes
+from lt4rec_tf.data.fingerprints import find, fingerprint
 from lt4rec_tf.schema import Join
 
 
@@ -21,13 +22,13 @@ class SideTable:
     Attributes:
         join: Where it comes from.
         columns: By name, string tensors (rows + 1,); the last, empty row stands for unknown keys.
-        places: Lookup table from a key's text to its row.
+        keys: Fingerprints of the keys, int64 (rows,).
         unusable_rows: Rows left out: a wrong number of values, or a key that an earlier row has.
     """
 
     join: Join
     columns: dict[str, tf.Tensor]
-    places: tf.lookup.StaticHashTable
+    keys: np.ndarray
     unusable_rows: int
 
 
@@ -76,13 +77,11 @@ def load_side_table(data_dir: Path, join: Join, columns: Collection[str]) -> Sid
         raise DataError(f"{data_dir / join.file}: found no usable row, expected at least one")
     values = zip(*rows.values(), strict=True) if wanted else ()
     texts = [np.array([to_bytes(text) for text in (*column, "")], object) for column in values]
-    places = tf.lookup.KeyValueTensorInitializer(
-        np.array([to_bytes(mark) for mark in rows], object), np.arange(len(rows))
-    )
+    marks = np.array([to_bytes(mark) for mark in rows], object)
     return SideTable(
         join=join,
         columns={name: tf.constant(text) for name, text in zip(wanted, texts, strict=True)},
-        places=tf.lookup.StaticHashTable(places, default_value=len(rows)),
+        keys=fingerprint(tf.constant(marks)).numpy(),
         unusable_rows=unusable,
     )
 
@@ -99,6 +98,6 @@ def look_up(
     Returns:
         By column, strings (batch,), empty where the key is unknown; and bool (batch,): it is.
     """
-    place = side.places.lookup(tf.strings.strip(single(keys, tf.string).values))
+    place = find(side.keys, fingerprint(tf.strings.strip(single(keys, tf.string).values)))
     values = {name: tf.gather(column, place) for name, column in side.columns.items()}
-    return values, place == side.places.default_value
+    return values, place == len(side.keys)

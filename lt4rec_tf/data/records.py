@@ -11,11 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
-from lt4rec_tf.data.features import DTYPES, FINGERPRINTS
+from lt4rec_tf.data.features import DTYPES
 from lt4rec_tf.data.files import DELIMITERS, DataError, common_header, is_gzip
+from lt4rec_tf.data.fingerprints import find, fingerprint
 from lt4rec_tf.schema import Schema
 
 _PROBED_RECORDS = 256
@@ -171,19 +173,11 @@ def _has_all_columns(layout: Layout, lines: tf.Tensor) -> tf.Tensor:
     return tf.cond(tf.reduce_all(whole), lambda: whole, after_repair)
 
 
-def fingerprint(records: tf.Tensor) -> tf.Tensor:
-    """Names records by a hash: int64 of the records' shape."""
-    return tf.strings.to_hash_bucket_fast(records, FINGERPRINTS)
-
-
 def is_quarantined(records: tf.Tensor, quarantine: Sequence[int]) -> tf.Tensor:
     """Whether each record's fingerprint is in the set, bool (batch,)."""
     if not quarantine:
         return tf.zeros_like(records, tf.bool)
-    known = tf.constant(sorted(quarantine), tf.int64)
-    marks = fingerprint(records)
-    place = tf.minimum(tf.searchsorted(known, marks), len(quarantine) - 1)
-    return tf.gather(known, place) == marks
+    return find(np.array(quarantine, np.int64), fingerprint(records)) < len(quarantine)
 
 
 # The error of `tf.io.parse_example` quotes the record; where that is no text, TensorFlow fails to

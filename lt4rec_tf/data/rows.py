@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from lt4rec_tf.data.conversions import raw_feature, single
-from lt4rec_tf.data.features import FINGERPRINTS
+from lt4rec_tf.data.fingerprints import fingerprint
 from lt4rec_tf.data.joins import look_up
 from lt4rec_tf.data.labels import Labels, read_labels
 from lt4rec_tf.data.records import parse
@@ -71,6 +71,6 @@ def examine(source: Source, records: tf.Tensor, unparseable: tf.Tensor) -> Rows:
         split = split_of_users(source.split, user_text)
     user = tf.zeros_like(broken, tf.int64)
     if user_text is not None:
-        user = tf.strings.to_hash_bucket_fast(user_text, FINGERPRINTS)
+        user = fingerprint(user_text)
     labels = read_labels(schema, columns, unusable)
     return Rows(raw, faults, labels, split, times, user, misses)

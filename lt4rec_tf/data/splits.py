@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from lt4rec_tf.data.conversions import single
-from lt4rec_tf.data.features import FINGERPRINTS
+from lt4rec_tf.data.fingerprints import fingerprint
 from lt4rec_tf.schema import TimeColumn
 
 SPLITS = ("train", "validation", "test")
@@ -88,7 +88,7 @@ def split_of_users(rule: SplitRule, users: tf.Tensor) -> tf.Tensor:
     Returns:
         int32 (batch,), places in `SPLITS`.
     """
-    steps = tf.strings.to_hash_bucket_fast(tf.strings.join([_USER_SALT, users]), FINGERPRINTS)
+    steps = fingerprint(tf.strings.join([_USER_SALT, users]))
     uniform = tf.cast(steps % _USER_STEPS, tf.float64) / _USER_STEPS
     evaluated = rule.validation_fraction + rule.test_fraction
     is_test = uniform < rule.test_fraction
