@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -75,6 +76,9 @@ def run_folder(settings: Settings, places: Places) -> Path:
 def claim_folder(folder: Path, settings: Settings, files: list[dict[str, Any]]) -> None:
     """Writes config.json and the schema to a new run's folder, or compares them with an old one's.
 
+    Logs may change until something was learned from them, so that logs which an audit refused can
+    be mended.
+
     Args:
         folder: RUN, locked.
         settings: All flags.
@@ -87,7 +91,6 @@ def claim_folder(folder: Path, settings: Settings, files: list[dict[str, Any]]) 
     mine = {
         "format": FORMAT_VERSION,
         "settings": config.to_dict(settings),
-        "schema_text": schema_text,
         "files": {file["file"]: file["bytes"] for file in files},
     }
     path = folder / CONFIG
@@ -95,13 +98,22 @@ def claim_folder(folder: Path, settings: Settings, files: list[dict[str, Any]]) 
         runs.write_atomically(folder / SCHEMA, schema_text)
         runs.write_json(path, mine)
         return
-    found = config.differences(runs.read_json(path), mine)
+    old = _read_config(folder)
+    compared = old if runs.has_begun(folder) else old | {"files": mine["files"]}
+    found = config.differences(compared, mine) + _schema_differences(folder / SCHEMA, schema_text)
     if found:
         listed = "\n  ".join(found)
         raise runs.RunError(
             f"{folder} was made with other settings:\n  {listed}\n"
             "Use the old ones to go on with it, or another --run_dir or --name."
         )
+    runs.write_json(path, mine)
+
+
+def _schema_differences(old: Path, new: str) -> list[str]:
+    before = old.read_text(encoding="utf-8").splitlines()
+    changes = difflib.unified_diff(before, new.splitlines(), lineterm="", n=0)
+    return [f"schema {line}" for line in [*changes][2:]]  # below the names of two files
 
 
 def check_files(folder: Path, files: list[dict[str, Any]]) -> None:
@@ -110,7 +122,7 @@ def check_files(folder: Path, files: list[dict[str, Any]]) -> None:
     Raises:
         RunError: A file is missing, new, or of another size; names each.
     """
-    kept = runs.read_json(folder / CONFIG)["files"]
+    kept = _read_config(folder)["files"]
     found = config.differences(kept, {file["file"]: file["bytes"] for file in files})
     if found:
         listed = "\n  ".join(found)
@@ -123,5 +135,15 @@ def read_run(folder: Path) -> tuple[Settings, Schema]:
     Raises:
         RunError: The folder is no run.
     """
-    settings = config.from_dict(runs.read_json(folder / CONFIG)["settings"])
+    settings = config.from_dict(_read_config(folder)["settings"])
     return settings, read_schema(folder / SCHEMA, settings.tasks)
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    found = runs.read_json(folder / CONFIG)
+    version = found.get("format") if isinstance(found, dict) else None
+    if version != FORMAT_VERSION:
+        raise runs.RunError(
+            f"{folder / CONFIG}: found format {version!r}, expected {FORMAT_VERSION}"
+        )
+    return found

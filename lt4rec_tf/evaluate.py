@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> None:
     evaluation = evaluate_rows(folder, settings, schema, source, values["split"])
     print(evaluation_table(evaluation), full_table(evaluation), sep="\n\n")
     name = EVALUATION if values["split"] == "test" else f"evaluation_{values['split']}.json"
-    runs.write_json(folder / name, evaluation)
+    runs.write_json(folder / name, runs.undefined_as_null(evaluation))
     print(f"\nwritten to {folder / name}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from lt4rec_tf.schema import Schema
 from lt4rec_tf.training.trainer import Feed
 
 AUDIT = "data.json"
+AUDIT_SECONDS = 5.0  # between two lines of progress
 # Evaluation holds no gradients, so its batches can be larger than training's.
 EVALUATION_BATCH = 4096
 
@@ -81,11 +83,24 @@ def audited(
     """
     path = folder / AUDIT
     if not runs.has_begun(folder):
-        runs.write_json(path, auditing.audit(source).to_json())
+        runs.write_json(path, auditing.audit(source, _audit_progress(say)).to_json())
     found = Audit.from_json(runs.read_json(path))
     say(auditing.describe(found))
     auditing.check(found, max_bad_fraction)
     return auditing.complete(source, found), found
+
+
+def _audit_progress(say: Callable[[str], None]) -> Callable[[str, int], None]:
+    """Says now and then how far an audit is: large logs take a while."""
+    said = time.monotonic()
+
+    def tell(file: str, records: int) -> None:
+        nonlocal said
+        if time.monotonic() - said >= AUDIT_SECONDS:
+            said = time.monotonic()
+            say(f"reading the logs once: {records:,} records, now in {file}")
+
+    return tell
 
 
 def read_audited(source: Source, folder: Path) -> Source:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import math
 import os
 import shutil
 import uuid
@@ -55,6 +56,19 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Writes a value as indented JSON, atomically."""
     write_atomically(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def undefined_as_null(value: Any) -> Any:
+    """Nested plain values with None for NaN and infinities, which JSON does not have.
+
+    >>> undefined_as_null({"auc": [float("nan"), 0.5]})
+    {'auc': [None, 0.5]}
+    """
+    if isinstance(value, dict):
+        return {name: undefined_as_null(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [undefined_as_null(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_json(path: Path) -> Any:
@@ -108,14 +122,22 @@ def folders(parent: Path) -> list[Path]:
     return [path for path in parent.iterdir() if path.is_dir() and not path.name.startswith(".")]
 
 
+def has_begun(folder: Path) -> bool:
+    """Whether a run's training has begun, which binds it to the logs that its audit saw."""
+    return is_done(folder / "initial")
+
+
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Holds a run's folder for this process; the lock goes with the process, however it ends.
 
     Raises:
-        RunError: Another process holds it.
+        RunError: Another process holds it, or there can be no such folder.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{folder}: cannot be a run's folder ({error.strerror})") from error
     with (folder / "lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -89,7 +89,7 @@ def finish(
 ) -> None:
     """Measures on test, exports, draws, and prints what a user wants to see."""
     evaluation = evaluate_rows(folder, settings, schema, source, "test")
-    runs.write_json(folder / EVALUATION, evaluation)
+    runs.write_json(folder / EVALUATION, runs.undefined_as_null(evaluation))
     row = default_row(settings, schema)
     published = published_versions(folder / "saved_model")
     version = (

@@ -89,6 +89,11 @@ direction = "min"
 """
 
 
+def pytest_collection_modifyitems(items):
+    """Puts whole training runs last, so that what fails fast is seen first."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+
+
 @pytest.fixture(scope="session")
 def small_schema(tmp_path_factory):
     from lt4rec_tf.schema import load_schema

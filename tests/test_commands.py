@@ -1,0 +1,171 @@
+"""Every command that the project shows is one that it has."""
+
+import dataclasses
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from lt4rec_tf import config, entry, evaluate, export
+from lt4rec_tf.data.simulator import FeedSettings
+from tests.conftest import PROJECT
+
+FLAGFILES = sorted((PROJECT / "configs").glob("*.cfg"))
+MARKDOWN = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
+MARKDOWN += [path for path in sorted(PROJECT.glob("*.md")) if path not in MARKDOWN]
+FENCE = re.compile(r"^ *```.*?\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
+PYTHON = re.compile(r"python3?(\.11)?")
+
+
+@pytest.fixture(autouse=True)
+def in_the_project(monkeypatch):
+    monkeypatch.chdir(PROJECT)  # flagfiles and schemas are named from here
+
+
+def shown_commands(text):
+    """Commands as lists of words, of lines that may go on after a backslash."""
+    for line in text.replace("\\\n", " ").splitlines():
+        words = shell_words(line.strip().removeprefix("$ "))
+        start = 0
+        for place, word in enumerate([*words, ";"]):
+            if word in ("&&", "||", "|", ";", "&"):
+                if is_command(words[start:place]):
+                    yield words[start:place]
+                start = place + 1
+
+
+def is_command(words):
+    """Whether words run Python or make; other lines are output, TOML and the like."""
+    return bool(words) and (words[0] == "make" or PYTHON.fullmatch(Path(words[0]).name))
+
+
+def shell_words(line):
+    try:
+        return shlex.split(line, comments=True)
+    except ValueError:  # the output of a command, in which quotes need not close
+        return []
+
+
+def commands_of(path):
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".md":
+        for block in FENCE.findall(text):
+            yield from shown_commands(block)
+    elif path.suffix == ".cfg":
+        lines = (line.removeprefix("#").strip() for line in text.splitlines() if line[:1] == "#")
+        yield from shown_commands("\n".join(line for line in lines if line.startswith("python ")))
+    else:
+        # Of a docstring, the lines that are a command; of the code, none.
+        lines = (line.strip() for line in text.splitlines())
+        yield from shown_commands("\n".join(line for line in lines if line.startswith("python -m")))
+
+
+def check_command(words):
+    """Refuses a command of this project with an unknown module, flag, flagfile or target."""
+    if words[1:2] == ["-m"] and words[2].split(".")[0] == "lt4rec_tf":
+        check_module(words[2], words[3:])
+    elif words[0] == "make":
+        targets = {word for word in words[1:] if "=" not in word}
+        assert targets <= make_targets(), words
+
+
+def check_module(module, flags):
+    assert (PROJECT / (module.replace(".", "/") + ".py")).is_file(), module
+    flags = [flag for flag in flags if flag not in ("--help", "...")]
+    if module == "lt4rec_tf.train":
+        settings, _ = config.parse(["train", "--data_dir=given", *flags], "")
+        entry.read_schema(existing(settings.data.schema), settings.tasks)
+    elif module in ("lt4rec_tf.evaluate", "lt4rec_tf.export"):
+        known = {"lt4rec_tf.evaluate": evaluate, "lt4rec_tf.export": export}[module]
+        values = config.parse_flags([module, *flags], "", [known._Flags])
+        assert values["run"], "--run is missing"
+    elif module == "lt4rec_tf.data.simulator":
+        known = {f"--{item.name}" for item in dataclasses.fields(FeedSettings)} | {"--dir"}
+        assert {flag.partition("=")[0] for flag in flags if flag[:2] == "--"} <= known
+    else:
+        raise AssertionError(f"{module}: is shown, and this test does not know its flags")
+
+
+def existing(schema):
+    """The schema, or for the name of one that a reader is to write, one that is there."""
+    path = Path(schema)
+    return (
+        path if path.parts[:2] == ("configs", "schemas") else "configs/schemas/simulated_feed.toml"
+    )
+
+
+def make_targets():
+    makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
+    return set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+
+
+SHOWN = [
+    (path, words)
+    for path in [*MARKDOWN, *FLAGFILES, *(PROJECT / "lt4rec_tf").rglob("*.py")]
+    if path.exists()
+    for words in commands_of(path)
+]
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    SHOWN,
+    ids=[f"{path.relative_to(PROJECT)}: {' '.join(words)}"[:120] for path, words in SHOWN],
+)
+def test_a_shown_command_is_one_that_there_is(path, words):
+    check_command(words)
+
+
+def test_commands_are_found():
+    text = (
+        "```sh\n$ make quickstart && .venv/bin/python -m lt4rec_tf.train \\\n --seed=2 # 1\n```\n"
+    )
+    (block,) = FENCE.findall(text)
+    assert list(shown_commands(block)) == [
+        ["make", "quickstart"],
+        [".venv/bin/python", "-m", "lt4rec_tf.train", "--seed=2"],
+    ]
+    shown = [words for path, words in SHOWN if path.suffix in (".cfg", ".py")]
+    assert len([words for words in shown if "lt4rec_tf.train" in words]) > len(FLAGFILES)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "make quickstrat",
+        "python -m lt4rec_tf.trian --flagfile=configs/quickstart.cfg",
+        "python -m lt4rec_tf.train --flagfile=configs/quikstart.cfg",
+        "python -m lt4rec_tf.train --flagfile=configs/quickstart.cfg --epoch=3",
+        "python -m lt4rec_tf.train --schema=configs/schemas/absent.toml",
+        "python -m lt4rec_tf.evaluate --run=RUN --row=s_weight",
+        "python -m lt4rec_tf.evaluate",
+        "python -m lt4rec_tf.export --run=RUN --exportdir=DIR",
+        "python -m lt4rec_tf.data.simulator --dir=DIR --rowz=3",
+    ],
+)
+def test_commands_that_there_are_not_are_noticed(command):
+    with pytest.raises((AssertionError, config.ConfigError, entry.SchemaError)):
+        check_command(command.split())
+
+
+@pytest.mark.parametrize("path", FLAGFILES, ids=lambda path: path.name)
+def test_a_flagfile_parses_and_its_schema_loads(path):
+    settings, _ = config.parse(["train", "--data_dir=given", f"--flagfile={path}"], "")
+    schema = entry.read_schema(settings.data.schema, settings.tasks)
+    names = [task.name for task in schema.tasks]
+    assert names[:2] == ["ctr", "cvr"]
+    if settings.tasks:
+        assert names == list(settings.tasks)
+    assert settings.name == path.stem
+    assert set(config.loss_weights(settings, names)) == set(names)
+
+
+def test_every_schema_has_a_flagfile():
+    used = {
+        Path(config.parse(["train", "--data_dir=given", f"--flagfile={path}"], "")[0].data.schema)
+        for path in FLAGFILES
+    }
+    assert used == {
+        path.relative_to(PROJECT) for path in (PROJECT / "configs" / "schemas").glob("*.toml")
+    }
