@@ -87,6 +87,7 @@ def audited(
     found = Audit.from_json(runs.read_json(path))
     say(auditing.describe(found))
     auditing.check(found, max_bad_fraction)
+    auditing.check_validation(found, source.schema)
     return auditing.complete(source, found), found
 
 

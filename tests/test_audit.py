@@ -130,6 +130,19 @@ def test_check_refuses_empty_splits_and_populations(tmp_path):
         opened(made, tmp_path, SplitRule("time"))
 
 
+def test_a_validation_split_must_define_every_metric(tmp_path):
+    made = schema(tmp_path)
+    rule = SplitRule("time", 1, 2)
+    mixed = [line(good_row(number)) for number in range(30)]
+    write_lines(tmp_path / "a.csv", mixed)
+    audit.check_validation(opened(made, tmp_path, rule)[1], made)
+    for clicked in ("0", "1"):
+        same = [good_row(number, click=clicked, play_time="25") for number in range(10, 20)]
+        write_lines(tmp_path / "a.csv", mixed[:10] + [line(row) for row in same] + mixed[20:])
+        with pytest.raises(DataError, match=f"label {clicked} alone in all 10 rows of task ctr"):
+            audit.check_validation(opened(made, tmp_path, rule)[1], made)
+
+
 def test_describe_says_what_was_found(tmp_path):
     found = opened(dirty_feed(tmp_path), tmp_path, SplitRule("time", 1, 2))[1]
     text = audit.describe(found)

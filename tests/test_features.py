@@ -91,6 +91,11 @@ def test_numeric_is_scaled_and_what_is_not_finite_is_missing():
     np.testing.assert_allclose(ids(plain, [20, -124, 0]), [2.0, np.nan, -2.0])
 
 
+def test_huge_numbers_are_clipped_so_that_their_products_stay_finite():
+    plain = feature(IdRule("numeric", mean=10.0, scale=5.0), "float32")
+    assert ids(plain, [3e38, -3e38, 5e6 + 10]).tolist() == [1e6, -1e6, 1e6]
+
+
 def test_a_missing_number_can_be_declared():
     made = feature(IdRule("boundaries", boundaries=(1.0,)), "float32", missing=0.0)
     assert ids(made, [0.0, 0.5, float("nan")]) == [0, 1, 0]

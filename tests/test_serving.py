@@ -74,7 +74,7 @@ WORDS = [
     "nobody saw this",
 ]
 WHOLE = [-1, 0, 7, 23, 24, -(2**63), 2**63 - 1]
-REAL = [0.0, 15.0, 60.5, -3.0, 1e4, -1e4, np.nan, np.inf, -np.inf, 300.0]
+REAL = [0.0, 15.0, 60.5, -3.0, 1e4, -1e4, np.nan, np.inf, -np.inf, 300.0, 1e30, -3e38]
 # tasks worn masks on, whether towers are separate, cross layer
 NETWORKS = {
     "sparse sharing": (["ctr", "cvr"], False, "gram"),

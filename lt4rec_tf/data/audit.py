@@ -19,6 +19,7 @@ from lt4rec_tf.data.reading import Progress, read_all
 from lt4rec_tf.data.rows import Rows
 from lt4rec_tf.data.source import Source, place_files
 from lt4rec_tf.data.splits import boundaries_for
+from lt4rec_tf.schema import Schema
 
 __all__ = [
     "Audit",
@@ -155,6 +156,27 @@ def check(found: Audit, max_bad_fraction: float) -> None:
         for task, numbers in counts.tasks.items():
             if numbers.rows == 0 and split == "train":
                 raise DataError(f"train: found no row in the population of task {task}")
+
+
+def check_validation(found: Audit, schema: Schema) -> None:
+    """Refuses a validation split on which some task's metric is undefined: nothing is chosen by it.
+
+    Args:
+        found: The audit.
+        schema: Its tasks are those that are trained.
+
+    Raises:
+        DataError: A task has no population in validation, or a binary one has one class alone.
+    """
+    for task in schema.tasks:
+        counts = found.splits["validation"].tasks[task.name]
+        if counts.rows == 0:
+            raise DataError(f"validation: found no row in the population of task {task.name}")
+        if task.kind == "binary" and counts.label_mean in (0.0, 1.0):
+            raise DataError(
+                f"validation: found label {counts.label_mean:.0f} alone in all {counts.rows} rows "
+                f"of task {task.name}, expected rows of both classes; see the split's flags"
+            )
 
 
 def _reasons_text(unusable: Mapping[str, int]) -> str:

@@ -10,6 +10,7 @@ import tensorflow as tf
 from lt4rec_tf.data.fingerprints import find, fingerprint
 from lt4rec_tf.schema import FIRST_VALUE_ID, Feature, IdRule, Schema
 
+LARGEST_NUMBER = 1e6  # of a numeric feature, after its transform
 DTYPES = {"string": tf.string, "int64": tf.int64, "float32": tf.float32}
 
 
@@ -78,6 +79,8 @@ def _numeric(rule: IdRule, raw: tf.Tensor, missing: tf.Tensor) -> tf.Tensor:
     number = (number - rule.mean) / rule.scale
     # An infinite input would turn every weight it meets into NaN: it counts as missing.
     usable = ~missing & tf.math.is_finite(number)
+    # A huge one would overflow in the cross layer's products, to the same effect.
+    number = tf.clip_by_value(number, -LARGEST_NUMBER, LARGEST_NUMBER)
     return tf.where(usable, number, np.float32(np.nan))
 
 

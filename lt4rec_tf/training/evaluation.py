@@ -43,10 +43,11 @@ def make_predictor(
     """A function from batches to predictions; it is traced once and can be called often."""
     model = network.task_models[tasks[0]] if len(tasks) == 1 else network.model
 
-    @tf.function(input_signature=[network.feature_specs()])
-    def forward(features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    def logits_of(features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         outputs = model(features, training=False)
         return {tasks[0]: outputs} if len(tasks) == 1 else {task: outputs[task] for task in tasks}
+
+    forward = tf.function(logits_of).get_concrete_function(network.feature_specs())
 
     def predict(batches: tf.data.Dataset) -> Predictions:
         parts: dict[tuple[str, str], list[np.ndarray]] = {}
