@@ -93,7 +93,7 @@ def test_numeric_is_scaled_and_what_is_not_finite_is_missing():
 
 def test_huge_numbers_are_clipped_so_that_their_products_stay_finite():
     plain = feature(IdRule("numeric", mean=10.0, scale=5.0), "float32")
-    assert ids(plain, [3e38, -3e38, 5e6 + 10]).tolist() == [1e6, -1e6, 1e6]
+    assert ids(plain, [3e38, -3e38, 5e6 + 10]) == [1e6, -1e6, 1e6]
 
 
 def test_a_missing_number_can_be_declared():
