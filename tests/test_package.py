@@ -1,3 +1,4 @@
+import json
 import re
 import subprocess
 import sys
@@ -6,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import lt4rec_tf
+from lt4rec_tf.schema import load_schema
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -57,3 +59,10 @@ def test_links_in_the_documents_lead_somewhere(name):
     for target in re.findall(r"\]\(([^)#]+)\)", text):
         if not target.startswith("http"):
             assert (PROJECT / target).exists(), f"{name}: {target}"
+
+
+def test_the_sample_request_asks_for_every_feature_of_the_quickstart():
+    schema = load_schema(PROJECT / "configs/schemas/simulated_feed.toml")
+    request = json.loads((PROJECT / "export/request.json").read_text("utf-8"))
+    for row in request["instances"]:
+        assert set(row) == {feature.name for feature in schema.features}

@@ -127,7 +127,7 @@ class Progress:
         """Prints the line of a finished epoch, which stays.
 
         Args:
-            metrics: Task -> its metric on validation; empty: nothing was measured.
+            metrics: Name (task and metric) -> value on validation; empty: nothing was measured.
         """
         now = self._clock()
         self._passed += self._steps_per_epoch - self._step

@@ -203,7 +203,8 @@ class Trainer:
         }
         tags |= {f"validation_loss/{task}": loss for task, loss in losses.items()}
         self.log(name, step, tags)
-        self.progress.end_epoch({task: metrics[task][self._metric(task)] for task in self.tasks})
+        judged = {task: self._metric(task) for task in self.tasks}
+        self.progress.end_epoch({f"{t} {m}": metrics[t][m] for t, m in judged.items()})
         return {
             "epoch": state.epoch,
             "train_loss": {task: float(s[0] / s[1]) for task, s in self._loss_sums.items()},
