@@ -1,4 +1,4 @@
-"""Installs lt4rec_tf. Exact tested versions are in constraints.txt; the ranges here say what must hold."""
+"""Installs lt4rec_tf. constraints.txt has the exact versions tested; the ranges here must hold."""
 
 from pathlib import Path
 

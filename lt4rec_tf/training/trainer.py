@@ -129,8 +129,8 @@ class Trainer:
     def fit(self, folder: Path, name: str, plan: Plan) -> dict[str, Any]:
         """Trains from the network's present weights to the stage's end, and keeps the best epoch.
 
-        The network holds the best epoch's weights afterwards, also when the stage was finished
-        by an earlier process and its weights were kept.
+        The network holds the best epoch's weights afterwards, also when an earlier process finished
+        the stage.
 
         Args:
             folder: The stage's own.

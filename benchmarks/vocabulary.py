@@ -1,0 +1,113 @@
+"""How a training step's cost grows with the embedding tables: LazyAdam beside Keras's Adam.
+
+    python benchmarks/vocabulary.py
+
+20 single-valued fields, dimension 16, Gram cross layer, 512-256-128, one task, batches of 512
+random ids. Sizes and optimisers take turns; medians of the rounds are printed, with ratios to the
+first size. No input pipeline takes part.
+"""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+
+from lt4rec_tf.models.ranking import build_network
+from lt4rec_tf.schema import load_schema
+from lt4rec_tf.training.losses import cross_entropy
+from lt4rec_tf.training.optimizers import LazyAdam
+
+FIELDS, BATCH = 20, 512
+TASK = """
+[[labels]]
+name = "click"
+kind = "binary"
+column = "click"
+[[tasks]]
+name = "ctr"
+label = "click"
+kind = "binary"
+loss = "cross_entropy"
+metric = "auc"
+"""
+
+
+def step_of(rows: int, optimizer: keras.optimizers.Optimizer):
+    """A compiled training step of a network with this many embedding rows in all, and its batch."""
+    feature = (
+        '[[features]]\nname = "f{0}"\ndtype = "int64"\nside = "item"\n'
+        'ids = {{ kind = "hash", buckets = {1} }}\n'
+    )
+    fields = "".join(feature.format(i, rows // FIELDS) for i in range(FIELDS))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "schema.toml"
+        path.write_text(f'name = "wide"\nformat = "csv"\nfiles = ["*.csv"]\n{fields}{TASK}')
+        schema = load_schema(path)
+    network = build_network(
+        schema,
+        separate_towers=False,
+        embedding_dim=16,
+        embedding_stddev=0.001,
+        cross="gram",
+        dcn_layers=2,
+        hidden_units=(512, 256, 128),
+        seed=1,
+    )
+    model, variables = network.task_models["ctr"], network.trained_by("ctr")
+    optimizer.build(variables)
+    rng = np.random.default_rng(0)
+    ids = {f"f{i}": tf.constant(rng.integers(1, rows // FIELDS, BATCH)) for i in range(FIELDS)}
+    clicks = tf.constant(rng.integers(0, 2, BATCH), tf.float32)
+
+    @tf.function
+    def step():
+        with tf.GradientTape() as tape:
+            loss = cross_entropy(model(ids, training=True), clicks, tf.ones(BATCH))
+        optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+        return loss
+
+    return step
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, nargs="+", default=[10**4, 10**6, 10**7])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--steps", type=int, default=20, help="steps of a round")
+    flags = parser.parse_args()
+    makers = {
+        "LazyAdam": lambda: LazyAdam(0.001),
+        "Keras Adam": lambda: keras.optimizers.Adam(0.001, jit_compile=False),
+    }
+    steps = {
+        (name, rows): step_of(rows, make()) for name, make in makers.items() for rows in flags.rows
+    }
+    seconds = {key: [] for key in steps}
+    for round_number in range(flags.rounds + 1):
+        for key, step in steps.items():
+            started = time.perf_counter()
+            for _ in range(flags.steps):
+                loss = step()
+            float(loss)
+            if round_number:  # the first round traces
+                seconds[key].append((time.perf_counter() - started) / flags.steps)
+    print(f"TensorFlow {tf.__version__}, {os.cpu_count()} cores, batch {BATCH}")
+    print("| optimiser | embedding rows | ms a step | examples/s | times the first size |")
+    print("| :-- | --: | --: | --: | --: |")
+    for (name, rows), times in seconds.items():
+        median, first = (statistics.median(t) for t in (times, seconds[name, flags.rows[0]]))
+        speed = f"{1000 * median:.1f} | {BATCH / median:,.0f} | {median / first:.2f}"
+        print(f"| {name} | {rows:,} | {speed} |")
+
+
+if __name__ == "__main__":
+    main()
