@@ -23,8 +23,8 @@ from lt4rec_tf.models.ranking import RankingNetwork
 from lt4rec_tf.schema import Schema
 from lt4rec_tf.training import checkpoint, optimizers
 from lt4rec_tf.training.evaluation import Metrics, make_predictor, measure, split_losses
-from lt4rec_tf.training.losses import LOSSES
 from lt4rec_tf.training.progress import Progress
+from lt4rec_tf.training.steps import compile_step
 
 LogScalars = Callable[[str, int, dict[str, float]], None]
 
@@ -123,7 +123,18 @@ class Trainer:
         # Of the epoch so far: sum of the batches' losses, number of batches.
         self._loss_sums = {task: tf.Variable([0.0, 0.0], dtype=tf.float64) for task in tasks}
         groups = [self.tasks] if schedule == "both" else [(task,) for task in self.tasks]
-        self._steps = [self._compile_step(group) for group in groups]
+        self._steps = [
+            compile_step(
+                network,
+                schema,
+                group,
+                loss_weights=loss_weights,
+                optimizer=self._optimizer,
+                variables=self._variables,
+                loss_sums=self._loss_sums,
+            )
+            for group in groups
+        ]
         self._predict = make_predictor(network, self.tasks)
 
     def fit(self, folder: Path, name: str, plan: Plan) -> dict[str, Any]:
@@ -239,39 +250,6 @@ class Trainer:
     def _out_of_patience(state: _State, plan: Plan) -> bool:
         return plan.patience > 0 and state.epoch - 1 - state.best_epoch >= plan.patience
 
-    def _compile_step(self, tasks: tuple[str, ...]) -> Callable[[Any], dict[str, tf.Tensor]]:
-        network, schema = self.network, self.schema
-        model = network.task_models[tasks[0]] if len(tasks) == 1 else network.model
-
-        def train_step(batch: dict[str, Any]) -> dict[str, tf.Tensor]:
-            with tf.GradientTape() as tape:
-                logits = model(batch["features"], training=True)
-                if len(tasks) == 1:
-                    logits = {tasks[0]: logits}
-                losses = {
-                    task: LOSSES[schema.task(task).loss](
-                        logits[task], batch["labels"][task], batch["weights"][task]
-                    )
-                    for task in tasks
-                }
-                total = tf.add_n([self.loss_weights[task] * losses[task] for task in tasks])
-            gradients = tape.gradient(total, self._variables)
-            pairs = zip(gradients, self._variables, strict=True)
-            self._optimizer.update_masks = _update_masks(network, tasks)
-            self._optimizer.apply_gradients([(g, v) for g, v in pairs if g is not None])
-            for task, loss in losses.items():
-                self._loss_sums[task].assign_add([tf.cast(loss, tf.float64), 1.0])
-            return losses
-
-        per_task = {task.name: tf.TensorSpec((None,), tf.float32) for task in schema.tasks}
-        spec = {
-            "features": network.feature_specs(),
-            "labels": per_task,
-            "weights": per_task,
-            "user": tf.TensorSpec((None,), tf.int64),
-        }
-        return tf.function(train_step, input_signature=[spec])
-
     def _state_variables(self) -> dict[str, tf.Variable]:
         slots = {f"optimizer/{i}": v for i, v in enumerate(self._optimizer.variables)}
         sums = {f"loss_sum/{task}": v for task, v in self._loss_sums.items()}
@@ -315,14 +293,3 @@ class Trainer:
         runs.mark_done(folder)
         shutil.rmtree(folder / "progress", ignore_errors=True)
         return result
-
-
-def _update_masks(network: RankingNetwork, tasks: Sequence[str]) -> dict[Any, tf.Tensor]:
-    """For every kernel of the towers: 1 where a weight belongs to one of the step's tasks."""
-    masks: dict[Any, tf.Tensor] = {}
-    for task in tasks:
-        for layer in network.towers[task]:
-            kernel = layer.shared.kernel.ref()
-            mask = tf.convert_to_tensor(layer.mask)
-            masks[kernel] = tf.maximum(masks[kernel], mask) if kernel in masks else mask
-    return masks
