@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,7 @@ def run_folder(settings: Settings, places: Places) -> Path:
     return Path(places.output_dir) / name / f"seed_{settings.seed}"
 
 
-def claim_folder(folder: Path, settings: Settings, files: list[dict[str, Any]]) -> None:
+def claim_folder(folder: Path, settings: Settings, files: Mapping[str, int]) -> None:
     """Writes config.json and the schema to a new run's folder, or compares them with an old one's.
 
     Logs may change until something was learned from them, so that logs which an audit refused can
@@ -82,7 +82,7 @@ def claim_folder(folder: Path, settings: Settings, files: list[dict[str, Any]]) 
     Args:
         folder: RUN, locked.
         settings: All flags.
-        files: Name and size of each log file.
+        files: Size in bytes of each log file by name.
 
     Raises:
         RunError: The folder holds a run with other settings, schema or logs; names each difference.
@@ -91,7 +91,7 @@ def claim_folder(folder: Path, settings: Settings, files: list[dict[str, Any]]) 
     mine = {
         "format": FORMAT_VERSION,
         "settings": config.to_dict(settings),
-        "files": {file["file"]: file["bytes"] for file in files},
+        "files": dict(files),
     }
     path = folder / CONFIG
     if not path.exists():
@@ -116,14 +116,14 @@ def _schema_differences(old: Path, new: str) -> list[str]:
     return [f"schema {line}" for line in [*changes][2:]]  # below the names of two files
 
 
-def check_files(folder: Path, files: list[dict[str, Any]]) -> None:
+def check_files(folder: Path, files: Mapping[str, int]) -> None:
     """Refuses logs that are not those a run was trained on.
 
     Raises:
         RunError: A file is missing, new, or of another size; names each.
     """
     kept = _read_config(folder)["files"]
-    found = config.differences(kept, {file["file"]: file["bytes"] for file in files})
+    found = config.differences(kept, files)
     if found:
         listed = "\n  ".join(found)
         raise runs.RunError(f"the logs are not those of {folder} (bytes by file):\n  {listed}")

@@ -62,7 +62,8 @@ def open_run(run: str, data_dir: str) -> tuple[Path, Settings, Schema, Source]:
     folder = Path(run)
     settings, schema = entry.read_run(folder)
     data = dataclasses.replace(settings.data, data_dir=data_dir or settings.data.data_dir)
-    entry.check_files(folder, logs.describe_files(source := logs.open_logs(data, schema)))
+    source = logs.open_logs(data, schema)
+    entry.check_files(folder, logs.file_sizes(source))
     return folder, settings, schema, logs.read_audited(source, folder)
 
 

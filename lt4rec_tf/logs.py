@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import tensorflow as tf
 
@@ -58,13 +57,13 @@ def open_logs(data: DataSettings, schema: Schema) -> Source:
     return open_source(schema, data.data_dir, rule)
 
 
-def describe_files(source: Source) -> list[dict[str, Any]]:
-    """What tells these logs from others: each file's name and size in bytes, side tables too."""
+def file_sizes(source: Source) -> dict[str, int]:
+    """What tells these logs from others: each file's size in bytes by name, side tables too."""
     joined = [source.data_dir / join.file for join in source.schema.joins]
-    return [
-        {"file": path.relative_to(source.data_dir).as_posix(), "bytes": path.stat().st_size}
+    return {
+        path.relative_to(source.data_dir).as_posix(): path.stat().st_size
         for path in [*source.files, *joined]
-    ]
+    }
 
 
 def audited(

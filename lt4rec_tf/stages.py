@@ -5,6 +5,7 @@ Each is skipped where an earlier process finished it. What they need in common i
 
 from __future__ import annotations
 
+import dataclasses
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -99,7 +100,7 @@ def find_ticket(run: Run, network: RankingNetwork, task: str) -> Ticket:
     gradual = tickets.ticket_finder == "gradual"
     trainer = _trainer(run, network, [task])
     plan = _plan(run, run.settings.training.search_epochs)
-    dense_plan = plan if rounds == 0 else _with_snapshot(plan, tickets.rewind_step)
+    dense_plan = dataclasses.replace(plan, snapshot_step=tickets.rewind_step if rounds else 0)
 
     def train(level: int, stage: Path) -> None:
         name = f"tickets/{task}/level_{level}"
@@ -121,9 +122,8 @@ def find_ticket(run: Run, network: RankingNetwork, task: str) -> Ticket:
         value=value,
     )
     if gradual and rounds:
-        _gradual_level(run, network, task, search.level_folder(folder, 1))
-        shapes = {name: tuple(kernel.shape) for name, kernel in network.kernels(task).items()}
-        levels = search.read_levels(folder, 1, shapes, value)
+        _gradual_level(run, task, search.level_folder(folder, 1))
+        levels = search.read_levels(folder, 1, network.kernel_shapes(task), value)
     chosen = levels[0]
     if rounds:
         rule, tolerance = tickets.ticket_choice, tickets.choice_tolerance
@@ -181,8 +181,7 @@ def row_masks(row_folder: Path, task: str) -> Path:
 
 def read_masks(network: RankingNetwork, task: str, path: Path) -> Masks:
     """Reads masks that fit a task's kernels."""
-    shapes = {name: tuple(kernel.shape) for name, kernel in network.kernels(task).items()}
-    return masks_file.read_masks(path, shapes)
+    return masks_file.read_masks(path, network.kernel_shapes(task))
 
 
 def search_rounds(settings: Settings) -> int:
@@ -240,7 +239,7 @@ def _draw_afresh(run: Run, network: RankingNetwork, purpose: str) -> None:
         variable.assign(other.variables[name])
 
 
-def _gradual_level(run: Run, shared: RankingNetwork, task: str, here: Path) -> None:
+def _gradual_level(run: Run, task: str, here: Path) -> None:
     if runs.is_done(here):
         return
     settings = run.settings
@@ -287,7 +286,3 @@ def _trainer(
 def _plan(run: Run, epochs: int) -> Plan:
     training = run.settings.training
     return Plan(epochs, training.patience, training.checkpoint_steps)
-
-
-def _with_snapshot(plan: Plan, step: int) -> Plan:
-    return Plan(plan.epochs, plan.patience, plan.checkpoint_steps, snapshot_step=step)

@@ -51,7 +51,7 @@ def main(argv: Sequence[str]) -> None:
         logs.simulate_if_asked(settings.data)
         logs.prepare_if_asked(settings.data)
         source = logs.open_logs(settings.data, schema)
-        entry.claim_folder(folder, settings, logs.describe_files(source))
+        entry.claim_folder(folder, settings, logs.file_sizes(source))
         print(f"run: {folder}")
         source, audit = logs.audited(source, folder, settings.data.max_bad_fraction, print)
         with closing(StageLog(folder / "tensorboard")) as log:

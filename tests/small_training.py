@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from lt4rec_tf import config
+from lt4rec_tf import config, stages
 from lt4rec_tf.models.ranking import RankingNetwork
 from lt4rec_tf.training.progress import Progress
 from lt4rec_tf.training.trainer import Feed, Trainer
@@ -88,3 +88,18 @@ def small_settings(*flags: str, schema: Path | str = "small.toml") -> config.Set
     small = ["--embedding_dim=4", "--hidden_units=8,4", "--batch_size=8", "--learning_rate=0.01"]
     argv = ["train", f"--schema={schema}", "--data_dir=logs", *small, *flags]
     return config.parse(argv, "")[0]
+
+
+def begin_run(settings, schema, folder: Path, progress: Progress | None = None):
+    """A run on `small_feed` with its theta_0 kept, and its network."""
+    run = stages.Run(
+        settings,
+        schema,
+        folder,
+        small_feed(schema),
+        progress or quiet_progress(),
+        lambda stage, step, values: None,
+    )
+    network = stages.network_of(settings, schema, separate_towers=False)
+    stages.keep_initial(run, network)
+    return run, network

@@ -327,7 +327,7 @@ def test_side_tables_are_part_of_the_logs(folder):
     )  # fmt: skip
     settings, _ = settings_of(folder)
     source = logs.open_logs(settings.data, load_schema(path))
-    sizes = {file["file"]: file["bytes"] for file in logs.describe_files(source)}
+    sizes = logs.file_sizes(source)
     assert sizes == {
         name: (folder / "logs" / name).stat().st_size for name in ("a.csv", "videos.tsv")
     }
@@ -352,7 +352,7 @@ def test_a_run_without_a_folder_lies_below_the_output_dir(folder):
 def test_a_run_reads_back_its_settings_and_schema(folder):
     settings, _ = settings_of(folder, "--tasks=cvr", "--loss_weights=cvr=2")
     run = folder / "run"
-    entry.claim_folder(run, settings, [{"file": "a.csv", "bytes": 3}])
+    entry.claim_folder(run, settings, {"a.csv": 3})
     (folder / "small.toml").unlink()  # the run has a copy
     found, schema = entry.read_run(run)
     assert found == settings
@@ -362,7 +362,7 @@ def test_a_run_reads_back_its_settings_and_schema(folder):
 
 def test_a_run_is_claimed_again_by_the_same_settings(folder):
     settings, _ = settings_of(folder)
-    files = [{"file": "a.csv", "bytes": 3}]
+    files = {"a.csv": 3}
     entry.claim_folder(folder / "run", settings, files)
     before = (folder / "run" / "config.json").read_bytes()
     entry.claim_folder(folder / "run", settings, files)

@@ -12,7 +12,7 @@ from tests.small_training import (
     STEPS,
     Killed,
     KilledProgress,
-    quiet_progress,
+    begin_run,
     small_feed,
     small_settings,
     small_trainer,
@@ -30,17 +30,7 @@ def gradual_run(schema, folder, *flags, progress=None):
         "--checkpoint_steps=2",
         *flags,
     )
-    run = stages.Run(
-        settings,
-        schema,
-        folder,
-        small_feed(schema),
-        progress or quiet_progress(),
-        lambda stage, step, values: None,
-    )
-    network = stages.network_of(settings, schema, separate_towers=False)
-    stages.keep_initial(run, network)
-    return run, network
+    return begin_run(settings, schema, folder, progress)
 
 
 @pytest.fixture(scope="module")

@@ -21,8 +21,8 @@ from tests.small_training import (
     STEPS,
     Killed,
     KilledProgress,
+    begin_run,
     quiet_progress,
-    small_feed,
     small_settings,
     small_trainer,
 )
@@ -287,17 +287,7 @@ def test_the_sparsest_choice_is_near_the_best_and_no_sparser_one_is(values, dire
 
 def small_run(schema, folder, *flags, progress=None):
     settings = small_settings("--rounds=2", "--final_density=0.25", *flags)
-    run = stages.Run(
-        settings,
-        schema,
-        folder,
-        small_feed(schema),
-        progress or quiet_progress(),
-        lambda stage, step, values: None,
-    )
-    network = stages.network_of(settings, schema, separate_towers=False)
-    stages.keep_initial(run, network)
-    return run, network
+    return begin_run(settings, schema, folder, progress)
 
 
 def starts_of(run, network, task, monkeypatch):

@@ -61,6 +61,10 @@ class RankingNetwork:
         """The prunable kernels that a task computes with: "tower_<depth>" -> variable."""
         return {f"tower_{i}": layer.shared.kernel for i, layer in enumerate(self.towers[task])}
 
+    def kernel_shapes(self, task: str) -> dict[str, tuple[int, ...]]:
+        """The shapes of a task's kernels, which its masks must have."""
+        return {name: tuple(kernel.shape) for name, kernel in self.kernels(task).items()}
+
     def masks(self, task: str) -> Masks:
         """The masks that a task wears now."""
         return {

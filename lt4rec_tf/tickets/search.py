@@ -69,7 +69,7 @@ def find_tickets(
     Source: LT4REC (arXiv 2008.09872), Algorithm 1, lines 1 to 10.
     """
     kernels = network.kernels(task)
-    shapes = {name: tuple(kernel.shape) for name, kernel in kernels.items()}
+    shapes = network.kernel_shapes(task)
     total = sum(kernel.shape.num_elements() for kernel in kernels.values())
     _keep_masks(level_folder(folder, 0), masks_file.ones(shapes))
     for level in range(rounds + 1):
