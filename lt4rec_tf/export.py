@@ -22,7 +22,7 @@ from lt4rec_tf.config import Settings, flag
 from lt4rec_tf.data.pipeline import batches, raw_batches
 from lt4rec_tf.data.source import Source
 from lt4rec_tf.evaluate import open_run
-from lt4rec_tf.models.ranking import RankingNetwork
+from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.rows import load_row, row_names
 from lt4rec_tf.schema import Schema
 from lt4rec_tf.serving.publish import publish

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from lt4rec_tf import runs
 from lt4rec_tf.config import Settings
-from lt4rec_tf.models.ranking import RankingNetwork
+from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.schema import Schema
 from lt4rec_tf.stages import SEARCH, network_of, read_masks, row_masks
 from lt4rec_tf.tickets import masks as masks_file

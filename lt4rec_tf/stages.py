@@ -14,7 +14,8 @@ from typing import Any
 
 from lt4rec_tf import config, runs
 from lt4rec_tf.config import Settings
-from lt4rec_tf.models.ranking import RankingNetwork, build_network, shared_name
+from lt4rec_tf.models.network import RankingNetwork
+from lt4rec_tf.models.ranking import build_network, shared_name
 from lt4rec_tf.schema import Schema, Task
 from lt4rec_tf.tickets import masks as masks_file
 from lt4rec_tf.tickets import search

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from lt4rec_tf import config, stages
-from lt4rec_tf.models.ranking import RankingNetwork
+from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.training.progress import Progress
 from lt4rec_tf.training.trainer import Feed, Trainer
 from tests.conftest import small_batch

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lt4rec_tf.models.ranking import load_variables, read_variables
+from lt4rec_tf.models.network import read_variables
+from lt4rec_tf.models.ranking import load_variables
 from lt4rec_tf.schema import Schema
 from lt4rec_tf.tickets import masks as masks_file
 from lt4rec_tf.training.losses import LOSSES

@@ -9,7 +9,7 @@ import tensorflow as tf
 from scipy.special import expit
 
 from lt4rec_tf.data.features import features_to_ids
-from lt4rec_tf.models.ranking import RankingNetwork, read_variables
+from lt4rec_tf.models.network import RankingNetwork, read_variables
 from lt4rec_tf.schema import Schema, load_schema
 from lt4rec_tf.serving.publish import PublishError, publish, published_versions
 from lt4rec_tf.serving.signatures import ServedModel, answer_names

@@ -9,7 +9,8 @@ import pytest
 import tensorflow as tf
 
 from lt4rec_tf import runs
-from lt4rec_tf.models.ranking import load_variables, read_variables
+from lt4rec_tf.models.network import read_variables
+from lt4rec_tf.models.ranking import load_variables
 from lt4rec_tf.tickets import masks as masks_file
 from lt4rec_tf.training import checkpoint
 from lt4rec_tf.training.losses import LOSSES

@@ -19,7 +19,9 @@ class MaskedDense(keras.layers.Layer):
         shared: A built Dense layer; its activation and use of a bias are taken over.
 
     Call:
-        x: float32 (batch, inputs). Returns float32 (batch, units).
+        x: float32 (batch, inputs).
+        addend: float32 (batch, units), added before the activation; None: nothing is.
+        Returns float32 (batch, units).
     """
 
     def __init__(self, shared: keras.layers.Dense, name: str | None = None) -> None:
@@ -40,9 +42,11 @@ class MaskedDense(keras.layers.Layer):
         )
         super().build(input_shape)
 
-    def call(self, x: tf.Tensor) -> tf.Tensor:
+    def call(self, x: tf.Tensor, addend: tf.Tensor | None = None) -> tf.Tensor:
         """Applies the layer with the task's mask."""
         product = tf.matmul(x, self.folded_kernel())
+        if addend is not None:
+            product += addend
         return self.shared.activation(tf.nn.bias_add(product, self.shared.bias))
 
     def folded_kernel(self) -> tf.Tensor:

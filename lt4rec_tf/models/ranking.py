@@ -10,84 +10,16 @@ model. Source: LT4REC (arXiv 2008.09872), figures 1 to 3.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from lt4rec_tf.layers.cross import CrossNetworkV2, GramCross, TriangleCross
-from lt4rec_tf.layers.embedding import FieldVectors
 from lt4rec_tf.layers.masked_dense import MaskedDense
-from lt4rec_tf.schema import Feature, Schema
-from lt4rec_tf.tickets.masks import Masks
-
-
-@dataclass(frozen=True)
-class RankingNetwork:
-    """A functional model and its parts by name.
-
-    Attributes:
-        model: {feature: ids} -> {task: logit, float32 (batch,)}.
-        bottom: {feature: ids} -> output of the cross layer, float32 (batch, width).
-        task_models: Task -> {feature: ids} -> logit; they share the model's layers.
-        towers: Task -> its MaskedDense layers, from the bottom up.
-        heads: Task -> its last Dense layer.
-        variables: Every trained variable by a name that does not depend on Keras.
-    """
-
-    model: keras.Model
-    bottom: keras.Model
-    task_models: dict[str, keras.Model]
-    towers: dict[str, list[MaskedDense]]
-    heads: dict[str, keras.layers.Dense]
-    variables: dict[str, tf.Variable]
-
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        """The tasks' names, in order."""
-        return tuple(self.towers)
-
-    def feature_specs(self) -> dict[str, tf.TensorSpec]:
-        """What the model takes: {feature: spec of its ids}."""
-        return {
-            name: tf.TensorSpec(tensor.shape, tensor.dtype)
-            for name, tensor in self.model.input.items()
-        }
-
-    def kernels(self, task: str) -> dict[str, tf.Variable]:
-        """The prunable kernels that a task computes with: "tower_<depth>" -> variable."""
-        return {f"tower_{i}": layer.shared.kernel for i, layer in enumerate(self.towers[task])}
-
-    def kernel_shapes(self, task: str) -> dict[str, tuple[int, ...]]:
-        """The shapes of a task's kernels, which its masks must have."""
-        return {name: tuple(kernel.shape) for name, kernel in self.kernels(task).items()}
-
-    def masks(self, task: str) -> Masks:
-        """The masks that a task wears now."""
-        return {
-            f"tower_{i}": layer.mask.numpy().astype(bool)
-            for i, layer in enumerate(self.towers[task])
-        }
-
-    def wear(self, task: str, masks: Masks) -> None:
-        """Puts a ticket on a task.
-
-        Raises:
-            ValueError: The masks' names or shapes are not those of the task's kernels.
-        """
-        if set(masks) != set(self.kernels(task)):
-            raise ValueError(
-                f"task {task}: masks for {sorted(masks)}, kernels are {sorted(self.kernels(task))}"
-            )
-        for i, layer in enumerate(self.towers[task]):
-            layer.set_mask(masks[f"tower_{i}"])
-
-    def trained_by(self, task: str) -> list[tf.Variable]:
-        """The variables that a task's loss has a gradient for."""
-        return self.task_models[task].trainable_variables
+from lt4rec_tf.models.bottom import Bottom, build_bottom, field_vectors, seed_of
+from lt4rec_tf.models.network import RankingNetwork, add_head, assemble
+from lt4rec_tf.schema import Schema
 
 
 def build_network(
@@ -100,12 +32,17 @@ def build_network(
     dcn_layers: int,
     hidden_units: Sequence[int],
     seed: int,
+    own_embedding: Mapping[str, int] | None = None,
 ) -> RankingNetwork:
     """Builds the network for the schema's tasks.
 
     Embedding rows are drawn normal, kernels Xavier-normal, biases start at 0. Each variable's
     draw depends on the seed and the variable's name alone, and the towers of separate tasks draw
     what the shared tower draws: networks with different sharing start from the same theta_0.
+
+    A task with an embedding of its own reads a second vector per field, which no other task sees:
+    its first layer is relu(x (W * M) + o V + b) with o these vectors and V a kernel of its own,
+    which is concatenating o to x with rows that no mask lies on (LT4REC's "multiview").
 
     Args:
         schema: Features, tables and tasks.
@@ -116,67 +53,60 @@ def build_network(
         dcn_layers: Number of layers of "dcn_v2".
         hidden_units: Widths of the masked layers, from the bottom up.
         seed: Of all draws.
+        own_embedding: Task -> length of the field vectors that it alone reads.
     """
-    # Inputs have their features' names, which hold no dot: layers with one cannot clash with them.
-    inputs = {feature.name: _input(feature) for feature in schema.features}
-    row_seed = _seed(seed, "embedding")
-    draw_rows = keras.initializers.RandomNormal(stddev=embedding_stddev, seed=row_seed)
-    fields = FieldVectors(schema, embedding_dim, draw_rows, name="shared.embedding")
-    cross_layer = _cross_layer(cross, dcn_layers, seed)
-    crossed = cross_layer(fields(inputs))
-
-    variables = {"embedding/table": fields.table}
-    variables |= {f"cross/{i}": weight for i, weight in enumerate(cross_layer.weights)}
+    bottom = build_bottom(
+        schema,
+        embedding_dim=embedding_dim,
+        embedding_stddev=embedding_stddev,
+        cross=cross,
+        dcn_layers=dcn_layers,
+        seed=seed,
+    )
+    variables = dict(bottom.variables)
     shared: list[keras.layers.Dense] = []
     towers, heads, logits = {}, {}, {}
     for task in (task.name for task in schema.tasks):
         if separate_towers or not shared:
             prefix = f"{task}/" if separate_towers else ""
-            shared = _tower(crossed.shape[-1], hidden_units, prefix, seed, variables)
+            shared = _tower(bottom.crossed.shape[-1], hidden_units, prefix, seed, variables)
         towers[task] = [
             MaskedDense(dense, name=f"{task}.masked_{i}") for i, dense in enumerate(shared)
         ]
-        hidden = crossed
-        for layer in towers[task]:
+        own = None
+        if own_embedding and task in own_embedding:
+            own = _own_view(
+                schema, bottom, task, own_embedding[task], embedding_stddev, hidden_units[0], seed,
+                variables,
+            )  # fmt: skip
+        hidden = towers[task][0](bottom.crossed, addend=own)
+        for layer in towers[task][1:]:
             hidden = layer(hidden)
-        draw = keras.initializers.GlorotNormal(seed=_seed(seed, f"{task}/head"))
-        heads[task] = keras.layers.Dense(1, kernel_initializer=draw, name=f"{task}.head")
-        logits[task] = keras.layers.Reshape((), name=f"{task}.logit")(heads[task](hidden))
-        variables[f"{task}/head/kernel"] = heads[task].kernel
-        variables[f"{task}/head/bias"] = heads[task].bias
+        heads[task], logits[task] = add_head(hidden, task, seed, variables)
+    return assemble(bottom, logits, heads, variables, towers=towers)
 
-    network = RankingNetwork(
-        model=keras.Model(inputs, logits),
-        bottom=keras.Model(inputs, crossed),
-        task_models={task: keras.Model(inputs, logit) for task, logit in logits.items()},
-        towers=towers,
-        heads=heads,
-        variables=variables,
+
+def _own_view(
+    schema: Schema,
+    bottom: Bottom,
+    task: str,
+    dimension: int,
+    stddev: float,
+    units: int,
+    seed: int,
+    variables: dict[str, tf.Variable],
+) -> tf.Tensor:
+    """What a task's own field vectors add to its first layer, float32 (batch, units)."""
+    fields = field_vectors(
+        schema, dimension, stddev, seed=seed_of(seed, f"{task}/embedding"), owner=task
     )
-    _check_all_named(network)
-    return network
-
-
-def _input(feature: Feature) -> tf.Tensor:
-    if feature.ids.kind == "numeric":
-        return keras.Input((), name=feature.name, dtype=tf.float32)
-    # Lists are as long as the longest of a batch or request.
-    shape = (None,) if feature.multivalued else ()
-    return keras.Input(shape, name=feature.name, dtype=tf.int64)
-
-
-def _cross_layer(cross: str, dcn_layers: int, seed: int) -> keras.layers.Layer:
-    if cross == "gram":
-        return GramCross(name="shared.cross")
-    if cross == "triangle":
-        return TriangleCross(name="shared.cross")
-    if cross == "dcn_v2":
-        draws = [
-            keras.initializers.GlorotNormal(seed=_seed(seed, f"cross_{depth}"))
-            for depth in range(dcn_layers)
-        ]
-        return CrossNetworkV2(draws, name="shared.cross")
-    raise ValueError(f"cross: found {cross!r}, expected 'gram', 'triangle' or 'dcn_v2'")
+    draw = keras.initializers.GlorotNormal(seed=seed_of(seed, f"{task}/own"))
+    own = keras.layers.Dense(units, use_bias=False, kernel_initializer=draw, name=f"{task}.own")
+    flat = keras.layers.Reshape((len(schema.features) * dimension,), name=f"{task}.own_fields")
+    added = own(flat(fields(bottom.inputs)))
+    variables[f"{task}/embedding/table"] = fields.table
+    variables[f"{task}/own/kernel"] = own.kernel
+    return added
 
 
 def _tower(
@@ -189,7 +119,7 @@ def _tower(
     tower = []
     for depth, units in enumerate(hidden_units):
         name = f"tower_{depth}"
-        draw = keras.initializers.GlorotNormal(seed=_seed(seed, name))
+        draw = keras.initializers.GlorotNormal(seed=seed_of(seed, name))
         dense = keras.layers.Dense(units, activation="relu", kernel_initializer=draw, name=name)
         dense.build((None, width))
         variables[f"{prefix}{name}/kernel"] = dense.kernel
@@ -197,27 +127,6 @@ def _tower(
         tower.append(dense)
         width = units
     return tower
-
-
-def _seed(seed: int, name: str) -> int:
-    """A seed for one variable, so that a draw does not depend on the order of building."""
-    return zlib.crc32(f"{seed}/{name}".encode())
-
-
-def _check_all_named(network: RankingNetwork) -> None:
-    # A checkpoint is written from `variables`: one that is missing there would be lost silently.
-    named = {variable.ref() for variable in network.variables.values()}
-    trained = {variable.ref() for variable in network.model.trainable_variables}
-    if named != trained:
-        raise AssertionError(
-            f"{len(trained - named)} trained variables have no name, "
-            f"{len(named - trained)} named variables are not trained"
-        )
-
-
-def read_variables(network: RankingNetwork) -> dict[str, np.ndarray]:
-    """The values of all trained variables by name."""
-    return {name: variable.numpy() for name, variable in network.variables.items()}
 
 
 def shared_name(name: str, tasks: Sequence[str]) -> str:

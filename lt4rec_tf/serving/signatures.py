@@ -13,7 +13,7 @@ from typing import Any
 import tensorflow as tf
 
 from lt4rec_tf.data.features import features_to_ids, raw_specs
-from lt4rec_tf.models.ranking import RankingNetwork
+from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.schema import Schema
 from lt4rec_tf.training.evaluation import chained_tasks, product_name
 from lt4rec_tf.training.losses import probability

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import tf_keras as keras
 
-from lt4rec_tf.models.ranking import RankingNetwork
+from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.tickets.masks import Masks
 
 # Pruning begins once the weights mean something and ends early enough to recover.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lt4rec_tf import runs
-from lt4rec_tf.models.ranking import RankingNetwork
+from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.tickets import masks as masks_file
 from lt4rec_tf.tickets.masks import Masks
 from lt4rec_tf.tickets.prune import alive_at_level, prune_by_magnitude

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from lt4rec_tf.metrics import calibration, ranking, regression
-from lt4rec_tf.models.ranking import RankingNetwork
+from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.schema import Schema, Task
 from lt4rec_tf.training.losses import LOSSES, probability
 

@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
-from lt4rec_tf.models.ranking import RankingNetwork
+from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.schema import Schema
 from lt4rec_tf.training.losses import LOSSES
 

@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from lt4rec_tf import runs
-from lt4rec_tf.models.ranking import RankingNetwork
+from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.schema import Schema
 from lt4rec_tf.training import checkpoint, optimizers
 from lt4rec_tf.training.evaluation import Metrics, make_predictor, measure, split_losses

@@ -1,0 +1,172 @@
+"""What the trainer, the search, evaluation and serving know of a model, whatever its paper."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+
+from lt4rec_tf.layers.masked_dense import MaskedDense
+from lt4rec_tf.models.bottom import Bottom, seed_of
+from lt4rec_tf.tickets.masks import Masks
+
+# ({task: logit}, batch) -> {task: loss}; a model whose paper defines its losses over the tasks'
+# outputs together has one.
+OwnLosses = Callable[[Mapping[str, tf.Tensor], Mapping[str, Any]], dict[str, tf.Tensor]]
+
+
+@dataclass(frozen=True)
+class RankingNetwork:
+    """A functional model and its parts by name.
+
+    Attributes:
+        model: {feature: ids} -> {task: logit, float32 (batch,)}.
+        bottom: {feature: ids} -> output of the cross layer, float32 (batch, width).
+        task_models: Task -> {feature: ids} -> logit; they share the model's layers.
+        towers: Task -> its MaskedDense layers, from the bottom up; none where nothing is masked.
+        heads: Task -> its last Dense layer.
+        variables: Every trained variable by a name that does not depend on Keras.
+        own_losses: The model's own losses in place of each task's; None where the tasks' are used.
+    """
+
+    model: keras.Model
+    bottom: keras.Model
+    task_models: dict[str, keras.Model]
+    towers: dict[str, list[MaskedDense]]
+    heads: dict[str, keras.layers.Dense]
+    variables: dict[str, tf.Variable]
+    own_losses: OwnLosses | None = None
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks' names, in order."""
+        return tuple(self.towers)
+
+    def feature_specs(self) -> dict[str, tf.TensorSpec]:
+        """What the model takes: {feature: spec of its ids}."""
+        return {
+            name: tf.TensorSpec(tensor.shape, tensor.dtype)
+            for name, tensor in self.model.input.items()
+        }
+
+    def kernels(self, task: str) -> dict[str, tf.Variable]:
+        """The prunable kernels that a task computes with: "tower_<depth>" -> variable."""
+        return {f"tower_{i}": layer.shared.kernel for i, layer in enumerate(self.towers[task])}
+
+    def kernel_shapes(self, task: str) -> dict[str, tuple[int, ...]]:
+        """The shapes of a task's kernels, which its masks must have."""
+        return {name: tuple(kernel.shape) for name, kernel in self.kernels(task).items()}
+
+    def masks(self, task: str) -> Masks:
+        """The masks that a task wears now."""
+        return {
+            f"tower_{i}": layer.mask.numpy().astype(bool)
+            for i, layer in enumerate(self.towers[task])
+        }
+
+    def wear(self, task: str, masks: Masks) -> None:
+        """Puts a ticket on a task.
+
+        Raises:
+            ValueError: The masks' names or shapes are not those of the task's kernels.
+        """
+        if set(masks) != set(self.kernels(task)):
+            raise ValueError(
+                f"task {task}: masks for {sorted(masks)}, kernels are {sorted(self.kernels(task))}"
+            )
+        for i, layer in enumerate(self.towers[task]):
+            layer.set_mask(masks[f"tower_{i}"])
+
+    def trained_by(self, task: str) -> list[tf.Variable]:
+        """The variables that a task's loss has a gradient for."""
+        return self.task_models[task].trainable_variables
+
+
+def assemble(
+    bottom: Bottom,
+    logits: Mapping[str, tf.Tensor],
+    heads: Mapping[str, keras.layers.Dense],
+    variables: Mapping[str, tf.Variable],
+    *,
+    towers: Mapping[str, list[MaskedDense]] | None = None,
+    own_losses: OwnLosses | None = None,
+) -> RankingNetwork:
+    """Makes the Keras models of a network whose tensors are built.
+
+    Args:
+        bottom: Where the tensors begin.
+        logits: Task -> float32 (batch,), in the order of the tasks.
+        heads: Task -> the layer below its logit.
+        variables: All trained variables by name, the bottom's included.
+        towers: Task -> its MaskedDense layers; None: nothing is masked.
+        own_losses: See `RankingNetwork`.
+    """
+    network = RankingNetwork(
+        model=keras.Model(bottom.inputs, dict(logits)),
+        bottom=keras.Model(bottom.inputs, bottom.crossed),
+        task_models={task: keras.Model(bottom.inputs, logit) for task, logit in logits.items()},
+        towers=dict(towers) if towers is not None else {task: [] for task in logits},
+        heads=dict(heads),
+        variables=dict(variables),
+        own_losses=own_losses,
+    )
+    _check_all_named(network)
+    return network
+
+
+def dense_stack(
+    hidden: tf.Tensor,
+    units: Sequence[int],
+    prefix: str,
+    seed: int,
+    variables: dict[str, tf.Variable],
+) -> tf.Tensor:
+    """Dense layers with ReLU, Xavier-normal kernels and zero biases.
+
+    Args:
+        hidden: float32 (batch, width).
+        units: Widths from the bottom up; none: `hidden` comes back.
+        prefix: Of the variables' names, such as "expert_0"; layers are called "<prefix>.<depth>".
+        seed: Of all draws.
+        variables: Gets "<prefix>/<depth>/kernel" and "<prefix>/<depth>/bias".
+    """
+    for depth, width in enumerate(units):
+        name = f"{prefix}/{depth}"
+        draw = keras.initializers.GlorotNormal(seed=seed_of(seed, name))
+        dense = keras.layers.Dense(
+            width, activation="relu", kernel_initializer=draw, name=name.replace("/", ".")
+        )
+        hidden = dense(hidden)
+        variables[f"{name}/kernel"], variables[f"{name}/bias"] = dense.kernel, dense.bias
+    return hidden
+
+
+def add_head(
+    hidden: tf.Tensor, task: str, seed: int, variables: dict[str, tf.Variable]
+) -> tuple[keras.layers.Dense, tf.Tensor]:
+    """A task's last Dense layer and its logit, float32 (batch,)."""
+    draw = keras.initializers.GlorotNormal(seed=seed_of(seed, f"{task}/head"))
+    head = keras.layers.Dense(1, kernel_initializer=draw, name=f"{task}.head")
+    logit = keras.layers.Reshape((), name=f"{task}.logit")(head(hidden))
+    variables[f"{task}/head/kernel"], variables[f"{task}/head/bias"] = head.kernel, head.bias
+    return head, logit
+
+
+def _check_all_named(network: RankingNetwork) -> None:
+    # A checkpoint is written from `variables`: one that is missing there would be lost silently.
+    named = {variable.ref() for variable in network.variables.values()}
+    trained = {variable.ref() for variable in network.model.trainable_variables}
+    if named != trained:
+        raise AssertionError(
+            f"{len(trained - named)} trained variables have no name, "
+            f"{len(named - trained)} named variables are not trained"
+        )
+
+
+def read_variables(network: RankingNetwork) -> dict[str, np.ndarray]:
+    """The values of all trained variables by name."""
+    return {name: variable.numpy() for name, variable in network.variables.items()}
