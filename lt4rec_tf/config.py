@@ -1,7 +1,6 @@
 """Every setting of a run: flagfile -> absl flags -> one frozen tree, checked once.
 
-Only entry points call `parse`; everything below them takes plain arguments. A flag is a field of
-one of the dataclasses here: its name, type, default and help stand in one place.
+Only entry points call `parse`; everything below them takes plain arguments.
 """
 
 from __future__ import annotations
@@ -10,132 +9,44 @@ import dataclasses
 import hashlib
 import json
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn, TypeVar
 
 from lt4rec_tf.flags import ConfigError, flag, parse_flags
+from lt4rec_tf.settings import (
+    ROWS,
+    DataSettings,
+    ModelSettings,
+    Places,
+    Settings,
+    TicketSettings,
+    TrainingSettings,
+)
+
+__all__ = [
+    "ConfigError",
+    "DataSettings",
+    "Places",
+    "Settings",
+    "check",
+    "check_tasks",
+    "differences",
+    "fingerprint",
+    "flag",
+    "from_dict",
+    "loss_weights",
+    "own_embedding",
+    "parse",
+    "parse_flags",
+    "parse_with",
+    "to_dict",
+]
 
 T = TypeVar("T")
+Number = TypeVar("Number", int, float)
 
 
-@dataclass(frozen=True)
-class DataSettings:
-    """Where the logs are and how they are split."""
-
-    schema: str = flag("", "TOML file that says what the logs hold.")
-    data_dir: str = flag("", "Folder to which the schema's file patterns are relative.")
-    simulate_rows: int = flag(
-        0, "Write a simulated feed of this many impressions to --data_dir first; 0: real logs."
-    )
-    simulate_seed: int = flag(2020, "Seed of the simulated feed.")
-    dataset: str = flag(
-        "",
-        "NAME or NAME/CONFIG: have TensorFlow Datasets prepare this data set below --data_dir "
-        "first, and read it; its own splits are --split=files.",
-    )
-    split: Literal["time", "user", "files"] = flag(
-        "time", "What separates train, validation and test."
-    )
-    validation_from: float | None = flag(
-        None, "Time split: first time (schema's time column) of validation."
-    )
-    test_from: float | None = flag(None, "Time split: first time of test.")
-    validation_fraction: float = flag(0.1, "Share of validation where no boundary is given.")
-    test_fraction: float = flag(0.1, "Share of test where no boundary is given.")
-    validation_files: tuple[str, ...] = flag((), "Files split: patterns of the validation logs.")
-    test_files: tuple[str, ...] = flag((), "Files split: patterns of the test logs.")
-    max_bad_fraction: float = flag(0.01, "Share of unusable rows above which a run stops.")
-    shuffle_buffer: int = flag(100_000, "Rows held in memory for shuffling.")
-
-
-@dataclass(frozen=True)
-class ModelSettings:
-    """The shape of the network."""
-
-    embedding_dim: int = flag(16, "Length of a field vector.")
-    embedding_stddev: float = flag(
-        0.001, "Spread of the embedding rows at the start; the smaller, the less rare ids disturb."
-    )
-    cross: Literal["gram", "triangle", "dcn_v2"] = flag(
-        "gram", "Cross layer: full Gram matrix (LT4REC), strict triangle (DLRM), DCN-v2."
-    )
-    dcn_layers: int = flag(2, "Number of DCN-v2 layers.")
-    hidden_units: tuple[int, ...] = flag((512, 256, 128), "Widths of a tower's masked layers.")
-
-
-@dataclass(frozen=True)
-class TicketSettings:
-    """How tickets are found and chosen (Algorithm 1)."""
-
-    ticket_finder: Literal["iterative", "gradual"] = flag(
-        "iterative",
-        "iterative: Algorithm 1. gradual: one training with TensorFlow Model Optimization.",
-    )
-    final_density: float = flag(0.2, "Share of tower weights that the last level keeps.")
-    rounds: int = flag(4, "Number of prunings of the iterative search.")
-    rewind: Literal["initial", "step", "reinitialize"] = flag(
-        "initial", "What survivors go back to: theta_0, the weights of a step, a fresh draw."
-    )
-    rewind_step: int = flag(0, "Step of --rewind=step, counted in the dense training.")
-    ticket_choice: Literal["best", "best_or_dense", "sparsest"] = flag(
-        "best", "By validation: best pruned level, best of all, sparsest within the tolerance."
-    )
-    choice_tolerance: float = flag(
-        0.001, "sparsest: how far below the best, relative to it, a level may lie."
-    )
-    block_width: int = flag(
-        1, "gradual: weights are cut in blocks of 1 x this many (1: unstructured)."
-    )
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """How one stage is trained."""
-
-    batch_size: int = flag(512, "Rows of a batch.")
-    search_epochs: int = flag(1, "Passes over train for each level of a ticket search.")
-    epochs: int = flag(1, "Passes over train for each row of the comparison.")
-    patience: int = flag(0, "Stop after this many epochs without a better one; 0: never.")
-    optimizer: Literal["adam", "adagrad"] = flag(
-        "adam", "Both update only the embedding rows that a batch touched."
-    )
-    learning_rate: float = flag(0.001, "Step size.")
-    task_schedule: Literal["alternate", "both"] = flag(
-        "both", "Joint stage: one task a batch in turn (as published), or all on every batch."
-    )
-    loss_weights: tuple[str, ...] = flag(
-        (), "Weights of Eq. 2 as task=weight; a task that is not named has weight 1."
-    )
-    checkpoint_steps: int = flag(500, "Steps between two checkpoints within an epoch; 0: none.")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """All settings of a run."""
-
-    data: DataSettings
-    model: ModelSettings
-    tickets: TicketSettings
-    training: TrainingSettings
-    name: str = flag("run", "Name of the run's folder, before its fingerprint.")
-    tasks: tuple[str, ...] = flag((), "Tasks of the schema to train, in order; none: all.")
-    rows: tuple[str, ...] = flag(
-        ("base", "hard_sharing", "s_weight"),
-        "What to train and compare: base (single tasks), hard_sharing, s_weight.",
-    )
-    seed: int = flag(1, "Seed of initialisation and shuffling.")
-
-
-@dataclass(frozen=True)
-class Places:
-    """Where a run writes; not part of its fingerprint."""
-
-    output_dir: str = flag("runs", "Folder that holds the runs.")
-    run_dir: str = flag("", "Exact folder of this run, in place of one below --output_dir.")
-
-
-ROWS = ("base", "hard_sharing", "s_weight")
 _GROUPS: dict[str, type] = {
     "data": DataSettings,
     "model": ModelSettings,
@@ -154,11 +65,22 @@ def parse(argv: Sequence[str], doc: str) -> tuple[Settings, Places]:
     Raises:
         ConfigError: An unknown flag, a value of the wrong type or out of range.
     """
-    values = parse_flags(argv, doc, [*_GROUPS.values(), Settings, Places])
+    settings, places, _ = parse_with(argv, doc, _NoMore)
+    return settings, places
+
+
+@dataclass(frozen=True)
+class _NoMore:
+    """No further flags."""
+
+
+def parse_with(argv: Sequence[str], doc: str, more: type[T]) -> tuple[Settings, Places, T]:
+    """As `parse`, with the flags of one more dataclass."""
+    values = parse_flags(argv, doc, [*_GROUPS.values(), Settings, Places, more])
     groups: dict[str, Any] = {name: _build(cls, values) for name, cls in _GROUPS.items()}
     settings = _build(Settings, values | groups)
     check(settings)
-    return settings, _build(Places, values)
+    return settings, _build(Places, values), _build(more, values)
 
 
 def _build(cls: type[T], values: Mapping[str, Any]) -> T:
@@ -179,6 +101,7 @@ def check(settings: Settings) -> None:
     _check_tickets(settings.tickets, settings.model)
     _check_training(settings.training)
     loss_weights(settings, ())
+    own_embedding(settings, ())
     unknown = [row for row in settings.rows if row not in ROWS]
     _expect(len(settings.rows) > 0 and not unknown, "rows", settings.rows, f"some of {ROWS}")
     named = settings.name not in ("", ".", "..") and "/" not in settings.name
@@ -203,10 +126,12 @@ def _check_data(data: DataSettings) -> None:
         ordered = data.validation_from <= data.test_from
         _expect(ordered, "test_from", data.test_from, "not before --validation_from")
     _expect_at_least(1, data, "shuffle_buffer")
+    _expect_positive(data, "memory_limit_gib")
 
 
 def _check_model(model: ModelSettings) -> None:
     _expect_at_least(1, model, "embedding_dim", "dcn_layers")
+    _expect_at_least(1, model, "experts", "own_experts", "shared_experts", "expert_levels")
     _expect_positive(model, "embedding_stddev")
     units = model.hidden_units
     _expect(len(units) > 0 and min(units) > 0, "hidden_units", units, "widths of 1 or more")
@@ -218,14 +143,25 @@ def _check_tickets(tickets: TicketSettings, model: ModelSettings) -> None:
     _expect_at_least(1 if tickets.rewind == "step" else 0, tickets, "rewind_step")
     _expect(tickets.choice_tolerance >= 0, "choice_tolerance", tickets.choice_tolerance, ">= 0")
     width = tickets.block_width
+    _expect_at_least(0, tickets, "warmup_epochs")
+    if tickets.ticket_finder == "gradual":
+        _expect(tickets.pruned_unit == "weight", "pruned_unit", "neuron", "weight with gradual")
     fits = width == 1 or 1 < width < min(model.hidden_units)
     _expect(fits, "block_width", width, "1, or less than the narrowest of --hidden_units")
 
 
 def _check_training(training: TrainingSettings) -> None:
-    _expect_at_least(1, training, "batch_size", "search_epochs", "epochs")
+    _expect_at_least(1, training, "batch_size", "search_epochs", "epochs", "auto_trainings")
     _expect_at_least(0, training, "patience", "checkpoint_steps")
-    _expect_positive(training, "learning_rate")
+    for name in ("learning_rate", "conflict_cvr_weight", "conflict_ctr_weight"):
+        _expect_positive(training, name)
+    for name in ("conflict_long_ratio", "conflict_short_ratio"):
+        value = getattr(training, name)
+        _expect(0 <= value <= 1, name, value, "a watch ratio in [0, 1]")
+    _expect_at_least(0, training, "conflict_long_video")
+    if training.balance != "none":
+        schedule = training.task_schedule
+        _expect(schedule == "both", "task_schedule", schedule, "both with --balance")
 
 
 def _check_choices(group: Any) -> None:
@@ -248,18 +184,48 @@ def loss_weights(settings: Settings, tasks: Sequence[str]) -> dict[str, float]:
     Raises:
         ConfigError: A text that is not task=number, a weight not above 0, an unknown task.
     """
-    weights = dict.fromkeys(tasks, 1.0)
-    for text in settings.training.loss_weights:
-        task, _, number = text.partition("=")
+    named = _by_task("loss_weights", settings.training.loss_weights, tasks, float, "a weight")
+    return dict.fromkeys(tasks, 1.0) | named
+
+
+def check_tasks(settings: Settings, tasks: Sequence[str]) -> None:
+    """Refuses flags that name a task which the schema lacks.
+
+    Raises:
+        ConfigError: Naming the flag.
+    """
+    loss_weights(settings, tasks)
+    own_embedding(settings, tasks)
+
+
+def own_embedding(settings: Settings, tasks: Sequence[str]) -> dict[str, int]:
+    """The lengths of the field vectors that a task alone reads, by task.
+
+    Raises:
+        ConfigError: As `loss_weights`.
+    """
+    return _by_task("own_embedding", settings.model.own_embedding, tasks, int, "a whole number")
+
+
+def _by_task(
+    flag: str,
+    texts: Sequence[str],
+    tasks: Sequence[str],
+    number: Callable[[str], Number],
+    what: str,
+) -> dict[str, Number]:
+    found = {}
+    for text in texts:
+        task, _, digits = text.partition("=")
         try:
-            weight = float(number)
+            value = number(digits)
         except ValueError:
-            _refuse("loss_weights", text, "task=number, such as cvr=1.5")
-        _expect(0 < weight < float("inf"), "loss_weights", text, "a weight above 0")
+            _refuse(flag, text, f"task={what}, such as cvr=3")
+        _expect(0 < value < float("inf"), flag, text, f"{what} above 0")
         if tasks:
-            _expect(task in tasks, "loss_weights", task, f"one of the tasks {tuple(tasks)}")
-        weights[task] = weight
-    return weights
+            _expect(task in tasks, flag, task, f"one of the tasks {tuple(tasks)}")
+        found[task] = value
+    return found
 
 
 def _expect_at_least(least: int, group: object, *names: str) -> None:

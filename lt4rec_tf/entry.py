@@ -15,6 +15,7 @@ from lt4rec_tf.data.simulator import SimulatorError
 from lt4rec_tf.schema import Schema, SchemaError, load_schema
 from lt4rec_tf.serving.publish import PublishError
 from lt4rec_tf.tickets.masks import MaskError
+from lt4rec_tf.toml_table import TomlError
 from lt4rec_tf.training.checkpoint import CheckpointError
 from lt4rec_tf.training.trainer import TrainingError
 
@@ -32,6 +33,7 @@ EXPECTED_ERRORS = (
     runs.RunError,
     SchemaError,
     SimulatorError,
+    TomlError,
     TrainingError,
 )
 

@@ -21,8 +21,9 @@ from lt4rec_tf import config, entry, logs, runs
 from lt4rec_tf.config import Settings, flag
 from lt4rec_tf.data.source import Source
 from lt4rec_tf.reports.tables import evaluation_table, full_table
-from lt4rec_tf.rows import measure_rows, read_searches, reported_tasks
+from lt4rec_tf.rows import measure_rows, reported_tasks
 from lt4rec_tf.schema import Schema
+from lt4rec_tf.searches import read_searches
 
 EVALUATION = "evaluation.json"
 
@@ -76,7 +77,7 @@ def evaluate_rows(
         "split": split,
         "tasks": reported_tasks(schema),
         "rows": list(rows),
-        "searches": read_searches(folder, schema),
+        "searches": read_searches(runs.searches_of(folder), schema),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Callable
@@ -14,12 +15,13 @@ from lt4rec_tf.config import DataSettings, Settings
 from lt4rec_tf.data import audit as auditing
 from lt4rec_tf.data import datasets
 from lt4rec_tf.data.audit import Audit
+from lt4rec_tf.data.memory import HeldRows, hold
 from lt4rec_tf.data.pipeline import batches
 from lt4rec_tf.data.simulator import FeedSettings, simulate
 from lt4rec_tf.data.source import Source, open_source
 from lt4rec_tf.data.splits import SplitRule
 from lt4rec_tf.schema import Schema
-from lt4rec_tf.training.trainer import Feed
+from lt4rec_tf.training.plan import Batches, Feed
 
 AUDIT = "data.json"
 AUDIT_SECONDS = 5.0  # between two lines of progress
@@ -109,7 +111,16 @@ def read_audited(source: Source, folder: Path) -> Source:
     Raises:
         RunError: The run has no audit yet.
     """
-    return auditing.complete(source, Audit.from_json(runs.read_json(folder / AUDIT)))
+    return auditing.complete(source, read_audit(folder))
+
+
+def read_audit(folder: Path) -> Audit:
+    """What a run's audit found.
+
+    Raises:
+        RunError: The run has no audit yet.
+    """
+    return Audit.from_json(runs.read_json(folder / AUDIT))
 
 
 def split_batches(source: Source, split: str) -> tf.data.Dataset:
@@ -117,11 +128,18 @@ def split_batches(source: Source, split: str) -> tf.data.Dataset:
     return batches(source, split, EVALUATION_BATCH)
 
 
+def measuring_batches(source: Source, split: str, data: DataSettings) -> Batches:
+    """`split_batches`, or the same rows from memory with --reading=memory."""
+    if data.reading == "memory":
+        return _held(source, split, data.memory_limit_gib).batches(EVALUATION_BATCH)
+    return split_batches(source, split)
+
+
 def training_feed(source: Source, audit: Audit, settings: Settings) -> Feed:
     """The logs as the trainer wants them."""
     training, data = settings.training, settings.data
 
-    def train(epoch: int, skip: int) -> tf.data.Dataset:
+    def stream(epoch: int, skip: int) -> Batches:
         return batches(
             source,
             "train",
@@ -132,8 +150,19 @@ def training_feed(source: Source, audit: Audit, settings: Settings) -> Feed:
             skip_batches=skip,
         )
 
+    def remember(epoch: int, skip: int) -> Batches:
+        return _held(source, "train", data.memory_limit_gib).batches(
+            training.batch_size, shuffle_seed=settings.seed, epoch=epoch, skip_batches=skip
+        )
+
     return Feed(
-        train=train,
-        validation=lambda: split_batches(source, "validation"),
+        train=remember if data.reading == "memory" else stream,
+        validation=lambda: measuring_batches(source, "validation", data),
         steps_per_epoch=math.ceil(audit.splits["train"].rows / training.batch_size),
     )
+
+
+@functools.lru_cache(maxsize=4)
+def _held(source: Source, split: str, limit_gib: float) -> HeldRows:
+    """A split's parsed rows, kept for as long as the process lives."""
+    return hold(split_batches(source, split), limit_gib)

@@ -11,11 +11,14 @@ from typing import Any
 
 import tensorflow as tf
 
-from lt4rec_tf import runs
+from lt4rec_tf import auto, runs
 from lt4rec_tf.config import Settings
+from lt4rec_tf.joint import CHOICE, row_masks, row_network
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.schema import Schema
-from lt4rec_tf.stages import SEARCH, network_of, read_masks, row_masks
+from lt4rec_tf.searches import read_masks, search_seconds
+from lt4rec_tf.settings import TICKET_ROWS
+from lt4rec_tf.stages import TRAINING
 from lt4rec_tf.tickets import masks as masks_file
 from lt4rec_tf.tickets import search
 from lt4rec_tf.training import checkpoint
@@ -45,15 +48,19 @@ def load_row(folder: Path, row: str, settings: Settings, schema: Schema) -> Rank
     names = row_names(settings, schema)
     if row not in names:
         raise runs.RunError(f"{folder}: no row {row!r}, expected one of {', '.join(names)}")
-    stage = _stage_folder(folder, row)
+    stage = stage_folder(folder, row)
     if not runs.is_done(stage):
         raise runs.RunError(f"{folder}: row {row} is not trained; run train again to finish it")
     if row.startswith("base_"):
-        schema = schema.with_tasks([row.removeprefix("base_")])
-    network = network_of(settings, schema, separate_towers=row == "hard_sharing")
+        schema, built = schema.with_tasks([row.removeprefix("base_")]), "base"
+    elif row == "s_weight_auto":
+        built = auto.way_row(stage.parent.name)
+    else:
+        built = row
+    network = row_network(stage.parent, built, settings, schema)
     checkpoint.restore(stage / "weights", network.variables)
     for task in network.tasks:
-        path = row_masks(folder / "rows" / row, task)
+        path = row_masks(stage.parent, task)
         if path.exists():
             network.wear(task, read_masks(network, task, path))
     return network
@@ -80,21 +87,28 @@ def measure_rows(
     for row in row_names(settings, schema):
         network = load_row(folder, row, settings, schema)
         predictions = make_predictor(network, network.tasks)(batches())
-        masks = {task: network.masks(task) for task in network.tasks}
-        shares_kernels = len(masks) > 1 and row != "hard_sharing"
+        masks = worn_masks(network)
         yield {
             "row": row,
             "metrics": measure(predictions, schema, network.tasks),
             "density": {task: masks_file.density(worn) for task, worn in masks.items()},
-            "overlap": masks_file.overlap(list(masks.values())) if shares_kernels else None,
-            "seconds": _seconds(folder, row, network.tasks),
+            "overlap": shared_overlap(network),
+            "seconds": row_seconds(folder, row, network.tasks),
         }
 
 
-def read_searches(folder: Path, schema: Schema) -> dict[str, dict[str, Any]]:
-    """Every task's search as it was kept: metric, direction, densities, values, chosen level."""
-    kept = {task.name: folder / "tickets" / task.name / SEARCH for task in schema.tasks}
-    return {task: runs.read_json(path) for task, path in kept.items() if path.exists()}
+def worn_masks(network: RankingNetwork) -> dict[str, masks_file.Masks]:
+    """Each task's masks; none for models whose layers wear none."""
+    return {task: network.masks(task) for task in network.tasks if network.towers[task]}
+
+
+def shared_overlap(network: RankingNetwork) -> float | None:
+    """|AND| / |OR| of the masks of tasks that share kernels; None where they do not."""
+    masks = worn_masks(network)
+    kernels = {task: next(iter(network.kernels(task).values())).ref() for task in masks}
+    if len(masks) < 2 or len(set(kernels.values())) > 1:
+        return None
+    return masks_file.overlap(list(masks.values()))
 
 
 def reported_tasks(schema: Schema) -> list[dict[str, Any]]:
@@ -108,18 +122,27 @@ def reported_tasks(schema: Schema) -> list[dict[str, Any]]:
     ]
 
 
-def _stage_folder(folder: Path, row: str) -> Path:
+def stage_folder(folder: Path, row: str) -> Path:
+    """Where the training whose weights a row has lies."""
     if row.startswith("base_"):
-        task = folder / "tickets" / row.removeprefix("base_")
-        return search.level_folder(task, 0) / search.TRAINING
-    return folder / "rows" / row / search.TRAINING
+        task = runs.searches_of(folder) / "tickets" / row.removeprefix("base_")
+        return search.level_folder(task, 0) / TRAINING
+    row_folder = folder / "rows" / row
+    if row == "s_weight_auto" and (row_folder / CHOICE).exists():
+        row_folder = auto.chosen_folder(row_folder)
+    return row_folder / TRAINING
 
 
-def _seconds(folder: Path, row: str, tasks: tuple[str, ...]) -> float:
+def row_seconds(folder: Path, row: str, tasks: tuple[str, ...]) -> float:
     """Training time of a row; a row that wears tickets pays for all their searches."""
-    seconds = runs.read_json(_stage_folder(folder, row) / "history.json")["seconds"]
-    if row == "s_weight":
-        for task in tasks:
-            for history in (folder / "tickets" / task).glob("level_*/*/history.json"):
-                seconds += runs.read_json(history)["seconds"]
+    searches = runs.searches_of(folder)
+    if row == "s_weight_auto":
+        tried = runs.read_json(folder / "rows" / row / CHOICE)["tried"]
+        seconds = sum(way["seconds"] for way in tried)
+    else:
+        seconds = runs.read_json(stage_folder(folder, row) / "history.json")["seconds"]
+    if row in TICKET_ROWS:
+        seconds += sum(search_seconds(searches, task) for task in tasks)
+        warm = searches / "warmup" / TRAINING / "history.json"
+        seconds += runs.read_json(warm)["seconds"] if warm.exists() else 0.0
     return seconds

@@ -178,14 +178,17 @@ def _id_rule(table: TomlTable) -> IdRule:
 def _label(table: TomlTable) -> Label:
     name, kind = _name(table), table.choice("kind", ("binary", "ratio"))
     from_times = kind == "ratio" and not table.has("column")
+    duration = None
+    if kind == "ratio":
+        duration = table.text("duration") if from_times else table.text("duration", None)
     label = Label(
         name=name,
         kind=kind,
         column=None if from_times else table.text("column"),
         play_time=table.text("play_time") if from_times else None,
-        duration=table.text("duration") if from_times else None,
+        duration=duration,
         play_time_unit=table.choice("play_time_unit", ("s", "ms")) if from_times else "s",
-        duration_unit=table.choice("duration_unit", ("s", "ms")) if from_times else "s",
+        duration_unit=table.choice("duration_unit", ("s", "ms")) if duration else "s",
         zero_duration=table.choice("zero_duration", ("bad", "exclude", "unlabelled"), "bad")
         if from_times
         else "bad",

@@ -111,7 +111,8 @@ class Label:
         kind: "binary" or "ratio".
         column: The column that holds the label itself, or None.
         play_time: The column of the time watched, or None.
-        duration: The column of the video's length, or None.
+        duration: The column of the video's length, or None. Beside `column` it is no part of the
+            label; it tells what a ratio is a ratio of, which batches hold as "duration".
         play_time_unit: "s" or "ms".
         duration_unit: "s" or "ms".
         zero_duration: What a row with duration <= 0 is: "bad" (counts as an unusable row),

@@ -18,24 +18,20 @@ from contextlib import closing
 from pathlib import Path
 
 from lt4rec_tf import config, entry, logs, runs
+from lt4rec_tf.auto import train_auto
 from lt4rec_tf.config import Settings
 from lt4rec_tf.data.source import Source
 from lt4rec_tf.evaluate import EVALUATION, evaluate_rows
 from lt4rec_tf.export import default_row, export_row
+from lt4rec_tf.joint import steps_to_come, train_row
+from lt4rec_tf.networks import network_of
 from lt4rec_tf.reports.run_report import StageLog, report_run
 from lt4rec_tf.reports.tables import evaluation_table, ticket_table
 from lt4rec_tf.schema import Schema
+from lt4rec_tf.searches import Ticket, find_ticket, level_masks
 from lt4rec_tf.serving.publish import published_versions
-from lt4rec_tf.stages import (
-    Run,
-    Ticket,
-    find_ticket,
-    keep_initial,
-    level_masks,
-    network_of,
-    steps_to_come,
-    train_row,
-)
+from lt4rec_tf.settings import TICKET_ROWS
+from lt4rec_tf.stages import Run, keep_initial
 from lt4rec_tf.training.progress import Progress
 
 
@@ -44,7 +40,7 @@ def main(argv: Sequence[str]) -> None:
     settings, places = config.parse(argv, __doc__ or "")
     entry.make_deterministic()
     schema = entry.read_schema(settings.data.schema, settings.tasks)
-    config.loss_weights(settings, [task.name for task in schema.tasks])  # refuses unknown tasks now
+    config.check_tasks(settings, [task.name for task in schema.tasks])
     folder = entry.run_folder(settings, places)
     with runs.locked(folder):
         runs.sweep(folder)
@@ -69,18 +65,19 @@ def train_rows(
         Each task's search with the ticket that it chose.
     """
     names = [task.name for task in schema.tasks]
-    steps = steps_to_come(settings, names, folder, feed)
+    steps = steps_to_come(settings, names, folder, folder, feed)
     with Progress(steps, settings.training.batch_size) as progress:
-        run = Run(settings, schema, folder, feed, progress, log)
-        shared = network_of(settings, schema, separate_towers=False)
-        keep_initial(run, shared)
+        run = Run(settings, schema, folder, folder, feed, progress, log)
+        keep_initial(run)
         tickets = []
-        if {"base", "s_weight"} & set(settings.rows):
+        if {"base", *TICKET_ROWS} & set(settings.rows):
+            shared = network_of(settings, schema, "s_weight")
             tickets = [find_ticket(run, shared, task) for task in run.tasks]
-        if "hard_sharing" in settings.rows:
-            train_row(run, "hard_sharing", network_of(settings, schema, separate_towers=True))
-        if "s_weight" in settings.rows:
-            train_row(run, "s_weight", shared, tickets)
+        for row in settings.rows:
+            if row == "s_weight_auto":
+                train_auto(run, tickets)
+            elif row != "base":
+                train_row(run, row, tickets)
     return tickets
 
 

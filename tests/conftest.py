@@ -139,11 +139,13 @@ def small_batch(rows=16, seed=0):
     features = {name: tf.constant(ids, tf.int64) for name, ids in features.items()}
     features["age"] = tf.constant(rng.normal(size=rows), tf.float32)
     ratio = (rng.random(rows) * click).astype(np.float32)
+    duration = rng.choice([30.0, 90.0, np.nan], rows)
     return {
         "features": features,
         "labels": {"ctr": tf.constant(click), "cvr": tf.constant(ratio)},
         "weights": {"ctr": tf.ones(rows), "cvr": tf.constant(click)},
         "user": features["user"],
+        "duration": tf.constant(duration, tf.float32),
     }
 
 

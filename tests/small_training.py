@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from lt4rec_tf import config, stages
 from lt4rec_tf.models.network import RankingNetwork
+from lt4rec_tf.networks import network_of
 from lt4rec_tf.training.progress import Progress
 from lt4rec_tf.training.trainer import Feed, Trainer
 from tests.conftest import small_batch
@@ -90,16 +91,23 @@ def small_settings(*flags: str, schema: Path | str = "small.toml") -> config.Set
     return config.parse(argv, "")[0]
 
 
-def begin_run(settings, schema, folder: Path, progress: Progress | None = None):
-    """A run on `small_feed` with its theta_0 kept, and its network."""
+def begin_run(
+    settings,
+    schema,
+    folder: Path,
+    progress: Progress | None = None,
+    *,
+    searches: Path | None = None,
+):
+    """A run on `small_feed` with its theta_0 kept, and its shared network."""
     run = stages.Run(
         settings,
         schema,
         folder,
+        searches or folder,
         small_feed(schema),
         progress or quiet_progress(),
         lambda stage, step, values: None,
     )
-    network = stages.network_of(settings, schema, separate_towers=False)
-    stages.keep_initial(run, network)
-    return run, network
+    stages.keep_initial(run)
+    return run, network_of(settings, schema, "s_weight")

@@ -7,11 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from lt4rec_tf import config, entry, evaluate, export
+from lt4rec_tf import config, entry, evaluate, export, settings, simulate_online
+from lt4rec_tf.comparison.grid import CompareFlags, candidates, read_rows
 from lt4rec_tf.data.simulator import FeedSettings
 from tests.conftest import PROJECT
 
 FLAGFILES = sorted((PROJECT / "configs").glob("*.cfg"))
+COMPARISONS = sorted((PROJECT / "configs" / "compare").glob("*.cfg"))
+ROWS = PROJECT / "configs" / "compare" / "rows.toml"
+CONFIGS = [*FLAGFILES, *COMPARISONS, ROWS]
 MARKDOWN = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
 MARKDOWN += [path for path in sorted(PROJECT.glob("*.md")) if path not in MARKDOWN]
 FENCE = re.compile(r"^ *```.*?\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
@@ -52,7 +56,7 @@ def commands_of(path):
     if path.suffix == ".md":
         for block in FENCE.findall(text):
             yield from shown_commands(block)
-    elif path.suffix == ".cfg":
+    elif path.suffix in (".cfg", ".toml"):
         lines = (line.removeprefix("#").strip() for line in text.splitlines() if line[:1] == "#")
         yield from shown_commands("\n".join(line for line in lines if line.startswith("python ")))
     else:
@@ -76,6 +80,12 @@ def check_module(module, flags):
     if module == "lt4rec_tf.train":
         settings, _ = config.parse(["train", "--data_dir=given", *flags], "")
         entry.read_schema(existing(settings.data.schema), settings.tasks)
+    elif module == "lt4rec_tf.compare":
+        check_comparison(flags)
+    elif module == "lt4rec_tf.simulate_online":
+        values = config.parse_flags([module, *flags], "", [simulate_online._Flags])
+        assert values["runs"], "--runs is missing"
+        simulate_online.check(values)
     elif module in ("lt4rec_tf.evaluate", "lt4rec_tf.export"):
         known = {"lt4rec_tf.evaluate": evaluate, "lt4rec_tf.export": export}[module]
         values = config.parse_flags([module, *flags], "", [known._Flags])
@@ -85,6 +95,24 @@ def check_module(module, flags):
         assert {flag.partition("=")[0] for flag in flags if flag[:2] == "--"} <= known
     else:
         raise AssertionError(f"{module}: is shown, and this test does not know its flags")
+
+
+def check_comparison(flags):
+    """Returns settings and candidates of a comparison, each with flags that its tasks can have."""
+
+    def parse(more):
+        argv = ["compare", "--data_dir=given", *flags, *more]
+        parsed, _, _ = config.parse_with(argv, "", CompareFlags)
+        config.loss_weights(parsed, tasks)
+        config.own_embedding(parsed, tasks)
+        return parsed
+
+    argv = ["compare", "--data_dir=given", *flags]
+    settings, _, compare = config.parse_with(argv, "", CompareFlags)
+    schema = entry.read_schema(existing(settings.data.schema), settings.tasks)
+    tasks = [task.name for task in schema.tasks]
+    specs = read_rows(Path(compare.rows_file), compare.only, tasks)
+    return settings, {spec.name: candidates(spec, compare, parse) for spec in specs}
 
 
 def existing(schema):
@@ -102,7 +130,7 @@ def make_targets():
 
 SHOWN = [
     (path, words)
-    for path in [*MARKDOWN, *FLAGFILES, *(PROJECT / "lt4rec_tf").rglob("*.py")]
+    for path in [*MARKDOWN, *CONFIGS, *(PROJECT / "lt4rec_tf").rglob("*.py")]
     if path.exists()
     for words in commands_of(path)
 ]
@@ -128,6 +156,8 @@ def test_commands_are_found():
     ]
     shown = [words for path, words in SHOWN if path.suffix in (".cfg", ".py")]
     assert len([words for words in shown if "lt4rec_tf.train" in words]) > len(FLAGFILES)
+    assert len([words for words in shown if "lt4rec_tf.compare" in words]) > len(COMPARISONS)
+    assert [words for words in shown if "lt4rec_tf.simulate_online" in words]
 
 
 @pytest.mark.parametrize(
@@ -142,6 +172,11 @@ def test_commands_are_found():
         "python -m lt4rec_tf.evaluate",
         "python -m lt4rec_tf.export --run=RUN --exportdir=DIR",
         "python -m lt4rec_tf.data.simulator --dir=DIR --rowz=3",
+        "python -m lt4rec_tf.compare --flagfile=configs/compare/smoke.cfg --only=base,nothing",
+        "python -m lt4rec_tf.compare --flagfile=configs/compare/smoke.cfg --weighted_task=like",
+        "python -m lt4rec_tf.train --flagfile=configs/compare/smoke.cfg",
+        "python -m lt4rec_tf.simulate_online --sessions=9",
+        "python -m lt4rec_tf.simulate_online --runs=RUN --row=base",
     ],
 )
 def test_commands_that_there_are_not_are_noticed(command):
@@ -159,6 +194,35 @@ def test_a_flagfile_parses_and_its_schema_loads(path):
         assert names == list(settings.tasks)
     assert settings.name == path.stem
     assert set(config.loss_weights(settings, names)) == set(names)
+
+
+@pytest.mark.parametrize("path", COMPARISONS, ids=lambda path: path.name)
+def test_a_comparison_parses_with_all_its_candidates(path):
+    values, grid = check_comparison([f"--flagfile={path}"])
+    assert values.name == f"compare_{path.stem}"
+    assert values.data.reading == "memory"  # its many trainings would parse the logs anew
+    assert all(grid.values())
+    for found in grid.values():
+        chosen = [tuple(candidate.chosen.items()) for candidate in found]
+        assert len(set(chosen)) == len(chosen), "two candidates that reports cannot tell apart"
+
+
+def test_the_rows_of_the_comparison_hold_the_papers_table_and_its_rivals():
+    specs = read_rows(ROWS, (), ["ctr", "cvr"])
+    assert {spec.row for spec in specs} == set(settings.ROWS)
+    groups = list(dict.fromkeys(spec.group for spec in specs))
+    assert groups[:3] == ["Single tasks", "Table 2 of LT4REC", "What a reader would compare with"]
+    assert [spec.name for spec in specs if spec.group == groups[1]] == [
+        "hard_sharing",
+        "s_weight",
+        "s_neuron",
+        "s_weight_taskbalance",
+        "s_weight_gradientconflict",
+        "s_weight_multiview",
+        "s_weight_biggernet",
+        "s_weight_tuning",
+    ]
+    assert len({(spec.row, spec.task, spec.flags, spec.weights) for spec in specs}) == len(specs)
 
 
 def test_every_schema_has_a_flagfile():

@@ -55,6 +55,9 @@ WRONG = [
     "--test_fraction=0.9",  # with validation's 0.1 nothing is left for train
     "--max_bad_fraction=1.5",
     "--shuffle_buffer=0",
+    "--reading=disk",
+    "--memory_limit_gib=0",
+    "--memory_limit_gib=nan",
     "--embedding_dim=0",
     "--embedding_dim=4.5",
     "--cross=product",
@@ -62,6 +65,14 @@ WRONG = [
     "--hidden_units=",
     "--hidden_units=8,0",
     "--hidden_units=8,wide",
+    "--own_embedding=cvr",
+    "--own_embedding=cvr=0",
+    "--own_embedding=cvr=1.5",
+    "--own_embedding=cvr=many",
+    "--experts=0",
+    "--own_experts=0",
+    "--shared_experts=0",
+    "--expert_levels=0",
     "--ticket_finder=random",
     "--final_density=0",
     "--final_density=1",
@@ -73,6 +84,9 @@ WRONG = [
     "--choice_tolerance=-0.1",
     "--choice_tolerance=nan",
     "--block_width=0",
+    "--pruned_unit=layer",
+    "--warmup_epochs=-1",
+    "--ticket_control=sparser",
     "--batch_size=0",
     "--search_epochs=0",
     "--epochs=0",
@@ -87,12 +101,19 @@ WRONG = [
     "--loss_weights=cvr=0",
     "--loss_weights=cvr=nan",
     "--loss_weights=cvr=inf",
+    "--balance=fair",
+    "--conflict_cvr_weight=0",
+    "--conflict_ctr_weight=nan",
+    "--conflict_long_video=-1",
+    "--conflict_long_ratio=1.1",
+    "--conflict_short_ratio=nan",
+    "--auto_trainings=0",
     "--checkpoint_steps=-1",
     "--name=",
     "--name=..",
     "--name=a/b",
     "--rows=",
-    "--rows=base,mmoe",
+    "--rows=base,cross_stitch",
     "--epoch_s=3",
 ]
 
@@ -109,6 +130,9 @@ def test_wrong_flags_are_refused_by_name(flag):
     [
         (["--rewind=step"], "rewind_step"),
         (["--hidden_units=16,8", "--block_width=8"], "block_width"),
+        (["--balance=pcgrad", "--task_schedule=alternate"], "balance"),
+        (["--ticket_finder=gradual", "--own_embedding=cvr=4"], "own_embedding"),
+        (["--ticket_finder=gradual", "--pruned_unit=neuron"], "pruned_unit"),
         (["--validation_from=5", "--test_from=4"], "test_from"),
         (["--dataset=feed", "--split=time"], "split"),
         (["--dataset=feed", "--split=files", "--test_files=a"], "test_files"),
@@ -280,3 +304,22 @@ def test_loss_weights_are_1_where_not_named():
 def test_loss_weights_of_unknown_tasks_are_refused():
     with pytest.raises(ConfigError, match=r"--loss_weights: found 'like'.*\('ctr', 'cvr'\)"):
         config.loss_weights(parsed("--loss_weights=like=2"), ("ctr", "cvr"))
+
+
+def test_own_embeddings_are_whole_numbers_by_task():
+    assert config.own_embedding(parsed("--own_embedding=cvr=8,ctr=4"), ()) == {"cvr": 8, "ctr": 4}
+    with pytest.raises(ConfigError, match=r"--own_embedding: found 'like'.*\('ctr', 'cvr'\)"):
+        config.own_embedding(parsed("--own_embedding=like=2"), ("ctr", "cvr"))
+
+
+@dataclasses.dataclass(frozen=True)
+class _More:
+    colour: str = config.flag("red", "A flag of another command.")
+
+
+def test_a_command_can_have_flags_of_its_own():
+    settings, places, more = config.parse_with([*NEEDED, "--colour=blue"], "", _More)
+    assert (settings, places) == config.parse([*NEEDED], "")
+    assert more == _More("blue")
+    with pytest.raises(ConfigError, match="colour"):
+        parsed("--colour=blue")

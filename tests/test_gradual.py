@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lt4rec_tf import runs, stages
+from lt4rec_tf import runs, searches
 from lt4rec_tf.tickets import masks as masks_file
 from lt4rec_tf.tickets import search
 from lt4rec_tf.tickets.gradual import build_gradual
@@ -36,7 +36,7 @@ def gradual_run(schema, folder, *flags, progress=None):
 @pytest.fixture(scope="module")
 def found(small_schema, tmp_path_factory):
     run, network = gradual_run(small_schema, tmp_path_factory.mktemp("gradual"))
-    return stages.find_ticket(run, network, "ctr")
+    return searches.find_ticket(run, network, "ctr")
 
 
 def test_each_kernel_has_the_final_density(found):
@@ -61,10 +61,10 @@ def test_the_levels_are_the_dense_and_the_gradual_training(found):
 def test_a_killed_gradual_training_ends_with_the_same_ticket(found, small_schema, tmp_path, at):
     run, network = gradual_run(small_schema, tmp_path, progress=KilledProgress(at))
     with pytest.raises(Killed):
-        stages.find_ticket(run, network, "ctr")
+        searches.find_ticket(run, network, "ctr")
     assert not runs.is_done(tmp_path / "tickets" / "ctr" / "level_1")
     run, network = gradual_run(small_schema, tmp_path)
-    again = stages.find_ticket(run, network, "ctr")
+    again = searches.find_ticket(run, network, "ctr")
     for name, mask in again.masks.items():
         np.testing.assert_array_equal(mask, found.masks[name])
     values = [(level.density, level.value) for level in again.levels]
@@ -74,7 +74,7 @@ def test_a_killed_gradual_training_ends_with_the_same_ticket(found, small_schema
 def test_a_found_gradual_ticket_is_read_back(found, small_schema):
     folder = found.levels[0].folder.parents[2]
     run, network = gradual_run(small_schema, folder, progress=KilledProgress(1))
-    again = stages.find_ticket(run, network, "ctr")
+    again = searches.find_ticket(run, network, "ctr")
     assert again.levels == found.levels
     for name, mask in again.masks.items():
         np.testing.assert_array_equal(mask, found.masks[name])
@@ -83,7 +83,7 @@ def test_a_found_gradual_ticket_is_read_back(found, small_schema):
 def test_blocks_are_cut_whole(small_schema, tmp_path):
     blocks = ("--block_width=4", "--hidden_units=16,8", "--search_epochs=2")
     run, network = gradual_run(small_schema, tmp_path, *blocks)
-    masks = stages.find_ticket(run, network, "cvr").masks
+    masks = searches.find_ticket(run, network, "cvr").masks
     for mask in masks.values():
         blocks = mask.reshape(mask.shape[0], -1, 4)
         assert (blocks.all(axis=2) | ~blocks.any(axis=2)).all()

@@ -145,6 +145,42 @@ def test_a_row_must_say_whether_it_is_in_the_population(tmp_path):
     assert reasons(found) == ["missing_label", "usable"]
 
 
+@pytest.mark.parametrize("click", ["0", "1"])
+@pytest.mark.parametrize(
+    ("unit", "text", "seconds"),
+    [("s", "60.5", 60.5), ("ms", "60500", 60.5), ("s", "0", None), ("s", "-1", None),
+     ("s", "", None), ("s", "abc", None), ("s", "nan", None), ("s", "inf", None)],
+)  # fmt: skip
+def test_batches_know_the_seconds_of_a_video(tmp_path, unit, text, seconds, click):
+    made = schema(tmp_path)
+    label = dataclasses.replace(made.label("watch_ratio"), duration_unit=unit)
+    made = dataclasses.replace(made, labels=(made.label("click"), label))
+    found = times(made, [click], ["1"], [text])
+    expected = np.nan if seconds is None else seconds
+    assert found.duration.dtype == tf.float32
+    np.testing.assert_array_equal(found.duration, np.array([expected], np.float32))
+
+
+def test_a_ratio_column_may_say_how_long_the_video_is(tmp_path):
+    path = tmp_path / "ratio.toml"
+    timed = 'column = "ratio"\nduration = "ms"\nduration_unit = "ms"\n'
+    path.write_text(RATIO_COLUMN.replace('column = "ratio"', timed))
+    columns = {"click": ["1"] * 4, "ratio": ["0.5", "1", "0", "0.25"]}
+    found = read(load_schema(path), **columns, ms=["1500", "", "x", "-1"])
+    assert reasons(found) == ["usable"] * 4  # whatever the duration is
+    np.testing.assert_array_equal(found.duration, [1.5, np.nan, np.nan, np.nan])
+    np.testing.assert_array_equal(found.labels["cvr"], [0.5, 1.0, 0.0, 0.25])
+    path.write_text(RATIO_COLUMN)
+    plain = read(load_schema(path), **columns)
+    assert np.isnan(plain.duration.numpy()).all()
+    np.testing.assert_array_equal(plain.labels["cvr"], found.labels["cvr"])
+
+
+def test_without_a_label_that_names_a_duration_it_is_unknown(tmp_path):
+    made = schema(tmp_path).with_tasks(["ctr"])
+    assert np.isnan(read(made, click=["1", "0"]).duration.numpy()).all()
+
+
 TEXTS = st.sampled_from(["", "0", "1", "nan", "-1", "inf", "x", "0.5", "100"]) | st.text(max_size=4)
 
 

@@ -55,6 +55,14 @@ def test_rows_outside_the_population_change_nothing(name):
 
 
 @pytest.mark.parametrize("name", losses.LOSSES)
+def test_emphasis_multiplies_a_row_and_leaves_the_count(name):
+    weights, emphasis = np.array([1, 1, 1, 0], np.float32), np.array([5, 0.2, 1, 9], np.float32)
+    rows = [float(losses.LOSSES[name](LOGITS[i : i + 1], LABELS[i : i + 1], ONE)) for i in range(3)]
+    found = float(losses.LOSSES[name](LOGITS, LABELS, weights, emphasis))
+    assert found == pytest.approx((5 * rows[0] + 0.2 * rows[1] + rows[2]) / 3, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", losses.LOSSES)
 def test_a_batch_without_population_has_no_loss_and_no_gradient(name):
     logits = tf.constant(LOGITS)
     with tf.GradientTape() as tape:

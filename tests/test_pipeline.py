@@ -58,6 +58,7 @@ def test_a_batch_by_value(feed):
     np.testing.assert_array_equal(batch["weights"]["cvr"], [0, 1, 0, 1])
     users = tf.strings.to_hash_bucket_fast(["u0", "u1", "u2", "u3"], 2**62)
     np.testing.assert_array_equal(batch["user"], users)
+    assert set(batch["duration"].numpy()) == {100.0}
 
 
 def test_the_element_spec_is_what_models_are_built_on(feed):
@@ -67,6 +68,7 @@ def test_the_element_spec_is_what_models_are_built_on(feed):
     assert spec["features"]["length"] == tf.TensorSpec((None,), tf.float32)
     assert spec["labels"]["cvr"] == spec["weights"]["ctr"] == tf.TensorSpec((None,), tf.float32)
     assert spec["user"] == tf.TensorSpec((None,), tf.int64)
+    assert spec["duration"] == tf.TensorSpec((None,), tf.float32)
 
 
 def test_all_rows_come_once_and_only_the_last_batch_is_short(feed):

@@ -124,6 +124,33 @@ def test_a_wrong_schema_fails_with_file_key_and_expectation(tmp_path, old, new, 
     assert expected in message
 
 
+@pytest.mark.parametrize(
+    ("keys", "key", "expected"),
+    [
+        ('duration = "ms"', "duration_unit", "one of s, ms"),
+        ('duration_unit = "ms"', "duration_unit", "unknown key, expected one of name, kind"),
+        (
+            'duration = "ms"\nduration_unit = "ms"\nzero_duration = "bad"',
+            "zero_duration",
+            "unknown",
+        ),
+        ("duration = 5", "duration", "a text"),
+    ],
+)
+def test_what_a_ratio_column_may_say_of_durations(tmp_path, keys, key, expected):
+    start = TEXT.index('play_time = "play_time"')
+    end = TEXT.index("[[tasks]]")
+    path = write(tmp_path, f'{TEXT[:start]}column = "ratio"\n{keys}\n\n{TEXT[end:]}')
+    with pytest.raises(SchemaError, match=rf"labels\[watch_ratio\]\.{key}") as error:
+        load_schema(path)
+    assert expected in str(error.value)
+
+
+def test_the_published_samples_ratio_knows_its_duration():
+    label = load_schema(SCHEMAS[0].with_name("tencent_video.toml")).label("watch_ratio")
+    assert (label.column, label.play_time, label.duration) == ("cvrlabel", None, "FEA_DURATION")
+
+
 def test_boundaries_must_increase(tmp_path):
     numeric = 'kind = "numeric", transform = "log1p"'
     for wrong in ("[2, 1]", "[1, 1]", "[]", '["a"]', "[nan, 1]"):

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lt4rec_tf import runs, stages
+from lt4rec_tf import config, runs, searches, stages
+from lt4rec_tf.joint import steps_to_come, train_row
 from lt4rec_tf.models.network import read_variables
 from lt4rec_tf.tickets import masks as masks_file
 from lt4rec_tf.tickets import search
@@ -62,6 +63,7 @@ class Search:
             self.folder,
             rounds=ROUNDS,
             final_density=DENSITY,
+            prune=prune_by_magnitude,
             rewind=self.rewind,
             train=train or self.train,
             value=lambda result: result["validation"]["cvr"]["mse"],
@@ -300,7 +302,7 @@ def starts_of(run, network, task, monkeypatch):
         return fit(trainer, folder, name, plan)
 
     monkeypatch.setattr(stages.Trainer, "fit", noted)
-    return starts, stages.find_ticket(run, network, task)
+    return starts, searches.find_ticket(run, network, task)
 
 
 def equal(first, second):
@@ -317,7 +319,7 @@ def test_rewind_initial_starts_every_level_from_theta_0(small_schema, tmp_path, 
     assert [round(level.density, 2) for level in ticket.levels] == [1.0, 0.5, 0.25]
     assert ticket.chosen.level in (1, 2)
     assert masks_file.density(ticket.masks) == ticket.chosen.density
-    kept = runs.read_json(tmp_path / "tickets" / "ctr" / stages.SEARCH)
+    kept = runs.read_json(tmp_path / "tickets" / "ctr" / searches.SEARCH)
     assert kept["chosen"] == ticket.chosen.level
     assert kept["values"] == [level.value for level in ticket.levels]
 
@@ -351,48 +353,20 @@ def test_reinitialize_starts_each_pruned_level_from_a_fresh_draw(
 
 def test_a_rewind_step_after_the_dense_training_is_refused(small_schema, tmp_path):
     run, network = small_run(small_schema, tmp_path, "--rewind=step", f"--rewind_step={STEPS + 1}")
-    with pytest.raises(stages.config.ConfigError, match=rf"--rewind_step: found {STEPS + 1}"):
-        stages.find_ticket(run, network, "ctr")
-
-
-def test_rows_start_from_theta_0_and_wear_their_tickets(small_schema, tmp_path, monkeypatch):
-    run, network = small_run(small_schema, tmp_path)
-    theta_0 = read_variables(network)
-    tickets = [stages.find_ticket(run, network, task) for task in run.tasks]
-    separate = stages.network_of(run.settings, small_schema, separate_towers=True)
-    for variable in separate.variables.values():
-        variable.assign(variable * 0 + 7.0)
-    starts = []
-    fit = stages.Trainer.fit
-
-    def noted(trainer, folder, name, plan):
-        starts.append(read_variables(trainer.network))
-        return fit(trainer, folder, name, plan)
-
-    monkeypatch.setattr(stages.Trainer, "fit", noted)
-    stages.train_row(run, "s_weight", network, tickets)
-    stages.train_row(run, "hard_sharing", separate)
-    assert equal(starts[0], theta_0) == set(theta_0)
-    for name, value in starts[1].items():
-        np.testing.assert_array_equal(value, theta_0[stages.shared_name(name, run.tasks)])
-    for ticket in tickets:
-        path = stages.row_masks(tmp_path / "rows" / "s_weight", ticket.task)
-        kept = stages.read_masks(network, ticket.task, path)
-        for name, mask in network.masks(ticket.task).items():
-            np.testing.assert_array_equal(mask, ticket.masks[name])
-            np.testing.assert_array_equal(kept[name], mask)
+    with pytest.raises(config.ConfigError, match=rf"--rewind_step: found {STEPS + 1}"):
+        searches.find_ticket(run, network, "ctr")
 
 
 def test_steps_to_come_count_down_to_nothing(small_schema, tmp_path):
     run, network = small_run(small_schema, tmp_path, "--search_epochs=2", "--epochs=3")
 
     def to_come():
-        return stages.steps_to_come(run.settings, run.tasks, tmp_path, run.feed)
+        return steps_to_come(run.settings, run.tasks, tmp_path, tmp_path, run.feed)
 
     assert to_come() == STEPS * (2 * 3 * 2 + 2 * 3)
     tickets = []
     for left, task in ((1, "ctr"), (0, "cvr")):
-        tickets.append(stages.find_ticket(run, network, task))
+        tickets.append(searches.find_ticket(run, network, task))
         assert to_come() == STEPS * (left * 3 * 2 + 2 * 3)
-    stages.train_row(run, "s_weight", network, tickets)
+    train_row(run, "s_weight", tickets)
     assert to_come() == STEPS * 3

@@ -1,6 +1,7 @@
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from lt4rec_tf.schema import Schema, load_schema
 from lt4rec_tf.serving.publish import PublishError, publish, published_versions
 from lt4rec_tf.serving.signatures import ServedModel, answer_names
 from tests.conftest import SMALL_SCHEMA, build_small
+from tests.small_models import build_model, build_with_own_views
 from tests.small_training import random_masks
 
 # Every rule by which raw values become ids, and every dtype, alone and in lists.
@@ -75,12 +77,18 @@ WORDS = [
 ]
 WHOLE = [-1, 0, 7, 23, 24, -(2**63), 2**63 - 1]
 REAL = [0.0, 15.0, 60.5, -3.0, 1e4, -1e4, np.nan, np.inf, -np.inf, 300.0, 1e30, -3e38]
-# tasks worn masks on, whether towers are separate, cross layer
+TWO, THREE = ["ctr", "cvr"], ["ctr", "cvr", "like"]
+# tasks, and what builds their network
 NETWORKS = {
-    "sparse sharing": (["ctr", "cvr"], False, "gram"),
-    "hard sharing": (["ctr", "cvr"], True, "triangle"),
-    "single task": (["cvr"], False, "dcn_v2"),
-    "three tasks": (["ctr", "cvr", "like"], False, "gram"),
+    "sparse sharing": (TWO, partial(build_small, seed=3)),
+    "hard sharing": (TWO, partial(build_small, separate_towers=True, cross="triangle", seed=3)),
+    "single task": (["cvr"], partial(build_small, cross="dcn_v2", seed=3)),
+    "three tasks": (THREE, partial(build_small, seed=3)),
+    "own views": (THREE, partial(build_with_own_views, {"cvr": 3, "like": 2})),
+    "esmm": (THREE, partial(build_model, "esmm")),
+    "mmoe": (THREE, partial(build_model, "mmoe")),
+    "ple": (TWO, partial(build_model, "ple")),
+    "aitm": (THREE, partial(build_model, "aitm")),
 }
 
 
@@ -136,11 +144,10 @@ def expected_answers(network, schema, raw):
     return expected | {"serving_default": everything}
 
 
-def trained_network(schema, tasks, separate_towers, cross):
+def trained_network(schema, name):
     """A network away from its initialisation, wearing a mask for each task."""
-    network = build_small(
-        schema.with_tasks(tasks), separate_towers=separate_towers, cross=cross, seed=3
-    )
+    tasks, build = NETWORKS[name]
+    network = build(schema.with_tasks(tasks))
     rng = np.random.default_rng(4)
     for variable in network.variables.values():
         variable.assign_add(rng.normal(size=variable.shape, scale=0.3).astype(np.float32))
@@ -160,9 +167,8 @@ class Published:
 
 @pytest.fixture(scope="module", params=NETWORKS)
 def published(request, schema, tmp_path_factory):
-    tasks, separate_towers, cross = NETWORKS[request.param]
-    schema = schema.with_tasks(tasks)
-    network = trained_network(schema, tasks, separate_towers, cross)
+    schema = schema.with_tasks(NETWORKS[request.param][0])
+    network = trained_network(schema, request.param)
     version = publish_network(network, schema, tmp_path_factory.mktemp("models") / "feed")
     graph = tf.Graph()
     session = tf.compat.v1.Session(graph=graph)
@@ -295,7 +301,7 @@ def test_masks_are_folded_into_the_stored_kernels(published):
     for task in network.tasks:
         masks = network.masks(task)
         for depth, (name, kernel) in enumerate(network.kernels(task).items()):
-            folded = stored[f"folded/{task}/{depth}/0"]
+            folded = stored[f"folded/{task}/{depth}"]
             assert np.all(folded[~masks[name]] == 0)
             np.testing.assert_array_equal(folded[masks[name]], kernel.numpy()[masks[name]])
 
@@ -398,8 +404,8 @@ def test_a_model_folder_that_is_a_file_is_refused(tmp_path):
 
 
 def test_a_network_that_changed_after_its_answers_were_noted_is_not_published(schema, tmp_path):
-    schema = schema.with_tasks(["ctr", "cvr"])
-    network = trained_network(schema, ["ctr", "cvr"], False, "gram")
+    schema = schema.with_tasks(TWO)
+    network = trained_network(schema, "sparse sharing")
     noted = expected_answers(network, schema, raw_rows(schema, 5))
     network.wear("cvr", random_masks(network, "cvr", seed=9))
     with pytest.raises(PublishError, match="output pcvr"):

@@ -6,6 +6,7 @@ the code of one reason why, the first that applies in the order of `REASONS`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -40,20 +41,24 @@ class Labels(NamedTuple):
         weights: By task, float32 (batch,): 1 in the population, 0 outside.
         reasons: int32 (batch,), places in `REASONS`; 0 where the row can be used.
         unlabelled: By label, bool (batch,): kept without this label for want of a duration.
+        duration: float32 (batch,), the length in seconds of the row's video, as the first label
+            that names such a column has it; NaN where it is unknown.
     """
 
     labels: dict[str, tf.Tensor]
     weights: dict[str, tf.Tensor]
     reasons: tf.Tensor
     unlabelled: dict[str, tf.Tensor]
+    duration: tf.Tensor
 
 
 class _Read(NamedTuple):
-    """One label, and per reason the rows that it makes unusable; all (batch,)."""
+    """One label, its video's length in seconds, the rows it makes unusable; all (batch,)."""
 
     value: tf.Tensor
     present: tf.Tensor
     unlabelled: tf.Tensor
+    duration: tf.Tensor | None
     faults: dict[str, tf.Tensor]
 
 
@@ -97,7 +102,9 @@ def read_labels(schema: Schema, columns: Columns, faults: Mapping[str, tf.Tensor
         labels[task.name] = tf.where(weighs, tf.cast(read.value, tf.float32), 0.0)
         weights[task.name] = tf.cast(weighs, tf.float32)
     unlabelled = {name: read.unlabelled & (reasons == USABLE) for name, read in reads.items()}
-    return Labels(labels, weights, reasons, unlabelled)
+    known = [read.duration for read in reads.values() if read.duration is not None]
+    duration = known[0] if known else tf.fill(tf.shape(everywhere), math.nan)
+    return Labels(labels, weights, reasons, unlabelled, duration)
 
 
 def _first_reason(found: Mapping[str, tf.Tensor], like: tf.Tensor) -> tf.Tensor:
@@ -109,9 +116,11 @@ def _first_reason(found: Mapping[str, tf.Tensor], like: tf.Tensor) -> tf.Tensor:
 
 
 def _read(label: Label, columns: Columns) -> _Read:
-    if label.play_time is not None and label.duration is not None:
-        play_time = single(columns[label.play_time], tf.float64)
+    duration = None
+    if label.duration is not None:
         duration = single(columns[label.duration], tf.float64)
+    if label.play_time is not None and duration is not None:
+        play_time = single(columns[label.play_time], tf.float64)
         return _ratio_of_times(label, play_time, duration)
     if label.column is None:
         raise ValueError(f"label {label.name}: found neither a column nor times, expected one")
@@ -126,6 +135,7 @@ def _read(label: Label, columns: Columns) -> _Read:
         value=tf.where(fine, value, 0.0),
         present=read.present,
         unlabelled=tf.zeros_like(read.present),
+        duration=_seconds(label, duration) if duration is not None else None,
         faults={"bad_label": read.present & ~fine},
     )
 
@@ -148,5 +158,13 @@ def _ratio_of_times(label: Label, play_time: Values, duration: Values) -> _Read:
         value=tf.where(usable, tf.clip_by_value(ratio, 0.0, 1.0), 0.0),
         present=play_time.present & duration.present,
         unlabelled=no_length & (label.zero_duration == "unlabelled"),
+        duration=_seconds(label, duration),
         faults=faults,
     )
+
+
+def _seconds(label: Label, duration: Values) -> tf.Tensor:
+    """A video's length, float32 (batch,); NaN where there is none above 0."""
+    seconds = tf.cast(duration.values * _UNIT_SECONDS[label.duration_unit], tf.float32)
+    known = duration.valid & (seconds > 0.0) & tf.math.is_finite(seconds)
+    return tf.where(known, seconds, math.nan)

@@ -51,7 +51,9 @@ def batches(
     Returns:
         Batches {"features": {name: ids as `features_to_ids` gives them},
         "labels": {task: float32 (batch,)}, "weights": {task: float32 (batch,)},
-        "user": int64 (batch,)}. Labels outside their task's population are 0 with weight 0.
+        "user": int64 (batch,), "duration": float32 (batch,)}: the length of the row's video in
+        seconds, NaN where it is unknown. Labels outside their task's population are 0 with
+        weight 0.
 
     Raises:
         DataError: The source was not audited, or the split is none of `SPLITS`.
@@ -121,6 +123,7 @@ def _batch_parser(source: Source) -> Callable[[tf.Tensor, tf.Tensor], Any]:
             "labels": rows.labels.labels,
             "weights": rows.labels.weights,
             "user": rows.user,
+            "duration": rows.labels.duration,
         }
 
     return _parser(source, parse)

@@ -118,10 +118,8 @@ def expose(
     starts = (ends - sizes)[:requests]
     request = np.repeat(np.arange(requests), sizes[:requests])[:rows]
     place = np.arange(rows) - starts[request]
-    user = _draw(day.arrived, rng.random(requests))
-    favourite = world.users.favourites[user, rng.integers(2, size=requests)]
-    source = _draw_sources(day, favourite, rng)
-    shown = _draw_candidates(world, day, favourite, source, rng)
+    user = draw_users(day, requests, rng)
+    source, shown = draw_candidates(world, day, user, MAX_POSITIONS, rng)
     # Numbers beyond the day's last exist in its last block only and are thrown away.
     passed = np.minimum(numbers[starts] / rows_of_day, 1.0)
     hour = np.searchsorted(np.cumsum(TRAFFIC_SHARES[:-1]), passed, side="right")
@@ -137,26 +135,45 @@ def expose(
     )
 
 
+def draw_users(day: Day, count: int, rng: np.random.Generator) -> Array:
+    """(count,) users who are there on the day, by their activity."""
+    return _draw(day.arrived, rng.random(count))
+
+
+def draw_candidates(
+    world: World, day: Day, user: Array, count: int, rng: np.random.Generator
+) -> tuple[Array, Array]:
+    """What could be shown in requests: like the source, of a favourite category, or popular.
+
+    Args:
+        world: The population.
+        day: The world on the day.
+        user: (requests,) who asks.
+        count: Candidates of a request.
+        rng: Randomness.
+
+    Returns:
+        (requests,) source videos, NO_VIDEO where there is none, and (requests, count) videos,
+        different from each other and from the source.
+    """
+    requests = len(user)
+    favourite = world.users.favourites[user, rng.integers(2, size=requests)]
+    source = _draw_sources(day, favourite, rng)
+    like_source = np.where(source == NO_VIDEO, favourite, world.videos.category[source])
+    channel = rng.random((requests, count))
+    category = np.where(channel < LIKE_SOURCE + LIKE_FAVOURITE, favourite[:, None], -1)
+    category = np.where(channel < LIKE_SOURCE, like_source[:, None], category)
+    videos = np.concatenate([source[:, None], _draw_videos(day, category, rng)], axis=1)
+    while (again := _repeated(videos)).any():
+        videos[again] = rng.choice(day.released, int(again.sum()))
+    return source, videos[:, 1:]
+
+
 def _draw_sources(day: Day, favourite: Array, rng: np.random.Generator) -> Array:
     requests = len(favourite)
     category = np.where(rng.random(requests) < SOURCE_OF_FAVOURITE, favourite, -1)
     source = _draw_videos(day, category, rng)
     return np.where(rng.random(requests) < SOURCE_MISSING, NO_VIDEO, source)
-
-
-def _draw_candidates(
-    world: World, day: Day, favourite: Array, source: Array, rng: np.random.Generator
-) -> Array:
-    """(requests, MAX_POSITIONS) videos, different from each other and from the source."""
-    shape = (len(source), MAX_POSITIONS)
-    like_source = np.where(source == NO_VIDEO, favourite, world.videos.category[source])
-    channel = rng.random(shape)
-    category = np.where(channel < LIKE_SOURCE + LIKE_FAVOURITE, favourite[:, None], -1)
-    category = np.where(channel < LIKE_SOURCE, like_source[:, None], category)
-    shown = np.concatenate([source[:, None], _draw_videos(day, category, rng)], axis=1)
-    while (again := _repeated(shown)).any():
-        shown[again] = rng.choice(day.released, int(again.sum()))
-    return shown[:, 1:]
 
 
 def _draw_videos(day: Day, category: Array, rng: np.random.Generator) -> Array:

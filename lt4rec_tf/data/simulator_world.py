@@ -29,7 +29,7 @@ IMPRESSIONS_PER_USER = 40
 IMPRESSIONS_PER_VIDEO = 30
 
 # First entry of a stream's key below the seed: every stream is independent of all others.
-WORLD_STREAM, BLOCK_STREAM, CALIBRATION_STREAM = 0, 1, 2
+WORLD_STREAM, BLOCK_STREAM, CALIBRATION_STREAM, ONLINE_STREAM = 0, 1, 2, 3
 
 
 class SimulatorError(ValueError):

@@ -54,7 +54,7 @@ def ticket_search_figure(searches: Mapping[str, TicketSearch]) -> Figure:
     """
     if not searches:
         raise ValueError("ticket search figure: found no task, expected at least one")
-    figure = _figure(5.2 * len(searches), 4.0)
+    figure = new_figure(5.2 * len(searches), 4.0)
     panels = figure.subplots(1, len(searches), squeeze=False)[0]
     for place, (axes, (task, search)) in enumerate(zip(panels, searches.items(), strict=True)):
         check_search(task, search)
@@ -93,7 +93,7 @@ def overlap_figure(masks_by_task: Mapping[str, Masks]) -> Figure:
         colours = _steps_between(ALL_COLOUR, NONE_COLOUR, len(tasks) + 1)
     classes = _classes(masks_by_task)
 
-    figure = _figure(11.0, 2.9 + 0.55 * len(classes))
+    figure = new_figure(11.0, 2.9 + 0.55 * len(classes))
     densities = ", ".join(f"{task} {density(masks):.3f}" for task, masks in masks_by_task.items())
     figure.suptitle(f"Overlap of the tickets: {ratio:.3f}   (density: {densities})", color=INK)
     left, right = figure.subplots(1, 2, width_ratios=[1.5, 1.0])
@@ -139,7 +139,7 @@ def to_rgba(figure: Figure) -> np.ndarray:
     return np.array(canvas.buffer_rgba())
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
     """An empty figure; sizes in inches."""
     layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1)
     figure = Figure(figsize=(width, height), dpi=DOTS_PER_INCH, layout=layout)
@@ -147,14 +147,15 @@ def _figure(width: float, height: float) -> Figure:
     return figure
 
 
-def _style(axes: Axes) -> None:
+def style_axes(axes: Axes) -> None:
+    """The look that all pictures share: two spines, quiet ticks."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(INK)
     axes.tick_params(colors=INK, labelsize=9)
 
 
 def _draw_search(axes: Axes, task: str, search: TicketSearch, colour: str) -> None:
-    _style(axes)
+    style_axes(axes)
     levels = np.arange(len(search["values"]))
     values = np.asarray(search["values"], dtype=float)
     chosen, metric = search["chosen"], metric_name(search["metric"])
@@ -195,7 +196,7 @@ def _draw_search(axes: Axes, task: str, search: TicketSearch, colour: str) -> No
 
 def _draw_shares(axes: Axes, classes: Mapping[str, np.ndarray], colours: Sequence[str]) -> None:
     """One bar per kernel; a bar's parts are the shares of its weights in each class."""
-    _style(axes)
+    style_axes(axes)
     for row, kernel in enumerate(classes.values()):
         shares = np.bincount(kernel.ravel(), minlength=len(colours)) / kernel.size
         starts = np.cumsum(shares) - shares
@@ -226,7 +227,7 @@ def _draw_corner(axes: Axes, name: str, kernel: np.ndarray, colours: Sequence[st
         corner, cmap=ListedColormap(colours), vmin=-0.5, vmax=len(colours) - 0.5,
         interpolation="nearest",
     )  # fmt: skip
-    _style(axes)
+    style_axes(axes)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     axes.set_title(

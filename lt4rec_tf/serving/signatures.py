@@ -1,7 +1,7 @@
 """What a served model answers: raw features in, one probability a task out.
 
 Masks are folded into kernels (W * M is stored, not computed), so a ticket costs what a dense layer
-of that shape costs. All tasks share one copy of the embedding and cross variables.
+of that shape costs. All else is stored as the network has it, once for all tasks.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
+import tf_keras as keras
 
 from lt4rec_tf.data.features import features_to_ids, raw_specs
+from lt4rec_tf.layers.masked_dense import MaskedDense
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.schema import Schema
 from lt4rec_tf.training.evaluation import chained_tasks, product_name
@@ -42,32 +44,39 @@ class ServedModel(tf.Module):
     Outputs are float32 (batch,).
 
     Args:
-        network: Wears the masks to fold; its other variables are shared, not copied.
+        network: Wears the masks to fold, if its layers wear any; its other variables are shared,
+            not copied.
         schema: Features and tasks.
     """
 
     def __init__(self, network: RankingNetwork, schema: Schema) -> None:
         super().__init__(name="lt4rec")
-        self._schema, self._network = schema, network
-        # The module's own list, so that saving finds them without storing Keras's objects.
-        self.shared_variables = list(network.bottom.variables)
+        self._schema, self._tasks = schema, network.tasks
+        model = fold(network.model)
+        # The module's own lists and a closure, so that saving stores no Keras objects.
+        trained = {variable.ref() for variable in network.variables.values()}
+        self.shared_variables = [v for v in model.variables if v.ref() in trained]
         self.folded = {
-            task: [(tf.Variable(layer.folded_kernel()), layer.shared.bias) for layer in tower]
+            task: [model.get_layer(layer.name).kernel for layer in tower]
             for task, tower in network.towers.items()
         }
-        self.head_variables = {task: list(head.weights) for task, head in network.heads.items()}
+
+        def logits(ids: Mapping[str, tf.Tensor], tasks: Sequence[str]) -> dict[str, tf.Tensor]:
+            asked = keras.Model(model.input, {task: model.output[task] for task in tasks})
+            return asked(ids, training=False)
+
+        self._logits = logits
 
     def signatures(self) -> dict[str, Callable[..., Any]]:
         """The concrete functions by signature name."""
-        tasks = self._network.tasks
-        found = {task: self._signature([task]) for task in tasks}
-        found[DEFAULT_SIGNATURE] = self._signature(tasks)
+        found = {task: self._signature([task]) for task in self._tasks}
+        found[DEFAULT_SIGNATURE] = self._signature(self._tasks)
         return found
 
     def predict(self, raw: Mapping[str, tf.Tensor], tasks: tuple[str, ...]) -> dict[str, tf.Tensor]:
         """Probabilities for raw features: {"p<task>": float32 (batch,)}, and products."""
-        crossed = self._network.bottom(self._ids(raw), training=False)
-        chances = {task: probability(self._logit(task, crossed)) for task in tasks}
+        logits = self._logits(self._ids(raw), tasks)
+        chances = {task: probability(logits[task]) for task in tasks}
         return {
             name: tf.cast(math.prod(chances[task] for task in factors), tf.float32)
             for name, factors in answer_names(self._schema, tasks).items()
@@ -88,10 +97,31 @@ class ServedModel(tf.Module):
                 ids[feature.name] = tf.pad(ids[feature.name], [[0, 0], [0, 1]])
         return ids
 
-    def _logit(self, task: str, crossed: tf.Tensor) -> tf.Tensor:
-        hidden = crossed
-        for (kernel, bias), layer in zip(
-            self.folded[task], self._network.towers[task], strict=True
-        ):
-            hidden = layer.shared.activation(tf.nn.bias_add(tf.matmul(hidden, kernel), bias))
-        return self._network.heads[task](hidden)[:, 0]
+
+class FoldedDense(keras.layers.Layer):
+    """A MaskedDense whose masked kernel is stored: relu(x K + b) with K = W * M.
+
+    Args:
+        masked: The layer as the network has it; its bias is shared.
+    """
+
+    def __init__(self, masked: MaskedDense) -> None:
+        super().__init__(name=masked.name)
+        self.kernel = tf.Variable(masked.folded_kernel(), name="kernel")
+        self.bias, self.activation = masked.shared.bias, masked.shared.activation
+
+    def call(self, x: tf.Tensor, addend: tf.Tensor | None = None) -> tf.Tensor:
+        """Applies the layer; see `MaskedDense`."""
+        product = tf.matmul(x, self.kernel)
+        if addend is not None:
+            product += addend
+        return self.activation(tf.nn.bias_add(product, self.bias))
+
+
+def fold(model: keras.Model) -> keras.Model:
+    """The same model with a FoldedDense for each MaskedDense; all other layers are shared."""
+
+    def folded(layer: keras.layers.Layer) -> keras.layers.Layer:
+        return FoldedDense(layer) if isinstance(layer, MaskedDense) else layer
+
+    return keras.models.clone_model(model, clone_function=folded)

@@ -104,8 +104,8 @@ def prune_by_magnitude(weights: Mapping[str, np.ndarray], masks: Masks, keep: in
         ValueError: Names, shapes or dtypes do not match, a weight is not finite, or `keep` is out
             of its range.
     """
-    _check_weights(weights, masks)
-    alive = np.concatenate([np.abs(_as_float(weights[name])[masks[name]]) for name in masks])
+    check_weights(weights, masks)
+    alive = np.concatenate([np.abs(as_float(weights[name])[masks[name]]) for name in masks])
     if not 1 <= keep <= alive.size:
         raise ValueError(f"keep: found {keep}, expected 1..{alive.size}, the weights alive")
     survives = np.ones(alive.size, bool)
@@ -120,19 +120,20 @@ def prune_by_magnitude(weights: Mapping[str, np.ndarray], masks: Masks, keep: in
     return pruned
 
 
-def _as_float(weights: np.ndarray) -> np.ndarray:
-    # float64 holds every narrower float exactly, so kernels of different types rank rightly.
+def as_float(weights: np.ndarray) -> np.ndarray:
+    """Weights as float64, which holds every narrower float exactly.
+
+    So kernels of different types rank rightly.
+    """
     return np.asarray(weights, np.float64)
 
 
-def _check_schedule(final_density: float, rounds: int) -> None:
-    if not 0.0 < final_density <= 1.0:
-        raise ValueError(f"final_density: found {final_density}, expected a number in (0, 1]")
-    if rounds < 1:
-        raise ValueError(f"rounds: found {rounds}, expected 1 or more")
+def check_weights(weights: Mapping[str, np.ndarray], masks: Masks) -> None:
+    """Makes sure that masks fit the weights and that the weights can be ranked.
 
-
-def _check_weights(weights: Mapping[str, np.ndarray], masks: Masks) -> None:
+    Raises:
+        ValueError: Names, shapes or dtypes do not match, or a weight is not finite.
+    """
     if not masks or weights.keys() != masks.keys():
         raise ValueError(
             f"weights: found kernels {list(weights)}, expected {list(masks) or 'some'}"
@@ -145,9 +146,16 @@ def _check_weights(weights: Mapping[str, np.ndarray], masks: Masks) -> None:
             )
         if mask.dtype != bool:
             raise ValueError(f"mask of {name!r}: found dtype {mask.dtype}, expected bool")
-        infinite = int(np.count_nonzero(~np.isfinite(_as_float(found))))
+        infinite = int(np.count_nonzero(~np.isfinite(as_float(found))))
         if infinite:
             raise ValueError(
                 f"weights of {name!r}: found {infinite} that are NaN or infinite, expected finite "
                 "ones; a training that diverged cannot be pruned"
             )
+
+
+def _check_schedule(final_density: float, rounds: int) -> None:
+    if not 0.0 < final_density <= 1.0:
+        raise ValueError(f"final_density: found {final_density}, expected a number in (0, 1]")
+    if rounds < 1:
+        raise ValueError(f"rounds: found {rounds}, expected 1 or more")

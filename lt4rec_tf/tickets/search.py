@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from lt4rec_tf import runs
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.tickets import masks as masks_file
 from lt4rec_tf.tickets.masks import Masks
-from lt4rec_tf.tickets.prune import alive_at_level, prune_by_magnitude
+from lt4rec_tf.tickets.prune import alive_at_level
+from lt4rec_tf.training import checkpoint
+
+Prune = Callable[[Mapping[str, np.ndarray], Masks, int], Masks]
 
 MASKS = "masks.npz"
 TRAINING = "training"
@@ -45,6 +50,7 @@ def find_tickets(
     *,
     rounds: int,
     final_density: float,
+    prune: Prune,
     rewind: Callable[[int], None],
     train: Callable[[int, Path], Any],
     value: Callable[[dict[str, Any]], float],
@@ -61,6 +67,7 @@ def find_tickets(
         folder: Gets one folder a level.
         rounds: Number of prunings.
         final_density: Share of weights left after the last of them.
+        prune: (weights, masks, weights to keep) -> the next level's masks.
         rewind: Called with a level: sets the weights that the level's training starts from.
         train: Called with a level and a folder: trains `task` alone, leaves the best epoch's
             weights in the network and in folder / "weights", its result in "history.json".
@@ -68,28 +75,50 @@ def find_tickets(
 
     Source: LT4REC (arXiv 2008.09872), Algorithm 1, lines 1 to 10.
     """
-    kernels = network.kernels(task)
     shapes = network.kernel_shapes(task)
-    total = sum(kernel.shape.num_elements() for kernel in kernels.values())
-    _keep_masks(level_folder(folder, 0), masks_file.ones(shapes))
     for level in range(rounds + 1):
         here = level_folder(folder, level)
+        if not (here / MASKS).exists():
+            _keep_masks(here, network, task, level, final_density, rounds, prune)
+        if level > 1:  # the level's masks are made: the weights that made them have served
+            _forget_weights(level_folder(folder, level - 1))
         if runs.is_done(here):
             continue
-        masks = masks_file.read_masks(here / MASKS, shapes)
-        network.wear(task, masks)
+        network.wear(task, masks_file.read_masks(here / MASKS, shapes))
         rewind(level)
         train(level, here / TRAINING)
-        if level < rounds:
-            weights = {name: kernel.numpy() for name, kernel in kernels.items()}
-            keep = alive_at_level(total, final_density, rounds, level + 1)
-            pruned = prune_by_magnitude(weights, masks, keep)
-            _keep_masks(level_folder(folder, level + 1), pruned)
-        # Done comes first: a level that is not must still find the weights it is pruned by.
         runs.mark_done(here)
-        if level > 0:
-            shutil.rmtree(here / TRAINING / "weights")
+    if rounds:
+        _forget_weights(level_folder(folder, rounds))
     return read_levels(folder, rounds, shapes, value)
+
+
+def _keep_masks(
+    here: Path,
+    network: RankingNetwork,
+    task: str,
+    level: int,
+    final_density: float,
+    rounds: int,
+    prune: Prune,
+) -> None:
+    """Writes a level's masks: ones, or the level below pruned by the weights it has learned."""
+    shapes = network.kernel_shapes(task)
+    if level == 0:
+        masks_file.write_masks(here / MASKS, masks_file.ones(shapes))
+        return
+    below = level_folder(here.parent, level - 1)
+    checkpoint.restore(below / TRAINING / "weights", network.variables)
+    weights = {name: kernel.numpy() for name, kernel in network.kernels(task).items()}
+    total = sum(kernel.size for kernel in weights.values())
+    keep = alive_at_level(total, final_density, rounds, level)
+    masks_file.write_masks(
+        here / MASKS, prune(weights, masks_file.read_masks(below / MASKS, shapes), keep)
+    )
+
+
+def _forget_weights(level: Path) -> None:
+    shutil.rmtree(level / TRAINING / "weights", ignore_errors=True)
 
 
 def read_levels(
@@ -111,12 +140,6 @@ def read_levels(
 def level_folder(folder: Path, level: int) -> Path:
     """Where a level of a search lies."""
     return folder / f"level_{level}"
-
-
-def _keep_masks(folder: Path, masks: Masks) -> None:
-    # Written once: what a level trained with must not change under it when a run is resumed.
-    if not (folder / MASKS).exists():
-        masks_file.write_masks(folder / MASKS, masks)
 
 
 def choose_level(levels: Sequence[Level], direction: str, rule: str, tolerance: float) -> Level:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -39,7 +40,7 @@ class Predictions:
 
 def make_predictor(
     network: RankingNetwork, tasks: Sequence[str]
-) -> Callable[[tf.data.Dataset], Predictions]:
+) -> Callable[[Iterable[dict[str, Any]]], Predictions]:
     """A function from batches to predictions; it is traced once and can be called often."""
     model = network.task_models[tasks[0]] if len(tasks) == 1 else network.model
 
@@ -49,7 +50,7 @@ def make_predictor(
 
     forward = tf.function(logits_of).get_concrete_function(network.feature_specs())
 
-    def predict(batches: tf.data.Dataset) -> Predictions:
+    def predict(batches: Iterable[dict[str, Any]]) -> Predictions:
         parts: dict[tuple[str, str], list[np.ndarray]] = {}
         for batch in batches:
             kinds = {"logits": forward(batch["features"])}

@@ -1,4 +1,4 @@
-"""One compiled training step: forward with masks, Eq. 2's loss, gradient, strict update."""
+"""One compiled training step: forward with masks, losses, their balance, strict update."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ import tf_keras as keras
 
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.schema import Schema
+from lt4rec_tf.training.balancing import Rule
+from lt4rec_tf.training.conflict import Conflict, emphasis, pairs_in_conflict
 from lt4rec_tf.training.losses import LOSSES
 
 Step = Callable[[dict[str, Any]], dict[str, tf.Tensor]]
+Batch = Mapping[str, Any]
 
 
 def compile_step(
@@ -21,11 +24,13 @@ def compile_step(
     tasks: Sequence[str],
     *,
     loss_weights: Mapping[str, float],
+    rule: Rule,
+    conflict: Conflict | None,
     optimizer: keras.optimizers.Optimizer,
     variables: Sequence[tf.Variable],
     loss_sums: Mapping[str, tf.Variable],
 ) -> Step:
-    """Makes a step that trains some tasks on one batch: loss = sum_t weight_t * loss_t.
+    """Makes a step that trains some tasks on one batch; the rule is given weight_t * loss_t.
 
     Only weights that one of the tasks wears, and embedding rows of the batch, are updated.
 
@@ -34,33 +39,71 @@ def compile_step(
         schema: The batches' tasks, their losses.
         tasks: Those to train; one task runs its own forward pass alone.
         loss_weights: Task -> its weight in Eq. 2 (LT4REC).
+        rule: Makes one update of the tasks' losses.
+        conflict: Weighs clicked, hardly watched rows; None: all rows count alike.
         optimizer: Built for `variables`.
         variables: What may be updated; those without a gradient from the tasks are left alone.
         loss_sums: Task -> float64 (2,): the step adds (loss, 1).
 
     Returns:
         A function from a batch to {task: loss}.
+
+    Raises:
+        ValueError: There is a conflict to weigh, and no pair of tasks that can have one, or a
+            network with losses of its own.
     """
-    model = network.task_models[tasks[0]] if len(tasks) == 1 else network.model
-    losses_of = {task: LOSSES[schema.task(task).loss] for task in tasks}
+    losses_of = _losses(network, schema, tasks, conflict)
 
     def train_step(batch: dict[str, Any]) -> dict[str, tf.Tensor]:
-        with tf.GradientTape() as tape:
-            outputs = model(batch["features"], training=True)
-            logits = {tasks[0]: outputs} if len(tasks) == 1 else outputs
-            losses = {
-                task: loss_of(logits[task], batch["labels"][task], batch["weights"][task])
-                for task, loss_of in losses_of.items()
-            }
-            total = tf.add_n([loss_weights[task] * loss for task, loss in losses.items()])
-        gradients = zip(tape.gradient(total, variables), variables, strict=True)
+        with tf.GradientTape(persistent=True) as tape:
+            losses = losses_of(batch)
+            weighted = [loss_weights[task] * loss for task, loss in losses.items()]
+            targets = rule.targets(weighted)
+        gradients = [tape.gradient(target, variables) for target in targets]
+        combined = zip(rule.combine(weighted, gradients, variables), variables, strict=True)
         optimizer.update_masks = _update_masks(network, tasks)
-        optimizer.apply_gradients([(g, v) for g, v in gradients if g is not None])
+        optimizer.apply_gradients([(g, v) for g, v in combined if g is not None])
         for task, loss in losses.items():
             loss_sums[task].assign_add([tf.cast(loss, tf.float64), 1.0])
         return losses
 
     return tf.function(train_step, input_signature=[_batch_spec(network, schema)])
+
+
+def _losses(
+    network: RankingNetwork, schema: Schema, tasks: Sequence[str], conflict: Conflict | None
+) -> Callable[[Batch], dict[str, tf.Tensor]]:
+    """The function from a batch to the tasks' losses, in the order of the tasks."""
+    own_losses = network.own_losses
+    if own_losses is not None:
+        if conflict is not None:
+            raise ValueError(
+                "conflict: found a network with losses of its own, expected one whose tasks' "
+                "losses are the schema's"
+            )
+
+        def own(batch: Batch) -> dict[str, tf.Tensor]:
+            losses = own_losses(network.model(batch["features"], training=True), batch)
+            return {task: losses[task] for task in tasks}
+
+        return own
+
+    model = network.task_models[tasks[0]] if len(tasks) == 1 else network.model
+    loss_of = {task: LOSSES[schema.task(task).loss] for task in tasks}
+    pairs = pairs_in_conflict(schema, tasks) if conflict is not None else []
+
+    def by_schema(batch: Batch) -> dict[str, tf.Tensor]:
+        outputs = model(batch["features"], training=True)
+        logits = {tasks[0]: outputs} if len(tasks) == 1 else outputs
+        weighs = emphasis(conflict, pairs, batch) if conflict is not None else {}
+        return {
+            task: loss(
+                logits[task], batch["labels"][task], batch["weights"][task], weighs.get(task)
+            )
+            for task, loss in loss_of.items()
+        }
+
+    return by_schema
 
 
 def _batch_spec(network: RankingNetwork, schema: Schema) -> dict[str, Any]:
@@ -70,6 +113,7 @@ def _batch_spec(network: RankingNetwork, schema: Schema) -> dict[str, Any]:
         "labels": per_task,
         "weights": per_task,
         "user": tf.TensorSpec((None,), tf.int64),
+        "duration": tf.TensorSpec((None,), tf.float32),
     }
 
 

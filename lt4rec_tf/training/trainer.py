@@ -22,50 +22,20 @@ from lt4rec_tf import runs
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.schema import Schema
 from lt4rec_tf.training import checkpoint, optimizers
+from lt4rec_tf.training.balancing import build_rule
+from lt4rec_tf.training.conflict import Conflict
 from lt4rec_tf.training.evaluation import Metrics, make_predictor, measure, split_losses
+from lt4rec_tf.training.plan import Feed, Plan
 from lt4rec_tf.training.progress import Progress
 from lt4rec_tf.training.steps import compile_step
+
+__all__ = ["Feed", "LogScalars", "Plan", "Trainer", "TrainingError"]
 
 LogScalars = Callable[[str, int, dict[str, float]], None]
 
 
 class TrainingError(Exception):
     """Training cannot go on; the message says where and why."""
-
-
-@dataclass(frozen=True)
-class Feed:
-    """The logs as the trainer sees them.
-
-    Attributes:
-        train: (epoch, batches to skip) -> batches of that epoch.
-        validation: () -> batches of the validation split.
-        steps_per_epoch: Number of training batches an epoch has.
-    """
-
-    train: Callable[[int, int], tf.data.Dataset]
-    validation: Callable[[], tf.data.Dataset]
-    steps_per_epoch: int
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How a stage is trained.
-
-    Attributes:
-        epochs: Passes over the training logs at most.
-        patience: Epochs without a better one after which it stops; 0: never.
-        checkpoint_steps: Steps between two checkpoints within an epoch; 0: none.
-        snapshot_step: Step after which the weights are kept as `rewind`; 0: never.
-        keep_last: Whether the last epoch is kept in place of the best, as a schedule that must run
-            to its end needs.
-    """
-
-    epochs: int
-    patience: int = 0
-    checkpoint_steps: int = 0
-    snapshot_step: int = 0
-    keep_last: bool = False
 
 
 @dataclass
@@ -96,6 +66,13 @@ class Trainer:
         progress: Told of every step.
         log: (stage, step, {tag: value}), called at each epoch's end and some times between.
         before_step: Called with the number of steps done in the stage, before each step.
+        balance: One of `balancing.RULES`: how the tasks' losses become one update; all but "none"
+            need the schedule "both".
+        conflict: Weighs clicked, hardly watched rows; None: every row of a population alike.
+        seed: Decides the random order in which PCGrad projects.
+
+    Raises:
+        ValueError: Schedule, tasks or network do not have what `balance` or `conflict` need.
     """
 
     def __init__(
@@ -112,6 +89,9 @@ class Trainer:
         progress: Progress,
         log: LogScalars,
         before_step: Callable[[int], None] | None = None,
+        balance: str = "none",
+        conflict: Conflict | None = None,
+        seed: int = 0,
     ) -> None:
         self.network, self.schema, self.tasks = network, schema, tuple(tasks)
         self.loss_weights, self.feed = loss_weights, feed
@@ -123,12 +103,28 @@ class Trainer:
         # Of the epoch so far: sum of the batches' losses, number of batches.
         self._loss_sums = {task: tf.Variable([0.0, 0.0], dtype=tf.float64) for task in tasks}
         groups = [self.tasks] if schedule == "both" else [(task,) for task in self.tasks]
+        if balance != "none" and schedule != "both":
+            raise ValueError(
+                f"balance {balance}: found schedule {schedule!r}, expected 'both': it compares the "
+                "tasks on one batch"
+            )
+        self._rule = build_rule(
+            balance,
+            network,
+            schema,
+            self.tasks,
+            optimizer=optimizer,
+            learning_rate=learning_rate,
+            seed=seed,
+        )
         self._steps = [
             compile_step(
                 network,
                 schema,
                 group,
                 loss_weights=loss_weights,
+                rule=self._rule,
+                conflict=conflict,
                 optimizer=self._optimizer,
                 variables=self._variables,
                 loss_sums=self._loss_sums,
@@ -160,6 +156,7 @@ class Trainer:
             checkpoint.restore(folder / "weights", self.network.variables)
             return runs.read_json(folder / "history.json")
         optimizers.reset(self._optimizer)
+        self._rule.reset()
         state = self._resume(folder)
         self.progress.start_stage(name, plan.epochs, steps)
         self.progress.skip(state.epoch * steps + state.step)
@@ -253,7 +250,8 @@ class Trainer:
     def _state_variables(self) -> dict[str, tf.Variable]:
         slots = {f"optimizer/{i}": v for i, v in enumerate(self._optimizer.variables)}
         sums = {f"loss_sum/{task}": v for task, v in self._loss_sums.items()}
-        return self.network.variables | slots | sums
+        rule = {f"balance/{name}": v for name, v in self._rule.state.items()}
+        return self.network.variables | slots | sums | rule
 
     def _save(self, folder: Path, state: _State) -> None:
         def write(temporary: Path) -> None:

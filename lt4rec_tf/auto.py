@@ -1,0 +1,154 @@
+"""Sparse sharing that needs no tuning by hand: validation of the joint model chooses the sharing.
+
+A search per task says how far each task alone can be pruned; it cannot say how much the tasks
+should share. Here some ways of sharing are trained jointly, each for the same number of passes,
+and the best on validation is kept: nothing cut (full sharing), towers of their own (hard sharing),
+the tickets that the searches chose, and, as long as the budget lasts, the neighbours of the best
+levels: one task a level denser or sparser.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from lt4rec_tf import runs
+from lt4rec_tf.joint import CHOICE, row_masks
+from lt4rec_tf.metrics.gain import mean_relative_gain
+from lt4rec_tf.networks import network_of
+from lt4rec_tf.schema import Schema
+from lt4rec_tf.searches import Ticket, level_masks
+from lt4rec_tf.stages import TRAINING, Run, joint_trainer, load_start, plan_of
+from lt4rec_tf.tickets import masks as masks_file
+
+SEPARATE = "separate_towers"
+
+Levels = tuple[int, ...]
+
+
+def train_auto(run: Run, tickets: Sequence[Ticket]) -> dict[str, Any]:
+    """Trains ways of sharing until the budget is spent, and keeps the best on validation.
+
+    Args:
+        run: The run; `--auto_trainings` is the budget.
+        tickets: Each task's search, in the order of the tasks.
+
+    Returns:
+        {"chosen": its folder's name, "tried": [{"name", "levels", "gain", "seconds"}]}, also kept
+        as `choice.json`; `gain` is `mean_relative_gain` over the single tasks on validation.
+    """
+    folder = run.folder / "rows" / "s_weight_auto"
+    if (folder / CHOICE).exists():
+        return runs.read_json(folder / CHOICE)
+    tried: dict[str, dict[str, Any]] = {}
+    for levels in _ways(tickets, tried, run.settings.training.auto_trainings):
+        way = _train_way(run, tickets, folder, levels)
+        tried[way["name"]] = way
+        _forget_all_but_best(folder, tried)
+    choice = {"chosen": _best(tried)["name"], "tried": list(tried.values())}
+    runs.write_json(folder / CHOICE, choice)
+    return choice
+
+
+def chosen_folder(row_folder: Path) -> Path:
+    """Where the chosen way of sharing lies: masks, training.
+
+    Raises:
+        RunError: None is chosen yet.
+    """
+    return row_folder / runs.read_json(row_folder / CHOICE)["chosen"]
+
+
+def _ways(
+    tickets: Sequence[Ticket], tried: dict[str, dict[str, Any]], budget: int
+) -> Iterator[Levels | None]:
+    """Levels by task to try next, None for separate towers; looks at what was tried so far."""
+    dense = (0,) * len(tickets)
+    starts: list[Levels | None] = [dense, None, tuple(t.chosen.level for t in tickets)]
+    for levels in starts[:budget]:
+        if way_name(levels) not in tried:
+            yield levels
+    deepest = [len(ticket.levels) - 1 for ticket in tickets]
+    while len(tried) < budget:
+        shared = [way for way in tried.values() if way["levels"] is not None]
+        at = max(shared, key=lambda way: way["gain"])["levels"]
+        fresh = [near for near in _neighbours(tuple(at), deepest) if way_name(near) not in tried]
+        if not fresh:
+            return
+        yield fresh[0]
+
+
+def _neighbours(at: Levels, deepest: Sequence[int]) -> Iterator[Levels]:
+    """One task a level sparser or denser, then all of them."""
+    moves = [
+        tuple(step if place == moved else 0 for place in range(len(at)))
+        for moved in range(len(at))
+        for step in (1, -1)
+    ]
+    for move in [*moves, (1,) * len(at), (-1,) * len(at)]:
+        near = tuple(level + step for level, step in zip(at, move, strict=True))
+        if all(0 <= level <= most for level, most in zip(near, deepest, strict=True)):
+            yield near
+
+
+def way_name(levels: Levels | None) -> str:
+    """A way's folder.
+
+    >>> way_name((0, 3)), way_name(None)
+    ('levels_0_3', 'separate_towers')
+    """
+    return SEPARATE if levels is None else "_".join(["levels", *map(str, levels)])
+
+
+def _train_way(
+    run: Run, tickets: Sequence[Ticket], folder: Path, levels: Levels | None
+) -> dict[str, Any]:
+    name = way_name(levels)
+    stage = folder / name / TRAINING
+    if runs.is_done(stage):  # by an earlier process, which may have forgotten its weights
+        result = runs.read_json(stage / "history.json")
+        run.progress.skip(run.settings.training.epochs * run.feed.steps_per_epoch)
+    else:
+        network = network_of(run.settings, run.schema, way_row(name))
+        load_start(run, network)
+        for ticket, level in zip(tickets, levels or (), strict=False):
+            masks = level_masks(ticket)[level]
+            masks_file.write_masks(row_masks(folder / name, ticket.task), masks)
+            network.wear(ticket.task, masks)
+        plan = plan_of(run, run.settings.training.epochs)
+        result = joint_trainer(run, network).fit(stage, f"auto/{name}", plan)
+    return {
+        "name": name,
+        "levels": None if levels is None else list(levels),
+        "gain": gain_over_single_tasks(run.schema, tickets, result),
+        "seconds": result["seconds"],
+    }
+
+
+def way_row(name: str) -> str:
+    """The row whose network a way of sharing has."""
+    return "hard_sharing" if name == SEPARATE else "s_weight"
+
+
+def gain_over_single_tasks(
+    schema: Schema, tickets: Sequence[Ticket], result: dict[str, Any]
+) -> float:
+    """A joint stage's `mean_relative_gain` over level 0 of the searches, on validation."""
+    return mean_relative_gain(
+        {task.name: result["validation"][task.name][task.metric] for task in schema.tasks},
+        {ticket.task: ticket.levels[0].value for ticket in tickets},
+        {task.name: task.direction for task in schema.tasks},
+    )
+
+
+def _best(tried: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    return max(tried.values(), key=lambda way: way["gain"])
+
+
+def _forget_all_but_best(folder: Path, tried: dict[str, dict[str, Any]]) -> None:
+    best = _best(tried)["name"]
+    for name in tried:
+        if name != best:
+            shutil.rmtree(folder / name / TRAINING / "weights", ignore_errors=True)

@@ -1,0 +1,249 @@
+"""Trains every row of a comparison over several seeds and writes one table with intervals.
+
+    python -m lt4rec_tf.compare --flagfile=configs/compare/simulated.cfg
+
+The first seed tunes: each row's candidates are trained, validation chooses. The other seeds train
+what was chosen. Test is measured once, at the end. Started again with the same flags, it goes on
+where it was stopped; rows that were added to the file are trained beside those that are done.
+"""
+
+from __future__ import annotations
+
+import os
+
+if __name__ == "__main__":  # before TensorFlow is loaded, which reads it once
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lt4rec_tf import config, entry, logs, runs
+from lt4rec_tf.comparison import results, work
+from lt4rec_tf.comparison.grid import Candidate, CompareFlags, RowSpec, candidates, read_rows
+from lt4rec_tf.comparison.pool import Failure, Job, JobPool
+from lt4rec_tf.config import Settings
+from lt4rec_tf.reports.comparison import comparison_table, search_table
+from lt4rec_tf.reports.comparison_plots import figure4, overlap_bars
+from lt4rec_tf.reports.plots import save_png
+from lt4rec_tf.rows import reported_tasks
+from lt4rec_tf.schema import Schema
+from lt4rec_tf.searches import searched_levels
+from lt4rec_tf.settings import TICKET_ROWS
+
+
+@dataclass
+class Comparison:
+    """A comparison and how far it is.
+
+    Attributes:
+        folder: Where all its runs lie.
+        schema: The tasks.
+        flags: What it is.
+        specs: Its lines.
+        grid: Line -> its candidates.
+        failures: Line -> seed -> why there is no result.
+        chosen: Line -> the candidate that validation chose; None where all failed.
+        scores: Line -> each candidate's settings and score, for the report.
+    """
+
+    folder: Path
+    schema: Schema
+    flags: CompareFlags
+    specs: list[RowSpec]
+    grid: dict[str, list[Candidate]]
+    failures: dict[str, dict[int, Failure]] = field(default_factory=dict)
+    chosen: dict[str, Candidate | None] = field(default_factory=dict)
+    scores: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Runs the whole comparison, from flags to the report."""
+    settings, places, flags = config.parse_with(argv, __doc__ or "", CompareFlags)
+    schema = entry.read_schema(settings.data.schema, settings.tasks)
+    results.check_metrics(schema)
+    specs = read_rows(Path(flags.rows_file), flags.only, [task.name for task in schema.tasks])
+
+    def parse(more: Sequence[str]) -> Settings:
+        parsed, _, _ = config.parse_with([*argv, *more], "", CompareFlags)
+        config.check_tasks(parsed, [task.name for task in schema.tasks])
+        return parsed
+
+    grid = {spec.name: candidates(spec, flags, parse) for spec in specs}
+    folder = entry.run_folder(settings, places)
+    folder = folder if places.run_dir else folder.parent
+    with runs.locked(folder):
+        logs.simulate_if_asked(settings.data)
+        logs.prepare_if_asked(settings.data)
+        source = logs.open_logs(settings.data, schema)
+        entry.claim_folder(folder, settings, logs.file_sizes(source))
+        print(f"comparison: {folder}")
+        logs.audited(source, folder, settings.data.max_bad_fraction, print)
+        comparison = Comparison(folder, schema, flags, specs, grid)
+        processes = flags.jobs or os.cpu_count() or 1
+        with closing(JobPool(processes, flags.threads, folder / "logs", _say)) as pool:
+            tune(comparison, pool)
+            train_seeds(comparison, pool)
+            test_all(comparison, pool)
+        report(comparison, settings)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def tune(comparison: Comparison, pool: JobPool) -> None:
+    """Trains every candidate with the first seed; validation chooses."""
+    seed = comparison.flags.seeds[0]
+    tried = [
+        (spec, candidate.with_seed(seed))
+        for spec in comparison.specs
+        for candidate in comparison.grid[spec.name]
+    ]
+    failed = _train(comparison, pool, f"tuning, seed {seed}:", tried)
+    base: dict[str, float] = {}
+    # Single tasks first: joint rows are scored against them.
+    for spec in sorted(comparison.specs, key=lambda spec: not spec.task):
+        scored = []
+        for candidate in comparison.grid[spec.name]:
+            settings = candidate.with_seed(seed)
+            failure = failed.get(str(work.row_folder(comparison.folder, spec.name, settings)))
+            metrics, score = None, float("-inf")
+            if failure is None:
+                metrics = results.validation_metrics(comparison.folder, spec, settings)
+                score = results.score(comparison.schema, spec, metrics, base)
+            scored.append((score, candidate, failure, metrics))
+        best = max(scored, key=lambda found: found[0])
+        comparison.failures[spec.name] = {}
+        comparison.chosen[spec.name] = best[1] if best[2] is None else None
+        if best[2] is not None:
+            comparison.failures[spec.name][seed] = best[2]
+        if spec.task and best[3] is not None:
+            base[spec.task] = best[3][spec.task][comparison.schema.task(spec.task).metric]
+        comparison.scores[spec.name] = [
+            {
+                **candidate.chosen,
+                "score": results.finite_or_none(score),
+                **({"error": failure.error} if failure else {}),
+            }
+            for score, candidate, failure, _ in scored
+        ]
+
+
+def train_seeds(comparison: Comparison, pool: JobPool) -> None:
+    """Trains what was chosen with every other seed."""
+    wanted = [
+        (spec, candidate.with_seed(seed))
+        for seed in comparison.flags.seeds[1:]
+        for spec in comparison.specs
+        if (candidate := comparison.chosen[spec.name]) is not None
+    ]
+    failed = _train(comparison, pool, "other seeds:", wanted)
+    for spec, settings in wanted:
+        failure = failed.get(str(work.row_folder(comparison.folder, spec.name, settings)))
+        if failure:
+            comparison.failures[spec.name][settings.seed] = failure
+
+
+def _train(
+    comparison: Comparison, pool: JobPool, what: str, wanted: list[tuple[RowSpec, Settings]]
+) -> dict[str, Failure]:
+    """Searches, then trains; what is done is skipped. Returns failures by the run's folder."""
+    folder = comparison.folder
+    wanted = [pair for pair in wanted if not work.is_trained(folder, *pair)]
+    failed = pool.run(f"{what} searches", _search_jobs(comparison, wanted))
+    jobs, found = [], {}
+    for spec, settings in wanted:
+        run = str(work.row_folder(folder, spec.name, settings))
+        search = failed.get(_search_name(folder, settings))
+        if search:
+            found[run] = search
+            continue
+        trainings = settings.training.auto_trainings if spec.row == "s_weight_auto" else 1
+        arguments = (folder, spec.name, settings)
+        jobs.append(Job(_run_name(folder, run), work.train, arguments, trainings))
+    ended = pool.run(f"{what} rows", sorted(jobs, key=lambda job: -job.passes))
+    names = {_run_name(folder, run): run for run in map(str, _folders(folder, wanted))}
+    return found | {names[name]: failure for name, failure in ended.items()}
+
+
+def _folders(folder: Path, wanted: list[tuple[RowSpec, Settings]]) -> list[Path]:
+    return [work.row_folder(folder, spec.name, settings) for spec, settings in wanted]
+
+
+def _search_jobs(comparison: Comparison, wanted: list[tuple[RowSpec, Settings]]) -> list[Job]:
+    jobs: dict[str, Job] = {}
+    # Rows with tickets come first: where several rows share a search, it must find tickets.
+    for spec, settings in sorted(wanted, key=lambda pair: pair[0].row not in TICKET_ROWS):
+        rounds = spec.row in TICKET_ROWS
+        name = _search_name(comparison.folder, settings)
+        if name not in jobs and not work.is_searched(comparison.folder, settings, rounds):
+            levels = searched_levels(settings) if rounds else 1
+            passes = levels * len(comparison.schema.tasks)
+            jobs[name] = Job(name, work.search, (comparison.folder, settings, rounds), passes)
+    return sorted(jobs.values(), key=lambda job: -job.passes)
+
+
+def _search_name(folder: Path, settings: Settings) -> str:
+    return _run_name(folder, str(work.search_folder(folder, settings)))
+
+
+def _run_name(folder: Path, run: str) -> str:
+    return Path(run).relative_to(folder).as_posix()
+
+
+def test_all(comparison: Comparison, pool: JobPool) -> None:
+    """Measures every run that the table shows on test."""
+    jobs, owners = [], {}
+    for spec in comparison.specs:
+        candidate = comparison.chosen[spec.name]
+        for seed in comparison.flags.seeds:
+            if candidate is None or seed in comparison.failures[spec.name]:
+                continue
+            settings = candidate.with_seed(seed)
+            run = str(work.row_folder(comparison.folder, spec.name, settings))
+            name = f"test/{_run_name(comparison.folder, run)}"
+            arguments = (comparison.folder, spec.name, settings, work.test_name(spec))
+            jobs.append(Job(name, work.test, arguments))
+            owners[name] = (spec.name, seed)
+    for name, failure in pool.run("test", jobs).items():
+        line, seed = owners[name]
+        comparison.failures[line][seed] = failure
+
+
+def report(comparison: Comparison, settings: Settings) -> None:
+    """Writes report/ and prints the table."""
+    found: Mapping[str, Any] = {
+        "name": settings.name,
+        "split": "test",
+        "seeds": list(comparison.flags.seeds),
+        "tasks": reported_tasks(comparison.schema),
+        **results.collect(
+            comparison.folder,
+            comparison.schema,
+            comparison.specs,
+            comparison.chosen,
+            comparison.scores,
+            comparison.failures,
+            comparison.flags.seeds,
+            comparison.flags.replicates,
+        ),
+    }
+    folder = comparison.folder / "report"
+    runs.write_json(folder / "results.json", runs.undefined_as_null(found))
+    table = comparison_table(found)
+    if found["searches"]:
+        table += f"\n\n### Ticket searches, on validation\n\n{search_table(found['searches'])}"
+    runs.write_atomically(folder / "table2.md", table)
+    print(f"\n{table}\n")
+    if found["searches"]:
+        save_png(figure4(found["searches"]), folder / "figure4.png")
+        save_png(overlap_bars(found), folder / "overlap.png")
+    print(f"report: {folder}")
+
+
+if __name__ == "__main__":
+    sys.exit(entry.exit_on_error(main, sys.argv))

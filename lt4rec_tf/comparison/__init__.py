@@ -1,0 +1,1 @@
+"""The comparison: many rows, several seeds, one table."""

@@ -1,0 +1,69 @@
+"""What a row costs to hold and to ask."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+
+from lt4rec_tf.layers.masked_dense import MaskedDense
+from lt4rec_tf.models.network import RankingNetwork
+
+
+def cost_of(network: RankingNetwork) -> dict[str, Any]:
+    """Counts parameters and multiply-adds.
+
+    Returns:
+        trained_parameters: All trained numbers, embedding rows included.
+        alive_parameters: Task -> numbers in kernels and biases above the cross layer that its
+            prediction reads, cut weights not counted; what a ticket leaves of the network.
+        multiply_adds: Of one example's predictions for all tasks above the cross layer, a cut
+            weight counting nothing. Layers that several tasks compute alike count once.
+    """
+    above = _above_the_cross_layer(network)
+    masked = {layer.shared.kernel.ref() for tower in network.towers.values() for layer in tower}
+    alive = {}
+    for task in network.tasks:
+        read = {variable.ref() for variable in network.trained_by(task)}
+        plain = [v for v in above.values() if v.ref() in read and v.ref() not in masked]
+        cut = sum(int(mask.sum()) for mask in network.masks(task).values())
+        alive[task] = cut + sum(int(np.prod(v.shape)) for v in plain)
+    products = sum(
+        _uses(name) * int(np.prod(variable.shape))
+        for name, variable in above.items()
+        if name.endswith("kernel") and variable.ref() not in masked
+    )
+    return {
+        "trained_parameters": sum(int(np.prod(v.shape)) for v in network.variables.values()),
+        "alive_parameters": alive,
+        "multiply_adds": products + _masked_products(network),
+    }
+
+
+def _above_the_cross_layer(network: RankingNetwork) -> dict[str, Any]:
+    return {
+        name: variable
+        for name, variable in network.variables.items()
+        if not name.startswith("cross/") and not name.endswith("embedding/table")
+    }
+
+
+def _uses(name: str) -> int:
+    """How often one example meets a kernel: AITM's transfer reads two units, all others one."""
+    return 2 if "/transfer/" in name else 1
+
+
+def _masked_products(network: RankingNetwork) -> int:
+    """Alive weights over all tasks; a stretch of layers that tasks wear alike is computed once."""
+    computed: dict[tuple[Any, ...], int] = {}
+    for tower in network.towers.values():
+        path: tuple[Any, ...] = ()
+        for layer in tower:
+            path = (*path, layer.shared.kernel.ref(), _digest(layer))
+            computed[path] = int(np.count_nonzero(layer.mask.numpy()))
+    return sum(computed.values())
+
+
+def _digest(layer: MaskedDense) -> str:
+    return hashlib.sha256(layer.mask.numpy().tobytes()).hexdigest()

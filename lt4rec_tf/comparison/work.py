@@ -1,0 +1,194 @@
+"""The jobs of a comparison, each a function that a process of its own can run.
+
+COMPARISON/searches/<fingerprint>/seed_<n>/        theta_0, searches; rows that agree share it
+COMPARISON/rows/<row>/<fingerprint>/seed_<n>/      a run, as `train` leaves one
+... /test/<row>.json, <row>.npz                    its metrics and logits on test
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lt4rec_tf import config, entry, logs, runs
+from lt4rec_tf.auto import train_auto
+from lt4rec_tf.comparison.cost import cost_of
+from lt4rec_tf.comparison.grid import RowSpec
+from lt4rec_tf.config import Settings
+from lt4rec_tf.joint import train_row
+from lt4rec_tf.networks import network_of
+from lt4rec_tf.rows import load_row, row_seconds, shared_overlap, worn_masks
+from lt4rec_tf.searches import find_ticket, read_ticket
+from lt4rec_tf.settings import TICKET_ROWS, ModelSettings, TicketSettings, TrainingSettings
+from lt4rec_tf.stages import Run, keep_initial
+from lt4rec_tf.tickets.masks import density
+from lt4rec_tf.training.evaluation import make_predictor, measure
+from lt4rec_tf.training.progress import Progress
+
+
+def search_settings(settings: Settings) -> Settings:
+    """What a search depends on: settings that do not change it take their defaults.
+
+    Rows with equal search settings share theta_0 and tickets.
+    """
+    tickets, training, model = TicketSettings(), TrainingSettings(), ModelSettings()
+    indifferent: dict[str, Any] = {}
+    if not settings.tickets.warmup_epochs:  # the warm-up is a joint training
+        names = ("loss_weights", "task_schedule", "balance", "gradient_conflict")
+        indifferent = {name: getattr(training, name) for name in names}
+    return dataclasses.replace(
+        settings,
+        name="search",
+        rows=("s_weight",),
+        model=dataclasses.replace(
+            settings.model,
+            **{
+                name: getattr(model, name)
+                for name in ("experts", "own_experts", "shared_experts", "expert_levels")
+            },
+        ),
+        tickets=dataclasses.replace(
+            settings.tickets,
+            ticket_choice=tickets.ticket_choice,
+            choice_tolerance=tickets.choice_tolerance,
+            ticket_control=tickets.ticket_control,
+        ),
+        training=dataclasses.replace(
+            settings.training,
+            epochs=training.epochs,
+            auto_trainings=training.auto_trainings,
+            **indifferent,
+        ),
+    )
+
+
+def search_folder(comparison: Path, settings: Settings) -> Path:
+    """Where the searches of a run with these settings lie."""
+    key = config.fingerprint(search_settings(settings), "")
+    return comparison / "searches" / key / f"seed_{settings.seed}"
+
+
+def row_folder(comparison: Path, row: str, settings: Settings) -> Path:
+    """Where a line's run with these settings lies."""
+    return comparison / "rows" / row / config.fingerprint(settings, "") / f"seed_{settings.seed}"
+
+
+def test_name(spec: RowSpec) -> str:
+    """What a line's run calls the line's row."""
+    return f"base_{spec.task}" if spec.task else spec.row
+
+
+def is_searched(comparison: Path, settings: Settings, rounds: bool) -> bool:
+    """Whether `search` is done, with the tickets where `rounds` says so."""
+    folder = search_folder(comparison, settings)
+    return runs.is_done(folder / ("tickets" if rounds else "dense"))
+
+
+def is_trained(comparison: Path, spec: RowSpec, settings: Settings) -> bool:
+    """Whether `train` is done."""
+    return runs.is_done(row_folder(comparison, spec.name, settings) / "rows")
+
+
+def search(comparison: Path, settings: Settings, rounds: bool) -> None:
+    """Finds theta_0, the single tasks, and where `rounds` says so their tickets."""
+    folder = search_folder(comparison, settings)
+    settings = dataclasses.replace(
+        search_settings(settings), rows=("s_weight",) if rounds else ("base",)
+    )
+    with runs.locked(folder):
+        runs.sweep(folder)
+        runs.write_json(folder / "settings.json", config.to_dict(settings))
+        run = _open(comparison, folder, folder, settings)
+        keep_initial(run)
+        network = network_of(settings, run.schema, "s_weight")
+        for task in run.tasks:
+            find_ticket(run, network, task)
+        runs.mark_done(folder / "dense")
+        if rounds:
+            runs.mark_done(folder / "tickets")
+
+
+def train(comparison: Path, line: str, settings: Settings) -> None:
+    """Trains a line's row; its searches are done."""
+    folder, searches = (
+        row_folder(comparison, line, settings),
+        search_folder(comparison, settings),
+    )
+    with runs.locked(folder):
+        runs.sweep(folder)
+        run = _open(comparison, folder, searches, settings)
+        _make_a_run(comparison, run)
+        (row,) = settings.rows
+        tickets = []
+        if row in TICKET_ROWS:
+            network = network_of(settings, run.schema, "s_weight")
+            tickets = [read_ticket(run, network, task) for task in run.tasks]
+        if row == "s_weight_auto":
+            train_auto(run, tickets)
+        elif row != "base":
+            train_row(run, row, tickets)
+        runs.mark_done(folder / "rows")
+
+
+def test(comparison: Path, line: str, settings: Settings, row: str) -> None:
+    """Measures a trained run on test, once: metrics, logits, cost."""
+    folder = row_folder(comparison, line, settings)
+    place = folder / "test" / f"{row}.json"
+    if place.exists():
+        return
+    schema = entry.read_schema(settings.data.schema, settings.tasks)
+    network = load_row(folder, row, settings, schema)
+    source = logs.read_audited(logs.open_logs(settings.data, schema), comparison)
+    batches = logs.measuring_batches(source, "test", settings.data)
+    predictions = make_predictor(network, network.tasks)(batches)
+    labels = comparison / "test_labels.npz"
+    if len(network.tasks) == len(schema.tasks) and not labels.exists():
+        _write_arrays(labels, predictions.labels, predictions.weights, users=predictions.users)
+    _write_arrays(place.with_suffix(".npz"), predictions.logits)
+    found = {
+        "metrics": measure(predictions, schema, network.tasks),
+        "density": {task: density(masks) for task, masks in worn_masks(network).items()},
+        "overlap": shared_overlap(network),
+        "seconds": row_seconds(folder, row, network.tasks),
+        "cost": cost_of(network),
+    }
+    runs.write_json(place, runs.undefined_as_null(found))
+
+
+def _open(comparison: Path, folder: Path, searches: Path, settings: Settings) -> Run:
+    schema = entry.read_schema(settings.data.schema, settings.tasks)
+    source = logs.open_logs(settings.data, schema)
+    audit = logs.read_audit(comparison)
+    feed = logs.training_feed(logs.read_audited(source, comparison), audit, settings)
+    # Of what a job trains at most; a log needs no better estimate.
+    progress = Progress(
+        settings.training.epochs * feed.steps_per_epoch, settings.training.batch_size
+    )
+    return Run(settings, schema, folder, searches, feed, progress, lambda stage, step, values: None)
+
+
+def _make_a_run(comparison: Path, run: Run) -> None:
+    """Writes what `evaluate` and `export` want to find in a run's folder."""
+    files = runs.read_json(comparison / entry.CONFIG)["files"]
+    entry.claim_folder(run.folder, run.settings, files)
+    audit = (comparison / logs.AUDIT).read_bytes()
+    runs.write_atomically(run.folder / logs.AUDIT, audit)
+    runs.write_json(run.folder / runs.SEARCHES, os.path.relpath(run.searches, run.folder))
+
+
+def _write_arrays(path: Path, *by_task: dict[str, np.ndarray], **single: np.ndarray) -> None:
+    arrays = {f"{place}/{task}": a for place, d in enumerate(by_task) for task, a in d.items()}
+    content = io.BytesIO()
+    np.savez_compressed(content, **arrays, **single)  # type: ignore[arg-type]
+    runs.write_atomically(path, content.getvalue())
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """What a test left: "<place>/<task>" -> values, as they were written."""
+    with np.load(path, allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}

@@ -1,0 +1,305 @@
+"""Intervals for metrics of trained models: what other users and other seeds would have given.
+
+A replicate draws users with replacement (all rows of a user come together, since rows of one user
+are alike) and, independently, seeds with replacement (each seed is a training). The two are
+crossed: every seed predicts for every user. Bounds are percentiles over replicates.
+
+Drawing both independently somewhat overstates the variance of what users and seeds do together;
+drawing n seeds understates the variance between seeds by the factor (n - 1) / n, which counts where
+seeds are few and users many. No bootstrap of crossed samples is exact.
+
+Sources: Owen, The Pigeonhole Bootstrap (Annals of Applied Statistics 2007, doi 10.1214/07-AOAS122);
+Efron and Tibshirani, An Introduction to the Bootstrap (1993), 13.3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lt4rec_tf.metrics.columns import finite_columns, same_length
+
+METRICS = ("auc", "log_loss", "mse", "mae")
+_CELLS_TOGETHER = 1_000_000  # rows x replicates that are held at once
+
+# How often each user is drawn, (replicates, users) -> the metric, (replicates, seeds).
+Measure = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class ValueInterval:
+    """A metric with its interval.
+
+    Attributes:
+        value: Mean over the seeds.
+        low: Lower bound.
+        high: Upper bound.
+        undefined: Replicates left out because the metric is undefined for the users drawn.
+    """
+
+    value: float
+    low: float
+    high: float
+    undefined: int
+
+
+@dataclass(frozen=True)
+class Interval:
+    """The paired difference of two models with its interval.
+
+    Attributes:
+        difference: `value - base`.
+        low: Lower bound of the difference.
+        high: Upper bound of the difference.
+        base: The base's metric, mean over the seeds.
+        value: The compared model's metric, mean over the seeds.
+        undefined: Replicates left out because the metric is undefined for the users drawn.
+    """
+
+    difference: float
+    low: float
+    high: float
+    base: float
+    value: float
+    undefined: int
+
+
+def paired_interval(
+    metric: str,
+    labels: ArrayLike,
+    scores: ArrayLike,
+    base_scores: ArrayLike,
+    users: ArrayLike,
+    *,
+    replicates: int,
+    seed: int,
+    level: float = 0.95,
+) -> Interval:
+    """Measures mean over seeds of metric(model) - metric(base), with a percentile interval.
+
+    In a replicate both models see the same users and the same seeds, so that what makes a user or
+    a seed easy for both cancels. Replicates with one class only, for which AUC is undefined, do not
+    count; where none is defined, or the metric is not defined on the rows themselves, the result is
+    NaN.
+
+    >>> found = paired_interval(
+    ...     "mse", [1.0, 0.0], [[1.0, 0.0]], [[0.0, 0.0]], [7, 8], replicates=100, seed=0
+    ... )  # the base is wrong for user 7, who is drawn 0, 1 or 2 times of 2
+    >>> found.value, found.base, found.difference, found.low, found.high
+    (0.0, 0.5, -0.5, -1.0, 0.0)
+
+    Args:
+        metric: One of `METRICS`, as in `metrics.ranking` and `metrics.regression`.
+        labels: Of the task's population, (rows,); 0 or 1 for "auc" and "log_loss".
+        scores: The compared model's, by seed, (seeds, rows); probabilities for "log_loss".
+        base_scores: The base's, by the same seeds in the same order, (seeds, rows).
+        users: Whole numbers, equal for rows of one user, (rows,).
+        replicates: Number of bootstrap replicates, at least 1.
+        seed: Of the draws; calls with one seed, the same users and as many seeds draw alike.
+        level: Probability that the interval should cover, in (0, 1).
+
+    Raises:
+        ValueError: The metric is another, the arrays do not fit or hold other values.
+    """
+    labels, names, user_of = _checked_rows(metric, labels, users, replicates, level)
+    scores = _checked_scores("scores", metric, labels, scores)
+    base_scores = _checked_scores("base_scores", metric, labels, base_scores)
+    if len(scores) != len(base_scores):
+        raise ValueError(
+            f"base_scores: found {len(base_scores)} seeds, expected {len(scores)} as in scores"
+        )
+    measures = [_measure(metric, labels, one, user_of) for one in (scores, base_scores)]
+    value, base = (_on_all(measure, len(names)) for measure in measures)
+    drawn, drawn_base = _replicated(measures, scores.shape, len(names), replicates, seed)
+    difference = value - base
+    low, high, undefined = _bounds(drawn - drawn_base, level, difference)
+    return Interval(difference, low, high, base, value, undefined)
+
+
+def value_interval(
+    metric: str,
+    labels: ArrayLike,
+    scores: ArrayLike,
+    users: ArrayLike,
+    *,
+    replicates: int,
+    seed: int,
+    level: float = 0.95,
+) -> ValueInterval:
+    """Measures one model's metric, mean over seeds, with a percentile interval.
+
+    Two such intervals say little about a difference, which is what `paired_interval` is for.
+
+    >>> found = value_interval("mae", [1.0, 0.0], [[1.0, 1.0]], [7, 8], replicates=100, seed=0)
+    >>> found.value, found.low, found.high
+    (0.5, 0.0, 1.0)
+
+    Arguments and errors are those of `paired_interval`.
+    """
+    labels, names, user_of = _checked_rows(metric, labels, users, replicates, level)
+    scores = _checked_scores("scores", metric, labels, scores)
+    measure = _measure(metric, labels, scores, user_of)
+    value = _on_all(measure, len(names))
+    (drawn,) = _replicated([measure], scores.shape, len(names), replicates, seed)
+    low, high, undefined = _bounds(drawn, level, value)
+    return ValueInterval(value, low, high, undefined)
+
+
+def resampled_counts(rng: np.random.Generator, replicates: int, units: int) -> np.ndarray:
+    """How often each of `units` is drawn in `units` draws with replacement.
+
+    Returns:
+        float64, (replicates, units); every line sums to `units`.
+    """
+    drawn = rng.integers(units, size=(replicates, units))
+    places = drawn + units * np.arange(replicates)[:, None]
+    counts = np.bincount(places.ravel(), minlength=replicates * units)
+    return counts.reshape(replicates, units).astype(np.float64)
+
+
+def _replicated(
+    measures: Sequence[Measure], shape: tuple[int, int], users: int, replicates: int, seed: int
+) -> list[np.ndarray]:
+    """Each measure's mean over the drawn seeds, (replicates,), all on the same draws."""
+    seeds, rows = shape
+    rng = np.random.default_rng(seed)
+    drawn_seeds = rng.integers(seeds, size=(replicates, seeds))
+    together = max(1, _CELLS_TOGETHER // max(rows, users))
+    parts = []
+    for first in range(0, replicates, together):
+        chosen = drawn_seeds[first : first + together]
+        counts = resampled_counts(rng, len(chosen), users)
+        parts.append(
+            [np.take_along_axis(measure(counts), chosen, 1).mean(axis=1) for measure in measures]
+        )
+    return [np.concatenate(part) for part in zip(*parts, strict=True)]
+
+
+def _on_all(measure: Measure, users: int) -> float:
+    """Mean over the seeds with every user once."""
+    return float(measure(np.ones((1, users))).mean())
+
+
+def _bounds(drawn: np.ndarray, level: float, value: float) -> tuple[float, float, int]:
+    """Percentiles of the defined replicates, and how many are not defined."""
+    defined = drawn[~np.isnan(drawn)]
+    undefined = len(drawn) - len(defined)
+    if np.isnan(value) or not len(defined):
+        return float("nan"), float("nan"), undefined
+    low, high = np.percentile(defined, [50 * (1 - level), 50 * (1 + level)])
+    return float(low), float(high), undefined
+
+
+def _measure(metric: str, labels: np.ndarray, scores: np.ndarray, user_of: np.ndarray) -> Measure:
+    if metric == "auc":
+        return _auc_by_counts(labels, scores, user_of)
+    if metric == "mse":
+        losses = (labels - scores) ** 2
+    elif metric == "mae":
+        losses = np.abs(labels - scores)
+    else:
+        losses = _log_losses(labels, scores)
+    return _mean_by_counts(losses, user_of)
+
+
+def _mean_by_counts(losses: np.ndarray, user_of: np.ndarray) -> Measure:
+    """The mean over rows: sums by user are all that a replicate needs."""
+    rows_of = np.bincount(user_of).astype(np.float64)
+    sums = np.stack([np.bincount(user_of, weights=of_seed) for of_seed in losses])
+
+    def measure(counts: np.ndarray) -> np.ndarray:
+        # No BLAS, whose order of summation depends on its threads.
+        totals = np.einsum("ru,su->rs", counts, sums)
+        return totals / (counts @ rows_of)[:, None]
+
+    return measure
+
+
+def _auc_by_counts(labels: np.ndarray, scores: np.ndarray, user_of: np.ndarray) -> Measure:
+    """The weighted Mann-Whitney statistic; rows are sorted once, whatever the replicates.
+
+    All sums are of whole numbers (ties count 1 of 2), exact in float64 below 2^53.
+    """
+    positive = labels == 1
+    positive_user, negative_user = user_of[positive], user_of[~positive]
+    sorted_scores = []
+    for of_seed in scores:
+        order = np.argsort(of_seed[~positive])
+        negatives = of_seed[~positive][order]
+        below = np.searchsorted(negatives, of_seed[positive], side="left")
+        not_above = np.searchsorted(negatives, of_seed[positive], side="right")
+        sorted_scores.append((negative_user[order], below, not_above))
+
+    def measure(counts: np.ndarray) -> np.ndarray:
+        replicates = len(counts)
+        # Users first: what is drawn of a row is then one stretch of memory.
+        drawn = np.ascontiguousarray(counts.T)
+        weights = drawn[positive_user]
+        won = np.empty((len(sorted_scores), replicates))
+        up_to = np.zeros((len(negative_user) + 1, replicates))  # weight of the lowest n negatives
+        for place, (user, below, not_above) in enumerate(sorted_scores):
+            np.cumsum(drawn[user], axis=0, out=up_to[1:])
+            twice_below = up_to[below]
+            twice_below += up_to[not_above]
+            won[place] = np.einsum("pr,pr->r", weights, twice_below)
+        pairs = weights.sum(axis=0) * up_to[-1]
+        undefined = np.full_like(won, np.nan)
+        return np.divide(won, 2 * pairs, out=undefined, where=pairs > 0).T
+
+    return measure
+
+
+def _log_losses(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Row by row what `metrics.ranking.log_loss` averages."""
+    epsilon = np.finfo(np.float64).eps
+    clipped = np.clip(probabilities, epsilon, 1.0 - epsilon)
+    return np.where(labels == 1, -np.log(clipped), -np.log1p(-clipped))
+
+
+def _checked_rows(
+    metric: str, labels: ArrayLike, users: ArrayLike, replicates: int, level: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels, the distinct users, and each row's place among them."""
+    if metric not in METRICS:
+        raise ValueError(f"metric: found {metric!r}, expected one of {', '.join(METRICS)}")
+    if replicates < 1 or not 0 < level < 1:
+        raise ValueError(
+            f"found {replicates} replicates at level {level}, expected at least 1 and a level "
+            "between 0 and 1"
+        )
+    (checked,) = finite_columns(labels=labels)
+    users = np.asarray(users)
+    same_length(labels=checked, users=users)
+    if not checked.size:
+        raise ValueError("labels: found no row, expected at least one")
+    if metric in ("auc", "log_loss"):
+        wrong = np.flatnonzero((checked != 0) & (checked != 1))
+        if wrong.size:
+            found = f"found {checked[wrong[0]]} in row {wrong[0]}"
+            raise ValueError(f"labels: {found}, expected 0 or 1 for {metric}")
+    names, user_of = np.unique(users, return_inverse=True)
+    return checked, names, user_of
+
+
+def _checked_scores(name: str, metric: str, labels: np.ndarray, scores: ArrayLike) -> np.ndarray:
+    checked = np.asarray(scores, np.float64)
+    if checked.ndim != 2 or not len(checked) or checked.shape[1] != len(labels):
+        raise ValueError(
+            f"{name}: found shape {checked.shape}, expected (seeds, {len(labels)}), as many rows "
+            "as labels"
+        )
+    wrong = ~np.isfinite(checked)
+    expected = "finite numbers"
+    if metric == "log_loss":
+        wrong |= (checked < 0) | (checked > 1)
+        expected = "numbers in [0, 1]"
+    if wrong.any():
+        place, row = np.argwhere(wrong)[0]
+        raise ValueError(
+            f"{name}: found {checked[place, row]} in row {row} of the seed at place {place}, "
+            f"expected {expected}"
+        )
+    return checked

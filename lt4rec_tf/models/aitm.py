@@ -1,0 +1,143 @@
+"""Adaptive information transfer: every task's tower hands on to the next task's.
+
+Source: AITM (Xi et al., KDD 2021, arXiv 2105.08489), section 3, and the authors' code.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+import tf_keras as keras
+
+from lt4rec_tf.models.bottom import Bottom, seed_of
+from lt4rec_tf.models.network import (
+    OwnLosses,
+    RankingNetwork,
+    add_head,
+    assemble,
+    dense_stack,
+)
+from lt4rec_tf.schema import Schema
+from lt4rec_tf.training.losses import LOSSES, probability
+
+CALIBRATOR_WEIGHT = 0.6
+
+
+class InformationTransfer(keras.layers.Layer):
+    """sum_u w_u u W_3 over u in {own, handed}, w = softmax_u(<u W_1, u W_2> / sqrt(width)).
+
+    Source: AITM, section 3; no biases, as in the authors' code.
+
+    Args:
+        initializers: Draw W_1 (query), W_2 (key) and W_3 (value).
+
+    Call:
+        own: The task's tower, float32 (batch, width).
+        handed: What the task before hands on, float32 (batch, width).
+        Returns float32 (batch, width).
+    """
+
+    def __init__(
+        self, initializers: Sequence[keras.initializers.Initializer], name: str | None = None
+    ) -> None:
+        super().__init__(name=name)
+        self.initializers = list(initializers)
+
+    def build(self, input_shape: tf.TensorShape) -> None:
+        """Draws W_1, W_2 and W_3."""
+        width = input_shape[-1]
+        self.query, self.key, self.value = (
+            self.add_weight(name=name, shape=(width, width), initializer=draw)
+            for name, draw in zip(("query", "key", "value"), self.initializers, strict=True)
+        )
+        super().build(input_shape)
+
+    def call(self, own: tf.Tensor, handed: tf.Tensor) -> tf.Tensor:
+        """Transfers; see the class."""
+        units = tf.stack([own, handed], axis=1)  # (batch, 2, width)
+        products = tf.reduce_sum((units @ self.query) * (units @ self.key), axis=2)
+        weights = tf.nn.softmax(products / units.shape[-1] ** 0.5)
+        return tf.einsum("bu,buk->bk", weights, units @ self.value)
+
+
+def build_aitm(
+    schema: Schema, bottom: Bottom, *, hidden_units: Sequence[int], seed: int
+) -> RankingNetwork:
+    """Builds a chain of towers in the order of the schema's tasks.
+
+    z_1 = tower_1(x), z_t = transfer(tower_t(x), relu(z_{t-1} V_t + c_t)), logit_t = head_t(z_t);
+    x is the cross layer's output. Every task keeps its loss and its population: a watch ratio is
+    learned on clicks. Nothing holds the gradient back: a task teaches the towers before its own.
+    No dropout, and Xavier-normal kernels (the paper draws embeddings and transfer from
+    N(0, .01)), as in every model here: rows of a comparison are trained alike.
+
+    Args:
+        schema: Its tasks, of any kind, in the order in which their events happen.
+        bottom: Where the tensors begin.
+        hidden_units: Widths of the towers, from the bottom up; the last is also that of what is
+            handed on.
+        seed: Of all draws.
+    """
+    variables = dict(bottom.variables)
+    heads, logits = {}, {}
+    before = None
+    for task in (task.name for task in schema.tasks):
+        z = dense_stack(bottom.crossed, hidden_units, f"{task}/tower", seed, variables)
+        if before is not None:
+            handed = dense_stack(before, hidden_units[-1:], f"{task}/handed", seed, variables)
+            z = _transfer(z, handed, task, seed, variables)
+        heads[task], logits[task] = add_head(z, task, seed, variables)
+        before = z
+    losses = calibrated_losses(schema) if calibrated_pairs(schema) else None
+    return assemble(bottom, logits, heads, variables, own_losses=losses)
+
+
+def calibrated_pairs(schema: Schema) -> list[tuple[str, str]]:
+    """Consecutive tasks that are both binary and learned on all rows.
+
+    Of such a pair the later event implies the earlier one (AITM's purchase implies its click), so
+    its probability must not be above. That does not hold of a task that is no event or that has a
+    population: the watch ratio of a click, say, is not bounded by the probability of the click.
+    """
+    return [
+        (first.name, second.name)
+        for first, second in itertools.pairwise(schema.tasks)
+        if all(task.kind == "binary" and task.population is None for task in (first, second))
+    ]
+
+
+def calibrated_losses(schema: Schema) -> OwnLosses:
+    """All tasks' losses; the later one of a calibrated pair adds .6 mean(max(p_t - p_{t-1}, 0)).
+
+    The mean is over all rows. The calibrator stands in the later task's loss, so it is weighed as
+    that loss is. Source: AITM, "behavioral expectation calibrator".
+    """
+    before = {second: first for first, second in calibrated_pairs(schema)}
+
+    def losses(logits: Mapping[str, tf.Tensor], batch: Mapping[str, Any]) -> dict[str, tf.Tensor]:
+        found = {}
+        for task in schema.tasks:
+            later = task.name
+            found[later] = LOSSES[task.loss](
+                logits[later], batch["labels"][later], batch["weights"][later]
+            )
+            if later in before:
+                above = probability(logits[later]) - probability(logits[before[later]])
+                found[later] += CALIBRATOR_WEIGHT * tf.reduce_mean(tf.nn.relu(above))
+        return found
+
+    return losses
+
+
+def _transfer(
+    own: tf.Tensor, handed: tf.Tensor, task: str, seed: int, variables: dict[str, tf.Variable]
+) -> tf.Tensor:
+    names = [f"{task}/transfer/{part}_kernel" for part in ("query", "key", "value")]
+    draws = [keras.initializers.GlorotNormal(seed=seed_of(seed, name)) for name in names]
+    transfer = InformationTransfer(draws, name=f"{task}.transfer")
+    z = transfer(own, handed)
+    variables |= zip(names, (transfer.query, transfer.key, transfer.value), strict=True)
+    return z

@@ -1,0 +1,78 @@
+"""Multi-gate mixture of experts: experts of all tasks, a gate and a tower of each task.
+
+Source: MMoE (Ma et al., KDD 2018, doi 10.1145/3219819.3220007), section 4.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+import tf_keras as keras
+
+from lt4rec_tf.layers.experts import ExpertMixture
+from lt4rec_tf.models.bottom import Bottom, seed_of
+from lt4rec_tf.models.network import RankingNetwork, add_head, assemble, dense_stack
+from lt4rec_tf.schema import Schema
+
+
+def build_mmoe(
+    schema: Schema, bottom: Bottom, *, hidden_units: Sequence[int], experts: int, seed: int
+) -> RankingNetwork:
+    """Builds y_k = h_k(sum_i softmax(x W_k)_i E_i(x)) for each task k, x the cross layer's output.
+
+    No dropout, and Xavier-normal kernels, as in every model here: rows of a comparison are
+    trained alike.
+
+    Args:
+        schema: Its tasks, of any kind.
+        bottom: Where the tensors begin.
+        hidden_units: Widths from the bottom up, at least one: the experts take all but the last,
+            the towers the last. One width alone is that of both.
+        experts: Number of E_i, 1 or more.
+        seed: Of all draws.
+    """
+    variables = dict(bottom.variables)
+    outputs = [
+        dense_stack(bottom.crossed, expert_units(hidden_units), f"expert_{i}", seed, variables)
+        for i in range(experts)
+    ]
+    heads, logits = {}, {}
+    for task in (task.name for task in schema.tasks):
+        mixed = mix(bottom.crossed, outputs, task, seed, variables)
+        tower = dense_stack(mixed, hidden_units[-1:], f"{task}/tower", seed, variables)
+        heads[task], logits[task] = add_head(tower, task, seed, variables)
+    return assemble(bottom, logits, heads, variables)
+
+
+def expert_units(hidden_units: Sequence[int]) -> Sequence[int]:
+    """The widths that experts take of a model's: all but the last, which is the towers'.
+
+    >>> expert_units([512, 256, 128]), expert_units([64])
+    ([512, 256], [64])
+    """
+    return hidden_units[:-1] or hidden_units
+
+
+def mix(
+    x: tf.Tensor,
+    outputs: Sequence[tf.Tensor],
+    prefix: str,
+    seed: int,
+    variables: dict[str, tf.Variable],
+) -> tf.Tensor:
+    """Experts' outputs as one gate mixes them, float32 (batch, units).
+
+    Args:
+        x: What the gate reads, float32 (batch, width).
+        outputs: Of the experts, each float32 (batch, units).
+        prefix: Whose gate it is, which names its kernel.
+        seed: Of the draw.
+        variables: Gets "<prefix>/gate/kernel".
+    """
+    name = f"{prefix}/gate"
+    draw = keras.initializers.GlorotNormal(seed=seed_of(seed, name))
+    mixture = ExpertMixture(len(outputs), draw, name=name.replace("/", "."))
+    mixed = mixture(x, outputs)
+    variables[f"{name}/kernel"] = mixture.kernel
+    return mixed

@@ -1,0 +1,82 @@
+"""Progressive layered extraction: experts of each task beside experts of all, level upon level.
+
+One level is CGC (customized gate control). Source: PLE (Tang et al., RecSys 2020,
+doi 10.1145/3383313.3412236), sections 4.1 and 4.2.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from lt4rec_tf.models.bottom import Bottom
+from lt4rec_tf.models.mmoe import expert_units, mix
+from lt4rec_tf.models.network import RankingNetwork, add_head, assemble, dense_stack
+from lt4rec_tf.schema import Schema
+
+
+def build_ple(
+    schema: Schema,
+    bottom: Bottom,
+    *,
+    hidden_units: Sequence[int],
+    levels: int,
+    own_experts: int,
+    shared_experts: int,
+    seed: int,
+) -> RankingNetwork:
+    """Builds levels of experts and gates, and a tower on each task's last mixture.
+
+    At every level a task's gate reads the task's input and mixes the task's own and the shared
+    experts into its next input; below the last level, a shared gate mixes all experts of all tasks
+    into the shared experts' next input. The first level's inputs are the cross layer's output. No
+    dropout, and Xavier-normal kernels, as in every model here: rows of a comparison are trained
+    alike. Each task's loss is over its own population (PLE, section 4.3).
+
+    Args:
+        schema: Its tasks, of any kind.
+        bottom: Where the tensors begin.
+        hidden_units: Widths from the bottom up, at least one: the towers take the last, experts
+            (of one layer) the one of their level among the others, levels above them the highest
+            of these. One width alone is that of all.
+        levels: Number of levels, 1 or more.
+        own_experts: Experts of each task in a level, 1 or more.
+        shared_experts: Experts of all tasks in a level, 1 or more.
+        seed: Of all draws.
+    """
+    variables = dict(bottom.variables)
+    widths = expert_units(hidden_units)
+    own = {task.name: bottom.crossed for task in schema.tasks}
+    shared = bottom.crossed
+    for level in range(levels):
+        width, name = widths[min(level, len(widths) - 1)], f"level_{level}"
+        of_all = _experts(shared, shared_experts, width, name, seed, variables)
+        of_task = {
+            task: _experts(x, own_experts, width, f"{task}/{name}", seed, variables)
+            for task, x in own.items()
+        }
+        own = {
+            task: mix(x, [*of_task[task], *of_all], f"{task}/{name}", seed, variables)
+            for task, x in own.items()
+        }
+        if level < levels - 1:
+            everyone = [*itertools.chain(*of_task.values()), *of_all]
+            shared = mix(shared, everyone, name, seed, variables)
+    heads, logits = {}, {}
+    for task, x in own.items():
+        tower = dense_stack(x, hidden_units[-1:], f"{task}/tower", seed, variables)
+        heads[task], logits[task] = add_head(tower, task, seed, variables)
+    return assemble(bottom, logits, heads, variables)
+
+
+def _experts(
+    x: tf.Tensor,
+    count: int,
+    width: int,
+    prefix: str,
+    seed: int,
+    variables: dict[str, tf.Variable],
+) -> list[tf.Tensor]:
+    return [dense_stack(x, [width], f"{prefix}/expert_{i}", seed, variables) for i in range(count)]

@@ -1,0 +1,86 @@
+"""Which network a row of the comparison trains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from lt4rec_tf import config
+from lt4rec_tf.config import Settings
+from lt4rec_tf.models.aitm import build_aitm
+from lt4rec_tf.models.bottom import build_bottom
+from lt4rec_tf.models.esmm import build_esmm
+from lt4rec_tf.models.mmoe import build_mmoe
+from lt4rec_tf.models.network import RankingNetwork
+from lt4rec_tf.models.ple import build_ple
+from lt4rec_tf.models.ranking import build_network
+from lt4rec_tf.schema import Schema
+
+# Every task has kernels of its own: only embedding and cross layer are shared.
+SEPARATE_TOWERS = ("hard_sharing", "small_dense")
+
+
+def network_of(
+    settings: Settings,
+    schema: Schema,
+    row: str,
+    *,
+    hidden_units: Sequence[int] = (),
+    seed: int | None = None,
+) -> RankingNetwork:
+    """Builds a row's network for the schema's tasks, at its theta_0.
+
+    Args:
+        settings: The run's.
+        schema: The tasks to build: all of the run, or one alone for a search.
+        row: One of `settings.ROWS`.
+        hidden_units: Widths in place of the settings'; none: the settings'.
+        seed: Of the draw, in place of the settings'; None: the settings'.
+    """
+    model = settings.model
+    seed = settings.seed if seed is None else seed
+    units = tuple(hidden_units) or model.hidden_units
+    bottom: dict[str, Any] = {
+        "embedding_dim": model.embedding_dim,
+        "embedding_stddev": model.embedding_stddev,
+        "cross": model.cross,
+        "dcn_layers": model.dcn_layers,
+        "seed": seed,
+    }
+    if row in ("esmm", "mmoe", "ple", "aitm"):
+        return _published_model(settings, schema, row, units, seed, bottom)
+    tasks = {task.name for task in schema.tasks}
+    own = config.own_embedding(settings, ())
+    return build_network(
+        schema,
+        separate_towers=row in SEPARATE_TOWERS,
+        hidden_units=units,
+        own_embedding={task: length for task, length in own.items() if task in tasks},
+        **bottom,
+    )
+
+
+def _published_model(
+    settings: Settings,
+    schema: Schema,
+    row: str,
+    units: Sequence[int],
+    seed: int,
+    bottom_settings: dict[str, Any],
+) -> RankingNetwork:
+    model, bottom = settings.model, build_bottom(schema, **bottom_settings)
+    if row == "esmm":
+        return build_esmm(schema, bottom, hidden_units=units, seed=seed)
+    if row == "mmoe":
+        return build_mmoe(schema, bottom, hidden_units=units, experts=model.experts, seed=seed)
+    if row == "aitm":
+        return build_aitm(schema, bottom, hidden_units=units, seed=seed)
+    return build_ple(
+        schema,
+        bottom,
+        hidden_units=units,
+        levels=model.expert_levels,
+        own_experts=model.own_experts,
+        shared_experts=model.shared_experts,
+        seed=seed,
+    )

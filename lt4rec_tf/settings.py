@@ -1,0 +1,183 @@
+"""Every setting of a run, as flags: a field's name, type, default and help stand in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from lt4rec_tf.flags import flag
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """Where the logs are and how they are split."""
+
+    schema: str = flag("", "TOML file that says what the logs hold.")
+    data_dir: str = flag("", "Folder to which the schema's file patterns are relative.")
+    simulate_rows: int = flag(
+        0, "Write a simulated feed of this many impressions to --data_dir first; 0: real logs."
+    )
+    simulate_seed: int = flag(2020, "Seed of the simulated feed.")
+    dataset: str = flag(
+        "",
+        "NAME or NAME/CONFIG: have TensorFlow Datasets prepare this data set below --data_dir "
+        "first, and read it; its own splits are --split=files.",
+    )
+    split: Literal["time", "user", "files"] = flag(
+        "time", "What separates train, validation and test."
+    )
+    validation_from: float | None = flag(
+        None, "Time split: first time (schema's time column) of validation."
+    )
+    test_from: float | None = flag(None, "Time split: first time of test.")
+    validation_fraction: float = flag(0.1, "Share of validation where no boundary is given.")
+    test_fraction: float = flag(0.1, "Share of test where no boundary is given.")
+    validation_files: tuple[str, ...] = flag((), "Files split: patterns of the validation logs.")
+    test_files: tuple[str, ...] = flag((), "Files split: patterns of the test logs.")
+    max_bad_fraction: float = flag(0.01, "Share of unusable rows above which a run stops.")
+    shuffle_buffer: int = flag(100_000, "Rows held in memory for shuffling.")
+    reading: Literal["stream", "memory"] = flag(
+        "stream",
+        "stream: logs of any size, parsed anew for each pass. memory: parsed once and kept, for "
+        "many trainings on small logs.",
+    )
+    memory_limit_gib: float = flag(4.0, "--reading=memory: what the parsed rows may take at most.")
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """The shape of the network."""
+
+    embedding_dim: int = flag(16, "Length of a field vector.")
+    embedding_stddev: float = flag(
+        0.001, "Spread of the embedding rows at the start; the smaller, the less rare ids disturb."
+    )
+    cross: Literal["gram", "triangle", "dcn_v2"] = flag(
+        "gram", "Cross layer: full Gram matrix (LT4REC), strict triangle (DLRM), DCN-v2."
+    )
+    dcn_layers: int = flag(2, "Number of DCN-v2 layers.")
+    hidden_units: tuple[int, ...] = flag((512, 256, 128), "Widths of a tower's masked layers.")
+    own_embedding: tuple[str, ...] = flag(
+        (), "Field vectors that one task alone reads, as task=length (LT4REC's multiview)."
+    )
+    experts: int = flag(3, "mmoe: number of experts.")
+    own_experts: int = flag(1, "ple: experts of each task, per level.")
+    shared_experts: int = flag(1, "ple: experts of all tasks, per level.")
+    expert_levels: int = flag(2, "ple: number of levels; 1 is CGC.")
+
+
+@dataclass(frozen=True)
+class TicketSettings:
+    """How tickets are found and chosen (Algorithm 1)."""
+
+    ticket_finder: Literal["iterative", "gradual"] = flag(
+        "iterative",
+        "iterative: Algorithm 1. gradual: one training with TensorFlow Model Optimization.",
+    )
+    final_density: float = flag(0.2, "Share of tower weights that the last level keeps.")
+    rounds: int = flag(4, "Number of prunings of the iterative search.")
+    rewind: Literal["initial", "step", "reinitialize"] = flag(
+        "initial", "What survivors go back to: theta_0, the weights of a step, a fresh draw."
+    )
+    rewind_step: int = flag(0, "Step of --rewind=step, counted in the dense training.")
+    ticket_choice: Literal["best", "best_or_dense", "sparsest"] = flag(
+        "best", "By validation: best pruned level, best of all, sparsest within the tolerance."
+    )
+    choice_tolerance: float = flag(
+        0.001, "sparsest: how far below the best, relative to it, a level may lie."
+    )
+    block_width: int = flag(
+        1, "gradual: weights are cut in blocks of 1 x this many (1: unstructured)."
+    )
+    pruned_unit: Literal["weight", "neuron"] = flag(
+        "weight", "What a round of the iterative search cuts: single weights, or whole neurons."
+    )
+    warmup_epochs: int = flag(
+        0,
+        "Passes of all tasks together, nothing cut, whose result takes theta_0's place in the "
+        "searches and in the joint stage (Multi-Task Warm-up of Sparse Sharing); 0: none.",
+    )
+    ticket_control: Literal["none", "shuffle", "one_shot", "reinitialize"] = flag(
+        "none",
+        "What s_weight wears in place of its tickets: the same densities in random places, the "
+        "dense weights cut at once; or the tickets, worn from a fresh draw.",
+    )
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How one stage is trained."""
+
+    batch_size: int = flag(512, "Rows of a batch.")
+    search_epochs: int = flag(1, "Passes over train for each level of a ticket search.")
+    epochs: int = flag(1, "Passes over train for each row of the comparison.")
+    patience: int = flag(0, "Stop after this many epochs without a better one; 0: never.")
+    optimizer: Literal["adam", "adagrad"] = flag(
+        "adam", "Both update only the embedding rows that a batch touched."
+    )
+    learning_rate: float = flag(0.001, "Step size.")
+    task_schedule: Literal["alternate", "both"] = flag(
+        "both", "Joint stage: one task a batch in turn (as published), or all on every batch."
+    )
+    loss_weights: tuple[str, ...] = flag(
+        (), "Weights of Eq. 2 as task=weight; a task that is not named has weight 1."
+    )
+    balance: Literal["none", "pcgrad", "gradnorm", "uncertainty"] = flag(
+        "none", "Joint stage: how the tasks' losses or gradients are balanced beyond Eq. 2."
+    )
+    gradient_conflict: bool = flag(
+        False,
+        "Joint stage: weigh clicked, hardly watched rows as LT4REC's gradientconflict does.",
+    )
+    conflict_cvr_weight: float = flag(5.0, "--gradient_conflict: weight of CVR on such rows.")
+    conflict_ctr_weight: float = flag(0.2, "--gradient_conflict: weight of CTR on such rows.")
+    conflict_long_video: float = flag(60.0, "Seconds above which a video is long.")
+    conflict_long_ratio: float = flag(
+        0.1, "Watch ratio below which a long video is hardly watched."
+    )
+    conflict_short_ratio: float = flag(0.2, "The same for other videos.")
+    auto_trainings: int = flag(8, "s_weight_auto: joint trainings among which validation chooses.")
+    checkpoint_steps: int = flag(500, "Steps between two checkpoints within an epoch; 0: none.")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings of a run."""
+
+    data: DataSettings
+    model: ModelSettings
+    tickets: TicketSettings
+    training: TrainingSettings
+    name: str = flag("run", "Name of the run's folder, before its fingerprint.")
+    tasks: tuple[str, ...] = flag((), "Tasks of the schema to train, in order; none: all.")
+    rows: tuple[str, ...] = flag(
+        ("base", "hard_sharing", "s_weight"),
+        "What to train and compare: base (single tasks), shared_bottom, hard_sharing, esmm, mmoe, "
+        "ple, aitm, s_weight (sparse sharing), s_weight_auto, small_dense (hard sharing with "
+        "towers of the tickets' size).",
+    )
+    seed: int = flag(1, "Seed of initialisation and shuffling.")
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a run writes; not part of its fingerprint."""
+
+    output_dir: str = flag("runs", "Folder that holds the runs.")
+    run_dir: str = flag("", "Exact folder of this run, in place of one below --output_dir.")
+
+
+ROWS = (
+    "base",
+    "shared_bottom",
+    "hard_sharing",
+    "esmm",
+    "mmoe",
+    "ple",
+    "aitm",
+    "s_weight",
+    "s_weight_auto",
+    "small_dense",
+)
+# Rows for which tickets are searched.
+TICKET_ROWS = ("s_weight", "s_weight_auto", "small_dense")

@@ -1,0 +1,136 @@
+"""Pruning of whole neurons: LT4REC's S-Neuron.
+
+A neuron is a column of its own kernel together with a row of the next. What is left is a dense
+tower of fewer neurons, which a masked one computes exactly. The paper gives no criterion; the one
+here is documented at `prune_neurons`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from lt4rec_tf.tickets.masks import MaskError, Masks
+from lt4rec_tf.tickets.prune import as_float, check_weights
+
+
+def prune_neurons(weights: Mapping[str, np.ndarray], masks: Masks, keep: int) -> Masks:
+    """Cuts the weakest neurons of all layers, one after another, until few enough weights remain.
+
+    The score of neuron j in layer l, over its alive weights only:
+
+        a_lj = sqrt(|incoming| * |outgoing|)    the last layer, whose head is no kernel: |incoming|
+        score_lj = a_lj / sqrt(mean_k a_lk ** 2)    over the alive neurons k of layer l
+
+    with Euclidean norms. A neuron needs both sides to matter, hence their product; its square root
+    makes it a length like that of the last layer. How large weights are differs by layer from the
+    first draw on (its deviation follows from fan-in and fan-out), hence the division: a score is
+    relative to the layer, and layers compare. Scores are those of the trained network and are not
+    made anew after each cut: the next round trains before it cuts again.
+
+    The head reads the last layer whole: a neuron cut there still gives it the activation of its
+    bias, the same for every example.
+
+    >>> weights = {"tower_0": np.array([[0.5, 0.3, 0.5], [0.5, 0.3, 0.5]]),
+    ...            "tower_1": np.array([[0.5, 0.4], [0.5, 0.4], [0.1, 0.1]])}
+    >>> masks = {name: np.ones(kernel.shape, bool) for name, kernel in weights.items()}
+    >>> pruned = prune_neurons(weights, masks, keep=8)
+    >>> pruned["tower_0"].astype(int)   # the third hears much and is hardly read
+    array([[1, 1, 0],
+           [1, 1, 0]])
+
+    Args:
+        weights: Kernel name -> float array (inputs, units), finite, from the input upwards.
+        masks: Kernel name -> bool array of the kernel's shape: ones, or whole neurons cut.
+        keep: Number of weights to keep at most. What is kept may be less by up to the weights of
+            one neuron; so may be what a level began with, where this may cut nothing at all.
+
+    Returns:
+        New masks; each keeps its alive inputs times its alive units. No layer is emptied and no
+        neuron revives. Of equal scores the first is cut first: layers in order, then units.
+
+    Raises:
+        ValueError: Names, shapes or dtypes do not match, a weight is not finite, or `keep` is less
+            than one neuron a layer takes or more than all weights.
+        MaskError: A kernel does not take as many inputs as the kernel below has units, single
+            weights are cut, or a layer has no neuron left.
+
+    Source: LT4REC (arXiv 2008.09872), the row S-Neuron of Table 2; scores divided by their layer's
+    norm: Molchanov et al. (arXiv 1611.06440).
+    """
+    check_weights(weights, masks)
+    alive = _alive_neurons(masks)
+    widths = [int(np.count_nonzero(units)) for units in alive]
+    fewest, most = _weights([widths[0], *[1] * len(masks)]), sum(m.size for m in masks.values())
+    if not fewest <= keep <= most:
+        raise ValueError(
+            f"keep: found {keep}, expected {fewest}..{most}, from the weights of one neuron in "
+            "each layer to all weights"
+        )
+    kernels = [as_float(weights[name]) for name in masks]
+    for layer, unit in _weakest_first(_scores(kernels, alive), alive):
+        if _weights(widths) <= keep:
+            break
+        if widths[layer] > 1:
+            alive[layer][unit] = False
+            widths[layer] -= 1
+    return {
+        name: np.outer(below, units)
+        for name, (below, units) in zip(masks, pairwise(alive), strict=True)
+    }
+
+
+def _alive_neurons(masks: Masks) -> list[np.ndarray]:
+    """The alive ones of the tower's inputs, which are all, then of each layer's neurons."""
+    alive = [np.ones(next(iter(masks.values())).shape[0], bool)]
+    for name, mask in masks.items():
+        if mask.ndim != 2 or mask.shape[0] != alive[-1].size:
+            raise MaskError(
+                f"kernel {name!r}: found shape {mask.shape}, expected ({alive[-1].size}, units)"
+            )
+        units = np.asarray(mask.any(axis=0))
+        if not units.any():
+            raise MaskError(f"kernel {name!r}: found no neuron alive, expected one or more")
+        if not np.array_equal(mask, np.outer(alive[-1], units)):
+            raise MaskError(
+                f"kernel {name!r}: found single weights cut, expected whole neurons: a column of "
+                "one kernel and the row of the next"
+            )
+        alive.append(units)
+    return alive
+
+
+def _scores(kernels: Sequence[np.ndarray], alive: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """By layer, the scores of its neurons; those of cut ones mean nothing."""
+    squares = [
+        np.square(kernel) * np.outer(below, units)
+        for kernel, (below, units) in zip(kernels, pairwise(alive), strict=True)
+    ]
+    lengths = [np.sqrt(square.sum(axis=0)) for square in squares]
+    for layer, square in enumerate(squares[1:]):
+        lengths[layer] = np.sqrt(lengths[layer] * np.sqrt(square.sum(axis=1)))
+    scores = []
+    for length, units in zip(lengths, alive[1:], strict=True):
+        typical = np.sqrt(np.mean(np.square(length[units])))
+        scores.append(length / typical if typical > 0.0 else length)
+    return scores
+
+
+def _weakest_first(
+    scores: Sequence[np.ndarray], alive: Sequence[np.ndarray]
+) -> list[tuple[int, int]]:
+    """(place in `alive`, unit) of every alive neuron."""
+    places = [
+        (layer, int(unit))
+        for layer, units in enumerate(alive[1:], start=1)
+        for unit in np.flatnonzero(units)
+    ]
+    alive_scores = [score[units] for score, units in zip(scores, alive[1:], strict=True)]
+    order = np.argsort(np.concatenate(alive_scores), kind="stable")
+    return [places[place] for place in order]
+
+
+def _weights(widths: Sequence[int]) -> int:
+    return sum(below * above for below, above in pairwise(widths))

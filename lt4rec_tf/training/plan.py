@@ -1,0 +1,44 @@
+"""What a stage of training is given: the logs, and how long to go over them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+Batches = Iterable[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Feed:
+    """The logs as the trainer sees them.
+
+    Attributes:
+        train: (epoch, batches to skip) -> batches of that epoch.
+        validation: () -> batches of the validation split.
+        steps_per_epoch: Number of training batches an epoch has.
+    """
+
+    train: Callable[[int, int], Batches]
+    validation: Callable[[], Batches]
+    steps_per_epoch: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a stage is trained.
+
+    Attributes:
+        epochs: Passes over the training logs at most.
+        patience: Epochs without a better one after which it stops; 0: never.
+        checkpoint_steps: Steps between two checkpoints within an epoch; 0: none.
+        snapshot_step: Step after which the weights are kept as `rewind`; 0: never.
+        keep_last: Whether the last epoch is kept in place of the best, as a schedule that must run
+            to its end needs.
+    """
+
+    epochs: int
+    patience: int = 0
+    checkpoint_steps: int = 0
+    snapshot_step: int = 0
+    keep_last: bool = False

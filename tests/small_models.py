@@ -1,0 +1,68 @@
+"""The published models over a small schema, and a batch for tasks of every kind."""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from lt4rec_tf.models.aitm import build_aitm
+from lt4rec_tf.models.bottom import build_bottom
+from lt4rec_tf.models.esmm import build_esmm
+from lt4rec_tf.models.mmoe import build_mmoe
+from lt4rec_tf.models.network import RankingNetwork
+from lt4rec_tf.models.ple import build_ple
+from lt4rec_tf.models.ranking import build_network
+from lt4rec_tf.schema import Schema
+from tests.conftest import small_batch
+
+BOTTOM = {"embedding_dim": 4, "embedding_stddev": 0.3, "cross": "gram", "dcn_layers": 1}
+BUILDERS = {
+    "esmm": (build_esmm, {}),
+    "mmoe": (build_mmoe, {"experts": 3}),
+    "ple": (build_ple, {"levels": 2, "own_experts": 2, "shared_experts": 1}),
+    "aitm": (build_aitm, {}),
+}
+
+
+def build_model(
+    name: str, schema: Schema, *, hidden_units=(8, 6, 4), seed=3, **changes
+) -> RankingNetwork:
+    builder, arguments = BUILDERS[name]
+    bottom = build_bottom(schema, **BOTTOM, seed=seed)
+    return builder(schema, bottom, hidden_units=hidden_units, seed=seed, **(arguments | changes))
+
+
+def build_with_own_views(lengths: dict[str, int], schema: Schema) -> RankingNetwork:
+    return build_network(
+        schema,
+        separate_towers=False,
+        hidden_units=(8, 4),
+        seed=3,
+        own_embedding=lengths,
+        **BOTTOM,
+    )
+
+
+def with_more_tasks(schema: Schema) -> Schema:
+    """CTR and CVR, then a second binary task on all rows and one on clicks."""
+    ctr = schema.task("ctr")
+    finish = dataclasses.replace(ctr, name="finish", label="finished")
+    share = dataclasses.replace(finish, name="share", label="shared")
+    like = dataclasses.replace(ctr, name="like", label="liked", population="click")
+    return dataclasses.replace(schema, tasks=(*schema.tasks, finish, share, like))
+
+
+def batch_of_tasks(schema: Schema, rows: int = 32, seed: int = 0) -> dict:
+    """`small_batch` with labels for tasks of any label."""
+    batch = small_batch(rows, seed)
+    rng = np.random.default_rng(seed)
+    click = batch["labels"]["ctr"]
+    for task in schema.tasks:
+        if task.name in ("ctr", "cvr"):
+            continue
+        member = tf.ones(rows) if task.population is None else click
+        batch["labels"][task.name] = member * rng.integers(0, 2, rows)
+        batch["weights"][task.name] = member
+    for kind in ("labels", "weights"):
+        batch[kind] = {task.name: batch[kind][task.name] for task in schema.tasks}
+    return batch

@@ -1,0 +1,172 @@
+import pytest
+
+from lt4rec_tf import config
+from lt4rec_tf.comparison.grid import CompareFlags, RowSpec, candidates, read_rows
+from lt4rec_tf.config import ConfigError
+from lt4rec_tf.toml_table import TomlError
+
+TASKS = ["ctr", "cvr"]
+BASE = 'name = "base"\ngroup = "Single tasks"\nrow = "base"\n'
+SPARSE = 'name = "s_weight"\ngroup = "Table 2"\nrow = "s_weight"\n'
+
+
+@pytest.fixture
+def rows_file(tmp_path):
+    def write(*rows):
+        path = tmp_path / "rows.toml"
+        path.write_text("".join(f"[[rows]]\n{row}\n" for row in rows), encoding="utf-8")
+        return path
+
+    return write
+
+
+# The rows
+
+
+def test_base_becomes_a_line_a_task(rows_file):
+    path = rows_file(BASE + 'flags = ["--epochs=2"]\nnote = "alone"\n', SPARSE)
+    lines = read_rows(path, (), TASKS)
+    assert lines == [
+        RowSpec("base_ctr", "Single tasks", "base", "ctr", ("--epochs=2",), (), "alone"),
+        RowSpec("base_cvr", "Single tasks", "base", "cvr", ("--epochs=2",), (), "alone"),
+        RowSpec("s_weight", "Table 2", "s_weight", "", (), None, ""),
+    ]
+    assert [line.name for line in read_rows(path, (), ["cvr"])] == ["base_cvr", "s_weight"]
+
+
+def test_only_keeps_the_named_rows_in_the_order_of_the_file(rows_file):
+    path = rows_file(BASE, SPARSE, SPARSE.replace('"s_weight"', '"other"', 1))
+    names = [line.name for line in read_rows(path, ("other", "base"), ["ctr"])]
+    assert names == ["base_ctr", "other"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "key", "found"),
+    [
+        ([BASE, SPARSE + 'colour = "red"\n'], r"rows\[s_weight\].colour", "an unknown key"),
+        ([BASE, SPARSE.replace('row = "s_weight"', 'row = "star"')], r"\.row", "'star'"),
+        ([BASE, 'group = "a"\nrow = "base"\n'], r"rows\[1\].name", "nothing"),
+        ([BASE, 'name = "a"\nrow = "base"\n'], r"rows\[a\].group", "nothing"),
+        ([BASE, 'name = "a"\ngroup = "a"\n'], r"rows\[a\].row", "nothing"),
+        ([BASE, SPARSE + 'flags = "--epochs=2"\n'], r"\.flags", "'--epochs=2'"),
+        ([BASE, SPARSE + "weights = [3]\n"], r"\.weights", r"\[3\]"),
+        ([BASE, SPARSE + "note = 3\n"], r"\.note", "3"),
+        ([BASE, SPARSE.replace('"s_weight"', '"a/b"', 1)], r"rows\[a/b\].name", "'a/b'"),
+        ([BASE, SPARSE.replace('"s_weight"', '".."', 1)], r"rows\[\.\.\].name", r"'\.\.'"),
+        ([], "rows", "nothing"),
+    ],
+)
+def test_rows_that_cannot_be_are_refused_by_name(rows_file, rows, key, found):
+    with pytest.raises(TomlError, match=rf"rows\.toml: .*{key}: found {found}, expected"):
+        read_rows(rows_file(*rows), (), TASKS)
+
+
+def test_other_keys_and_absent_files_are_refused(rows_file, tmp_path):
+    path = rows_file(BASE)
+    path.write_text('title = "mine"\n' + path.read_text())
+    with pytest.raises(TomlError, match="title: found an unknown key, expected one of rows"):
+        read_rows(path, (), TASKS)
+    with pytest.raises(TomlError, match=r"absent\.toml: cannot be read"):
+        read_rows(tmp_path / "absent.toml", (), TASKS)
+
+
+@pytest.mark.parametrize(
+    ("rows", "only", "expected"),
+    [
+        ([BASE, SPARSE], ("base", "mine"), r"\['mine'\], expected distinct rows of .*rows.toml"),
+        ([BASE, SPARSE, SPARSE], (), "'s_weight', 's_weight'"),
+        ([BASE, SPARSE], ("s_weight",), "s_weight, expected the single tasks among them"),
+        ([SPARSE], (), "expected the single tasks among them"),
+        # Lines of one name would share a folder, and the later one hide the other.
+        ([BASE, SPARSE.replace('"s_weight"', '"base_ctr"', 1)], (), "base_ctr"),
+        # Differences are to a task's one single-task row.
+        ([BASE, BASE.replace('"base"', '"alone"', 1)], (), "alone"),
+    ],
+)
+def test_names_that_cannot_be_compared_are_refused(rows_file, rows, only, expected):
+    with pytest.raises(ConfigError, match=expected):
+        read_rows(rows_file(*rows), only, TASKS)
+
+
+# The candidates
+
+
+def parse(*command):
+    def parsed(more):
+        argv = ["compare", "--schema=s.toml", "--data_dir=logs", *command, *more]
+        return config.parse_with(argv, "", CompareFlags)[0]
+
+    return parsed
+
+
+def spec(row="s_weight", task="", flags=(), weights=None):
+    return RowSpec("mine", "group", row, task, tuple(flags), weights, "")
+
+
+def shown(found):
+    return [candidate.chosen for candidate in found]
+
+
+def test_candidates_are_every_pair_of_rate_and_weight():
+    flags = CompareFlags(learning_rates=("0.001", "0.01"), cvr_weights=("1", "3"))
+    found = candidates(spec(), flags, parse())
+    assert shown(found) == [
+        {"learning_rate": "0.001", "loss_weights": "cvr=1"},
+        {"learning_rate": "0.001", "loss_weights": "cvr=3"},
+        {"learning_rate": "0.01", "loss_weights": "cvr=1"},
+        {"learning_rate": "0.01", "loss_weights": "cvr=3"},
+    ]
+    for candidate in found:
+        training = candidate.settings.training
+        assert f"{training.learning_rate:g}" == candidate.chosen["learning_rate"]
+        assert ",".join(training.loss_weights) == candidate.chosen["loss_weights"]
+        assert candidate.settings.rows == ("s_weight",)
+
+
+def test_without_a_grid_the_commands_flags_are_the_one_candidate():
+    command = parse("--learning_rate=0.02", "--loss_weights=cvr=2,ctr=4")
+    (found,) = candidates(spec(), CompareFlags(), command)
+    assert found.chosen == {"learning_rate": "0.02", "loss_weights": "cvr=2,ctr=4"}
+    (found,) = candidates(spec(), CompareFlags(), parse())
+    assert found.chosen == {"learning_rate": "0.001", "loss_weights": "1"}
+    assert found.settings.training.loss_weights == ()
+
+
+def test_a_rows_flags_come_after_the_commands_and_the_grids_after_both():
+    row = spec(flags=["--epochs=7", "--learning_rate=0.5"])
+    flags = CompareFlags(learning_rates=("0.25",))
+    (found,) = candidates(row, flags, parse("--epochs=2", "--hidden_units=8,4"))
+    assert found.settings.training.epochs == 7
+    assert found.settings.training.learning_rate == 0.25
+    assert found.settings.model.hidden_units == (8, 4)
+
+
+def test_a_rows_weights_take_the_grids_place():
+    flags = CompareFlags(cvr_weights=("1", "3"))
+    found = candidates(spec(weights=("5", "9")), flags, parse())
+    assert [candidate.chosen["loss_weights"] for candidate in found] == ["cvr=5", "cvr=9"]
+    (found,) = candidates(spec(weights=()), flags, parse())
+    assert found.chosen["loss_weights"] == "1"
+
+
+def test_the_weighted_task_can_be_another():
+    flags = CompareFlags(cvr_weights=("3",), weighted_task="finish")
+    (found,) = candidates(spec(), flags, parse())
+    assert found.settings.training.loss_weights == ("finish=3",)
+
+
+def test_a_single_task_has_no_weight_to_tune():
+    flags = CompareFlags(learning_rates=("0.1", "0.2"), cvr_weights=("1", "3"))
+    found = candidates(spec("base", "ctr", weights=()), flags, parse())
+    assert shown(found) == [{"learning_rate": "0.1"}, {"learning_rate": "0.2"}]
+
+
+def test_a_rows_wrong_flag_is_refused_by_name():
+    with pytest.raises(ConfigError, match="epoch_s"):
+        candidates(spec(flags=["--epoch_s=3"]), CompareFlags(), parse())
+
+
+def test_a_candidate_takes_any_seed():
+    (found,) = candidates(spec(), CompareFlags(), parse("--seed=3"))
+    assert found.with_seed(9).seed == 9
+    assert config.fingerprint(found.with_seed(9), "") == config.fingerprint(found.settings, "")

@@ -1,0 +1,168 @@
+"""Jobs in real processes: one that fails or dies is noted, the others go on."""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lt4rec_tf.comparison.pool import Failure, Job, JobPool
+
+# What jobs do. A process of its own imports these by name.
+
+
+def leave(path, text):
+    print("begun", text)
+    Path(path).write_text(f"{text} {os.getpid()}")
+
+
+def fail(path):
+    print("begun, then out of ideas")
+    print("a warning", file=sys.stderr)
+    raise ValueError(f"{path}: found nothing,\nexpected something")
+
+
+def write_past_python(path):
+    os.write(1, b"from below\n")
+    os.write(2, b"and its error\n")
+
+
+def exit_at_once(path):
+    print("begun, then gone", flush=True)
+    os._exit(3)
+
+
+def kill_itself(path):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def leave_slowly(path, text):
+    time.sleep(0.5)
+    leave(path, text)
+
+
+def import_threads(path):
+    import tensorflow as tf
+
+    threads = tf.config.threading
+    found = (threads.get_intra_op_parallelism_threads(), threads.get_inter_op_parallelism_threads())
+    Path(path).write_text(f"{found}")
+
+
+def job(folder, name, work=leave, *more, passes=1):
+    arguments = more or ((name,) if work in (leave, leave_slowly) else ())
+    return Job(name, work, (str(folder / name.replace("/", "_")), *arguments), passes)
+
+
+@pytest.fixture(scope="module")
+def open_pool(tmp_path_factory):
+    """(pool, logs, what it said); its processes take seconds to begin, so tests share them."""
+    logs, said = tmp_path_factory.mktemp("logs"), []
+    pool = JobPool(1, 2, logs, said.append)
+    yield pool, logs, said
+    pool.close()
+
+
+@pytest.fixture
+def pool(open_pool):
+    open_pool[2].clear()
+    return open_pool
+
+
+def test_jobs_run_and_are_counted(pool, tmp_path):
+    pool, logs, said = pool
+    names = ["a", "b/c", "d"]
+    assert pool.run("rows:", [job(tmp_path, name) for name in names]) == {}
+    assert [(tmp_path / name).read_text().split()[0] for name in ("a", "b_c", "d")] == names
+    # With one process, in the order in which they were given.
+    begins = [line.split(" | ")[:2] for line in said]
+    assert begins == [[f"rows: {i}/3", f"{name} done"] for i, name in enumerate(names, start=1)]
+    assert [line.endswith("left") for line in said] == [True, True, False]
+    assert (logs / "b.c.log").read_text() == "begun b/c\n"
+
+
+def test_no_job_is_no_work(pool):
+    pool, _, said = pool
+    assert pool.run("nothing", []) == {}
+    assert said == []
+
+
+def test_processes_serve_one_stage_after_another(pool, tmp_path):
+    pool, _, _ = pool
+    pids = set()
+    for name in ("first", "second"):
+        pool.run(name, [job(tmp_path, name)])
+        pids.add((tmp_path / name).read_text().split()[1])
+    assert len(pids) == 1
+    assert str(os.getpid()) not in pids
+
+
+def test_a_job_that_fails_is_noted_and_the_others_go_on(pool, tmp_path):
+    pool, logs, said = pool
+    jobs = [job(tmp_path, "before"), job(tmp_path, "bad", fail), job(tmp_path, "after")]
+    found = pool.run("rows:", jobs)
+    path = tmp_path / "bad"
+    assert found == {"bad": Failure(f"ValueError: {path}: found nothing,", logs / "bad.log")}
+    assert (tmp_path / "before").exists()
+    assert (tmp_path / "after").exists()
+    assert f"bad FAILED: ValueError: {path}: found nothing, (log: {logs}/bad.log)" in said[1]
+
+
+def test_a_log_holds_all_output_and_the_stack_trace(pool, tmp_path):
+    pool, logs, _ = pool
+    pool.run("rows:", [job(tmp_path, "traced", fail), job(tmp_path, "below", write_past_python)])
+    log = (logs / "traced.log").read_text()
+    assert "begun, then out of ideas" in log
+    assert "a warning" in log
+    assert "Traceback" in log
+    assert "in fail" in log
+    assert log.endswith("expected something\n")
+    assert (logs / "below.log").read_text() == "from below\nand its error\n"
+
+
+def test_a_log_goes_on_where_an_earlier_process_stopped(pool, tmp_path):
+    pool, logs, _ = pool
+    for _ in range(2):
+        pool.run("rows:", [job(tmp_path, "again")])
+    assert (logs / "again.log").read_text() == "begun again\n" * 2
+
+
+def test_processes_have_their_own_few_threads(pool, tmp_path):
+    pool, _, _ = pool
+    assert pool.run("rows:", [job(tmp_path, "threads", import_threads)]) == {}
+    assert (tmp_path / "threads").read_text() == "(2, 2)"
+
+
+def test_time_left_counts_passes(pool, tmp_path, monkeypatch):
+    pool, _, said = pool
+    clock = iter([0.0, 30.0, 40.0])
+    monkeypatch.setattr("lt4rec_tf.comparison.pool.time.monotonic", lambda: next(clock))
+    pool.run("rows:", [job(tmp_path, "long", passes=3), job(tmp_path, "short")])
+    assert "about 10 s left" in said[0]  # 3 of 4 passes took 30 s
+
+
+@pytest.mark.parametrize("death", [exit_at_once, kill_itself])
+def test_a_job_whose_process_dies_is_noted_and_the_others_go_on(tmp_path, death):
+    said = []
+    pool = JobPool(2, 1, tmp_path / "logs", said.append)
+    try:
+        jobs = [
+            job(tmp_path, "dies", death),
+            job(tmp_path, "beside", leave_slowly),
+            job(tmp_path, "after"),
+        ]
+        found = pool.run("rows:", jobs)
+        log = tmp_path / "logs" / "dies.log"
+        assert found == {"dies": Failure("its process ended: killed, or out of memory", log)}
+        for name in ("beside", "after"):
+            assert (tmp_path / name).exists()
+        assert sorted(line.split()[1] for line in said) == ["1/3", "2/3", "3/3"]
+        assert sum("FAILED" in line for line in said) == 1
+        if death is exit_at_once:
+            assert "begun, then gone" in log.read_text()
+        # The pool lives on.
+        assert pool.run("next:", [job(tmp_path, "next")]) == {}
+    finally:
+        pool.close()
