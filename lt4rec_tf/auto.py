@@ -47,7 +47,8 @@ def train_auto(run: Run, tickets: Sequence[Ticket]) -> dict[str, Any]:
         way = _train_way(run, tickets, folder, levels)
         tried[way["name"]] = way
         _forget_all_but_best(folder, tried)
-    choice = {"chosen": _best(tried)["name"], "tried": list(tried.values())}
+    found = {"chosen": _best(tried)["name"], "tried": list(tried.values())}
+    choice = runs.undefined_as_null(found)
     runs.write_json(folder / CHOICE, choice)
     return choice
 

@@ -23,7 +23,14 @@ from typing import Any
 
 from lt4rec_tf import config, entry, logs, runs
 from lt4rec_tf.comparison import results, work
-from lt4rec_tf.comparison.grid import Candidate, CompareFlags, RowSpec, candidates, read_rows
+from lt4rec_tf.comparison.grid import (
+    Candidate,
+    CompareFlags,
+    RowSpec,
+    candidates,
+    check_flags,
+    read_rows,
+)
 from lt4rec_tf.comparison.pool import Failure, Job, JobPool
 from lt4rec_tf.config import Settings
 from lt4rec_tf.reports.comparison import comparison_table, search_table
@@ -64,6 +71,7 @@ def main(argv: Sequence[str]) -> None:
     """Runs the whole comparison, from flags to the report."""
     settings, places, flags = config.parse_with(argv, __doc__ or "", CompareFlags)
     schema = entry.read_schema(settings.data.schema, settings.tasks)
+    check_flags(flags)
     results.check_metrics(schema)
     specs = read_rows(Path(flags.rows_file), flags.only, [task.name for task in schema.tasks])
 
@@ -116,7 +124,7 @@ def tune(comparison: Comparison, pool: JobPool) -> None:
                 metrics = results.validation_metrics(comparison.folder, spec, settings)
                 score = results.score(comparison.schema, spec, metrics, base)
             scored.append((score, candidate, failure, metrics))
-        best = max(scored, key=lambda found: found[0])
+        best = max(scored, key=lambda found: (found[2] is None, found[0]))
         comparison.failures[spec.name] = {}
         comparison.chosen[spec.name] = best[1] if best[2] is None else None
         if best[2] is not None:
@@ -176,15 +184,21 @@ def _folders(folder: Path, wanted: list[tuple[RowSpec, Settings]]) -> list[Path]
 
 def _search_jobs(comparison: Comparison, wanted: list[tuple[RowSpec, Settings]]) -> list[Job]:
     jobs: dict[str, Job] = {}
-    # Rows with tickets come first: where several rows share a search, it must find tickets.
-    for spec, settings in sorted(wanted, key=lambda pair: pair[0].row not in TICKET_ROWS):
-        rounds = spec.row in TICKET_ROWS
-        name = _search_name(comparison.folder, settings)
-        if name not in jobs and not work.is_searched(comparison.folder, settings, rounds):
-            levels = searched_levels(settings) if rounds else 1
-            passes = levels * len(comparison.schema.tasks)
-            jobs[name] = Job(name, work.search, (comparison.folder, settings, rounds), passes)
+    # Where several rows share a search, it must find what the most demanding of them needs.
+    for spec, settings in sorted(wanted, key=lambda pair: -work.DEPTHS.index(_depth(pair[0]))):
+        depth, name = _depth(spec), _search_name(comparison.folder, settings)
+        if name not in jobs and not work.is_searched(comparison.folder, settings, depth):
+            levels = {"start": 0, "dense": 1, "tickets": searched_levels(settings)}[depth]
+            passes = levels * len(comparison.schema.tasks) + settings.tickets.warmup_epochs
+            jobs[name] = Job(name, work.search, (comparison.folder, settings, depth), passes)
     return sorted(jobs.values(), key=lambda job: -job.passes)
+
+
+def _depth(spec: RowSpec) -> str:
+    """How far a row needs its search to go, one of `work.DEPTHS`."""
+    if spec.row in TICKET_ROWS:
+        return "tickets"
+    return "dense" if spec.row == "base" else "start"
 
 
 def _search_name(folder: Path, settings: Settings) -> str:
@@ -233,7 +247,7 @@ def report(comparison: Comparison, settings: Settings) -> None:
         ),
     }
     folder = comparison.folder / "report"
-    runs.write_json(folder / "results.json", runs.undefined_as_null(found))
+    runs.write_json(comparison.folder / results.REPORT, runs.undefined_as_null(found))
     table = comparison_table(found)
     if found["searches"]:
         table += f"\n\n### Ticket searches, on validation\n\n{search_table(found['searches'])}"

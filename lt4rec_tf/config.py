@@ -146,6 +146,13 @@ def _check_tickets(tickets: TicketSettings, model: ModelSettings) -> None:
     _expect_at_least(0, tickets, "warmup_epochs")
     if tickets.ticket_finder == "gradual":
         _expect(tickets.pruned_unit == "weight", "pruned_unit", "neuron", "weight with gradual")
+        score = tickets.ticket_score
+        _expect(score == "magnitude", "ticket_score", score, "magnitude with gradual")
+        own = model.own_embedding
+        _expect(not own, "own_embedding", own, "nothing with --ticket_finder=gradual")
+    if tickets.ticket_score == "movement":
+        rewind = tickets.rewind
+        _expect(rewind == "initial", "rewind", rewind, "initial with --ticket_score=movement")
     fits = width == 1 or 1 < width < min(model.hidden_units)
     _expect(fits, "block_width", width, "1, or less than the narrowest of --hidden_units")
 

@@ -14,7 +14,7 @@ from lt4rec_tf.config import Settings
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.networks import network_of
 from lt4rec_tf.schema import Schema
-from lt4rec_tf.searches import Ticket, prune_of, searched_levels
+from lt4rec_tf.searches import Ticket, prune_of, score_of, searched_levels
 from lt4rec_tf.settings import TICKET_ROWS
 from lt4rec_tf.stages import TRAINING, Run, draw_afresh, joint_trainer, load_start, plan_of
 from lt4rec_tf.tickets import masks as masks_file
@@ -109,6 +109,10 @@ def _worn(run: Run, network: RankingNetwork, ticket: Ticket) -> Masks:
     if control == "shuffle":
         seed = zlib.crc32(f"{run.settings.seed}/{ticket.task}/shuffle".encode())
         return shuffle_layerwise(ticket.masks, seed)
+    if control == "draw":
+        load_start(run, network)
+        drawn = {name: kernel.numpy() for name, kernel in network.kernels(ticket.task).items()}
+        return prune_of(run.settings)(drawn, masks_file.ones_like(drawn), _alive(ticket.masks))
     if control == "one_shot":
         return _cut_at_once(run, network, ticket)
     return ticket.masks
@@ -118,12 +122,11 @@ def _cut_at_once(run: Run, network: RankingNetwork, ticket: Ticket) -> Masks:
     """The dense training's weights pruned in one go to the ticket's density."""
     dense = level_folder(run.searches / "tickets" / ticket.task, 0)
     kernels = network.kernels(ticket.task)
-    before = {name: kernel.numpy() for name, kernel in kernels.items()}
     checkpoint.restore(dense / TRAINING / "weights", kernels_by_stored_name(kernels))
     trained = {name: kernel.numpy() for name, kernel in kernels.items()}
-    for name, value in before.items():
-        kernels[name].assign(value)
-    return prune_of(run.settings)(trained, masks_file.ones_like(trained), _alive(ticket.masks))
+    scores = score_of(run, network, ticket.task)(trained)
+    load_start(run, network)
+    return prune_of(run.settings)(scores, masks_file.ones_like(trained), _alive(ticket.masks))
 
 
 def kernels_by_stored_name(kernels: Mapping[str, Any]) -> dict[str, Any]:

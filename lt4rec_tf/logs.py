@@ -32,9 +32,13 @@ EVALUATION_BATCH = 4096
 def simulate_if_asked(data: DataSettings) -> None:
     """Writes the simulated feed to the data folder, unless it is there already."""
     if data.simulate_rows:
-        simulate(
-            Path(data.data_dir), FeedSettings(rows=data.simulate_rows, seed=data.simulate_seed)
+        feed = FeedSettings(
+            rows=data.simulate_rows,
+            seed=data.simulate_seed,
+            click_rate=data.simulate_click_rate,
+            conflict=data.simulate_conflict,
         )
+        simulate(Path(data.data_dir), feed)
 
 
 def prepare_if_asked(data: DataSettings) -> None:

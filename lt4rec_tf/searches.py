@@ -21,7 +21,7 @@ from lt4rec_tf.tickets.gradual import build_gradual
 from lt4rec_tf.tickets.masks import Masks
 from lt4rec_tf.tickets.neurons import prune_neurons
 from lt4rec_tf.tickets.prune import prune_by_magnitude
-from lt4rec_tf.tickets.search import Level, Prune
+from lt4rec_tf.tickets.search import Level, Prune, Score
 from lt4rec_tf.training import checkpoint
 from lt4rec_tf.training.trainer import Plan
 
@@ -59,6 +59,21 @@ def prune_of(settings: Settings) -> Prune:
     return prune_neurons if settings.tickets.pruned_unit == "neuron" else prune_by_magnitude
 
 
+def score_of(run: Run, network: RankingNetwork, task: str) -> Score:
+    """What weights are ranked by: w, or w - w_0 with w_0 where the run's trainings begin.
+
+    Rows are searched for some passes at most, in which few weights outgrow their draw: |w| then
+    ranks the draw more than what a task has learned. |w - w_0| ranks the latter alone (criterion
+    "movement" of Zhou et al., arXiv 1905.01067).
+    """
+    if run.settings.tickets.ticket_score == "magnitude":
+        return lambda trained: trained
+    kernels = network.kernels(task)
+    load_start(run, network)
+    start = {name: kernel.numpy() for name, kernel in kernels.items()}
+    return lambda trained: {name: trained[name] - start[name] for name in trained}
+
+
 def find_ticket(run: Run, network: RankingNetwork, task: str) -> Ticket:
     """Searches and chooses a task's ticket (Algorithm 1, or one gradual training)."""
     tickets, folder = run.settings.tickets, run.searches / "tickets" / task
@@ -85,6 +100,7 @@ def find_ticket(run: Run, network: RankingNetwork, task: str) -> Ticket:
         rounds=0 if gradual else rounds,
         final_density=tickets.final_density,
         prune=prune_of(run.settings),
+        score=score_of(run, network, task),
         rewind=_rewind(run, network, task),
         train=train,
         value=value,

@@ -18,6 +18,10 @@ class DataSettings:
         0, "Write a simulated feed of this many impressions to --data_dir first; 0: real logs."
     )
     simulate_seed: int = flag(2020, "Seed of the simulated feed.")
+    simulate_click_rate: float = flag(121 / 297, "Share of simulated impressions clicked.")
+    simulate_conflict: float = flag(
+        1.0, "Simulated: how strongly what raises clicks lowers watching; 0: not at all."
+    )
     dataset: str = flag(
         "",
         "NAME or NAME/CONFIG: have TensorFlow Datasets prepare this data set below --data_dir "
@@ -92,15 +96,20 @@ class TicketSettings:
     pruned_unit: Literal["weight", "neuron"] = flag(
         "weight", "What a round of the iterative search cuts: single weights, or whole neurons."
     )
+    ticket_score: Literal["magnitude", "movement"] = flag(
+        "magnitude",
+        "What a weight is kept for: its size, or how far training moved it from where it began.",
+    )
     warmup_epochs: int = flag(
         0,
         "Passes of all tasks together, nothing cut, whose result takes theta_0's place in the "
         "searches and in the joint stage (Multi-Task Warm-up of Sparse Sharing); 0: none.",
     )
-    ticket_control: Literal["none", "shuffle", "one_shot", "reinitialize"] = flag(
+    ticket_control: Literal["none", "shuffle", "one_shot", "draw", "reinitialize"] = flag(
         "none",
         "What s_weight wears in place of its tickets: the same densities in random places, the "
-        "dense weights cut at once; or the tickets, worn from a fresh draw.",
+        "dense weights cut at once, theta_0 cut at once by size; or the tickets, worn from a fresh "
+        "draw.",
     )
 
 

@@ -1,6 +1,9 @@
 """Table 3 of LT4REC on the simulated feed: what rankings by a run's rows earn in sessions.
 
-python -m lt4rec_tf.simulate_online --runs=runs/quickstart-0123456789/seed_1 --output=table3.json
+    python -m lt4rec_tf.simulate_online --runs=runs/quickstart-0123456789/seed_1
+    python -m lt4rec_tf.simulate_online --runs=runs/compare_simulated-0123456789
+
+A folder of `compare` stands for a run of each of its seeds, with the rows as validation chose them.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ import numpy as np
 import tensorflow as tf
 
 from lt4rec_tf import entry, runs
-from lt4rec_tf.config import Settings
+from lt4rec_tf.comparison.results import REPORT, tested_runs
 from lt4rec_tf.data.online import (
     Exponents,
     SessionBlock,
@@ -40,7 +43,7 @@ from lt4rec_tf.flags import ConfigError, flag, parse_flags
 from lt4rec_tf.metrics.sessions import SessionRatios, session_ratios
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.reports.online import by_policy, online_table
-from lt4rec_tf.rows import load_row
+from lt4rec_tf.rows import load_row, row_names
 from lt4rec_tf.schema import Schema
 from lt4rec_tf.training.evaluation import chained_tasks
 from lt4rec_tf.training.losses import probability
@@ -61,7 +64,7 @@ REPLICATES = 1000  # of the bootstrap
 @dataclass(frozen=True)
 class _Flags:
     runs: tuple[str, ...] = flag(
-        (), "Folders of trained runs on one simulated feed, such as its seeds, cut by commas."
+        (), "Folders of trained runs on one simulated feed, such as its seeds, or of comparisons."
     )
     data_dir: str = flag("", "Where the runs' logs lie now, if not where they were.")
     sessions: int = flag(4000, "Sessions that every policy serves.")
@@ -85,14 +88,15 @@ def main(argv: Sequence[str]) -> None:
     check(values)
     plan = SessionPlan(*(values[field.name] for field in dataclasses.fields(SessionPlan)))
     exponents = Exponents(*(values[f"{name}_exponent"] for name in ("ctr", "cvr", "length")))
-    opened = [open_run(run, values["data_dir"]) for run in values["runs"]]
+    served = [places for run in values["runs"] for places in places_of(Path(run))]
+    opened = [open_run(str(next(iter(p.values()))), values["data_dir"]) for p in served]
     settings = shared_feed([source for *_, source in opened])
     feed = Feed(settings)
     rows = plan.sessions_of_block * plan.requests * plan.candidates
     totals = []
     with Progress(len(opened) * plan.blocks, rows) as progress:
-        for folder, run_settings, schema, source in opened:
-            networks = load_networks(folder, run_settings, schema)
+        for places, (folder, _, schema, source) in zip(served, opened, strict=True):
+            networks = load_networks(places, schema)
             progress.start_stage(str(folder), 1, plan.blocks)
             predict = predictor(networks, feed, source, folder)
             totals.append(serve(feed, plan, exponents, predict, progress))
@@ -106,7 +110,7 @@ def main(argv: Sequence[str]) -> None:
             "feed": dataclasses.asdict(settings),
             "day": settings.days,
             "rows": POLICIES,
-            "policies": by_policy(NAMES, values["runs"], found),
+            "policies": by_policy(NAMES, [str(folder) for folder, *_ in opened], found),
         }
         runs.write_json(Path(values["output"]), runs.undefined_as_null(result))
         print(f"\nwritten to {values['output']}")
@@ -163,10 +167,29 @@ def shared_feed(sources: Sequence[Source]) -> FeedSettings:
     return next(iter(found))
 
 
+def places_of(run: Path) -> list[dict[str, Path]]:
+    """Where trained rows lie: row -> RUN, once a seed.
+
+    Args:
+        run: RUN, or the folder of a comparison with its report.
+
+    Raises:
+        RunError: It is neither.
+    """
+    if not (run / REPORT).exists():
+        return [dict.fromkeys(row_names(*entry.read_run(run)), run)]
+    by_seed = tested_runs(run)
+    return [by_seed[seed] for seed in sorted(by_seed)]
+
+
 def load_networks(
-    folder: Path, settings: Settings, schema: Schema
+    places: Mapping[str, Path], schema: Schema
 ) -> dict[tuple[str, str], tuple[RankingNetwork, str]]:
     """Reads the rows of a run that the policies rank by.
+
+    Args:
+        places: Row -> RUN.
+        schema: The run's.
 
     Returns:
         By (row of POLICIES, "ctr" or "cvr") the network and its task.
@@ -181,7 +204,13 @@ def load_networks(
     names = {
         (row, kind): f"base_{task}" if row == "base" else row for row, kind, task in sorted(wanted)
     }
-    loaded = {name: load_row(folder, name, settings, schema) for name in set(names.values())}
+    absent = sorted(set(names.values()) - set(places))
+    if absent:
+        raise runs.RunError(f"found rows {', '.join(places)}, expected {', '.join(absent)} too")
+    loaded = {
+        name: load_row(places[name], name, *entry.read_run(places[name]))
+        for name in set(names.values())
+    }
     return {(row, kind): (loaded[names[row, kind]], task) for row, kind, task in wanted}
 
 

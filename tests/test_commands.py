@@ -69,6 +69,8 @@ def check_command(words):
     """Refuses a command of this project with an unknown module, flag, flagfile or target."""
     if words[1:2] == ["-m"] and words[2].split(".")[0] == "lt4rec_tf":
         check_module(words[2], words[3:])
+    elif words[1:] and words[1].endswith(".py"):
+        assert (PROJECT / words[1]).is_file(), words
     elif words[0] == "make":
         targets = {word for word in words[1:] if "=" not in word}
         assert targets <= make_targets(), words
@@ -156,7 +158,7 @@ def test_commands_are_found():
     ]
     shown = [words for path, words in SHOWN if path.suffix in (".cfg", ".py")]
     assert len([words for words in shown if "lt4rec_tf.train" in words]) > len(FLAGFILES)
-    assert len([words for words in shown if "lt4rec_tf.compare" in words]) > len(COMPARISONS)
+    assert len([words for words in shown if "lt4rec_tf.compare" in words]) >= len(COMPARISONS)
     assert [words for words in shown if "lt4rec_tf.simulate_online" in words]
 
 
@@ -164,6 +166,7 @@ def test_commands_are_found():
     "command",
     [
         "make quickstrat",
+        "python benchmarks/absent.py",
         "python -m lt4rec_tf.trian --flagfile=configs/quickstart.cfg",
         "python -m lt4rec_tf.train --flagfile=configs/quikstart.cfg",
         "python -m lt4rec_tf.train --flagfile=configs/quickstart.cfg --epoch=3",
@@ -199,7 +202,7 @@ def test_a_flagfile_parses_and_its_schema_loads(path):
 @pytest.mark.parametrize("path", COMPARISONS, ids=lambda path: path.name)
 def test_a_comparison_parses_with_all_its_candidates(path):
     values, grid = check_comparison([f"--flagfile={path}"])
-    assert values.name == f"compare_{path.stem}"
+    assert values.name in (path.stem, f"compare_{path.stem}")
     assert values.data.reading == "memory"  # its many trainings would parse the logs anew
     assert all(grid.values())
     for found in grid.values():

@@ -73,14 +73,18 @@ def test_other_keys_and_absent_files_are_refused(rows_file, tmp_path):
 @pytest.mark.parametrize(
     ("rows", "only", "expected"),
     [
-        ([BASE, SPARSE], ("base", "mine"), r"\['mine'\], expected distinct rows of .*rows.toml"),
-        ([BASE, SPARSE, SPARSE], (), "'s_weight', 's_weight'"),
-        ([BASE, SPARSE], ("s_weight",), "s_weight, expected the single tasks among them"),
-        ([SPARSE], (), "expected the single tasks among them"),
-        # Lines of one name would share a folder, and the later one hide the other.
-        ([BASE, SPARSE.replace('"s_weight"', '"base_ctr"', 1)], (), "base_ctr"),
+        (
+            [BASE, SPARSE],
+            ("base", "mine"),
+            r"--only: found \['mine'\], expected rows of .*s_weight",
+        ),
+        ([BASE, SPARSE], ("s_weight",), r"found \[\] with row 'base'"),
+        ([SPARSE], (), r"found \[\] with row 'base'"),
         # Differences are to a task's one single-task row.
-        ([BASE, BASE.replace('"base"', '"alone"', 1)], (), "alone"),
+        ([BASE, BASE.replace('"base"', '"alone"', 1)], (), r"found \['base', 'alone'\]"),
+        # Lines of one name would share a folder, and the later one hide the other.
+        ([BASE, SPARSE, SPARSE], (), r"found \['s_weight'\] more than once"),
+        ([BASE, SPARSE.replace('"s_weight"', '"base_ctr"', 1)], (), r"found \['base_ctr'\] more"),
     ],
 )
 def test_names_that_cannot_be_compared_are_refused(rows_file, rows, only, expected):

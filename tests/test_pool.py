@@ -5,6 +5,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -137,31 +138,25 @@ def test_processes_have_their_own_few_threads(pool, tmp_path):
 
 def test_time_left_counts_passes(pool, tmp_path, monkeypatch):
     pool, _, said = pool
-    clock = iter([0.0, 30.0, 40.0])
-    monkeypatch.setattr("lt4rec_tf.comparison.pool.time.monotonic", lambda: next(clock))
+    clock = SimpleNamespace(monotonic=iter([0.0, 30.0, 40.0]).__next__)
+    monkeypatch.setattr("lt4rec_tf.comparison.pool.time", clock)
     pool.run("rows:", [job(tmp_path, "long", passes=3), job(tmp_path, "short")])
     assert "about 10 s left" in said[0]  # 3 of 4 passes took 30 s
 
 
-@pytest.mark.parametrize("death", [exit_at_once, kill_itself])
-def test_a_job_whose_process_dies_is_noted_and_the_others_go_on(tmp_path, death):
+def test_jobs_whose_processes_die_are_noted_and_the_others_go_on(tmp_path):
     said = []
     pool = JobPool(2, 1, tmp_path / "logs", said.append)
+    deaths = {"exits": exit_at_once, "killed": kill_itself}
     try:
-        jobs = [
-            job(tmp_path, "dies", death),
-            job(tmp_path, "beside", leave_slowly),
-            job(tmp_path, "after"),
-        ]
-        found = pool.run("rows:", jobs)
-        log = tmp_path / "logs" / "dies.log"
-        assert found == {"dies": Failure("its process ended: killed, or out of memory", log)}
-        for name in ("beside", "after"):
-            assert (tmp_path / name).exists()
-        assert sorted(line.split()[1] for line in said) == ["1/3", "2/3", "3/3"]
-        assert sum("FAILED" in line for line in said) == 1
-        if death is exit_at_once:
-            assert "begun, then gone" in log.read_text()
+        jobs = [job(tmp_path, name, death) for name, death in deaths.items()]
+        found = pool.run("rows:", [jobs[0], job(tmp_path, "beside", leave_slowly), jobs[1]])
+        error = "its process ended: killed, or out of memory"
+        assert found == {name: Failure(error, tmp_path / "logs" / f"{name}.log") for name in deaths}
+        assert (tmp_path / "beside").exists()
+        assert [line.split()[1] for line in said] == ["1/3", "2/3", "3/3"]
+        assert [line.split()[3] for line in said if "FAILED" in line] == ["exits", "killed"]
+        assert "begun, then gone" in (tmp_path / "logs" / "exits.log").read_text()
         # The pool lives on.
         assert pool.run("next:", [job(tmp_path, "next")]) == {}
     finally:

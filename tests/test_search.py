@@ -64,6 +64,7 @@ class Search:
             rounds=ROUNDS,
             final_density=DENSITY,
             prune=prune_by_magnitude,
+            score=lambda trained: trained,
             rewind=self.rewind,
             train=train or self.train,
             value=lambda result: result["validation"]["cvr"]["mse"],
@@ -355,6 +356,85 @@ def test_a_rewind_step_after_the_dense_training_is_refused(small_schema, tmp_pat
     run, network = small_run(small_schema, tmp_path, "--rewind=step", f"--rewind_step={STEPS + 1}")
     with pytest.raises(config.ConfigError, match=rf"--rewind_step: found {STEPS + 1}"):
         searches.find_ticket(run, network, "ctr")
+
+
+def test_a_step_to_rewind_to_is_kept_where_tickets_are_searched_later(small_schema, tmp_path):
+    flags = ("--rewind=step", "--rewind_step=3")
+    run, network = small_run(small_schema, tmp_path, *flags, "--rows=base")
+    assert len(searches.find_ticket(run, network, "ctr").levels) == 1
+    run, network = small_run(small_schema, tmp_path, *flags, "--rows=base,s_weight")
+    assert len(searches.find_ticket(run, network, "ctr").levels) == 3
+
+
+def test_a_run_without_tickets_searches_none(small_schema, tmp_path):
+    run, network = small_run(small_schema, tmp_path, "--rows=base,mmoe")
+    ticket = searches.find_ticket(run, network, "cvr")
+    assert ticket.chosen == ticket.levels[0]
+    assert all(mask.all() for mask in ticket.masks.values())
+    assert searches.read_searches(tmp_path, small_schema) == {}
+    assert searches.search_seconds(tmp_path, "cvr") == ticket.seconds
+
+
+@pytest.mark.parametrize("finder", ["iterative", "gradual"])
+def test_a_finished_search_is_read_without_training(small_schema, tmp_path, finder):
+    flags = (f"--ticket_finder={finder}", "--rows=s_weight")
+    run, network = small_run(small_schema, tmp_path, *flags)
+    found = searches.find_ticket(run, network, "cvr")
+    other, _ = small_run(small_schema, tmp_path, *flags, progress=KilledProgress(1))
+    again = searches.read_ticket(other, network, "cvr")
+    assert (again.task, again.levels, again.chosen) == ("cvr", found.levels, found.chosen)
+    assert len(again.levels) == searches.searched_levels(run.settings)
+    for name, mask in again.masks.items():
+        np.testing.assert_array_equal(mask, found.masks[name])
+    for masks, level in zip(searches.level_masks(again), again.levels, strict=True):
+        assert masks_file.density(masks) == level.density
+
+
+def test_another_choice_is_made_from_the_same_search(small_schema, tmp_path):
+    run, network = small_run(small_schema, tmp_path, "--rows=s_weight")
+    searches.find_ticket(run, network, "ctr")
+    sparsest = ("--ticket_choice=sparsest", "--choice_tolerance=9")
+    other, _ = small_run(small_schema, tmp_path, "--rows=s_weight", *sparsest)
+    assert searches.read_ticket(other, network, "ctr").chosen.level == 2
+
+
+def test_tickets_of_neurons_are_whole_neurons(small_schema, tmp_path):
+    run, network = small_run(small_schema, tmp_path, "--pruned_unit=neuron", "--rows=s_weight")
+    ticket = searches.find_ticket(run, network, "ctr")
+    assert [level.level for level in ticket.levels] == [0, 1, 2]
+    for masks, most in zip(searches.level_masks(ticket), (1.0, 0.5, 0.25), strict=True):
+        assert 0 < masks_file.density(masks) <= most
+        first, second = masks.values()
+        alive = first.any(axis=0), second.any(axis=0)
+        np.testing.assert_array_equal(first, np.broadcast_to(alive[0], first.shape))
+        np.testing.assert_array_equal(second, np.outer(*alive))
+
+
+def test_movement_cuts_what_training_moved_least(small_schema, tmp_path, monkeypatch):
+    flags = ("--ticket_score=movement", "--rows=s_weight")
+    run, network = small_run(small_schema, tmp_path, *flags)
+    theta_0 = read_variables(network)
+    trained = []
+    fit = stages.Trainer.fit
+
+    def noted(trainer, folder, name, plan):
+        result = fit(trainer, folder, name, plan)
+        trained.append(read_variables(trainer.network))
+        return result
+
+    monkeypatch.setattr(stages.Trainer, "fit", noted)
+    levels = searches.level_masks(searches.find_ticket(run, network, "ctr"))
+    for weights, alive, kept in zip(trained, levels, levels[1:], strict=False):
+        moved = {
+            name: np.abs(weights[f"{name}/kernel"] - theta_0[f"{name}/kernel"]) for name in kept
+        }
+        least = min(moved[name][mask].min() for name, mask in kept.items() if mask.any())
+        cut = [moved[name][alive[name] & ~mask] for name, mask in kept.items()]
+        assert np.concatenate(cut).max() <= least
+        sizes = {name: np.abs(weights[f"{name}/kernel"]) for name in kept}
+        smallest = min(sizes[name][mask].min() for name, mask in kept.items() if mask.any())
+        largest_cut = max(sizes[name][alive[name] & ~mask].max() for name, mask in kept.items())
+        assert largest_cut > smallest  # magnitude would have cut others
 
 
 def test_steps_to_come_count_down_to_nothing(small_schema, tmp_path):

@@ -431,7 +431,7 @@ def test_candidates_are_read_and_scored_as_the_log_is(run):
     text = candidates_as_text(feed.world, block)
     same_features(text_to_ids(read_lines(source), text), batch["features"])
 
-    networks = simulate_online.load_networks(folder, settings, schema)
+    networks = simulate_online.load_networks(simulate_online.places_of(folder)[0], schema)
     found = simulate_online.predictor(networks, feed, source, folder)(block)
     rows = {"base": None, "hard_sharing": ["cvr"], "s_weight": ["ctr", "cvr"]}
     assert set(found) == {
@@ -446,9 +446,9 @@ def test_candidates_are_read_and_scored_as_the_log_is(run):
 
 
 def test_a_row_that_diverged_is_named(run):
-    folder, settings, schema, source = open_run(str(run), "")
+    folder, _, schema, source = open_run(str(run), "")
     feed = Feed(simulate_online.shared_feed([source]))
-    networks = simulate_online.load_networks(folder, settings, schema)
+    networks = simulate_online.load_networks(simulate_online.places_of(folder)[0], schema)
     networks["hard_sharing", "cvr"][0].heads["cvr"].bias.assign([np.nan])
     predict = simulate_online.predictor(networks, feed, source, folder)
     with pytest.raises(runs.RunError, match="pcvr NaN of row hard_sharing, which diverged"):
@@ -569,7 +569,7 @@ def test_a_run_without_a_row_is_refused(run, home, capsys):
     found["settings"]["rows"] = ["base", "hard_sharing"]
     runs.write_json(lacking / "config.json", found)
     message = refusal(capsys, f"--runs={lacking}", *SMALL)
-    assert "no row 's_weight', expected one of base_ctr, base_cvr, hard_sharing" in message
+    assert "found rows base_ctr, base_cvr, hard_sharing, expected s_weight too" in message
 
 
 def test_the_tasks_must_be_a_click_and_what_it_is_worth():

@@ -57,8 +57,9 @@ def _uses(name: str) -> int:
 def _masked_products(network: RankingNetwork) -> int:
     """Alive weights over all tasks; a stretch of layers that tasks wear alike is computed once."""
     computed: dict[tuple[Any, ...], int] = {}
-    for tower in network.towers.values():
-        path: tuple[Any, ...] = ()
+    for task, tower in network.towers.items():
+        # What a view of its own adds sets a task's layers apart from the first one on.
+        path: tuple[Any, ...] = (task,) if f"{task}/own/kernel" in network.variables else ()
         for layer in tower:
             path = (*path, layer.shared.kernel.ref(), _digest(layer))
             computed[path] = int(np.count_nonzero(layer.mask.numpy()))

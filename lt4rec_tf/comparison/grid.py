@@ -82,6 +82,20 @@ class Candidate:
         return dataclasses.replace(self.settings, seed=seed)
 
 
+def check_flags(flags: CompareFlags) -> None:
+    """Refuses what no comparison can be.
+
+    Raises:
+        ConfigError: Naming the flag, what was found and what was expected.
+    """
+    if not flags.seeds or len(set(flags.seeds)) < len(flags.seeds):
+        raise ConfigError(f"--seeds: found {flags.seeds}, expected distinct numbers, one or more")
+    for name, least in (("jobs", 0), ("threads", 1), ("replicates", 1)):
+        value = getattr(flags, name)
+        if value < least:
+            raise ConfigError(f"--{name}: found {value}, expected {least} or more")
+
+
 def read_rows(path: Path, only: Sequence[str], tasks: Sequence[str]) -> list[RowSpec]:
     """Reads the rows of a comparison; `base` becomes one line a task.
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from lt4rec_tf.searches import read_searches
 from lt4rec_tf.training.evaluation import Metrics
 
 Results = dict[str, Any]
+REPORT = Path("report/results.json")
 
 
 def check_metrics(schema: Schema) -> None:
@@ -200,7 +201,7 @@ class _Tested:
             replicates=replicates,
             seed=0,
         )
-        return {"metric": task.metric, "seeds": len(seeds), **asdict(interval)}
+        return {"metric": task.metric, "seeds": len(seeds), **dataclasses.asdict(interval)}
 
 
 def _sigmoid(logits: np.ndarray) -> np.ndarray:
@@ -243,6 +244,18 @@ def _searches(
             read = read_searches(searches, schema)
             if read:
                 found.append({"row": spec.name, "seed": seed, "searches": read})
+    return found
+
+
+def tested_runs(comparison: Path) -> dict[int, dict[str, Path]]:
+    """The finished runs behind a written report: seed -> line -> RUN."""
+    found: dict[int, dict[str, Path]] = {}
+    for line in runs.read_json(comparison / REPORT)["rows"]:
+        for run in line["runs"]:
+            if run["status"] == "done":
+                settings = config.from_dict(line["settings"] | {"seed": run["seed"]})
+                place = row_folder(comparison, line["row"], settings)
+                found.setdefault(run["seed"], {})[line["row"]] = place
     return found
 
 

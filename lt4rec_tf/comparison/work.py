@@ -30,6 +30,8 @@ from lt4rec_tf.tickets.masks import density
 from lt4rec_tf.training.evaluation import make_predictor, measure
 from lt4rec_tf.training.progress import Progress
 
+DEPTHS = ("start", "dense", "tickets")
+
 
 def search_settings(settings: Settings) -> Settings:
     """What a search depends on: settings that do not change it take their defaults.
@@ -39,7 +41,8 @@ def search_settings(settings: Settings) -> Settings:
     tickets, training, model = TicketSettings(), TrainingSettings(), ModelSettings()
     indifferent: dict[str, Any] = {}
     if not settings.tickets.warmup_epochs:  # the warm-up is a joint training
-        names = ("loss_weights", "task_schedule", "balance", "gradient_conflict")
+        names = ["loss_weights", "task_schedule", "balance", "gradient_conflict"]
+        names += [name for name in vars(training) if name.startswith("conflict_")]
         indifferent = {name: getattr(training, name) for name in names}
     return dataclasses.replace(
         settings,
@@ -83,10 +86,10 @@ def test_name(spec: RowSpec) -> str:
     return f"base_{spec.task}" if spec.task else spec.row
 
 
-def is_searched(comparison: Path, settings: Settings, rounds: bool) -> bool:
-    """Whether `search` is done, with the tickets where `rounds` says so."""
-    folder = search_folder(comparison, settings)
-    return runs.is_done(folder / ("tickets" if rounds else "dense"))
+def is_searched(comparison: Path, settings: Settings, depth: str) -> bool:
+    """Whether `search` went that far or further."""
+    folder = search_folder(comparison, settings) / "searched"
+    return any(runs.is_done(folder / reached) for reached in DEPTHS[DEPTHS.index(depth) :])
 
 
 def is_trained(comparison: Path, spec: RowSpec, settings: Settings) -> bool:
@@ -94,23 +97,27 @@ def is_trained(comparison: Path, spec: RowSpec, settings: Settings) -> bool:
     return runs.is_done(row_folder(comparison, spec.name, settings) / "rows")
 
 
-def search(comparison: Path, settings: Settings, rounds: bool) -> None:
-    """Finds theta_0, the single tasks, and where `rounds` says so their tickets."""
+def search(comparison: Path, settings: Settings, depth: str) -> None:
+    """Makes what rows start from: theta_0 or its warm-up, single tasks, tickets.
+
+    Args:
+        comparison: Its folder.
+        settings: Of a row.
+        depth: One of `DEPTHS`, each with what stands before it.
+    """
     folder = search_folder(comparison, settings)
-    settings = dataclasses.replace(
-        search_settings(settings), rows=("s_weight",) if rounds else ("base",)
-    )
+    row = "s_weight" if depth == "tickets" else "base"  # base: a search of no rounds
+    settings = dataclasses.replace(search_settings(settings), rows=(row,))
     with runs.locked(folder):
         runs.sweep(folder)
         runs.write_json(folder / "settings.json", config.to_dict(settings))
         run = _open(comparison, folder, folder, settings)
         keep_initial(run)
-        network = network_of(settings, run.schema, "s_weight")
-        for task in run.tasks:
-            find_ticket(run, network, task)
-        runs.mark_done(folder / "dense")
-        if rounds:
-            runs.mark_done(folder / "tickets")
+        if depth != "start":
+            network = network_of(settings, run.schema, "s_weight")
+            for task in run.tasks:
+                find_ticket(run, network, task)
+        runs.mark_done(folder / "searched" / depth)
 
 
 def train(comparison: Path, line: str, settings: Settings) -> None:

@@ -19,6 +19,7 @@ from lt4rec_tf.tickets.prune import alive_at_level
 from lt4rec_tf.training import checkpoint
 
 Prune = Callable[[Mapping[str, np.ndarray], Masks, int], Masks]
+Score = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
 
 MASKS = "masks.npz"
 TRAINING = "training"
@@ -51,6 +52,7 @@ def find_tickets(
     rounds: int,
     final_density: float,
     prune: Prune,
+    score: Score,
     rewind: Callable[[int], None],
     train: Callable[[int, Path], Any],
     value: Callable[[dict[str, Any]], float],
@@ -67,7 +69,8 @@ def find_tickets(
         folder: Gets one folder a level.
         rounds: Number of prunings.
         final_density: Share of weights left after the last of them.
-        prune: (weights, masks, weights to keep) -> the next level's masks.
+        prune: (scores, masks, weights to keep) -> the next level's masks.
+        score: Trained kernels -> what their weights are ranked by, of the same shapes.
         rewind: Called with a level: sets the weights that the level's training starts from.
         train: Called with a level and a folder: trains `task` alone, leaves the best epoch's
             weights in the network and in folder / "weights", its result in "history.json".
@@ -79,7 +82,7 @@ def find_tickets(
     for level in range(rounds + 1):
         here = level_folder(folder, level)
         if not (here / MASKS).exists():
-            _keep_masks(here, network, task, level, final_density, rounds, prune)
+            _keep_masks(here, network, task, level, final_density, rounds, prune, score)
         if level > 1:  # the level's masks are made: the weights that made them have served
             _forget_weights(level_folder(folder, level - 1))
         if runs.is_done(here):
@@ -101,6 +104,7 @@ def _keep_masks(
     final_density: float,
     rounds: int,
     prune: Prune,
+    score: Score,
 ) -> None:
     """Writes a level's masks: ones, or the level below pruned by the weights it has learned."""
     shapes = network.kernel_shapes(task)
@@ -112,9 +116,8 @@ def _keep_masks(
     weights = {name: kernel.numpy() for name, kernel in network.kernels(task).items()}
     total = sum(kernel.size for kernel in weights.values())
     keep = alive_at_level(total, final_density, rounds, level)
-    masks_file.write_masks(
-        here / MASKS, prune(weights, masks_file.read_masks(below / MASKS, shapes), keep)
-    )
+    masks = prune(score(weights), masks_file.read_masks(below / MASKS, shapes), keep)
+    masks_file.write_masks(here / MASKS, masks)
 
 
 def _forget_weights(level: Path) -> None:
