@@ -244,6 +244,7 @@ def report(comparison: Comparison, settings: Settings) -> None:
             comparison.failures,
             comparison.flags.seeds,
             comparison.flags.replicates,
+            comparison.flags.against,
         ),
     }
     folder = comparison.folder / "report"

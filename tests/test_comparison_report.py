@@ -60,6 +60,7 @@ BASE = {
     "runs": [done(1, mse=0.04), done(2, mse=0.06)],
     "cost": cost(cvr=5000),
     "differences": {},
+    "against": {},
 }
 S_WEIGHT = {
     "row": "s_weight",
@@ -75,6 +76,7 @@ S_WEIGHT = {
         "cvr": difference(0.05, 0.04, -0.015, -0.005),
         "ctr": difference(0.745, 0.75, -0.001, 0.011, "auc"),
     },
+    "against": {},
 }
 S_NEURON = {
     "row": "s_neuron",
@@ -84,6 +86,7 @@ S_NEURON = {
     "runs": [failed(1), failed(2)],
     "cost": None,
     "differences": {},
+    "against": {},
 }
 SHARED = {
     "row": "shared_bottom",
@@ -93,6 +96,7 @@ SHARED = {
     "runs": [done(1, 0.72, 0.05, overlap=1.0), failed(2, "no\nmemory", "logs/b.log")],
     "cost": cost(ctr=5000, cvr=5000),
     "differences": {},
+    "against": {},
 }
 
 
@@ -114,6 +118,7 @@ SEARCHES = [
 ]
 RESULTS = {
     "name": "compare_smoke",
+    "against": "s_weight",
     "tasks": [CTR, CVR],
     "split": "test",
     "rows": [BASE, S_WEIGHT, S_NEURON, SHARED],
@@ -166,6 +171,14 @@ def test_rows_stand_under_their_groups_in_order():
         "Table 2 of LT4REC": ["s_weight", "s_neuron"],
         "Controls": ["shared_bottom"],
     }
+
+
+def test_differences_to_one_row_have_a_table_of_their_own():
+    against = {"cvr": difference(0.04, 0.05, 0.002, 0.018)}
+    rows = [S_WEIGHT, {**SHARED, "against": against}]
+    found = tables(comparison_table({**RESULTS, "rows": rows}))["Differences to s_weight"]
+    shared = {"row": "shared_bottom", "CVR MSE": "**+25.00 %** [+5.00, +45.00]", "CTR AUC": "-"}
+    assert found == {"shared_bottom": shared}
 
 
 def test_a_group_that_comes_again_is_not_repeated():

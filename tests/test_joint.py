@@ -237,6 +237,19 @@ def test_tickets_cut_at_once_are_the_dense_weights_cut_to_the_tickets_density(
         assert sizes[kept].min() >= sizes[~kept].max()
 
 
+def test_drawn_tickets_are_the_largest_weights_of_theta_0(
+    searched, small_schema, tmp_path, monkeypatch
+):
+    run, tickets = begin_row(searched, small_schema, tmp_path, "--ticket_control=draw")
+    weights, masks = start_of_row(run, "s_weight", tickets, monkeypatch)
+    assert equal(weights, theta_0(run)) == set(weights)
+    for ticket in tickets:
+        drawn = {name: weights[f"{name}/kernel"] for name in ticket.masks}
+        alive = sum(int(mask.sum()) for mask in ticket.masks.values())
+        expected = prune_by_magnitude(drawn, masks_file.ones_like(drawn), alive)
+        assert_same_masks(masks[ticket.task], expected)
+
+
 def test_reinitialized_tickets_are_worn_from_a_fresh_draw(
     searched, small_schema, tmp_path, monkeypatch
 ):

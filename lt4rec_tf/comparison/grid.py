@@ -37,6 +37,7 @@ class CompareFlags:
         (), "Candidates of every joint row for Eq. 2's b, the weight of the task --weighted_task."
     )
     weighted_task: str = flag("cvr", "Task whose weight in Eq. 2 is tuned.")
+    against: str = flag("s_weight", "Row to which the report's second table takes all differences.")
     jobs: int = flag(0, "Processes side by side; 0: one a core.")
     threads: int = flag(1, "Threads of a process; they decide the last digits of a result.")
     replicates: int = flag(1000, "Bootstrap replicates of an interval.")

@@ -78,6 +78,7 @@ def collect(
     failures: Mapping[str, Mapping[int, Failure]],
     seeds: Sequence[int],
     replicates: int,
+    against: str,
 ) -> Results:
     """Everything that the report shows.
 
@@ -90,6 +91,7 @@ def collect(
         failures: Line -> seed -> why its run has no result.
         seeds: All that were asked for.
         replicates: Of the bootstrap.
+        against: The line that all others are held against beside the single tasks.
     """
     found = {
         spec.name: _runs(comparison, spec, chosen[spec.name], failures[spec.name], seeds)
@@ -112,9 +114,11 @@ def collect(
                 "runs": found[spec.name],
                 "cost": _mean_cost([run["cost"] for run in done]),
                 "differences": {} if spec.task else tested.differences(spec, replicates),
+                "against": tested.differences(spec, replicates, against),
             }
         )
-    return {"rows": rows, "searches": _searches(comparison, schema, specs, chosen, seeds)}
+    searches = _searches(comparison, schema, specs, chosen, seeds)
+    return {"against": against, "rows": rows, "searches": searches}
 
 
 def _runs(
@@ -173,11 +177,15 @@ class _Tested:
             }
         self._single = {spec.task: spec.name for spec in specs if spec.task}
 
-    def differences(self, spec: RowSpec, replicates: int) -> dict[str, Any]:
-        """Task -> the paired difference of its metric to its single-task row."""
+    def differences(
+        self, spec: RowSpec, replicates: int, against: str | None = None
+    ) -> dict[str, Any]:
+        """Task -> the paired difference of its metric to a line's; None: to its single task's."""
         found = {}
-        for task in self._schema.tasks:
-            base, row = self._logits[self._single[task.name]], self._logits[spec.name]
+        tasks = [task for task in self._schema.tasks if spec.task in ("", task.name)]
+        for task in tasks if spec.name != against else []:
+            base = self._logits.get(against or self._single[task.name], {})
+            row = self._logits[spec.name]
             seeds = sorted(set(base) & set(row))
             if seeds:
                 found[task.name] = self._difference(task, base, row, seeds, replicates)

@@ -4,11 +4,14 @@ What these functions read is the content of a comparison's results.json:
 
     name, split       what was compared, and where it was measured
     tasks             as `ReportedTask`
-    rows              each with row, group, note, chosen {setting: value}, runs, cost, differences
+    against           the row that all others are held against, beside the single tasks
+    rows              each with row, group, note, chosen {setting: value}, runs, cost, differences,
+                      against
       runs            each with seed and status: "done" has metrics, density, overlap and seconds
                       as in `EvaluationRow`; "failed" has error and log
       cost            trained_parameters, alive_parameters {task: n}, multiply_adds; None: no run
       differences     task -> metric, base, value, difference, low, high; {} for a single-task row
+      against         the same, to the row `against`; {} for that row
     searches          each with row, seed and searches {task: `TicketSearch`}
 
 None stands for a number that is undefined, as in JSON.
@@ -46,6 +49,8 @@ def comparison_table(results: Mapping[str, Any]) -> str:
         f"## {results['name']}: measured on {results['split']}",
         _grouped_lines(_header(tasks, names), rows, [_line(row, tasks, names) for row in rows]),
     ]
+    if any(row["against"] for row in rows):
+        parts += [f"### Differences to {results['against']}", _against_table(results, tasks)]
     failed = [line for row in rows for line in _failures(row)]
     if failed:
         parts += ["### Failed runs", "\n".join(failed)]
@@ -111,6 +116,17 @@ def _grouped_lines(header: Sequence[str], rows: Sequence[Row], lines: list[list[
         here = [line for row, line in zip(rows, laid_out, strict=True) if row["group"] == group]
         parts.append("\n".join([f"### {group}", "", head, rule, *here]))
     return "\n\n".join(parts)
+
+
+def _against_table(results: Mapping[str, Any], tasks: Sequence[ReportedTask]) -> str:
+    """Every row's differences to one of them: whom it beats, and what beats it."""
+    header = ["row", *(f"{task['name'].upper()} {metric_name(task['metric'])}" for task in tasks)]
+    lines = [
+        [row["row"], *(_difference(row["against"], task) for task in tasks)]
+        for row in results["rows"]
+        if row["against"]
+    ]
+    return markdown_table(header, lines)
 
 
 def _header(tasks: Sequence[ReportedTask], settings: Sequence[str]) -> list[str]:
