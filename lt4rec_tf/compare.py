@@ -218,6 +218,8 @@ def test_all(comparison: Comparison, pool: JobPool) -> None:
             if candidate is None or seed in comparison.failures[spec.name]:
                 continue
             settings = candidate.with_seed(seed)
+            if work.is_tested(comparison.folder, spec, settings):
+                continue
             run = str(work.row_folder(comparison.folder, spec.name, settings))
             name = f"test/{_run_name(comparison.folder, run)}"
             arguments = (comparison.folder, spec.name, settings, work.test_name(spec))

@@ -13,7 +13,7 @@ import numpy as np
 from lt4rec_tf import config, runs
 from lt4rec_tf.comparison.grid import Candidate, RowSpec
 from lt4rec_tf.comparison.pool import Failure
-from lt4rec_tf.comparison.work import read_arrays, row_folder, test_name
+from lt4rec_tf.comparison.work import read_arrays, row_folder, test_file, test_name
 from lt4rec_tf.config import Settings
 from lt4rec_tf.metrics.bootstrap import METRICS, paired_interval
 from lt4rec_tf.metrics.gain import mean_relative_gain
@@ -148,7 +148,7 @@ def _runs(
 
 def _test_file(comparison: Path, spec: RowSpec, candidate: Candidate, seed: int) -> Path:
     folder = row_folder(comparison, spec.name, candidate.with_seed(seed))
-    return folder / "test" / f"{test_name(spec)}.json"
+    return test_file(folder, test_name(spec))
 
 
 class _Tested:

@@ -97,6 +97,16 @@ def is_trained(comparison: Path, spec: RowSpec, settings: Settings) -> bool:
     return runs.is_done(row_folder(comparison, spec.name, settings) / "rows")
 
 
+def is_tested(comparison: Path, spec: RowSpec, settings: Settings) -> bool:
+    """Whether `test` is done."""
+    return test_file(row_folder(comparison, spec.name, settings), test_name(spec)).exists()
+
+
+def test_file(folder: Path, row: str) -> Path:
+    """Where a run's metrics on test lie; its logits lie beside them, as npz."""
+    return folder / "test" / f"{row}.json"
+
+
 def search(comparison: Path, settings: Settings, depth: str) -> None:
     """Makes what rows start from: theta_0 or its warm-up, single tasks, tickets.
 
@@ -145,9 +155,7 @@ def train(comparison: Path, line: str, settings: Settings) -> None:
 def test(comparison: Path, line: str, settings: Settings, row: str) -> None:
     """Measures a trained run on test, once: metrics, logits, cost."""
     folder = row_folder(comparison, line, settings)
-    place = folder / "test" / f"{row}.json"
-    if place.exists():
-        return
+    place = test_file(folder, row)
     schema = entry.read_schema(settings.data.schema, settings.tasks)
     network = load_row(folder, row, settings, schema)
     source = logs.read_audited(logs.open_logs(settings.data, schema), comparison)
