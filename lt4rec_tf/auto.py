@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lt4rec_tf import runs
-from lt4rec_tf.joint import CHOICE, row_masks
+from lt4rec_tf.joint import CHOICE, row_masks, train_row
 from lt4rec_tf.metrics.gain import mean_relative_gain
 from lt4rec_tf.networks import network_of
 from lt4rec_tf.schema import Schema
@@ -26,6 +26,20 @@ from lt4rec_tf.tickets import masks as masks_file
 SEPARATE = "separate_towers"
 
 Levels = tuple[int, ...]
+
+
+def train_rows(run: Run, tickets: Sequence[Ticket]) -> None:
+    """Trains the run's rows of several tasks, in order; single tasks come from the searches.
+
+    Args:
+        run: The run.
+        tickets: Each task's search, in the order of the tasks, where a row asks for tickets.
+    """
+    for row in run.settings.rows:
+        if row == "s_weight_auto":
+            train_auto(run, tickets)
+        elif row != "base":
+            train_row(run, row, tickets)
 
 
 def train_auto(run: Run, tickets: Sequence[Ticket]) -> dict[str, Any]:

@@ -118,7 +118,7 @@ def tune(comparison: Comparison, pool: JobPool) -> None:
         scored = []
         for candidate in comparison.grid[spec.name]:
             settings = candidate.with_seed(seed)
-            failure = failed.get(str(work.row_folder(comparison.folder, spec.name, settings)))
+            failure = failed.get(_row_name(comparison, spec, settings))
             metrics, score = None, float("-inf")
             if failure is None:
                 metrics = results.validation_metrics(comparison.folder, spec, settings)
@@ -151,7 +151,7 @@ def train_seeds(comparison: Comparison, pool: JobPool) -> None:
     ]
     failed = _train(comparison, pool, "other seeds:", wanted)
     for spec, settings in wanted:
-        failure = failed.get(str(work.row_folder(comparison.folder, spec.name, settings)))
+        failure = failed.get(_row_name(comparison, spec, settings))
         if failure:
             comparison.failures[spec.name][settings.seed] = failure
 
@@ -159,34 +159,27 @@ def train_seeds(comparison: Comparison, pool: JobPool) -> None:
 def _train(
     comparison: Comparison, pool: JobPool, what: str, wanted: list[tuple[RowSpec, Settings]]
 ) -> dict[str, Failure]:
-    """Searches, then trains; what is done is skipped. Returns failures by the run's folder."""
+    """Searches, then trains; what is done is skipped. Returns failures by `_row_name`."""
     folder = comparison.folder
     wanted = [pair for pair in wanted if not work.is_trained(folder, *pair)]
     failed = pool.run(f"{what} searches", _search_jobs(comparison, wanted))
     jobs, found = [], {}
     for spec, settings in wanted:
-        run = str(work.row_folder(folder, spec.name, settings))
-        search = failed.get(_search_name(folder, settings))
+        name = _row_name(comparison, spec, settings)
+        search = failed.get(_search_name(comparison, settings))
         if search:
-            found[run] = search
+            found[name] = search
             continue
         trainings = settings.training.auto_trainings if spec.row == "s_weight_auto" else 1
-        arguments = (folder, spec.name, settings)
-        jobs.append(Job(_run_name(folder, run), work.train, arguments, trainings))
-    ended = pool.run(f"{what} rows", sorted(jobs, key=lambda job: -job.passes))
-    names = {_run_name(folder, run): run for run in map(str, _folders(folder, wanted))}
-    return found | {names[name]: failure for name, failure in ended.items()}
-
-
-def _folders(folder: Path, wanted: list[tuple[RowSpec, Settings]]) -> list[Path]:
-    return [work.row_folder(folder, spec.name, settings) for spec, settings in wanted]
+        jobs.append(Job(name, work.train, (folder, spec.name, settings), trainings))
+    return found | pool.run(f"{what} rows", sorted(jobs, key=lambda job: -job.passes))
 
 
 def _search_jobs(comparison: Comparison, wanted: list[tuple[RowSpec, Settings]]) -> list[Job]:
     jobs: dict[str, Job] = {}
     # Where several rows share a search, it must find what the most demanding of them needs.
     for spec, settings in sorted(wanted, key=lambda pair: -work.DEPTHS.index(_depth(pair[0]))):
-        depth, name = _depth(spec), _search_name(comparison.folder, settings)
+        depth, name = _depth(spec), _search_name(comparison, settings)
         if name not in jobs and not work.is_searched(comparison.folder, settings, depth):
             levels = {"start": 0, "dense": 1, "tickets": searched_levels(settings)}[depth]
             passes = levels * len(comparison.schema.tasks) + settings.tickets.warmup_epochs
@@ -201,12 +194,14 @@ def _depth(spec: RowSpec) -> str:
     return "dense" if spec.row == "base" else "start"
 
 
-def _search_name(folder: Path, settings: Settings) -> str:
-    return _run_name(folder, str(work.search_folder(folder, settings)))
+def _search_name(comparison: Comparison, settings: Settings) -> str:
+    folder = work.search_folder(comparison.folder, settings)
+    return folder.relative_to(comparison.folder).as_posix()
 
 
-def _run_name(folder: Path, run: str) -> str:
-    return Path(run).relative_to(folder).as_posix()
+def _row_name(comparison: Comparison, spec: RowSpec, settings: Settings) -> str:
+    folder = work.row_folder(comparison.folder, spec.name, settings)
+    return folder.relative_to(comparison.folder).as_posix()
 
 
 def test_all(comparison: Comparison, pool: JobPool) -> None:
@@ -220,8 +215,7 @@ def test_all(comparison: Comparison, pool: JobPool) -> None:
             settings = candidate.with_seed(seed)
             if work.is_tested(comparison.folder, spec, settings):
                 continue
-            run = str(work.row_folder(comparison.folder, spec.name, settings))
-            name = f"test/{_run_name(comparison.folder, run)}"
+            name = f"test/{_row_name(comparison, spec, settings)}"
             arguments = (comparison.folder, spec.name, settings, work.test_name(spec))
             jobs.append(Job(name, work.test, arguments))
             owners[name] = (spec.name, seed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -122,16 +122,12 @@ def _cut_at_once(run: Run, network: RankingNetwork, ticket: Ticket) -> Masks:
     """The dense training's weights pruned in one go to the ticket's density."""
     dense = level_folder(run.searches / "tickets" / ticket.task, 0)
     kernels = network.kernels(ticket.task)
-    checkpoint.restore(dense / TRAINING / "weights", kernels_by_stored_name(kernels))
+    stored = {f"{name}/kernel": kernel for name, kernel in kernels.items()}
+    checkpoint.restore(dense / TRAINING / "weights", stored)
     trained = {name: kernel.numpy() for name, kernel in kernels.items()}
     scores = score_of(run, network, ticket.task)(trained)
     load_start(run, network)
     return prune_of(run.settings)(scores, masks_file.ones_like(trained), _alive(ticket.masks))
-
-
-def kernels_by_stored_name(kernels: Mapping[str, Any]) -> dict[str, Any]:
-    """A tower's kernels by the names that checkpoints know them by."""
-    return {f"{name}/kernel": kernel for name, kernel in kernels.items()}
 
 
 def _small_widths(run: Run, tickets: Sequence[Ticket]) -> list[int]:

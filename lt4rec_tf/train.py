@@ -17,13 +17,12 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from lt4rec_tf import config, entry, logs, runs
-from lt4rec_tf.auto import train_auto
+from lt4rec_tf import auto, config, entry, logs, runs
 from lt4rec_tf.config import Settings
 from lt4rec_tf.data.source import Source
 from lt4rec_tf.evaluate import EVALUATION, evaluate_rows
 from lt4rec_tf.export import default_row, export_row
-from lt4rec_tf.joint import steps_to_come, train_row
+from lt4rec_tf.joint import steps_to_come
 from lt4rec_tf.networks import network_of
 from lt4rec_tf.reports.run_report import StageLog, report_run
 from lt4rec_tf.reports.tables import evaluation_table, ticket_table
@@ -73,11 +72,7 @@ def train_rows(
         if {"base", *TICKET_ROWS} & set(settings.rows):
             shared = network_of(settings, schema, "s_weight")
             tickets = [find_ticket(run, shared, task) for task in run.tasks]
-        for row in settings.rows:
-            if row == "s_weight_auto":
-                train_auto(run, tickets)
-            elif row != "base":
-                train_row(run, row, tickets)
+        auto.train_rows(run, tickets)
     return tickets
 
 

@@ -8,15 +8,7 @@ import pytest
 from lt4rec_tf.reports.comparison import comparison_table, search_table
 from lt4rec_tf.reports.comparison_plots import MOST_ROWS, figure4, overlap_bars
 from lt4rec_tf.reports.plots import TASK_COLOURS, save_png, to_rgba
-
-CTR = {"name": "ctr", "kind": "binary", "metric": "auc", "direction": "max", "population": None}
-CVR = {
-    "name": "cvr",
-    "kind": "continuous",
-    "metric": "mse",
-    "direction": "min",
-    "population": "click",
-}
+from tests.test_tables import CTR, CVR
 
 
 def done(seed, auc=None, mse=None, density=(1.0, 1.0), overlap=None, seconds=60.0):

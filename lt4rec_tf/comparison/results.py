@@ -213,6 +213,7 @@ class _Tested:
 
 
 def _sigmoid(logits: np.ndarray) -> np.ndarray:
+    # In float64, unlike losses.probability: rounding to float32 ties rows of a small network.
     return 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))
 
 

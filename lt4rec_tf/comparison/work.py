@@ -16,11 +16,10 @@ from typing import Any
 import numpy as np
 
 from lt4rec_tf import config, entry, logs, runs
-from lt4rec_tf.auto import train_auto
+from lt4rec_tf.auto import train_rows
 from lt4rec_tf.comparison.cost import cost_of
 from lt4rec_tf.comparison.grid import RowSpec
 from lt4rec_tf.config import Settings
-from lt4rec_tf.joint import train_row
 from lt4rec_tf.networks import network_of
 from lt4rec_tf.rows import load_row, row_seconds, shared_overlap, worn_masks
 from lt4rec_tf.searches import find_ticket, read_ticket
@@ -132,23 +131,17 @@ def search(comparison: Path, settings: Settings, depth: str) -> None:
 
 def train(comparison: Path, line: str, settings: Settings) -> None:
     """Trains a line's row; its searches are done."""
-    folder, searches = (
-        row_folder(comparison, line, settings),
-        search_folder(comparison, settings),
-    )
+    folder = row_folder(comparison, line, settings)
+    searches = search_folder(comparison, settings)
     with runs.locked(folder):
         runs.sweep(folder)
         run = _open(comparison, folder, searches, settings)
         _make_a_run(comparison, run)
-        (row,) = settings.rows
         tickets = []
-        if row in TICKET_ROWS:
+        if set(TICKET_ROWS) & set(settings.rows):
             network = network_of(settings, run.schema, "s_weight")
             tickets = [read_ticket(run, network, task) for task in run.tasks]
-        if row == "s_weight_auto":
-            train_auto(run, tickets)
-        elif row != "base":
-            train_row(run, row, tickets)
+        train_rows(run, tickets)
         runs.mark_done(folder / "rows")
 
 

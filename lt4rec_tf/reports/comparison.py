@@ -20,12 +20,19 @@ None stands for a number that is undefined, as in JSON.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from lt4rec_tf.reports.tables import ABSENT, BETTER, ReportedTask, markdown_table, metric_name
+from lt4rec_tf.reports.tables import (
+    ABSENT,
+    BETTER,
+    ReportedTask,
+    continuous_first,
+    markdown_table,
+    metric_name,
+)
 
 Row = Mapping[str, Any]
 UNDEFINED = "nan"
@@ -91,11 +98,6 @@ def search_table(searches: Sequence[Mapping[str, Any]]) -> str:
             )
     header = ["row", "task", "metric", "level", "density", "validation", "sd", "chosen"]
     return markdown_table(header, lines, texts=3)
-
-
-def continuous_first(tasks: Iterable[ReportedTask]) -> list[ReportedTask]:
-    """The tasks in the order of the paper's tables: CVR before CTR."""
-    return sorted(tasks, key=lambda task: task["kind"] == "binary")
 
 
 def done_runs(row: Row) -> list[Mapping[str, Any]]:

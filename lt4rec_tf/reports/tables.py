@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypedDict
 
 ABSENT = "-"
@@ -54,6 +54,11 @@ def metric_name(metric: str) -> str:
     ('AUC', 'log loss')
     """
     return SPELLINGS.get(metric, metric.upper())
+
+
+def continuous_first(tasks: Iterable[ReportedTask]) -> list[ReportedTask]:
+    """The tasks in the order of the paper's tables: CVR before CTR."""
+    return sorted(tasks, key=lambda task: task["kind"] == "binary")
 
 
 def markdown_table(header: Sequence[str], lines: Sequence[Sequence[str]], texts: int = 1) -> str:
@@ -109,7 +114,7 @@ def evaluation_table(evaluation: Evaluation) -> str:
     Returns:
         A Markdown table; `-` where a row lacks a task, `nan` where a metric is undefined.
     """
-    tasks = sorted(evaluation["tasks"], key=lambda task: task["kind"] == "binary")
+    tasks = continuous_first(evaluation["tasks"])
     columns = [
         (task, metric)
         for task in tasks
