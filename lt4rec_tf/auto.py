@@ -2,15 +2,16 @@
 
 A search per task says how far each task alone can be pruned; it cannot say how much the tasks
 should share. Here some ways of sharing are trained jointly, each for the same number of passes,
-and the best on validation is kept: nothing cut (full sharing), towers of their own (hard sharing),
-the tickets that the searches chose, and, as long as the budget lasts, the neighbours of the best
-levels: one task a level denser or sparser.
+and the best on validation is kept: kernels shared or a tower a task, nothing cut or the tickets
+that the searches chose, and, as long as the budget lasts, the neighbours of the best levels: one
+task a level denser or sparser.
 """
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,27 @@ from lt4rec_tf.searches import Ticket, level_masks
 from lt4rec_tf.stages import TRAINING, Run, joint_trainer, load_start, plan_of
 from lt4rec_tf.tickets import masks as masks_file
 
-SEPARATE = "separate_towers"
 
-Levels = tuple[int, ...]
+@dataclass(frozen=True)
+class Way:
+    """A way of sharing.
+
+    Attributes:
+        separate: Whether every task has a tower of its own; if not, all wear masks on one.
+        levels: Each task's level of its search; 0 cuts nothing.
+    """
+
+    separate: bool
+    levels: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """The way's folder.
+
+        >>> Way(False, (0, 3)).name, Way(True, (1, 1)).name
+        ('shared_0_3', 'separate_1_1')
+        """
+        return "_".join(["separate" if self.separate else "shared", *map(str, self.levels)])
 
 
 def train_rows(run: Run, tickets: Sequence[Ticket]) -> None:
@@ -50,16 +69,16 @@ def train_auto(run: Run, tickets: Sequence[Ticket]) -> dict[str, Any]:
         tickets: Each task's search, in the order of the tasks.
 
     Returns:
-        {"chosen": its folder's name, "tried": [{"name", "levels", "gain", "seconds"}]}, also kept
-        as `choice.json`; `gain` is `mean_relative_gain` over the single tasks on validation.
+        {"chosen": its folder's name, "tried": [{"name", "separate", "levels", "gain",
+        "seconds"}]}, kept as `choice.json`; `gain` is `mean_relative_gain` over the single tasks
+        on validation.
     """
     folder = run.folder / "rows" / "s_weight_auto"
     if (folder / CHOICE).exists():
         return runs.read_json(folder / CHOICE)
     tried: dict[str, dict[str, Any]] = {}
-    for levels in _ways(tickets, tried, run.settings.training.auto_trainings):
-        way = _train_way(run, tickets, folder, levels)
-        tried[way["name"]] = way
+    for way in _ways(tickets, tried, run.settings.training.auto_trainings):
+        tried[way.name] = _train_way(run, tickets, folder, way)
         _forget_all_but_best(folder, tried)
     found = {"chosen": _best(tried)["name"], "tried": list(tried.values())}
     choice = runs.undefined_as_null(found)
@@ -78,73 +97,65 @@ def chosen_folder(row_folder: Path) -> Path:
 
 def _ways(
     tickets: Sequence[Ticket], tried: dict[str, dict[str, Any]], budget: int
-) -> Iterator[Levels | None]:
-    """Levels by task to try next, None for separate towers; looks at what was tried so far."""
-    dense = (0,) * len(tickets)
-    starts: list[Levels | None] = [dense, None, tuple(t.chosen.level for t in tickets)]
-    for levels in starts[:budget]:
-        if way_name(levels) not in tried:
-            yield levels
+) -> Iterator[Way]:
+    """What to try next; looks at what was tried so far."""
+    dense, chosen = (0,) * len(tickets), tuple(ticket.chosen.level for ticket in tickets)
+    starts = [Way(False, dense), Way(True, dense), Way(False, chosen), Way(True, chosen)]
+    for way in starts[:budget]:
+        if way.name not in tried:
+            yield way
     deepest = [len(ticket.levels) - 1 for ticket in tickets]
     while len(tried) < budget:
-        shared = [way for way in tried.values() if way["levels"] is not None]
-        at = max(shared, key=lambda way: way["gain"])["levels"]
-        fresh = [near for near in _neighbours(tuple(at), deepest) if way_name(near) not in tried]
+        best = _best(tried)
+        at = Way(best["separate"], tuple(best["levels"]))
+        fresh = [way for way in _neighbours(at, deepest) if way.name not in tried]
         if not fresh:
             return
         yield fresh[0]
 
 
-def _neighbours(at: Levels, deepest: Sequence[int]) -> Iterator[Levels]:
+def _neighbours(at: Way, deepest: Sequence[int]) -> Iterator[Way]:
     """One task a level sparser or denser, then all of them."""
+    tasks = range(len(at.levels))
     moves = [
-        tuple(step if place == moved else 0 for place in range(len(at)))
-        for moved in range(len(at))
-        for step in (1, -1)
+        tuple(step if task == moved else 0 for task in tasks) for moved in tasks for step in (1, -1)
     ]
-    for move in [*moves, (1,) * len(at), (-1,) * len(at)]:
-        near = tuple(level + step for level, step in zip(at, move, strict=True))
+    for move in [*moves, (1,) * len(tasks), (-1,) * len(tasks)]:
+        near = tuple(level + step for level, step in zip(at.levels, move, strict=True))
         if all(0 <= level <= most for level, most in zip(near, deepest, strict=True)):
-            yield near
+            yield Way(at.separate, near)
 
 
-def way_name(levels: Levels | None) -> str:
-    """A way's folder.
-
-    >>> way_name((0, 3)), way_name(None)
-    ('levels_0_3', 'separate_towers')
-    """
-    return SEPARATE if levels is None else "_".join(["levels", *map(str, levels)])
-
-
-def _train_way(
-    run: Run, tickets: Sequence[Ticket], folder: Path, levels: Levels | None
-) -> dict[str, Any]:
-    name = way_name(levels)
-    stage = folder / name / TRAINING
+def _train_way(run: Run, tickets: Sequence[Ticket], folder: Path, way: Way) -> dict[str, Any]:
+    stage = folder / way.name / TRAINING
     if runs.is_done(stage):  # by an earlier process, which may have forgotten its weights
         result = runs.read_json(stage / "history.json")
         run.progress.skip(run.settings.training.epochs * run.feed.steps_per_epoch)
     else:
-        network = network_of(run.settings, run.schema, way_row(name))
+        network = network_of(run.settings, run.schema, way_row(way.name))
         load_start(run, network)
-        for ticket, level in zip(tickets, levels or (), strict=False):
+        for ticket, level in zip(tickets, way.levels, strict=True):
             masks = level_masks(ticket)[level]
-            masks_file.write_masks(row_masks(folder / name, ticket.task), masks)
+            masks_file.write_masks(row_masks(folder / way.name, ticket.task), masks)
             network.wear(ticket.task, masks)
         plan = plan_of(run, run.settings.training.epochs)
-        result = joint_trainer(run, network).fit(stage, f"auto/{name}", plan)
+        result = joint_trainer(run, network).fit(stage, f"auto/{way.name}", plan)
     return {
-        "name": name,
-        "levels": None if levels is None else list(levels),
+        "name": way.name,
+        "separate": way.separate,
+        "levels": list(way.levels),
         "gain": gain_over_single_tasks(run.schema, tickets, result),
         "seconds": result["seconds"],
     }
 
 
 def way_row(name: str) -> str:
-    """The row whose network a way of sharing has."""
-    return "hard_sharing" if name == SEPARATE else "s_weight"
+    """The row whose network a way of sharing has.
+
+    >>> way_row("shared_0_3"), way_row("separate_1_1")
+    ('s_weight', 'pruned_towers')
+    """
+    return "pruned_towers" if name.startswith("separate_") else "s_weight"
 
 
 def gain_over_single_tasks(

@@ -27,7 +27,7 @@ from lt4rec_tf.training.trainer import Feed
 WIDTHS = "hidden_units.json"
 CHOICE = "choice.json"  # of s_weight_auto
 # Rows made of LT4REC's own layers: they start from the theta_0 that the searches start from.
-_FROM_THETA_0 = ("shared_bottom", "hard_sharing", "s_weight")
+_FROM_THETA_0 = ("shared_bottom", "hard_sharing", "s_weight", "pruned_towers")
 
 
 def train_row(run: Run, row: str, tickets: Sequence[Ticket] = ()) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def train_row(run: Run, row: str, tickets: Sequence[Ticket] = ()) -> dict[str, A
     network = row_network(folder, row, run.settings, run.schema)
     if row in _FROM_THETA_0:
         load_start(run, network)
-    if row == "s_weight":
+    if row in ("s_weight", "pruned_towers"):
         wear_tickets(run, network, folder, tickets)
     return joint_trainer(run, network).fit(
         folder / TRAINING, row, plan_of(run, run.settings.training.epochs)

@@ -17,7 +17,7 @@ from lt4rec_tf.models.ranking import build_network
 from lt4rec_tf.schema import Schema
 
 # Every task has kernels of its own: only embedding and cross layer are shared.
-SEPARATE_TOWERS = ("hard_sharing", "small_dense")
+SEPARATE_TOWERS = ("hard_sharing", "pruned_towers", "small_dense")
 
 
 def network_of(

@@ -162,8 +162,9 @@ class Settings:
     rows: tuple[str, ...] = flag(
         ("base", "hard_sharing", "s_weight"),
         "What to train and compare: base (single tasks), shared_bottom, hard_sharing, esmm, mmoe, "
-        "ple, aitm, s_weight (sparse sharing), s_weight_auto, small_dense (hard sharing with "
-        "towers of the tickets' size).",
+        "ple, aitm, s_weight (sparse sharing), s_weight_auto, pruned_towers (hard sharing, each "
+        "tower wearing its task's ticket), small_dense (hard sharing with towers of the tickets' "
+        "size).",
     )
     seed: int = flag(1, "Seed of initialisation and shuffling.")
 
@@ -186,7 +187,8 @@ ROWS = (
     "aitm",
     "s_weight",
     "s_weight_auto",
+    "pruned_towers",
     "small_dense",
 )
 # Rows for which tickets are searched.
-TICKET_ROWS = ("s_weight", "s_weight_auto", "small_dense")
+TICKET_ROWS = ("s_weight", "s_weight_auto", "pruned_towers", "small_dense")

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lt4rec_tf import auto, runs, stages
-from lt4rec_tf.auto import CHOICE, SEPARATE, train_auto, way_name
+from lt4rec_tf.auto import CHOICE, Way, train_auto
 from lt4rec_tf.joint import row_masks, steps_to_come
 from lt4rec_tf.metrics.gain import mean_relative_gain
 from lt4rec_tf.models.network import read_variables
@@ -74,63 +74,70 @@ def tickets_of(*chosen, levels=4):
 
 def tried_in_order(tickets, budget, gain):
     """The ways that a search tries where `gain` says what each is worth."""
-    tried = {}
-    for levels in auto._ways(tickets, tried, budget):
-        assert way_name(levels) not in tried
-        as_kept = None if levels is None else list(levels)  # as it comes from JSON
-        tried[way_name(levels)] = {"levels": as_kept, "gain": gain(levels)}
-    return [way["levels"] for way in tried.values()]
+    tried, ways = {}, []
+    for way in auto._ways(tickets, tried, budget):
+        assert way.name not in tried
+        ways.append(way)
+        # As it comes from JSON.
+        kept = {"name": way.name, "separate": way.separate, "levels": list(way.levels)}
+        tried[way.name] = kept | {"gain": gain(way)}
+    return ways
 
 
-def flat(levels):
+def flat(way):
     return 0.0
 
 
-def test_first_come_full_sharing_hard_sharing_and_the_tickets():
-    tried = tried_in_order(tickets_of(2, 1), 3, flat)
-    assert tried == [[0, 0], None, [2, 1]]
-    for budget in (1, 2):
-        assert tried_in_order(tickets_of(2, 1), budget, flat) == tried[:budget]
+def shared(*levels):
+    return Way(False, levels)
 
 
-def test_then_the_neighbours_of_the_best_one_task_at_a_time_then_all():
-    def peak(levels):
-        return 1.0 if levels == (2, 1) else 0.0
+def separate(*levels):
+    return Way(True, levels)
 
-    tried = tried_in_order(tickets_of(2, 1), 9, peak)
-    assert tried[3:] == [[3, 1], [1, 1], [2, 2], [2, 0], [3, 2], [1, 0]]
+
+def starts(*chosen):
+    dense = (0,) * len(chosen)
+    return [shared(*dense), separate(*dense), shared(*chosen), separate(*chosen)]
+
+
+def test_first_come_full_sharing_hard_sharing_and_both_with_the_tickets():
+    assert tried_in_order(tickets_of(2, 1), 4, flat) == starts(2, 1)
+    for budget in (1, 2, 3):
+        assert tried_in_order(tickets_of(2, 1), budget, flat) == starts(2, 1)[:budget]
+
+
+@pytest.mark.parametrize("kind", [shared, separate])
+def test_then_the_neighbours_of_the_best_one_task_at_a_time_then_all(kind):
+    def peak(way):
+        return 1.0 if way == kind(2, 1) else 0.0
+
+    tried = tried_in_order(tickets_of(2, 1), 10, peak)
+    neighbours = [(3, 1), (1, 1), (2, 2), (2, 0), (3, 2), (1, 0)]
+    assert tried == [*starts(2, 1), *(kind(*levels) for levels in neighbours)]
 
 
 def test_a_better_neighbour_is_where_the_search_goes_on():
-    def sparser_for_the_second(levels):
-        return -1.0 if levels is None else levels[1] - abs(levels[0] - 1)
+    def sparser_for_the_second(way):
+        return -1.0 if way.separate else way.levels[1] - abs(way.levels[0] - 1)
 
-    tried = tried_in_order(tickets_of(1, 1), 8, sparser_for_the_second)
-    assert tried[:3] == [[0, 0], None, [1, 1]]
-    assert tried[3:] == [[2, 1], [0, 1], [1, 2], [2, 2], [0, 2]]
+    tried = tried_in_order(tickets_of(1, 1), 9, sparser_for_the_second)
+    expected = [(2, 1), (0, 1), (1, 2), (2, 2), (0, 2)]
+    assert tried == [*starts(1, 1), *(shared(*levels) for levels in expected)]
 
 
 def test_it_ends_where_no_neighbour_is_left():
-    tried = tried_in_order(tickets_of(1, levels=2), 9, lambda levels: 0.0)
-    assert tried == [[0], None, [1]]
+    assert tried_in_order(tickets_of(1, levels=2), 9, flat) == starts(1)
 
 
-def test_hard_sharing_has_no_neighbours():
-    def apart(levels):
-        return 1.0 if levels is None else -sum(levels)
-
-    tried = tried_in_order(tickets_of(3, 3), 5, apart)
-    assert tried == [[0, 0], None, [3, 3], [1, 0], [0, 1]]
-
-
-def test_dense_tickets_are_full_sharing_and_not_trained_twice():
+def test_dense_tickets_are_full_and_hard_sharing_and_not_trained_twice():
     tried = tried_in_order(tickets_of(0, 0), 4, flat)
-    assert tried == [[0, 0], None, [1, 0], [0, 1]]
+    assert tried == [shared(0, 0), separate(0, 0), shared(1, 0), shared(0, 1)]
 
 
 def test_ways_without_a_finite_gain_do_not_stop_it():
-    tried = tried_in_order(tickets_of(1, 1), 5, lambda levels: -math.inf)
-    assert tried == [[0, 0], None, [1, 1], [1, 0], [0, 1]]
+    tried = tried_in_order(tickets_of(1, 1), 6, lambda way: -math.inf)
+    assert tried == [*starts(1, 1), shared(1, 0), shared(0, 1)]
 
 
 @given(
@@ -139,11 +146,11 @@ def test_ways_without_a_finite_gain_do_not_stop_it():
     st.randoms(use_true_random=False),
 )
 def test_no_way_is_tried_twice_and_the_budget_is_kept(chosen, budget, random):
-    tried = tried_in_order(tickets_of(*chosen), budget, lambda levels: random.random())
-    assert len(tried) <= budget
-    ways = 4 ** len(chosen) + 1
-    assert len(tried) == min(budget, ways) or ways > len(tried) >= 3
-    assert all(way is None or all(0 <= level <= 3 for level in way) for way in tried)
+    tried = tried_in_order(tickets_of(*chosen), budget, lambda way: random.random())
+    assert len(set(tried)) == len(tried) <= budget
+    # It stops early only where every neighbour of the best was tried, and three starts differ.
+    assert len(tried) == budget or len(tried) >= 3
+    assert all(0 <= level <= 3 for way in tried for level in way.levels)
 
 
 # With real trainings
@@ -198,12 +205,11 @@ def row_folder(run):
 def test_the_budget_is_spent_on_the_ways_in_their_order(found):
     _, tickets, starts, choice = found
     gains = {way["name"]: way["gain"] for way in choice["tried"]}
-    names = tried_in_order(tickets, BUDGET, lambda levels: gains[way_name(levels)])
-    names = [way_name(None if levels is None else tuple(levels)) for levels in names]
+    names = [way.name for way in tried_in_order(tickets, BUDGET, lambda way: gains[way.name])]
     assert [way["name"] for way in choice["tried"]] == names
     assert list(starts) == [f"auto/{name}" for name in names]
     assert len(names) == BUDGET
-    assert names[:2] == ["levels_0_0", SEPARATE]
+    assert names[:2] == ["shared_0_0", "separate_0_0"]
 
 
 def test_every_way_begins_at_theta_0_in_its_levels_masks(found):
@@ -213,8 +219,8 @@ def test_every_way_begins_at_theta_0_in_its_levels_masks(found):
         weights, masks = starts[f"auto/{way['name']}"]
         for name, value in weights.items():
             np.testing.assert_array_equal(value, theta_0[shared_name(name, run.tasks)])
-        assert any(name.startswith("cvr/tower") for name in weights) == (way["levels"] is None)
-        for ticket, level in zip(tickets, way["levels"] or (0, 0), strict=True):
+        assert any(name.startswith("cvr/tower") for name in weights) == way["separate"]
+        for ticket, level in zip(tickets, way["levels"], strict=True):
             for name, mask in level_masks(ticket)[level].items():
                 np.testing.assert_array_equal(masks[ticket.task][name], mask)
 
@@ -249,8 +255,8 @@ def test_the_chosen_way_is_read_back_with_its_answers(found):
     loaded = load_row(run.folder, "s_weight_auto", run.settings, run.schema)
     (way,) = [way for way in choice["tried"] if way["name"] == choice["chosen"]]
     separate = any(name.startswith("cvr/tower") for name in loaded.variables)
-    assert separate == (way["levels"] is None)
-    for ticket, level in zip(tickets, way["levels"] or (0, 0), strict=True):
+    assert separate == way["separate"]
+    for ticket, level in zip(tickets, way["levels"], strict=True):
         for name, mask in level_masks(ticket)[level].items():
             np.testing.assert_array_equal(loaded.masks(ticket.task)[name], mask)
     (row,) = measure_rows(run.folder, run.settings, run.schema, run.feed.validation)
@@ -260,10 +266,10 @@ def test_the_chosen_way_is_read_back_with_its_answers(found):
         assert row["metrics"][task] == pytest.approx(kept[task], rel=1e-6)
 
 
-@pytest.mark.parametrize("name", ["levels_0_0", SEPARATE, "levels_2_1"])
+@pytest.mark.parametrize("name", ["shared_0_0", "separate_0_0", "shared_2_1", "separate_2_1"])
 def test_whichever_way_is_chosen_is_read_back(searched, small_schema, tmp_path, name, monkeypatch):
     """The choice is given to one way; its answers are those that its training ended with."""
-    run, tickets = auto_run(searched, small_schema, tmp_path, "--auto_trainings=3")
+    run, tickets = auto_run(searched, small_schema, tmp_path, "--auto_trainings=4")
     tickets = [
         dataclasses.replace(ticket, chosen=ticket.levels[level])
         for ticket, level in zip(tickets, (2, 1), strict=True)
@@ -378,11 +384,10 @@ def test_a_way_keeps_its_masks_beside_its_training(found):
     run, tickets, _, choice = found
     for way in choice["tried"]:
         folder = row_folder(run) / way["name"]
-        for ticket, level in zip(tickets, way["levels"] or (), strict=False):
+        for ticket, level in zip(tickets, way["levels"], strict=True):
             shapes = {name: mask.shape for name, mask in ticket.masks.items()}
             kept = masks_file.read_masks(row_masks(folder, ticket.task), shapes)
             assert masks_file.density(kept) == ticket.levels[level].density
-        assert (folder / "masks").exists() == (way["levels"] is not None)
 
 
 def test_a_choice_without_a_finite_gain_is_still_json(

@@ -22,7 +22,17 @@ from tests.small_training import STEPS, begin_run, small_settings
 
 # What a search depends on; rows of all kinds use the tickets that it finds.
 SEARCH = ("--rounds=2", "--final_density=0.25", "--rows=s_weight")
-JOINT = ("shared_bottom", "hard_sharing", "esmm", "mmoe", "ple", "aitm", "s_weight", "small_dense")
+JOINT = (
+    "shared_bottom",
+    "hard_sharing",
+    "esmm",
+    "mmoe",
+    "ple",
+    "aitm",
+    "s_weight",
+    "pruned_towers",
+    "small_dense",
+)
 
 
 @pytest.fixture(scope="module")
@@ -110,14 +120,18 @@ def assert_same_masks(found, expected):
 # Where a row begins
 
 
-def test_sparse_sharing_begins_at_theta_0_in_its_tickets(trained, searched):
-    run, tickets, start, masks, _, _ = trained("s_weight")
-    assert equal(start, theta_0(run)) == set(start)
+@pytest.mark.parametrize("row", ["s_weight", "pruned_towers"])
+def test_rows_with_tickets_begin_at_theta_0_in_them(trained, searched, row):
+    run, tickets, start, masks, _, _ = trained(row)
+    for name, value in start.items():
+        expected = theta_0(run)[shared_name(name, run.tasks)]
+        np.testing.assert_array_equal(value, expected, err_msg=name)
+    assert any(name.startswith("cvr/tower") for name in start) == (row == "pruned_towers")
     assert [ticket.task for ticket in tickets] == list(run.tasks)
     for ticket in tickets:
         assert_same_masks(masks[ticket.task], ticket.masks)
         assert masks_file.density(ticket.masks) == ticket.chosen.density < 1
-        path = row_masks(run.folder / "rows" / "s_weight", ticket.task)
+        path = row_masks(run.folder / "rows" / row, ticket.task)
         chosen = searched / "tickets" / ticket.task / f"level_{ticket.chosen.level}"
         assert path.read_bytes() == (chosen / "masks.npz").read_bytes()
 
