@@ -20,6 +20,7 @@ from typing import Any
 
 from lt4rec_tf import compare, runs
 from lt4rec_tf.comparison.results import REPORT
+from lt4rec_tf.reports.comparison import difference_cell
 from lt4rec_tf.reports.tables import markdown_table
 
 # Flag -> values; the quickstart's own lie in the middle or first.
@@ -52,29 +53,26 @@ def main() -> None:
             )
             found[point] = runs.read_json(folder / REPORT)
     for task in next(iter(found.values()))["tasks"]:
-        print(f"\n{task['name'].upper()}, difference to single task\n\n{_table(task, found)}")
+        print(f"\n{task['name'].upper()}, difference to single task\n\n{sweep_table(task, found)}")
 
 
-def _table(task: dict[str, Any], found: dict[str, Any]) -> str:
-    rows = [row["row"] for row in next(iter(found.values()))["rows"] if row["differences"]]
-    cells = {
-        point: {row["row"]: _cell(task, row["differences"]) for row in report["rows"]}
+def sweep_table(task: dict[str, Any], found: dict[str, dict[str, Any]]) -> str:
+    """A task's differences to single task: one line a row, one column a point.
+
+    Args:
+        task: As results.json holds it.
+        found: Point -> its comparison's results.json.
+    """
+    rows = {
+        point: {row["row"]: row["differences"] for row in report["rows"] if row["differences"]}
         for point, report in found.items()
     }
-    lines = [[row, *(cells[point].get(row, "-") for point in found)] for row in rows]
+    names = dict.fromkeys(name for differences in rows.values() for name in differences)
+    lines = [
+        [name, *(difference_cell(rows[point].get(name, {}), task) for point in found)]
+        for name in names
+    ]
     return markdown_table(["row", *found], lines)
-
-
-def _cell(task: dict[str, Any], differences: dict[str, Any]) -> str:
-    found = differences.get(task["name"])
-    if not found:
-        return "-"
-    relative = task["direction"] == "min"
-    scale, form = (100 / found["base"], "+.2f") if relative else (1.0, "+.4f")
-    value, low, high = (scale * found[name] for name in ("difference", "low", "high"))
-    text = f"{value:{form}}{' %' if relative else ''}"
-    clear = low > 0 or high < 0
-    return f"{f'**{text}**' if clear else text} [{low:{form}}, {high:{form}}]"
 
 
 if __name__ == "__main__":

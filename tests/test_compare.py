@@ -10,6 +10,8 @@ from sklearn.metrics import roc_auc_score
 from lt4rec_tf import compare, config, entry, evaluate, export, runs
 from lt4rec_tf.comparison import results, work
 from lt4rec_tf.comparison.cost import cost_of
+from lt4rec_tf.comparison.grid import candidates, read_rows
+from lt4rec_tf.comparison.pool import Failure
 from lt4rec_tf.metrics.gain import mean_relative_gain
 from lt4rec_tf.rows import load_row
 from lt4rec_tf.schema import load_schema
@@ -487,3 +489,84 @@ def test_joint_rows_are_scored_against_single_tasks(tmp_path):
     assert score_of(made, (0.84, 0.4), base) == pytest.approx((0.05 + 0.2) / 2)
     assert score_of(made, (math.nan, 0.4), base) == -math.inf
     assert score_of(made, (0.84, 0.4), {"ctr": 0.8}) == 0.0  # a single task failed
+
+
+def tuned(tmp_path, monkeypatch, outcomes):
+    """What tuning makes of hard_sharing's candidates, of which each ends as `outcomes` says."""
+    made = load_schema(schema(tmp_path).path)
+    argv = ["compare", "--schema=s.toml", "--data_dir=logs"]
+    flags = compare.CompareFlags(cvr_weights=tuple(outcomes), seeds=(1,))
+    rows = read_rows(ROWS, ("base", "hard_sharing"), TASKS)
+    grid = {
+        spec.name: candidates(spec, flags, lambda more: config.parse([*argv, *more], "")[0])
+        for spec in rows
+    }
+    comparison = compare.Comparison(tmp_path, made, flags, rows, grid)
+
+    def outcome(spec, settings):
+        ended = outcomes[settings.training.loss_weights[0].partition("=")[2]]
+        return {"ctr": {"auc": 0.7}, "cvr": {"mse": ended}}
+
+    def train(comparison, pool, what, wanted):
+        return {
+            compare._row_name(comparison, spec, settings): Failure("died", tmp_path / "log")
+            for spec, settings in wanted
+            if not spec.task and outcome(spec, settings)["cvr"]["mse"] is None
+        }
+
+    def measured(folder, spec, settings):
+        if spec.task:
+            return {"ctr": {"auc": 0.7}, "cvr": {"mse": 0.06}}
+        return outcome(spec, settings)
+
+    monkeypatch.setattr(compare, "_train", train)
+    monkeypatch.setattr(results, "validation_metrics", measured)
+    compare.tune(comparison, pool=None)
+    return comparison
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "expected"),
+    [
+        ({"1": 0.06, "3": 0.05}, "cvr=3"),
+        ({"1": 0.05, "3": 0.06}, "cvr=1"),
+        ({"1": 0.05, "3": math.nan}, "cvr=1"),
+        ({"1": math.nan, "3": 0.07}, "cvr=3"),
+        ({"1": None, "3": 0.07}, "cvr=3"),
+        # What ended has a result, though no good one; what failed has none.
+        ({"1": None, "3": math.nan}, "cvr=3"),
+        ({"1": math.nan, "3": None}, "cvr=1"),
+    ],
+)
+def test_validation_chooses_the_best_of_what_ended(tmp_path, monkeypatch, outcomes, expected):
+    comparison = tuned(tmp_path, monkeypatch, outcomes)
+    assert comparison.chosen["hard_sharing"].chosen["loss_weights"] == expected
+    assert comparison.failures["hard_sharing"] == {}
+    errors = [scored.get("error") for scored in comparison.scores["hard_sharing"]]
+    assert errors == ["died" if ended is None else None for ended in outcomes.values()]
+
+
+def test_a_row_of_which_every_candidate_failed_has_none(tmp_path, monkeypatch):
+    comparison = tuned(tmp_path, monkeypatch, {"1": None, "3": None})
+    assert comparison.chosen["hard_sharing"] is None
+    assert comparison.failures["hard_sharing"][1].error == "died"
+    assert comparison.chosen["base_ctr"] is not None
+
+
+def test_a_search_goes_as_far_as_its_most_demanding_row_needs(tmp_path):
+    made = load_schema(schema(tmp_path).path)
+    argv = ["train", "--schema=s.toml", "--data_dir=logs", "--rounds=4"]
+
+    def depths(*names):
+        rows = [spec for spec in read_rows(ROWS, (), TASKS) if spec.name in names]
+        comparison = compare.Comparison(tmp_path, made, compare.CompareFlags(), rows, {})
+        wanted = [
+            (spec, config.parse([*argv, f"--rows={spec.row}", *spec.flags], "")[0]) for spec in rows
+        ]
+        return [(job.arguments[2], job.passes) for job in compare._search_jobs(comparison, wanted)]
+
+    assert depths("hard_sharing", "mmoe", "pcgrad") == [("start", 0)]
+    assert depths("hard_sharing_warmup") == [("start", 1)]
+    assert depths("base_ctr", "hard_sharing") == [("dense", 2)]
+    assert depths("base_ctr", "hard_sharing", "small_dense") == [("tickets", 10)]
+    assert depths("pruned_towers", "s_neuron") == [("tickets", 10), ("tickets", 10)]

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from benchmarks.sweep import sweep_table
 from lt4rec_tf.reports.comparison import comparison_table, search_table
 from lt4rec_tf.reports.comparison_plots import MOST_ROWS, figure4, overlap_bars
 from lt4rec_tf.reports.plots import TASK_COLOURS, save_png, to_rgba
@@ -388,3 +389,27 @@ def test_pictures_are_written_and_reports_change_nothing(tmp_path):
     comparison_table(RESULTS)
     search_table(SEARCHES)
     assert before == RESULTS
+
+
+def test_a_sweep_shows_each_rows_differences_point_by_point():
+    more_rows = [BASE, {**S_WEIGHT, "differences": {"cvr": difference(0.04, 0.05, -0.002, 0.018)}}]
+    found = {
+        "rows=30": {"rows": [BASE, S_WEIGHT, S_NEURON]},
+        "rows=60": {"rows": [*more_rows, {**SHARED, "differences": S_WEIGHT["differences"]}]},
+    }
+    assert tables(f"### CVR\n{sweep_table(CVR, found)}") == {
+        "CVR": {
+            "s_weight": {
+                "row": "s_weight",
+                "rows=30": "**-20.00 %** [-30.00, -10.00]",
+                "rows=60": "+25.00 % [-5.00, +45.00]",
+            },
+            "shared_bottom": {
+                "row": "shared_bottom",
+                "rows=30": "-",
+                "rows=60": "**-20.00 %** [-30.00, -10.00]",
+            },
+        }
+    }
+    ctr = tables(f"### CTR\n{sweep_table(CTR, found)}")["CTR"]["s_weight"]
+    assert (ctr["rows=30"], ctr["rows=60"]) == ("+0.0050 [-0.0010, +0.0110]", "-")

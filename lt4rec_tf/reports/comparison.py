@@ -100,6 +100,31 @@ def search_table(searches: Sequence[Mapping[str, Any]]) -> str:
     return markdown_table(header, lines, texts=3)
 
 
+def difference_cell(differences: Mapping[str, Mapping[str, Any]], task: ReportedTask) -> str:
+    """A difference with its interval: errors in per cent of the base, others as they are.
+
+    Bold where the interval excludes zero.
+
+    Args:
+        differences: Of a row, as results.json holds them.
+        task: Whose difference to show.
+    """
+    if task["name"] not in differences:
+        return ABSENT
+    found = differences[task["name"]]
+    parts = [number(found[name]) for name in ("difference", "low", "high", "base")]
+    difference, low, high, base = parts
+    if not all(map(math.isfinite, parts)):
+        return UNDEFINED
+    decimals, unit, scale = 4, "", 1.0
+    if _is_error(task) and base > 0:
+        decimals, unit, scale = 2, " %", 100 / base
+    text = f"{scale * difference:+.{decimals}f}{unit}"
+    if low > 0 or high < 0:
+        text = f"**{text}**"
+    return f"{text} [{scale * low:+.{decimals}f}, {scale * high:+.{decimals}f}]"
+
+
 def done_runs(row: Row) -> list[Mapping[str, Any]]:
     """The runs of a row that have results."""
     return [run for run in row["runs"] if run["status"] == "done"]
@@ -124,7 +149,7 @@ def _against_table(results: Mapping[str, Any], tasks: Sequence[ReportedTask]) ->
     """Every row's differences to one of them: whom it beats, and what beats it."""
     header = ["row", *(f"{task['name'].upper()} {metric_name(task['metric'])}" for task in tasks)]
     lines = [
-        [row["row"], *(_difference(row["against"], task) for task in tasks)]
+        [row["row"], *(difference_cell(row["against"], task) for task in tasks)]
         for row in results["rows"]
         if row["against"]
     ]
@@ -152,7 +177,7 @@ def _line(row: Row, tasks: Sequence[ReportedTask], settings: Sequence[str]) -> l
     alive = cost["alive_parameters"] if cost else {}
     cells = [row["row"]]
     for task in tasks:
-        cells += [_mean_metric(done, task), _difference(row["differences"], task)]
+        cells += [_mean_metric(done, task), difference_cell(row["differences"], task)]
     return [
         *cells,
         *(_setting(row["chosen"].get(name)) for name in settings),
@@ -171,24 +196,6 @@ def _mean_metric(done: Sequence[Mapping[str, Any]], task: ReportedTask) -> str:
         if task["name"] in run["metrics"]
     ]
     return f"{np.mean(values):.5f}" if values else ABSENT
-
-
-def _difference(differences: Mapping[str, Mapping[str, Any]], task: ReportedTask) -> str:
-    """The difference with its interval: errors in per cent of the base, others as they are."""
-    if task["name"] not in differences:
-        return ABSENT
-    found = differences[task["name"]]
-    parts = [number(found[name]) for name in ("difference", "low", "high", "base")]
-    difference, low, high, base = parts
-    if not all(map(math.isfinite, parts)):
-        return UNDEFINED
-    decimals, unit, scale = 4, "", 1.0
-    if _is_error(task) and base > 0:
-        decimals, unit, scale = 2, " %", 100 / base
-    text = f"{scale * difference:+.{decimals}f}{unit}"
-    if low > 0 or high < 0:
-        text = f"**{text}**"
-    return f"{text} [{scale * low:+.{decimals}f}, {scale * high:+.{decimals}f}]"
 
 
 def _is_error(task: ReportedTask) -> bool:
