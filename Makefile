@@ -28,5 +28,5 @@ $(VENV)/installed: setup.py constraints.txt | $(BIN)/python
 	touch $@
 
 $(VENV)/installed-test: setup.py constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,serving]'
 	touch $@ $(VENV)/installed

@@ -191,7 +191,7 @@ def loss_weights(settings: Settings, tasks: Sequence[str]) -> dict[str, float]:
     Raises:
         ConfigError: A text that is not task=number, a weight not above 0, an unknown task.
     """
-    named = _by_task("loss_weights", settings.training.loss_weights, tasks, float, "a weight")
+    named = by_task("loss_weights", settings.training.loss_weights, tasks, float, "a weight")
     return dict.fromkeys(tasks, 1.0) | named
 
 
@@ -211,16 +211,28 @@ def own_embedding(settings: Settings, tasks: Sequence[str]) -> dict[str, int]:
     Raises:
         ConfigError: As `loss_weights`.
     """
-    return _by_task("own_embedding", settings.model.own_embedding, tasks, int, "a whole number")
+    return by_task("own_embedding", settings.model.own_embedding, tasks, int, "a whole number")
 
 
-def _by_task(
+def by_task(
     flag: str,
     texts: Sequence[str],
     tasks: Sequence[str],
     number: Callable[[str], Number],
     what: str,
 ) -> dict[str, Number]:
+    """Reads a flag's "task=number" texts.
+
+    Args:
+        flag: Its name, for messages.
+        texts: Its values.
+        tasks: Those that may be named; empty: any.
+        number: Text -> number.
+        what: What such a number is, for messages.
+
+    Raises:
+        ConfigError: A text that is not task=number, a number not above 0, an unknown task.
+    """
     found = {}
     for text in texts:
         task, _, digits = text.partition("=")

@@ -12,44 +12,70 @@ if __name__ == "__main__":  # before TensorFlow is loaded, which reads it once
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-
-import numpy as np
+from typing import Literal
 
 from lt4rec_tf import config, entry
 from lt4rec_tf.config import Settings, flag
-from lt4rec_tf.data.pipeline import batches, raw_batches
 from lt4rec_tf.data.source import Source
 from lt4rec_tf.evaluate import open_run
-from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.rows import load_row, row_names
 from lt4rec_tf.schema import Schema
+from lt4rec_tf.serving.forms import forms_of
 from lt4rec_tf.serving.publish import publish
-from lt4rec_tf.serving.signatures import DEFAULT_SIGNATURE, ServedModel, answer_names
-from lt4rec_tf.training.evaluation import make_predictor
+from lt4rec_tf.serving.ranking import ranking_of
+from lt4rec_tf.serving.signatures import ServedModel
+from lt4rec_tf.version_files import checked_answers, files_beside
 
-# Rows of the test split on which a version must answer as the model does before it is published.
-CHECKED_ROWS = 512
+# Largest difference to the model's own answers with which a version is published.
+TOLERANCES = {"float32": 1e-6, "bfloat16": 0.02}
+
+
+@dataclass(frozen=True)
+class ExportFlags:
+    """How a row is published."""
+
+    row: str = flag("", "Row to export; none: s_weight, or the run's last row.")
+    keep_versions: int = flag(0, "Versions to keep, the newest; older ones are removed; 0: all.")
+    precision: Literal["float32", "bfloat16"] = flag(
+        "float32", "In which tables and kernels are stored, and kernels multiplied."
+    )
+    kernel_form: Literal["auto", "compact", "csr", "dense"] = flag(
+        "auto",
+        "compact: dead neurons are taken out. csr: and zeros skipped. auto: as is faster here, "
+        "layer by layer. dense: kernels as they are.",
+    )
+    candidates: int = flag(512, "Candidates of a request to be fast for: what auto measures with.")
+    rank_exponents: tuple[str, ...] = flag(
+        (), "Exponents of the rank score (Eq. 3) as task=exponent; none: 1 for ctr and cvr."
+    )
+    length_feature: str = flag(
+        "", "Rank score: item feature, or duration column of a ratio label, that says the length."
+    )
+    length_exponent: float = flag(1.0, "Rank score: exponent of the length.")
+    signature_inputs: Literal["all", "used"] = flag(
+        "all", "Whether a signature asks for all features or for those alone that it reads."
+    )
+    warmup: bool = flag(True, "Add requests that a server replays before it takes traffic.")
 
 
 @dataclass(frozen=True)
 class _Flags:
     run: str = flag("", "Folder that holds config.json: the run to export.")
     data_dir: str = flag("", "Where the run's logs lie now, if not where they were.")
-    row: str = flag("", "Row to export; none: s_weight, or the run's last row.")
     export_dir: str = flag("", "The model's folder, which gets the next version.")
 
 
 def main(argv: Sequence[str]) -> None:
     """Reads a run's row, publishes it, prints where."""
-    values = config.parse_flags(argv, __doc__ or "", [_Flags])
+    values = config.parse_flags(argv, __doc__ or "", [_Flags, ExportFlags])
     if not values["export_dir"]:
         raise config.ConfigError("--export_dir: found nothing, expected the model's folder")
     folder, settings, schema, source = open_run(values["run"], values["data_dir"])
-    row = values["row"] or default_row(settings, schema)
-    version = export_row(folder, row, settings, schema, source, Path(values["export_dir"]))
-    print(f"published {row} as {version}")
+    flags = ExportFlags(**{field.name: values[field.name] for field in fields(ExportFlags)})
+    version = export_row(folder, settings, schema, source, Path(values["export_dir"]), flags)
+    print(f"published {flags.row or default_row(settings, schema)} as {version}")
 
 
 def default_row(settings: Settings, schema: Schema) -> str:
@@ -59,36 +85,41 @@ def default_row(settings: Settings, schema: Schema) -> str:
 
 
 def export_row(
-    folder: Path, row: str, settings: Settings, schema: Schema, source: Source, export_dir: Path
+    folder: Path,
+    settings: Settings,
+    schema: Schema,
+    source: Source,
+    export_dir: Path,
+    flags: ExportFlags,
 ) -> Path:
     """Publishes a row after its answers were compared with the model's on rows of the test split.
 
     Returns:
         The version's folder.
     """
+    row = flags.row or default_row(settings, schema)
     network = load_row(folder, row, settings, schema)
-    served = ServedModel(network, schema)
-    raw = next(iter(raw_batches(source, "test", CHECKED_ROWS)))
-    sample = {name: values.numpy() for name, values in raw.items()}
-    expected = _answers(network, schema, source)
-    return publish(served, served.signatures(), export_dir, sample, expected)
-
-
-def _answers(
-    network: RankingNetwork, schema: Schema, source: Source
-) -> dict[str, dict[str, np.ndarray]]:
-    """What every signature must answer for the checked rows, by the network in its own words."""
-    predictions = make_predictor(network, network.tasks)(
-        batches(source, "test", CHECKED_ROWS).take(1)
+    schema = schema.with_tasks(network.tasks)
+    ranking = ranking_of(schema, flags.rank_exponents, flags.length_feature, flags.length_exponent)
+    served = ServedModel(
+        network,
+        schema,
+        ranking=ranking,
+        precision=flags.precision,
+        forms=forms_of(network, flags.kernel_form, flags.precision, flags.candidates),
+        minimal=flags.signature_inputs == "used",
     )
-    by_task = {task: predictions.probabilities(task) for task in network.tasks}
-    expected = {task: {f"p{task}": by_task[task]} for task in network.tasks}
-    names = answer_names(schema, network.tasks)
-    expected[DEFAULT_SIGNATURE] = {
-        name: np.prod([by_task[task] for task in factors], axis=0)
-        for name, factors in names.items()
-    }
-    return expected
+    sample, expected = checked_answers(served, network, schema, source, ranking)
+    return publish(
+        served,
+        served.signatures(),
+        export_dir,
+        sample,
+        expected,
+        extra=files_beside(folder, row, network, schema, source, sample, warmup=flags.warmup),
+        keep_versions=flags.keep_versions,
+        tolerance=TOLERANCES[flags.precision],
+    )
 
 
 if __name__ == "__main__":

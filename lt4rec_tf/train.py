@@ -21,7 +21,7 @@ from lt4rec_tf import auto, config, entry, logs, runs
 from lt4rec_tf.config import Settings
 from lt4rec_tf.data.source import Source
 from lt4rec_tf.evaluate import EVALUATION, evaluate_rows
-from lt4rec_tf.export import default_row, export_row
+from lt4rec_tf.export import ExportFlags, default_row, export_row
 from lt4rec_tf.joint import steps_to_come
 from lt4rec_tf.networks import network_of
 from lt4rec_tf.reports.run_report import StageLog, report_run
@@ -87,7 +87,7 @@ def finish(
     version = (
         published[-1]
         if published
-        else export_row(folder, row, settings, schema, source, folder / "saved_model")
+        else export_row(folder, settings, schema, source, folder / "saved_model", ExportFlags())
     )
     searches = evaluation["searches"]
     masks = {ticket.task: level_masks(ticket) for ticket in tickets if ticket.task in searches}

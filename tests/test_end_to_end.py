@@ -17,7 +17,7 @@ from lt4rec_tf import entry, evaluate, export, logs, runs, train
 from lt4rec_tf.data.pipeline import raw_batches
 from lt4rec_tf.data.simulator import FeedSettings, simulate
 from lt4rec_tf.rows import load_row
-from lt4rec_tf.serving.publish import session_answers
+from lt4rec_tf.serving.publish import published_versions, session_answers
 from lt4rec_tf.tickets import masks as masks_file
 from tests.conftest import PROJECT, real_data
 
@@ -225,7 +225,8 @@ def test_rows_are_published_as_one_version_after_another(unbroken, tmp_path, cap
     for row in ("", "hard_sharing", "base_cvr"):
         run_main(export.main, f"--run={folder}", f"--export_dir={tmp_path}/models", f"--row={row}")
     assert "published s_weight as" in capsys.readouterr().out
-    assert sorted(path.name for path in (tmp_path / "models").iterdir()) == ["6", "7", "8", "9"]
+    versions = published_versions(tmp_path / "models")
+    assert [version.name for version in versions] == ["6", "7", "8", "9"]
     settings, schema = entry.read_run(folder)
     source = logs.read_audited(logs.open_logs(settings.data, schema), folder)
     raw = next(iter(raw_batches(source, "validation", 5)))

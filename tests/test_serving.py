@@ -1,4 +1,3 @@
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +12,7 @@ from lt4rec_tf.data.features import features_to_ids
 from lt4rec_tf.models.network import RankingNetwork, read_variables
 from lt4rec_tf.schema import Schema, load_schema
 from lt4rec_tf.serving.publish import PublishError, publish, published_versions
+from lt4rec_tf.serving.requests import requests_of, serialized_examples
 from lt4rec_tf.serving.signatures import ServedModel, answer_names
 from tests.conftest import SMALL_SCHEMA, build_small
 from tests.small_models import build_model, build_with_own_views
@@ -77,6 +77,7 @@ WORDS = [
 ]
 WHOLE = [-1, 0, 7, 23, 24, -(2**63), 2**63 - 1]
 REAL = [0.0, 15.0, 60.5, -3.0, 1e4, -1e4, np.nan, np.inf, -np.inf, 300.0, 1e30, -3e38]
+_STRING = tf.string.as_datatype_enum
 TWO, THREE = ["ctr", "cvr"], ["ctr", "cvr", "like"]
 # tasks, and what builds their network
 NETWORKS = {
@@ -135,13 +136,19 @@ def _missing(feature):
 
 def expected_answers(network, schema, raw):
     by_task = predictions(network, schema, raw)
-    expected = {task: {f"p{task}": chances} for task, chances in by_task.items()}
     everything = {f"p{task}": chances for task, chances in by_task.items()}
     if "ctr" in by_task and "cvr" in by_task:
         everything["pctcvr"] = by_task["ctr"] * by_task["cvr"]
     if "ctr" in by_task and "like" in by_task:
         everything["pctr_like"] = by_task["ctr"] * by_task["like"]
+    expected = {name.removeprefix("p"): {name: values} for name, values in everything.items()}
     return expected | {"serving_default": everything}
+
+
+def expected_of_examples(expected, tasks):
+    """What signatures that take serialized examples answer to the same rows."""
+    regressed = {f"regress_{task}": {"outputs": expected[task][f"p{task}"]} for task in tasks}
+    return {"tf_example": expected["serving_default"]} | regressed
 
 
 def trained_network(schema, name):
@@ -193,7 +200,9 @@ def publish_network(network, schema, base, expected=None):
     served = ServedModel(network, schema)
     sample = raw_rows(schema, 5)
     expected = expected or expected_answers(network, schema, sample)
-    return publish(served, served.signatures(), base, sample, expected)
+    expected = expected | expected_of_examples(expected, network.tasks)
+    samples = requests_of(schema, expected, {name: list(sample) for name in expected}, sample)
+    return publish(served, served.signatures(), base, samples, expected)
 
 
 @pytest.mark.parametrize(("rows", "lists"), [(64, 3), (7, 1), (1, 5), (7, 0), (0, 2), (0, 0)])
@@ -201,7 +210,6 @@ def test_a_saved_model_answers_as_the_network_predicts(published, rows, lists):
     network, schema = published.network, published.schema
     raw = raw_rows(schema, rows, lists, seed=rows + lists)
     expected = expected_answers(network, schema, raw)
-    assert set(expected) == {*network.tasks, "serving_default"}
     for signature, outputs in expected.items():
         answers = published.ask(signature, raw)
         assert set(answers) == set(outputs)
@@ -209,6 +217,33 @@ def test_a_saved_model_answers_as_the_network_predicts(published, rows, lists):
             assert answers[name].dtype == np.float32
             assert answers[name].shape == (rows,)
             np.testing.assert_allclose(answers[name], values, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("rows", "lists"), [(64, 3), (1, 5), (7, 0), (0, 2)])
+def test_serialized_examples_are_answered_as_the_rows_they_hold(published, rows, lists):
+    network, schema = published.network, published.schema
+    raw = raw_rows(schema, rows, lists, seed=rows + lists)
+    expected = expected_of_examples(expected_answers(network, schema, raw), network.tasks)
+    for signature, outputs in expected.items():
+        name = "examples" if signature == "tf_example" else "inputs"
+        answers = published.ask(signature, {name: serialized_examples(schema, raw)})
+        assert set(answers) == set(outputs)
+        for output, values in outputs.items():
+            assert (answers[output].dtype, answers[output].shape) == (np.float32, (rows,))
+            np.testing.assert_allclose(answers[output], values, rtol=0, atol=1e-6)
+
+
+def test_an_example_without_features_has_every_value_missing(published):
+    schema = published.schema
+    raw = {
+        feature.name: np.full((1, 1) if feature.multivalued else 1, _missing(feature), object)
+        for feature in schema.features
+    }
+    dtypes = {"string": object, "int64": np.int64, "float32": np.float32}
+    raw = {f.name: raw[f.name].astype(dtypes[f.dtype]) for f in schema.features}
+    nothing = published.ask("tf_example", {"examples": np.array([b""], object)})
+    for name, values in published.ask("serving_default", raw).items():
+        np.testing.assert_allclose(nothing[name], values, rtol=0, atol=1e-6)
 
 
 def test_lists_of_different_width_in_one_request(published):
@@ -269,11 +304,17 @@ def test_signatures_name_their_inputs_and_outputs(published):
         for feature in schema.features
     }
     expected = expected_answers(network, schema, raw_rows(schema, 1))
-    assert set(published.definitions) == set(expected)
+    examples = expected_of_examples(expected, network.tasks)
+    assert set(published.definitions) == {*expected, *examples}
     for name, definition in published.definitions.items():
         assert definition.method_name == "tensorflow/serving/predict"
-        assert _described(definition.inputs) == inputs
-        outputs = dict.fromkeys(expected[name], (tf.float32.as_datatype_enum, [-1]))
+        if name in expected:
+            assert _described(definition.inputs) == inputs
+        else:
+            text = {"examples" if name == "tf_example" else "inputs": (_STRING, [-1])}
+            assert _described(definition.inputs) == text
+        names = (expected | examples)[name]
+        outputs = dict.fromkeys(names, (tf.float32.as_datatype_enum, [-1]))
         assert _described(definition.outputs) == outputs
 
 
@@ -294,32 +335,34 @@ def stored_variables(version):
     }
 
 
-def test_masks_are_folded_into_the_stored_kernels(published):
-    network, version = published.network, published.version
-    stored = stored_variables(version)
-    assert not [name for name in stored if "mask" in name]
-    for task in network.tasks:
-        masks = network.masks(task)
-        for depth, (name, kernel) in enumerate(network.kernels(task).items()):
-            folded = stored[f"folded/{task}/{depth}"]
-            assert np.all(folded[~masks[name]] == 0)
-            np.testing.assert_array_equal(folded[masks[name]], kernel.numpy()[masks[name]])
+def test_no_mask_is_stored_as_numbers(published):
+    """A mask is folded into what is stored, or takes a bit a weight."""
+    stored = stored_variables(published.version)
+    for task in published.network.tasks:
+        for mask in published.network.masks(task).values():
+            assert not any(
+                values.shape == mask.shape
+                and np.array_equal(values != 0, mask)
+                and values.max() == 1
+                for values in stored.values()
+            )
 
 
 def test_a_saved_model_holds_each_weight_once(published):
     network, version = published.network, published.version
-    trained = read_variables(network)
-    kernels = [name for name in trained if "tower_" in name and name.endswith("/kernel")]
-    expected = [values.shape for name, values in trained.items() if name not in kernels]
-    expected += [
-        tuple(kernel.shape) for task in network.tasks for kernel in network.kernels(task).values()
-    ]
     stored = stored_variables(version)
-    assert sorted(values.shape for values in stored.values()) == sorted(expected)
-    assert {values.dtype for values in stored.values()} == {np.dtype(np.float32)}
+    contents = [values.tobytes() for values in stored.values() if values.size > 1]
+    assert len(set(contents)) == len(contents)
+    shapes = [values.shape for values in stored.values()]
+    for name, values in read_variables(network).items():
+        if name.endswith("embedding/table"):
+            assert shapes.count(values.shape) == 1, name
+    trained = sum(values.nbytes for values in read_variables(network).values())
+    masks = sum(mask.size for task in network.tasks for mask in network.masks(task).values())
     size = sum(path.stat().st_size for path in (version / "variables").iterdir())
-    weights = 4 * sum(values.size for values in stored.values())
-    assert weights < size < weights + 16_384  # names, and the object graph
+    held = sum(values.nbytes for values in stored.values())
+    assert held <= trained + masks / 8 + 8 * len(stored)
+    assert held < size < held + 16_384  # names, and the object graph
 
 
 def test_only_chained_tasks_have_products(schema):
@@ -330,79 +373,6 @@ def test_only_chained_tasks_have_products(schema):
     assert answer_names(schema, ["ctr"]) == {"pctr": ("ctr",)}
 
 
-class Doubler(tf.Module):
-    """The smallest model: answers 2 x."""
-
-    @tf.function(input_signature=[{"x": tf.TensorSpec((None,), tf.float32, "x")}])
-    def double(self, raw):
-        return {"y": 2.0 * raw["x"]}
-
-
-SAMPLE = {"x": np.array([1.0, 2.0, -3.0], np.float32)}
-RIGHT = {"serving_default": {"y": np.array([2.0, 4.0, -6.0], np.float32)}}
-
-
-def publish_doubler(base, expected=RIGHT):
-    model = Doubler()
-    signatures = {"serving_default": model.double.get_concrete_function()}
-    return publish(model, signatures, base, SAMPLE, expected)
-
-
-def children(base):
-    return sorted(path.name for path in base.iterdir())
-
-
-def test_versions_count_up_from_1(tmp_path):
-    base = tmp_path / "models" / "feed"
-    assert published_versions(base) == []
-    assert publish_doubler(base) == base / "1"
-    assert publish_doubler(base) == base / "2"
-    assert published_versions(base) == [base / "1", base / "2"]
-
-
-def test_only_folders_with_whole_numbers_are_versions(tmp_path):
-    for name in (".tmp-0123", "v50", "5.tmp", "latest", "-8", "9", "10"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "70").touch()
-    assert published_versions(tmp_path) == [tmp_path / "9", tmp_path / "10"]
-    assert publish_doubler(tmp_path) == tmp_path / "11"
-
-
-WRONG = {
-    "a wrong answer": [2.0, 4.0, -6.00001],
-    "nan": [2.0, np.nan, -6.0],
-    "infinity": [2.0, np.inf, -6.0],
-}
-
-
-@pytest.mark.parametrize("values", WRONG.values(), ids=WRONG)
-def test_a_version_that_answers_otherwise_is_not_published(tmp_path, values):
-    publish_doubler(tmp_path)
-    wrong = {"serving_default": {"y": np.array(values, np.float32)}}
-    with pytest.raises(PublishError, match="signature serving_default, output y: differs"):
-        publish_doubler(tmp_path, wrong)
-    assert children(tmp_path) == ["1"]
-
-
-def test_a_version_with_other_outputs_is_not_published(tmp_path):
-    wrong = {"serving_default": {"z": RIGHT["serving_default"]["y"]}}
-    with pytest.raises(PublishError, match=r"outputs \['y'\], expected \['z'\]"):
-        publish_doubler(tmp_path, wrong)
-    assert children(tmp_path) == []
-
-
-def test_answers_within_the_tolerance_are_accepted(tmp_path):
-    near = {"serving_default": {"y": np.array([2.0, 4.0, -6.0]) + 9e-7}}
-    assert publish_doubler(tmp_path, near).is_dir()
-
-
-def test_a_model_folder_that_is_a_file_is_refused(tmp_path):
-    (tmp_path / "taken").touch()
-    with pytest.raises(PublishError, match="taken: cannot publish here"):
-        publish_doubler(tmp_path / "taken")
-    assert children(tmp_path) == ["taken"]
-
-
 def test_a_network_that_changed_after_its_answers_were_noted_is_not_published(schema, tmp_path):
     schema = schema.with_tasks(TWO)
     network = trained_network(schema, "sparse sharing")
@@ -410,34 +380,4 @@ def test_a_network_that_changed_after_its_answers_were_noted_is_not_published(sc
     network.wear("cvr", random_masks(network, "cvr", seed=9))
     with pytest.raises(PublishError, match="output pcvr"):
         publish_network(network, schema, tmp_path, noted)
-    assert children(tmp_path) == []
-
-
-def test_a_version_is_complete_when_it_appears(tmp_path):
-    """A server that polls the folder never sees a half-written version."""
-    first_sight = {}
-    ended = threading.Event()
-
-    def poll():
-        while not ended.is_set():
-            for version in published_versions(tmp_path):
-                if version not in first_sight:
-                    first_sight[version] = contents(version)
-
-    poller = threading.Thread(target=poll)
-    poller.start()
-    try:
-        version = publish_doubler(tmp_path)
-    finally:
-        ended.set()
-        poller.join()
-    assert first_sight.get(version, contents(version)) == contents(version)
-    assert {"saved_model.pb", "variables/variables.index"} <= set(contents(version))
-
-
-def contents(folder):
-    return {
-        path.relative_to(folder).as_posix(): path.stat().st_size
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
+    assert published_versions(tmp_path) == []

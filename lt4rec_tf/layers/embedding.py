@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 import tf_keras as keras
 
-from lt4rec_tf.schema import Schema
+from lt4rec_tf.schema import Feature, Schema
 
 
 class FieldVectors(keras.layers.Layer):
@@ -52,32 +52,51 @@ class FieldVectors(keras.layers.Layer):
 
     def call(self, ids: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Looks up and pools; see the class."""
-        rows, weights = [], []
-        for feature in self.features:
-            values = ids[feature.name]
-            offset = self.first_row[feature.table]
-            if feature.ids.kind == "numeric":
-                known = tf.math.is_finite(values)
-                rows.append(offset + tf.cast(known, tf.int64)[:, tf.newaxis])
-                weights.append(tf.where(known, values, 1.0)[:, tf.newaxis])
-            elif feature.multivalued:
-                rows.append(offset + values)
-                weights.append(mean_weights(values))
-            else:
-                rows.append(offset + values[:, tf.newaxis])
-                weights.append(None)
-        vectors = tf.gather(self.table, tf.concat(rows, axis=1))
-        fields = []
-        first = 0
-        for row, weight in zip(rows, weights, strict=True):
-            width = tf.shape(row)[1] if row.shape[1] is None else row.shape[1]
-            field = vectors[:, first : first + width]
-            if weight is not None:
-                field = tf.matmul(weight[:, tf.newaxis, :], field)
-            fields.append(field)
-            first += width
-        stacked = tf.concat(fields, axis=1)
-        return tf.ensure_shape(stacked, (None, len(self.features), self.dimension))
+        return look_up(self.table, self.features, self.first_row, ids)
+
+
+def look_up(
+    table: tf.Tensor | tf.Variable,
+    features: Sequence[Feature],
+    first_row: Mapping[str, int],
+    ids: Mapping[str, tf.Tensor],
+) -> tf.Tensor:
+    """One vector a field, by one gather for all features.
+
+    Args:
+        table: All tables below each other, (rows, dimension), of any float dtype.
+        features: The fields, in order: all of a schema or some.
+        first_row: Of each table, as `table_offsets` says.
+        ids: As `FieldVectors` takes them.
+
+    Returns:
+        float32 (batch, fields, dimension).
+    """
+    rows, weights = [], []
+    for feature in features:
+        values = ids[feature.name]
+        offset = first_row[feature.table]
+        if feature.ids.kind == "numeric":
+            known = tf.math.is_finite(values)
+            rows.append(offset + tf.cast(known, tf.int64)[:, tf.newaxis])
+            weights.append(tf.where(known, values, 1.0)[:, tf.newaxis])
+        elif feature.multivalued:
+            rows.append(offset + values)
+            weights.append(mean_weights(values))
+        else:
+            rows.append(offset + values[:, tf.newaxis])
+            weights.append(None)
+    vectors = tf.cast(tf.gather(table, tf.concat(rows, axis=1)), tf.float32)
+    fields = []
+    first = 0
+    for row, weight in zip(rows, weights, strict=True):
+        width = tf.shape(row)[1] if row.shape[1] is None else row.shape[1]
+        field = vectors[:, first : first + width]
+        if weight is not None:
+            field = tf.matmul(weight[:, tf.newaxis, :], field)
+        fields.append(field)
+        first += width
+    return tf.ensure_shape(tf.concat(fields, axis=1), (None, len(features), table.shape[1]))
 
 
 def table_offsets(schema: Schema) -> dict[str, int]:

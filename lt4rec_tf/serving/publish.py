@@ -2,7 +2,8 @@
 
 TensorFlow Serving polls a folder for children named by integers. A version is therefore written
 under another name beside its final one, checked there with the loader that TensorFlow Serving
-itself uses, and renamed.
+itself uses, and renamed. An exporter that is killed leaves a folder that no server looks at; the
+next exporter removes it.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import textwrap
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +25,67 @@ from lt4rec_tf import runs
 
 TOLERANCE = 1e-6
 _SERVE_TAG = "serve"
+_REASON_LENGTH = 600  # characters shown of an error of TensorFlow's
+_TEMPORARY = ".tmp-"  # no integer: no server takes it for a version
+
+Arrays = Mapping[str, np.ndarray]
 
 
 class PublishError(Exception):
-    """A version was not published; the folder is as it was."""
+    """A version was not published; no server sees any of it."""
+
+
+@dataclass(frozen=True)
+class OpenedVersion:
+    """A saved model in a session, as TensorFlow Serving has it.
+
+    Attributes:
+        folder: Where it lies; while it is being published, not its final place.
+        signatures: Name -> SignatureDef, as clients see them.
+        session: Holds its graph and variables.
+    """
+
+    folder: Path
+    signatures: Mapping[str, Any]
+    session: tf.compat.v1.Session
+
+    def answers(self, signature: str, inputs: Arrays) -> dict[str, np.ndarray]:
+        """What a server answers to one request.
+
+        Args:
+            signature: Its name.
+            inputs: By input name: exactly those that the signature asks for.
+
+        Raises:
+            PublishError: There is no such signature, it has other inputs, or the graph refuses
+                their values.
+        """
+        where = f"signature {signature}"
+        if signature not in self.signatures:
+            raise PublishError(f"{where}: found none, expected one of {sorted(self.signatures)}")
+        definition = self.signatures[signature]
+        if set(inputs) != set(definition.inputs):
+            raise PublishError(
+                f"{where}: found inputs {sorted(inputs)}, expected {sorted(definition.inputs)}"
+            )
+        fed = {definition.inputs[name].name: values for name, values in inputs.items()}
+        fetched = {name: info.name for name, info in definition.outputs.items()}
+        try:
+            return self.session.run(fetched, fed)
+        except (tf.errors.OpError, ValueError) as error:
+            raise PublishError(f"{where}: refuses its inputs ({_reason(error)})") from error
 
 
 def publish(
     module: tf.Module,
     signatures: Mapping[str, Any],
     base: Path,
-    sample: Mapping[str, np.ndarray],
-    expected: Mapping[str, Mapping[str, np.ndarray]],
+    sample: Mapping[str, Arrays],
+    expected: Mapping[str, Arrays],
+    *,
+    extra: Callable[[OpenedVersion], Mapping[str, bytes]] | None = None,
+    keep_versions: int = 0,
+    tolerance: float = TOLERANCE,
 ) -> Path:
     """Writes, checks and publishes the next version.
 
@@ -41,34 +93,52 @@ def publish(
         module: What to save.
         signatures: Name -> concrete function.
         base: The model's folder; its versions are the children named by integers.
-        sample: Raw features of some rows, by feature.
-        expected: Signature -> output -> what the model answers for the sample.
+        sample: Signature -> input -> values of some rows.
+        expected: Signature -> output -> what the model answers for the sample, float32.
+        extra: Called with the checked version before it is published; the content of files that
+            belong to it, by path inside it.
+        keep_versions: Once the new version is published the oldest ones are removed, until there
+            are so many; 0 removes none. A version that a server's configuration pins must be
+            among those kept.
+        tolerance: Largest difference between an answer and what is expected: absolute up to 1,
+            relative above.
 
     Returns:
         The version's folder, base / "<integer>".
 
     Raises:
-        PublishError: The saved model answers otherwise than the model, or base is unusable.
+        PublishError: The saved model answers otherwise than the model, base is unusable, or
+            another process publishes there.
     """
+    _refuse_unchecked(signatures, sample, expected)
+    if keep_versions < 0:
+        raise PublishError(f"keep_versions: found {keep_versions}, expected 0 or more")
     base = Path(base)
-    temporary = base / f".tmp-{uuid.uuid4().hex}"
-    try:
-        base.mkdir(parents=True, exist_ok=True)
-        tf.saved_model.save(module, str(temporary), signatures=dict(signatures))
-        check_answers(temporary, sample, expected)
-        _flush(temporary)
-        version = base / str(next_version(base))
-        temporary.rename(version)
-    except OSError as error:
-        raise PublishError(f"{base}: cannot publish here ({error})") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with _sole_exporter(base):
+        temporary = _temporary(base)
+        try:
+            tf.saved_model.save(module, str(temporary), signatures=dict(signatures))
+            with opened(temporary) as saved:
+                check_answers(saved, sample, expected, tolerance)
+                files = extra(saved) if extra else {}
+            _write_files(temporary, files)
+            version = _put_in_place(temporary, base)
+        except OSError as error:
+            raise PublishError(f"{base}: cannot publish here ({error})") from error
+        except tf.errors.OpError as error:
+            raise PublishError(f"{base}: cannot save the model ({_reason(error)})") from error
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        if keep_versions:
+            _remove(published_versions(base)[:-keep_versions], version)
     return version
 
 
 def published_versions(base: Path) -> list[Path]:
     """The versions in a model's folder, in their order."""
-    found = [child for child in runs.folders(base) if child.name.isdecimal()]
+    found = [
+        child for child in runs.folders(base) if child.name.isascii() and child.name.isdecimal()
+    ]
     return sorted(found, key=lambda child: int(child.name))
 
 
@@ -77,30 +147,45 @@ def next_version(base: Path) -> int:
     return max((int(child.name) for child in published_versions(base)), default=0) + 1
 
 
-def session_answers(
-    folder: Path, signature: str, inputs: Mapping[str, np.ndarray]
-) -> dict[str, np.ndarray]:
-    """Answers of a saved model by the session loader, the path of TensorFlow Serving.
+@contextlib.contextmanager
+def opened(folder: Path) -> Iterator[OpenedVersion]:
+    """Opens a saved model by the session loader, the path of TensorFlow Serving.
 
     `tf.saved_model.load` takes another path and accepts models that TensorFlow Serving cannot
     load, so it proves nothing here.
 
     Args:
         folder: A version.
-        signature: Its name.
-        inputs: By input name.
+
+    Raises:
+        PublishError: It is none that a server can load.
     """
-    # The loader is deprecated for Python programs; for the path that a server takes it is right.
-    with (
-        _without_warnings(),
-        tf.Graph().as_default(),
-        tf.compat.v1.Session() as session,
-    ):
-        loaded = tf.compat.v1.saved_model.loader.load(session, [_SERVE_TAG], str(folder))
-        definition = loaded.signature_def[signature]
-        fed = {definition.inputs[name].name: values for name, values in inputs.items()}
-        fetched = {name: info.name for name, info in definition.outputs.items()}
-        return session.run(fetched, fed)
+    graph = tf.Graph()
+    session = tf.compat.v1.Session(graph=graph)
+    try:
+        # Deprecated for Python programs; for the path that a server takes it is right.
+        with _without_warnings(), graph.as_default():
+            loaded = tf.compat.v1.saved_model.loader.load(session, [_SERVE_TAG], str(folder))
+    except (OSError, RuntimeError, ValueError, tf.errors.OpError) as error:
+        session.close()
+        raise PublishError(f"{folder}: no server can load it ({_reason(error)})") from error
+    try:
+        definitions = loaded.signature_def.items()
+        # Names in underscores are TensorFlow's own, such as that of the initialiser.
+        visible = {name: found for name, found in definitions if not name.startswith("__")}
+        yield OpenedVersion(Path(folder), visible, session)
+    finally:
+        session.close()
+
+
+def session_answers(folder: Path, signature: str, inputs: Arrays) -> dict[str, np.ndarray]:
+    """Opens a version for one request; see `OpenedVersion.answers`."""
+    with opened(folder) as version:
+        return version.answers(signature, inputs)
+
+
+def _reason(error: Exception) -> str:
+    return textwrap.shorten(getattr(error, "message", str(error)), _REASON_LENGTH)
 
 
 @contextlib.contextmanager
@@ -115,33 +200,100 @@ def _without_warnings() -> Iterator[None]:
 
 
 def check_answers(
-    folder: Path,
-    sample: Mapping[str, np.ndarray],
-    expected: Mapping[str, Mapping[str, np.ndarray]],
+    version: OpenedVersion,
+    sample: Mapping[str, Arrays],
+    expected: Mapping[str, Arrays],
+    tolerance: float = TOLERANCE,
 ) -> None:
-    """Compares every signature's answers with what the model answers.
+    """Compares every signature's answers with what the model answers; see `publish`.
 
     Raises:
         PublishError: Naming the signature, the output and the largest difference.
     """
     for signature, outputs in expected.items():
-        answers = session_answers(folder, signature, sample)
+        answers = version.answers(signature, sample[signature])
         if set(answers) != set(outputs):
             raise PublishError(
                 f"signature {signature}: outputs {sorted(answers)}, expected {sorted(outputs)}"
             )
         for name, values in outputs.items():
-            difference = np.max(np.abs(answers[name] - values), initial=0.0)
-            if not difference <= TOLERANCE:  # NaN is refused too
-                raise PublishError(
-                    f"signature {signature}, output {name}: differs from the model by {difference}"
-                )
+            _check_output(f"signature {signature}, output {name}", answers[name], values, tolerance)
 
 
-def _flush(folder: Path) -> None:
-    for path in [*folder.rglob("*"), folder]:
-        descriptor = os.open(path, os.O_RDONLY)
+def _check_output(where: str, found: np.ndarray, values: np.ndarray, tolerance: float) -> None:
+    # A server cannot write the other floating point types as JSON.
+    if found.dtype != np.float32 or found.shape != np.shape(values):
+        raise PublishError(
+            f"{where}: found {found.dtype} {found.shape}, expected float32 {np.shape(values)}"
+        )
+    with np.errstate(invalid="ignore"):
+        difference = np.max(np.abs(found - values) / np.maximum(1, np.abs(values)), initial=0.0)
+    if not difference <= tolerance:  # NaN is refused too
+        raise PublishError(f"{where}: differs from the model by {difference}")
+
+
+def _refuse_unchecked(*by_signature: Mapping[str, Any]) -> None:
+    signatures, sample, expected = (sorted(names) for names in by_signature)
+    if not signatures == sample == expected:
+        raise PublishError(
+            f"signatures {signatures}: found inputs for {sample} and answers for {expected}, "
+            "expected both for each"
+        )
+
+
+@contextlib.contextmanager
+def _sole_exporter(base: Path) -> Iterator[None]:
+    """Holds a model's folder and clears it of what killed exporters left."""
+    with contextlib.ExitStack() as stack:
         try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+            base.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(runs.locked(base))
+        except OSError as error:
+            raise PublishError(f"{base}: cannot publish here ({error})") from error
+        except runs.RunError as error:
+            raise PublishError(f"{base}: another process publishes here") from error
+        for leftover in base.glob(f"{_TEMPORARY}*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        yield
+
+
+def _temporary(base: Path) -> Path:
+    return base / f"{_TEMPORARY}{uuid.uuid4().hex}"
+
+
+def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    for name, content in files.items():
+        path = folder / name
+        if path.exists() or not path.resolve().is_relative_to(folder.resolve()):
+            raise PublishError(f"extra file {name!r}: expected a new path inside the version")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+def _put_in_place(temporary: Path, base: Path) -> Path:
+    for path in [*temporary.rglob("*"), temporary]:
+        _flush(path)
+    version = base / str(next_version(base))
+    temporary.rename(version)
+    _flush(base)
+    return version
+
+
+def _remove(versions: list[Path], published: Path) -> None:
+    for old in versions:
+        try:
+            # Out of the server's sight first: it must never find half a version.
+            leftover = old.rename(_temporary(old.parent))
+            shutil.rmtree(leftover)
+        except OSError as error:
+            raise PublishError(
+                f"{published} is published, but {old} cannot be removed ({error})"
+            ) from error
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,7 +1,10 @@
 """What a served model answers: raw features in, one probability a task out.
 
-Masks are folded into kernels (W * M is stored, not computed), so a ticket costs what a dense layer
-of that shape costs. All else is stored as the network has it, once for all tasks.
+serving_default: p<task> of every task, and the products of chained ones (pctcvr = pctr * pcvr).
+<task>: p<task>. <product>: p<product>, such as ctcvr.
+rank: of a request's candidates, score and p<task> of every task.
+tf_example: as serving_default, of serialized tf.Examples.
+regress_<task>: p<task> of serialized tf.Examples, for TensorFlow Serving's Regress.
 """
 
 from __future__ import annotations
@@ -11,16 +14,19 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
-import tf_keras as keras
 
-from lt4rec_tf.data.features import features_to_ids, raw_specs
-from lt4rec_tf.layers.masked_dense import MaskedDense
+from lt4rec_tf.data.features import DTYPES, features_to_ids, raw_specs
 from lt4rec_tf.models.network import RankingNetwork
-from lt4rec_tf.schema import Schema
+from lt4rec_tf.schema import Feature, Schema
+from lt4rec_tf.serving.answers import ServedNetwork
+from lt4rec_tf.serving.forms import COMPACT, Forms
+from lt4rec_tf.serving.ranking import Ranking, rank_specs, score
 from lt4rec_tf.training.evaluation import chained_tasks, product_name
 from lt4rec_tf.training.losses import probability
 
-DEFAULT_SIGNATURE = "serving_default"
+DEFAULT_SIGNATURE, RANK, TF_EXAMPLE, REGRESS = "serving_default", "rank", "tf_example", "regress_"
+
+Answers = dict[str, tf.Tensor]
 
 
 def answer_names(schema: Schema, tasks: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -35,57 +41,104 @@ def answer_names(schema: Schema, tasks: Sequence[str]) -> dict[str, tuple[str, .
 
 
 class ServedModel(tf.Module):
-    """A network with folded kernels and one function a signature.
+    """A network as a server computes it, and one function a signature.
 
-    Signatures: one named after each task, answering p<task>; `serving_default`, answering all of
-    them and the products of chained tasks (pctcvr = pctr * pcvr, LT4REC Eq. 1). All take the same
-    inputs, so that a client sends one payload whichever it calls: every feature of the schema, of
-    its dtype, shape (batch,), multi-valued ones (batch, values) padded with the missing value.
-    Outputs are float32 (batch,).
+    All signatures but `rank` take, by name, every feature of the schema: of its dtype, shape
+    (batch,), multi-valued ones (batch, values) padded with the missing value; those of serialized
+    examples take one string tensor (batch,). Outputs are float32 (batch,). For `rank` see
+    `serving.ranking`.
 
     Args:
-        network: Wears the masks to fold, if its layers wear any; its other variables are shared,
-            not copied.
+        network: Wears the masks to fold, if its layers wear any.
         schema: Features and tasks.
+        ranking: How `rank` scores; None: there is no such signature.
+        precision: "float32" or "bfloat16": in which tables and kernels are stored and multiplied.
+        forms: In which towers' kernels are multiplied.
+        minimal: Whether a signature asks only for features that it reads, not for all.
     """
 
-    def __init__(self, network: RankingNetwork, schema: Schema) -> None:
+    def __init__(
+        self,
+        network: RankingNetwork,
+        schema: Schema,
+        *,
+        ranking: Ranking | None = None,
+        precision: str = "float32",
+        forms: Forms = COMPACT,
+        minimal: bool = False,
+    ) -> None:
         super().__init__(name="lt4rec")
         self._schema, self._tasks = schema, network.tasks
-        model = fold(network.model)
-        # The module's own lists and a closure, so that saving stores no Keras objects.
-        trained = {variable.ref() for variable in network.variables.values()}
-        self.shared_variables = [v for v in model.variables if v.ref() in trained]
-        self.folded = {
-            task: [model.get_layer(layer.name).kernel for layer in tower]
-            for task, tower in network.towers.items()
-        }
-
-        def logits(ids: Mapping[str, tf.Tensor], tasks: Sequence[str]) -> dict[str, tf.Tensor]:
-            asked = keras.Model(model.input, {task: model.output[task] for task in tasks})
-            return asked(ids, training=False)
-
-        self._logits = logits
+        self._ranking, self._minimal = ranking, minimal
+        self.network = ServedNetwork(network, schema, tf.as_dtype(precision), forms)
 
     def signatures(self) -> dict[str, Callable[..., Any]]:
         """The concrete functions by signature name."""
-        found = {task: self._signature([task]) for task in self._tasks}
-        found[DEFAULT_SIGNATURE] = self._signature(self._tasks)
+        found = {}
+        names = answer_names(self._schema, self._tasks)
+        for name, factors in names.items():
+            found[name.removeprefix("p")] = self._raw_signature({name: factors})
+        found[DEFAULT_SIGNATURE] = self._raw_signature(names)
+        found[TF_EXAMPLE] = self._example_signature(names, "examples")
+        for task in self._tasks:
+            regressed = {"outputs": (task,)}
+            found[f"{REGRESS}{task}"] = self._example_signature(regressed, "inputs")
+        if self._ranking:
+            found[RANK] = self._rank_signature(self._ranking)
         return found
 
-    def predict(self, raw: Mapping[str, tf.Tensor], tasks: tuple[str, ...]) -> dict[str, tf.Tensor]:
-        """Probabilities for raw features: {"p<task>": float32 (batch,)}, and products."""
-        logits = self._logits(self._ids(raw), tasks)
-        chances = {task: probability(logits[task]) for task in tasks}
-        return {
-            name: tf.cast(math.prod(chances[task] for task in factors), tf.float32)
-            for name, factors in answer_names(self._schema, tasks).items()
-        }
+    def predict(self, raw: Mapping[str, tf.Tensor], names: Mapping[str, Sequence[str]]) -> Answers:
+        """Probabilities for raw features.
 
-    def _signature(self, tasks: Sequence[str]) -> Callable[..., Any]:
-        @tf.function(input_signature=[raw_specs(self._schema)])
-        def serve(raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            return self.predict(raw, tuple(tasks))
+        Args:
+            raw: By feature; one that is absent has its missing value in every row.
+            names: Output -> the tasks whose probabilities it multiplies.
+        """
+        tasks = [task for task in self._tasks if any(task in n for n in names.values())]
+        rows = tf.shape(next(iter(raw.values())))[0]
+        whole = {
+            feature.name: raw[feature.name] if feature.name in raw else _absent(feature, rows)
+            for feature in self._schema.features
+        }
+        logits = self.network.logits(self._ids(whole), tasks)
+        return _products({task: probability(logits[task]) for task in tasks}, names)
+
+    def features(self, tasks: Sequence[str]) -> list[str]:
+        """The features that a signature about some tasks asks for, in the schema's order."""
+        read = self.network.read_features(tasks) if self._minimal else None
+        return [f.name for f in self._schema.features if read is None or f.name in read]
+
+    def _raw_signature(self, names: Mapping[str, Sequence[str]]) -> Callable[..., Any]:
+        specs = raw_specs(self._schema)
+        wanted = self.features(sorted({task for tasks in names.values() for task in tasks}))
+
+        @tf.function(input_signature=[{name: specs[name] for name in wanted}])
+        def serve(raw: dict[str, tf.Tensor]) -> Answers:
+            return self.predict(_checked(raw, specs), names)
+
+        return serve.get_concrete_function()
+
+    def _example_signature(
+        self, names: Mapping[str, Sequence[str]], name: str
+    ) -> Callable[..., Any]:
+        @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name)])
+        def serve(serialized: tf.Tensor) -> Answers:
+            serialized = tf.ensure_shape(serialized, (None,))
+            return self.predict(parse_examples(self._schema, serialized), names)
+
+        return serve.get_concrete_function()
+
+    def _rank_signature(self, ranking: Ranking) -> Callable[..., Any]:
+        specs = rank_specs(self._schema, ranking)
+
+        @tf.function(input_signature=[specs])
+        def serve(raw: dict[str, tf.Tensor]) -> Answers:
+            raw = _checked(raw, specs)
+            ids = self._ids({name: raw[name] for name in raw if name != ranking.extra_input})
+            logits = self.network.rank(ids, self._tasks)
+            chances = {task: probability(logits[task]) for task in self._tasks}
+            answers = {f"p{task}": tf.cast(chances[task], tf.float32) for task in self._tasks}
+            return {"score": score(ranking, chances, raw), **answers}
 
         return serve.get_concrete_function()
 
@@ -94,34 +147,47 @@ class ServedModel(tf.Module):
         for feature in self._schema.features:
             if feature.multivalued:
                 # A request whose lists are all empty still has a place for the missing row.
-                ids[feature.name] = tf.pad(ids[feature.name], [[0, 0], [0, 1]])
+                places = [[0, 0]] * (ids[feature.name].shape.rank - 1) + [[0, 1]]
+                ids[feature.name] = tf.pad(ids[feature.name], places)
         return ids
 
 
-class FoldedDense(keras.layers.Layer):
-    """A MaskedDense whose masked kernel is stored: relu(x K + b) with K = W * M.
+def parse_examples(schema: Schema, serialized: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Raw features of tf.Examples; one that an example lacks takes the schema's missing value.
 
     Args:
-        masked: The layer as the network has it; its bias is shared.
+        schema: Features by name.
+        serialized: string (batch,).
+
+    Returns:
+        By feature: (batch,), multi-valued (batch, values) padded with the missing value.
     """
+    specs: dict[str, Any] = {}
+    for feature in schema.features:
+        dtype = DTYPES[feature.dtype]
+        if feature.multivalued:
+            specs[feature.name] = tf.io.VarLenFeature(dtype)
+        else:
+            specs[feature.name] = tf.io.FixedLenFeature((), dtype, default_value=feature.missing)
+    raw = tf.io.parse_example(serialized, specs)
+    for feature in schema.features:
+        if feature.multivalued:
+            raw[feature.name] = tf.sparse.to_dense(raw[feature.name], feature.missing)
+    return raw
 
-    def __init__(self, masked: MaskedDense) -> None:
-        super().__init__(name=masked.name)
-        self.kernel = tf.Variable(masked.folded_kernel(), name="kernel")
-        self.bias, self.activation = masked.shared.bias, masked.shared.activation
 
-    def call(self, x: tf.Tensor, addend: tf.Tensor | None = None) -> tf.Tensor:
-        """Applies the layer; see `MaskedDense`."""
-        product = tf.matmul(x, self.kernel)
-        if addend is not None:
-            product += addend
-        return self.activation(tf.nn.bias_add(product, self.bias))
+def _absent(feature: Feature, rows: tf.Tensor) -> tf.Tensor:
+    shape = [rows, 1] if feature.multivalued else [rows]
+    return tf.fill(shape, tf.constant(feature.missing, DTYPES[feature.dtype]))
 
 
-def fold(model: keras.Model) -> keras.Model:
-    """The same model with a FoldedDense for each MaskedDense; all other layers are shared."""
+def _checked(raw: Mapping[str, tf.Tensor], specs: Mapping[str, tf.TensorSpec]) -> Answers:
+    # TensorFlow Serving checks names and dtypes of a request and no shape.
+    return {name: tf.ensure_shape(raw[name], specs[name].shape) for name in raw}
 
-    def folded(layer: keras.layers.Layer) -> keras.layers.Layer:
-        return FoldedDense(layer) if isinstance(layer, MaskedDense) else layer
 
-    return keras.models.clone_model(model, clone_function=folded)
+def _products(chances: Mapping[str, tf.Tensor], names: Mapping[str, Sequence[str]]) -> Answers:
+    return {
+        name: tf.cast(math.prod(chances[task] for task in factors), tf.float32)
+        for name, factors in names.items()
+    }

@@ -1,0 +1,254 @@
+"""What a request costs: two dense single-task models against one shared network in its tickets.
+
+    python benchmarks/serving.py
+
+20 fields of dimension 32 (10 say who asks, 10 what is ranked), Gram cross layer, 512-256-128: 1040
+inputs. Weights are drawn, not trained: a product's time depends on its shape. Every model is
+published as `export` does it and run by the session loader, as TensorFlow Serving runs it. Models
+alternate within one round; shown are medians over the rounds and ratios of medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+if __name__ == "__main__":  # before TensorFlow is loaded, which reads it once
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import platform
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from lt4rec_tf.models.network import RankingNetwork
+from lt4rec_tf.models.ranking import build_network
+from lt4rec_tf.reports.tables import markdown_table
+from lt4rec_tf.schema import Schema, load_schema
+from lt4rec_tf.serving.forms import COMPACT, DENSE, Forms
+from lt4rec_tf.serving.model_card import folder_size
+from lt4rec_tf.serving.publish import OpenedVersion, opened
+from lt4rec_tf.serving.ranking import Ranking
+from lt4rec_tf.serving.signatures import ServedModel
+from lt4rec_tf.tickets.neurons import prune_neurons
+
+FIELDS, DIMENSION, UNITS = 20, 32, (512, 256, 128)
+CANDIDATES = (1, 64, 512)
+TASKS = ("ctr", "cvr")
+RANKING = Ranking({"ctr": 1.0, "cvr": 1.0})
+HEAD = """
+name = "benchmark"
+format = "csv"
+files = ["none.csv"]
+
+[[labels]]
+name = "click"
+kind = "binary"
+column = "click"
+
+[[labels]]
+name = "ratio"
+kind = "ratio"
+column = "ratio"
+
+[[tasks]]
+name = "ctr"
+label = "click"
+kind = "binary"
+loss = "cross_entropy"
+metric = "auc"
+direction = "max"
+
+[[tasks]]
+name = "cvr"
+label = "ratio"
+kind = "continuous"
+population = "click"
+loss = "mse"
+metric = "mse"
+direction = "min"
+"""
+FEATURE = """
+[[features]]
+name = "{side}_{place}"
+dtype = "int64"
+missing = -1
+side = "{side}"
+ids = {{ kind = "integer", minimum = 0, maximum = {last} }}
+"""
+
+
+def main() -> None:
+    """Publishes the models, asks them in turns, prints the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=10_000, help="embedding rows of a field")
+    parser.add_argument("--density", type=float, default=0.2, help="share of weights kept")
+    parser.add_argument("--rounds", type=int, default=60, help="requests of each kind and model")
+    flags = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        schema = made_schema(Path(folder), flags.rows)
+        versions = {}
+        for name, networks, precision, forms in models(schema, flags.density):
+            versions[name] = [
+                stack.enter_context(
+                    opened(saved(Path(folder), name, network, schema, precision, forms))
+                )
+                for network in networks
+            ]
+        print(
+            f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, "
+            f"TensorFlow {tf.__version__}, density {flags.density}\n"
+        )
+        print(f"{time_table(versions, schema, flags)}\n\n{size_table(versions)}")
+
+
+def made_schema(folder: Path, rows: int) -> Schema:
+    """The fields and both tasks."""
+    features = [
+        FEATURE.format(side=side, place=place, last=rows - 3)
+        for side in ("user", "item")
+        for place in range(FIELDS // 2)
+    ]
+    path = folder / "schema.toml"
+    path.write_text(HEAD + "".join(features), encoding="utf-8")
+    return load_schema(path)
+
+
+def models(schema: Schema, density: float) -> list[tuple[str, list[RankingNetwork], str, Forms]]:
+    """Name, networks whose answers make up both tasks', precision, forms."""
+    single = [built(schema.with_tasks([task])) for task in TASKS]
+    weight, neuron, dense = (built(schema) for _ in range(3))
+    rng = np.random.default_rng(0)
+    for task in TASKS:
+        kernels = {name: kernel.numpy() for name, kernel in neuron.kernels(task).items()}
+        ones = {name: np.ones(kernel.shape, bool) for name, kernel in kernels.items()}
+        weight.wear(task, {name: rng.random(m.shape) < density for name, m in ones.items()})
+        scores = {name: kernel * rng.random(kernel.shape[1]) for name, kernel in kernels.items()}
+        keep = round(density * sum(mask.size for mask in ones.values()))
+        neuron.wear(task, prune_neurons(scores, ones, keep))
+    every = frozenset((task, depth) for task in TASKS for depth in range(len(UNITS)))
+    return [
+        ("two single-task models", single, "float32", DENSE),
+        ("two single-task models, bfloat16", single, "bfloat16", DENSE),
+        ("shared bottom", [dense], "float32", COMPACT),
+        ("s_weight", [weight], "float32", COMPACT),
+        ("s_weight, csr", [weight], "float32", Forms(sparse=every)),
+        ("s_weight, bfloat16", [weight], "bfloat16", COMPACT),
+        ("s_neuron", [neuron], "float32", COMPACT),
+        ("s_neuron, bfloat16", [neuron], "bfloat16", COMPACT),
+    ]
+
+
+def built(schema: Schema) -> RankingNetwork:
+    """The network at its draw."""
+    return build_network(
+        schema,
+        separate_towers=False,
+        embedding_dim=DIMENSION,
+        embedding_stddev=0.05,
+        cross="gram",
+        dcn_layers=1,
+        hidden_units=UNITS,
+        seed=len(schema.tasks[0].name),
+    )
+
+
+def saved(
+    folder: Path, name: str, network: RankingNetwork, schema: Schema, precision: str, forms: Forms
+) -> Path:
+    """A version of the network, with the signatures that are timed."""
+    schema = schema.with_tasks(network.tasks)
+    exponents = {task: RANKING.exponents[task] for task in network.tasks}
+    served = ServedModel(
+        network, schema, ranking=Ranking(exponents), precision=precision, forms=forms
+    )
+    place = folder / f"{name}-{'-'.join(network.tasks)}".replace(" ", "_")
+    tf.saved_model.save(served, str(place), signatures=served.signatures())
+    return place
+
+
+def time_table(
+    versions: dict[str, list[OpenedVersion]], schema: Schema, flags: argparse.Namespace
+) -> str:
+    """Milliseconds of a request, and how many times as fast as two single-task models."""
+    lines = []
+    for candidates in CANDIDATES:
+        calls = {
+            (name, signature): partial(ask_all, opened_versions, signature, request)
+            for signature, request in requests(schema, candidates, flags.rows).items()
+            for name, opened_versions in versions.items()
+        }
+        medians = medians_of(calls, flags.rounds)
+        first = next(iter(versions))
+        for name in versions:
+            rank, repeated = (medians[name, s] for s in ("rank", "serving_default"))
+            lines.append(
+                [
+                    str(candidates),
+                    name,
+                    f"{1000 * rank:.3f}",
+                    f"{medians[first, 'rank'] / rank:.2f}",
+                    f"{1000 * repeated:.3f}",
+                    f"{medians[first, 'serving_default'] / repeated:.2f}",
+                    f"{repeated / rank:.2f}",
+                ]
+            )
+    header = ["candidates", "model", "rank, ms", "speed-up", "serving_default, ms", "speed-up"]
+    return markdown_table([*header, "rank faster by"], lines, texts=2)
+
+
+def requests(schema: Schema, candidates: int, rows: int) -> dict[str, dict[str, np.ndarray]]:
+    """One user and some candidates, for `rank` and, the user repeated, for `serving_default`."""
+    rng = np.random.default_rng(candidates)
+    found: dict[str, dict[str, np.ndarray]] = {"rank": {}, "serving_default": {}}
+    for feature in schema.features:
+        if feature.side == "item":
+            values = rng.integers(0, rows - 2, candidates)
+            found["rank"][feature.name] = values[np.newaxis]
+            found["serving_default"][feature.name] = values
+        else:
+            values = rng.integers(0, rows - 2, 1)
+            found["rank"][feature.name] = values
+            found["serving_default"][feature.name] = np.repeat(values, candidates)
+    return found
+
+
+def ask_all(versions: list[OpenedVersion], signature: str, request: dict[str, np.ndarray]) -> None:
+    """One request to each version."""
+    for version in versions:
+        version.answers(signature, request)
+
+
+def medians_of(calls: dict[tuple[str, str], Callable[[], None]], rounds: int) -> dict:
+    """Each call's median seconds; the calls take turns."""
+    seconds: dict[tuple[str, str], list[float]] = {key: [] for key in calls}
+    for round_number in range(rounds + 3):
+        for key, call in calls.items():
+            begun = time.perf_counter()
+            call()
+            if round_number >= 3:  # the first ones lay out memory
+                seconds[key].append(time.perf_counter() - begun)
+    return {key: float(np.median(values)) for key, values in seconds.items()}
+
+
+def size_table(versions: dict[str, list[OpenedVersion]]) -> str:
+    """Megabytes of what each model takes on disk."""
+    sizes = {
+        name: sum(folder_size(version.folder) for version in opened_versions)
+        for name, opened_versions in versions.items()
+    }
+    first = next(iter(sizes.values()))
+    lines = [
+        [name, f"{size / 1e6:.2f}", f"{100 * size / first:.1f} %"] for name, size in sizes.items()
+    ]
+    return markdown_table(["model", "MB", "of two single-task models"], lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""A network as a server computes it: ids in, logits out, for rows and for requests that rank."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import tensorflow as tf
+import tf_keras as keras
+
+from lt4rec_tf.layers.embedding import look_up, table_offsets
+from lt4rec_tf.models.network import RankingNetwork
+from lt4rec_tf.schema import Schema
+from lt4rec_tf.serving.forms import Forms
+from lt4rec_tf.serving.ranking import sides_of
+from lt4rec_tf.serving.towers import ServedTowers, Vectors, all_fields
+
+EMBEDDING = ".embedding"  # ends the names of layers that look up field vectors
+
+
+class ServedNetwork(tf.Module):
+    """Embedding tables, and what lies above them.
+
+    LT4REC's towers are computed as `ServedTowers` does; other models as Keras has them.
+
+    Args:
+        network: Wears its masks.
+        schema: Features.
+        dtype: Of tables and towers' kernels: tf.float32 or tf.bfloat16.
+        forms: Of towers' kernels.
+    """
+
+    def __init__(
+        self,
+        network: RankingNetwork,
+        schema: Schema,
+        dtype: tf.DType,
+        forms: Forms,
+    ) -> None:
+        super().__init__(name="network")
+        self._schema, self._sides = schema, sides_of(schema)
+        layers = [layer for layer in network.model.layers if layer.name.endswith(EMBEDDING)]
+        self._owners = [layer.name.removesuffix(EMBEDDING) for layer in layers]
+        self.tables = {
+            owner: layer.table
+            if dtype == tf.float32
+            else tf.Variable(tf.cast(layer.table, dtype), trainable=False, name=f"{owner}.table")
+            for owner, layer in zip(self._owners, layers, strict=True)
+        }
+        self.cross = [v for name, v in network.variables.items() if name.startswith("cross/")]
+        self.towers: ServedTowers | None = None
+        self.other: list[tf.Variable] = []
+        if any(network.towers.values()):
+            self.towers = ServedTowers(network, self._sides, dtype, forms)
+        else:
+            tables = {layer.table.ref() for layer in layers}
+            self.other = [v for v in network.variables.values() if v.ref() not in tables]
+        # In a closure, so that saving stores no Keras objects.
+        self._keras_logits = _above(network.model, layers, self._owners)
+
+    def logits(self, ids: Mapping[str, tf.Tensor], tasks: Sequence[str]) -> dict[str, tf.Tensor]:
+        """Task -> float32 (rows,).
+
+        Args:
+            ids: Of every feature, as `features_to_ids` gives them.
+            tasks: To answer for.
+        """
+        places = range(len(self._schema.features))
+        return self._logits(self._vectors(ids, places), tasks)
+
+    def rank(self, ids: Mapping[str, tf.Tensor], tasks: Sequence[str]) -> dict[str, tf.Tensor]:
+        """Task -> float32 (requests, candidates).
+
+        Args:
+            ids: Of every feature; those of items with a dimension of candidates after the first.
+            tasks: To answer for.
+        """
+        names = [self._schema.features[place].name for place in self._sides.ranked]
+        shape = tf.shape(ids[names[0]])[:2]
+        rows = {
+            name: tf.reshape(ids[name], tf.concat([[-1], tf.shape(ids[name])[2:]], axis=0))
+            for name in names
+        }
+        asking = self._vectors(ids, self._sides.asking)
+        ranked = {
+            owner: tf.reshape(vectors, tf.concat([shape, vectors.shape[1:]], axis=0))
+            for owner, vectors in self._vectors(rows, self._sides.ranked).items()
+        }
+        if self.towers:
+            return self.towers.rank(asking, ranked, tasks)
+        whole = {owner: all_fields(asking[owner], ranked[owner], self._sides) for owner in ranked}
+        logits = self._logits(whole, tasks)
+        return {task: tf.reshape(logit, shape) for task, logit in logits.items()}
+
+    def read_features(self, tasks: Sequence[str]) -> set[str]:
+        """The features that the answers about some tasks depend on."""
+        features = self._schema.features
+        read = self.towers.read_fields(tasks) if self.towers else range(len(features))
+        return {features[place].name for place in read}
+
+    def _logits(self, vectors: Vectors, tasks: Sequence[str]) -> dict[str, tf.Tensor]:
+        return (self.towers.logits if self.towers else self._keras_logits)(vectors, tasks)
+
+    def _vectors(self, ids: Mapping[str, tf.Tensor], places: Sequence[int]) -> dict[str, tf.Tensor]:
+        features, first_row = (
+            [self._schema.features[place] for place in places],
+            table_offsets(self._schema),
+        )
+        return {
+            owner: look_up(self.tables[owner], features, first_row, ids) for owner in self._owners
+        }
+
+
+def _above(
+    model: keras.Model, layers: Sequence[keras.layers.Layer], owners: Sequence[str]
+) -> Callable[[Vectors, Sequence[str]], dict[str, tf.Tensor]]:
+    """(field vectors, tasks) -> logits, by the model's own layers."""
+    inputs = {owner: layer.output for owner, layer in zip(owners, layers, strict=True)}
+
+    def logits(vectors: Vectors, tasks: Sequence[str]) -> dict[str, tf.Tensor]:
+        asked = keras.Model(inputs, {task: model.output[task] for task in tasks})
+        return asked(dict(vectors), training=False)
+
+    return logits

@@ -1,0 +1,114 @@
+"""Takes out of a tower what its ticket left dead; what remains computes the same.
+
+A neuron is dead in one of two ways. Nothing above reads it: it goes. Nothing below reaches it: its
+output is the same number for every example, which moves into the biases above. Cutting one can
+leave others dead, so a tower is walked once upwards, for constants, and once downwards, for what is
+read. Unstructured tickets seldom leave dead neurons; tickets of whole neurons become dense towers
+of fewer neurons.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Tower:
+    """Dense layers with ReLU and a linear head, float32.
+
+    Attributes:
+        kernels: From the bottom up, (inputs, units); 0 where a weight is cut.
+        biases: (units,) each.
+        head_kernel: (units of the last layer, 1).
+        head_bias: (1,).
+    """
+
+    kernels: tuple[np.ndarray, ...]
+    biases: tuple[np.ndarray, ...]
+    head_kernel: np.ndarray
+    head_bias: np.ndarray
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What is left of a tower.
+
+    Attributes:
+        inputs: Places of the inputs that are read, increasing.
+        units: For each layer, the places of the neurons that remain, increasing.
+        biases: Of these neurons, constants from below added.
+        head_bias: (1,), constants from below added.
+    """
+
+    inputs: np.ndarray
+    units: tuple[np.ndarray, ...]
+    biases: tuple[np.ndarray, ...]
+    head_bias: np.ndarray
+
+
+def compact(tower: Tower) -> Kept:
+    """Finds the neurons and inputs that a tower needs, and their biases.
+
+    With z_l = x_l K_l + b_l and c_j = relu(b_j) for a neuron j that no example can move, the next
+    layer's biases become b + sum_j c_j K[j].
+
+    >>> kernel = np.array([[1, 0], [1, 0]], np.float32)   # nothing reaches the second neuron
+    >>> kept = compact(Tower((kernel,), (np.array([0, 2], np.float32),),
+    ...                      np.array([[1], [3]], np.float32), np.array([0.5], np.float32)))
+    >>> kept.units[0].tolist(), kept.head_bias.tolist()   # .5 + 3 relu(2)
+    ([0], [6.5])
+
+    Args:
+        tower: Masks folded into its kernels.
+    """
+    biases, constant = [], []
+    outputs = np.zeros(tower.kernels[0].shape[0], bool)  # which inputs of a layer are constant
+    values = np.zeros(len(outputs), np.float32)  # what these are, 0 elsewhere
+    for kernel, bias in zip(tower.kernels, tower.biases, strict=True):
+        biases.append(bias + values @ kernel)
+        outputs = ~np.any(kernel[~outputs] != 0, axis=0)
+        values = np.where(outputs, np.maximum(biases[-1], 0), 0).astype(np.float32)
+        constant.append(outputs)
+    head_bias = tower.head_bias + values @ tower.head_kernel
+    units, kernel, above = [], tower.head_kernel, np.array([0])
+    for depth in reversed(range(len(tower.kernels))):
+        above = np.flatnonzero(np.any(kernel[:, above] != 0, axis=1) & ~constant[depth])
+        units.append(above)
+        kernel = tower.kernels[depth]
+    inputs = np.flatnonzero(np.any(kernel[:, above] != 0, axis=1))
+    kept = tuple(reversed(units))
+    return Kept(
+        inputs,
+        kept,
+        tuple(bias[places] for bias, places in zip(biases, kept, strict=True)),
+        head_bias,
+    )
+
+
+def whole(tower: Tower) -> Kept:
+    """All of a tower, dead neurons included."""
+    return Kept(
+        np.arange(tower.kernels[0].shape[0]),
+        tuple(np.arange(kernel.shape[1]) for kernel in tower.kernels),
+        tower.biases,
+        tower.head_bias,
+    )
+
+
+def kept_kernels(tower: Tower, kept: Kept, inputs: np.ndarray) -> list[np.ndarray]:
+    """The kernels of what is left, and last the head's.
+
+    Args:
+        tower: As `compact` got it.
+        kept: What it found.
+        inputs: Places of the inputs that the first layer is given, `kept.inputs` among them.
+    """
+    below = [inputs, *kept.units]
+    kernels = [*tower.kernels, tower.head_kernel]
+    units = [*kept.units, np.array([0])]
+    return [
+        kernel[np.ix_(rows, places)]
+        for kernel, rows, places in zip(kernels, below, units, strict=True)
+    ]

@@ -1,0 +1,172 @@
+"""The kernels of a served model: what a version stores, and what a server makes of it on loading.
+
+A version should hold each weight once, a request should find each kernel ready. Where tasks wear
+masks on one kernel W, a version therefore stores W and a bit a weight and task, and W * M is
+computed when it is loaded: by the initialisers that TensorFlow runs after it has restored the
+variables, in a server's session loader as in Python.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import tensorflow as tf
+
+FORMS = ("dense", "csr")
+
+# A variable that is a kernel, or () -> the kernel from what a version stores.
+Source: TypeAlias = Any  # tf.Variable | Callable[[], tf.Tensor]; mypy sees nothing of the former
+
+
+def kernel_of(source: Source) -> tf.Tensor:
+    """The kernel, (inputs, units)."""
+    return source.read_value() if isinstance(source, tf.Variable) else source()
+
+
+class LoadedTensor(tf.saved_model.experimental.TrackableResource):
+    """A tensor that is computed once, when a version is loaded.
+
+    It has no part in a checkpoint. What `make` reads must be stored by the module that holds this.
+
+    Args:
+        make: () -> the tensor.
+        name: For people who read the graph; what else tells tensors apart is their content.
+    """
+
+    def __init__(self, make: Callable[[], tf.Tensor], name: str) -> None:
+        super().__init__()
+        value = make()
+        self._make, self._dtype, self.shape = make, value.dtype, value.shape
+        # Versions that one Python process loads share its resources by name: equal names must mean
+        # equal content. (For the same reason nothing is destroyed with one of its owners.)
+        content = hashlib.sha256(np.ascontiguousarray(value.numpy()).tobytes()).hexdigest()
+        self._shared_name = f"{name}.{content[:32]}"
+        self._initialize()
+
+    def _create_resource(self) -> tf.Tensor:
+        return tf.raw_ops.VarHandleOp(
+            dtype=self._dtype, shape=self.shape, shared_name=self._shared_name, container=""
+        )
+
+    def _initialize(self) -> None:
+        tf.raw_ops.AssignVariableOp(resource=self.resource_handle, value=self._make())
+
+    def read(self) -> tf.Tensor:
+        """The tensor."""
+        value = tf.raw_ops.ReadVariableOp(resource=self.resource_handle, dtype=self._dtype)
+        return tf.ensure_shape(value, self.shape)
+
+
+class Kernel(tf.Module):
+    """A kernel in the form in which it is multiplied.
+
+    Args:
+        source: See `Source`.
+        form: "dense", or "csr" for TensorFlow's sparse product, which skips zeros.
+        name: Letters, digits and "_".
+    """
+
+    def __init__(self, source: Source, form: str, name: str) -> None:
+        super().__init__(name=name)
+        if form not in FORMS:
+            raise ValueError(f"{name}: form: found {form!r}, expected one of {FORMS}")
+        self.form = form
+        self.shape = tuple(kernel_of(source).shape)
+        if form == "csr":
+            # Rows of the transposed kernel: the sparse factor must stand on the left.
+            self._places = LoadedTensor(
+                lambda: tf.where(tf.transpose(kernel_of(source)) != 0), f"{name}.places"
+            )
+            self._values = LoadedTensor(
+                lambda: _nonzero(tf.transpose(kernel_of(source))), f"{name}.values"
+            )
+        elif isinstance(source, tf.Variable):
+            self._dense = source
+        else:
+            self._dense = LoadedTensor(source, name)
+
+    def product(self, x: tf.Tensor) -> tf.Tensor:
+        """Multiplies in the kernel's precision: x K as float32 (rows, units).
+
+        Args:
+            x: float32 (rows, inputs).
+        """
+        if self.form == "csr":
+            return self._sparse_product(x)
+        dense = self._dense
+        kernel = dense.read() if isinstance(dense, LoadedTensor) else dense.read_value()
+        return tf.cast(tf.matmul(tf.cast(x, kernel.dtype), kernel), tf.float32)
+
+    def _sparse_product(self, x: tf.Tensor) -> tf.Tensor:
+        values = self._values.read()
+        transposed = tf.raw_ops.SparseTensorToCSRSparseMatrix(
+            indices=self._places.read(),
+            values=tf.cast(values, tf.float32),  # the sparse product knows no bfloat16
+            dense_shape=tf.constant(self.shape[::-1], tf.int64),
+        )
+        product = tf.raw_ops.SparseMatrixMatMul(
+            a=transposed, b=x, transpose_b=True, transpose_output=True
+        )
+        return tf.ensure_shape(product, (None, self.shape[1]))
+
+
+def _nonzero(kernel: tf.Tensor) -> tf.Tensor:
+    return tf.gather_nd(kernel, tf.where(kernel != 0))
+
+
+class WornKernel(tf.Module):
+    """One kernel of which several tasks wear parts: its weights once, a bit a weight and task.
+
+    Args:
+        weights: float32 (inputs, units).
+        dtype: In which it is stored and multiplied.
+        name: Of the variables.
+    """
+
+    def __init__(self, weights: np.ndarray, dtype: tf.DType, name: str) -> None:
+        super().__init__(name=name)
+        self.weights = tf.Variable(tf.cast(weights, dtype), trainable=False, name=name)
+        self.bits: dict[str, tf.Variable] = {}
+
+    def part(
+        self, task: str, mask: np.ndarray, inputs: np.ndarray, units: np.ndarray
+    ) -> Callable[[], tf.Tensor]:
+        """Stores a task's bits.
+
+        Args:
+            task: Who wears the mask.
+            mask: bool, of the kernel's shape.
+            inputs: Rows that the task needs.
+            units: Columns that the task needs.
+
+        Returns:
+            () -> these rows and columns of W * M.
+        """
+        packed = np.packbits(mask.reshape(-1), bitorder="little")
+        self.bits[task] = tf.Variable(packed, trainable=False, name=f"{task}.bits")
+
+        def make() -> tf.Tensor:
+            kernel = self.weights.read_value()
+            ones = _unpacked(self.bits[task].read_value(), kernel.shape)
+            return tf.gather(tf.gather(kernel * tf.cast(ones, kernel.dtype), inputs), units, axis=1)
+
+        return make
+
+
+def worn_bytes(shape: Sequence[int], tasks: int, size: int) -> int:
+    """What a `WornKernel` of some tasks takes on disk.
+
+    >>> worn_bytes((8, 4), tasks=2, size=4)
+    136
+    """
+    weights = int(np.prod(shape))
+    return weights * size + tasks * -(-weights // 8)
+
+
+def _unpacked(bits: tf.Tensor, shape: Any) -> tf.Tensor:
+    places = tf.constant(np.arange(8, dtype=np.uint8))
+    each = tf.bitwise.bitwise_and(tf.bitwise.right_shift(bits[:, tf.newaxis], places), np.uint8(1))
+    return tf.reshape(tf.reshape(each, [-1])[: int(np.prod(shape))], shape)

@@ -1,0 +1,238 @@
+"""A model card: what a published version is, takes, answers, and how well, as Markdown.
+
+Source: Mitchell et al., Model Cards for Model Reporting (FAT* 2019).
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lt4rec_tf.metrics.columns import finite_columns
+from lt4rec_tf.reports.tables import markdown_table, metric_name
+from lt4rec_tf.schema import Schema
+from lt4rec_tf.serving.card_schema import (
+    answers_section,
+    data_section,
+    features_section,
+    labels_section,
+    number,
+    signatures_section,
+)
+from lt4rec_tf.serving.publish import Arrays
+
+MODEL_CARD_FILE = "model_card.md"
+DECILES = 10
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Rows of similar predictions.
+
+    Attributes:
+        rows: How many.
+        lowest: Of their predictions.
+        highest: Of their predictions.
+        predicted: Mean prediction.
+        observed: Mean label.
+    """
+
+    rows: int
+    lowest: float
+    highest: float
+    predicted: float
+    observed: float
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """What a card says besides schema and signatures.
+
+    Attributes:
+        run: The training run's name.
+        row: The exported network of the run.
+        data: The content of the run's data.json, as far as "splits", "files", "validation_from"
+            and "test_from".
+        metrics: Task, or product of tasks -> metric -> value on test; None where undefined.
+        calibration: Task, or product of tasks -> its test rows by prediction, from `deciles`.
+        densities: Task -> share of its tower's weights that is kept, in [0, 1].
+        versions: Package -> version with which the model was written.
+        size: Bytes of the version, without what comes with the card.
+        warmup_requests: How many requests a server replays when it loads the version.
+        inputs: Of `serving_default`: input -> values of real rows; the first one is shown.
+        answers: Output -> what the version answered to them.
+        other_answers: Output -> what it means, of outputs besides the tasks and their products,
+            such as the score by which candidates are ranked.
+    """
+
+    run: str
+    row: str
+    data: Mapping[str, Any]
+    metrics: Mapping[str, Mapping[str, float | None]]
+    calibration: Mapping[str, Sequence[Bin]]
+    densities: Mapping[str, float]
+    versions: Mapping[str, str]
+    size: int
+    warmup_requests: int
+    inputs: Arrays
+    answers: Arrays
+    other_answers: Mapping[str, str] = field(default_factory=dict)
+
+
+def model_card(schema: Schema, signatures: Mapping[str, Any], facts: CardFacts) -> str:
+    """Writes a version's card.
+
+    Args:
+        schema: With the tasks that the version answers.
+        signatures: Name -> SignatureDef, from the saved model itself.
+        facts: All else.
+
+    Returns:
+        Markdown.
+    """
+    sections = {
+        "Answers": answers_section(schema, facts.other_answers),
+        "Signatures": signatures_section(signatures),
+        "Features": features_section(schema),
+        "Labels": labels_section(schema),
+        "Data": data_section(schema, facts.data),
+        "Quality on test": _metrics(facts.metrics),
+        "Calibration on test": _calibration(facts.calibration),
+        "Density": _density(facts.densities),
+        "Example": _example(facts.inputs, facts.answers),
+        "Made with": _versions(facts),
+    }
+    title = (
+        f"# Model card: {schema.name}, {facts.row}\n\nRow `{facts.row}` of run `{facts.run}`: one "
+        f"network for {' and '.join(task.name for task in schema.tasks)}. What it learned holds "
+        "for traffic like that of its data, below."
+    )
+    return "\n\n".join([title, *(f"## {name}\n\n{text}" for name, text in sections.items())]) + "\n"
+
+
+def deciles(labels: np.ndarray, probabilities: np.ndarray, bins: int = DECILES) -> list[Bin]:
+    """Sorts rows by prediction and cuts them into parts of equal size, lowest first.
+
+    >>> deciles([0, 0, 1, 1], [0.1, 0.3, 0.6, 0.8], bins=2)[1]
+    Bin(rows=2, lowest=0.6, highest=0.8, predicted=0.7, observed=1.0)
+
+    Args:
+        labels: 0 or 1, or ratios in [0, 1], (rows,).
+        probabilities: In [0, 1], (rows,).
+        bins: How many parts; fewer rows make one part each.
+
+    Raises:
+        ValueError: The columns do not fit, or hold values that are not finite.
+    """
+    labels, probabilities = finite_columns(labels=labels, probabilities=probabilities)
+    order = np.argsort(probabilities, kind="stable")
+    return [
+        Bin(
+            rows=len(part),
+            lowest=float(probabilities[part[0]]),
+            highest=float(probabilities[part[-1]]),
+            predicted=float(probabilities[part].mean()),
+            observed=float(labels[part].mean()),
+        )
+        for part in np.array_split(order, bins)
+        if len(part)
+    ]
+
+
+def folder_size(folder: Path) -> int:
+    """Bytes of all files below a folder."""
+    return sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
+
+
+def _metrics(metrics: Mapping[str, Mapping[str, float | None]]) -> str:
+    lines = [
+        [task, metric_name(metric), number(value)]
+        for task, values in metrics.items()
+        for metric, value in values.items()
+    ]
+    return markdown_table(["task", "metric", "value"], lines, texts=2)
+
+
+def _calibration(calibration: Mapping[str, Sequence[Bin]]) -> str:
+    header = [
+        "predictions",
+        "from",
+        "to",
+        "rows",
+        "mean predicted",
+        "mean label",
+        "predicted / label",
+    ]
+    tables = []
+    for task, bins in calibration.items():
+        parts = {"all": _together(bins)} if bins else {}
+        parts |= {f"part {place}": part for place, part in enumerate(bins, start=1)}
+        lines = [[name, *_bin_cells(part)] for name, part in parts.items()]
+        tables.append(f"`{task}`:\n\n{markdown_table(header, lines)}")
+    return "\n\n".join(tables)
+
+
+def _together(bins: Sequence[Bin]) -> Bin:
+    rows = [part.rows for part in bins]
+    return Bin(
+        rows=sum(rows),
+        lowest=bins[0].lowest,
+        highest=bins[-1].highest,
+        predicted=float(np.average([part.predicted for part in bins], weights=rows)),
+        observed=float(np.average([part.observed for part in bins], weights=rows)),
+    )
+
+
+def _bin_cells(part: Bin) -> list[str]:
+    ratio = part.predicted / part.observed if part.observed else None
+    means = [number(value) for value in (part.predicted, part.observed, ratio)]
+    return [number(part.lowest), number(part.highest), str(part.rows), *means]
+
+
+def _density(densities: Mapping[str, float]) -> str:
+    lines = [[task, f"{value:.3f}"] for task, value in densities.items()]
+    return "Share of a task's tower weights that is kept.\n\n" + markdown_table(
+        ["task", "density"], lines
+    )
+
+
+def _versions(facts: CardFacts) -> str:
+    lines = [f"- {package} {version}" for package, version in facts.versions.items()]
+    lines.append(f"- size: {facts.size} bytes")
+    lines.append(f"- requests that a server replays when it loads this: {facts.warmup_requests}")
+    return "\n".join(lines)
+
+
+def _example(inputs: Arrays, answers: Arrays) -> str:
+    row = {name: _as_json(values[0]) for name, values in inputs.items()}
+    answer = {name: _as_json(values[0]) for name, values in answers.items()}
+    prediction = answer if len(answer) > 1 else next(iter(answer.values()))
+    return (
+        "A row of the test split, asked of `serving_default` over REST:\n\n"
+        f"{_json_block({'instances': [row]})}\n\n"
+        f"The answer:\n\n{_json_block({'predictions': [prediction]})}"
+    )
+
+
+def _as_json(value: Any) -> Any:
+    """A value as TensorFlow Serving writes it: bytes that are no text in base 64."""
+    if isinstance(value, np.ndarray):
+        return [_as_json(inner) for inner in value]
+    if isinstance(value, bytes):
+        try:
+            return value.decode("utf-8")
+        except UnicodeDecodeError:
+            return {"b64": base64.b64encode(value).decode("ascii")}
+    if isinstance(value, np.floating):
+        return float(str(value))  # the shortest digits that mean this float32
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _json_block(value: Any) -> str:
+    return f"```json\n{json.dumps(value, indent=1, ensure_ascii=False)}\n```"

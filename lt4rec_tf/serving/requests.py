@@ -1,0 +1,109 @@
+"""Requests to every signature from real rows: to check, warm up and show a version with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import tensorflow as tf
+
+from lt4rec_tf.schema import Feature, Schema
+from lt4rec_tf.serving.publish import Arrays
+from lt4rec_tf.serving.ranking import Ranking
+from lt4rec_tf.serving.signatures import RANK, REGRESS, TF_EXAMPLE
+
+
+def requests_of(
+    schema: Schema, signatures: Iterable[str], asked: Mapping[str, Iterable[str]], raw: Arrays
+) -> dict[str, Arrays]:
+    """The same rows as a request to each signature but `rank`.
+
+    Args:
+        schema: Features.
+        signatures: Names.
+        asked: Signature -> the features that it takes, where it takes raw ones.
+        raw: Every feature's values, (rows,) or (rows, values).
+
+    Returns:
+        Signature -> input -> values.
+    """
+    examples = serialized_examples(schema, raw)
+    found: dict[str, Arrays] = {}
+    for name in signatures:
+        if name.startswith(REGRESS):
+            found[name] = {"inputs": examples}
+        elif name == TF_EXAMPLE:
+            found[name] = {"examples": examples}
+        elif name != RANK:
+            found[name] = {feature: raw[feature] for feature in asked[name]}
+    return found
+
+
+def rank_request(
+    schema: Schema, ranking: Ranking, raw: Arrays, requests: int
+) -> tuple[Arrays, Arrays]:
+    """Rows as requests to `rank`: each asks for the user of its first row about all its items.
+
+    Args:
+        schema: Features.
+        ranking: Of the signature.
+        raw: Every feature's values, (rows,) or (rows, values); rows that make no whole request are
+            left out.
+        requests: Their number.
+
+    Returns:
+        What is sent, and the rows of `serving_default` that must have the same probabilities.
+    """
+    candidates = len(next(iter(raw.values()))) // requests
+    sent: dict[str, np.ndarray] = {}
+    rows: dict[str, np.ndarray] = {}
+    for feature in schema.features:
+        values = raw[feature.name][: requests * candidates]
+        by_request = values.reshape(requests, candidates, *values.shape[1:])
+        if feature.side == "item":
+            sent[feature.name], rows[feature.name] = by_request, values
+        else:
+            sent[feature.name] = by_request[:, 0]
+            rows[feature.name] = np.repeat(by_request[:, 0], candidates, axis=0)
+    if ranking.extra_input:
+        lengths = np.linspace(1.0, 100.0, requests * candidates, dtype=np.float32)
+        sent[ranking.extra_input] = lengths.reshape(requests, candidates)
+    return sent, rows
+
+
+def serialized_examples(schema: Schema, raw: Arrays) -> np.ndarray:
+    """Rows as serialized tf.Examples; a list ends before its padding, a missing value is left out.
+
+    Args:
+        schema: Features.
+        raw: Every feature's values, (rows,) or (rows, values).
+
+    Returns:
+        object (rows,) of bytes.
+    """
+    rows = len(next(iter(raw.values())))
+    found = np.empty(rows, object)
+    for row in range(rows):
+        features = {
+            feature.name: _tf_feature(feature, raw[feature.name][row])
+            for feature in schema.features
+        }
+        present = {name: feature for name, feature in features.items() if feature is not None}
+        example = tf.train.Example(features=tf.train.Features(feature=present))
+        found[row] = example.SerializeToString()
+    return found
+
+
+def _tf_feature(feature: Feature, value: np.ndarray) -> tf.train.Feature | None:
+    missing = feature.missing.encode() if isinstance(feature.missing, str) else feature.missing
+    values = np.atleast_1d(np.asarray(value))
+    # Only padding at the end goes: a missing value between others has its place.
+    known = np.flatnonzero([item != missing and item == item for item in values.tolist()])
+    kept = values[: known[-1] + 1].tolist() if len(known) else []
+    if not kept:
+        return None
+    if feature.dtype == "string":
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=kept))
+    if feature.dtype == "int64":
+        return tf.train.Feature(int64_list=tf.train.Int64List(value=kept))
+    return tf.train.Feature(float_list=tf.train.FloatList(value=kept))
