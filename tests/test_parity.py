@@ -8,7 +8,8 @@ from lt4rec_tf import entry, export, logs, runs, train
 from lt4rec_tf.data.pipeline import raw_batches
 from lt4rec_tf.rows import load_row
 from lt4rec_tf.serving.publish import opened, published_versions
-from lt4rec_tf.serving.requests import serialized_examples
+from lt4rec_tf.serving.ranking import Ranking
+from lt4rec_tf.serving.requests import rank_request, serialized_examples
 from lt4rec_tf.serving.warmup import WARMUP_FILE, replay
 from lt4rec_tf.training.evaluation import make_predictor
 from tests.serving_server import started_server
@@ -114,3 +115,46 @@ def test_bfloat16_stays_near_and_ranks_the_same(run, whole, tmp_path):
     assert roc_auc_score(click, rows["pctr"]) == pytest.approx(
         roc_auc_score(click, exact), abs=2e-3
     )
+
+
+def test_flags_say_what_is_published(run, tmp_path, capsys):
+    flags = (
+        "--rank_exponents=ctr=1,cvr=2",
+        "--length_feature=duration",
+        "--length_exponent=0.5",
+        "--signature_inputs=used",
+        "--kernel_form=compact",
+        "--keep_versions=1",
+        "--nowarmup",
+    )
+    for number in (1, 2):
+        version = published(run, tmp_path, *flags)
+        assert version.name == str(number)
+        assert published_versions(tmp_path) == [version]
+    assert not (version / WARMUP_FILE).exists()
+    settings, schema = entry.read_run(run)
+    source = logs.read_audited(logs.open_logs(settings.data, schema), run)
+    batch = next(iter(raw_batches(source, "test", 6)))
+    raw = {name: values.numpy() for name, values in batch.items()}
+    sent, _ = rank_request(schema, Ranking({}), raw, 2)
+    with opened(version) as loaded:
+        answers = loaded.answers("rank", sent)
+    expected = answers["pctr"] * answers["pcvr"] ** 2 * sent["duration"] ** 0.5
+    np.testing.assert_allclose(answers["score"], expected, rtol=1e-5)
+    assert (answers["score"] > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--row=mmoe", "no row 'mmoe', expected one of s_weight"),
+        ("--length_feature=hour", "--length_feature: found 'hour'"),
+        ("--keep_versions=-1", "keep_versions: found -1, expected 0 or more"),
+        ("--precision=float16", "float16"),
+    ],
+)
+def test_flags_that_cannot_be_are_refused_in_a_line(run, tmp_path, capsys, flag, message):
+    argv = ["export", f"--run={run}", f"--export_dir={tmp_path}/feed", flag]
+    assert entry.exit_on_error(export.main, argv) != 0
+    assert message in capsys.readouterr().err
+    assert published_versions(tmp_path / "feed") == []

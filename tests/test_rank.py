@@ -1,10 +1,13 @@
 """The signature `rank`: a request's candidates against the same rows asked one by one."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from lt4rec_tf.serving.ranking import Ranking, rank_specs, sides_of
+from lt4rec_tf.config import ConfigError
+from lt4rec_tf.serving.ranking import Ranking, rank_specs, ranking_of, sides_of
 from lt4rec_tf.serving.signatures import ServedModel
 from tests.test_serving import NETWORKS, expected_answers, raw_rows, schema, trained_network
 
@@ -131,3 +134,41 @@ def test_a_request_whose_shapes_do_not_fit_is_refused(schema, feature, change):
     sent[feature] = change(sent[feature])
     with pytest.raises((tf.errors.InvalidArgumentError, TypeError, ValueError)):
         answer(rank, sent)
+
+
+def test_flags_say_how_candidates_are_scored(schema):
+    two = schema.with_tasks(["ctr", "cvr"])
+    assert ranking_of(two, (), "", 1.0) == Ranking({"ctr": 1.0, "cvr": 1.0})
+    assert ranking_of(two, ("cvr=2.5",), "length", 0.5) == Ranking({"cvr": 2.5}, "length", 0.5)
+    assert ranking_of(schema.with_tasks(["cvr"]), (), "", 1.0) == Ranking({"cvr": 1.0})
+    # Of three tasks the first chain counts unless flags say otherwise.
+    assert ranking_of(schema, (), "", 1.0) == Ranking({"ctr": 1.0, "cvr": 1.0})
+    items = dataclasses.replace(
+        two, features=tuple(feature for feature in two.features if feature.side == "item")
+    )
+    assert ranking_of(items, (), "", 1.0) is None
+
+
+def test_a_duration_that_is_no_feature_is_asked_for_beside_the_features(schema):
+    timed = dataclasses.replace(
+        schema,
+        labels=tuple(dataclasses.replace(label, duration="seconds") for label in schema.labels),
+    )
+    found = ranking_of(timed, (), "seconds", 1.0)
+    assert found == Ranking({"ctr": 1.0, "cvr": 1.0}, "seconds", 1.0, extra_input="seconds")
+
+
+@pytest.mark.parametrize(
+    ("exponents", "length", "message"),
+    [
+        (("share=1",), "", r"--rank_exponents: found 'share', expected one of the tasks"),
+        (("ctr=fast",), "", r"--rank_exponents: found 'ctr=fast', expected task=an exponent"),
+        (("ctr=-1",), "", r"--rank_exponents: found 'ctr=-1', expected an exponent above 0"),
+        ((), "lenght", r"--length_feature: found 'lenght', expected a numeric item feature"),
+        ((), "user", r"--length_feature: found 'user'"),
+        ((), "tags", r"--length_feature: found 'tags'"),
+    ],
+)
+def test_flags_that_say_nothing_known_are_refused(schema, exponents, length, message):
+    with pytest.raises(ConfigError, match=message):
+        ranking_of(schema, exponents, length, 1.0)

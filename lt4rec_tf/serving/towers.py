@@ -175,13 +175,7 @@ class ServedTowers(tf.Module):
         for task in tasks:
             tower = self.towers[task]
             x, y = self._with_own(once, asking, task), self._with_own(each, rows, task)
-            assert tower.asking is not None
-            assert tower.ranked is not None
-            said = tower.asking.product(x) + tower.biases[0]
-            units = said.shape[1]
-            product = tf.reshape(tower.ranked.product(y), [requests, candidates, units])
-            hidden = tf.nn.relu(product + said[:, tf.newaxis])
-            found[task] = _climb(tower, tf.reshape(hidden, [-1, units]), 1, done)
+            found[task] = _climb(tower, _first_layer(tower, x, y, requests, candidates), 1, done)
         return found
 
     def _between(self, asking: Vectors, ranked: Vectors) -> tf.Tensor:
@@ -197,6 +191,35 @@ class ServedTowers(tf.Module):
             return crossed
         _, fields, dimension = vectors[task].shape
         return tf.concat([crossed, tf.reshape(vectors[task], [-1, fields * dimension])], axis=1)
+
+
+def _first_layer(
+    tower: TaskTower, once: tf.Tensor, each: tf.Tensor, requests: tf.Tensor, candidates: tf.Tensor
+) -> tf.Tensor:
+    """A parted first layer: float32 (requests * candidates, units).
+
+    Args:
+        tower: The task's.
+        once: What its kernel `asking` takes, (requests, inputs).
+        each: What its kernel `ranked` takes, (requests * candidates, inputs).
+        requests: Their number.
+        candidates: Of each request.
+    """
+    asking, ranked = tower.asking, tower.ranked
+    assert asking is not None
+    assert ranked is not None
+    said = asking.product(once) + tower.biases[0]
+    units = said.shape[1]
+
+    def of_one() -> tf.Tensor:
+        # As a bias, which TensorFlow adds within the product.
+        return tf.nn.relu(tf.nn.bias_add(ranked.product(each), said[0]))
+
+    def of_many() -> tf.Tensor:
+        product = tf.reshape(ranked.product(each), [requests, candidates, units])
+        return tf.reshape(tf.nn.relu(product + said[:, tf.newaxis]), [-1, units])
+
+    return tf.ensure_shape(tf.cond(tf.equal(requests, 1), of_one, of_many), (None, units))
 
 
 def _climb(tower: TaskTower, x: tf.Tensor, first: int, done: Done) -> tf.Tensor:
