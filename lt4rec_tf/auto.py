@@ -86,13 +86,22 @@ def train_auto(run: Run, tickets: Sequence[Ticket]) -> dict[str, Any]:
     return choice
 
 
+def read_choice(row_folder: Path) -> dict[str, Any]:
+    """What `train_auto` returned.
+
+    Raises:
+        RunError: None is chosen yet.
+    """
+    return runs.read_json(row_folder / CHOICE)
+
+
 def chosen_folder(row_folder: Path) -> Path:
     """Where the chosen way of sharing lies: masks, training.
 
     Raises:
         RunError: None is chosen yet.
     """
-    return row_folder / runs.read_json(row_folder / CHOICE)["chosen"]
+    return row_folder / read_choice(row_folder)["chosen"]
 
 
 def _ways(

@@ -160,11 +160,11 @@ class Settings:
     name: str = flag("run", "Name of the run's folder, before its fingerprint.")
     tasks: tuple[str, ...] = flag((), "Tasks of the schema to train, in order; none: all.")
     rows: tuple[str, ...] = flag(
-        ("base", "hard_sharing", "s_weight"),
+        ("base", "hard_sharing", "s_weight", "s_weight_auto"),
         "What to train and compare: base (single tasks), shared_bottom, hard_sharing, esmm, mmoe, "
-        "ple, aitm, s_weight (sparse sharing), s_weight_auto, pruned_towers (hard sharing, each "
-        "tower wearing its task's ticket), small_dense (hard sharing with towers of the tickets' "
-        "size).",
+        "ple, aitm, s_weight (sparse sharing), s_weight_auto (sparse sharing as much as validation "
+        "says), pruned_towers (hard sharing, each tower wearing its task's ticket), small_dense "
+        "(hard sharing with towers of the tickets' size).",
     )
     seed: int = flag(1, "Seed of initialisation and shuffling.")
 

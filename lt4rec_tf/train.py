@@ -25,7 +25,7 @@ from lt4rec_tf.export import ExportFlags, default_row, export_row
 from lt4rec_tf.joint import steps_to_come
 from lt4rec_tf.networks import network_of
 from lt4rec_tf.reports.run_report import StageLog, report_run
-from lt4rec_tf.reports.tables import evaluation_table, ticket_table
+from lt4rec_tf.reports.tables import evaluation_table, sharing_table, ticket_table
 from lt4rec_tf.schema import Schema
 from lt4rec_tf.searches import Ticket, find_ticket, level_masks
 from lt4rec_tf.serving.publish import published_versions
@@ -96,6 +96,10 @@ def finish(
     pictures = report_run(folder, values, evaluation, searches, masks, worn)
     for task, search in searches.items():
         print(f"\nticket search of {task}, on validation\n\n{ticket_table(task, search)}")
+    if "s_weight_auto" in settings.rows:
+        names = [task.name for task in schema.tasks]
+        choice = auto.read_choice(folder / "rows" / "s_weight_auto")
+        print(f"\nsharing, on validation\n\n{sharing_table(names, choice)}")
     print(f"\non test\n\n{evaluation_table(evaluation)}\n")
     print(f"SavedModel ({row}): {version}")
     print(f"TensorBoard: tensorboard --logdir {folder / 'tensorboard'}")

@@ -31,6 +31,7 @@ SMALL = f"""\
 --schema={PROJECT}/configs/schemas/simulated_feed.toml
 --simulate_rows={ROWS}
 --split=time
+--rows=base,hard_sharing,s_weight
 --hidden_units=16,8
 --embedding_dim=4
 --rounds=2
@@ -85,6 +86,9 @@ def check_evaluation(folder, rows):
             assert all(math.isfinite(value) for value in values.values()), (row["row"], task)
         assert row["seconds"] > 0
         for task, density in row["density"].items():
+            if row["row"] == "s_weight_auto":
+                assert density in [1.0, *found["searches"][task]["densities"]]
+                continue
             chosen = row["row"] == "s_weight"
             assert density == (
                 found["searches"][task]["densities"][found["searches"][task]["chosen"]]
@@ -393,6 +397,7 @@ QUICK = [
     "--search_epochs=1",
     "--epochs=1",
     "--final_density=0.3",
+    "--auto_trainings=3",
 ]
 
 
@@ -408,7 +413,7 @@ def run_real(monkeypatch, tmp_path, name, data, *flags):
 def test_the_authors_sample(monkeypatch, tmp_path):
     data = real_data("tencent_video_sample")
     folder = run_real(monkeypatch, tmp_path, "tencent_video", data)
-    found = check_evaluation(folder, ALL_ROWS)
+    found = check_evaluation(folder, [*ALL_ROWS, "s_weight_auto"])
     assert runs.read_json(folder / "data.json")["rows"] == 4322
     for search in found["searches"].values():
         np.testing.assert_allclose(search["densities"], [1, 0.3], atol=1e-3)
@@ -439,8 +444,11 @@ def test_three_tasks_of_the_kuairand_sample_in_turn(monkeypatch, tmp_path, capsy
     flags = ["--task_schedule=alternate", "--loss_weights=cvr=2,long_view=0.5"]
     folder = run_real(monkeypatch, tmp_path, "kuairand_three_tasks", data, *flags)
     tasks = ["ctr", "cvr", "long_view"]
-    check_evaluation(folder, [*(f"base_{task}" for task in tasks), "hard_sharing", "s_weight"])
-    assert "LONG_VIEW AUC" in capsys.readouterr().out
+    rows = ["hard_sharing", "s_weight", "s_weight_auto"]
+    check_evaluation(folder, [*(f"base_{task}" for task in tasks), *rows])
+    printed = capsys.readouterr().out
+    assert "LONG_VIEW AUC" in printed
+    assert "level (ctr / cvr / long_view)" in printed
     check_served(folder, tasks)
 
 

@@ -6,6 +6,7 @@ from lt4rec_tf.reports.tables import (
     evaluation_table,
     full_table,
     markdown_table,
+    sharing_table,
     ticket_table,
 )
 
@@ -113,6 +114,20 @@ def test_ticket_table_marks_the_chosen_level():
         ["0", "1.000", "0.07000", ""],
         ["1", "0.500", "0.06123", "*"],
         ["2", "0.250", "nan", ""],
+    ]
+
+
+def test_sharing_table_shows_the_ways_best_first_and_marks_the_chosen():
+    tried = [
+        {"name": "shared_0_0", "separate": False, "levels": [0, 0], "gain": -0.00126},
+        {"name": "separate_0_0", "separate": True, "levels": [0, 0], "gain": None},
+        {"name": "shared_2_1", "separate": False, "levels": [2, 1], "gain": 0.0125},
+    ]
+    assert parse(sharing_table(["ctr", "cvr"], {"chosen": "shared_2_1", "tried": tried})) == [
+        ["towers", "level (ctr / cvr)", "mean gain over single tasks", "chosen"],
+        ["shared", "2 / 1", "+1.25 %", "*"],
+        ["shared", "0 / 0", "-0.13 %", ""],
+        ["one a task", "0 / 0", "-", ""],
     ]
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypedDict
+from typing import Any, TypedDict
 
 ABSENT = "-"
 SPELLINGS = {"log_loss": "log loss"}
@@ -193,6 +194,39 @@ def ticket_table(task: str, search: TicketSearch) -> str:
         )
     ]
     return markdown_table(header, lines, texts=0)
+
+
+def sharing_table(tasks: Sequence[str], choice: Mapping[str, Any]) -> str:
+    """The ways of sharing that s_weight_auto tried; the chosen one is marked.
+
+    Args:
+        tasks: In the order of the levels.
+        choice: As `auto.train_auto` returns it.
+
+    Returns:
+        A Markdown table, best first.
+    """
+    header = [
+        "towers",
+        f"level ({' / '.join(tasks)})",
+        "mean gain over single tasks",
+        "chosen",
+    ]
+    ways = sorted(choice["tried"], key=lambda way: -_finite(way["gain"]))
+    lines = [
+        [
+            "one a task" if way["separate"] else "shared",
+            " / ".join(map(str, way["levels"])),
+            "-" if way["gain"] is None else f"{100 * way['gain']:+.2f} %",
+            "*" if way["name"] == choice["chosen"] else "",
+        ]
+        for way in ways
+    ]
+    return markdown_table(header, lines)
+
+
+def _finite(gain: float | None) -> float:
+    return -math.inf if gain is None else gain
 
 
 def check_search(task: str, search: TicketSearch) -> None:
