@@ -17,6 +17,7 @@ COMPARISONS = sorted((PROJECT / "configs" / "compare").glob("*.cfg"))
 ROWS = PROJECT / "configs" / "compare" / "rows.toml"
 CONFIGS = [*FLAGFILES, *COMPARISONS, ROWS]
 MARKDOWN = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
+MARKDOWN += [PROJECT / "export" / "README.md"]
 MARKDOWN += [path for path in sorted(PROJECT.glob("*.md")) if path not in MARKDOWN]
 FENCE = re.compile(r"^ *```.*?\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 PYTHON = re.compile(r"python3?(\.11)?")
@@ -89,8 +90,10 @@ def check_module(module, flags):
         assert values["runs"], "--runs is missing"
         simulate_online.check(values)
     elif module in ("lt4rec_tf.evaluate", "lt4rec_tf.export"):
-        known = {"lt4rec_tf.evaluate": evaluate, "lt4rec_tf.export": export}[module]
-        values = config.parse_flags([module, *flags], "", [known._Flags])
+        groups = [evaluate._Flags]
+        if module == "lt4rec_tf.export":
+            groups = [export._Flags, export.ExportFlags]
+        values = config.parse_flags([module, *flags], "", groups)
         assert values["run"], "--run is missing"
     elif module == "lt4rec_tf.data.simulator":
         known = {f"--{item.name}" for item in dataclasses.fields(FeedSettings)} | {"--dir"}
