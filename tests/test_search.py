@@ -438,7 +438,8 @@ def test_movement_cuts_what_training_moved_least(small_schema, tmp_path, monkeyp
 
 
 def test_steps_to_come_count_down_to_nothing(small_schema, tmp_path):
-    run, network = small_run(small_schema, tmp_path, "--search_epochs=2", "--epochs=3")
+    flags = ("--rows=base,hard_sharing,s_weight", "--search_epochs=2", "--epochs=3")
+    run, network = small_run(small_schema, tmp_path, *flags)
 
     def to_come():
         return steps_to_come(run.settings, run.tasks, tmp_path, tmp_path, run.feed)
