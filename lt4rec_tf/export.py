@@ -110,10 +110,11 @@ def export_row(
         forms=forms_of(network, flags.kernel_form, flags.precision, flags.candidates),
         minimal=flags.signature_inputs == "used",
     )
-    sample, expected = checked_answers(served, network, schema, source, ranking)
+    signatures = served.signatures()
+    sample, expected = checked_answers(signatures, network, schema, source, ranking)
     return publish(
         served,
-        served.signatures(),
+        signatures,
         export_dir,
         sample,
         expected,

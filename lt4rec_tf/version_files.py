@@ -10,7 +10,6 @@ import tensorflow as tf
 import tf_keras as keras
 
 from lt4rec_tf import logs, runs
-from lt4rec_tf.data.features import features_to_ids
 from lt4rec_tf.data.pipeline import batches, raw_batches
 from lt4rec_tf.data.source import Source
 from lt4rec_tf.models.network import RankingNetwork
@@ -25,14 +24,14 @@ from lt4rec_tf.serving.model_card import (
 )
 from lt4rec_tf.serving.publish import Arrays, OpenedVersion
 from lt4rec_tf.serving.ranking import Ranking, score
-from lt4rec_tf.serving.requests import rank_request, requests_of
+from lt4rec_tf.serving.requests import Signatures, rank_request, requests_of
 from lt4rec_tf.serving.signatures import (
     DEFAULT_SIGNATURE,
     RANK,
     REGRESS,
     TF_EXAMPLE,
-    ServedModel,
     answer_names,
+    roomy_ids,
 )
 from lt4rec_tf.serving.warmup import WARMUP_FILE, ServingApiMissingError, replay, warmup_records
 from lt4rec_tf.tickets.masks import density
@@ -46,7 +45,7 @@ WARMUP_BATCHES = (8, 64)
 
 
 def checked_answers(
-    served: ServedModel,
+    signatures: Signatures,
     network: RankingNetwork,
     schema: Schema,
     source: Source,
@@ -78,8 +77,7 @@ def checked_answers(
     }
     expected |= {DEFAULT_SIGNATURE: answers, TF_EXAMPLE: answers}
     expected |= {f"{REGRESS}{task}": {"outputs": chances[task]} for task in network.tasks}
-    asked = {signature: served.features(_tasks_of(signature, names)) for signature in expected}
-    sample = requests_of(schema, expected, asked, raw)
+    sample = requests_of(schema, signatures, raw)
     if ranking:
         sample[RANK], rows = rank_request(
             schema, ranking, raw, min(RANK_REQUESTS, len(predictions.users))
@@ -88,18 +86,10 @@ def checked_answers(
     return sample, expected
 
 
-def _tasks_of(signature: str, names: Mapping[str, tuple[str, ...]]) -> list[str]:
-    wanted = {f"p{signature}": names[f"p{signature}"]} if f"p{signature}" in names else names
-    return sorted({task for tasks in wanted.values() for task in tasks})
-
-
 def _rank_answers(
     network: RankingNetwork, schema: Schema, ranking: Ranking, sent: Arrays, rows: Arrays
 ) -> dict[str, np.ndarray]:
-    ids = features_to_ids(schema, {name: tf.constant(values) for name, values in rows.items()})
-    for feature in schema.features:
-        if feature.multivalued:
-            ids[feature.name] = tf.pad(ids[feature.name], [[0, 0], [0, 1]])
+    ids = roomy_ids(schema, {name: tf.constant(values) for name, values in rows.items()})
     logits = network.model(ids, training=False)
     shape = next(sent[f.name].shape[:2] for f in schema.features if f.side == "item")
     chances = {task: tf.reshape(probability(logits[task]), shape) for task in network.tasks}

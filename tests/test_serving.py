@@ -201,8 +201,8 @@ def publish_network(network, schema, base, expected=None):
     sample = raw_rows(schema, 5)
     expected = expected or expected_answers(network, schema, sample)
     expected = expected | expected_of_examples(expected, network.tasks)
-    samples = requests_of(schema, expected, {name: list(sample) for name in expected}, sample)
-    return publish(served, served.signatures(), base, samples, expected)
+    signatures = served.signatures()
+    return publish(served, signatures, base, requests_of(schema, signatures, sample), expected)
 
 
 @pytest.mark.parametrize(("rows", "lists"), [(64, 3), (7, 1), (1, 5), (7, 0), (0, 2), (0, 0)])

@@ -132,6 +132,22 @@ def test_a_signature_may_ask_for_nothing_that_it_does_not_read(two):
     np.testing.assert_allclose(answers, expected, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("forms", [DENSE, COMPACT], ids=repr)
+def test_a_task_of_which_nothing_is_left_is_answered_by_its_biases(two, forms):
+    network = trained_network(two, "sparse sharing")
+    network.wear("cvr", {name: mask & False for name, mask in network.masks("cvr").items()})
+    served = ServedModel(network, two, ranking=RANKING, forms=forms)
+    assert_answers(served, network, two)
+    raw = raw_rows(two, 4)
+    chances = expected_answers(network, two, raw)["cvr"]["pcvr"]
+    assert len(set(chances.tolist())) == 1
+    # Even one that asks for what it reads alone must be told how many rows there are.
+    signature = ServedModel(network, two, forms=forms, minimal=True).signatures()["cvr"]
+    wanted = signature.structured_input_signature[0][0]
+    answers = signature(**{name: tf.constant(raw[name]) for name in wanted})["pcvr"]
+    np.testing.assert_allclose(answers, chances, rtol=0, atol=1e-6)
+
+
 def test_forms_are_what_flags_ask_for(two):
     network = neuron_network(two)
     assert forms_of(network, "dense", "float32", 8) == DENSE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
@@ -12,7 +13,7 @@ from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.schema import Schema
 from lt4rec_tf.serving.forms import Forms
 from lt4rec_tf.serving.ranking import sides_of
-from lt4rec_tf.serving.towers import ServedTowers, Vectors, all_fields
+from lt4rec_tf.serving.towers import ServedTowers, Vectors, by_row
 
 EMBEDDING = ".embedding"  # ends the names of layers that look up field vectors
 
@@ -85,10 +86,10 @@ class ServedNetwork(tf.Module):
             owner: tf.reshape(vectors, tf.concat([shape, vectors.shape[1:]], axis=0))
             for owner, vectors in self._vectors(rows, self._sides.ranked).items()
         }
-        if self.towers:
-            return self.towers.rank(asking, ranked, tasks)
-        whole = {owner: all_fields(asking[owner], ranked[owner], self._sides) for owner in ranked}
-        logits = self._logits(whole, tasks)
+        if self.towers and self.towers.is_parted:
+            logits = self.towers.rank(asking, ranked, tasks)
+        else:
+            logits = self._logits(self._repeated(asking, ranked), tasks)
         return {task: tf.reshape(logit, shape) for task, logit in logits.items()}
 
     def read_features(self, tasks: Sequence[str]) -> set[str]:
@@ -100,11 +101,19 @@ class ServedNetwork(tf.Module):
     def _logits(self, vectors: Vectors, tasks: Sequence[str]) -> dict[str, tf.Tensor]:
         return (self.towers.logits if self.towers else self._keras_logits)(vectors, tasks)
 
+    def _repeated(self, asking: Vectors, ranked: Vectors) -> dict[str, tf.Tensor]:
+        """The asking fields beside each candidate's: (requests * candidates, fields, dimension)."""
+        order = np.argsort([*self._sides.asking, *self._sides.ranked])  # the schema's
+        whole = {}
+        for owner, vectors in ranked.items():
+            repeated = tf.repeat(asking[owner], tf.shape(vectors)[1], axis=0)
+            fields = tf.concat([repeated, by_row(vectors)], axis=1)
+            whole[owner] = tf.gather(fields, order, axis=1)
+        return whole
+
     def _vectors(self, ids: Mapping[str, tf.Tensor], places: Sequence[int]) -> dict[str, tf.Tensor]:
-        features, first_row = (
-            [self._schema.features[place] for place in places],
-            table_offsets(self._schema),
-        )
+        features = [self._schema.features[place] for place in places]
+        first_row = table_offsets(self._schema)
         return {
             owner: look_up(self.tables[owner], features, first_row, ids) for owner in self._owners
         }

@@ -60,6 +60,9 @@ def compact(tower: Tower) -> Kept:
     >>> kept.units[0].tolist(), kept.head_bias.tolist()   # .5 + 3 relu(2)
     ([0], [6.5])
 
+    Where nothing that an example says reaches the head, no layer keeps a neuron and the answer is
+    the head's bias; otherwise every layer keeps one.
+
     Args:
         tower: Masks folded into its kernels.
     """

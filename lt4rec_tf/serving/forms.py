@@ -82,6 +82,8 @@ def _compact_kernels(network: RankingNetwork) -> Mapping[tuple[str, int], np.nda
     for task in network.tasks:
         tower = plain_tower(network, task)
         kept = compact(tower)
+        if not len(kept.inputs):
+            continue  # nothing is multiplied
         inputs = np.arange(tower.kernels[0].shape[0])
         for depth, kernel in enumerate(kept_kernels(tower, kept, inputs)[:-1]):
             found[task, depth] = kernel

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -12,16 +13,15 @@ from lt4rec_tf.serving.publish import Arrays
 from lt4rec_tf.serving.ranking import Ranking
 from lt4rec_tf.serving.signatures import RANK, REGRESS, TF_EXAMPLE
 
+Signatures = Mapping[str, Any]  # name -> concrete function
 
-def requests_of(
-    schema: Schema, signatures: Iterable[str], asked: Mapping[str, Iterable[str]], raw: Arrays
-) -> dict[str, Arrays]:
+
+def requests_of(schema: Schema, signatures: Signatures, raw: Arrays) -> dict[str, Arrays]:
     """The same rows as a request to each signature but `rank`.
 
     Args:
         schema: Features.
-        signatures: Names.
-        asked: Signature -> the features that it takes, where it takes raw ones.
+        signatures: Name -> concrete function, which says what it takes.
         raw: Every feature's values, (rows,) or (rows, values).
 
     Returns:
@@ -29,13 +29,12 @@ def requests_of(
     """
     examples = serialized_examples(schema, raw)
     found: dict[str, Arrays] = {}
-    for name in signatures:
-        if name.startswith(REGRESS):
-            found[name] = {"inputs": examples}
-        elif name == TF_EXAMPLE:
-            found[name] = {"examples": examples}
+    for name, function in signatures.items():
+        inputs = [spec.name for spec in tf.nest.flatten(function.structured_input_signature)]
+        if name == TF_EXAMPLE or name.startswith(REGRESS):
+            found[name] = dict.fromkeys(inputs, examples)
         elif name != RANK:
-            found[name] = {feature: raw[feature] for feature in asked[name]}
+            found[name] = {feature: raw[feature] for feature in inputs}
     return found
 
 

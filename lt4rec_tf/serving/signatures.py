@@ -100,13 +100,15 @@ class ServedModel(tf.Module):
             feature.name: raw[feature.name] if feature.name in raw else _absent(feature, rows)
             for feature in self._schema.features
         }
-        logits = self.network.logits(self._ids(whole), tasks)
+        logits = self.network.logits(roomy_ids(self._schema, whole), tasks)
         return _products({task: probability(logits[task]) for task in tasks}, names)
 
     def features(self, tasks: Sequence[str]) -> list[str]:
         """The features that a signature about some tasks asks for, in the schema's order."""
-        read = self.network.read_features(tasks) if self._minimal else None
-        return [f.name for f in self._schema.features if read is None or f.name in read]
+        names = [feature.name for feature in self._schema.features]
+        read = self.network.read_features(tasks) if self._minimal else names
+        # What reads nothing still asks for one: it says how many rows there are.
+        return [name for name in names if name in read] or names[:1]
 
     def _raw_signature(self, names: Mapping[str, Sequence[str]]) -> Callable[..., Any]:
         specs = raw_specs(self._schema)
@@ -134,7 +136,7 @@ class ServedModel(tf.Module):
         @tf.function(input_signature=[specs])
         def serve(raw: dict[str, tf.Tensor]) -> Answers:
             raw = _checked(raw, specs)
-            ids = self._ids({name: raw[name] for name in raw if name != ranking.extra_input})
+            ids = roomy_ids(self._schema, raw)
             logits = self.network.rank(ids, self._tasks)
             chances = {task: probability(logits[task]) for task in self._tasks}
             answers = {f"p{task}": tf.cast(chances[task], tf.float32) for task in self._tasks}
@@ -142,14 +144,20 @@ class ServedModel(tf.Module):
 
         return serve.get_concrete_function()
 
-    def _ids(self, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        ids = features_to_ids(self._schema, raw)
-        for feature in self._schema.features:
-            if feature.multivalued:
-                # A request whose lists are all empty still has a place for the missing row.
-                places = [[0, 0]] * (ids[feature.name].shape.rank - 1) + [[0, 1]]
-                ids[feature.name] = tf.pad(ids[feature.name], places)
-        return ids
+
+def roomy_ids(schema: Schema, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """The ids of raw features; lists get a place more, so that empty ones hold the missing row.
+
+    Args:
+        schema: Features.
+        raw: As `features_to_ids` takes them, items' with a dimension of candidates or without.
+    """
+    ids = features_to_ids(schema, raw)
+    for feature in schema.features:
+        if feature.multivalued:
+            places = [[0, 0]] * (ids[feature.name].shape.rank - 1) + [[0, 1]]
+            ids[feature.name] = tf.pad(ids[feature.name], places)
+    return ids
 
 
 def parse_examples(schema: Schema, serialized: tf.Tensor) -> dict[str, tf.Tensor]:

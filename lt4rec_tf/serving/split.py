@@ -93,7 +93,8 @@ def picked_rows(
         parts: Places; of several arrays in one part the rows are added.
     """
     kernel = kernel_of(source)
-    kernel = tf.concat([kernel, tf.zeros_like(kernel[:1])], axis=0)  # the row of what is not given
+    nothing = tf.zeros((1, kernel.shape[1]), kernel.dtype)  # the row of what is not given
+    kernel = tf.concat([kernel, nothing], axis=0)
     rows = np.full(1 + max(int(np.max(place, initial=0)) for part in parts for place in part), -1)
     here = inputs[inputs < len(rows)]
     rows[here] = np.arange(len(here))

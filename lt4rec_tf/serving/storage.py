@@ -28,7 +28,6 @@ class Storage(tf.Module):
     def __init__(self, dtype: tf.DType) -> None:
         super().__init__(name="storage")
         self.dtype = dtype
-        self.variables_stored: list[tf.Variable] = []
         self.worn: list[WornKernel] = []
         self._known: dict[str, tf.Variable] = {}
 
@@ -38,7 +37,6 @@ class Storage(tf.Module):
         key = f"{dtype.name}/{values.shape}/{digest}"
         if key not in self._known:
             self._known[key] = tf.Variable(tf.cast(values, dtype), trainable=False, name=name)
-            self.variables_stored.append(self._known[key])
         return self._known[key]
 
     def kernels(
@@ -52,17 +50,17 @@ class Storage(tf.Module):
 
         Args:
             network: Says which tasks wear masks on one kernel.
-            towers: Task -> its tower, as `plain_tower` gives it.
+            towers: Task -> its tower, as `plain_tower` gives it; of the tasks to store.
             kept: Task -> what compaction leaves of it.
             inputs: Task -> places of the inputs that its first layer is given.
 
         Returns:
             Task -> its kernels from the bottom up.
         """
-        sources: dict[str, list[Source]] = {task: [] for task in network.tasks}
+        sources: dict[str, list[Source]] = {task: [] for task in towers}
         for depth in range(len(network.towers[network.tasks[0]])):
-            below = {t: kept[t].units[depth - 1] if depth else inputs[t] for t in network.tasks}
-            for tasks in _sharing(network, depth):
+            below = {t: kept[t].units[depth - 1] if depth else inputs[t] for t in towers}
+            for tasks in _sharing(network, list(towers), depth):
                 wearers = {task: (below[task], kept[task].units[depth]) for task in tasks}
                 for task, source in self._layer(network, towers, wearers, depth).items():
                     sources[task].append(source)
@@ -108,10 +106,10 @@ class Storage(tf.Module):
         )
 
 
-def _sharing(network: RankingNetwork, depth: int) -> list[list[str]]:
+def _sharing(network: RankingNetwork, tasks: Sequence[str], depth: int) -> list[list[str]]:
     """The tasks by the kernel that they wear masks on."""
     by_kernel: dict[int, list[str]] = {}
-    for task in network.tasks:
+    for task in tasks:
         kernel = network.towers[task][depth].shared.kernel
         by_kernel.setdefault(id(kernel), []).append(task)
     return list(by_kernel.values())

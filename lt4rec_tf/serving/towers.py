@@ -36,7 +36,8 @@ class TaskTower(tf.Module):
         read: Places of the inputs that are alive.
         kernels: From the bottom up.
         biases: float32 (units,) each.
-        head: The head's kernel, float32 (units, 1), and its bias, float32 (1,).
+        head: The head's kernel, float32 (units, 1), and its bias, float32 (1,); the bias alone
+            where it is the answer to everything.
         asking: First kernel for what a request says once; None where the layer is not parted.
         ranked: First kernel for what differs between candidates.
     """
@@ -67,8 +68,9 @@ class ServedTowers(tf.Module):
     ) -> None:
         super().__init__(name="towers")
         self._cross = network.model.get_layer("shared.cross")
-        splits = isinstance(self._cross, GramCross | TriangleCross)
-        self.is_parted = splits and bool(sides.asking) and bool(sides.ranked)
+        # Each output of these reads two fields at most; of others, every one reads all.
+        self._splits = isinstance(self._cross, GramCross | TriangleCross)
+        self.is_parted = self._splits and bool(sides.asking) and bool(sides.ranked)
         self._sides = sides
         self._dimension = network.model.get_layer("shared.embedding").dimension
         self.storage = Storage(dtype)
@@ -87,6 +89,12 @@ class ServedTowers(tf.Module):
         for task in network.tasks:
             self.towers[task] = tower = TaskTower(task)
             tower.read = kept[task].inputs
+            if not len(kept[task].units[-1]):
+                # Never as a product of width 0: oneDNN ends the process at one.
+                bias = self.storage.variable(kept[task].head_bias, tf.float32, f"{task}.head_bias")
+                tower.head = [bias]
+                del plain[task]
+                continue
             inputs[task] = np.arange(plain[task].kernels[0].shape[0])
             if len(kept[task].inputs) < GATHERED_SHARE * len(inputs[task]):
                 tower.inputs = inputs[task] = kept[task].inputs
@@ -128,8 +136,8 @@ class ServedTowers(tf.Module):
 
     def read_fields(self, tasks: Sequence[str]) -> set[int]:
         """Places of the fields that the answers about some tasks depend on."""
-        if not isinstance(self._cross, GramCross | TriangleCross):
-            return set(range(self._sides.fields))  # each output of the cross layer reads all
+        if not self._splits:
+            return set(range(self._sides.fields))
         read = (self._first_layer(task).fields_of(self.towers[task].read) for task in tasks)
         return set().union(*read)
 
@@ -146,26 +154,13 @@ class ServedTowers(tf.Module):
         return found
 
     def rank(self, asking: Vectors, ranked: Vectors, tasks: Sequence[str]) -> dict[str, tf.Tensor]:
-        """Task -> float32 (requests, candidates).
+        """Task -> float32 (requests * candidates,); for towers whose first layer `is_parted`.
 
         Args:
             asking: Owner -> vectors of user and context fields, (requests, fields, dimension).
             ranked: Owner -> vectors of item fields, (requests, candidates, fields, dimension).
             tasks: To answer for.
         """
-        if self.is_parted:
-            logits = self._parted_logits(asking, ranked, tasks)
-        else:
-            whole = {
-                owner: all_fields(asking[owner], ranked[owner], self._sides) for owner in ranked
-            }
-            logits = self.logits(whole, tasks)
-        shape = tf.shape(ranked[SHARED])[:2]
-        return {task: tf.reshape(logit, shape) for task, logit in logits.items()}
-
-    def _parted_logits(
-        self, asking: Vectors, ranked: Vectors, tasks: Sequence[str]
-    ) -> dict[str, tf.Tensor]:
         rows = {owner: by_row(vectors) for owner, vectors in ranked.items()}
         requests, candidates = tf.unstack(tf.shape(ranked[SHARED])[:2])
         once = self._cross(asking[SHARED])
@@ -175,7 +170,9 @@ class ServedTowers(tf.Module):
         for task in tasks:
             tower = self.towers[task]
             x, y = self._with_own(once, asking, task), self._with_own(each, rows, task)
-            found[task] = _climb(tower, _first_layer(tower, x, y, requests, candidates), 1, done)
+            if tower.kernels:
+                y = _first_layer(tower, x, y, requests, candidates)
+            found[task] = _climb(tower, y, 1, done)
         return found
 
     def _between(self, asking: Vectors, ranked: Vectors) -> tf.Tensor:
@@ -227,28 +224,14 @@ def _climb(tower: TaskTower, x: tf.Tensor, first: int, done: Done) -> tf.Tensor:
 
     A layer that was computed for another task, alike and of the same tensor, is in `done`.
     """
+    if not tower.kernels:
+        return tf.repeat(tower.head[0], tf.shape(x)[0])
     for kernel, bias in zip(tower.kernels[first:], tower.biases[first:], strict=True):
         key = (id(x), id(kernel), id(bias))
         if key not in done:
             done[key] = tf.nn.relu(kernel.product(x) + bias)
         x = done[key]
     return tf.reshape(tf.matmul(x, tower.head[0]) + tower.head[1], [-1])
-
-
-def all_fields(asking: tf.Tensor, ranked: tf.Tensor, sides: Sides) -> tf.Tensor:
-    """The asking fields beside each candidate's, in the schema's order.
-
-    Args:
-        asking: (requests, fields, dimension).
-        ranked: (requests, candidates, fields, dimension).
-        sides: Of the fields.
-
-    Returns:
-        (requests * candidates, fields, dimension).
-    """
-    repeated = tf.repeat(asking, tf.shape(ranked)[1], axis=0)
-    order = np.argsort([*sides.asking, *sides.ranked])
-    return tf.gather(tf.concat([repeated, by_row(ranked)], axis=1), order, axis=1)
 
 
 def by_row(vectors: tf.Tensor) -> tf.Tensor:
