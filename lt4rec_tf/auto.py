@@ -137,16 +137,20 @@ def _neighbours(at: Way, deepest: Sequence[int]) -> Iterator[Way]:
 
 def _train_way(run: Run, tickets: Sequence[Ticket], folder: Path, way: Way) -> dict[str, Any]:
     stage = folder / way.name / TRAINING
-    if runs.is_done(stage):  # by an earlier process, which may have forgotten its weights
+    worn = {t.task: level_masks(t)[level] for t, level in zip(tickets, way.levels, strict=True)}
+    for task, masks in worn.items():
+        masks_file.write_masks(row_masks(folder / way.name, task), masks)
+    row = _trained_as(run, tickets, way)
+    if row and not stage.exists():
+        _copy(row, stage)
+    if runs.is_done(stage):  # as a row, or by an earlier process, which may have forgotten weights
         result = runs.read_json(stage / "history.json")
         run.progress.skip(run.settings.training.epochs * run.feed.steps_per_epoch)
     else:
         network = network_of(run.settings, run.schema, way_row(way.name))
         load_start(run, network)
-        for ticket, level in zip(tickets, way.levels, strict=True):
-            masks = level_masks(ticket)[level]
-            masks_file.write_masks(row_masks(folder / way.name, ticket.task), masks)
-            network.wear(ticket.task, masks)
+        for task, masks in worn.items():
+            network.wear(task, masks)
         plan = plan_of(run, run.settings.training.epochs)
         result = joint_trainer(run, network).fit(stage, f"auto/{way.name}", plan)
     return {
@@ -156,6 +160,22 @@ def _train_way(run: Run, tickets: Sequence[Ticket], folder: Path, way: Way) -> d
         "gain": gain_over_single_tasks(run.schema, tickets, result),
         "seconds": result["seconds"],
     }
+
+
+def _copy(stage: Path, copy: Path) -> None:
+    def fill(folder: Path) -> None:
+        shutil.copytree(stage, folder, dirs_exist_ok=True)
+
+    runs.write_folder_atomically(copy, fill)
+
+
+def _trained_as(run: Run, tickets: Sequence[Ticket], way: Way) -> Path | None:
+    """The training of a row of this run that is this way: same start, masks and batches."""
+    same = {Way(True, (0,) * len(tickets)): "hard_sharing"}
+    if run.settings.tickets.ticket_control == "none":
+        same[Way(False, tuple(ticket.chosen.level for ticket in tickets))] = "s_weight"
+    stage = run.folder / "rows" / same.get(way, "") / TRAINING
+    return stage if way in same and runs.is_done(stage) else None
 
 
 def way_row(name: str) -> str:

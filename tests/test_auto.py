@@ -380,6 +380,41 @@ def test_one_that_is_killed_in_a_way_ends_as_an_unbroken_one(
     check_same_row(again, found[0])
 
 
+def test_ways_that_the_run_has_trained_as_rows_are_not_trained_again(
+    found, searched, small_schema, tmp_path, monkeypatch
+):
+    rows = "--rows=hard_sharing,s_weight,s_weight_auto"
+    run, tickets = auto_run(searched, small_schema, tmp_path, rows)
+    trained = []
+    fit = stages.Trainer.fit
+
+    def noted(trainer, folder, name, plan):
+        trained.append(name)
+        return fit(trainer, folder, name, plan)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stages.Trainer, "fit", noted)
+        auto.train_rows(run, tickets)
+    choice = runs.read_json(row_folder(run) / CHOICE)
+    assert without_seconds(choice) == without_seconds(found[3])
+    chosen = Way(False, tuple(ticket.chosen.level for ticket in tickets))
+    known = {separate(0, 0).name, chosen.name}
+    ways = [f"auto/{way['name']}" for way in choice["tried"] if way["name"] not in known]
+    assert trained == ["hard_sharing", "s_weight", *ways]
+    check_same_row(run, found[0])
+    assert (tmp_path / "rows" / "hard_sharing" / "training" / "weights").exists()
+
+
+def test_a_row_in_other_masks_than_its_tickets_is_no_way_of_sharing(
+    searched, small_schema, tmp_path
+):
+    flags = ("--rows=s_weight,s_weight_auto", "--ticket_control=shuffle")
+    run, tickets = auto_run(searched, small_schema, tmp_path, *flags)
+    runs.mark_done(tmp_path / "rows" / "s_weight" / "training")
+    chosen = Way(False, tuple(ticket.chosen.level for ticket in tickets))
+    assert auto._trained_as(run, tickets, chosen) is None
+
+
 def test_a_way_keeps_its_masks_beside_its_training(found):
     run, tickets, _, choice = found
     for way in choice["tried"]:
