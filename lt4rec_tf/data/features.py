@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -42,53 +42,72 @@ def features_to_ids(schema: Schema, raw: Mapping[str, tf.Tensor]) -> dict[str, t
         By feature: int64 ids of the same shape in [0, rows of the feature's table), 0 for missing
         and padding. Numeric features: float32 (batch,), NaN where missing or not finite.
     """
-    return {feature.name: _ids(feature, raw[feature.name]) for feature in schema.features}
+    found: dict[str, tf.Tensor] = {}
+    for features in _alike(schema, raw):
+        # All at once: a small operation costs a request more than what it computes.
+        ids = _ids(features, [raw[feature.name] for feature in features])
+        names = [feature.name for feature in features]
+        found.update(zip(names, tf.unstack(ids, num=len(names), axis=-1), strict=True))
+    return {feature.name: found[feature.name] for feature in schema.features}
 
 
-def _ids(feature: Feature, raw: tf.Tensor) -> tf.Tensor:
-    missing = _is_missing(feature, raw)
-    rule = feature.ids
-    if rule.kind == "numeric":
-        return _numeric(rule, raw, missing)
-    if rule.kind == "integer":
-        ids = _integer_ids(rule, raw)
-    elif rule.kind == "boundaries":
-        ids = _boundary_ids(rule, raw)
+def _alike(schema: Schema, raw: Mapping[str, tf.Tensor]) -> list[list[Feature]]:
+    """Features whose values can lie side by side in one tensor and have one kind of rule."""
+    groups: dict[tuple, list[Feature]] = {}
+    for feature in schema.features:
+        shape = feature.name if feature.multivalued else raw[feature.name].shape.rank
+        key = (shape, feature.dtype, feature.ids.kind, feature.ids.transform)
+        groups.setdefault(key, []).append(feature)
+    return list(groups.values())
+
+
+def _ids(features: Sequence[Feature], raw: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Ids with a last dimension of features."""
+    rules = [feature.ids for feature in features]
+    values = tf.stack(raw, axis=-1)
+    missing = _are_missing(features, values)
+    kind = rules[0].kind
+    if kind == "numeric":
+        return _numeric(rules, values, missing)
+    if kind == "integer":
+        ids = _integer_ids(rules, values)
     else:
-        text = raw if raw.dtype == tf.string else tf.strings.as_string(raw)
-        if rule.kind == "hash":
-            ids = tf.strings.to_hash_bucket_fast(text, rule.buckets) + 1
-        else:
-            ids = _vocabulary_ids(rule, text)
+        of_rule = {"boundaries": _boundary_ids, "hash": _hash_ids, "vocabulary": _vocabulary_ids}
+        each = [of_rule[kind](rule, column) for rule, column in zip(rules, raw, strict=True)]
+        ids = tf.stack(each, axis=-1)
     return tf.where(missing, tf.zeros_like(ids), ids)
 
 
-def _is_missing(feature: Feature, raw: tf.Tensor) -> tf.Tensor:
-    missing = raw == tf.constant(feature.missing, raw.dtype)
-    if feature.dtype == "string":
-        return missing | (raw == "")
-    if feature.dtype == "float32":
-        return missing | tf.math.is_nan(raw)
+def _are_missing(features: Sequence[Feature], values: tf.Tensor) -> tf.Tensor:
+    missing = values == tf.constant([feature.missing for feature in features], values.dtype)
+    if values.dtype == tf.string:
+        return missing | (values == "")
+    if values.dtype == tf.float32:
+        return missing | tf.math.is_nan(values)
     return missing
 
 
-def _numeric(rule: IdRule, raw: tf.Tensor, missing: tf.Tensor) -> tf.Tensor:
-    number = tf.cast(raw, tf.float32)
-    if rule.transform == "log1p":
-        number = tf.math.log1p(tf.maximum(number, 0.0))
-    number = (number - rule.mean) / rule.scale
+def _numeric(rules: Sequence[IdRule], values: tf.Tensor, missing: tf.Tensor) -> tf.Tensor:
+    numbers = tf.cast(values, tf.float32)
+    if rules[0].transform == "log1p":
+        numbers = tf.math.log1p(tf.maximum(numbers, 0.0))
+    means = tf.constant([rule.mean for rule in rules], tf.float32)
+    scales = tf.constant([rule.scale for rule in rules], tf.float32)
+    numbers = (numbers - means) / scales
     # An infinite input would turn every weight it meets into NaN: it counts as missing.
-    usable = ~missing & tf.math.is_finite(number)
+    usable = ~missing & tf.math.is_finite(numbers)
     # A huge one would overflow in the cross layer's products, to the same effect.
-    number = tf.clip_by_value(number, -LARGEST_NUMBER, LARGEST_NUMBER)
-    return tf.where(usable, number, np.float32(np.nan))
+    numbers = tf.clip_by_value(numbers, -LARGEST_NUMBER, LARGEST_NUMBER)
+    return tf.where(usable, numbers, np.float32(np.nan))
 
 
-def _integer_ids(rule: IdRule, raw: tf.Tensor) -> tf.Tensor:
-    inside = (raw >= rule.minimum) & (raw <= rule.maximum)
+def _integer_ids(rules: Sequence[IdRule], values: tf.Tensor) -> tf.Tensor:
+    minima = tf.constant([rule.minimum for rule in rules], values.dtype)
+    maxima = tf.constant([rule.maximum for rule in rules], values.dtype)
+    inside = (values >= minima) & (values <= maxima)
     # Replaced before the subtraction: the distance of a huge value would overflow.
-    offset = tf.where(inside, raw, rule.minimum) - rule.minimum
-    return tf.where(inside, offset + FIRST_VALUE_ID, tf.ones_like(raw))
+    offsets = tf.where(inside, values, minima) - minima
+    return tf.where(inside, offsets + FIRST_VALUE_ID, tf.ones_like(values))
 
 
 def _boundary_ids(rule: IdRule, raw: tf.Tensor) -> tf.Tensor:
@@ -100,9 +119,17 @@ def _boundary_ids(rule: IdRule, raw: tf.Tensor) -> tf.Tensor:
     return tf.reshape(below, tf.shape(raw)) + 1
 
 
-def _vocabulary_ids(rule: IdRule, text: tf.Tensor) -> tf.Tensor:
+def _hash_ids(rule: IdRule, raw: tf.Tensor) -> tf.Tensor:
+    return tf.strings.to_hash_bucket_fast(_text(raw), rule.buckets) + 1
+
+
+def _vocabulary_ids(rule: IdRule, raw: tf.Tensor) -> tf.Tensor:
     with tf.init_scope():
         known = fingerprint(tf.constant(rule.vocabulary)).numpy()
-    place = find(known, fingerprint(tf.reshape(text, [-1])))
+    place = find(known, fingerprint(tf.reshape(_text(raw), [-1])))
     ids = tf.where(place < len(known), place + FIRST_VALUE_ID, tf.ones_like(place))
-    return tf.reshape(ids, tf.shape(text))
+    return tf.reshape(ids, tf.shape(raw))
+
+
+def _text(raw: tf.Tensor) -> tf.Tensor:
+    return raw if raw.dtype == tf.string else tf.strings.as_string(raw)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from itertools import groupby
 
 import tensorflow as tf
 import tf_keras as keras
@@ -72,31 +74,39 @@ def look_up(
     Returns:
         float32 (batch, fields, dimension).
     """
-    rows, weights = [], []
-    for feature in features:
-        values = ids[feature.name]
-        offset = first_row[feature.table]
-        if feature.ids.kind == "numeric":
-            known = tf.math.is_finite(values)
-            rows.append(offset + tf.cast(known, tf.int64)[:, tf.newaxis])
-            weights.append(tf.where(known, values, 1.0)[:, tf.newaxis])
-        elif feature.multivalued:
-            rows.append(offset + values)
-            weights.append(mean_weights(values))
-        else:
-            rows.append(offset + values[:, tf.newaxis])
-            weights.append(None)
+    parts = [_rows_and_pool(run, first_row, ids) for run in _runs(features)]
+    rows = [rows for rows, _ in parts]
     vectors = tf.cast(tf.gather(table, tf.concat(rows, axis=1)), tf.float32)
-    fields = []
-    first = 0
-    for row, weight in zip(rows, weights, strict=True):
-        width = tf.shape(row)[1] if row.shape[1] is None else row.shape[1]
-        field = vectors[:, first : first + width]
-        if weight is not None:
-            field = tf.matmul(weight[:, tf.newaxis, :], field)
-        fields.append(field)
-        first += width
-    return tf.ensure_shape(tf.concat(fields, axis=1), (None, len(features), table.shape[1]))
+    widths = [tf.shape(row)[1] if row.shape[1] is None else row.shape[1] for row in rows]
+    pooled = [
+        pool(part) for (_, pool), part in zip(parts, tf.split(vectors, widths, axis=1), strict=True)
+    ]
+    return tf.ensure_shape(tf.concat(pooled, axis=1), (None, len(features), table.shape[1]))
+
+
+def _runs(features: Sequence[Feature]) -> list[list[Feature]]:
+    """Neighbouring features that are looked up alike; one with several values stands alone."""
+
+    def likeness(feature: Feature) -> str:
+        return feature.name if feature.multivalued else str(feature.ids.kind == "numeric")
+
+    return [list(run) for _, run in groupby(features, key=likeness)]
+
+
+def _rows_and_pool(
+    run: Sequence[Feature], first_row: Mapping[str, int], ids: Mapping[str, tf.Tensor]
+) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+    """Rows of the table, int64 (batch, rows), and what makes fields of their vectors."""
+    offsets = tf.constant([first_row[feature.table] for feature in run], tf.int64)
+    if run[0].multivalued:
+        values = ids[run[0].name]
+        return offsets + values, partial(tf.matmul, mean_weights(values)[:, tf.newaxis, :])
+    values = tf.stack([ids[feature.name] for feature in run], axis=1)
+    if run[0].ids.kind != "numeric":
+        return offsets + values, tf.identity
+    known = tf.math.is_finite(values)
+    weights = tf.where(known, values, 1.0)[:, :, tf.newaxis]
+    return offsets + tf.cast(known, tf.int64), partial(tf.multiply, weights)
 
 
 def table_offsets(schema: Schema) -> dict[str, int]:
