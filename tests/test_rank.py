@@ -9,6 +9,7 @@ import tensorflow as tf
 from lt4rec_tf.config import ConfigError
 from lt4rec_tf.serving.ranking import Ranking, rank_specs, ranking_of, sides_of
 from lt4rec_tf.serving.signatures import ServedModel
+from lt4rec_tf.serving.towers import HALVED
 from tests.test_serving import NETWORKS, expected_answers, raw_rows, schema, trained_network
 
 __all__ = ["schema"]  # a fixture
@@ -47,7 +48,9 @@ def served(request, schema):
     return network, schema, model.signatures()["rank"]
 
 
-@pytest.mark.parametrize(("requests", "candidates"), [(1, 5), (3, 4), (2, 1), (1, 0), (0, 3)])
+@pytest.mark.parametrize(
+    ("requests", "candidates"), [(1, 5), (3, 4), (2, 1), (1, 0), (0, 3), (1, HALVED + 1)]
+)
 def test_candidates_are_answered_as_rows_of_their_own(served, requests, candidates):
     network, schema, rank = served
     sent, rows = request(schema, requests, candidates, seed=requests + candidates)

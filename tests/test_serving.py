@@ -82,7 +82,7 @@ TWO, THREE = ["ctr", "cvr"], ["ctr", "cvr", "like"]
 # tasks, and what builds their network
 NETWORKS = {
     "sparse sharing": (TWO, partial(build_small, seed=3)),
-    "hard sharing": (TWO, partial(build_small, separate_towers=True, cross="triangle", seed=3)),
+    "separate towers": (TWO, partial(build_small, separate_towers=True, cross="triangle", seed=3)),
     "single task": (["cvr"], partial(build_small, cross="dcn_v2", seed=3)),
     "three tasks": (THREE, partial(build_small, seed=3)),
     "own views": (THREE, partial(build_with_own_views, {"cvr": 3, "like": 2})),

@@ -8,6 +8,7 @@ from lt4rec_tf.serving.forms import COMPACT, DENSE, Forms, forms_of
 from lt4rec_tf.serving.kernels import worn_bytes
 from lt4rec_tf.serving.ranking import Ranking
 from lt4rec_tf.serving.signatures import ServedModel
+from lt4rec_tf.serving.towers import HALVED
 from lt4rec_tf.tickets.neurons import prune_neurons
 from tests.conftest import build_small
 from tests.test_rank import request
@@ -46,12 +47,13 @@ def assert_answers(served, network, schema, atol=1e-6):
     answers = signatures["serving_default"](**{n: tf.constant(v) for n, v in raw.items()})
     for name, values in expected.items():
         np.testing.assert_allclose(answers[name], values, rtol=0, atol=atol)
-    sent, rows = request(schema, 2, 5)
-    expected = expected_answers(network, schema, rows)["serving_default"]
-    answers = signatures["rank"](**{n: tf.constant(v) for n, v in sent.items()})
-    for task in network.tasks:
-        found = tf.reshape(answers[f"p{task}"], [-1])
-        np.testing.assert_allclose(found, expected[f"p{task}"], rtol=0, atol=atol)
+    for requests, candidates in [(2, 5), (1, HALVED + 1)]:
+        sent, rows = request(schema, requests, candidates)
+        expected = expected_answers(network, schema, rows)["serving_default"]
+        answers = signatures["rank"](**{n: tf.constant(v) for n, v in sent.items()})
+        for task in network.tasks:
+            found = tf.reshape(answers[f"p{task}"], [-1])
+            np.testing.assert_allclose(found, expected[f"p{task}"], rtol=0, atol=atol)
 
 
 EVERY = frozenset((task, depth) for task in ("ctr", "cvr") for depth in range(2))
@@ -62,6 +64,13 @@ EVERY = frozenset((task, depth) for task in ("ctr", "cvr") for depth in range(2)
 def test_every_form_answers_as_the_network(two, forms, make):
     network = make(two)
     assert_answers(ServedModel(network, two, ranking=RANKING, forms=forms), network, two)
+
+
+def test_tasks_of_one_tower_are_ranked_by_one_product(two):
+    network = build_small(two)  # without masks: hard sharing
+    towers = ServedModel(network, two, ranking=RANKING).network.towers.towers
+    assert towers["ctr"].parted is towers["cvr"].parted
+    assert_answers(ServedModel(network, two, ranking=RANKING), network, two)
 
 
 def test_neuron_tickets_become_small_dense_towers(two):

@@ -10,7 +10,7 @@ import tf_keras as keras
 
 from lt4rec_tf.layers.embedding import look_up, table_offsets
 from lt4rec_tf.models.network import RankingNetwork
-from lt4rec_tf.schema import Schema
+from lt4rec_tf.schema import Feature, Schema
 from lt4rec_tf.serving.forms import Forms
 from lt4rec_tf.serving.ranking import sides_of
 from lt4rec_tf.serving.towers import ServedTowers, Vectors, by_row
@@ -75,21 +75,18 @@ class ServedNetwork(tf.Module):
             ids: Of every feature; those of items with a dimension of candidates after the first.
             tasks: To answer for.
         """
-        names = [self._schema.features[place].name for place in self._sides.ranked]
-        shape = tf.shape(ids[names[0]])[:2]
-        rows = {
-            name: tf.reshape(ids[name], tf.concat([[-1], tf.shape(ids[name])[2:]], axis=0))
-            for name in names
-        }
+        ranked = [self._schema.features[place] for place in self._sides.ranked]
+        shape = tf.shape(ids[ranked[0].name])[:2]
+        rows = {feature.name: _flat(feature, ids[feature.name]) for feature in ranked}
         asking = self._vectors(ids, self._sides.asking)
-        ranked = {
+        candidates = {
             owner: tf.reshape(vectors, tf.concat([shape, vectors.shape[1:]], axis=0))
             for owner, vectors in self._vectors(rows, self._sides.ranked).items()
         }
         if self.towers and self.towers.is_parted:
-            logits = self.towers.rank(asking, ranked, tasks)
+            logits = self.towers.rank(asking, candidates, tasks)
         else:
-            logits = self._logits(self._repeated(asking, ranked), tasks)
+            logits = self._logits(self._repeated(asking, candidates), tasks)
         return {task: tf.reshape(logit, shape) for task, logit in logits.items()}
 
     def read_features(self, tasks: Sequence[str]) -> set[str]:
@@ -117,6 +114,11 @@ class ServedNetwork(tf.Module):
         return {
             owner: look_up(self.tables[owner], features, first_row, ids) for owner in self._owners
         }
+
+
+def _flat(feature: Feature, ids: tf.Tensor) -> tf.Tensor:
+    """Of (requests, candidates) or (requests, candidates, values): a row a candidate."""
+    return tf.reshape(ids, [-1, tf.shape(ids)[2]] if feature.multivalued else [-1])
 
 
 def _above(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from lt4rec_tf.serving.kernels import Source, kernel_of
+from lt4rec_tf.serving.kernels import Kernel, Source, kernel_of
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,36 @@ def picked_rows(
         picked = [tf.cast(tf.gather(kernel, rows[place]), tf.float32) for place in part]
         found.append(tf.add_n(picked))
     return tf.cast(tf.concat(found, axis=0), kernel.dtype)
+
+
+class PartedLayer(tf.Module):
+    """A first layer, parted.
+
+    Attributes:
+        asking: Its kernel for what a request says once.
+        ranked: Its kernel for what differs between candidates.
+
+    Args:
+        source: Its kernel.
+        inputs: The place of each of the kernel's rows.
+        layer: What the rows are.
+        form: Of the kernel for candidates.
+        name: Letters, digits and "_".
+    """
+
+    def __init__(
+        self, source: Source, inputs: np.ndarray, layer: FirstLayer, form: str, name: str
+    ) -> None:
+        super().__init__(name=name)
+
+        def asking() -> tf.Tensor:
+            return picked_rows(source, inputs, [[layer.asking()]])
+
+        def ranked() -> tf.Tensor:
+            return picked_rows(source, inputs, layer.ranked())
+
+        self.asking = Kernel(asking, "dense", f"{name}_asking")
+        self.ranked = Kernel(ranked, form, f"{name}_ranked")
 
 
 @dataclass(frozen=True)

@@ -15,14 +15,17 @@ from lt4rec_tf.layers.cross import GramCross, TriangleCross
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.serving.compact import compact, whole
 from lt4rec_tf.serving.forms import Forms
-from lt4rec_tf.serving.kernels import Kernel, Source
-from lt4rec_tf.serving.split import CrossPlaces, FirstLayer, Sides, picked_rows
+from lt4rec_tf.serving.kernels import Kernel
+from lt4rec_tf.serving.split import CrossPlaces, FirstLayer, PartedLayer, Sides
 from lt4rec_tf.serving.storage import Storage, plain_tower
 
 SHARED = "shared"  # owner of the field vectors that all tasks read; others belong to their task
 # Below this share of alive inputs, picking them out costs less than multiplying all: TensorFlow's
 # gather along columns takes about as long as a few hundred multiply-adds an element.
 GATHERED_SHARE = 0.3
+# One request's candidates, from so many on, climb the towers as two halves: TensorFlow leaves a
+# product of a few hundred rows to one core, and two of them to two.
+HALVED = 192
 
 Vectors = Mapping[str, tf.Tensor]  # owner -> float32 (rows, fields, dimension)
 Done = dict[tuple[int, ...], tf.Tensor]  # what was computed already, by what it was computed from
@@ -38,8 +41,7 @@ class TaskTower(tf.Module):
         biases: float32 (units,) each.
         head: The head's kernel, float32 (units, 1), and its bias, float32 (1,); the bias alone
             where it is the answer to everything.
-        asking: First kernel for what a request says once; None where the layer is not parted.
-        ranked: First kernel for what differs between candidates.
+        parted: The first layer as `rank` computes it; None where it is not parted.
     """
 
     def __init__(self, task: str) -> None:
@@ -49,8 +51,7 @@ class TaskTower(tf.Module):
         self.kernels: list[Kernel] = []
         self.biases: list[tf.Variable] = []
         self.head: list[tf.Variable] = []
-        self.asking: Kernel | None = None
-        self.ranked: Kernel | None = None
+        self.parted: PartedLayer | None = None
 
 
 class ServedTowers(tf.Module):
@@ -106,28 +107,24 @@ class ServedTowers(tf.Module):
                 for name, array in values.items()
             )
             tower.head = [kernel, bias]
+        # Tasks that have a kernel in common compute with it once, whole or parted.
         known: dict[tuple[int, str], Kernel] = {}
+        parted: dict[tuple[int, str, bytes], PartedLayer] = {}
         for task, sources in self.storage.kernels(network, plain, kept, inputs).items():
+            tower = self.towers[task]
             for depth, source in enumerate(sources):
                 form = forms.of(task, depth)
                 key = (id(source), form)
                 if key not in known:
                     known[key] = Kernel(source, form, f"{task}_{depth}")
-                self.towers[task].kernels.append(known[key])
+                tower.kernels.append(known[key])
             if self.is_parted:
-                self._part(task, sources[0], inputs[task])
-
-    def _part(self, task: str, source: Source, inputs: np.ndarray) -> None:
-        first, tower = self._first_layer(task), self.towers[task]
-
-        def asking() -> tf.Tensor:
-            return picked_rows(source, inputs, [[first.asking()]])
-
-        def ranked() -> tf.Tensor:
-            return picked_rows(source, inputs, first.ranked())
-
-        tower.asking = Kernel(asking, "dense", f"{task}_asking")
-        tower.ranked = Kernel(ranked, tower.kernels[0].form, f"{task}_ranked")
+                first = (id(sources[0]), forms.of(task, 0), inputs[task].tobytes())
+                if first not in parted:
+                    parted[first] = PartedLayer(
+                        sources[0], inputs[task], self._first_layer(task), forms.of(task, 0), task
+                    )
+                tower.parted = parted[first]
 
     def _first_layer(self, task: str) -> FirstLayer:
         cross = "gram" if isinstance(self._cross, GramCross) else "triangle"
@@ -161,18 +158,69 @@ class ServedTowers(tf.Module):
             ranked: Owner -> vectors of item fields, (requests, candidates, fields, dimension).
             tasks: To answer for.
         """
+        said = self._said(asking, tasks)
         rows = {owner: by_row(vectors) for owner, vectors in ranked.items()}
-        requests, candidates = tf.unstack(tf.shape(ranked[SHARED])[:2])
-        once = self._cross(asking[SHARED])
         each = tf.concat([self._between(asking, ranked), self._cross(rows[SHARED])], axis=1)
+        shape = tf.shape(ranked[SHARED])[:2]
+        requests, candidates = tf.unstack(shape)
+
+        def of_halves() -> dict[str, tf.Tensor]:
+            middle = candidates // 2
+            halves = [
+                self._of_candidates(
+                    each[half], {owner: v[half] for owner, v in rows.items()}, said, tasks, None
+                )
+                for half in (slice(None, middle), slice(middle, None))
+            ]
+            return {task: tf.concat([found[task] for found in halves], axis=0) for task in tasks}
+
+        def of_all() -> dict[str, tf.Tensor]:
+            return self._of_candidates(each, rows, said, tasks, shape)
+
+        return tf.cond((requests == 1) & (candidates >= HALVED), of_halves, of_all)
+
+    def _said(self, asking: Vectors, tasks: Sequence[str]) -> dict[str, tf.Tensor]:
+        """Task -> what its first layer makes of the requests, and its bias: (requests, units)."""
+        once = self._cross(asking[SHARED])
+        done: Done = {}
+        said = {}
+        for task in tasks:
+            tower, x = self.towers[task], self._with_own(once, asking, task)
+            if tower.parted:
+                key = (id(x), id(tower.parted), id(tower.biases[0]))
+                if key not in done:
+                    done[key] = tower.parted.asking.product(x) + tower.biases[0]
+                said[task] = done[key]
+        return said
+
+    def _of_candidates(
+        self,
+        each: tf.Tensor,
+        rows: Vectors,
+        said: Mapping[str, tf.Tensor],
+        tasks: Sequence[str],
+        shape: tf.Tensor | None,
+    ) -> dict[str, tf.Tensor]:
+        """Task -> float32 (rows,).
+
+        Args:
+            each: Outputs of the cross layer that differ between candidates, (rows, inputs).
+            rows: Owner -> vectors of item fields, (rows, fields, dimension).
+            said: As of `_said`.
+            tasks: To answer for.
+            shape: [requests, candidates]; None: the rows are candidates of one request.
+        """
         done: Done = {}
         found = {}
         for task in tasks:
-            tower = self.towers[task]
-            x, y = self._with_own(once, asking, task), self._with_own(each, rows, task)
-            if tower.kernels:
-                y = _first_layer(tower, x, y, requests, candidates)
-            found[task] = _climb(tower, y, 1, done)
+            tower, x = self.towers[task], self._with_own(each, rows, task)
+            if tower.parted:
+                key = (id(x), id(said[task]), id(tower.parted))
+                if key not in done:
+                    product = tower.parted.ranked.product(x)
+                    done[key] = _with_said(product, said[task], shape)
+                x = done[key]
+            found[task] = _climb(tower, x, 1, done)
         return found
 
     def _between(self, asking: Vectors, ranked: Vectors) -> tf.Tensor:
@@ -190,35 +238,6 @@ class ServedTowers(tf.Module):
         return tf.concat([crossed, tf.reshape(vectors[task], [-1, fields * dimension])], axis=1)
 
 
-def _first_layer(
-    tower: TaskTower, once: tf.Tensor, each: tf.Tensor, requests: tf.Tensor, candidates: tf.Tensor
-) -> tf.Tensor:
-    """A parted first layer: float32 (requests * candidates, units).
-
-    Args:
-        tower: The task's.
-        once: What its kernel `asking` takes, (requests, inputs).
-        each: What its kernel `ranked` takes, (requests * candidates, inputs).
-        requests: Their number.
-        candidates: Of each request.
-    """
-    asking, ranked = tower.asking, tower.ranked
-    assert asking is not None
-    assert ranked is not None
-    said = asking.product(once) + tower.biases[0]
-    units = said.shape[1]
-
-    def of_one() -> tf.Tensor:
-        # As a bias, which TensorFlow adds within the product.
-        return tf.nn.relu(tf.nn.bias_add(ranked.product(each), said[0]))
-
-    def of_many() -> tf.Tensor:
-        product = tf.reshape(ranked.product(each), [requests, candidates, units])
-        return tf.reshape(tf.nn.relu(product + said[:, tf.newaxis]), [-1, units])
-
-    return tf.ensure_shape(tf.cond(tf.equal(requests, 1), of_one, of_many), (None, units))
-
-
 def _climb(tower: TaskTower, x: tf.Tensor, first: int, done: Done) -> tf.Tensor:
     """Layers from `first` on, and the head: float32 (rows,).
 
@@ -232,6 +251,21 @@ def _climb(tower: TaskTower, x: tf.Tensor, first: int, done: Done) -> tf.Tensor:
             done[key] = tf.nn.relu(kernel.product(x) + bias)
         x = done[key]
     return tf.reshape(tf.matmul(x, tower.head[0]) + tower.head[1], [-1])
+
+
+def _with_said(product: tf.Tensor, said: tf.Tensor, shape: tf.Tensor | None) -> tf.Tensor:
+    """A first layer's units, float32 (requests * candidates, units).
+
+    Args:
+        product: Of the candidates, (requests * candidates, units).
+        said: Of the requests, (requests, units).
+        shape: [requests, candidates]; None: there is one request.
+    """
+    if shape is None:
+        return tf.nn.relu(tf.nn.bias_add(product, said[0]))  # in one operation with the product
+    units = said.shape[1]
+    parted = tf.reshape(product, tf.concat([shape, [units]], axis=0))
+    return tf.reshape(tf.nn.relu(parted + said[:, tf.newaxis]), [-1, units])
 
 
 def by_row(vectors: tf.Tensor) -> tf.Tensor:
