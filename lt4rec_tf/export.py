@@ -11,10 +11,10 @@ if __name__ == "__main__":  # before TensorFlow is loaded, which reads it once
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from lt4rec_tf import config, entry
 from lt4rec_tf.config import Settings, flag
@@ -70,12 +70,19 @@ class _Flags:
 def main(argv: Sequence[str]) -> None:
     """Reads a run's row, publishes it, prints where."""
     values = config.parse_flags(argv, __doc__ or "", [_Flags, ExportFlags])
-    if not values["export_dir"]:
-        raise config.ConfigError("--export_dir: found nothing, expected the model's folder")
+    _check(values)
     folder, settings, schema, source = open_run(values["run"], values["data_dir"])
     flags = ExportFlags(**{field.name: values[field.name] for field in fields(ExportFlags)})
     version = export_row(folder, settings, schema, source, Path(values["export_dir"]), flags)
     print(f"published {flags.row or default_row(settings, schema)} as {version}")
+
+
+def _check(values: Mapping[str, Any]) -> None:
+    if not values["export_dir"]:
+        raise config.ConfigError("--export_dir: found nothing, expected the model's folder")
+    for name, least in (("keep_versions", 0), ("candidates", 1)):
+        if values[name] < least:
+            raise config.ConfigError(f"--{name}: found {values[name]}, expected {least} or more")
 
 
 def default_row(settings: Settings, schema: Schema) -> str:

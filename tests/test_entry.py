@@ -319,6 +319,13 @@ def test_evaluate_and_export_ask_for_their_folders(capsys):
     assert "--export_dir: found nothing" in one_line(refusal(capsys, export.main, "--run=run"))
 
 
+@pytest.mark.parametrize(("flag", "least"), [("--keep_versions=-1", 0), ("--candidates=0", 1)])
+def test_an_export_refuses_its_numbers_before_it_reads_the_run(capsys, flag, least):
+    line = one_line(refusal(capsys, export.main, "--run=none", "--export_dir=models", flag))
+    name, value = flag.split("=")
+    assert f"{name}: found {value}, expected {least} or more" in line
+
+
 def test_side_tables_are_part_of_the_logs(folder):
     (folder / "logs" / "videos.tsv").write_text("video\tlanguage\nv1\tzh\n")
     path = folder / "small.toml"
