@@ -27,11 +27,12 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from feeds import DIMENSION, TASKS, UNITS, wide_schema
 
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.models.ranking import build_network
 from lt4rec_tf.reports.tables import markdown_table
-from lt4rec_tf.schema import Schema, load_schema
+from lt4rec_tf.schema import Schema
 from lt4rec_tf.serving.forms import COMPACT, DENSE, Forms
 from lt4rec_tf.serving.model_card import folder_size
 from lt4rec_tf.serving.publish import OpenedVersion, opened
@@ -39,51 +40,9 @@ from lt4rec_tf.serving.ranking import Ranking
 from lt4rec_tf.serving.signatures import ServedModel
 from lt4rec_tf.tickets.neurons import prune_neurons
 
-FIELDS, DIMENSION, UNITS = 20, 32, (512, 256, 128)
 CANDIDATES = (1, 64, 512)
 TURN = 4  # requests that are timed before it is the next model's turn
-TASKS = ("ctr", "cvr")
 RANKING = Ranking({"ctr": 1.0, "cvr": 1.0})
-HEAD = """
-name = "benchmark"
-format = "csv"
-files = ["none.csv"]
-
-[[labels]]
-name = "click"
-kind = "binary"
-column = "click"
-
-[[labels]]
-name = "ratio"
-kind = "ratio"
-column = "ratio"
-
-[[tasks]]
-name = "ctr"
-label = "click"
-kind = "binary"
-loss = "cross_entropy"
-metric = "auc"
-direction = "max"
-
-[[tasks]]
-name = "cvr"
-label = "ratio"
-kind = "continuous"
-population = "click"
-loss = "mse"
-metric = "mse"
-direction = "min"
-"""
-FEATURE = """
-[[features]]
-name = "{side}_{place}"
-dtype = "int64"
-missing = -1
-side = "{side}"
-ids = {{ kind = "integer", minimum = 0, maximum = {last} }}
-"""
 
 
 def main() -> None:
@@ -95,7 +54,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=30, help="turns of each kind and model")
     flags = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        schema = made_schema(Path(folder), flags.rows, flags.item_fields)
+        schema = wide_schema(flags.rows, flags.item_fields)
         versions = {}
         for name, networks, precision, forms in models(schema, flags.density):
             versions[name] = [
@@ -109,19 +68,6 @@ def main() -> None:
             f"TensorFlow {tf.__version__}, density {flags.density}\n"
         )
         print(f"{time_table(versions, schema, flags)}\n\n{size_table(versions)}")
-
-
-def made_schema(folder: Path, rows: int, item_fields: int) -> Schema:
-    """The fields and both tasks."""
-    fields = {"user": FIELDS - item_fields, "item": item_fields}
-    features = [
-        FEATURE.format(side=side, place=place, last=rows - 3)
-        for side, number in fields.items()
-        for place in range(number)
-    ]
-    path = folder / "schema.toml"
-    path.write_text(HEAD + "".join(features), encoding="utf-8")
-    return load_schema(path)
 
 
 def models(schema: Schema, density: float) -> list[tuple[str, list[RankingNetwork], str, Forms]]:

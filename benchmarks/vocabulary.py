@@ -13,45 +13,22 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import argparse
 import statistics
-import tempfile
 import time
-from pathlib import Path
 
-import numpy as np
 import tensorflow as tf
 import tf_keras as keras
+from feeds import FIELDS, random_ids, random_labels, wide_schema
 
 from lt4rec_tf.models.ranking import build_network
-from lt4rec_tf.schema import load_schema
 from lt4rec_tf.training.losses import cross_entropy
 from lt4rec_tf.training.optimizers import LazyAdam
 
-FIELDS, BATCH = 20, 512
-TASK = """
-[[labels]]
-name = "click"
-kind = "binary"
-column = "click"
-[[tasks]]
-name = "ctr"
-label = "click"
-kind = "binary"
-loss = "cross_entropy"
-metric = "auc"
-"""
+BATCH = 512
 
 
 def step_of(rows: int, optimizer: keras.optimizers.Optimizer):
     """A compiled training step of a network with this many embedding rows in all, and its batch."""
-    feature = (
-        '[[features]]\nname = "f{0}"\ndtype = "int64"\nside = "item"\n'
-        'ids = {{ kind = "hash", buckets = {1} }}\n'
-    )
-    fields = "".join(feature.format(i, rows // FIELDS) for i in range(FIELDS))
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "schema.toml"
-        path.write_text(f'name = "wide"\nformat = "csv"\nfiles = ["*.csv"]\n{fields}{TASK}')
-        schema = load_schema(path)
+    schema = wide_schema(rows // FIELDS).with_tasks(["ctr"])
     network = build_network(
         schema,
         separate_towers=False,
@@ -64,9 +41,9 @@ def step_of(rows: int, optimizer: keras.optimizers.Optimizer):
     )
     model, variables = network.task_models["ctr"], network.trained_by("ctr")
     optimizer.build(variables)
-    rng = np.random.default_rng(0)
-    ids = {f"f{i}": tf.constant(rng.integers(1, rows // FIELDS, BATCH)) for i in range(FIELDS)}
-    clicks = tf.constant(rng.integers(0, 2, BATCH), tf.float32)
+    ids = dict(zip(network.model.input, random_ids(rows // FIELDS, BATCH, 0).T, strict=True))
+    ids = {name: tf.constant(column) for name, column in ids.items()}
+    clicks = tf.constant(random_labels(BATCH, 0)[0])
 
     @tf.function
     def step():
