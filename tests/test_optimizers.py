@@ -19,7 +19,8 @@ def test_dense_updates_are_keras_adams():
     for gradient in gradients_of_steps():
         lazy.apply_gradients([(gradient, ours)])
         adam.apply_gradients([(gradient, theirs)])
-    np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+    # TensorFlow's kernel computes 1 - beta in float32.
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5)
 
 
 def test_rows_touched_by_every_step_are_adams_too():
@@ -28,7 +29,7 @@ def test_rows_touched_by_every_step_are_adams_too():
     for gradient in gradients_of_steps():
         lazy.apply_gradients([(tf.IndexedSlices(gradient, tf.range(4), (4, 2)), ours)])
         adam.apply_gradients([(gradient, theirs)])
-    np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["adam", "adagrad"])

@@ -12,7 +12,7 @@ Keras's Adagrad has both already: a gradient of 0 changes nothing, and it update
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -26,7 +26,8 @@ class LazyAdam(keras.optimizers.Adam):
     w <- w - M lr sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + eps)
 
     with M the update mask of the weight (1 without one) and, for looked-up rows, the rows alone.
-    t counts all steps of the optimiser, those in which a weight took no part included.
+    A weight whose gradient is 0 in every step needs no mask: its moments stay 0, and so does its
+    update. t counts all steps of the optimiser, those in which a weight took no part included.
 
     Attributes:
         update_masks: variable.ref() -> 0/1 tensor of the variable's shape, for the step at hand.
@@ -35,38 +36,68 @@ class LazyAdam(keras.optimizers.Adam):
     def __init__(self, learning_rate: float, **kwargs: Any) -> None:
         super().__init__(learning_rate, jit_compile=False, **kwargs)
         self.update_masks: Mapping[Any, tf.Tensor] = {}
+        # For a batch's rows of a table and of its two moments.
+        self._scratch: dict[Any, list[tf.Variable]] = {}
+
+    def build(self, var_list: list[tf.Variable]) -> None:
+        """Makes the variables that hold moments; called by Keras, at every step."""
+        if getattr(self, "_built", False):
+            return
+        super().build(var_list)
+        for variable in var_list:
+            empty = tf.zeros((0, *variable.shape[1:]), variable.dtype)
+            self._scratch[self._var_key(variable)] = [
+                tf.Variable(empty, trainable=False, shape=(None, *empty.shape[1:]))
+                for _ in range(3)
+            ]
 
     def update_step(self, gradient: tf.Tensor | tf.IndexedSlices, variable: tf.Variable) -> None:
         """Updates one variable; called by Keras with de-duplicated sparse gradients."""
+        slot = self._index_dict[self._var_key(variable)]
+        weights = [variable, self._momentums[slot], self._velocities[slot]]
+        if isinstance(gradient, tf.IndexedSlices):
+            self._update_rows(gradient, weights)
+        elif variable.ref() in self.update_masks:
+            self._update_masked(gradient, weights, self.update_masks[variable.ref()])
+        else:
+            self._update_all(gradient, weights)
+
+    def _update_all(self, gradient: tf.Tensor, weights: Sequence[tf.Variable]) -> None:
+        """The module's equation in one operation, which reads and writes each number once."""
+        variable, m, v = weights
+        step = tf.cast(self.iterations + 1, variable.dtype)
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=m.handle,
+            v=v.handle,
+            beta1_power=self.beta_1**step,
+            beta2_power=self.beta_2**step,
+            lr=tf.cast(self.learning_rate, variable.dtype),
+            beta1=self.beta_1,
+            beta2=self.beta_2,
+            epsilon=self.epsilon,
+            grad=gradient,
+        )
+
+    def _update_masked(
+        self, gradient: tf.Tensor, weights: Sequence[tf.Variable], mask: tf.Tensor
+    ) -> None:
+        variable, m, v = weights
         step = tf.cast(self.iterations + 1, variable.dtype)
         alpha = self.learning_rate * tf.sqrt(1 - self.beta_2**step) / (1 - self.beta_1**step)
-        slot = self._index_dict[self._var_key(variable)]
-        m, v = self._momentums[slot], self._velocities[slot]
-        if isinstance(gradient, tf.IndexedSlices):
-            self._update_rows(gradient, variable, m, v, alpha)
-            return
-        mask = self.update_masks.get(variable.ref(), 1.0)
         m.assign_add(mask * (1 - self.beta_1) * (gradient - m))
         v.assign_add(mask * (1 - self.beta_2) * (tf.square(gradient) - v))
         variable.assign_sub(mask * alpha * m / (tf.sqrt(v) + self.epsilon))
 
-    def _update_rows(
-        self,
-        gradient: tf.IndexedSlices,
-        variable: tf.Variable,
-        m: tf.Variable,
-        v: tf.Variable,
-        alpha: tf.Tensor,
-    ) -> None:
-        rows, values = gradient.indices, gradient.values
-        m_rows = tf.gather(m, rows)
-        v_rows = tf.gather(v, rows)
-        m_rows += (1 - self.beta_1) * (values - m_rows)
-        v_rows += (1 - self.beta_2) * (tf.square(values) - v_rows)
-        m.scatter_update(tf.IndexedSlices(m_rows, rows))
-        v.scatter_update(tf.IndexedSlices(v_rows, rows))
-        change = alpha * m_rows / (tf.sqrt(v_rows) + self.epsilon)
-        variable.scatter_sub(tf.IndexedSlices(change, rows))
+    def _update_rows(self, gradient: tf.IndexedSlices, weights: Sequence[tf.Variable]) -> None:
+        """Takes the rows out, updates them as `_update_all` does, puts them back."""
+        taken = self._scratch[self._var_key(weights[0])]
+        for scratch, whole in zip(taken, weights, strict=True):
+            scratch.assign(tf.gather(whole, gradient.indices))
+        self._update_all(gradient.values, taken)
+        for scratch, whole in zip(taken, weights, strict=True):
+            # `scatter_sub` of a change would take three times as long.
+            whole.scatter_update(tf.IndexedSlices(scratch.read_value(), gradient.indices))
 
 
 def build_optimizer(
