@@ -1,15 +1,17 @@
 import dataclasses
+from functools import partial
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from lt4rec_tf.models.network import read_variables
+from lt4rec_tf.models.network import CROSSED, read_variables
 from lt4rec_tf.models.ranking import load_variables
 from lt4rec_tf.schema import Schema
 from lt4rec_tf.tickets import masks as masks_file
 from lt4rec_tf.training.losses import LOSSES
 from tests.conftest import build_small, small_batch
+from tests.small_models import build_with_own_views
 from tests.small_training import random_masks, rows_of_tasks
 
 CROSSES = ["gram", "triangle", "dcn_v2"]
@@ -164,6 +166,27 @@ def test_task_models_are_parts_of_the_one_model(small_network):
     moved = small_network.task_models["ctr"](features)
     np.testing.assert_allclose(moved, whole["ctr"] + 5.0, rtol=1e-5)
     np.testing.assert_array_equal(small_network.task_models["cvr"](features), whole["cvr"])
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        build_small,
+        partial(build_small, separate_towers=True),
+        partial(build_with_own_views, {"cvr": 3}),
+    ],
+    ids=["shared", "separate", "own views"],
+)
+def test_tops_are_what_stands_on_the_bottom(small_schema, build):
+    network = build(small_schema)
+    for seed, task in enumerate(network.tasks):
+        network.wear(task, random_masks(network, task, seed))
+    features = small_batch()["features"]
+    whole = {CROSSED: network.bottom(features)} | features
+    assert list(network.tops) == list(network.tasks)
+    for task, top in network.tops.items():
+        logit = top({name: whole[name] for name in top.input})
+        np.testing.assert_array_equal(logit, network.task_models[task](features))
 
 
 @pytest.mark.parametrize("names", [["tower_0"], ["tower_0", "tower_1", "tower_2"], []])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,9 @@ from lt4rec_tf.tickets.masks import Masks
 OwnLosses = Callable[[Mapping[str, tf.Tensor], Mapping[str, Any]], dict[str, tf.Tensor]]
 
 
+CROSSED = ".crossed"  # no feature's name holds a dot
+
+
 @dataclass(frozen=True)
 class RankingNetwork:
     """A functional model and its parts by name.
@@ -31,6 +34,8 @@ class RankingNetwork:
         heads: Task -> its last Dense layer.
         variables: Every trained variable by a name that does not depend on Keras.
         own_losses: The model's own losses in place of each task's; None where the tasks' are used.
+        tops: Task -> {CROSSED: output of the cross layer; feature: ids, where the task reads them
+            itself} -> logit; none where tasks have more in common than the cross layer.
     """
 
     model: keras.Model
@@ -40,6 +45,7 @@ class RankingNetwork:
     heads: dict[str, keras.layers.Dense]
     variables: dict[str, tf.Variable]
     own_losses: OwnLosses | None = None
+    tops: Mapping[str, keras.Model] = field(default_factory=dict)
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -94,6 +100,7 @@ def assemble(
     *,
     towers: Mapping[str, list[MaskedDense]] | None = None,
     own_losses: OwnLosses | None = None,
+    tops: Mapping[str, keras.Model] | None = None,
 ) -> RankingNetwork:
     """Makes the Keras models of a network whose tensors are built.
 
@@ -104,6 +111,7 @@ def assemble(
         variables: All trained variables by name, the bottom's included.
         towers: Task -> its MaskedDense layers; None: nothing is masked.
         own_losses: See `RankingNetwork`.
+        tops: See `RankingNetwork`.
     """
     network = RankingNetwork(
         model=keras.Model(bottom.inputs, dict(logits)),
@@ -113,6 +121,7 @@ def assemble(
         heads=dict(heads),
         variables=dict(variables),
         own_losses=own_losses,
+        tops=dict(tops or {}),
     )
     _check_all_named(network)
     return network

@@ -18,7 +18,7 @@ import tf_keras as keras
 
 from lt4rec_tf.layers.masked_dense import MaskedDense
 from lt4rec_tf.models.bottom import Bottom, build_bottom, field_vectors, seed_of
-from lt4rec_tf.models.network import RankingNetwork, add_head, assemble
+from lt4rec_tf.models.network import CROSSED, RankingNetwork, add_head, assemble
 from lt4rec_tf.schema import Schema
 
 
@@ -65,7 +65,7 @@ def build_network(
     )
     variables = dict(bottom.variables)
     shared: list[keras.layers.Dense] = []
-    towers, heads, logits = {}, {}, {}
+    towers, heads, logits, tops = {}, {}, {}, {}
     for task in (task.name for task in schema.tasks):
         if separate_towers or not shared:
             prefix = f"{task}/" if separate_towers else ""
@@ -83,7 +83,9 @@ def build_network(
         for layer in towers[task][1:]:
             hidden = layer(hidden)
         heads[task], logits[task] = add_head(hidden, task, seed, variables)
-    return assemble(bottom, logits, heads, variables, towers=towers)
+        read = {CROSSED: bottom.crossed} | (bottom.inputs if own is not None else {})
+        tops[task] = keras.Model(read, logits[task])
+    return assemble(bottom, logits, heads, variables, towers=towers, tops=tops)
 
 
 def _own_view(

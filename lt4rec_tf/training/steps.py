@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
-from lt4rec_tf.models.network import RankingNetwork
+from lt4rec_tf.models.network import CROSSED, RankingNetwork
 from lt4rec_tf.schema import Schema
 from lt4rec_tf.training.balancing import Rule
 from lt4rec_tf.training.conflict import Conflict, emphasis, pairs_in_conflict
@@ -16,6 +16,7 @@ from lt4rec_tf.training.losses import LOSSES
 
 Step = Callable[[dict[str, Any]], dict[str, tf.Tensor]]
 Batch = Mapping[str, Any]
+Answers = tuple[tf.Tensor | None, tf.Tensor]  # rows of the batch, None for all; their logits
 
 
 def compile_step(
@@ -29,6 +30,7 @@ def compile_step(
     optimizer: keras.optimizers.Optimizer,
     variables: Sequence[tf.Variable],
     loss_sums: Mapping[str, tf.Variable],
+    takes_turns: bool,
 ) -> Step:
     """Makes a step that trains some tasks on one batch; the rule is given weight_t * loss_t.
 
@@ -44,6 +46,8 @@ def compile_step(
         optimizer: Built for `variables`.
         variables: What may be updated; those without a gradient from the tasks are left alone.
         loss_sums: Task -> float64 (2,): the step adds (loss, 1).
+        takes_turns: Whether other steps train other tasks with the same optimiser: then momentum
+            that they left must not move weights outside these tasks' masks.
 
     Returns:
         A function from a batch to {task: loss}.
@@ -61,7 +65,7 @@ def compile_step(
             targets = rule.targets(weighted)
         gradients = [tape.gradient(target, variables) for target in targets]
         combined = zip(rule.combine(weighted, gradients, variables), variables, strict=True)
-        optimizer.update_masks = _update_masks(network, tasks)
+        optimizer.update_masks = _update_masks(network, tasks) if takes_turns else {}
         optimizer.apply_gradients([(g, v) for g, v in combined if g is not None])
         for task, loss in losses.items():
             loss_sums[task].assign_add([tf.cast(loss, tf.float64), 1.0])
@@ -88,22 +92,66 @@ def _losses(
 
         return own
 
-    model = network.task_models[tasks[0]] if len(tasks) == 1 else network.model
     loss_of = {task: LOSSES[schema.task(task).loss] for task in tasks}
     pairs = pairs_in_conflict(schema, tasks) if conflict is not None else []
+    logits_of = _logits(network, schema, tasks)
 
     def by_schema(batch: Batch) -> dict[str, tf.Tensor]:
-        outputs = model(batch["features"], training=True)
-        logits = {tasks[0]: outputs} if len(tasks) == 1 else outputs
         weighs = emphasis(conflict, pairs, batch) if conflict is not None else {}
-        return {
-            task: loss(
-                logits[task], batch["labels"][task], batch["weights"][task], weighs.get(task)
+        found = {}
+        for task, (rows, logits) in logits_of(batch).items():
+            told = {"labels": batch["labels"][task], "weights": batch["weights"][task]}
+            if task in weighs:
+                told["emphasis"] = weighs[task]
+            of_rows = _taken(told, rows)
+            found[task] = loss_of[task](
+                logits, of_rows["labels"], of_rows["weights"], of_rows.get("emphasis")
             )
-            for task, loss in loss_of.items()
-        }
+        return found
 
     return by_schema
+
+
+def _logits(
+    network: RankingNetwork, schema: Schema, tasks: Sequence[str]
+) -> Callable[[Batch], dict[str, Answers]]:
+    """The function from a batch to each task's rows, None for all, and its logits of them.
+
+    Rows outside a task's population weigh nothing: where they can be left out, they are.
+    """
+    populated = [task for task in tasks if schema.task(task).population is not None]
+
+    def of_all(batch: Batch) -> dict[str, Answers]:
+        if len(tasks) == 1:
+            return {
+                tasks[0]: (None, network.task_models[tasks[0]](batch["features"], training=True))
+            }
+        logits = network.model(batch["features"], training=True)
+        return {task: (None, logits[task]) for task in tasks}
+
+    def of_each(batch: Batch) -> dict[str, Answers]:
+        # Embeddings are looked up for all rows: which rows a step touches, and thereby what lazy
+        # optimisers do to them, must not depend on what is left out above.
+        crossed = network.bottom(batch["features"], training=True)
+        found = {}
+        for task in tasks:
+            top, whole = network.tops[task], {CROSSED: crossed} | batch["features"]
+            rows = _rows(batch, task) if task in populated else None
+            inputs = _taken({name: whole[name] for name in top.input}, rows)
+            found[task] = (rows, top(inputs, training=True))
+        return found
+
+    return of_each if populated and network.tops else of_all
+
+
+def _rows(batch: Batch, task: str) -> tf.Tensor:
+    return tf.where(batch["weights"][task] > 0)[:, 0]
+
+
+def _taken(values: Mapping[str, tf.Tensor], rows: tf.Tensor | None) -> Mapping[str, tf.Tensor]:
+    if rows is None:
+        return values
+    return {name: tf.gather(tensor, rows) for name, tensor in values.items()}
 
 
 def _batch_spec(network: RankingNetwork, schema: Schema) -> dict[str, Any]:
