@@ -31,8 +31,8 @@ from lt4rec_tf.comparison.grid import (
     check_flags,
     read_rows,
 )
-from lt4rec_tf.comparison.pool import Failure, Job, JobPool
 from lt4rec_tf.config import Settings
+from lt4rec_tf.pool import Failure, Job, JobPool
 from lt4rec_tf.reports.comparison import comparison_table, search_table
 from lt4rec_tf.reports.comparison_plots import figure4, overlap_bars
 from lt4rec_tf.reports.plots import save_png

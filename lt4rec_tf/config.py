@@ -159,6 +159,7 @@ def _check_tickets(tickets: TicketSettings, model: ModelSettings) -> None:
 
 def _check_training(training: TrainingSettings) -> None:
     _expect_at_least(1, training, "batch_size", "search_epochs", "epochs", "auto_trainings")
+    _expect_at_least(1, training, "search_processes")
     _expect_at_least(0, training, "patience", "checkpoint_steps")
     for name in ("learning_rate", "conflict_cvr_weight", "conflict_ctr_weight"):
         _expect_positive(training, name)

@@ -119,6 +119,9 @@ class TrainingSettings:
 
     batch_size: int = flag(512, "Rows of a batch.")
     search_epochs: int = flag(1, "Passes over train for each level of a ticket search.")
+    search_processes: int = flag(
+        1, "Ticket searches that run side by side, each in a process with its share of the cores."
+    )
     epochs: int = flag(1, "Passes over train for each row of the comparison.")
     patience: int = flag(0, "Stop after this many epochs without a better one; 0: never.")
     optimizer: Literal["adam", "adagrad"] = flag(
@@ -146,6 +149,11 @@ class TrainingSettings:
     )
     conflict_short_ratio: float = flag(0.2, "The same for other videos.")
     auto_trainings: int = flag(8, "s_weight_auto: joint trainings among which validation chooses.")
+    precision: Literal["float32", "bfloat16", "auto"] = flag(
+        "float32",
+        "In which a stage's matrix products are computed; auto: bfloat16 where this machine has it "
+        "at least 1.5 times as fast.",
+    )
     checkpoint_steps: int = flag(500, "Steps between two checkpoints within an epoch; 0: none.")
 
 

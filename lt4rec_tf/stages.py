@@ -14,7 +14,7 @@ from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.models.ranking import shared_name
 from lt4rec_tf.networks import network_of
 from lt4rec_tf.schema import Schema
-from lt4rec_tf.training import checkpoint
+from lt4rec_tf.training import checkpoint, precision
 from lt4rec_tf.training.conflict import Conflict
 from lt4rec_tf.training.progress import Progress
 from lt4rec_tf.training.trainer import Feed, LogScalars, Plan, Trainer
@@ -146,6 +146,7 @@ def _trainer(
         log=run.log,
         before_step=before_step,
         seed=run.settings.seed,
+        precision=precision.settled(training.precision, run.searches),
     )
 
 

@@ -27,6 +27,7 @@ from lt4rec_tf.networks import network_of
 from lt4rec_tf.reports.run_report import StageLog, report_run
 from lt4rec_tf.reports.tables import evaluation_table, sharing_table, ticket_table
 from lt4rec_tf.schema import Schema
+from lt4rec_tf.search_jobs import search_side_by_side
 from lt4rec_tf.searches import Ticket, find_ticket, level_masks
 from lt4rec_tf.serving.publish import published_versions
 from lt4rec_tf.settings import TICKET_ROWS
@@ -70,6 +71,7 @@ def train_rows(
         keep_initial(run)
         tickets = []
         if {"base", *TICKET_ROWS} & set(settings.rows):
+            search_side_by_side(run)
             shared = network_of(settings, schema, "s_weight")
             tickets = [find_ticket(run, shared, task) for task in run.tasks]
         auto.train_rows(run, tickets)

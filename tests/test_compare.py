@@ -11,8 +11,8 @@ from lt4rec_tf import compare, config, entry, evaluate, export, runs
 from lt4rec_tf.comparison import results, work
 from lt4rec_tf.comparison.cost import cost_of
 from lt4rec_tf.comparison.grid import candidates, read_rows
-from lt4rec_tf.comparison.pool import Failure
 from lt4rec_tf.metrics.gain import mean_relative_gain
+from lt4rec_tf.pool import Failure
 from lt4rec_tf.rows import load_row
 from lt4rec_tf.schema import load_schema
 from lt4rec_tf.serving.publish import published_versions
@@ -191,7 +191,8 @@ def test_differences_are_of_the_metrics_of_paired_runs(first):
                     for seed in (1, 2)
                 ]
                 of_runs = [run["metrics"][task][metric] for run in row["runs"]]
-                np.testing.assert_allclose(values[stem], of_runs, rtol=1e-5)
+                # A run's metrics are of float32 probabilities, which tie some of these rows.
+                np.testing.assert_allclose(values[stem], of_runs, rtol=1e-4)
             difference = rows[name]["differences"][task]
             mean, alone = np.mean(values[name]), np.mean(values[f"base_{task}"])
             assert difference["metric"] == metric

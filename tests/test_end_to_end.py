@@ -215,6 +215,22 @@ def test_tensorboard_shows_every_stage(unbroken):
     assert [tag for tag in summary if "s_weight" in tag and "auc" in tag]
 
 
+def test_searches_side_by_side_find_the_same(home, unbroken, capsys):
+    folder = home / "side_by_side"
+    run_main(train.main, *small(folder, "--checkpoint_steps=5", "--search_processes=2"))
+    assert "2 ticket searches side by side" in capsys.readouterr().err
+    found, expected = evaluation(folder), evaluation(unbroken[0])
+    for task in ("ctr", "cvr"):
+        mine, theirs = found["searches"][task], expected["searches"][task]
+        assert mine["chosen"] == theirs["chosen"]
+        # Fewer threads may add in another order.
+        np.testing.assert_allclose(mine["values"], theirs["values"], rtol=1e-4)
+        for level in range(3):
+            tags = scalar_tags(folder / "tensorboard" / "tickets" / f"level_{level}")
+            assert tags[f"loss/{task}"] == list(range(1, STEPS + 1))
+        assert "level_2" in (folder / "logs" / f"{task}.log").read_text()
+
+
 def test_measuring_again_gives_the_same_file(unbroken, capsys):
     folder, _ = unbroken
     before = (folder / "evaluation.json").read_bytes()

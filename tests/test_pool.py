@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -9,7 +10,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from lt4rec_tf.comparison.pool import Failure, Job, JobPool
+from lt4rec_tf.pool import Failure, Job, JobPool
+from tests.conftest import PROJECT
 
 # What jobs do. A process of its own imports these by name.
 
@@ -139,7 +141,7 @@ def test_processes_have_their_own_few_threads(pool, tmp_path):
 def test_time_left_counts_passes(pool, tmp_path, monkeypatch):
     pool, _, said = pool
     clock = SimpleNamespace(monotonic=iter([0.0, 30.0, 40.0]).__next__)
-    monkeypatch.setattr("lt4rec_tf.comparison.pool.time", clock)
+    monkeypatch.setattr("lt4rec_tf.pool.time", clock)
     pool.run("rows:", [job(tmp_path, "long", passes=3), job(tmp_path, "short")])
     assert "about 10 s left" in said[0]  # 3 of 4 passes took 30 s
 
@@ -161,3 +163,47 @@ def test_jobs_whose_processes_die_are_noted_and_the_others_go_on(tmp_path):
         assert pool.run("next:", [job(tmp_path, "next")]) == {}
     finally:
         pool.close()
+
+
+PARENT = """
+import sys
+from pathlib import Path
+from lt4rec_tf.pool import Job, JobPool
+from tests.test_pool import leave_and_wait
+if __name__ == "__main__":
+    pool = JobPool(1, 1, Path(sys.argv[1]) / "logs", print)
+    pool.run("jobs", [Job("waits", leave_and_wait, (sys.argv[1] + "/pid",))])
+"""
+
+
+def leave_and_wait(path):
+    Path(path).write_text(str(os.getpid()))
+    time.sleep(600)
+
+
+def is_alive(pid):
+    status = Path(f"/proc/{pid}/stat")
+    return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def until(holds, seconds=60):
+    ends = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < ends
+        time.sleep(0.1)
+
+
+def test_jobs_end_with_the_process_that_wants_them(tmp_path):
+    script, pid = tmp_path / "parent.py", tmp_path / "pid"
+    script.write_text(PARENT)
+    parent = subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path)],
+        cwd=PROJECT,
+        env={**os.environ, "PYTHONPATH": str(PROJECT)},
+    )
+    until(lambda: pid.exists() and pid.read_text())
+    job = int(pid.read_text())
+    assert is_alive(job)
+    parent.kill()
+    parent.wait()
+    until(lambda: not is_alive(job), seconds=10)

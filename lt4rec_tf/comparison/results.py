@@ -12,11 +12,11 @@ import numpy as np
 
 from lt4rec_tf import config, runs
 from lt4rec_tf.comparison.grid import Candidate, RowSpec
-from lt4rec_tf.comparison.pool import Failure
 from lt4rec_tf.comparison.work import read_arrays, row_folder, test_file, test_name
 from lt4rec_tf.config import Settings
 from lt4rec_tf.metrics.bootstrap import METRICS, paired_interval
 from lt4rec_tf.metrics.gain import mean_relative_gain
+from lt4rec_tf.pool import Failure
 from lt4rec_tf.rows import stage_folder
 from lt4rec_tf.schema import Schema, Task
 from lt4rec_tf.searches import read_searches

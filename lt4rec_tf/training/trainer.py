@@ -26,6 +26,7 @@ from lt4rec_tf.training.balancing import build_rule
 from lt4rec_tf.training.conflict import Conflict
 from lt4rec_tf.training.evaluation import Metrics, make_predictor, measure, split_losses
 from lt4rec_tf.training.plan import Feed, Plan
+from lt4rec_tf.training.precision import FLOAT32, computing_in
 from lt4rec_tf.training.progress import Progress
 from lt4rec_tf.training.steps import compile_step
 
@@ -70,6 +71,7 @@ class Trainer:
             need the schedule "both".
         conflict: Weighs clicked, hardly watched rows; None: every row of a population alike.
         seed: Decides the random order in which PCGrad projects.
+        precision: "float32" or "bfloat16": see `precision`.
 
     Raises:
         ValueError: Schedule, tasks or network do not have what `balance` or `conflict` need.
@@ -92,10 +94,12 @@ class Trainer:
         balance: str = "none",
         conflict: Conflict | None = None,
         seed: int = 0,
+        precision: str = FLOAT32,
     ) -> None:
         self.network, self.schema, self.tasks = network, schema, tuple(tasks)
         self.loss_weights, self.feed = loss_weights, feed
         self.progress, self.log = progress, log
+        self.precision = precision
         self.before_step = before_step or (lambda step: None)
         trained = {v.ref(): v for task in tasks for v in network.trained_by(task)}
         self._variables = list(trained.values())
@@ -128,6 +132,7 @@ class Trainer:
                 optimizer=self._optimizer,
                 variables=self._variables,
                 loss_sums=self._loss_sums,
+                takes_turns=len(groups) > 1,
             )
             for group in groups
         ]
@@ -160,8 +165,9 @@ class Trainer:
         state = self._resume(folder)
         self.progress.start_stage(name, plan.epochs, steps)
         self.progress.skip(state.epoch * steps + state.step)
-        while state.epoch < plan.epochs and not self._out_of_patience(state, plan):
-            self._epoch(folder, name, plan, state)
+        with computing_in(self.precision):
+            while state.epoch < plan.epochs and not self._out_of_patience(state, plan):
+                self._epoch(folder, name, plan, state)
         self.progress.skip((plan.epochs - state.epoch) * steps)
         return self._finish(folder, state)
 
