@@ -1,0 +1,117 @@
+"""What training takes at the paper's scale: 10 million users, 11 million videos, 32 dimensions.
+
+    python benchmarks/memory.py --folder=/tmp/memory
+
+LT4REC's Table 1. One stage as `train` runs it: 20 fields, Gram cross layer, 512-256-128, both tasks
+at once, batches of 4096 random ids, checkpoint and best weights on disk. Prints memory after each
+part, examples a second, and how long a pass over the paper's 297 million impressions would take at
+that rate: extrapolated, and without an input pipeline. Needs 25 GB of disk.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+if __name__ == "__main__":  # before TensorFlow is loaded, which reads it once
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import io
+import resource
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from feeds import CLICK_SHARE, DIMENSION, UNITS, wide_schema
+
+from lt4rec_tf import entry
+from lt4rec_tf.models.ranking import build_network
+from lt4rec_tf.schema import Schema
+from lt4rec_tf.training.plan import Feed, Plan
+from lt4rec_tf.training.progress import Progress
+from lt4rec_tf.training.trainer import Trainer
+
+USERS, VIDEOS, OTHERS, IMPRESSIONS = 10_000_000, 11_000_000, 1_000, 297_000_000
+BATCH = 4096
+
+
+def main() -> None:
+    """Builds, trains, prints."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, required=True, help="new; for the checkpoints")
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
+    flags = parser.parse_args()
+    flags.folder.mkdir(parents=True)
+    entry.make_deterministic()
+    schema = wide_schema(OTHERS, more_rows={"user_0": USERS, "item_0": VIDEOS})
+    rows = sum(table.rows for table in schema.tables)
+    say(f"{rows:,} embedding rows of {DIMENSION} numbers: {rows * DIMENSION * 4 / 1e9:.1f} GB")
+    network = build_network(
+        schema,
+        separate_towers=False,
+        embedding_dim=DIMENSION,
+        embedding_stddev=0.001,
+        cross="gram",
+        dcn_layers=0,
+        hidden_units=UNITS,
+        seed=1,
+    )
+    say("network built")
+    marks: list[float] = []
+    trainer = Trainer(
+        network,
+        schema,
+        network.tasks,
+        schedule="both",
+        loss_weights=dict.fromkeys(network.tasks, 1.0),
+        optimizer="adam",
+        learning_rate=0.001,
+        feed=feed_of(schema, flags.steps),
+        progress=Progress(flags.steps, BATCH, io.StringIO(), 1e9),
+        log=lambda *_: None,
+        before_step=lambda _: marks.append(time.perf_counter()),
+        precision=flags.precision,
+    )
+    say("optimiser built")
+    begun = time.perf_counter()
+    trainer.fit(flags.folder, "memory", Plan(epochs=1, checkpoint_steps=flags.steps // 2))
+    say(f"stage of {flags.steps} steps with a checkpoint: {time.perf_counter() - begun:.0f} s")
+    rate = BATCH / float(np.median(np.diff(marks)))
+    hours = IMPRESSIONS / rate / 3600
+    say(f"{rate:,.0f} examples/s; {IMPRESSIONS:,} impressions: {hours:.1f} hours, extrapolated")
+
+
+def say(what: str) -> None:
+    """What was reached, and the most memory that it took so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(f"{what} (peak {peak / 2**30:.1f} GiB)", flush=True)
+
+
+def feed_of(schema: Schema, steps: int) -> Feed:
+    """Random rows, anew for every batch."""
+    tables = {table.name: table.rows for table in schema.tables}
+
+    def some(count: int, seed: int) -> Callable[..., Iterator[dict]]:
+        def batches(*_: int) -> Iterator[dict]:
+            rng = np.random.default_rng(seed)
+            for _ in range(count):
+                clicks = tf.constant(rng.random(BATCH) < CLICK_SHARE, tf.float32)
+                ids = {f.name: rng.integers(2, tables[f.table], BATCH) for f in schema.features}
+                yield {
+                    "features": {name: tf.constant(column) for name, column in ids.items()},
+                    "labels": {"ctr": clicks, "cvr": tf.constant(rng.random(BATCH, np.float32))},
+                    "weights": {"ctr": tf.ones(BATCH), "cvr": clicks},
+                    "user": tf.constant(ids["user_0"]),
+                    "duration": tf.ones(BATCH),
+                }
+
+        return batches
+
+    return Feed(train=some(steps, 1), validation=some(4, 2), steps_per_epoch=steps)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""What the search for both tasks' tickets costs, beside the naive schedule.
+
+    python benchmarks/search.py
+
+Algorithm 1 for CTR and CVR on the quickstart's feed. The naive schedule trains each task's network
+(rounds + 1) times on every row, reading and parsing the logs each time, in float32. Each line adds
+one thing. Every search is a process of its own; they take turns, one seed a round. Shown are
+medians over the rounds, and the chosen tickets' validation metrics as mean over the seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+if __name__ == "__main__":  # before TensorFlow is loaded, which reads it once
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import dataclasses
+import io
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from lt4rec_tf import config, entry, logs
+from lt4rec_tf.networks import network_of
+from lt4rec_tf.reports.tables import markdown_table
+from lt4rec_tf.schema import Schema
+from lt4rec_tf.search_jobs import search_side_by_side
+from lt4rec_tf.searches import find_ticket
+from lt4rec_tf.stages import Run, keep_initial
+from lt4rec_tf.training.progress import Progress
+
+EVERY_ROW = "every row"  # also those outside a task's population, which weigh nothing
+LADDER = {
+    "naive": [EVERY_ROW],
+    "only rows of the population": [],
+    "and logs parsed once": ["--reading=memory"],
+    "and bfloat16": ["--reading=memory", "--precision=bfloat16"],
+    "and both tasks' searches side by side": [
+        "--reading=memory", "--precision=bfloat16", "--search_processes=2",
+    ],
+    "one-training finder, as the line above": [
+        "--reading=memory", "--precision=bfloat16", "--search_processes=2",
+        "--ticket_finder=gradual",
+    ],
+    "side by side alone": ["--search_processes=2"],
+}  # fmt: skip
+
+
+def main() -> None:
+    """Runs the searches in turns, prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--flagfile", default="configs/quickstart.cfg")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--search", choices=LADDER, help="of these alone, once, in this process")
+    parser.add_argument("--seed", type=int, default=1, help="of --search")
+    flags = parser.parse_args()
+    if flags.search:
+        print(json.dumps(search(flags.flagfile, LADDER[flags.search], flags.seed)))
+        return
+    found: dict[str, list[dict]] = {name: [] for name in LADDER}
+    for seed in range(1, flags.rounds + 1):
+        for name in LADDER:
+            found[name].append(searched(flags.flagfile, name, seed))
+    print(f"{os.cpu_count()} cores, {flags.flagfile}, {flags.rounds} seeds\n")
+    print(ladder_table(found))
+
+
+def searched(flagfile: str, name: str, seed: int) -> dict:
+    """One search in a process of its own."""
+    command = [sys.executable, __file__, f"--flagfile={flagfile}", f"--search={name}"]
+    ended = subprocess.run(
+        [*command, f"--seed={seed}"], stdout=subprocess.PIPE, text=True, check=True
+    )
+    return json.loads(ended.stdout.splitlines()[-1])
+
+
+def search(flagfile: str, options: list[str], seed: int) -> dict:
+    """Both tasks' searches.
+
+    Returns:
+        "seconds", without the start of TensorFlow and the audit of the logs; "value": task -> the
+        chosen ticket's validation metric.
+    """
+    argv = ["search", f"--flagfile={flagfile}", f"--seed={seed}", "--search_processes=1"]
+    settings, _ = config.parse([*argv, *(o for o in options if o != EVERY_ROW)], __doc__ or "")
+    entry.make_deterministic()
+    schema = entry.read_schema(settings.data.schema, settings.tasks)
+    logs.simulate_if_asked(settings.data)
+    source = logs.open_logs(settings.data, schema)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        source, audit = logs.audited(source, folder, settings.data.max_bad_fraction, lambda _: None)
+        feed = logs.training_feed(source, audit, settings)
+        taught = without_populations(schema) if EVERY_ROW in options else schema
+        progress = Progress(10**6, settings.training.batch_size, io.StringIO(), 1e9)
+        run = Run(settings, taught, folder, folder, feed, progress, lambda *_: None)
+        begun = time.perf_counter()
+        keep_initial(run)
+        search_side_by_side(run)
+        network = network_of(settings, taught, "s_weight")
+        tickets = [find_ticket(run, network, task) for task in run.tasks]
+        seconds = time.perf_counter() - begun
+        return {"seconds": seconds, "value": {t.task: t.chosen.value for t in tickets}}
+
+
+def without_populations(schema: Schema) -> Schema:
+    """The schema with which a step cannot tell which rows weigh nothing."""
+    tasks = tuple(dataclasses.replace(task, population=None) for task in schema.tasks)
+    return dataclasses.replace(schema, tasks=tasks)
+
+
+def ladder_table(found: dict[str, list[dict]]) -> str:
+    """Seconds, share of the naive schedule's, and the tickets' validation metrics."""
+    medians = {name: statistics.median(r["seconds"] for r in runs) for name, runs in found.items()}
+    first = next(iter(medians.values()))
+    tasks = list(next(iter(found.values()))[0]["value"])
+    lines = []
+    for name, runs in found.items():
+        values = [[run["value"][task] for run in runs] for task in tasks]
+        means = [f"{statistics.mean(v):.5f} ± {statistics.pstdev(v):.5f}" for v in values]
+        lines.append([name, f"{medians[name]:.1f}", f"{medians[name] / first:.2f}", *means])
+    return markdown_table(["search", "seconds", "of naive", *tasks], lines)
+
+
+if __name__ == "__main__":
+    main()

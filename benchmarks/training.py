@@ -1,0 +1,153 @@
+"""How many examples a second are trained on, beside peers, at several sizes of embedding tables.
+
+    pip install --no-deps deepctr==0.9.4
+    pip install torch==2.13.0 torch-rechub==0.9.0
+    python benchmarks/training.py
+
+20 single-valued fields of dimension 32, batches of 4096 random ids from memory, CTR and CVR. Each
+model is a process of its own; they take turns, one trains while the others wait. Shown are medians
+over the rounds and ratios of medians. "products" are the matrix products of our own step and
+nothing else: what the machine can do at these shapes and this precision.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from itertools import pairwise
+from pathlib import Path
+
+from feeds import CLICK_SHARE, DIMENSION, FIELDS, UNITS
+
+from lt4rec_tf.reports.tables import markdown_table
+
+OURS = ("lt4rec_tf", "products")
+PEERS = ("deepctr_shared_bottom", "deepctr_mmoe", "rechub_mmoe")
+PRECISIONS = ("float32", "bfloat16")
+
+
+@dataclass
+class Model:
+    """A process that trains when it is asked to."""
+
+    process: subprocess.Popen
+
+    def seconds(self) -> float:
+        """Of one round of steps."""
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return float(self.process.stdout.readline())
+
+
+def main() -> None:
+    """Starts the models of each size, lets them take turns, prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--rows", type=int, nargs="+", default=[5_000, 10_000, 200_000, 500_000],
+        help="embedding rows of a field",
+    )  # fmt: skip
+    parser.add_argument("--batch", type=int, default=4096)
+    parser.add_argument("--steps", type=int, default=20, help="steps of a round")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--peers", nargs="*", default=list(PEERS), choices=PEERS)
+    parser.add_argument(
+        "--largest_peer", type=int, default=200_000, help="rows beyond which peers are left out"
+    )
+    flags = parser.parse_args()
+    packages = ["tensorflow", "tf_keras", "deepctr", "torch", "torch-rechub"]
+    print(", ".join(f"{name} {installed(name)}" for name in packages))
+    print(f"{os.cpu_count()} cores, batch {flags.batch}, {flags.rounds} rounds of {flags.steps}\n")
+    header = ["embedding rows", "model", "ms a step", "examples/s", "of first peer", "of products"]
+    lines = []
+    for rows in flags.rows:
+        peers = flags.peers if rows <= flags.largest_peer else []
+        models = [(name, precision) for precision in PRECISIONS for name in OURS]
+        models += [(name, "float32") for name in peers]
+        lines += size_lines(rows, models, medians_of(rows, models, flags), flags.batch)
+    print(markdown_table(header, lines, texts=2))
+
+
+def medians_of(
+    rows: int, models: Sequence[tuple[str, str]], flags: argparse.Namespace
+) -> dict[tuple[str, str], float]:
+    """Each model's median seconds of a step; the models take turns."""
+    started = {model: start(*model, rows, flags) for model in models}
+    try:
+        seconds: dict[tuple[str, str], list[float]] = {model: [] for model in models}
+        for _ in range(flags.rounds):
+            for key, model in started.items():
+                seconds[key].append(model.seconds() / flags.steps)
+    finally:
+        for model in started.values():
+            model.process.kill()
+            model.process.wait()
+    return {key: statistics.median(found) for key, found in seconds.items()}
+
+
+def start(name: str, precision: str, rows: int, flags: argparse.Namespace) -> Model:
+    """Starts a model and waits until it is warm."""
+    script = Path(__file__).with_name("training_models.py")
+    command = [
+        sys.executable, str(script), name, f"--rows={rows}", f"--precision={precision}",
+        f"--batch={flags.batch}", f"--steps={flags.steps}",
+    ]  # fmt: skip
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    model = Model(process)
+    if process.stdout.readline().strip() != "ready":
+        _, errors = process.communicate()
+        sys.exit(f"{name}: found no start, its last words are\n{errors[-2000:]}")
+    return model
+
+
+def size_lines(
+    rows: int,
+    models: Sequence[tuple[str, str]],
+    medians: Mapping[tuple[str, str], float],
+    batch: int,
+) -> list[list[str]]:
+    """The table's lines for one size."""
+    first_peer = next((medians[model] for model in models if model[0] in PEERS), None)
+    lines = []
+    for name, precision in models:
+        median = medians[name, precision]
+        label = name if name in PEERS else f"{name}, {precision}"
+        if name == "products":
+            label += f" ({flop_of_step(batch) / median / 1e9:,.0f} GFLOP/s)"
+        lines.append(
+            [
+                f"{rows * FIELDS:,}",
+                label,
+                f"{1000 * median:.1f}",
+                f"{batch / median:,.0f}",
+                f"{first_peer / median:.2f}" if first_peer and name != "products" else "",
+                f"{medians['products', precision] / median:.2f}" if name == "lt4rec_tf" else "",
+            ]
+        )
+    return lines
+
+
+def flop_of_step(batch: int) -> int:
+    """Floating-point operations of the towers' products, forward and backward: CVR's of clicks."""
+    widths = (FIELDS**2 + FIELDS * DIMENSION, *UNITS)
+    weights = sum(a * b for a, b in pairwise(widths))
+    return int(2 * 3 * batch * weights * (1 + CLICK_SHARE))
+
+
+def installed(name: str) -> str:
+    """A package's version."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+if __name__ == "__main__":
+    main()

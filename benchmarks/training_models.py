@@ -1,0 +1,251 @@
+"""One model of benchmarks/training.py, in a process of its own.
+
+    python benchmarks/training_models.py MODEL --rows=10000
+
+Prints "ready", then, for every line on standard input, trains some steps and prints their seconds.
+Every model sees the same ids and labels, from memory. Peers are run as their documentation says:
+DeepCTR by Keras's `fit`, torch-rechub by its `MTLTrainer`; all with Adam.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ["TF_USE_LEGACY_KERAS"] = "1"  # DeepCTR knows no other Keras
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+from feeds import (
+    CLICK_SHARE,
+    DIMENSION,
+    FIELDS,
+    TASKS,
+    UNITS,
+    random_ids,
+    random_labels,
+    wide_schema,
+)
+
+BATCHES = 8  # different ones, over and over
+TOWER = (64,)  # of a task, in models whose 512-256-128 is shared
+EXPERTS = 3  # DeepCTR's default
+Rounds = Callable[[int], None]  # trains so many steps
+
+
+def lt4rec_tf(rows: int, batch: int, precision: str, density: float) -> Rounds:
+    """Sparse sharing: two towers that wear masks on one set of kernels."""
+    import tensorflow as tf
+
+    from lt4rec_tf import entry
+    from lt4rec_tf.models.ranking import build_network
+    from lt4rec_tf.training.balancing import WeightedSum
+    from lt4rec_tf.training.optimizers import build_optimizer
+    from lt4rec_tf.training.precision import computing_in
+    from lt4rec_tf.training.steps import compile_step
+
+    entry.make_deterministic()  # as `train` does
+    schema = wide_schema(rows)
+    network = build_network(
+        schema,
+        separate_towers=False,
+        embedding_dim=DIMENSION,
+        embedding_stddev=0.001,
+        cross="gram",
+        dcn_layers=0,
+        hidden_units=UNITS,
+        seed=1,
+    )
+    rng = np.random.default_rng(0)
+    for task in TASKS:
+        shapes = network.kernel_shapes(task)
+        network.wear(task, {name: rng.random(shape) < density for name, shape in shapes.items()})
+    variables = list(network.variables.values())
+    step = compile_step(
+        network,
+        schema,
+        TASKS,
+        loss_weights=dict.fromkeys(TASKS, 1.0),
+        rule=WeightedSum(),
+        conflict=None,
+        optimizer=build_optimizer("adam", 0.001, variables),
+        variables=variables,
+        loss_sums={task: tf.Variable([0.0, 0.0], dtype=tf.float64) for task in TASKS},
+        takes_turns=False,
+    )
+    batches = []
+    for place in range(BATCHES):
+        clicks, ratios = random_labels(batch, place)
+        ids = random_ids(rows, batch, place).T
+        batches.append(
+            {
+                "features": {f.name: tf.constant(ids[i]) for i, f in enumerate(schema.features)},
+                "labels": {"ctr": tf.constant(clicks), "cvr": tf.constant(ratios)},
+                "weights": {"ctr": tf.ones(batch), "cvr": tf.constant(clicks)},
+                "user": tf.constant(ids[0]),
+                "duration": tf.ones(batch),
+            }
+        )
+
+    def train(steps: int) -> None:
+        with computing_in(precision):
+            for place in range(steps):
+                losses = step(batches[place % BATCHES])
+        _ = [float(loss) for loss in losses.values()]
+
+    return train
+
+
+def products(rows: int, batch: int, precision: str, density: float) -> Rounds:
+    """The matrix products of a step's towers alone, forward and backward: what the machine can."""
+    import tensorflow as tf
+
+    width = FIELDS**2 + FIELDS * DIMENSION
+    dtype = tf.as_dtype(precision)
+    clicked = int(CLICK_SHARE * batch)  # the rows that CVR's tower is computed for
+    factors = [
+        [
+            tf.cast(tf.random.normal(shape), dtype)
+            for shape in ((rows, inputs), (rows, units), (inputs, units))
+        ]
+        for rows in (batch, clicked)
+        for inputs, units in zip((width, *UNITS[:-1]), UNITS, strict=True)
+    ]
+
+    @tf.function
+    def step() -> list[tf.Tensor]:
+        found = []
+        for x, g, kernel in factors:
+            found += [
+                tf.matmul(x, kernel),
+                tf.matmul(g, kernel, transpose_b=True),
+                tf.matmul(x, g, transpose_a=True),
+            ]
+        return found
+
+    def train(steps: int) -> None:
+        for _ in range(steps):
+            found = step()
+        _ = float(found[-1][0, 0])
+
+    return train
+
+
+def deepctr_shared_bottom(rows: int, batch: int, precision: str, density: float) -> Rounds:
+    """DeepCTR's SharedBottom: one 512-256-128, a tower of 64 a task, no cross layer."""
+    from deepctr.models import SharedBottom
+
+    return deepctr(
+        lambda columns, **tasks: SharedBottom(
+            columns, bottom_dnn_hidden_units=UNITS, tower_dnn_hidden_units=TOWER, **tasks
+        ),
+        rows,
+        batch,
+    )
+
+
+def deepctr_mmoe(rows: int, batch: int, precision: str, density: float) -> Rounds:
+    """DeepCTR's MMOE: three experts of 512-256-128, a tower of 64 a task."""
+    from deepctr.models import MMOE
+
+    return deepctr(
+        lambda columns, **tasks: MMOE(
+            columns,
+            num_experts=EXPERTS,
+            expert_dnn_hidden_units=UNITS,
+            tower_dnn_hidden_units=TOWER,
+            **tasks,
+        ),
+        rows,
+        batch,
+    )
+
+
+def deepctr(build: Callable, rows: int, batch: int) -> Rounds:
+    """A model of DeepCTR's, trained by Keras's own loop."""
+    import tensorflow as tf
+    from deepctr.feature_column import SparseFeat
+
+    names = [f"C{place}" for place in range(FIELDS)]
+    columns = [SparseFeat(name, rows, DIMENSION) for name in names]
+    model = build(columns, task_types=("binary", "regression"), task_names=TASKS)
+    model.compile("adam", loss=["binary_crossentropy", "mse"])
+    ids = np.concatenate([random_ids(rows, batch, place) for place in range(BATCHES)])
+    labels = [random_labels(batch, place) for place in range(BATCHES)]
+    clicks, ratios = (np.concatenate(kind) for kind in zip(*labels, strict=True))
+    inputs = {name: ids[:, i].astype(np.int32) for i, name in enumerate(names)}
+    outputs = dict(zip(TASKS, (clicks, ratios), strict=True))
+    data = tf.data.Dataset.from_tensor_slices((inputs, outputs)).batch(batch).cache().repeat()
+    data = data.prefetch(2)
+
+    def train(steps: int) -> None:
+        model.fit(data, steps_per_epoch=steps, verbose=0)
+
+    return train
+
+
+def rechub_mmoe(rows: int, batch: int, precision: str, density: float) -> Rounds:
+    """torch-rechub's MMOE: three experts of 512-256-128, a tower of 64 a task."""
+    import torch
+    from torch_rechub.basic.features import SparseFeature
+    from torch_rechub.models.multi_task import MMOE
+    from torch_rechub.trainers import MTLTrainer
+
+    torch.manual_seed(1)
+    names = [f"C{place}" for place in range(FIELDS)]
+    kinds = ["classification", "regression"]
+    model = MMOE(
+        [SparseFeature(name, vocab_size=rows, embed_dim=DIMENSION) for name in names],
+        kinds,
+        EXPERTS,
+        expert_params={"dims": list(UNITS)},
+        tower_params_list=[{"dims": list(TOWER)} for _ in TASKS],
+    )
+    trainer = MTLTrainer(model, kinds, optimizer_params={"lr": 1e-3})
+    batches = []
+    for place in range(BATCHES):
+        ids = torch.from_numpy(random_ids(rows, batch, place))
+        labels = torch.from_numpy(np.stack(random_labels(batch, place), axis=1))
+        batches.append(({name: ids[:, i] for i, name in enumerate(names)}, labels))
+
+    def train(steps: int) -> None:
+        trainer.train_one_epoch([batches[place % BATCHES] for place in range(steps)])
+
+    return train
+
+
+MODELS = {
+    "lt4rec_tf": lt4rec_tf,
+    "products": products,
+    "deepctr_shared_bottom": deepctr_shared_bottom,
+    "deepctr_mmoe": deepctr_mmoe,
+    "rechub_mmoe": rechub_mmoe,
+}
+
+
+def main() -> None:
+    """Builds the model, warms it up, trains as often as it is asked to."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", choices=MODELS)
+    parser.add_argument("--rows", type=int, required=True, help="embedding rows of a field")
+    parser.add_argument("--batch", type=int, default=4096)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--density", type=float, default=0.2, help="lt4rec_tf: of the masks")
+    flags = parser.parse_args()
+    answers, sys.stdout = sys.stdout, sys.stderr  # peers print too
+    train = MODELS[flags.model](flags.rows, flags.batch, flags.precision, flags.density)
+    train(BATCHES)  # traces, and touches every row once
+    print("ready", file=answers, flush=True)
+    for _ in sys.stdin:
+        begun = time.perf_counter()
+        train(flags.steps)
+        print(time.perf_counter() - begun, file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()
