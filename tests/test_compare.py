@@ -238,12 +238,13 @@ def flat(network, task):
 @pytest.mark.slow
 def test_test_is_measured_after_all_training(first):
     _, _, written = first
-    of_test = {t for path, t in written.items() if path.parent.name == "test"}
-    labels = {t for path, t in written.items() if path.name == "test_labels.npz"}
-    training = {t for path, t in written.items() if "training" in path.parts}
-    done = {t for path, t in written.items() if path.name in ("done", "masks.npz", "search.json")}
+    # Lists: two processes may write in one tick of the file system's clock.
+    of_test = [t for path, t in written.items() if path.parent.name == "test"]
+    labels = [t for path, t in written.items() if path.name == "test_labels.npz"]
+    training = [t for path, t in written.items() if "training" in path.parts]
+    done = [t for path, t in written.items() if path.name in ("done", "masks.npz", "search.json")]
     assert len(of_test) == 2 * 2 * len(FIRST)
-    assert min(of_test | labels) > max(training | done)
+    assert min(of_test + labels) > max(training + done)
 
 
 @pytest.mark.slow
