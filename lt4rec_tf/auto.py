@@ -206,4 +206,4 @@ def _forget_all_but_best(folder: Path, tried: dict[str, dict[str, Any]]) -> None
     best = _best(tried)["name"]
     for name in tried:
         if name != best:
-            shutil.rmtree(folder / name / TRAINING / "weights", ignore_errors=True)
+            runs.remove(folder / name / TRAINING / "weights")

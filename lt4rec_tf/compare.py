@@ -29,6 +29,7 @@ from lt4rec_tf.comparison.grid import (
     RowSpec,
     candidates,
     check_flags,
+    check_one_machine,
     read_rows,
 )
 from lt4rec_tf.config import Settings
@@ -72,11 +73,13 @@ def main(argv: Sequence[str]) -> None:
     settings, places, flags = config.parse_with(argv, __doc__ or "", CompareFlags)
     schema = entry.read_schema(settings.data.schema, settings.tasks)
     check_flags(flags)
+    check_one_machine(settings)
     results.check_metrics(schema)
     specs = read_rows(Path(flags.rows_file), flags.only, [task.name for task in schema.tasks])
 
     def parse(more: Sequence[str]) -> Settings:
         parsed, _, _ = config.parse_with([*argv, *more], "", CompareFlags)
+        check_one_machine(parsed)
         config.check_tasks(parsed, [task.name for task in schema.tasks])
         return parsed
 

@@ -100,6 +100,7 @@ def check(settings: Settings) -> None:
     _check_model(settings.model)
     _check_tickets(settings.tickets, settings.model)
     _check_training(settings.training)
+    _check_distribution(settings)
     loss_weights(settings, ())
     own_embedding(settings, ())
     unknown = [row for row in settings.rows if row not in ROWS]
@@ -167,9 +168,25 @@ def _check_training(training: TrainingSettings) -> None:
         value = getattr(training, name)
         _expect(0 <= value <= 1, name, value, "a watch ratio in [0, 1]")
     _expect_at_least(0, training, "conflict_long_video")
+    _expect_positive(training, "shard_mib")
     if training.balance != "none":
         schedule = training.task_schedule
         _expect(schedule == "both", "task_schedule", schedule, "both with --balance")
+
+
+def _check_distribution(settings: Settings) -> None:
+    kind = settings.training.distribution
+    if kind == "none":
+        return
+    beside, reading = settings.training.search_processes, settings.data.reading
+    _expect(beside == 1, "search_processes", beside, f"1 with --distribution={kind}")
+    if kind != "mirrored":
+        _expect(reading == "stream", "reading", reading, f"stream with --distribution={kind}")
+    if kind == "parameter_server":  # whose workers take steps that nobody counts
+        finder, rewind = settings.tickets.ticket_finder, settings.tickets.rewind
+        of_steps = "with --distribution=parameter_server, whose workers count no common steps"
+        _expect(finder != "gradual", "ticket_finder", finder, f"iterative {of_steps}")
+        _expect(rewind != "step", "rewind", rewind, f"initial or none {of_steps}")
 
 
 def _check_choices(group: Any) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lt4rec_tf import config, runs
+from lt4rec_tf.cluster import ClusterError
 from lt4rec_tf.config import ConfigError, Places, Settings
 from lt4rec_tf.data.files import DataError
 from lt4rec_tf.data.simulator import SimulatorError
@@ -25,6 +26,7 @@ FORMAT_VERSION = 1
 
 # Faults of input, not of the program: the message says all, a stack trace would hide it.
 EXPECTED_ERRORS = (
+    ClusterError,
     CheckpointError,
     ConfigError,
     DataError,

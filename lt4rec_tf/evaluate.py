@@ -72,7 +72,9 @@ def evaluate_rows(
     folder: Path, settings: Settings, schema: Schema, source: Source, split: str
 ) -> Any:
     """The content of evaluation.json: tasks, split, rows with their metrics, ticket searches."""
-    rows = measure_rows(folder, settings, schema, lambda: logs.split_batches(source, split))
+    rows = measure_rows(
+        folder, settings, schema, lambda: logs.measuring_batches(source, split, settings.data)
+    )
     return {
         "split": split,
         "tasks": reported_tasks(schema),

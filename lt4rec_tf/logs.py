@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 
 from lt4rec_tf import runs
@@ -16,15 +17,23 @@ from lt4rec_tf.data import audit as auditing
 from lt4rec_tf.data import datasets
 from lt4rec_tf.data.audit import Audit
 from lt4rec_tf.data.memory import HeldRows, hold
-from lt4rec_tf.data.pipeline import batches
+from lt4rec_tf.data.pipeline import batches, epoch_seeds, files_of, part_batches
 from lt4rec_tf.data.simulator import FeedSettings, simulate
 from lt4rec_tf.data.source import Source, open_source
 from lt4rec_tf.data.splits import SplitRule
 from lt4rec_tf.schema import Schema
+from lt4rec_tf.shards import WHOLE, Shard, has_own_files, own_files, steps_of
+from lt4rec_tf.training.distribution import (
+    by_parameter_server,
+    this_process,
+    workers_of_servers,
+)
+from lt4rec_tf.training.parameter_server import Pass
 from lt4rec_tf.training.plan import Batches, Feed
 
 AUDIT = "data.json"
 AUDIT_SECONDS = 5.0  # between two lines of progress
+PARTS_PER_WORKER = 4  # of a parameter server's pass, so that none waits long for the last
 # Evaluation holds no gradients, so its batches can be larger than training's.
 EVALUATION_BATCH = 4096
 
@@ -38,13 +47,13 @@ def simulate_if_asked(data: DataSettings) -> None:
             click_rate=data.simulate_click_rate,
             conflict=data.simulate_conflict,
         )
-        simulate(Path(data.data_dir), feed)
+        runs.change(lambda: simulate(Path(data.data_dir), feed))
 
 
 def prepare_if_asked(data: DataSettings) -> None:
     """Has TensorFlow Datasets prepare the named data set, unless it is there already."""
     if data.dataset:
-        datasets.prepare(data.dataset, data.data_dir)
+        runs.change(lambda: datasets.prepare(data.dataset, data.data_dir))
 
 
 def open_logs(data: DataSettings, schema: Schema) -> Source:
@@ -88,7 +97,9 @@ def audited(
     """
     path = folder / AUDIT
     if not runs.has_begun(folder):
-        runs.write_json(path, auditing.audit(source, _audit_progress(say)).to_json())
+        runs.change(
+            lambda: runs.write_json(path, auditing.audit(source, _audit_progress(say)).to_json())
+        )
     found = Audit.from_json(runs.read_json(path))
     say(auditing.describe(found))
     auditing.check(found, max_bad_fraction)
@@ -127,24 +138,37 @@ def read_audit(folder: Path) -> Audit:
     return Audit.from_json(runs.read_json(folder / AUDIT))
 
 
-def split_batches(source: Source, split: str) -> tf.data.Dataset:
-    """A whole split in the order of its files, for measuring."""
-    return batches(source, split, EVALUATION_BATCH)
+def split_batches(source: Source, split: str, shard: Shard = WHOLE) -> tf.data.Dataset:
+    """A whole split in the order of its files, for measuring; or one process's share of it."""
+    return batches(source, split, EVALUATION_BATCH, shard=shard)
 
 
 def measuring_batches(source: Source, split: str, data: DataSettings) -> Batches:
-    """`split_batches`, or the same rows from memory with --reading=memory."""
+    """What predictions of a whole split are made from, wherever this process trains.
+
+    With --reading=memory the rows come from memory.
+    """
+    if by_parameter_server():
+        return _pass_in_parts(source, split)
     if data.reading == "memory":
         return _held(source, split, data.memory_limit_gib).batches(EVALUATION_BATCH)
-    return split_batches(source, split)
+    return split_batches(source, split, this_process())
 
 
 def training_feed(source: Source, audit: Audit, settings: Settings) -> Feed:
-    """The logs as the trainer wants them."""
-    training, data = settings.training, settings.data
+    """The logs as the trainer wants them: whole, this process's share, or parts for workers."""
+
+    def validation() -> Batches:
+        return measuring_batches(source, "validation", settings.data)
+
+    if by_parameter_server():
+        return _feed_in_parts(source, audit, settings, validation)
+    training, data, shard = settings.training, settings.data, this_process()
+    rows_by_file = [*audit.files["train"].values()]
+    steps = steps_of(rows_by_file, training.batch_size, shard.count)
 
     def stream(epoch: int, skip: int) -> Batches:
-        return batches(
+        read = batches(
             source,
             "train",
             training.batch_size,
@@ -152,7 +176,9 @@ def training_feed(source: Source, audit: Audit, settings: Settings) -> Feed:
             shuffle_buffer=data.shuffle_buffer,
             epoch=epoch,
             skip_batches=skip,
+            shard=shard,
         )
+        return read if shard == WHOLE else _lengthened(read, steps - skip)
 
     def remember(epoch: int, skip: int) -> Batches:
         return _held(source, "train", data.memory_limit_gib).batches(
@@ -161,9 +187,63 @@ def training_feed(source: Source, audit: Audit, settings: Settings) -> Feed:
 
     return Feed(
         train=remember if data.reading == "memory" else stream,
-        validation=lambda: measuring_batches(source, "validation", data),
-        steps_per_epoch=math.ceil(audit.splits["train"].rows / training.batch_size),
+        validation=validation,
+        steps_per_epoch=steps,
     )
+
+
+def _lengthened(read: tf.data.Dataset, steps: int) -> tf.data.Dataset:
+    """Batches without rows after the last, for a process that has read its share before others."""
+    spec = read.element_spec
+    empty = tf.nest.map_structure(lambda s: tf.zeros([n or 0 for n in s.shape], s.dtype), spec)
+    return read.concatenate(tf.data.Dataset.from_tensors(empty).repeat()).take(steps)
+
+
+def _feed_in_parts(
+    source: Source, audit: Audit, settings: Settings, validation: Callable[[], Batches]
+) -> Feed:
+    training, count = settings.training, _parts_of(source, "train")
+
+    def opened(part: tf.Tensor, seeds: tf.Tensor) -> tf.data.Dataset:
+        buffer = settings.data.shuffle_buffer
+        return part_batches(source, "train", training.batch_size, part, count, seeds, buffer)
+
+    rows = _rows_of_parts([*audit.files["train"].values()], count)
+
+    def train(epoch: int, skip: int) -> Batches:
+        order = np.random.default_rng([settings.seed, epoch]).permutation(count)[skip:]
+        of_parts = tuple(rows[part] for part in order)
+        return Pass(opened, tuple(map(int, order)), of_parts, epoch_seeds(settings.seed, epoch))
+
+    return Feed(
+        train=train,
+        validation=validation,
+        steps_per_epoch=count,
+        batches_per_step=math.ceil(sum(rows) / count / training.batch_size),
+    )
+
+
+@functools.lru_cache(maxsize=4)
+def _pass_in_parts(source: Source, split: str) -> Pass:
+    """A split in the order of its files; one object, since each is compiled."""
+    count = _parts_of(source, split)
+
+    def opened(part: tf.Tensor, seeds: tf.Tensor) -> tf.data.Dataset:
+        return part_batches(source, split, EVALUATION_BATCH, part, count, None, 1)
+
+    order = tuple(range(count))
+    return Pass(opened, order, (0.0,) * count, np.zeros(2, np.int64))
+
+
+def _parts_of(source: Source, split: str) -> int:
+    """How many parts a split is read in: one a file, or where files are few, a few a worker."""
+    return max(len(files_of(source, split)), PARTS_PER_WORKER * workers_of_servers())
+
+
+def _rows_of_parts(rows_by_file: list[int], parts: int) -> list[float]:
+    if has_own_files(rows_by_file, Shard(0, parts)):
+        return [float(sum(own_files(rows_by_file, Shard(part, parts)))) for part in range(parts)]
+    return [sum(rows_by_file) / parts] * parts
 
 
 @functools.lru_cache(maxsize=4)

@@ -45,7 +45,7 @@ class Failure:
 
 
 class JobPool:
-    """Processes that live as long as the comparison: each opens TensorFlow and the logs once.
+    """Processes that live as long as the pool: each opens TensorFlow and the logs once.
 
     Args:
         processes: How many jobs run side by side.

@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import tensorflow as tf
-
 from lt4rec_tf import auto, runs
 from lt4rec_tf.config import Settings
 from lt4rec_tf.joint import CHOICE, row_masks, row_network
@@ -23,6 +21,7 @@ from lt4rec_tf.tickets import masks as masks_file
 from lt4rec_tf.tickets import search
 from lt4rec_tf.training import checkpoint
 from lt4rec_tf.training.evaluation import make_predictor, measure
+from lt4rec_tf.training.plan import Batches
 
 
 def row_names(settings: Settings, schema: Schema) -> list[str]:
@@ -70,7 +69,7 @@ def measure_rows(
     folder: Path,
     settings: Settings,
     schema: Schema,
-    batches: Callable[[], tf.data.Dataset],
+    batches: Callable[[], Batches],
 ) -> Iterator[dict[str, Any]]:
     """Measures every row over a whole split.
 

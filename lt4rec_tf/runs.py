@@ -33,6 +33,53 @@ class RunError(Exception):
     """A run's folder cannot be used as it is."""
 
 
+def _at_once(act: Callable[[], object]) -> None:
+    act()
+
+
+_change = _at_once  # replaced while processes work on one folder together
+
+
+@contextlib.contextmanager
+def written_by_one(writer: bool, meet: Callable[[], None]) -> Iterator[None]:
+    """For processes that take the same steps on one folder: one writes while the others wait.
+
+    They meet before each change, so that none still looks at what is about to change, and after it,
+    so that all see it.
+
+    Args:
+        writer: Whether this process is the one.
+        meet: Returns once every process has called it.
+    """
+    global _change
+    before, changing = _change, False
+
+    def together(act: Callable[[], object]) -> None:
+        nonlocal changing
+        if changing:  # a change that is part of another
+            before(act)
+            return
+        meet()
+        if writer:
+            changing = True
+            try:
+                before(act)
+            finally:
+                changing = False
+        meet()
+
+    _change = together
+    try:
+        yield
+    finally:
+        _change = before
+
+
+def change(act: Callable[[], object]) -> None:
+    """Runs what changes a run's folder, or the logs; once, however many processes call it."""
+    _change(act)
+
+
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Writes a file so that readers see the old content or the new, never a part.
 
@@ -40,7 +87,10 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         path: The file; its folder is made when absent.
         content: Text (written as UTF-8) or bytes.
     """
-    path = Path(path)
+    change(lambda: _write_atomically(Path(path), content))
+
+
+def _write_atomically(path: Path, content: str | bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     data = content.encode("utf-8") if isinstance(content, str) else content
@@ -93,7 +143,10 @@ def write_folder_atomically(folder: Path, write: Callable[[Path], None]) -> None
         folder: The final name; a folder that is there already is replaced.
         write: Called with the temporary folder, which exists and is empty.
     """
-    folder = Path(folder)
+    change(lambda: _write_folder_atomically(Path(folder), write))
+
+
+def _write_folder_atomically(folder: Path, write: Callable[[Path], None]) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
     temporary.mkdir()
@@ -104,6 +157,21 @@ def write_folder_atomically(folder: Path, write: Callable[[Path], None]) -> None
         temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove(folder: Path) -> None:
+    """Removes a folder with all that is in it, if it is there."""
+    change(lambda: shutil.rmtree(folder, ignore_errors=True))
+
+
+def replace_folder(new: Path, old: Path) -> None:
+    """Renames a folder; what bears the name is removed first."""
+
+    def rename() -> None:
+        shutil.rmtree(old, ignore_errors=True)
+        new.rename(old)
+
+    change(rename)
 
 
 def is_done(stage: Path) -> bool:
@@ -155,6 +223,10 @@ def locked(folder: Path) -> Iterator[None]:
 
 def sweep(folder: Path) -> None:
     """Removes what killed processes left half written below a run's folder."""
+    change(lambda: _sweep(folder))
+
+
+def _sweep(folder: Path) -> None:
     for path in [*folder.rglob(".*.tmp"), *folder.rglob(".tmp-*")]:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)

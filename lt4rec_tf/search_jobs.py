@@ -43,7 +43,8 @@ def search_side_by_side(run: Run) -> None:
     run.progress.note(f"{processes} ticket searches side by side, {threads} threads each: {place}")
     with closing(JobPool(processes, threads, place, run.progress.note)) as pool:
         failures = pool.run("ticket searches", jobs)
-    for task, failure in failures.items():
+    if failures:
+        task, failure = next(iter(failures.items()))
         raise TrainingError(f"ticket search of {task}: {failure.error} (log: {failure.log})")
 
 

@@ -154,6 +154,14 @@ class TrainingSettings:
         "In which a stage's matrix products are computed; auto: bfloat16 where this machine has it "
         "at least 1.5 times as fast.",
     )
+    distribution: Literal["none", "mirrored", "multi_worker", "parameter_server"] = flag(
+        "none",
+        "Where a step is computed: here; on all GPUs of this machine; by the workers of TF_CONFIG, "
+        "who take each step together; or by workers on their own, with variables on servers.",
+    )
+    shard_mib: float = flag(
+        64.0, "parameter_server: MiB of a table on one server before it is spread over more."
+    )
     checkpoint_steps: int = flag(500, "Steps between two checkpoints within an epoch; 0: none.")
 
 

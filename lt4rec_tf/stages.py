@@ -16,6 +16,7 @@ from lt4rec_tf.networks import network_of
 from lt4rec_tf.schema import Schema
 from lt4rec_tf.training import checkpoint, precision
 from lt4rec_tf.training.conflict import Conflict
+from lt4rec_tf.training.distribution import parts_of
 from lt4rec_tf.training.progress import Progress
 from lt4rec_tf.training.trainer import Feed, LogScalars, Plan, Trainer
 
@@ -83,7 +84,9 @@ def draw_afresh(run: Run, network: RankingNetwork, purpose: str) -> None:
     seed = zlib.crc32(f"{run.settings.seed}/{purpose}".encode())
     other = network_of(run.settings, run.schema, "s_weight", seed=seed)
     for name, variable in network.variables.items():
-        variable.assign(other.variables[name])
+        drawn = parts_of(other.variables[name])
+        for part, values in zip(parts_of(variable), drawn, strict=True):
+            part.assign(values)
 
 
 def task_trainer(
@@ -153,4 +156,5 @@ def _trainer(
 def plan_of(run: Run, epochs: int) -> Plan:
     """How a stage of so many passes is trained."""
     training = run.settings.training
-    return Plan(epochs, training.patience, training.checkpoint_steps)
+    pauses = -(-training.checkpoint_steps // run.feed.batches_per_step)
+    return Plan(epochs, training.patience, pauses)

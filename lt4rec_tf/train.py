@@ -12,12 +12,13 @@ import os
 if __name__ == "__main__":  # before TensorFlow is loaded, which reads it once
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import io
 import sys
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing, nullcontext
 from pathlib import Path
 
-from lt4rec_tf import auto, config, entry, logs, runs
+from lt4rec_tf import auto, cluster, config, entry, logs, runs
 from lt4rec_tf.config import Settings
 from lt4rec_tf.data.source import Source
 from lt4rec_tf.evaluate import EVALUATION, evaluate_rows
@@ -25,35 +26,68 @@ from lt4rec_tf.export import ExportFlags, default_row, export_row
 from lt4rec_tf.joint import steps_to_come
 from lt4rec_tf.networks import network_of
 from lt4rec_tf.reports.run_report import StageLog, report_run
-from lt4rec_tf.reports.tables import evaluation_table, sharing_table, ticket_table
+from lt4rec_tf.reports.tables import Evaluation, evaluation_table, sharing_table, ticket_table
 from lt4rec_tf.schema import Schema
 from lt4rec_tf.search_jobs import search_side_by_side
 from lt4rec_tf.searches import Ticket, find_ticket, level_masks
 from lt4rec_tf.serving.publish import published_versions
 from lt4rec_tf.settings import TICKET_ROWS
 from lt4rec_tf.stages import Run, keep_initial
+from lt4rec_tf.training.distribution import this_process
 from lt4rec_tf.training.progress import Progress
 
 
 def main(argv: Sequence[str]) -> None:
     """Runs the whole procedure, from flags to a published model."""
     settings, places = config.parse(argv, __doc__ or "")
-    entry.make_deterministic()
+    cluster.check(settings.training.distribution)
     schema = entry.read_schema(settings.data.schema, settings.tasks)
     config.check_tasks(settings, [task.name for task in schema.tasks])
     folder = entry.run_folder(settings, places)
-    with runs.locked(folder):
-        runs.sweep(folder)
-        logs.simulate_if_asked(settings.data)
-        logs.prepare_if_asked(settings.data)
-        source = logs.open_logs(settings.data, schema)
-        entry.claim_folder(folder, settings, logs.file_sizes(source))
-        print(f"run: {folder}")
-        source, audit = logs.audited(source, folder, settings.data.max_bad_fraction, print)
-        with closing(StageLog(folder / "tensorboard")) as log:
-            feed = logs.training_feed(source, audit, settings)
-            tickets = train_rows(settings, schema, folder, feed, log)
-        finish(settings, schema, folder, source, tickets)
+    entry.make_deterministic()
+    if cluster.is_server(settings.training.distribution):
+        cluster.serve(folder)
+        return
+    before = cluster.finished(folder)
+    with ExitStack() as held:
+        with cluster.joined(settings, schema):
+            writes = this_process().index == 0
+            held.enter_context(runs.locked(folder) if writes else nullcontext())
+            source, tickets, evaluation = learn(settings, schema, folder)
+        if writes:
+            finish(settings, schema, folder, source, tickets, evaluation)
+            cluster.say_finished(folder)
+        else:
+            cluster.wait_for_writer(folder, before)
+
+
+def learn(
+    settings: Settings, schema: Schema, folder: Path
+) -> tuple[Source, list[Ticket], Evaluation]:
+    """Trains and measures every row; each process of a cluster does it, and one writes.
+
+    Returns:
+        The logs; each task's search with the ticket that it chose; the content of evaluation.json.
+    """
+    writes = this_process().index == 0
+    say = print if writes else _say_nothing
+    runs.sweep(folder)
+    logs.simulate_if_asked(settings.data)
+    logs.prepare_if_asked(settings.data)
+    source = logs.open_logs(settings.data, schema)
+    entry.claim_folder(folder, settings, logs.file_sizes(source))
+    say(f"run: {folder}")
+    source, audit = logs.audited(source, folder, settings.data.max_bad_fraction, say)
+    with closing(StageLog(folder / "tensorboard" if writes else None)) as log:
+        feed = logs.training_feed(source, audit, settings)
+        tickets = train_rows(settings, schema, folder, feed, log)
+    evaluation = evaluate_rows(folder, settings, schema, source, "test")
+    runs.write_json(folder / EVALUATION, runs.undefined_as_null(evaluation))
+    return source, tickets, evaluation
+
+
+def _say_nothing(text: str) -> None:
+    """What all processes but one say."""
 
 
 def train_rows(
@@ -66,7 +100,8 @@ def train_rows(
     """
     names = [task.name for task in schema.tasks]
     steps = steps_to_come(settings, names, folder, folder, feed)
-    with Progress(steps, settings.training.batch_size) as progress:
+    out = None if this_process().index == 0 else io.StringIO()
+    with Progress(steps, settings.training.batch_size, out) as progress:
         run = Run(settings, schema, folder, folder, feed, progress, log)
         keep_initial(run)
         tickets = []
@@ -79,11 +114,14 @@ def train_rows(
 
 
 def finish(
-    settings: Settings, schema: Schema, folder: Path, source: Source, tickets: list[Ticket]
+    settings: Settings,
+    schema: Schema,
+    folder: Path,
+    source: Source,
+    tickets: list[Ticket],
+    evaluation: Evaluation,
 ) -> None:
-    """Measures on test, exports, draws, and prints what a user wants to see."""
-    evaluation = evaluate_rows(folder, settings, schema, source, "test")
-    runs.write_json(folder / EVALUATION, runs.undefined_as_null(evaluation))
+    """Exports, draws, and prints what a user wants to see."""
     row = default_row(settings, schema)
     published = published_versions(folder / "saved_model")
     version = (

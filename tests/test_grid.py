@@ -1,7 +1,13 @@
 import pytest
 
 from lt4rec_tf import config
-from lt4rec_tf.comparison.grid import CompareFlags, RowSpec, candidates, read_rows
+from lt4rec_tf.comparison.grid import (
+    CompareFlags,
+    RowSpec,
+    candidates,
+    check_one_machine,
+    read_rows,
+)
 from lt4rec_tf.config import ConfigError
 from lt4rec_tf.toml_table import TomlError
 
@@ -90,6 +96,14 @@ def test_other_keys_and_absent_files_are_refused(rows_file, tmp_path):
 def test_names_that_cannot_be_compared_are_refused(rows_file, rows, only, expected):
     with pytest.raises(ConfigError, match=expected):
         read_rows(rows_file(*rows), only, TASKS)
+
+
+def test_a_comparison_stays_on_one_machine():
+    settings, _ = config.parse(
+        ["compare", "--schema=s", "--data_dir=d", "--distribution=mirrored"], ""
+    )
+    with pytest.raises(ConfigError, match="--distribution: found mirrored, expected none"):
+        check_one_machine(settings)
 
 
 # The candidates

@@ -97,6 +97,17 @@ def check_flags(flags: CompareFlags) -> None:
             raise ConfigError(f"--{name}: found {value}, expected {least} or more")
 
 
+def check_one_machine(settings: Settings) -> None:
+    """Refuses a distribution: a comparison's trainings are jobs side by side on one machine.
+
+    Raises:
+        ConfigError: Naming the flag.
+    """
+    kind = settings.training.distribution
+    if kind != "none":
+        raise ConfigError(f"--distribution: found {kind}, expected none in a comparison")
+
+
 def read_rows(path: Path, only: Sequence[str], tasks: Sequence[str]) -> list[RowSpec]:
     """Reads the rows of a comparison; `base` becomes one line a task.
 

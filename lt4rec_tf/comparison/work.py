@@ -64,6 +64,7 @@ def search_settings(settings: Settings) -> Settings:
             settings.training,
             epochs=training.epochs,
             auto_trainings=training.auto_trainings,
+            search_processes=training.search_processes,
             **indifferent,
         ),
     )

@@ -116,8 +116,8 @@ def complete(source: Source, audit: Audit) -> Source:
         ),
         quarantine=audit.quarantine,
         files_of_split={
-            split: tuple(source.data_dir / name for name in names)
-            for split, names in audit.files.items()
+            split: {source.data_dir / name: rows for name, rows in files.items()}
+            for split, files in audit.files.items()
         },
     )
 

@@ -60,7 +60,7 @@ class Audit:
         join_unusable_rows: By side table, its own rows that were left out.
         unlabelled: By label, usable rows without this label for want of a duration.
         splits: By split its counts.
-        files: By split the files that hold rows of it.
+        files: By split the files that hold rows of it, with their number.
         validation_from: First time of validation; None unless split by time.
         test_from: First time of test.
         quarantine: Fingerprints of malformed Examples.
@@ -75,7 +75,7 @@ class Audit:
     join_unusable_rows: dict[str, int]
     unlabelled: dict[str, int]
     splits: dict[str, SplitCounts]
-    files: dict[str, tuple[str, ...]]
+    files: dict[str, dict[str, int]]
     validation_from: float | None
     test_from: float | None
     quarantine: tuple[int, ...]
@@ -99,7 +99,6 @@ class Audit:
                 **value,
                 "examples": tuple(Example(**example) for example in value["examples"]),
                 "splits": splits,
-                "files": {name: tuple(files) for name, files in value["files"].items()},
                 "quarantine": tuple(value["quarantine"]),
             }
         )
@@ -179,7 +178,11 @@ class Counts:
                 for place, split in enumerate(SPLITS)
             },
             files={
-                split: tuple(name for name, counts in self._split_rows.items() if counts[place])
+                split: {
+                    name: int(counts[place])
+                    for name, counts in self._split_rows.items()
+                    if counts[place]
+                }
                 for place, split in enumerate(SPLITS)
             },
             validation_from=source.split.validation_from,

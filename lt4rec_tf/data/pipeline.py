@@ -7,7 +7,8 @@ bounded by the shuffle buffer.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,11 +21,20 @@ from lt4rec_tf.data.records import is_quarantined, records_of
 from lt4rec_tf.data.rows import Rows, examine
 from lt4rec_tf.data.source import Source, open_source
 from lt4rec_tf.data.splits import SPLITS, SplitRule
+from lt4rec_tf.shards import (
+    WHOLE,
+    Shard,
+    has_own_files,
+    own_batch_size,
+    own_files,
+    own_rows,
+)
 
 __all__ = ["SPLITS", "Source", "SplitRule", "batches", "open_source", "raw_batches"]
 
 _PARSED_TOGETHER = 4096  # records
 _OPEN_FILES = 8
+_RUN = 64  # records of one file in a row, before they are shuffled
 _PREFETCHED = 2  # batches
 
 
@@ -36,6 +46,7 @@ def batches(
     shuffle_buffer: int = 100_000,
     epoch: int = 0,
     skip_batches: int = 0,
+    shard: Shard = WHOLE,
 ) -> tf.data.Dataset:
     """Reads the usable rows of a split, once.
 
@@ -47,6 +58,9 @@ def batches(
         shuffle_buffer: Records held in memory for shuffling.
         epoch: How many passes went before.
         skip_batches: Batches to leave out at the start, to go on in the middle of a pass.
+        shard: Of processes that train together, which this one is. It reads files of its own and
+            gives its share of a batch; where there are fewer files than processes, it reads them
+            all and gives its rows of each batch, so that together they are what one would read.
 
     Returns:
         Batches {"features": {name: ids as `features_to_ids` gives them},
@@ -58,9 +72,63 @@ def batches(
     Raises:
         DataError: The source was not audited, or the split is none of `SPLITS`.
     """
-    records = _records(source, split, shuffle_seed, shuffle_buffer, epoch)
+    files = files_of(source, split)
+    apart = has_own_files(files, shard)
+    seeds = None if shuffle_seed is None else epoch_seeds(shuffle_seed, epoch)
+    mine = own_files(files, shard) if apart else files
+    records = _records(source, mine, seeds, shuffle_buffer)
     rows = _parsed(records, _batch_parser(source), split)
-    return rows.rebatch(batch_size).skip(skip_batches).prefetch(_PREFETCHED)
+    rows = rows.rebatch(own_batch_size(batch_size, shard) if apart else batch_size)
+    rows = rows.skip(skip_batches)
+    if not apart:
+        rows = rows.map(lambda batch: _own_part(batch, shard))
+    return rows.prefetch(_PREFETCHED)
+
+
+def _own_part(batch: dict[str, Any], shard: Shard) -> dict[str, Any]:
+    mine = own_rows(tf.shape(batch["user"])[0], shard)
+    return tf.nest.map_structure(lambda values: values[mine], batch)
+
+
+def part_batches(
+    source: Source,
+    split: str,
+    batch_size: int,
+    part: tf.Tensor,
+    parts: int,
+    seeds: tf.Tensor | None,
+    shuffle_buffer: int,
+) -> tf.data.Dataset:
+    """Reads one of a split's parts; in graph, so that whichever worker is free can be told to.
+
+    Args:
+        source: As `batches` takes it.
+        split: One of `SPLITS`.
+        batch_size: Rows of a batch.
+        part: int64, which part.
+        parts: How many there are. Each has files of its own; where there are fewer files, it has
+            every `parts`-th batch of all.
+        seeds: int64 (2,), of `epoch_seeds`; None: the order of the files.
+        shuffle_buffer: Records that are shuffled among themselves.
+
+    Returns:
+        Batches as `batches` gives them.
+    """
+    files = files_of(source, split)
+    apart = has_own_files(files, Shard(0, parts))
+    paths, packings = _paths_and_packings(files)
+    if seeds is not None:  # tf.data shuffles by numbers that are known when it is traced
+        order = tf.random.experimental.stateless_shuffle(tf.range(len(files)), [seeds[0], 0])
+        paths, packings = tf.gather(paths, order), tf.gather(packings, order)
+    named = tf.data.Dataset.from_tensor_slices((paths, packings))
+    records = _interleaved(source, named.shard(parts, part) if apart else named, len(files))
+    if seeds is not None:
+        blocks = records.batch(shuffle_buffer).enumerate()
+        records = blocks.map(
+            lambda i, block: tf.random.experimental.stateless_shuffle(block, [seeds[1], i])
+        ).unbatch()
+    rows = _parsed(records, _batch_parser(source), split).rebatch(batch_size)
+    return (rows if apart else rows.shard(parts, part)).prefetch(_PREFETCHED)
 
 
 def raw_batches(source: Source, split: str, batch_size: int) -> tf.data.Dataset:
@@ -72,36 +140,58 @@ def raw_batches(source: Source, split: str, batch_size: int) -> tf.data.Dataset:
     Raises:
         DataError: As `batches`.
     """
-    records = _records(source, split, None, 1, 0)
+    records = _records(source, files_of(source, split), None, 1)
     return _parsed(records, _raw_parser(source), split).rebatch(batch_size).prefetch(_PREFETCHED)
 
 
-def _records(
-    source: Source, split: str, shuffle_seed: int | None, shuffle_buffer: int, epoch: int
-) -> tf.data.Dataset:
+def files_of(source: Source, split: str) -> tuple[Path, ...]:
+    """The files that hold rows of a split.
+
+    Raises:
+        DataError: As `batches`.
+    """
     if split not in SPLITS:
         raise DataError(f"split: found {split!r}, expected one of {', '.join(SPLITS)}")
     if source.files_of_split is None:
         raise DataError(
             f"{source.data_dir}: found no audit, expected audit.complete before reading"
         )
-    paths = [str(path) for path in source.files_of_split[split]]
-    packings = ["GZIP" if is_gzip(path) else "" for path in source.files_of_split[split]]
-    files = tf.data.Dataset.from_tensor_slices(
-        (tf.constant(paths, tf.string), tf.constant(packings, tf.string))
-    )
-    if shuffle_seed is None:
-        return files.flat_map(lambda path, packing: records_of(path, packing, source.layout))
-    file_seed, row_seed = np.random.SeedSequence([shuffle_seed, epoch]).generate_state(2)
-    readers = max(1, min(_OPEN_FILES, len(paths)))  # a split may have no file
-    files = files.shuffle(max(1, len(paths)), seed=int(file_seed), reshuffle_each_iteration=False)
-    records = files.interleave(
+    return tuple(source.files_of_split[split])
+
+
+def epoch_seeds(shuffle_seed: int, epoch: int) -> np.ndarray:
+    """What decides the order of a pass: of its files, of its records; int64 (2,)."""
+    return np.random.SeedSequence([shuffle_seed, epoch]).generate_state(2).astype(np.int64)
+
+
+def _records(
+    source: Source, files: Sequence[Path], seeds: np.ndarray | None, shuffle_buffer: int
+) -> tf.data.Dataset:
+    """The records of files: shuffled, or in their order."""
+    named = tf.data.Dataset.from_tensor_slices(_paths_and_packings(files))
+    if seeds is None:
+        return named.flat_map(lambda path, packing: records_of(path, packing, source.layout))
+    named = named.shuffle(max(1, len(files)), seed=seeds[0], reshuffle_each_iteration=False)
+    records = _interleaved(source, named, len(files))
+    return records.shuffle(shuffle_buffer, seed=seeds[1], reshuffle_each_iteration=False)
+
+
+def _interleaved(source: Source, named: tf.data.Dataset, most: int) -> tf.data.Dataset:
+    """The records of several files at a time, of which there are so many at most."""
+    readers = max(1, min(_OPEN_FILES, most))  # a split may have no file
+    return named.interleave(
         lambda path, packing: records_of(path, packing, source.layout),
         cycle_length=readers,
+        block_length=_RUN,  # a turn of one record costs more than to read and parse it
         num_parallel_calls=readers,
         deterministic=True,
     )
-    return records.shuffle(shuffle_buffer, seed=int(row_seed), reshuffle_each_iteration=False)
+
+
+def _paths_and_packings(files: Sequence[Path]) -> tuple[tf.Tensor, tf.Tensor]:
+    paths = tf.constant([str(path) for path in files], tf.string)
+    packings = tf.constant(["GZIP" if is_gzip(path) else "" for path in files], tf.string)
+    return paths, packings
 
 
 def _parsed(records: tf.data.Dataset, parser: Callable[..., Any], split: str) -> tf.data.Dataset:

@@ -32,7 +32,8 @@ class Source:
         side_tables: The joined tables, in the order of look-up.
         split: What separates train, validation and test.
         quarantine: Fingerprints of malformed Examples.
-        files_of_split: By split the files that hold rows of it; None before the audit.
+        files_of_split: By split the files that hold rows of it, with their number; None before the
+            audit.
     """
 
     schema: Schema
@@ -43,7 +44,7 @@ class Source:
     side_tables: tuple[SideTable, ...]
     split: SplitRule
     quarantine: tuple[int, ...] = ()
-    files_of_split: Mapping[str, tuple[Path, ...]] | None = field(default=None, repr=False)
+    files_of_split: Mapping[str, Mapping[Path, int]] | None = field(default=None, repr=False)
 
 
 def open_source(schema: Schema, data_dir: str | Path, split: SplitRule) -> Source:

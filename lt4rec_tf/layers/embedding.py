@@ -76,7 +76,9 @@ def look_up(
     """
     parts = [_rows_and_pool(run, first_row, ids) for run in _runs(features)]
     rows = [rows for rows, _ in parts]
-    vectors = tf.cast(tf.gather(table, tf.concat(rows, axis=1)), tf.float32)
+    # Not `tf.gather`, which would fetch the whole of a table that lies in parts on servers.
+    looked_up = tf.nn.embedding_lookup(table, tf.concat(rows, axis=1))
+    vectors = tf.cast(looked_up, tf.float32)
     widths = [tf.shape(row)[1] if row.shape[1] is None else row.shape[1] for row in rows]
     pooled = [
         pool(part) for (_, pool), part in zip(parts, tf.split(vectors, widths, axis=1), strict=True)

@@ -21,7 +21,7 @@ from lt4rec_tf.models.network import (
     dense_stack,
 )
 from lt4rec_tf.schema import Schema
-from lt4rec_tf.training.losses import LOSSES, probability
+from lt4rec_tf.training.losses import LOSSES, population_mean, probability
 
 CALIBRATOR_WEIGHT = 0.6
 
@@ -126,7 +126,8 @@ def calibrated_losses(schema: Schema) -> OwnLosses:
             )
             if later in before:
                 above = probability(logits[later]) - probability(logits[before[later]])
-                found[later] += CALIBRATOR_WEIGHT * tf.reduce_mean(tf.nn.relu(above))
+                mean = population_mean(tf.nn.relu(above), tf.ones_like(above))
+                found[later] += CALIBRATOR_WEIGHT * mean
         return found
 
     return losses

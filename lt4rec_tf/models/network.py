@@ -13,6 +13,7 @@ import tf_keras as keras
 from lt4rec_tf.layers.masked_dense import MaskedDense
 from lt4rec_tf.models.bottom import Bottom, seed_of
 from lt4rec_tf.tickets.masks import Masks
+from lt4rec_tf.training.distribution import parts_of
 
 # ({task: logit}, batch) -> {task: loss}; a model whose paper defines its losses over the tasks'
 # outputs together has one.
@@ -167,7 +168,7 @@ def add_head(
 
 def _check_all_named(network: RankingNetwork) -> None:
     # A checkpoint is written from `variables`: one that is missing there would be lost silently.
-    named = {variable.ref() for variable in network.variables.values()}
+    named = {part.ref() for whole in network.variables.values() for part in parts_of(whole)}
     trained = {variable.ref() for variable in network.model.trainable_variables}
     if named != trained:
         raise AssertionError(

@@ -15,16 +15,18 @@ class StageLog:
     """Writes every stage's losses and metrics below a folder, a TensorBoard run for each stage.
 
     Args:
-        folder: RUN / "tensorboard".
+        folder: RUN / "tensorboard"; None: nothing is written.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path | None) -> None:
         self._folder = folder
         self._stage = ""
         self._writer: Any = None
 
     def __call__(self, stage: str, step: int, values: Mapping[str, float]) -> None:
         """Logs {tag: value} at a step of a stage."""
+        if self._folder is None:
+            return
         if stage != self._stage:
             self.close()
             self._stage = stage

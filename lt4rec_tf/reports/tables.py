@@ -31,13 +31,6 @@ class EvaluationRow(TypedDict):
     seconds: float | None
 
 
-class Evaluation(TypedDict):
-    """The content of a run's `evaluation.json`, as far as tables need it."""
-
-    tasks: Sequence[ReportedTask]
-    rows: Sequence[EvaluationRow]
-
-
 class TicketSearch(TypedDict):
     """One task's search; lists are indexed by level, level 0 is the dense network."""
 
@@ -46,6 +39,14 @@ class TicketSearch(TypedDict):
     densities: Sequence[float]
     values: Sequence[float]  # of the metric, on validation
     chosen: int  # a level
+
+
+class Evaluation(TypedDict):
+    """The content of a run's `evaluation.json`, as far as tables need it."""
+
+    tasks: Sequence[ReportedTask]
+    rows: Sequence[EvaluationRow]
+    searches: Mapping[str, TicketSearch]  # by task
 
 
 def metric_name(metric: str) -> str:

@@ -120,7 +120,7 @@ def data_section(schema: Schema, data: Mapping[str, Any]) -> str:
 def _window(split: str, schema: Schema, data: Mapping[str, Any]) -> str:
     validation, test = data.get("validation_from"), data.get("test_from")
     if schema.time is None or validation is None or test is None:
-        files = data["files"].get(split, [])
+        files = [*data["files"].get(split, ())]
         return f"{len(files)} files" + (f", `{files[0]}` to `{files[-1]}`" if files else "")
     column = f"`{schema.time.column}`"
     return {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,7 +120,7 @@ def _keep_masks(
 
 
 def _forget_weights(level: Path) -> None:
-    shutil.rmtree(level / TRAINING / "weights", ignore_errors=True)
+    runs.remove(level / TRAINING / "weights")
 
 
 def read_levels(

@@ -6,13 +6,16 @@ miss a variable without a word, and a missing name here is an error.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
 from lt4rec_tf import runs
+from lt4rec_tf.training.distribution import by_parameter_server, parts_of
 
 _PREFIX = "variables"
 
@@ -27,13 +30,59 @@ def save(folder: Path, variables: Mapping[str, tf.Variable]) -> None:
 
 
 def _write(folder: Path, variables: Mapping[str, tf.Variable]) -> None:
-    names = list(variables)
-    tf.raw_ops.SaveV2(
-        prefix=str(folder / _PREFIX),
-        tensor_names=names,
-        shape_and_slices=[""] * len(names),
-        tensors=[tf.convert_to_tensor(variables[name]) for name in names],
+    by_device: dict[str, list[_Part]] = {}
+    for name, variable in variables.items():
+        for part in _parts(name, variable):
+            by_device.setdefault(part.server, []).append(part)
+    # A server writes what lies on it, for which it must see the same folder.
+    prefixes = [str(folder / f"{_PREFIX}_{place}") for place in range(len(by_device))]
+    for prefix, (server, parts) in zip(prefixes, by_device.items(), strict=True):
+        with tf.device(server):
+            tf.raw_ops.SaveV2(
+                prefix=prefix,
+                tensor_names=[part.name for part in parts],
+                shape_and_slices=[part.place for part in parts],
+                tensors=[tf.convert_to_tensor(part.variable) for part in parts],
+            )
+    tf.raw_ops.MergeV2Checkpoints(
+        checkpoint_prefixes=prefixes,
+        destination_prefix=str(folder / _PREFIX),
+        delete_old_dirs=False,
     )
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A variable, or the rows of one that lie on one server.
+
+    Attributes:
+        name: Of the whole variable.
+        place: Which part of it this is, as TensorFlow's checkpoints say it; "" for all.
+        variable: Itself.
+        server: The device that reads and writes it; "" for this process.
+    """
+
+    name: str
+    place: str
+    variable: tf.Variable
+    server: str
+
+
+def _parts(name: str, variable: tf.Variable) -> Iterator[_Part]:
+    parts = parts_of(variable)
+    extents = " ".join(map(str, variable.shape)) if len(parts) > 1 else ""
+    first = 0
+    for part in parts:
+        place = ""
+        if extents:
+            place = f"{extents} {first},{part.shape[0]}" + ":-" * (len(part.shape) - 1)
+            first += part.shape[0]
+        yield _Part(name, place, part, _host(part) if by_parameter_server() else "")
+
+
+def _host(variable: tf.Variable) -> str:
+    """The processor of the machine on which a variable lies."""
+    return f"{variable.device.rpartition('/device:')[0]}/device:CPU:0"
 
 
 def restore(
@@ -52,30 +101,69 @@ def restore(
     """
     renames = renames or {}
     stored = {name: renames.get(name, name) for name in variables}
+    if by_parameter_server():
+        _check_all(folder, stored, variables)
+        _restore_on_servers(folder, stored, variables)
+        return
     # Read twice: all is checked before anything is set, and no two tables are held at a time.
     for name, value in _values(folder, stored):
-        _check_fits(f"{folder}: {stored[name]}", value, variables[name])
+        _check_fits(f"{folder}: {stored[name]}", value.shape, value.dtype, variables[name])
     for name, value in _values(folder, stored):
         variables[name].assign(value)
 
 
+def _restore_on_servers(
+    folder: Path, stored: Mapping[str, str], variables: Mapping[str, tf.Variable]
+) -> None:
+    for name, variable in variables.items():
+        for part in _parts(stored[name], variable):
+            with tf.device(part.server):
+                (value,) = tf.raw_ops.RestoreV2(
+                    prefix=str(folder / _PREFIX),
+                    tensor_names=[part.name],
+                    shape_and_slices=[part.place],
+                    dtypes=[variable.dtype],
+                )
+                part.variable.assign(value)
+
+
+def _check_all(
+    folder: Path, stored: Mapping[str, str], variables: Mapping[str, tf.Variable]
+) -> None:
+    with _explained(folder):
+        reader = tf.train.load_checkpoint(str(Path(folder) / _PREFIX))
+        shapes, dtypes = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
+    for name, stored_name in stored.items():
+        _check_known(folder, stored_name, shapes)
+        dtype = dtypes[stored_name].as_numpy_dtype
+        _check_fits(f"{folder}: {stored_name}", shapes[stored_name], dtype, variables[name])
+
+
 def _values(folder: Path, stored: Mapping[str, str]) -> Iterator[tuple[str, np.ndarray]]:
-    try:
+    with _explained(folder):
         reader = tf.train.load_checkpoint(str(Path(folder) / _PREFIX))
         known = reader.get_variable_to_shape_map()
         for name, stored_name in stored.items():
-            if stored_name not in known:
-                raise CheckpointError(
-                    f"{folder}: no variable {stored_name!r}, found {sorted(known)}"
-                )
+            _check_known(folder, stored_name, known)
             yield name, np.asarray(reader.get_tensor(stored_name))
+
+
+@contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    try:
+        yield
     except (tf.errors.OpError, IndexError, RuntimeError, ValueError) as error:
         raise CheckpointError(f"{folder}: no readable checkpoint ({error})") from error
 
 
-def _check_fits(what: str, value: np.ndarray, variable: tf.Variable) -> None:
+def _check_known(folder: Path, name: str, known: Collection[str]) -> None:
+    if name not in known:
+        raise CheckpointError(f"{folder}: no variable {name!r}, found {sorted(known)}")
+
+
+def _check_fits(what: str, shape: Sequence[int], dtype: np.dtype, variable: tf.Variable) -> None:
     expected = variable.shape.as_list()
-    if list(value.shape) != expected:
-        raise CheckpointError(f"{what} has shape {list(value.shape)}, expected {expected}")
-    if value.dtype != variable.dtype.as_numpy_dtype:
-        raise CheckpointError(f"{what} is {value.dtype}, expected {variable.dtype.name}")
+    if list(shape) != expected:
+        raise CheckpointError(f"{what} has shape {list(shape)}, expected {expected}")
+    if dtype != variable.dtype.as_numpy_dtype:
+        raise CheckpointError(f"{what} is {np.dtype(dtype)}, expected {variable.dtype.name}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,10 @@ import tensorflow as tf
 from lt4rec_tf.metrics import calibration, ranking, regression
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.schema import Schema, Task
+from lt4rec_tf.training.distribution import gathered
 from lt4rec_tf.training.losses import LOSSES, probability
+from lt4rec_tf.training.parameter_server import Opened, Pass, compile_reading, take_parts
+from lt4rec_tf.training.plan import Batches
 
 Metrics = dict[str, dict[str, float]]
 
@@ -40,30 +43,46 @@ class Predictions:
 
 def make_predictor(
     network: RankingNetwork, tasks: Sequence[str]
-) -> Callable[[Iterable[dict[str, Any]]], Predictions]:
-    """A function from batches to predictions; it is traced once and can be called often."""
+) -> Callable[[Batches], Predictions]:
+    """A function from batches to predictions; it is traced once and can be called often.
+
+    Processes that train together each give it their own share, and all get the whole.
+    """
     model = network.task_models[tasks[0]] if len(tasks) == 1 else network.model
+    keys = [(kind, task) for task in tasks for kind in ("logits", "labels", "weights")]
+    keys.append(("users", ""))
 
     def logits_of(features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         outputs = model(features, training=False)
         return {tasks[0]: outputs} if len(tasks) == 1 else {task: outputs[task] for task in tasks}
 
     forward = tf.function(logits_of).get_concrete_function(network.feature_specs())
+    compiled: dict[Opened, Callable[..., Any]] = {}
 
-    def predict(batches: Iterable[dict[str, Any]]) -> Predictions:
-        parts: dict[tuple[str, str], list[np.ndarray]] = {}
-        for batch in batches:
-            kinds = {"logits": forward(batch["features"])}
-            kinds |= {kind: batch[kind] for kind in ("labels", "weights")}
-            for task in tasks:
-                for kind, values in kinds.items():
-                    parts.setdefault((kind, task), []).append(values[task].numpy())
-            parts.setdefault(("users", ""), []).append(batch["user"].numpy())
-        whole = {key: np.concatenate(arrays) for key, arrays in parts.items()}
+    def arrays_of(batch: dict[str, Any]) -> list[tf.Tensor]:
+        kinds = {"logits": forward(batch["features"]), "users": {"": batch["user"]}} | batch
+        return [kinds[kind][task] for kind, task in keys]
+
+    def in_parts(given: Pass) -> Iterator[Sequence[tf.Tensor]]:
+        dtypes = [tf.int64 if kind == "users" else tf.float32 for kind, _ in keys]
+        if given.open not in compiled:
+            compiled[given.open] = compile_reading(given.open, arrays_of, dtypes)
+        for arrays, _ in take_parts(given, compiled[given.open]):
+            yield arrays
+
+    def predict(given: Batches) -> Predictions:
+        read = in_parts(given) if isinstance(given, Pass) else map(arrays_of, given)
+        parts: list[list[np.ndarray]] = [[] for _ in keys]
+        for arrays in read:
+            for column, array in zip(parts, arrays, strict=True):
+                column.append(np.asarray(array))
+        whole = gathered([np.concatenate(column) for column in parts])
+        columns = dict(zip(keys, whole, strict=True))
         logits, labels, weights = (
-            {task: whole[kind, task] for task in tasks} for kind in ("logits", "labels", "weights")
+            {task: columns[kind, task] for task in tasks}
+            for kind in ("logits", "labels", "weights")
         )
-        return Predictions(logits, labels, weights, whole["users", ""])
+        return Predictions(logits, labels, weights, columns["users", ""])
 
     return predict
 

@@ -34,7 +34,9 @@ class GradNorm:
     def __init__(self, tasks: int, kernel: tf.Variable) -> None:
         self._tasks, self._kernel = tasks, kernel
         self._s = tf.Variable(tf.zeros(tasks), trainable=False)
-        self._first_losses = tf.Variable(tf.zeros(tasks), trainable=False)
+        self._first_losses = tf.Variable(
+            tf.zeros(tasks), trainable=False, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA
+        )
         self._optimizer = build_optimizer("adam", LEARNING_RATE, [self._s])
         self.state = {"s": self._s, "first_losses": self._first_losses}
         self.state |= {f"optimizer/{i}": v for i, v in enumerate(self._optimizer.variables)}
@@ -76,11 +78,10 @@ class GradNorm:
             gap = tf.reduce_sum(tf.abs(sizes - wanted))
         gradient = tape.gradient(gap, self._s)
 
-        def move() -> tf.Tensor:
-            self._optimizer.apply_gradients([(gradient, self._s)])
-            return tf.constant(True)
-
-        tf.cond(tf.reduce_all(losses > 0.0), move, lambda: tf.constant(False))
+        # A mask in place of a branch, in which replicas could not meet.
+        moves = tf.fill(tf.shape(self._s), tf.cast(tf.reduce_all(losses > 0.0), tf.float32))
+        self._optimizer.update_masks = {self._s.ref(): moves}
+        self._optimizer.apply_gradients([(gradient, self._s)], skip_gradients_aggregation=True)
 
 
 def last_shared_kernel(network: RankingNetwork, tasks: Sequence[str]) -> tf.Variable:
@@ -96,9 +97,9 @@ def last_shared_kernel(network: RankingNetwork, tasks: Sequence[str]) -> tf.Vari
     kernels = [
         variable
         for name, variable in network.variables.items()
-        if variable.ref() in everyones
+        if not name.endswith("embedding/table")
         and len(variable.shape) == 2
-        and not name.endswith("embedding/table")
+        and variable.ref() in everyones
     ]
     if not kernels:
         raise ValueError(

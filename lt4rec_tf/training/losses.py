@@ -13,6 +13,8 @@ from typing import Protocol
 
 import tensorflow as tf
 
+from lt4rec_tf.training.distribution import over_replicas
+
 
 class Loss(Protocol):
     """A loss as the module describes it."""
@@ -79,10 +81,14 @@ def mse(
 def population_mean(
     values: tf.Tensor, weights: tf.Tensor, emphasis: tf.Tensor | None = None
 ) -> tf.Tensor:
-    """sum(e * w * v) / sum(w), and 0 where sum(w) is 0; e is 1 where there is no emphasis."""
+    """sum(e * w * v) / sum(w), and 0 where sum(w) is 0; e is 1 where there is no emphasis.
+
+    Replicas that train together have the same mean, over the rows of all of them.
+    """
     if emphasis is not None:
         values = emphasis * values
-    return tf.math.divide_no_nan(tf.reduce_sum(values * weights), tf.reduce_sum(weights))
+    total, count = over_replicas([tf.reduce_sum(values * weights), tf.reduce_sum(weights)])
+    return tf.math.divide_no_nan(total, count)
 
 
 LOSSES: dict[str, Loss] = {

@@ -13,10 +13,13 @@ Keras's Adagrad has both already: a gradient of 0 changes nothing, and it update
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import tensorflow as tf
 import tf_keras as keras
+
+from lt4rec_tf.training.distribution import by_parameter_server, parts_of
 
 
 class LazyAdam(keras.optimizers.Adam):
@@ -36,7 +39,8 @@ class LazyAdam(keras.optimizers.Adam):
     def __init__(self, learning_rate: float, **kwargs: Any) -> None:
         super().__init__(learning_rate, jit_compile=False, **kwargs)
         self.update_masks: Mapping[Any, tf.Tensor] = {}
-        # For a batch's rows of a table and of its two moments.
+        # For a batch's rows of a table and of its two moments. Workers that do not wait for each
+        # other have none in common.
         self._scratch: dict[Any, list[tf.Variable]] = {}
 
     def build(self, var_list: list[tf.Variable]) -> None:
@@ -44,6 +48,8 @@ class LazyAdam(keras.optimizers.Adam):
         if getattr(self, "_built", False):
             return
         super().build(var_list)
+        if by_parameter_server():
+            return
         for variable in var_list:
             empty = tf.zeros((0, *variable.shape[1:]), variable.dtype)
             self._scratch[self._var_key(variable)] = [
@@ -55,10 +61,14 @@ class LazyAdam(keras.optimizers.Adam):
         """Updates one variable; called by Keras with de-duplicated sparse gradients."""
         slot = self._index_dict[self._var_key(variable)]
         weights = [variable, self._momentums[slot], self._velocities[slot]]
+        # The variable at hand may be one replica's; masks are given for the one that users see.
+        masks = {self._var_key(known.deref()): mask for known, mask in self.update_masks.items()}
+        mask = masks.get(self._var_key(variable))
         if isinstance(gradient, tf.IndexedSlices):
-            self._update_rows(gradient, weights)
-        elif variable.ref() in self.update_masks:
-            self._update_masked(gradient, weights, self.update_masks[variable.ref()])
+            update = self._update_rows if self._scratch else self._update_rows_in_place
+            update(gradient, weights)
+        elif mask is not None:
+            self._update_masked(gradient, weights, mask)
         else:
             self._update_all(gradient, weights)
 
@@ -83,11 +93,29 @@ class LazyAdam(keras.optimizers.Adam):
         self, gradient: tf.Tensor, weights: Sequence[tf.Variable], mask: tf.Tensor
     ) -> None:
         variable, m, v = weights
-        step = tf.cast(self.iterations + 1, variable.dtype)
-        alpha = self.learning_rate * tf.sqrt(1 - self.beta_2**step) / (1 - self.beta_1**step)
+        alpha = self._step_size(variable.dtype)
         m.assign_add(mask * (1 - self.beta_1) * (gradient - m))
         v.assign_add(mask * (1 - self.beta_2) * (tf.square(gradient) - v))
         variable.assign_sub(mask * alpha * m / (tf.sqrt(v) + self.epsilon))
+
+    def _step_size(self, dtype: tf.DType) -> tf.Tensor:
+        """The factor lr sqrt(1 - b2^t) / (1 - b1^t)."""
+        step = tf.cast(self.iterations + 1, dtype)
+        return self.learning_rate * tf.sqrt(1 - self.beta_2**step) / (1 - self.beta_1**step)
+
+    def _update_rows_in_place(
+        self, gradient: tf.IndexedSlices, weights: Sequence[tf.Variable]
+    ) -> None:
+        """The same where other workers update the same rows: only moments can be lost by it."""
+        variable, m, v = weights
+        rows, values = gradient.indices, gradient.values
+        m_rows, v_rows = tf.gather(m, rows), tf.gather(v, rows)
+        m_rows += (1 - self.beta_1) * (values - m_rows)
+        v_rows += (1 - self.beta_2) * (tf.square(values) - v_rows)
+        change = self._step_size(variable.dtype) * m_rows / (tf.sqrt(v_rows) + self.epsilon)
+        m.scatter_update(tf.IndexedSlices(m_rows, rows))
+        v.scatter_update(tf.IndexedSlices(v_rows, rows))
+        variable.scatter_sub(tf.IndexedSlices(change, rows))
 
     def _update_rows(self, gradient: tf.IndexedSlices, weights: Sequence[tf.Variable]) -> None:
         """Takes the rows out, updates them as `_update_all` does, puts them back."""
@@ -123,6 +151,7 @@ def build_optimizer(
 def reset(optimizer: keras.optimizers.Optimizer) -> None:
     """Makes an optimiser as it was before its first step."""
     accumulator = getattr(optimizer, "initial_accumulator_value", 0.0)
-    for variable in optimizer.variables:
+    for variable in chain(*map(parts_of, optimizer.variables)):
         start = accumulator if variable.dtype.is_floating else 0
-        variable.assign(tf.fill(tf.shape(variable), tf.cast(start, variable.dtype)))
+        with tf.device(variable.device):  # a server's table need not travel
+            variable.assign(tf.fill(variable.shape, tf.cast(start, variable.dtype)))

@@ -31,7 +31,12 @@ class PCGrad:
 
     def __init__(self, tasks: int, seed: int) -> None:
         self._tasks, self._seed = tasks, seed
-        self._step = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self._step = tf.Variable(
+            0,
+            dtype=tf.int64,
+            trainable=False,
+            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+        )
         self.state = {"step": self._step}
 
     def reset(self) -> None:

@@ -6,7 +6,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-Batches = Iterable[dict[str, Any]]
+from lt4rec_tf.training.parameter_server import Pass
+
+# Batches that this process reads, or a pass that workers read in parts.
+Batches = Iterable[dict[str, Any]] | Pass
 
 
 @dataclass(frozen=True)
@@ -14,14 +17,16 @@ class Feed:
     """The logs as the trainer sees them.
 
     Attributes:
-        train: (epoch, batches to skip) -> batches of that epoch.
+        train: (epoch, steps to skip) -> batches of that epoch.
         validation: () -> batches of the validation split.
-        steps_per_epoch: Number of training batches an epoch has.
+        steps_per_epoch: Number of training steps an epoch has.
+        batches_per_step: 1, or how many batches a part has that workers take as one step.
     """
 
     train: Callable[[int, int], Batches]
     validation: Callable[[], Batches]
     steps_per_epoch: int
+    batches_per_step: int = 1
 
 
 @dataclass(frozen=True)

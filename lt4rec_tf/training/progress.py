@@ -69,7 +69,7 @@ class Progress:
         self._losses: dict[str, SupportsFloat] = {}
         self._epoch_started = self._last_step = 0.0
         self._first_step: float | None = None  # when the epoch's first step ended
-        self._first_examples = self._later_examples = 0
+        self._first_examples = self._later_examples = 0.0
 
     def __enter__(self) -> Progress:
         return self
@@ -99,7 +99,7 @@ class Progress:
         self._losses = {}
         self._begin_epoch(now)
 
-    def step(self, losses: Mapping[str, SupportsFloat], examples: int | None = None) -> None:
+    def step(self, losses: Mapping[str, SupportsFloat], examples: float | None = None) -> None:
         """Counts a training step and prints a line when one is due.
 
         Args:
@@ -165,7 +165,7 @@ class Progress:
         self._step = 0
         self._epoch_started = self._last_step = now
         self._first_step = None
-        self._first_examples = self._later_examples = 0
+        self._first_examples = self._later_examples = 0.0
 
     def _examples_per_second(self) -> float | None:
         """Speed of the epoch; its first step, which may trace a graph, counts when alone."""

@@ -12,6 +12,7 @@ from lt4rec_tf.models.network import CROSSED, RankingNetwork
 from lt4rec_tf.schema import Schema
 from lt4rec_tf.training.balancing import Rule
 from lt4rec_tf.training.conflict import Conflict, emphasis, pairs_in_conflict
+from lt4rec_tf.training.distribution import gradients_over_replicas, spread
 from lt4rec_tf.training.losses import LOSSES
 
 Step = Callable[[dict[str, Any]], dict[str, tf.Tensor]]
@@ -63,15 +64,23 @@ def compile_step(
             losses = losses_of(batch)
             weighted = [loss_weights[task] * loss for task, loss in losses.items()]
             targets = rule.targets(weighted)
-        gradients = [tape.gradient(target, variables) for target in targets]
+        gradients = gradients_over_replicas([tape.gradient(t, variables) for t in targets])
         combined = zip(rule.combine(weighted, gradients, variables), variables, strict=True)
         optimizer.update_masks = _update_masks(network, tasks) if takes_turns else {}
-        optimizer.apply_gradients([(g, v) for g, v in combined if g is not None])
+        optimizer.apply_gradients(
+            [(g, v) for g, v in combined if g is not None], skip_gradients_aggregation=True
+        )
         for task, loss in losses.items():
-            loss_sums[task].assign_add([tf.cast(loss, tf.float64), 1.0])
+            loss_sums[task].assign_add(tf.stack([tf.cast(loss, tf.float64), 1.0]))
         return losses
 
-    return tf.function(train_step, input_signature=[_batch_spec(network, schema)])
+    return spread(train_step, _batch_spec(network, schema))
+
+
+def loss_sum() -> tf.Variable:
+    """For `compile_step`: sum of the losses, number of batches; the same on all replicas."""
+    first = tf.VariableAggregation.ONLY_FIRST_REPLICA
+    return tf.Variable([0.0, 0.0], dtype=tf.float64, trainable=False, aggregation=first)
 
 
 def _losses(

@@ -8,9 +8,8 @@ same batches come in the same order, so a resumed stage ends with the numbers of
 from __future__ import annotations
 
 import math
-import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,15 +23,18 @@ from lt4rec_tf.schema import Schema
 from lt4rec_tf.training import checkpoint, optimizers
 from lt4rec_tf.training.balancing import build_rule
 from lt4rec_tf.training.conflict import Conflict
+from lt4rec_tf.training.distribution import parts_of
 from lt4rec_tf.training.evaluation import Metrics, make_predictor, measure, split_losses
+from lt4rec_tf.training.parameter_server import Pass, compile_part, take_parts
 from lt4rec_tf.training.plan import Feed, Plan
 from lt4rec_tf.training.precision import FLOAT32, computing_in
 from lt4rec_tf.training.progress import Progress
-from lt4rec_tf.training.steps import compile_step
+from lt4rec_tf.training.steps import compile_step, loss_sum
 
 __all__ = ["Feed", "LogScalars", "Plan", "Trainer", "TrainingError"]
 
 LogScalars = Callable[[str, int, dict[str, float]], None]
+Losses = Mapping[str, Any]  # by task, what float() reads
 
 
 class TrainingError(Exception):
@@ -101,11 +103,16 @@ class Trainer:
         self.progress, self.log = progress, log
         self.precision = precision
         self.before_step = before_step or (lambda step: None)
-        trained = {v.ref(): v for task in tasks for v in network.trained_by(task)}
+        trained = {
+            part.ref(): part
+            for task in tasks
+            for variable in network.trained_by(task)
+            for part in parts_of(variable)
+        }
         self._variables = list(trained.values())
         self._optimizer = optimizers.build_optimizer(optimizer, learning_rate, self._variables)
         # Of the epoch so far: sum of the batches' losses, number of batches.
-        self._loss_sums = {task: tf.Variable([0.0, 0.0], dtype=tf.float64) for task in tasks}
+        self._loss_sums = {task: loss_sum() for task in tasks}
         groups = [self.tasks] if schedule == "both" else [(task,) for task in self.tasks]
         if balance != "none" and schedule != "both":
             raise ValueError(
@@ -136,6 +143,7 @@ class Trainer:
             )
             for group in groups
         ]
+        self._train_part: Callable[..., Losses] | None = None  # of a pass in parts
         self._predict = make_predictor(network, self.tasks)
 
     def fit(self, folder: Path, name: str, plan: Plan) -> dict[str, Any]:
@@ -175,12 +183,10 @@ class Trainer:
         started = time.monotonic()
         steps = self.feed.steps_per_epoch
         log_every = max(1, steps // 20)
-        for batch in self.feed.train(state.epoch, state.step):
+        for losses, rows in self._take_steps(plan, state):
+            state.step += 1
             done_steps = state.epoch * steps + state.step
-            self.before_step(done_steps)
-            losses = self._steps[done_steps % len(self._steps)](batch)
-            state.step, done_steps = state.step + 1, done_steps + 1
-            self.progress.step(losses, int(batch["user"].shape[0]))
+            self.progress.step(losses, rows)
             if state.step % log_every == 0:
                 tags = {f"loss/{task}": float(loss) for task, loss in losses.items()}
                 self.log(name, done_steps, tags)
@@ -202,6 +208,19 @@ class Trainer:
         for total in self._loss_sums.values():
             total.assign([0.0, 0.0])
         self._save(folder, state)
+
+    def _take_steps(self, plan: Plan, state: _State) -> Iterator[tuple[Losses, float]]:
+        """Takes the steps of an epoch that are left; each one's losses, and its rows."""
+        begun = state.epoch * self.feed.steps_per_epoch + state.step
+        given = self.feed.train(state.epoch, state.step)
+        if isinstance(given, Pass):
+            if self._train_part is None:
+                self._train_part = compile_part(given.open, self._steps, self.tasks)
+            yield from take_parts(given, self._train_part, plan.checkpoint_steps, state.step)
+            return
+        for step, batch in enumerate(given, begun):
+            self.before_step(step)
+            yield self._steps[step % len(self._steps)](batch), int(batch["user"].shape[0])
 
     def _validate(self, name: str, state: _State) -> dict[str, Any]:
         predictions = self._predict(self.feed.validation())
@@ -267,7 +286,7 @@ class Trainer:
         progress = folder / "progress"
         runs.write_folder_atomically(progress / f"{state.epoch:04d}_{state.step:09d}", write)
         for older in sorted(runs.folders(progress))[:-1]:
-            shutil.rmtree(older)
+            runs.remove(older)
 
     def _resume(self, folder: Path) -> _State:
         for total in self._loss_sums.values():
@@ -282,8 +301,7 @@ class Trainer:
         # A kill between here and `done` finds either `best` or `weights`, never neither.
         best, weights = folder / "best", folder / "weights"
         if best.exists():
-            shutil.rmtree(weights, ignore_errors=True)
-            best.rename(weights)
+            runs.replace_folder(best, weights)
         checkpoint.restore(weights, self.network.variables)
         best_record = state.history[state.best_epoch]
         result = {
@@ -295,5 +313,5 @@ class Trainer:
         }
         runs.write_json(folder / "history.json", result)
         runs.mark_done(folder)
-        shutil.rmtree(folder / "progress", ignore_errors=True)
+        runs.remove(folder / "progress")
         return result
