@@ -24,10 +24,10 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from feeds import CLICK_SHARE, DIMENSION, UNITS, wide_schema
+from feeds import CLICK_SHARE, DIMENSION, wide_schema
+from networks import wide_network
 
 from lt4rec_tf import entry
-from lt4rec_tf.models.ranking import build_network
 from lt4rec_tf.schema import Schema
 from lt4rec_tf.training.plan import Feed, Plan
 from lt4rec_tf.training.progress import Progress
@@ -49,16 +49,7 @@ def main() -> None:
     schema = wide_schema(OTHERS, more_rows={"user_0": USERS, "item_0": VIDEOS})
     rows = sum(table.rows for table in schema.tables)
     say(f"{rows:,} embedding rows of {DIMENSION} numbers: {rows * DIMENSION * 4 / 1e9:.1f} GB")
-    network = build_network(
-        schema,
-        separate_towers=False,
-        embedding_dim=DIMENSION,
-        embedding_stddev=0.001,
-        cross="gram",
-        dcn_layers=0,
-        hidden_units=UNITS,
-        seed=1,
-    )
+    network = wide_network(schema)
     say("network built")
     marks: list[float] = []
     trainer = Trainer(

@@ -5,7 +5,8 @@
 The simulated feed as gzip CSV, plain CSV, gzip TFRecord and plain TFRecord, same rows. A stage
 includes the ones before it: records are read and shuffled; rows are parsed and examined; values
 become ids, labels and batches. Formats and stages take turns; shown are medians over the rounds.
-The step is the quickstart's (CTR and CVR together, batches of 512), fed from memory.
+The step is the quickstart's (CTR and CVR together, batches of 512), fed from memory. A first table
+says what parsing itself costs.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import os
 if __name__ == "__main__":  # before TensorFlow is loaded, which reads it once
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-import csv
 import dataclasses
 import gzip
 import itertools
@@ -24,27 +24,28 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import tensorflow as tf
+from networks import joint_step, wide_network
 
 from lt4rec_tf import entry
 from lt4rec_tf.data import audit, pipeline
+from lt4rec_tf.data.conversions import raw_feature
+from lt4rec_tf.data.features import features_to_ids
+from lt4rec_tf.data.labels import read_labels
 from lt4rec_tf.data.memory import hold
+from lt4rec_tf.data.records import open_records, parse
 from lt4rec_tf.data.simulator import FeedSettings, simulate
+from lt4rec_tf.data.simulator_io import write_tfrecord
 from lt4rec_tf.data.source import Source, open_source
 from lt4rec_tf.data.splits import SplitRule
-from lt4rec_tf.models.ranking import build_network
 from lt4rec_tf.reports.tables import markdown_table
 from lt4rec_tf.schema import Schema, load_schema
-from lt4rec_tf.training.balancing import WeightedSum
-from lt4rec_tf.training.optimizers import build_optimizer
-from lt4rec_tf.training.steps import compile_step
 
 SCHEMA = "configs/schemas/simulated_feed.toml"
 BATCH, BUFFER, STEPS = 512, 20_000, 100
-INTEGERS = ("age_group", "position", "hour", "click", "day")
-REALS = ("duration_s", "play_time_s", "cover_quality")
 STAGES = {
     "records": "read and shuffled",
     "rows": "and parsed",
@@ -56,12 +57,13 @@ def main() -> None:
     """Writes the feed in every format, times every stage, prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=120_000, help="of the simulated feed")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5, help="0: the profile alone")
     flags = parser.parse_args()
     entry.make_deterministic()
     with tempfile.TemporaryDirectory() as name:
         simulate(Path(name) / "feed", FeedSettings(rows=flags.rows))
         sources = written(load_schema(SCHEMA), Path(name))
+        print_profile(sources["csv"])
         passes = {
             (form, stage): pass_of(source, stage)
             for form, source in sources.items()
@@ -69,11 +71,13 @@ def main() -> None:
         }
         passes |= {("step", ""): steps_of(next(iter(sources.values())))}
         rates: dict[tuple[str, str], list[float]] = {key: [] for key in passes}
-        for _ in range(flags.rounds + 1):
+        for _ in range(flags.rounds and flags.rounds + 1):
             for key, run in passes.items():
                 begun = time.perf_counter()
                 rows = run()
                 rates[key].append(rows / (time.perf_counter() - begun))
+    if not flags.rounds:
+        return
     medians = {key: statistics.median(found[1:]) for key, found in rates.items()}  # first: traces
     print(f"{os.cpu_count()} cores, TensorFlow {tf.__version__}, {flags.rows:,} rows\n")
     step = medians.pop(("step", ""))
@@ -86,63 +90,83 @@ def main() -> None:
     print(f"{markdown_table(header, lines)}\n\nthe step alone: {step:,.0f} rows/s")
 
 
+def print_profile(source: Source) -> None:
+    """What each part of taking a batch of lines apart costs, as functions of their own."""
+    schema, lines = (
+        source.schema,
+        next(iter(open_records(source.files[0], source.layout).batch(2048))),
+    )
+    intact = tf.zeros_like(lines, tf.bool)
+    columns, _ = parse(source.layout, lines, source.columns, intact)
+
+    def raw() -> dict[str, tf.Tensor]:
+        return {f.name: raw_feature(f, columns[f.column])[0] for f in schema.features}
+
+    values = raw()
+    parts = {
+        "lines to columns": lambda: parse(source.layout, lines, source.columns, intact),
+        "columns to raw values": raw,
+        "columns to labels": lambda: read_labels(schema, columns, {}),
+        "raw values to ids": lambda: features_to_ids(schema, values),
+        "all, with split, user and the choice of rows": partial(
+            pipeline._batch_parser(source), lines, tf.constant(0)
+        ),
+    }
+    costs = []
+    for part, compute in parts.items():
+        compiled = tf.function(compute, autograph=False)
+        seconds = []
+        for _ in range(21):
+            begun = time.perf_counter()
+            compiled()
+            seconds.append(time.perf_counter() - begun)
+        costs.append([part, f"{statistics.median(seconds) / len(lines) * 1e6:.2f}"])
+    print(markdown_table(["a batch of lines", "us a row"], costs), end="\n\n")
+
+
 def written(schema: Schema, folder: Path) -> dict[str, Source]:
     """The feed in every format."""
-    feed, sources = folder / "feed", {}
-    shards = sorted(feed.glob(schema.files[0]))
+    feed = folder / "feed"
+    texts = {
+        shard.name.removesuffix(".csv.gz"): gzip.decompress(shard.read_bytes())
+        for shard in sorted(feed.glob(schema.files[0]))
+    }
+    sources = {}
     for form in ("csv.gz", "csv", "tfrecord.gz", "tfrecord"):
         place = folder / form
         place.mkdir()
-        for shard in shards:
-            path = place / f"{shard.name.removesuffix('.csv.gz')}.{form}"
-            (write_lines if form.startswith("csv") else write_examples)(path, shard)
+        for name, text in texts.items():
+            write(place / f"{name}.{form}", text)
         told = dataclasses.replace(schema, format=form.removesuffix(".gz"), files=("*",))
         source = open_source(told, place, SplitRule(kind="time"))
         sources[form] = audit.complete(source, audit.audit(source))
     return sources
 
 
-def write_lines(path: Path, shard: Path) -> None:
-    """The shard as CSV."""
-    text = gzip.decompress(shard.read_bytes())
-    path.write_bytes(gzip.compress(text) if path.suffix == ".gz" else text)
-
-
-def write_examples(path: Path, shard: Path) -> None:
-    """The shard as tf.Examples."""
-    options = tf.io.TFRecordOptions("GZIP" if path.suffix == ".gz" else "")
-    with tf.io.TFRecordWriter(str(path), options) as writer, gzip.open(shard, "rt") as lines:
-        for row in csv.DictReader(lines):
-            writer.write(example(row))
-
-
-def example(row: dict[str, str]) -> bytes:
-    """A row as a serialized tf.Example; empty values are left out."""
-    made = tf.train.Example()
-    for name, text in row.items():
-        feature = made.features.feature[name]
-        if not text:
-            continue
-        if name in INTEGERS:
-            feature.int64_list.value.append(int(text))
-        elif name in REALS:
-            feature.float_list.value.append(float(text))
-        else:
-            feature.bytes_list.value.extend(value.encode() for value in text.split("|"))
-    return made.SerializeToString()
+def write(path: Path, text: bytes) -> None:
+    """A shard's CSV, its header included, in the format of the path."""
+    if ".csv" in path.suffixes:
+        path.write_bytes(gzip.compress(text) if path.suffix == ".gz" else text)
+        return
+    write_tfrecord(path, [text.partition(b"\n")[2]])  # gzip
+    if path.suffix != ".gz":
+        path.write_bytes(gzip.decompress(path.read_bytes()))
 
 
 def pass_of(source: Source, stage: str) -> Callable[[], int]:
     """A function that reads the training rows once, up to a stage, and counts them."""
 
+    def shuffled() -> tf.data.Dataset:
+        files = pipeline.files_of(source, "train")
+        return pipeline._records(source, files, pipeline.epoch_seeds(1, 0), BUFFER)
+
     def records() -> tf.data.Dataset:
         # What `batches` begins with; records of other splits than train are among them.
-        return pipeline._records(source, "train", 1, BUFFER, 0).batch(4096).prefetch(2)
+        return shuffled().batch(4096).prefetch(2)
 
     def rows() -> tf.data.Dataset:
         parser = pipeline._raw_parser(source)
-        shuffled = pipeline._records(source, "train", 1, BUFFER, 0)
-        return pipeline._parsed(shuffled, parser, "train").rebatch(BATCH).prefetch(2)
+        return pipeline._parsed(shuffled(), parser, "train").rebatch(BATCH).prefetch(2)
 
     def batches() -> tf.data.Dataset:
         return pipeline.batches(source, "train", BATCH, shuffle_seed=1, shuffle_buffer=BUFFER)
@@ -153,29 +177,8 @@ def pass_of(source: Source, stage: str) -> Callable[[], int]:
 
 def steps_of(source: Source) -> Callable[[], int]:
     """A function that trains some steps and counts their rows."""
-    network = build_network(
-        source.schema,
-        separate_towers=False,
-        embedding_dim=16,
-        embedding_stddev=0.001,
-        cross="gram",
-        dcn_layers=0,
-        hidden_units=(512, 256, 128),
-        seed=1,
-    )
-    variables = list(network.variables.values())
-    step = compile_step(
-        network,
-        source.schema,
-        network.tasks,
-        loss_weights=dict.fromkeys(network.tasks, 1.0),
-        rule=WeightedSum(),
-        conflict=None,
-        optimizer=build_optimizer("adam", 0.001, variables),
-        variables=variables,
-        loss_sums={task: tf.Variable([0.0, 0.0], dtype=tf.float64) for task in network.tasks},
-        takes_turns=False,
-    )
+    network = wide_network(source.schema, dimension=16)
+    step = joint_step(network, source.schema)
     held = hold(pipeline.batches(source, "train", 4096), limit_gib=4.0)
 
     def feed() -> Iterator[dict]:

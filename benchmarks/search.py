@@ -57,15 +57,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--flagfile", default="configs/quickstart.cfg")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument(
+        "--only", nargs="+", choices=LADDER, default=list(LADDER), help="lines, the naive one first"
+    )
     parser.add_argument("--search", choices=LADDER, help="of these alone, once, in this process")
     parser.add_argument("--seed", type=int, default=1, help="of --search")
     flags = parser.parse_args()
     if flags.search:
         print(json.dumps(search(flags.flagfile, LADDER[flags.search], flags.seed)))
         return
-    found: dict[str, list[dict]] = {name: [] for name in LADDER}
+    found: dict[str, list[dict]] = {name: [] for name in flags.only}
     for seed in range(1, flags.rounds + 1):
-        for name in LADDER:
+        for name in flags.only:
             found[name].append(searched(flags.flagfile, name, seed))
     print(f"{os.cpu_count()} cores, {flags.flagfile}, {flags.rounds} seeds\n")
     print(ladder_table(found))

@@ -27,10 +27,10 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from feeds import DIMENSION, TASKS, UNITS, wide_schema
+from feeds import TASKS, UNITS, wide_schema
+from networks import wide_network
 
 from lt4rec_tf.models.network import RankingNetwork
-from lt4rec_tf.models.ranking import build_network
 from lt4rec_tf.reports.tables import markdown_table
 from lt4rec_tf.schema import Schema
 from lt4rec_tf.serving.forms import COMPACT, DENSE, Forms
@@ -97,16 +97,7 @@ def models(schema: Schema, density: float) -> list[tuple[str, list[RankingNetwor
 
 def built(schema: Schema) -> RankingNetwork:
     """The network at its draw."""
-    return build_network(
-        schema,
-        separate_towers=False,
-        embedding_dim=DIMENSION,
-        embedding_stddev=0.05,
-        cross="gram",
-        dcn_layers=1,
-        hidden_units=UNITS,
-        seed=len(schema.tasks[0].name),
-    )
+    return wide_network(schema, stddev=0.05, seed=len(schema.tasks[0].name))
 
 
 def saved(

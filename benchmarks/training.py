@@ -30,6 +30,7 @@ from lt4rec_tf.reports.tables import markdown_table
 OURS = ("lt4rec_tf", "products")
 PEERS = ("deepctr_shared_bottom", "deepctr_mmoe", "rechub_mmoe")
 PRECISIONS = ("float32", "bfloat16")
+HUGE_PAGES = "glibc.malloc.hugetlb=1"  # where the system leaves them to programs
 
 
 @dataclass
@@ -58,6 +59,9 @@ def main() -> None:
     parser.add_argument("--peers", nargs="*", default=list(PEERS), choices=PEERS)
     parser.add_argument(
         "--largest_peer", type=int, default=200_000, help="rows beyond which peers are left out"
+    )
+    parser.add_argument(
+        "--huge_pages", action="store_true", help="every process asks the system for huge pages"
     )
     flags = parser.parse_args()
     packages = ["tensorflow", "tf_keras", "deepctr", "torch", "torch-rechub"]
@@ -98,7 +102,12 @@ def start(name: str, precision: str, rows: int, flags: argparse.Namespace) -> Mo
         f"--batch={flags.batch}", f"--steps={flags.steps}",
     ]  # fmt: skip
     process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        env=os.environ | ({"GLIBC_TUNABLES": HUGE_PAGES} if flags.huge_pages else {}),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     model = Model(process)
     if process.stdout.readline().strip() != "ready":

@@ -39,57 +39,20 @@ Rounds = Callable[[int], None]  # trains so many steps
 
 def lt4rec_tf(rows: int, batch: int, precision: str, density: float) -> Rounds:
     """Sparse sharing: two towers that wear masks on one set of kernels."""
-    import tensorflow as tf
+    from networks import joint_step, random_batches, wide_network
 
     from lt4rec_tf import entry
-    from lt4rec_tf.models.ranking import build_network
-    from lt4rec_tf.training.balancing import WeightedSum
-    from lt4rec_tf.training.optimizers import build_optimizer
     from lt4rec_tf.training.precision import computing_in
-    from lt4rec_tf.training.steps import compile_step
 
     entry.make_deterministic()  # as `train` does
     schema = wide_schema(rows)
-    network = build_network(
-        schema,
-        separate_towers=False,
-        embedding_dim=DIMENSION,
-        embedding_stddev=0.001,
-        cross="gram",
-        dcn_layers=0,
-        hidden_units=UNITS,
-        seed=1,
-    )
+    network = wide_network(schema)
     rng = np.random.default_rng(0)
     for task in TASKS:
         shapes = network.kernel_shapes(task)
         network.wear(task, {name: rng.random(shape) < density for name, shape in shapes.items()})
-    variables = list(network.variables.values())
-    step = compile_step(
-        network,
-        schema,
-        TASKS,
-        loss_weights=dict.fromkeys(TASKS, 1.0),
-        rule=WeightedSum(),
-        conflict=None,
-        optimizer=build_optimizer("adam", 0.001, variables),
-        variables=variables,
-        loss_sums={task: tf.Variable([0.0, 0.0], dtype=tf.float64) for task in TASKS},
-        takes_turns=False,
-    )
-    batches = []
-    for place in range(BATCHES):
-        clicks, ratios = random_labels(batch, place)
-        ids = random_ids(rows, batch, place).T
-        batches.append(
-            {
-                "features": {f.name: tf.constant(ids[i]) for i, f in enumerate(schema.features)},
-                "labels": {"ctr": tf.constant(clicks), "cvr": tf.constant(ratios)},
-                "weights": {"ctr": tf.ones(batch), "cvr": tf.constant(clicks)},
-                "user": tf.constant(ids[0]),
-                "duration": tf.ones(batch),
-            }
-        )
+    step = joint_step(network, schema)
+    batches = random_batches(schema, rows, batch, BATCHES)
 
     def train(steps: int) -> None:
         with computing_in(precision):

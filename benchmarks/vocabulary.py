@@ -18,8 +18,8 @@ import time
 import tensorflow as tf
 import tf_keras as keras
 from feeds import FIELDS, random_ids, random_labels, wide_schema
+from networks import wide_network
 
-from lt4rec_tf.models.ranking import build_network
 from lt4rec_tf.training.losses import cross_entropy
 from lt4rec_tf.training.optimizers import LazyAdam
 
@@ -29,16 +29,7 @@ BATCH = 512
 def step_of(rows: int, optimizer: keras.optimizers.Optimizer):
     """A compiled training step of a network with this many embedding rows in all, and its batch."""
     schema = wide_schema(rows // FIELDS).with_tasks(["ctr"])
-    network = build_network(
-        schema,
-        separate_towers=False,
-        embedding_dim=16,
-        embedding_stddev=0.001,
-        cross="gram",
-        dcn_layers=2,
-        hidden_units=(512, 256, 128),
-        seed=1,
-    )
+    network = wide_network(schema, dimension=16)
     model, variables = network.task_models["ctr"], network.trained_by("ctr")
     optimizer.build(variables)
     ids = dict(zip(network.model.input, random_ids(rows // FIELDS, BATCH, 0).T, strict=True))

@@ -1,0 +1,66 @@
+"""The network that benchmarks have in common, and its training step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+from feeds import DIMENSION, UNITS, random_ids, random_labels
+
+from lt4rec_tf.models.network import RankingNetwork
+from lt4rec_tf.models.ranking import build_network
+from lt4rec_tf.schema import Schema
+from lt4rec_tf.training.balancing import WeightedSum
+from lt4rec_tf.training.optimizers import build_optimizer
+from lt4rec_tf.training.steps import Step, compile_step, loss_sum
+
+
+def wide_network(
+    schema: Schema, *, dimension: int = DIMENSION, stddev: float = 0.001, seed: int = 1
+) -> RankingNetwork:
+    """Sparse sharing at its draw: Gram cross layer, 512-256-128, nothing cut."""
+    return build_network(
+        schema,
+        separate_towers=False,
+        embedding_dim=dimension,
+        embedding_stddev=stddev,
+        cross="gram",
+        dcn_layers=0,
+        hidden_units=UNITS,
+        seed=seed,
+    )
+
+
+def joint_step(network: RankingNetwork, schema: Schema) -> Step:
+    """All tasks on every batch, with equal weights and Adam."""
+    variables = list(network.variables.values())
+    return compile_step(
+        network,
+        schema,
+        network.tasks,
+        loss_weights=dict.fromkeys(network.tasks, 1.0),
+        rule=WeightedSum(),
+        conflict=None,
+        optimizer=build_optimizer("adam", 0.001, variables),
+        variables=variables,
+        loss_sums={task: loss_sum() for task in network.tasks},
+        takes_turns=False,
+    )
+
+
+def random_batches(schema: Schema, rows: int, batch: int, count: int = 8) -> list[dict[str, Any]]:
+    """Different batches of random ids for a schema of `feeds.wide_schema`."""
+    batches = []
+    for place in range(count):
+        clicks, ratios = random_labels(batch, place)
+        ids = random_ids(rows, batch, place).T
+        batches.append(
+            {
+                "features": {f.name: tf.constant(ids[i]) for i, f in enumerate(schema.features)},
+                "labels": {"ctr": tf.constant(clicks), "cvr": tf.constant(ratios)},
+                "weights": {"ctr": tf.ones(batch), "cvr": tf.constant(clicks)},
+                "user": tf.constant(ids[0]),
+                "duration": tf.ones(batch),
+            }
+        )
+    return batches
