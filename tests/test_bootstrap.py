@@ -6,9 +6,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
-from sklearn.metrics import log_loss, mean_absolute_error, mean_squared_error, roc_auc_score
+from sklearn.metrics import (
+    log_loss,
+    mean_absolute_error,
+    mean_squared_error,
+    r2_score,
+    roc_auc_score,
+    root_mean_squared_error,
+)
 
-from lt4rec_tf.metrics import bootstrap, ranking, regression
+from lt4rec_tf.metrics import amounts, bootstrap, ranking, regression
 from lt4rec_tf.metrics.bootstrap import (
     METRICS,
     paired_interval,
@@ -17,16 +24,44 @@ from lt4rec_tf.metrics.bootstrap import (
 )
 
 OURS = {
-    "auc": ranking.auc,
-    "log_loss": ranking.log_loss,
-    "mse": regression.mse,
-    "mae": regression.mae,
+    name: getattr(module, name)
+    for module in (amounts, ranking, regression)
+    for name in METRICS
+    if hasattr(module, name)
 }
+
+
+def nrmse_of(labels, scores, sample_weight):
+    return math.sqrt(1 - r2_score(labels, scores, sample_weight=sample_weight))
+
+
+def nmae_of(labels, scores, sample_weight):
+    error = mean_absolute_error(labels, scores, sample_weight=sample_weight)
+    return error / np.average(labels, weights=sample_weight)
+
+
+def spearman_of(labels, scores, sample_weight):
+    times = sample_weight.astype(int)
+    return stats.spearmanr(np.repeat(labels, times), np.repeat(scores, times)).statistic
+
+
+def gini_of(labels, scores, sample_weight):
+    """Of labels 0 and 1: sum(y (2 a - n)) is n_1 (1 + n_0 (2 AUC - 1)), and AUC at best 1."""
+    zeros = sample_weight[labels == 0].sum()
+    area = 2 * roc_auc_score(labels, scores, sample_weight=sample_weight) - 1
+    return (1 + zeros * area) / (1 + zeros)
+
+
 REFERENCE = {
     "auc": roc_auc_score,
     "log_loss": log_loss,
     "mse": mean_squared_error,
     "mae": mean_absolute_error,
+    "rmse": root_mean_squared_error,
+    "nrmse": nrmse_of,
+    "nmae": nmae_of,
+    "spearman": spearman_of,
+    "gini": gini_of,
 }
 
 
@@ -261,6 +296,8 @@ GOOD = {
         ({"metric": "gauc"}, "metric: found 'gauc', expected one of auc, log_loss, mse, mae"),
         ({"labels": [0.0, 0.5]}, "labels: found 0.5 in row 1, expected 0 or 1 for auc"),
         ({"labels": [0.0, float("nan")], "metric": "mse"}, "labels: found nan in row 1"),
+        ({"labels": [0, -2], "metric": "nmae"}, "found -2.0 in row 1, expected 0 or more for nmae"),
+        ({"labels": [0, -2], "metric": "gini"}, "labels: found -2.0 .* 0 or more for gini"),
         ({"users": [1]}, "users: found 1 rows, expected 2"),
         ({"labels": [], "users": []}, "labels: found no row"),
         ({"scores": [0.1, 0.2]}, r"scores: found shape \(2,\), expected \(seeds, 2\)"),

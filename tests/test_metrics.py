@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import kendalltau
 
+from lt4rec_tf.metrics.amounts import gini, nmae, nrmse, rmse, spearman
 from lt4rec_tf.metrics.calibration import pcoc
 from lt4rec_tf.metrics.ranking import auc, gauc, log_loss
 from lt4rec_tf.metrics.regression import mae, mse, xauc
@@ -222,7 +223,8 @@ def test_xauc_at_and_beside_powers_of_two(rows):
 
 # All of them
 
-TWO_COLUMNS = [auc, log_loss, mse, mae, xauc, pcoc]
+OF_AMOUNTS = [rmse, nrmse, nmae, spearman, gini]  # test_amounts.py says what they are
+TWO_COLUMNS = [auc, log_loss, mse, mae, xauc, pcoc, *OF_AMOUNTS]
 ALL = [*TWO_COLUMNS, lambda labels, scores: gauc(labels, scores, np.zeros(len(labels), int))]
 
 
@@ -233,7 +235,7 @@ def test_undefined_is_nan_without_a_warning(metric):
         assert math.isnan(metric([], []))
 
 
-@pytest.mark.parametrize("metric", [auc, xauc, ALL[-1]])
+@pytest.mark.parametrize("metric", [auc, xauc, spearman, gini, ALL[-1]])
 @pytest.mark.parametrize("label", [0, 1])
 def test_one_class_has_no_order(metric, label):
     assert math.isnan(metric([label, label], [0.1, 0.9]))

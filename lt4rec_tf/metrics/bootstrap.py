@@ -14,19 +14,17 @@ Efron and Tibshirani, An Introduction to the Bootstrap (1993), 13.3.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from lt4rec_tf.metrics.columns import finite_columns, same_length
+from lt4rec_tf.metrics.resampled import MEASURES, Measure
 
-METRICS = ("auc", "log_loss", "mse", "mae")
+METRICS = tuple(MEASURES)
 _CELLS_TOGETHER = 1_000_000  # rows x replicates that are held at once
-
-# How often each user is drawn, (replicates, users) -> the metric, (replicates, seeds).
-Measure = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -81,9 +79,9 @@ def paired_interval(
     """Measures mean over seeds of metric(model) - metric(base), with a percentile interval.
 
     In a replicate both models see the same users and the same seeds, so that what makes a user or
-    a seed easy for both cancels. Replicates with one class only, for which AUC is undefined, do not
-    count; where none is defined, or the metric is not defined on the rows themselves, the result is
-    NaN.
+    a seed easy for both cancels. Replicates for which the metric is undefined (AUC of one class,
+    Spearman of equal labels) do not count; where none is defined, or the metric is not defined on
+    the rows themselves, the result is NaN.
 
     >>> found = paired_interval(
     ...     "mse", [1.0, 0.0], [[1.0, 0.0]], [[0.0, 0.0]], [7, 8], replicates=100, seed=0
@@ -92,8 +90,9 @@ def paired_interval(
     (0.0, 0.5, -0.5, -1.0, 0.0)
 
     Args:
-        metric: One of `METRICS`, as in `metrics.ranking` and `metrics.regression`.
-        labels: Of the task's population, (rows,); 0 or 1 for "auc" and "log_loss".
+        metric: One of `METRICS`, as in `metrics.ranking`, `metrics.regression`, `metrics.amounts`.
+        labels: Of the task's population, (rows,); 0 or 1 for "auc" and "log_loss", 0 or more for
+            "nmae" and "gini".
         scores: The compared model's, by seed, (seeds, rows); probabilities for "log_loss".
         base_scores: The base's, by the same seeds in the same order, (seeds, rows).
         users: Whole numbers, equal for rows of one user, (rows,).
@@ -111,7 +110,7 @@ def paired_interval(
         raise ValueError(
             f"base_scores: found {len(base_scores)} seeds, expected {len(scores)} as in scores"
         )
-    measures = [_measure(metric, labels, one, user_of) for one in (scores, base_scores)]
+    measures = [MEASURES[metric](labels, one, user_of) for one in (scores, base_scores)]
     value, base = (_on_all(measure, len(names)) for measure in measures)
     drawn, drawn_base = _replicated(measures, scores.shape, len(names), replicates, seed)
     difference = value - base
@@ -141,7 +140,7 @@ def value_interval(
     """
     labels, names, user_of = _checked_rows(metric, labels, users, replicates, level)
     scores = _checked_scores("scores", metric, labels, scores)
-    measure = _measure(metric, labels, scores, user_of)
+    measure = MEASURES[metric](labels, scores, user_of)
     value = _on_all(measure, len(names))
     (drawn,) = _replicated([measure], scores.shape, len(names), replicates, seed)
     low, high, undefined = _bounds(drawn, level, value)
@@ -193,72 +192,6 @@ def _bounds(drawn: np.ndarray, level: float, value: float) -> tuple[float, float
     return float(low), float(high), undefined
 
 
-def _measure(metric: str, labels: np.ndarray, scores: np.ndarray, user_of: np.ndarray) -> Measure:
-    if metric == "auc":
-        return _auc_by_counts(labels, scores, user_of)
-    if metric == "mse":
-        losses = (labels - scores) ** 2
-    elif metric == "mae":
-        losses = np.abs(labels - scores)
-    else:
-        losses = _log_losses(labels, scores)
-    return _mean_by_counts(losses, user_of)
-
-
-def _mean_by_counts(losses: np.ndarray, user_of: np.ndarray) -> Measure:
-    """The mean over rows: sums by user are all that a replicate needs."""
-    rows_of = np.bincount(user_of).astype(np.float64)
-    sums = np.stack([np.bincount(user_of, weights=of_seed) for of_seed in losses])
-
-    def measure(counts: np.ndarray) -> np.ndarray:
-        # No BLAS, whose order of summation depends on its threads.
-        totals = np.einsum("ru,su->rs", counts, sums)
-        return totals / (counts @ rows_of)[:, None]
-
-    return measure
-
-
-def _auc_by_counts(labels: np.ndarray, scores: np.ndarray, user_of: np.ndarray) -> Measure:
-    """The weighted Mann-Whitney statistic; rows are sorted once, whatever the replicates.
-
-    All sums are of whole numbers (ties count 1 of 2), exact in float64 below 2^53.
-    """
-    positive = labels == 1
-    positive_user, negative_user = user_of[positive], user_of[~positive]
-    sorted_scores = []
-    for of_seed in scores:
-        order = np.argsort(of_seed[~positive])
-        negatives = of_seed[~positive][order]
-        below = np.searchsorted(negatives, of_seed[positive], side="left")
-        not_above = np.searchsorted(negatives, of_seed[positive], side="right")
-        sorted_scores.append((negative_user[order], below, not_above))
-
-    def measure(counts: np.ndarray) -> np.ndarray:
-        replicates = len(counts)
-        # Users first: what is drawn of a row is then one stretch of memory.
-        drawn = np.ascontiguousarray(counts.T)
-        weights = drawn[positive_user]
-        won = np.empty((len(sorted_scores), replicates))
-        up_to = np.zeros((len(negative_user) + 1, replicates))  # weight of the lowest n negatives
-        for place, (user, below, not_above) in enumerate(sorted_scores):
-            np.cumsum(drawn[user], axis=0, out=up_to[1:])
-            twice_below = up_to[below]
-            twice_below += up_to[not_above]
-            won[place] = np.einsum("pr,pr->r", weights, twice_below)
-        pairs = weights.sum(axis=0) * up_to[-1]
-        undefined = np.full_like(won, np.nan)
-        return np.divide(won, 2 * pairs, out=undefined, where=pairs > 0).T
-
-    return measure
-
-
-def _log_losses(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Row by row what `metrics.ranking.log_loss` averages."""
-    epsilon = np.finfo(np.float64).eps
-    clipped = np.clip(probabilities, epsilon, 1.0 - epsilon)
-    return np.where(labels == 1, -np.log(clipped), -np.log1p(-clipped))
-
-
 def _checked_rows(
     metric: str, labels: ArrayLike, users: ArrayLike, replicates: int, level: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -275,13 +208,23 @@ def _checked_rows(
     same_length(labels=checked, users=users)
     if not checked.size:
         raise ValueError("labels: found no row, expected at least one")
-    if metric in ("auc", "log_loss"):
-        wrong = np.flatnonzero((checked != 0) & (checked != 1))
-        if wrong.size:
-            found = f"found {checked[wrong[0]]} in row {wrong[0]}"
-            raise ValueError(f"labels: {found}, expected 0 or 1 for {metric}")
+    _check_range(metric, checked)
     names, user_of = np.unique(users, return_inverse=True)
     return checked, names, user_of
+
+
+def _check_range(metric: str, labels: np.ndarray) -> None:
+    if metric in ("auc", "log_loss"):
+        wrong, expected = (labels != 0) & (labels != 1), "0 or 1"
+    elif metric in ("nmae", "gini"):
+        wrong, expected = labels < 0, "0 or more"
+    else:
+        return
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise ValueError(
+            f"labels: found {labels[row]} in row {row}, expected {expected} for {metric}"
+        )
 
 
 def _checked_scores(name: str, metric: str, labels: np.ndarray, scores: ArrayLike) -> np.ndarray:

@@ -1,0 +1,178 @@
+"""Metrics of amounts, such as seconds watched or money spent: RMSE, NRMSE, NMAE, Spearman, Gini.
+
+Amounts are 0 in many rows and very large in a few. Squared errors then tell of the few, absolute
+errors of the middle; Spearman and Gini see the order of predictions alone, Gini by what the rows
+are worth.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lt4rec_tf.metrics.columns import finite_columns
+from lt4rec_tf.metrics.regression import mse
+
+
+def rmse(labels: ArrayLike, predictions: ArrayLike) -> float:
+    """The root of the mean squared error, in the labels' unit: sqrt(mean((y - p)^2)).
+
+    >>> rmse([0.0, 7.0], [1.0, 0.0])
+    5.0
+
+    Args:
+        labels: Finite numbers, (rows,).
+        predictions: Finite numbers, (rows,).
+
+    Returns:
+        0 or more; nan without rows.
+
+    Raises:
+        ValueError: The columns do not fit, or hold other values.
+    """
+    return math.sqrt(mse(labels, predictions))
+
+
+def nrmse(labels: ArrayLike, predictions: ArrayLike) -> float:
+    """RMSE by the labels' standard deviation: sqrt(mean((y - p)^2) / mean((y - mean(y))^2)).
+
+    The deviation is the population's (divided by the rows, not by one less), so that predicting
+    the labels' mean has exactly 1, and 1 - NRMSE^2 is the coefficient of determination. Others
+    divide by the labels' mean and call it the same (google/lifetime_value): such numbers do not
+    compare with these.
+
+    >>> nrmse([0.0, 0.0, 6.0], [2.0, 2.0, 2.0])
+    1.0
+
+    Args:
+        labels: Finite numbers, (rows,).
+        predictions: Finite numbers, (rows,).
+
+    Returns:
+        0 or more; nan where all labels are equal.
+
+    Raises:
+        ValueError: The columns do not fit, or hold other values.
+    """
+    labels, predictions = finite_columns(labels=labels, predictions=predictions)
+    # The computed deviation of equal labels need not be 0: their mean is rounded.
+    deviation = 0.0 if _all_equal(labels) else float(labels.std())
+    return rmse(labels, predictions) / deviation if deviation else float("nan")
+
+
+def nmae(labels: ArrayLike, predictions: ArrayLike) -> float:
+    """The mean absolute error by the labels' mean: mean(|y - p|) / mean(y).
+
+    The normaliser is that of google/lifetime_value. Predicting 0 throughout has 1.
+
+    >>> nmae([0.0, 4.0], [1.0, 2.0])
+    0.75
+
+    Args:
+        labels: Finite numbers, 0 or more, (rows,).
+        predictions: Finite numbers, (rows,).
+
+    Returns:
+        0 or more; nan where no label is above 0.
+
+    Raises:
+        ValueError: The columns do not fit, or hold other values.
+    """
+    labels, predictions = _amounts(labels, predictions)
+    total = float(labels.sum())
+    return float(np.abs(labels - predictions).sum()) / total if total else float("nan")
+
+
+def spearman(labels: ArrayLike, predictions: ArrayLike) -> float:
+    """Spearman's rank correlation: Pearson's correlation of the two columns' ranks.
+
+    rho = sum(a b) / sqrt(sum(a^2) sum(b^2)), a and b the ranks of labels and of predictions less
+    their mean, (rows + 1) / 2. Rows that tie all have the mean of the ranks they take up.
+
+    >>> round(spearman([0.0, 0.0, 1.0, 5.0], [0.1, 0.2, 0.3, 0.9]), 4)   # 4.5 / sqrt(4.5 * 5)
+    0.9487
+
+    Args:
+        labels: Finite numbers, (rows,).
+        predictions: Finite numbers, (rows,).
+
+    Returns:
+        A number in [-1, 1]; nan where all labels or all predictions are equal.
+
+    Raises:
+        ValueError: The columns do not fit, or hold other values.
+
+    Source: Spearman (1904), doi 10.2307/1412159; ties as in Kendall, Rank Correlation Methods
+    (1948), chapter 3.
+    """
+    columns = finite_columns(labels=labels, predictions=predictions)
+    middle = (len(columns[0]) + 1) / 2
+    a, b = (_mid_ranks(column) - middle for column in columns)
+    spread = float(np.sum(a * a)) * float(np.sum(b * b))
+    return float(np.sum(a * b)) / math.sqrt(spread) if spread else float("nan")
+
+
+def gini(labels: ArrayLike, predictions: ArrayLike) -> float:
+    """The normalised Gini coefficient: how much of the labels' sum the highest predictions hold.
+
+    Gini = raw(p) / raw(y), raw(s) = 2 mean_i(g_i) - 1, where g_i is the share of sum(y) that lies
+    in the i rows of highest s. Rows that tie in s each count the mean of their labels: g is linear
+    over them, and the order of rows does not matter (the published code leaves it to the sort).
+
+    As g_1 holds a whole row, raw has 1 / rows on top of twice the area between g and the diagonal,
+    and predictions that are all equal have (1 / rows) / raw(y), not 0. The term is left in, as
+    published: numbers compare with those of others, and over the rows of a split it is nothing. It
+    is felt where rows are few, or labels nearly equal.
+
+    >>> round(gini([0.0, 1.0, 3.0], [0.1, 0.5, 0.5]), 12)   # raw: (2/4 + 1 + 1) 2/3 - 1 by 5/6
+    0.8
+
+    Args:
+        labels: Finite numbers, 0 or more, (rows,).
+        predictions: Finite numbers, (rows,).
+
+    Returns:
+        At most 1, for predictions in the labels' order, and above -1; nan where all labels are
+        equal.
+
+    Raises:
+        ValueError: The columns do not fit, or hold other values.
+
+    Source: Wang, Liu and Miao, A Deep Probabilistic Model for Customer Lifetime Value Prediction
+    (arXiv 1912.07753), and its code, google/lifetime_value.
+    """
+    labels, predictions = _amounts(labels, predictions)
+    if _all_equal(labels):
+        return float("nan")
+    # A row of rising rank a is in n + 1 - (n + 1 - a) = a of the n sums g_i: hence
+    # raw = 2 sum(y a) / (n sum(y)) - 1 = sum(y (2 a - n)) / (n sum(y)).
+    rows = len(labels)
+    raw, best = (
+        float(np.sum(labels * (2 * _mid_ranks(column) - rows))) for column in (predictions, labels)
+    )
+    return raw / best
+
+
+def _mid_ranks(column: np.ndarray) -> np.ndarray:
+    """Ranks from 1 by rising value; rows that tie have the mean of theirs.
+
+    >>> _mid_ranks(np.array([5.0, 0.0, 0.0, 7.0]))
+    array([3. , 1.5, 1.5, 4. ])
+    """
+    _, run_of, counts = np.unique(column, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2)[run_of]
+
+
+def _all_equal(column: np.ndarray) -> bool:
+    """Also where there is no row."""
+    return not column.size or bool(column.min() == column.max())
+
+
+def _amounts(labels: ArrayLike, predictions: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    checked, other = finite_columns(labels=labels, predictions=predictions)
+    wrong = np.flatnonzero(checked < 0)
+    if wrong.size:
+        raise ValueError(f"labels: found {checked[wrong[0]]} in row {wrong[0]}, expected 0 or more")
+    return checked, other

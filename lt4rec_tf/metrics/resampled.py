@@ -1,0 +1,236 @@
+"""Metrics of rows drawn again, from how often each user was drawn: what the bootstrap repeats.
+
+Each equals its function in `metrics.ranking`, `metrics.regression` or `metrics.amounts` on the
+drawn rows, every row of a user as often as the user was drawn. What does not depend on the draws,
+such as the order of rows, is worked out once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+# How often each user is drawn, (replicates, users) -> the metric, (replicates, seeds).
+Measure = Callable[[np.ndarray], np.ndarray]
+# Labels (rows,), scores (seeds, rows), each row's place among the users (rows,) -> the measure.
+Builder = Callable[[np.ndarray, np.ndarray, np.ndarray], Measure]
+
+
+def _mean_of(losses_of: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Builder:
+    """The mean over rows of what labels (rows,) and scores (seeds, rows) cost, (seeds, rows)."""
+
+    def build(labels: np.ndarray, scores: np.ndarray, user_of: np.ndarray) -> Measure:
+        return _mean_by_counts(losses_of(labels, scores), user_of)
+
+    return build
+
+
+def _mean_by_counts(losses: np.ndarray, user_of: np.ndarray) -> Measure:
+    """The mean over rows: sums by user are all that a replicate needs."""
+    rows_of = np.bincount(user_of).astype(np.float64)
+    sums = _sums_by_user(losses, user_of)
+
+    def measure(counts: np.ndarray) -> np.ndarray:
+        # No BLAS, whose order of summation depends on its threads.
+        totals = np.einsum("ru,su->rs", counts, sums)
+        return totals / (counts @ rows_of)[:, None]
+
+    return measure
+
+
+def _auc_by_counts(labels: np.ndarray, scores: np.ndarray, user_of: np.ndarray) -> Measure:
+    """The weighted Mann-Whitney statistic; rows are sorted once, whatever the replicates.
+
+    All sums are of whole numbers (ties count 1 of 2), exact in float64 below 2^53.
+    """
+    positive = labels == 1
+    positive_user, negative_user = user_of[positive], user_of[~positive]
+    sorted_scores = []
+    for of_seed in scores:
+        order = np.argsort(of_seed[~positive])
+        negatives = of_seed[~positive][order]
+        below = np.searchsorted(negatives, of_seed[positive], side="left")
+        not_above = np.searchsorted(negatives, of_seed[positive], side="right")
+        sorted_scores.append((negative_user[order], below, not_above))
+
+    def measure(counts: np.ndarray) -> np.ndarray:
+        replicates = len(counts)
+        # Users first: what is drawn of a row is then one stretch of memory.
+        drawn = np.ascontiguousarray(counts.T)
+        weights = drawn[positive_user]
+        won = np.empty((len(sorted_scores), replicates))
+        up_to = np.zeros((len(negative_user) + 1, replicates))  # weight of the lowest n negatives
+        for place, (user, below, not_above) in enumerate(sorted_scores):
+            np.cumsum(drawn[user], axis=0, out=up_to[1:])
+            twice_below = up_to[below]
+            twice_below += up_to[not_above]
+            won[place] = np.einsum("pr,pr->r", weights, twice_below)
+        pairs = weights.sum(axis=0) * up_to[-1]
+        return _ratios(won, 2 * pairs).T
+
+    return measure
+
+
+def _rmse_by_counts(labels: np.ndarray, scores: np.ndarray, user_of: np.ndarray) -> Measure:
+    mean = _mean_by_counts(_squares(labels, scores), user_of)
+    return lambda counts: np.sqrt(mean(counts))
+
+
+def _nrmse_by_counts(labels: np.ndarray, scores: np.ndarray, user_of: np.ndarray) -> Measure:
+    """RMSE by the standard deviation of the labels drawn.
+
+    Labels' squares are summed within each user about the user's mean, and users' means about the
+    replicate's: no difference of large sums, in which the digits of a small deviation would go.
+    """
+    rmse = _rmse_by_counts(labels, scores, user_of)
+    rows_of = np.bincount(user_of).astype(np.float64)
+    mean_of = np.bincount(user_of, weights=labels) / rows_of
+    within = np.bincount(user_of, weights=(labels - mean_of[user_of]) ** 2)
+    lowest, highest = np.full(len(rows_of), np.inf), np.full(len(rows_of), -np.inf)
+    np.minimum.at(lowest, user_of, labels)
+    np.maximum.at(highest, user_of, labels)
+
+    def measure(counts: np.ndarray) -> np.ndarray:
+        rows = counts @ rows_of
+        means = np.einsum("ru,u->r", counts, rows_of * mean_of) / rows
+        between = rows_of * (mean_of - means[:, None]) ** 2
+        deviation = np.sqrt(np.einsum("ru,ru->r", counts, within + between) / rows)
+        # Equal labels are told by the labels themselves, as rounding may leave them a deviation.
+        low = np.where(counts > 0, lowest, np.inf).min(axis=1)
+        high = np.where(counts > 0, highest, -np.inf).max(axis=1)
+        return _ratios(rmse(counts), np.where(low < high, deviation, 0.0)[:, None])
+
+    return measure
+
+
+def _nmae_by_counts(labels: np.ndarray, scores: np.ndarray, user_of: np.ndarray) -> Measure:
+    sums = _sums_by_user(np.abs(labels - scores), user_of)
+    amounts = np.bincount(user_of, weights=labels)
+
+    def measure(counts: np.ndarray) -> np.ndarray:
+        totals = np.einsum("ru,u->r", counts, amounts)
+        return _ratios(np.einsum("ru,su->rs", counts, sums), totals[:, None])
+
+    return measure
+
+
+@dataclass(frozen=True)
+class _Sorted:
+    """A column in rising order, whose draws are then running sums.
+
+    Attributes:
+        users: The users of the rows by rising value, (rows,).
+        below: How many rows have a lower value than each row, (rows,).
+        not_above: How many rows have no higher value, (rows,).
+    """
+
+    users: np.ndarray
+    below: np.ndarray
+    not_above: np.ndarray
+
+    @classmethod
+    def of(cls, column: np.ndarray, user_of: np.ndarray) -> _Sorted:
+        order = np.argsort(column)
+        sides = (np.searchsorted(column[order], column, side=side) for side in ("left", "right"))
+        return cls(user_of[order], *sides)
+
+    def places(self, drawn: np.ndarray) -> np.ndarray:
+        """Twice what each row's mid-rank lies above the mean rank: whole numbers.
+
+        Of n rows drawn, w tie with a row and c lie below: its mid-rank is c + (w + 1) / 2, the
+        mean rank (n + 1) / 2, and the answer c + (c + w) - n.
+
+        >>> rising = _Sorted.of(np.array([0.5, 0.1, 0.5]), np.array([0, 1, 2]))
+        >>> rising.places(np.array([[1.0], [1.0], [1.0]])).T  # mid-ranks 2.5, 1, 2.5 about 2
+        array([[ 1., -2.,  1.]])
+
+        Args:
+            drawn: How often each user is drawn, (users, replicates).
+
+        Returns:
+            (rows, replicates).
+        """
+        up_to = np.zeros((len(self.users) + 1, drawn.shape[1]))
+        np.cumsum(drawn[self.users], axis=0, out=up_to[1:])
+        places = up_to[self.below]
+        places += up_to[self.not_above]
+        places -= up_to[-1]
+        return places
+
+
+def _spearman_by_counts(labels: np.ndarray, scores: np.ndarray, user_of: np.ndarray) -> Measure:
+    """Pearson's correlation of weighted mid-ranks; rows are sorted once."""
+    sorted_labels = _Sorted.of(labels, user_of)
+    sorted_scores = [_Sorted.of(of_seed, user_of) for of_seed in scores]
+
+    def measure(counts: np.ndarray) -> np.ndarray:
+        drawn = np.ascontiguousarray(counts.T)
+        weights = drawn[user_of]
+        places = sorted_labels.places(drawn)
+        weighted = weights * places
+        label_spread = np.einsum("ir,ir->r", weighted, places)
+        found = []
+        for one in sorted_scores:
+            places = one.places(drawn)
+            together = np.einsum("ir,ir->r", weighted, places)
+            places *= places
+            spread = np.einsum("ir,ir->r", weights, places)
+            found.append(_ratios(together, np.sqrt(spread * label_spread)))
+        return np.stack(found, axis=1)
+
+    return measure
+
+
+def _gini_by_counts(labels: np.ndarray, scores: np.ndarray, user_of: np.ndarray) -> Measure:
+    """The ratio of sums in `metrics.amounts.gini`, y (2 a - n); rows are sorted once."""
+    sorted_labels = _Sorted.of(labels, user_of)
+    sorted_scores = [_Sorted.of(of_seed, user_of) for of_seed in scores]
+
+    def measure(counts: np.ndarray) -> np.ndarray:
+        drawn = np.ascontiguousarray(counts.T)
+        weights = drawn[user_of]
+        amounts = weights * labels[:, None]
+        places = sorted_labels.places(drawn)
+        differ = ((places != 0) & (weights > 0)).any(axis=0)  # equal labels are all in the middle
+        places += 1
+        best = np.where(differ, np.einsum("ir,ir->r", amounts, places), 0.0)
+        raw = [np.einsum("ir,ir->r", amounts, one.places(drawn) + 1) for one in sorted_scores]
+        return np.stack([_ratios(of_seed, best) for of_seed in raw], axis=1)
+
+    return measure
+
+
+def _sums_by_user(of_rows: np.ndarray, user_of: np.ndarray) -> np.ndarray:
+    """(seeds, rows) -> (seeds, users)."""
+    return np.stack([np.bincount(user_of, weights=of_seed) for of_seed in of_rows])
+
+
+def _ratios(over: np.ndarray, under: np.ndarray) -> np.ndarray:
+    """NaN where what is divided by is not above 0."""
+    return np.divide(over, under, out=np.full_like(over, np.nan), where=under > 0)
+
+
+def _squares(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    return (labels - scores) ** 2
+
+
+def _log_losses(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Row by row what `metrics.ranking.log_loss` averages."""
+    epsilon = np.finfo(np.float64).eps
+    clipped = np.clip(probabilities, epsilon, 1.0 - epsilon)
+    return np.where(labels == 1, -np.log(clipped), -np.log1p(-clipped))
+
+
+MEASURES: dict[str, Builder] = {
+    "auc": _auc_by_counts,
+    "log_loss": _mean_of(_log_losses),
+    "mse": _mean_of(_squares),
+    "mae": _mean_of(lambda labels, scores: np.abs(labels - scores)),
+    "rmse": _rmse_by_counts,
+    "nrmse": _nrmse_by_counts,
+    "nmae": _nmae_by_counts,
+    "spearman": _spearman_by_counts,
+    "gini": _gini_by_counts,
+}
