@@ -50,6 +50,9 @@ class ExportFlags:
     rank_exponents: tuple[str, ...] = flag(
         (), "Exponents of the rank score (Eq. 3) as task=exponent; none: 1 for ctr and cvr."
     )
+    rank_expression: str = flag(
+        "", "Rank score instead of Eq. 3: arithmetic of tasks, such as ctr * log1p(watch_time)."
+    )
     length_feature: str = flag(
         "", "Rank score: item feature, or duration column of a ratio label, that says the length."
     )
@@ -108,7 +111,13 @@ def export_row(
     row = flags.row or default_row(settings, schema)
     network = load_row(folder, row, settings, schema)
     schema = schema.with_tasks(network.tasks)
-    ranking = ranking_of(schema, flags.rank_exponents, flags.length_feature, flags.length_exponent)
+    ranking = ranking_of(
+        schema,
+        flags.rank_exponents,
+        flags.length_feature,
+        flags.length_exponent,
+        flags.rank_expression,
+    )
     served = ServedModel(
         network,
         schema,
@@ -125,7 +134,9 @@ def export_row(
         export_dir,
         sample,
         expected,
-        extra=files_beside(folder, row, network, schema, source, sample, warmup=flags.warmup),
+        extra=files_beside(
+            folder, row, network, schema, source, sample, ranking, warmup=flags.warmup
+        ),
         keep_versions=flags.keep_versions,
         tolerance=TOLERANCES[flags.precision],
     )

@@ -36,7 +36,7 @@ from lt4rec_tf.serving.signatures import (
 from lt4rec_tf.serving.warmup import WARMUP_FILE, ServingApiMissingError, replay, warmup_records
 from lt4rec_tf.tickets.masks import density
 from lt4rec_tf.training.evaluation import Predictions, make_predictor, measure
-from lt4rec_tf.training.losses import probability
+from lt4rec_tf.training.losses import prediction
 
 # Rows of the test split on which a version must answer as the model does before it is published.
 CHECKED_ROWS = 1000
@@ -66,7 +66,7 @@ def checked_answers(
     predictions = make_predictor(network, network.tasks)(
         batches(source, "test", CHECKED_ROWS).take(1)
     )
-    chances = {task: predictions.probabilities(task) for task in network.tasks}
+    chances = {task: predictions.of(schema.task(task)) for task in network.tasks}
     names = answer_names(schema, network.tasks)
     answers = {
         name: np.prod([chances[task] for task in factors], axis=0)
@@ -92,7 +92,10 @@ def _rank_answers(
     ids = roomy_ids(schema, {name: tf.constant(values) for name, values in rows.items()})
     logits = network.model(ids, training=False)
     shape = next(sent[f.name].shape[:2] for f in schema.features if f.side == "item")
-    chances = {task: tf.reshape(probability(logits[task]), shape) for task in network.tasks}
+    chances = {
+        task: tf.reshape(prediction(schema.task(task), logits[task]), shape)
+        for task in network.tasks
+    }
     found = {f"p{task}": values.numpy() for task, values in chances.items()}
     return {"score": score(ranking, chances, sent).numpy(), **found}
 
@@ -104,6 +107,7 @@ def files_beside(
     schema: Schema,
     source: Source,
     sample: Mapping[str, Arrays],
+    ranking: Ranking | None,
     *,
     warmup: bool,
 ) -> Callable[[OpenedVersion], dict[str, bytes]]:
@@ -116,6 +120,7 @@ def files_beside(
         schema: With the network's tasks.
         source: The run's logs.
         sample: Signature -> input -> values of real rows.
+        ranking: How `rank` scores, if there is such a signature.
         warmup: Whether to make requests; without tensorflow-serving-api there are none either way.
 
     Returns:
@@ -134,19 +139,24 @@ def files_beside(
             row=row,
             data=runs.read_json(folder / logs.AUDIT),
             metrics=runs.undefined_as_null(measure(predictions, schema, network.tasks)),
-            calibration=_calibration(predictions, network),
+            calibration=_calibration(predictions, schema),
             densities={task: density(masks) for task, masks in worn_masks(network).items()},
             versions={"tensorflow": tf.__version__, "tf_keras": keras.__version__},
             size=folder_size(version.folder) + len(records),
             warmup_requests=count,
             inputs=sample[DEFAULT_SIGNATURE],
             answers=version.answers(DEFAULT_SIGNATURE, sample[DEFAULT_SIGNATURE]),
-            other_answers={"score": "By which `rank` orders a request's candidates (Eq. 3)."},
+            other_answers={"score": _score_meaning(ranking)},
         )
         found[MODEL_CARD_FILE] = model_card(schema, version.signatures, facts).encode()
         return found
 
     return files
+
+
+def _score_meaning(ranking: Ranking | None) -> str:
+    written = f"`{ranking.expression.text}`" if ranking and ranking.expression else "Eq. 3"
+    return f"By which `rank` orders a request's candidates ({written})."
 
 
 def _warmup(sample: Mapping[str, Arrays]) -> bytes:
@@ -160,10 +170,11 @@ def _warmup(sample: Mapping[str, Arrays]) -> bytes:
         return b""
 
 
-def _calibration(predictions: Predictions, network: RankingNetwork) -> dict:
+def _calibration(predictions: Predictions, schema: Schema) -> dict:
     found = {}
-    for task in network.tasks:
-        member = predictions.weights[task] > 0
-        chances = predictions.probabilities(task)[member]
-        found[task] = deciles(predictions.labels[task][member], chances)
+    for task in schema.tasks:
+        member = predictions.weights[task.name] > 0
+        found[task.name] = deciles(
+            predictions.labels[task.name][member], predictions.of(task)[member]
+        )
     return found

@@ -1,0 +1,242 @@
+"""A rank score written as arithmetic of the tasks' outputs: ctr * (0.3 * share + log1p(length)).
+
+    e = number | name | (e) | -e | e + e | e - e | e * e | e / e | e ** e
+      | log(e) | log1p(e) | exp(e) | sqrt(e) | min(e, e, ...) | max(e, e, ...)
+
+Precedence is Python's, whose parser reads the text: -a ** b is -(a ** b), a ** b ** c is
+a ** (b ** c). The text becomes a tree of the operations above; nothing of it is run as code, and
+all else that Python knows is refused.
+
+Source: https://docs.python.org/3/reference/expressions.html#operator-precedence
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NoReturn, TypeAlias
+
+import numpy as np
+import tensorflow as tf
+
+from lt4rec_tf.config import ConfigError
+
+FLAG = "rank_expression"
+# Far above what a score needs; below, neither Python's parser nor a graph grows without bound.
+MAX_LENGTH, MAX_DEPTH = 1000, 50
+LARGEST = float(tf.float32.max)
+
+Node: TypeAlias = "float | str | Operation"  # a number, a name, or what is computed of others
+
+
+@dataclass(frozen=True)
+class Operation:
+    """What is computed of other parts.
+
+    Attributes:
+        name: A key of `_COMPUTED`.
+        operands: From left to right.
+    """
+
+    name: str
+    operands: tuple[Node, ...]
+
+
+@dataclass(frozen=True)
+class Expression:
+    """A score as it was written, and how it is computed.
+
+    Attributes:
+        text: Without blanks around it.
+        root: Parts without names are numbers already.
+    """
+
+    text: str
+    root: Node
+
+
+def _of_all(compute: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]) -> Callable[..., tf.Tensor]:
+    return lambda *values: functools.reduce(compute, values)
+
+
+_OPERATORS: Mapping[type[ast.operator], str] = {
+    ast.Add: "+",
+    ast.Sub: "-",
+    ast.Mult: "*",
+    ast.Div: "/",
+    ast.Pow: "**",
+}
+_FUNCTIONS: Mapping[str, Callable[..., tf.Tensor]] = {
+    "log": tf.math.log,
+    "log1p": tf.math.log1p,
+    "exp": tf.exp,
+    "sqrt": tf.sqrt,
+    "min": _of_all(tf.minimum),
+    "max": _of_all(tf.maximum),
+}
+_COMPUTED: Mapping[str, Callable[..., tf.Tensor]] = {
+    "+": tf.add,
+    "-": tf.subtract,
+    "*": tf.multiply,
+    "/": tf.divide,
+    "**": tf.pow,
+    "negative": tf.negative,
+    **_FUNCTIONS,
+}
+_OF_MANY = ("min", "max")
+# With plain characters alone a place in Python's tree, which counts bytes, is a place in the text.
+_STRANGE = re.compile(r"[^A-Za-z0-9_+\-*/(),. ]")
+_PIECE_LENGTH = 30  # characters shown of what is refused
+
+
+def parse_expression(text: str, known: Sequence[str]) -> Expression:
+    """Reads a score from its text; see the module for what it may hold.
+
+    >>> parse_expression("ctr * (2 + 1)", ["ctr"]).root
+    Operation(name='*', operands=('ctr', 3.0))
+
+    Args:
+        text: At most `MAX_LENGTH` characters, its parts nested at most `MAX_DEPTH` deep; a sum of
+            many terms nests as deep as it has terms.
+        known: The names that it may read.
+
+    Raises:
+        ConfigError: Anything else than such arithmetic, an unknown name, a part without names that
+            is no finite float32, such as 1 / 0. The message names --rank_expression, the piece,
+            its column counted from 1 at the first character that is not blank, and what was
+            expected.
+    """
+    reader = _Reader(text.strip(), tuple(known))
+    return Expression(reader.text, reader.node(reader.parsed(), 1))
+
+
+def names_in(expression: Expression) -> tuple[str, ...]:
+    """The names that a score reads, each once, in the order of the text.
+
+    >>> names_in(parse_expression("max(cvr, ctr) / cvr", ["ctr", "cvr"]))
+    ('cvr', 'ctr')
+    """
+    return tuple(dict.fromkeys(_names(expression.root)))
+
+
+def value_of(expression: Expression, names: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    """A score's value, float32, infinite or NaN where arithmetic says so.
+
+    Args:
+        expression: What to compute.
+        names: Every name that it reads -> numbers of any dtype, whose shapes broadcast.
+
+    Returns:
+        Of the shape to which the names that are read broadcast; () where none is.
+    """
+    values = {name: tf.cast(names[name], tf.float32) for name in names_in(expression)}
+    return _value(expression.root, values)
+
+
+def _names(node: Node) -> Iterator[str]:
+    if isinstance(node, str):
+        yield node
+    elif isinstance(node, Operation):
+        for operand in node.operands:
+            yield from _names(operand)
+
+
+def _value(node: Node, values: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    if isinstance(node, Operation):
+        return _COMPUTED[node.name](*(_value(operand, values) for operand in node.operands))
+    # Of a plain Python float TensorFlow may take -0 for 0, which it has cached.
+    return values[node] if isinstance(node, str) else tf.constant(np.float32(node))
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Turns a text into a tree, or says what in it is refused."""
+
+    text: str
+    known: tuple[str, ...]
+
+    def parsed(self) -> ast.expr:
+        """Python's tree of the text, in which anything may stand yet."""
+        if len(self.text) > MAX_LENGTH:
+            self.refuse(MAX_LENGTH, expected=f"at most {MAX_LENGTH} characters")
+        strange = _STRANGE.search(self.text)
+        if strange:
+            self.refuse(strange.start(), strange.end())
+        try:
+            return ast.parse(self.text, mode="eval").body
+        except SyntaxError as error:
+            # Python gives column 0 to what is wrong at the end.
+            self.refuse(error.offset - 1 if error.offset else len(self.text))
+        except (MemoryError, RecursionError, ValueError):
+            self.refuse(0, expected=f"parts nested at most {MAX_DEPTH} deep")
+
+    def node(self, found: ast.expr, depth: int) -> Node:
+        """The tree of one part, which is `depth` deep."""
+        if depth > MAX_DEPTH:
+            self.refuse_part(found, f"parts nested at most {MAX_DEPTH} deep")
+        if isinstance(found, ast.Constant):
+            return self.number(found)
+        if isinstance(found, ast.Name):
+            if found.id not in self.known:
+                self.refuse_part(found, f"one of the names {', '.join(self.known) or 'none'}")
+            return found.id
+        name, parts = self.operation(found)
+        operands = tuple(self.node(part, depth + 1) for part in parts)
+        operation = Operation(name, operands)
+        if not all(isinstance(operand, float) for operand in operands):
+            return operation
+        value = float(_value(operation, {}))
+        if not math.isfinite(value):
+            self.refuse_part(found, f"a finite float32, which {value} is not")
+        return value
+
+    def number(self, found: ast.Constant) -> float:
+        if isinstance(found.value, bool) or not isinstance(found.value, int | float):
+            self.refuse_part(found)
+        # Compared before it becomes a float: a whole number may be too large for any.
+        if abs(found.value) > LARGEST:
+            self.refuse_part(found, "a finite float32")
+        return float(found.value)
+
+    def operation(self, found: ast.expr) -> tuple[str, list[ast.expr]]:
+        """Its name and the parts that it is computed of."""
+        if isinstance(found, ast.BinOp) and type(found.op) in _OPERATORS:
+            return _OPERATORS[type(found.op)], [found.left, found.right]
+        if isinstance(found, ast.UnaryOp) and isinstance(found.op, ast.USub):
+            return "negative", [found.operand]
+        if not isinstance(found, ast.Call) or not isinstance(found.func, ast.Name):
+            self.refuse_part(found)
+        name = found.func.id
+        if name not in _FUNCTIONS:
+            self.refuse_part(found.func, f"one of the functions {', '.join(_FUNCTIONS)}")
+        unnamed = [part for part in found.args if not isinstance(part, ast.Starred)]
+        if len(unnamed) < len(found.args) or found.keywords:
+            self.refuse_part(found, "values in parentheses, neither * nor ** before them")
+        count = len(found.args)
+        if count < 2 if name in _OF_MANY else count != 1:
+            self.refuse_part(found, "2 values or more" if name in _OF_MANY else "1 value")
+        return name, found.args
+
+    def refuse_part(self, found: ast.expr, expected: str = "") -> NoReturn:
+        self.refuse(found.col_offset, found.end_col_offset, expected)
+
+    def refuse(self, start: int, end: int | None = None, expected: str = "") -> NoReturn:
+        """Refuses what stands from one place to another, by default to the end.
+
+        Raises:
+            ConfigError: Always.
+        """
+        piece = self.text[start:end]
+        if len(piece) > _PIECE_LENGTH:
+            piece = piece[:_PIECE_LENGTH] + "..."
+        place = f"{piece!r} at column {start + 1}" if piece else "the end"
+        names = f"the names {', '.join(self.known)}" if self.known else "no names"
+        arithmetic = f"numbers, + - * / **, parentheses, {', '.join(_FUNCTIONS)} and {names}"
+        raise ConfigError(
+            f"--{FLAG}: found {place if self.text else 'nothing'}, expected "
+            f"{expected or arithmetic}"
+        )
