@@ -46,6 +46,7 @@ def simulate_if_asked(data: DataSettings) -> None:
             seed=data.simulate_seed,
             click_rate=data.simulate_click_rate,
             conflict=data.simulate_conflict,
+            purchases=data.simulate_purchases,
         )
         runs.change(lambda: simulate(Path(data.data_dir), feed))
 

@@ -16,12 +16,16 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from lt4rec_tf.data.simulator_feed import Feed
+from lt4rec_tf.data.simulator_exposure import Impressions
+from lt4rec_tf.data.simulator_feed import Feed, Outcomes
 from lt4rec_tf.data.simulator_io import (
     COLUMNS,
+    SHOP_COLUMNS,
+    SHOP_TRUTH_COLUMNS,
     TRUTH_COLUMNS,
     gzip_shard,
     impressions_to_csv,
@@ -29,10 +33,20 @@ from lt4rec_tf.data.simulator_io import (
     truth_to_csv,
     write_tfrecord,
 )
+from lt4rec_tf.data.simulator_purchases import ShopFeed, ShopOutcomes, open_feed
 from lt4rec_tf.data.simulator_world import FeedSettings, SimulatorError
 from lt4rec_tf.runs import RunError, read_json, write_json
 
-__all__ = ["Feed", "FeedSettings", "Manifest", "Shard", "SimulatorError", "simulate", "write_shard"]
+__all__ = [
+    "Feed",
+    "FeedSettings",
+    "Manifest",
+    "Shard",
+    "SimulatorError",
+    "open_feed",
+    "simulate",
+    "write_shard",
+]
 
 # Raised by every change after which the same settings give other rows.
 MODEL_VERSION = 1
@@ -52,6 +66,8 @@ class Shard:
     watched: float  # sum of the watch ratios of clicks
     impressions_sha256: str
     truth_sha256: str
+    purchases: int | None = None  # None: a feed without purchases
+    spent: float | None = None  # sum of the amounts
 
 
 @dataclass(frozen=True)
@@ -66,6 +82,8 @@ class Manifest:
     complete_rate: float  # of clicks; 0 when nothing was clicked
     watch_ratio: float  # mean of clicks; 0 when nothing was clicked
     shards: tuple[Shard, ...]
+    purchase_rate: float | None = None  # of clicks; None: a feed without purchases
+    mean_amount: float | None = None  # of purchases; 0 when nothing was bought
 
 
 def simulate(directory: Path | str, settings: FeedSettings) -> Manifest:
@@ -84,7 +102,7 @@ def simulate(directory: Path | str, settings: FeedSettings) -> Manifest:
     directory = Path(directory)
     if (directory / "manifest.json").exists():
         return _checked(directory, settings.resolved())
-    feed = Feed(settings)
+    feed = open_feed(settings)
     for folder in ("impressions", "truth"):
         (directory / folder).mkdir(parents=True, exist_ok=True)
         for leftover in (directory / folder).glob("*day_*_part_*"):
@@ -96,7 +114,7 @@ def simulate(directory: Path | str, settings: FeedSettings) -> Manifest:
         for part in range(parts)
     ]
     manifest = _summed(feed.settings, shards)
-    write_json(directory / "manifest.json", asdict(manifest))
+    write_json(directory / "manifest.json", asdict(manifest, dict_factory=_stored))
     return manifest
 
 
@@ -104,7 +122,7 @@ def write_shard(feed: Feed, directory: Path, day: int, part: int) -> Shard:
     """Writes one shard and its truth; needs no other shard, so that many machines can share a log.
 
     Args:
-        feed: What is simulated.
+        feed: What is simulated, as `open_feed` gives it.
         directory: Its folders impressions and truth exist.
         day: From 0.
         part: In [0, shards_per_day).
@@ -115,39 +133,56 @@ def write_shard(feed: Feed, directory: Path, day: int, part: int) -> Shard:
     name = f"day_{day:02d}_part_{part:03d}"
     impressions = directory / "impressions" / f"{name}{SUFFIXES[kind]}"
     truth = directory / "truth" / f"{name}.csv.gz"
-    counts: dict[str, list[float]] = {"clicks": [], "completed": [], "watched": []}
+    shop = isinstance(feed, ShopFeed)
+    columns = SHOP_COLUMNS if shop else COLUMNS
+    totals = dict.fromkeys(("clicks", "completed", "watched", "purchases", "cents"), 0.0)
 
     def blocks() -> Iterator[bytes]:
-        with gzip_shard(truth, TRUTH_COLUMNS) as truth_file:
+        with gzip_shard(truth, SHOP_TRUTH_COLUMNS if shop else TRUTH_COLUMNS) as truth_file:
             for shown, chances, happened in feed.blocks(day, start, stop):
                 truth_file.write(truth_to_csv(day, shown, chances))
-                duration = 100 * feed.world.videos.duration[shown.video]
-                ratio = np.minimum(1, happened.play_time / duration)
-                counts["clicks"].append(happened.click.sum())
-                counts["completed"].append((ratio == 1).sum())
-                counts["watched"].append(ratio.sum())
+                for count, value in _counted(feed, shown, happened).items():
+                    totals[count] += value
                 yield impressions_to_csv(feed.world, day, shown, happened)
 
     if kind == "tfrecord":
-        write_tfrecord(impressions, blocks())
+        write_tfrecord(impressions, blocks(), columns)
     else:
-        with gzip_shard(impressions, COLUMNS) as file:
+        with gzip_shard(impressions, columns) as file:
             for block in blocks():
                 file.write(block)
     return Shard(
         impressions=str(impressions.relative_to(directory)),
         truth=str(truth.relative_to(directory)),
         rows=stop - start,
-        clicks=int(sum(counts["clicks"])),
-        completed=int(sum(counts["completed"])),
-        watched=float(sum(counts["watched"])),
+        clicks=int(totals["clicks"]),
+        completed=int(totals["completed"]),
+        watched=float(totals["watched"]),
         impressions_sha256=sha256(impressions),
         truth_sha256=sha256(truth),
+        purchases=int(totals["purchases"]) if shop else None,
+        spent=float(totals["cents"]) / 100 if shop else None,
     )
+
+
+def _counted(feed: Feed, shown: Impressions, happened: Outcomes) -> dict[str, float]:
+    """What a shard sums over its rows."""
+    duration = 100 * feed.world.videos.duration[shown.video]
+    ratio = np.minimum(1, happened.play_time / duration)
+    counts = {
+        "clicks": happened.click.sum(),
+        "completed": (ratio == 1).sum(),
+        "watched": ratio.sum(),
+    }
+    if isinstance(happened, ShopOutcomes):
+        counts |= {"purchases": happened.purchase.sum(), "cents": happened.amount.sum()}
+    return counts
 
 
 def _summed(settings: FeedSettings, shards: Sequence[Shard]) -> Manifest:
     clicks = sum(shard.clicks for shard in shards)
+    purchases = sum(shard.purchases or 0 for shard in shards)
+    spent = sum(shard.spent or 0 for shard in shards)
     return Manifest(
         model_version=MODEL_VERSION,
         settings=settings,
@@ -157,7 +192,17 @@ def _summed(settings: FeedSettings, shards: Sequence[Shard]) -> Manifest:
         complete_rate=sum(shard.completed for shard in shards) / max(clicks, 1),
         watch_ratio=sum(shard.watched for shard in shards) / max(clicks, 1),
         shards=tuple(shards),
+        purchase_rate=purchases / max(clicks, 1) if settings.purchases else None,
+        mean_amount=spent / max(purchases, 1) if settings.purchases else None,
     )
+
+
+def _stored(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    """One level of a manifest: without purchases, as it was before there were any."""
+    values = {name: value for name, value in items if value is not None}
+    if values.get("purchases") is False:  # of the settings; in a shard it is a number
+        del values["purchases"], values["purchase_rate"]
+    return values
 
 
 def _checked(directory: Path, asked: FeedSettings) -> Manifest:
@@ -165,7 +210,7 @@ def _checked(directory: Path, asked: FeedSettings) -> Manifest:
     path = directory / "manifest.json"
     try:
         stored = read_json(path)
-        settings = FeedSettings(**stored.pop("settings"))
+        settings = FeedSettings(**stored.pop("settings"))  # purchases: off unless stored
         shards = tuple(Shard(**shard) for shard in stored.pop("shards"))
         manifest = Manifest(settings=settings, shards=shards, **stored)
     except (RunError, KeyError, TypeError, AttributeError, SimulatorError) as error:
@@ -201,19 +246,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--dir", required=True, type=Path, help="where to write")
     for field in fields(FeedSettings):
-        parser.add_argument(
-            f"--{field.name}", type=type(field.default), default=field.default, metavar="VALUE"
-        )
+        kind: dict[str, Any] = {"type": type(field.default), "metavar": "VALUE"}
+        if isinstance(field.default, bool):  # type=bool would take any text, "0" too, for true
+            kind = {"action": argparse.BooleanOptionalAction}
+        parser.add_argument(f"--{field.name}", default=field.default, **kind)
     options = vars(parser.parse_args(arguments))
     directory = options.pop("dir")
     try:
         manifest = simulate(directory, FeedSettings(**options))
     except SimulatorError as error:
         sys.exit(str(error))
+    bought = ""
+    if manifest.purchase_rate is not None:
+        bought = f", {manifest.purchase_rate:.3f} purchase, mean amount {manifest.mean_amount:.2f}"
     print(
         f"{directory}: {manifest.rows} impressions in {len(manifest.shards)} shards, "
         f"click rate {manifest.click_rate:.3f}, of clicks {manifest.complete_rate:.3f} complete, "
-        f"mean watch ratio {manifest.watch_ratio:.3f}"
+        f"mean watch ratio {manifest.watch_ratio:.3f}{bought}"
     )
 
 

@@ -163,9 +163,9 @@ class Feed:
         click, watch = self._scores(day, shown)
         levels = self.intercepts
         return Truth(
-            click=_sigmoid(levels.click + click),
-            complete=_sigmoid(levels.complete + watch),
-            partial_mean=_sigmoid(levels.partial + PARTIAL_SLOPE * watch),
+            click=sigmoid(levels.click + click),
+            complete=sigmoid(levels.complete + watch),
+            partial_mean=sigmoid(levels.partial + PARTIAL_SLOPE * watch),
         )
 
     def draw_outcomes(self, shown: Impressions, truth: Truth, rng: np.random.Generator) -> Outcomes:
@@ -211,20 +211,17 @@ class Feed:
     def _scores(self, day: int, shown: Impressions) -> tuple[Array, Array]:
         causes = self.causes(day, shown)
         watch_weights = WATCH_WEIGHTS | {"appeal": self.settings.conflict * WATCH_WEIGHTS["appeal"]}
-        return _weighted_sum(CLICK_WEIGHTS, causes), _weighted_sum(watch_weights, causes)
+        return weighted_sum(CLICK_WEIGHTS, causes), weighted_sum(watch_weights, causes)
 
-    def _calibration_scores(self) -> tuple[Array, Array]:
-        """Click and watch scores of a fixed sample of exposures, spread over days and hours."""
+    def calibration_sample(self) -> Iterator[tuple[int, Impressions]]:
+        """Yields days with exposures of each: a fixed sample, spread over days and hours."""
         days = np.unique(np.linspace(0, self.settings.days - 1, CALIBRATION_DAYS).astype(int))
-        scores = []
         for day in days.tolist():
             rng = stream(self.settings.seed, CALIBRATION_STREAM, day)
             numbers = np.arange(CALIBRATION_ROWS)
             shown = expose(self.world, self.on_day(day), numbers, CALIBRATION_ROWS, rng)
             hour = rng.choice(len(TRAFFIC_SHARES), CALIBRATION_ROWS, p=TRAFFIC_SHARES)
-            scores.append(self._scores(day, replace(shown, hour=hour)))
-        click, watch = (np.concatenate(parts) for parts in zip(*scores, strict=True))
-        return click, watch
+            yield day, replace(shown, hour=hour)
 
     def _calibrate(self) -> Intercepts:
         """The intercepts under which the expected marginals are those of the settings.
@@ -232,27 +229,32 @@ class Feed:
         Each marginal is an expectation, so no luck of clicks enters, and rises with its intercept.
         """
         wanted = self.settings
-        click_score, watch_score = self._calibration_scores()
-        click = _solve(lambda level: _sigmoid(level + click_score).mean(), wanted.click_rate)
-        clicked = _sigmoid(click + click_score)
-        complete = _solve(
-            lambda level: np.average(_sigmoid(level + watch_score), weights=clicked),
+        scores = [self._scores(day, shown) for day, shown in self.calibration_sample()]
+        click_score, watch_score = (np.concatenate(parts) for parts in zip(*scores, strict=True))
+        click = solve(lambda level: sigmoid(level + click_score).mean(), wanted.click_rate)
+        clicked = sigmoid(click + click_score)
+        complete = solve(
+            lambda level: np.average(sigmoid(level + watch_score), weights=clicked),
             wanted.complete_rate,
         )
-        unfinished = clicked * (1 - _sigmoid(complete + watch_score))
-        partial = _solve(
+        unfinished = clicked * (1 - sigmoid(complete + watch_score))
+        partial = solve(
             lambda level: np.average(
-                _sigmoid(level + PARTIAL_SLOPE * watch_score), weights=unfinished
+                sigmoid(level + PARTIAL_SLOPE * watch_score), weights=unfinished
             ),
             (wanted.watch_ratio - wanted.complete_rate) / (1 - wanted.complete_rate),
         )
         return Intercepts(click, complete, partial)
 
 
-def _solve(increasing: Callable[[float], float], target: float) -> float:
+def solve(increasing: Callable[[float], float], target: float) -> float:
     """The argument in [-30, 30] at which an increasing function takes a value, by bisection.
 
-    >>> round(_solve(lambda x: x**3, 8.0), 6)
+    Args:
+        increasing: Takes the value somewhere in that range.
+        target: The value.
+
+    >>> round(solve(lambda x: x**3, 8.0), 6)
     2.0
     """
     low, high = -30.0, 30.0
@@ -262,11 +264,25 @@ def _solve(increasing: Callable[[float], float], target: float) -> float:
     return (low + high) / 2
 
 
-def _weighted_sum(weights: dict[str, float], causes: dict[str, Array]) -> Array:
+def weighted_sum(weights: dict[str, float], causes: dict[str, Array]) -> Array:
+    """(rows,) sum of weight x cause.
+
+    Args:
+        weights: Of each cause.
+        causes: (rows,) each; those without a weight do not count.
+
+    >>> weighted_sum({"b": 2.0}, {"a": np.ones(2), "b": np.array([1.0, 3.0])})
+    array([2., 6.])
+    """
     return np.sum([weight * causes[name] for name, weight in weights.items()], axis=0)
 
 
-def _sigmoid(x: Array) -> Array:
+def sigmoid(x: Array) -> Array:
+    """1 / (1 + e^-x), elementwise.
+
+    >>> sigmoid(np.array([0.0]))
+    array([0.5])
+    """
     return 1 / (1 + np.exp(-x))
 
 

@@ -10,7 +10,7 @@ import gzip
 import hashlib
 import os
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import numpy as np
 
 from lt4rec_tf.data.simulator_exposure import NETWORKS, Impressions
 from lt4rec_tf.data.simulator_feed import Outcomes, Truth
+from lt4rec_tf.data.simulator_purchases import ShopOutcomes, ShopTruth
 from lt4rec_tf.data.simulator_world import DEVICES, MAX_TAGS, Array, World
 
 # Name and type of every column of an impression, in the order of the file.
@@ -42,13 +43,16 @@ COLUMNS = {
     "play_time_s": float,
 }
 TRUTH_COLUMNS = ("impression_id", "click_probability", "expected_watch_ratio")
+# Of a feed with purchases.
+SHOP_COLUMNS = {**COLUMNS, "price": float, "purchase": int, "amount": float}
+SHOP_TRUTH_COLUMNS = (*TRUTH_COLUMNS, "purchase_probability", "expected_amount")
 TAG_SEPARATOR = "|"
 TRUTH_DECIMALS = 6
 COMPRESSION = 1  # three times as fast as the usual 6, a fifth larger
 
 
 def impressions_to_csv(world: World, day: int, shown: Impressions, happened: Outcomes) -> bytes:
-    """The rows as lines of a CSV file, columns as in COLUMNS.
+    """The rows as lines of a CSV file, columns as in COLUMNS, or SHOP_COLUMNS with purchases.
 
     Args:
         world: The population.
@@ -76,16 +80,25 @@ def impressions_to_csv(world: World, day: int, shown: Impressions, happened: Out
         digits(happened.click),
         decimals(happened.play_time, 3),
     ]
+    if isinstance(happened, ShopOutcomes):
+        columns += [
+            decimals(happened.price, 2),
+            digits(happened.purchase),
+            decimals(happened.amount, 2),
+        ]
     return _to_lines(columns)
 
 
 def truth_to_csv(day: int, shown: Impressions, truth: Truth) -> bytes:
-    """The truth of the rows as lines of a CSV file, columns as in TRUTH_COLUMNS."""
-    probabilities = (
+    """The truth of the rows as lines of a CSV file, columns as in (SHOP_)TRUTH_COLUMNS."""
+    known = [truth.click, truth.watch_ratio]
+    if isinstance(truth, ShopTruth):
+        known += [truth.purchase, truth.amount]
+    numbers = (
         decimals(np.rint(10**TRUTH_DECIMALS * values).astype(np.int64), TRUTH_DECIMALS)
-        for values in (truth.click, truth.watch_ratio)
+        for values in known
     )
-    return _to_lines([_impression_ids(day, shown.number), *probabilities])
+    return _to_lines([_impression_ids(day, shown.number), *numbers])
 
 
 def digits(values: Array, least: int = 1) -> Array:
@@ -155,8 +168,10 @@ def appearing_whole(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write_tfrecord(path: Path, csv_blocks: Iterable[bytes]) -> None:
-    """Writes rows of CSV as a gzip file of tf.train.Example, one feature for each of COLUMNS.
+def write_tfrecord(
+    path: Path, csv_blocks: Iterable[bytes], columns: Mapping[str, type] = COLUMNS
+) -> None:
+    """Writes rows of CSV as a gzip file of tf.train.Example, one feature for each column.
 
     Ids are bytes lists of one value, tags of one value a tag, numbers int64 and float lists. One
     Python step a row: some twenty times slower than CSV.
@@ -164,13 +179,14 @@ def write_tfrecord(path: Path, csv_blocks: Iterable[bytes]) -> None:
     Args:
         path: The file; its folder exists.
         csv_blocks: Lines without a header, as `impressions_to_csv` makes them.
+        columns: Name and type of each column of the lines.
     """
     import tensorflow as tf  # only here: the simulator itself does without
 
     with appearing_whole(path) as temporary, tf.io.TFRecordWriter(str(temporary), "GZIP") as file:
         for block in csv_blocks:
             for line in block.splitlines():
-                values = zip(COLUMNS.items(), line.split(b","), strict=True)
+                values = zip(columns.items(), line.split(b","), strict=True)
                 features = {
                     name: _feature(tf.train, name, kind, value) for (name, kind), value in values
                 }

@@ -30,6 +30,7 @@ IMPRESSIONS_PER_VIDEO = 30
 
 # First entry of a stream's key below the seed: every stream is independent of all others.
 WORLD_STREAM, BLOCK_STREAM, CALIBRATION_STREAM, ONLINE_STREAM = 0, 1, 2, 3
+SHOP_STREAM, PURCHASE_STREAM = 4, 5
 
 
 class SimulatorError(ValueError):
@@ -59,6 +60,8 @@ class FeedSettings:
         new_video_share: Share of videos that are released after day 0, in [0, 0.9].
         new_user_share: Share of users who arrive after day 0, in [0, 0.9].
         format: File format of the impressions, "csv" or "tfrecord".
+        purchases: Whether videos have prices and some clicks become purchases.
+        purchase_rate: Share of clicks that purchase, in (0, 1), where there are purchases.
     """
 
     rows: int = 120_000
@@ -78,6 +81,8 @@ class FeedSettings:
     new_video_share: float = 0.3
     new_user_share: float = 0.2
     format: str = "csv"
+    purchases: bool = False
+    purchase_rate: float = 0.12
 
     def __post_init__(self) -> None:
         """Refuses settings that no feed can have."""
@@ -85,7 +90,7 @@ class FeedSettings:
         counts |= {"shards_per_day": 1, "seed": 0, "conflict": 0, "drift": 0}
         for name, least in counts.items():
             self._require(getattr(self, name) >= least, name, f"at least {least}")
-        for name in ("click_rate", "complete_rate"):
+        for name in ("click_rate", "complete_rate", "purchase_rate"):
             self._require(0 < getattr(self, name) < 1, name, "a number in (0, 1)")
         for name in ("new_video_share", "new_user_share"):
             self._require(0 <= getattr(self, name) <= 0.9, name, "a number in [0, 0.9]")
@@ -104,7 +109,7 @@ class FeedSettings:
             raise SimulatorError(f"{name}: found {getattr(self, name)!r}, expected {expected}")
 
     def resolved(self) -> FeedSettings:
-        """The same settings with every count written out.
+        """The same settings with every count written out, and without a rate of no purchases.
 
         >>> FeedSettings(rows=120_000).resolved().users
         3000
@@ -115,6 +120,8 @@ class FeedSettings:
             users=self.users or max(50, round(self.rows / IMPRESSIONS_PER_USER)),
             videos=videos,
             publishers=self.publishers or max(10, videos // 12),
+            # Without purchases the rate does nothing: such settings give one log, so are equal.
+            purchase_rate=self.purchase_rate if self.purchases else FeedSettings.purchase_rate,
         )
 
 
