@@ -27,6 +27,7 @@ from lt4rec_tf.settings import (
 __all__ = [
     "ConfigError",
     "DataSettings",
+    "ModelSettings",
     "Places",
     "Settings",
     "check",
@@ -134,6 +135,12 @@ def _check_model(model: ModelSettings) -> None:
     _expect_at_least(1, model, "embedding_dim", "dcn_layers")
     _expect_at_least(1, model, "experts", "own_experts", "shared_experts", "expert_levels")
     _expect_positive(model, "embedding_stddev")
+    _expect_at_least(0, model, "label_embedding", "representation")
+    _expect_at_least(1, model, "label_temperature_steps")
+    _expect_positive(model, "label_temperature")
+    _expect_positive(model, "label_temperature_floor")
+    decay = model.label_temperature_decay
+    _expect(0 < decay <= 1, "label_temperature_decay", decay, "a factor in (0, 1]")
     units = model.hidden_units
     _expect(len(units) > 0 and min(units) > 0, "hidden_units", units, "widths of 1 or more")
 
@@ -169,6 +176,10 @@ def _check_training(training: TrainingSettings) -> None:
         _expect(0 <= value <= 1, name, value, "a watch ratio in [0, 1]")
     _expect_at_least(0, training, "conflict_long_video")
     _expect_positive(training, "shard_mib")
+    for name in ("core_projection", "core_relaxation"):
+        value = getattr(training, name)
+        _expect(0 <= value <= 1, name, value, "a share in [0, 1]")
+    _expect(1 <= training.core_clip < float("inf"), "core_clip", training.core_clip, "1 or more")
     if training.balance != "none":
         schedule = training.task_schedule
         _expect(schedule == "both", "task_schedule", schedule, "both with --balance")

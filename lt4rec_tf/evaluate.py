@@ -65,7 +65,8 @@ def open_run(run: str, data_dir: str) -> tuple[Path, Settings, Schema, Source]:
     data = dataclasses.replace(settings.data, data_dir=data_dir or settings.data.data_dir)
     source = logs.open_logs(data, schema)
     entry.check_files(folder, logs.file_sizes(source))
-    return folder, settings, schema, logs.read_audited(source, folder)
+    source = logs.read_audited(source, folder)
+    return folder, settings, source.schema, source
 
 
 def evaluate_rows(

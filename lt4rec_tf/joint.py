@@ -12,7 +12,7 @@ import numpy as np
 from lt4rec_tf import runs
 from lt4rec_tf.config import Settings
 from lt4rec_tf.models.network import RankingNetwork
-from lt4rec_tf.networks import network_of
+from lt4rec_tf.networks import HTLNET, network_of
 from lt4rec_tf.schema import Schema
 from lt4rec_tf.searches import Ticket, prune_of, score_of, searched_levels
 from lt4rec_tf.settings import TICKET_ROWS
@@ -27,7 +27,8 @@ from lt4rec_tf.training.trainer import Feed
 WIDTHS = "hidden_units.json"
 CHOICE = "choice.json"  # of s_weight_auto
 # Rows made of LT4REC's own layers: they start from the theta_0 that the searches start from.
-_FROM_THETA_0 = ("shared_bottom", "hard_sharing", "s_weight", "pruned_towers")
+_FROM_THETA_0 = ("shared_bottom", "hard_sharing", "s_weight", "pruned_towers", *HTLNET)
+_WEARING = ("s_weight", "pruned_towers", "htlnet_tickets", "htlnet_s_weight")
 
 
 def train_row(run: Run, row: str, tickets: Sequence[Ticket] = ()) -> dict[str, Any]:
@@ -47,7 +48,7 @@ def train_row(run: Run, row: str, tickets: Sequence[Ticket] = ()) -> dict[str, A
     network = row_network(folder, row, run.settings, run.schema)
     if row in _FROM_THETA_0:
         load_start(run, network)
-    if row in ("s_weight", "pruned_towers"):
+    if row in _WEARING:
         wear_tickets(run, network, folder, tickets)
     return joint_trainer(run, network).fit(
         folder / TRAINING, row, plan_of(run, run.settings.training.epochs)

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from lt4rec_tf import config
-from lt4rec_tf.config import Settings
+from lt4rec_tf.config import ModelSettings, Settings
+from lt4rec_tf.layers.label_embedding import Temperature
 from lt4rec_tf.models.aitm import build_aitm
 from lt4rec_tf.models.bottom import build_bottom
 from lt4rec_tf.models.esmm import build_esmm
+from lt4rec_tf.models.htlnet import Transfer, build_htlnet
 from lt4rec_tf.models.mmoe import build_mmoe
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.models.ple import build_ple
@@ -18,6 +20,7 @@ from lt4rec_tf.schema import Schema
 
 # Every task has kernels of its own: only embedding and cross layer are shared.
 SEPARATE_TOWERS = ("hard_sharing", "pruned_towers", "small_dense")
+HTLNET = ("htlnet", "htlnet_tickets", "htlnet_s_weight")
 
 
 def network_of(
@@ -47,7 +50,7 @@ def network_of(
         "dcn_layers": model.dcn_layers,
         "seed": seed,
     }
-    if row in ("esmm", "mmoe", "ple", "aitm"):
+    if row in ("esmm", "mmoe", "ple", "aitm", *HTLNET):
         return _published_model(settings, schema, row, units, seed, bottom)
     tasks = {task.name for task in schema.tasks}
     own = config.own_embedding(settings, ())
@@ -75,6 +78,15 @@ def _published_model(
         return build_mmoe(schema, bottom, hidden_units=units, experts=model.experts, seed=seed)
     if row == "aitm":
         return build_aitm(schema, bottom, hidden_units=units, seed=seed)
+    if row in HTLNET:
+        return build_htlnet(
+            schema,
+            bottom,
+            hidden_units=units,
+            separate_towers=row != "htlnet_s_weight",
+            transfer=_transfer(model),
+            seed=seed,
+        )
     return build_ple(
         schema,
         bottom,
@@ -83,4 +95,20 @@ def _published_model(
         own_experts=model.own_experts,
         shared_experts=model.shared_experts,
         seed=seed,
+    )
+
+
+def _transfer(model: ModelSettings) -> Transfer:
+    return Transfer(
+        label_dim=model.label_embedding,
+        width=model.representation,
+        fusion=model.fusion,
+        stop=model.transfer_stop,
+        noise=model.label_noise,
+        temperature=Temperature(
+            start=model.label_temperature,
+            decay=model.label_temperature_decay,
+            steps=model.label_temperature_steps,
+            floor=model.label_temperature_floor,
+        ),
     )

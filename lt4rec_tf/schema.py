@@ -47,13 +47,23 @@ METRIC_DIRECTIONS = {
     "log_loss": "min",
     "mse": "min",
     "mae": "min",
+    "rmse": "min",
+    "nrmse": "min",
+    "nmae": "min",
+    "spearman": "max",
+    "gini": "max",
 }
 TASK_LOSSES = {
     "binary": ("cross_entropy", "focal", "mse"),
     "continuous": ("mse", "soft_cross_entropy"),
+    "amount": ("mse", "ziln"),
 }
-TASK_METRICS = {"binary": ("auc", "gauc", "log_loss", "mse"), "continuous": ("mse", "mae", "xauc")}
-LABEL_KIND_OF_TASK = {"binary": "binary", "continuous": "ratio"}
+TASK_METRICS = {
+    "binary": ("auc", "gauc", "log_loss", "mse"),
+    "continuous": ("mse", "mae", "xauc"),
+    "amount": ("nrmse", "nmae", "rmse", "mae", "spearman", "gini", "xauc"),
+}
+LABEL_KIND_OF_TASK = {"binary": "binary", "continuous": "ratio", "amount": "amount"}
 DTYPES_OF_ID_RULE = {
     "hash": ("string", "int64"),
     "vocabulary": ("string", "int64"),
@@ -176,7 +186,7 @@ def _id_rule(table: TomlTable) -> IdRule:
 
 
 def _label(table: TomlTable) -> Label:
-    name, kind = _name(table), table.choice("kind", ("binary", "ratio"))
+    name, kind = _name(table), table.choice("kind", tuple(LABEL_KIND_OF_TASK.values()))
     from_times = kind == "ratio" and not table.has("column")
     duration = None
     if kind == "ratio":
@@ -192,9 +202,18 @@ def _label(table: TomlTable) -> Label:
         zero_duration=table.choice("zero_duration", ("bad", "exclude", "unlabelled"), "bad")
         if from_times
         else "bad",
+        multiplier=_multiplier(table) if kind == "amount" else 1.0,
+        unit=table.text("unit", "", empty=True) if kind == "amount" else "",
     )
     table.close()
     return label
+
+
+def _multiplier(table: TomlTable) -> float:
+    multiplier = table.number("multiplier", 1.0)
+    if not 0 < multiplier < math.inf:
+        raise table.error("multiplier", multiplier, "a number above 0")
+    return multiplier
 
 
 def _task(table: TomlTable) -> Task:

@@ -102,13 +102,14 @@ class Table:
 
 @dataclass(frozen=True)
 class Label:
-    """What a task learns to predict: a 0/1 column, or a ratio in [0, 1].
+    """What a task learns to predict: a 0/1 column, a ratio in [0, 1], or an amount of 0 or more.
 
-    A ratio is a column, clipped to [0, 1], or clip(play_time / duration, 0, 1) of two columns.
+    A ratio is a column, clipped to [0, 1], or clip(play_time / duration, 0, 1) of two columns. An
+    amount, such as seconds watched or money spent, is a column times a multiplier.
 
     Attributes:
         name: The label's name.
-        kind: "binary" or "ratio".
+        kind: "binary", "ratio" or "amount".
         column: The column that holds the label itself, or None.
         play_time: The column of the time watched, or None.
         duration: The column of the video's length, or None. Beside `column` it is no part of the
@@ -118,6 +119,8 @@ class Label:
         zero_duration: What a row with duration <= 0 is: "bad" (counts as an unusable row),
             "exclude" (left out for every task, clicked or not, so that click rates stay
             undistorted; counted apart), "unlabelled" (kept, with weight 0 for tasks on this label).
+        multiplier: Of an amount: what the column's numbers are multiplied with.
+        unit: Of an amount, as reports show it; "" for none.
     """
 
     name: str
@@ -128,6 +131,8 @@ class Label:
     play_time_unit: str
     duration_unit: str
     zero_duration: str
+    multiplier: float = 1.0
+    unit: str = ""
 
 
 @dataclass(frozen=True)
@@ -137,11 +142,14 @@ class Task:
     Attributes:
         name: The task's name.
         label: The label that it learns.
-        kind: "binary" or "continuous".
+        kind: "binary", "continuous" (a ratio) or "amount".
         population: A binary label; the task is learned and measured where it is 1. None: all rows.
-        loss: "cross_entropy", "focal", "mse" or "soft_cross_entropy".
+        loss: "cross_entropy", "focal", "mse", "soft_cross_entropy" or "ziln".
         metric: What is compared on validation, such as "auc" or "mse".
         direction: "max" or "min": which side of the metric is better.
+        mean: Of an amount over its population in train, by which losses standardise it; no schema
+            says it, the audit does.
+        scale: Its standard deviation there.
     """
 
     name: str
@@ -151,6 +159,8 @@ class Task:
     loss: str
     metric: str
     direction: str
+    mean: float = 0.0
+    scale: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,7 @@ def search_task(folder: Path, settings: Settings, task: str) -> None:
     """
     schema = entry.read_schema(settings.data.schema, settings.tasks)
     source = logs.read_audited(logs.open_logs(settings.data, schema), folder)
+    schema = source.schema
     feed = logs.training_feed(source, logs.read_audit(folder), settings)
     steps = searched_levels(settings) * settings.training.search_epochs * feed.steps_per_epoch
     with (

@@ -22,6 +22,7 @@ class DataSettings:
     simulate_conflict: float = flag(
         1.0, "Simulated: how strongly what raises clicks lowers watching; 0: not at all."
     )
+    simulate_purchases: bool = flag(False, "Simulated: some clicks become purchases.")
     dataset: str = flag(
         "",
         "NAME or NAME/CONFIG: have TensorFlow Datasets prepare this data set below --data_dir "
@@ -68,6 +69,25 @@ class ModelSettings:
     own_experts: int = flag(1, "ple: experts of each task, per level.")
     shared_experts: int = flag(1, "ple: experts of all tasks, per level.")
     expert_levels: int = flag(2, "ple: number of levels; 1 is CGC.")
+    label_embedding: int = flag(
+        10, "htlnet: length of a predicted label's embedding; 0: labels are not handed on."
+    )
+    representation: int = flag(
+        128, "htlnet: length of the representation handed on; 0: none is handed on."
+    )
+    fusion: Literal["attention", "concat"] = flag(
+        "attention", "htlnet: how what all tasks before hand on becomes one vector."
+    )
+    transfer_stop: Literal["entry", "output", "none"] = flag(
+        "entry",
+        "htlnet: where the gradient of later tasks ends: before what is handed on, behind it, or "
+        "nowhere.",
+    )
+    label_noise: bool = flag(True, "htlnet: sample predicted labels in training, by Gumbel noise.")
+    label_temperature: float = flag(2.0, "htlnet: temperature of the sampling at the start.")
+    label_temperature_decay: float = flag(0.9, "htlnet: its factor at each decay.")
+    label_temperature_steps: int = flag(50, "htlnet: training steps between two decays.")
+    label_temperature_floor: float = flag(0.5, "htlnet: temperature below which it does not fall.")
 
 
 @dataclass(frozen=True)
@@ -134,9 +154,18 @@ class TrainingSettings:
     loss_weights: tuple[str, ...] = flag(
         (), "Weights of Eq. 2 as task=weight; a task that is not named has weight 1."
     )
-    balance: Literal["none", "pcgrad", "gradnorm", "uncertainty"] = flag(
-        "none", "Joint stage: how the tasks' losses or gradients are balanced beyond Eq. 2."
+    balance: Literal["none", "pcgrad", "gradnorm", "uncertainty", "metabalance", "htlnet"] = flag(
+        "none",
+        "Joint stage: how the tasks' losses or gradients are balanced beyond Eq. 2; metabalance "
+        "and htlnet favour the last task.",
     )
+    core_projection: float = flag(
+        1.0, "--balance=htlnet: share of what conflicts with the last task's gradient that is cut."
+    )
+    core_relaxation: float = flag(
+        0.1, "--balance=htlnet: how far gradients grow or shrink to the last task's norm."
+    )
+    core_clip: float = flag(10.0, "--balance=htlnet: largest ratio of two norms that counts.")
     gradient_conflict: bool = flag(
         False,
         "Joint stage: weigh clicked, hardly watched rows as LT4REC's gradientconflict does.",
@@ -178,9 +207,10 @@ class Settings:
     rows: tuple[str, ...] = flag(
         ("base", "hard_sharing", "s_weight", "s_weight_auto"),
         "What to train and compare: base (single tasks), shared_bottom, hard_sharing, esmm, mmoe, "
-        "ple, aitm, s_weight (sparse sharing), s_weight_auto (sparse sharing as much as validation "
-        "says), pruned_towers (hard sharing, each tower wearing its task's ticket), small_dense "
-        "(hard sharing with towers of the tickets' size).",
+        "ple, aitm, htlnet, s_weight (sparse sharing), s_weight_auto (sparse sharing as much as "
+        "validation says), pruned_towers (hard sharing, each tower wearing its task's ticket), "
+        "small_dense (hard sharing with towers of the tickets' size), htlnet_tickets and "
+        "htlnet_s_weight (htlnet with towers as in pruned_towers and s_weight).",
     )
     seed: int = flag(1, "Seed of initialisation and shuffling.")
 
@@ -201,10 +231,20 @@ ROWS = (
     "mmoe",
     "ple",
     "aitm",
+    "htlnet",
     "s_weight",
     "s_weight_auto",
     "pruned_towers",
     "small_dense",
+    "htlnet_tickets",
+    "htlnet_s_weight",
 )
 # Rows for which tickets are searched.
-TICKET_ROWS = ("s_weight", "s_weight_auto", "pruned_towers", "small_dense")
+TICKET_ROWS = (
+    "s_weight",
+    "s_weight_auto",
+    "pruned_towers",
+    "small_dense",
+    "htlnet_tickets",
+    "htlnet_s_weight",
+)

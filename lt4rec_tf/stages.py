@@ -10,12 +10,13 @@ from pathlib import Path
 
 from lt4rec_tf import config, runs
 from lt4rec_tf.config import Settings
-from lt4rec_tf.models.network import RankingNetwork
+from lt4rec_tf.models.network import TRANSFER, RankingNetwork
 from lt4rec_tf.models.ranking import shared_name
 from lt4rec_tf.networks import network_of
 from lt4rec_tf.schema import Schema
 from lt4rec_tf.training import checkpoint, precision
 from lt4rec_tf.training.conflict import Conflict
+from lt4rec_tf.training.core_task import HTLNET_CORE, Core
 from lt4rec_tf.training.distribution import parts_of
 from lt4rec_tf.training.progress import Progress
 from lt4rec_tf.training.trainer import Feed, LogScalars, Plan, Trainer
@@ -76,7 +77,8 @@ def load_start(run: Run, network: RankingNetwork) -> None:
         start = run.searches / "initial"
     # Separate towers start from what the shared tower starts from: rows differ by sharing alone.
     renames = {name: shared_name(name, network.tasks) for name in network.variables}
-    checkpoint.restore(start, network.variables, renames)
+    known = {n: v for n, v in network.variables.items() if not n.startswith(TRANSFER)}
+    checkpoint.restore(start, known, renames)
 
 
 def draw_afresh(run: Run, network: RankingNetwork, purpose: str) -> None:
@@ -84,7 +86,9 @@ def draw_afresh(run: Run, network: RankingNetwork, purpose: str) -> None:
     seed = zlib.crc32(f"{run.settings.seed}/{purpose}".encode())
     other = network_of(run.settings, run.schema, "s_weight", seed=seed)
     for name, variable in network.variables.items():
-        drawn = parts_of(other.variables[name])
+        if name.startswith(TRANSFER):
+            continue
+        drawn = parts_of(other.variables[shared_name(name, network.tasks)])
         for part, values in zip(parts_of(variable), drawn, strict=True):
             part.assign(values)
 
@@ -117,6 +121,11 @@ def joint_trainer(run: Run, network: RankingNetwork) -> Trainer:
             network.tasks,
             config.loss_weights(run.settings, run.tasks),
             balance=training.balance,
+            core=Core(
+                projection=training.core_projection,
+                relaxation=training.core_relaxation,
+                clip=training.core_clip,
+            ),
             conflict=conflict if training.gradient_conflict else None,
         )
     except ValueError as error:  # a rule that this network or these tasks give nothing to balance
@@ -130,6 +139,7 @@ def _trainer(
     loss_weights: dict[str, float],
     *,
     balance: str = "none",
+    core: Core = HTLNET_CORE,
     conflict: Conflict | None = None,
     before_step: Callable[[int], None] | None = None,
 ) -> Trainer:
@@ -143,6 +153,7 @@ def _trainer(
         optimizer=training.optimizer,
         learning_rate=training.learning_rate,
         balance=balance,
+        core=core,
         conflict=conflict,
         feed=run.feed,
         progress=run.progress,

@@ -55,7 +55,7 @@ def main(argv: Sequence[str]) -> None:
             held.enter_context(runs.locked(folder) if writes else nullcontext())
             source, tickets, evaluation = learn(settings, schema, folder)
         if writes:
-            finish(settings, schema, folder, source, tickets, evaluation)
+            finish(settings, source.schema, folder, source, tickets, evaluation)
             cluster.say_finished(folder)
         else:
             cluster.wait_for_writer(folder, before)
@@ -78,6 +78,7 @@ def learn(
     entry.claim_folder(folder, settings, logs.file_sizes(source))
     say(f"run: {folder}")
     source, audit = logs.audited(source, folder, settings.data.max_bad_fraction, say)
+    schema = source.schema  # knows what the audit found of amounts
     with closing(StageLog(folder / "tensorboard" if writes else None)) as log:
         feed = logs.training_feed(source, audit, settings)
         tickets = train_rows(settings, schema, folder, feed, log)

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from lt4rec_tf.models.network import read_variables
 from lt4rec_tf.schema import load_schema
+from lt4rec_tf.training.balancing import RULES
 from lt4rec_tf.training.trainer import Plan
 from tests.conftest import SMALL_SCHEMA, build_small
 from tests.small_models import BUILDERS, build_model
@@ -24,10 +25,7 @@ CASES = {
     "both": {"schedule": "both"},
     "alternate": {},
     "adagrad": {"optimizer": "adagrad"},
-    **{
-        rule: {"schedule": "both", "balance": rule}
-        for rule in ("pcgrad", "gradnorm", "uncertainty")
-    },
+    **{rule: {"schedule": "both", "balance": rule} for rule in RULES[1:]},
     **{model: {"schedule": "both", "model": model} for model in BUILDERS},
 }
 

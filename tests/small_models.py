@@ -5,9 +5,11 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
+from lt4rec_tf.layers.label_embedding import Temperature
 from lt4rec_tf.models.aitm import build_aitm
 from lt4rec_tf.models.bottom import build_bottom
 from lt4rec_tf.models.esmm import build_esmm
+from lt4rec_tf.models.htlnet import Transfer, build_htlnet
 from lt4rec_tf.models.mmoe import build_mmoe
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.models.ple import build_ple
@@ -16,11 +18,20 @@ from lt4rec_tf.schema import Schema
 from tests.conftest import small_batch
 
 BOTTOM = {"embedding_dim": 4, "embedding_stddev": 0.3, "cross": "gram", "dcn_layers": 1}
+TRANSFER = Transfer(
+    label_dim=3,
+    width=5,
+    fusion="attention",
+    stop="entry",
+    noise=False,
+    temperature=Temperature(start=2.0, decay=0.5, steps=3, floor=0.5),
+)
 BUILDERS = {
     "esmm": (build_esmm, {}),
     "mmoe": (build_mmoe, {"experts": 3}),
     "ple": (build_ple, {"levels": 2, "own_experts": 2, "shared_experts": 1}),
     "aitm": (build_aitm, {}),
+    "htlnet": (build_htlnet, {"separate_towers": True, "transfer": TRANSFER}),
 }
 
 

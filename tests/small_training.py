@@ -70,7 +70,7 @@ def small_trainer(network: RankingNetwork, schema, tasks=None, **changes) -> Tra
         "loss_weights": {task.name: 1.0 for task in schema.tasks},
         "optimizer": "adam",
         "learning_rate": 0.01,
-        "feed": small_feed(schema),
+        "feed": changes.pop("feed", None) or small_feed(schema),
         "progress": quiet_progress(),
         "log": lambda stage, step, values: None,
     }

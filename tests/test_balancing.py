@@ -11,6 +11,7 @@ from lt4rec_tf.models.network import read_variables
 from lt4rec_tf.tickets import masks as masks_file
 from lt4rec_tf.training import gradnorm
 from lt4rec_tf.training.balancing import RULES, build_rule
+from lt4rec_tf.training.core_task import HTLNET_CORE
 from lt4rec_tf.training.gradients import inner_products, weighted_sum
 from lt4rec_tf.training.gradnorm import GradNorm, last_shared_kernel
 from lt4rec_tf.training.losses import LOSSES
@@ -343,6 +344,8 @@ def test_squared_errors_are_those_of_the_schema(small_schema, small_network):
         ["cvr", "ctr"],
         optimizer="adam",
         learning_rate=0.1,
+        core=HTLNET_CORE,
+        tensors=1,
         seed=0,
     )
     (target,) = rule.targets([tf.constant(1.0), tf.constant(0.0)])

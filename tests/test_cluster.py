@@ -80,7 +80,7 @@ def test_every_model_and_rule_learns_on_two_devices_as_on_one():
         text=True,
     )
     apart = json.loads(told.stdout)
-    assert len(apart) == 10
+    assert len(apart) == 13
     assert max(apart.values()) < 1e-5, apart
 
 

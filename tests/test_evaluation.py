@@ -167,7 +167,7 @@ def test_a_predictor_sees_new_weights_and_masks(small_schema):
     np.testing.assert_allclose(third, second + 3.0, rtol=1e-5)
 
 
-def test_probabilities_are_the_sigmoid(predictions):
+def test_probabilities_are_the_sigmoid(small_schema, predictions):
     np.testing.assert_allclose(
-        predictions.probabilities("cvr"), expit(predictions.logits["cvr"]), rtol=1e-6
+        predictions.of(small_schema.task("cvr")), expit(predictions.logits["cvr"]), rtol=1e-6
     )

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import expit, log_expit, softmax
 
+from lt4rec_tf.layers.attention import UnitAttention
 from lt4rec_tf.layers.experts import ExpertMixture
-from lt4rec_tf.models.aitm import InformationTransfer, calibrated_losses, calibrated_pairs
+from lt4rec_tf.models.aitm import calibrated_losses, calibrated_pairs
 from lt4rec_tf.models.esmm import chain, entire_space_losses, product_logit
 from lt4rec_tf.models.network import read_variables
 from lt4rec_tf.training.losses import LOSSES, cross_entropy
@@ -161,12 +162,12 @@ def test_aitm_is_its_equations(tasks):
     assert_answers(network, features, expected)
 
 
-def test_information_transfer_by_hand():
-    layer = InformationTransfer([keras.initializers.Identity()] * 3)
+def test_attention_of_two_units_by_hand():
+    layer = UnitAttention(4, [keras.initializers.Identity()] * 3)
     own, handed = tf.constant([[1.0, 0.0, 0.0, 0.0]]), tf.constant([[0.0, 2.0, 0.0, 0.0]])
     # <u, u> / sqrt(4) is 1/2 and 2
     weight = expit(0.5 - 2.0)
-    z = layer(own, handed)
+    z = layer([own, handed])
     np.testing.assert_allclose(z, [[weight, 2 * (1 - weight), 0, 0]], rtol=1e-6)
 
 
@@ -392,7 +393,7 @@ def test_draws_depend_on_seed_and_name_alone(name, tasks):
             assert (other[variable] != value).mean() > 0.9, variable
 
 
-@pytest.mark.parametrize("name", BUILDERS)
+@pytest.mark.parametrize("name", BUILDERS.keys() - {"htlnet"})
 def test_one_task_alone_and_no_masks(name, small_schema):
     network = build_model(name, small_schema.with_tasks(["ctr"]))
     assert network.tasks == ("ctr",)

@@ -51,8 +51,8 @@ def published(run, folder, *flags):
     return published_versions(folder)[-1]
 
 
-def assert_near(found, predictions, atol):
-    expected = {task: predictions.probabilities(task) for task in ("ctr", "cvr")}
+def assert_near(found, schema, predictions, atol):
+    expected = {task: predictions.of(schema.task(task)) for task in ("ctr", "cvr")}
     for task, values in expected.items():
         np.testing.assert_allclose(found[f"p{task}"], values, rtol=0, atol=atol, err_msg=task)
     both = expected["ctr"] * expected["cvr"]
@@ -85,17 +85,17 @@ def test_a_loaded_version_answers_as_was_trained(run, whole, tmp_path):
         )
         records = (version.folder / WARMUP_FILE).read_bytes()
         assert len(replay(version, records)) > len(version.signatures)
-    assert_near(rows, predictions, 1e-6)
-    assert_near(examples, predictions, 1e-6)
+    assert_near(rows, schema, predictions, 1e-6)
+    assert_near(examples, schema, predictions, 1e-6)
     assert (run / "saved_model" / "1" / "model_card.md").exists()
 
 
 def test_what_evaluate_measured_is_what_a_server_answers(run, whole, tmp_path):
-    _, batches, predictions = whole
+    schema, batches, predictions = whole
     published(run, tmp_path / "feed")
     with started_server(tmp_path / "feed") as server:
         rows = joined([server.columns("serving_default", as_json(batch)) for batch in batches])
-    assert_near(rows, predictions, 1e-6)
+    assert_near(rows, schema, predictions, 1e-6)
     labels, clicked = predictions.labels, predictions.weights["cvr"] > 0
     (measured,) = runs.read_json(run / "evaluation.json")["rows"]
     auc = roc_auc_score(labels["ctr"], rows["pctr"])
@@ -105,11 +105,11 @@ def test_what_evaluate_measured_is_what_a_server_answers(run, whole, tmp_path):
 
 
 def test_bfloat16_stays_near_and_ranks_the_same(run, whole, tmp_path):
-    _, batches, predictions = whole
+    schema, batches, predictions = whole
     with opened(published(run, tmp_path, "--precision=bfloat16")) as version:
         rows = joined([version.answers("serving_default", batch) for batch in batches])
-    assert_near(rows, predictions, export.TOLERANCES["bfloat16"])
-    exact = predictions.probabilities("ctr")
+    assert_near(rows, schema, predictions, export.TOLERANCES["bfloat16"])
+    exact = predictions.of(schema.task("ctr"))
     assert not np.array_equal(rows["pctr"], exact)
     click = predictions.labels["ctr"]
     assert roc_auc_score(click, rows["pctr"]) == pytest.approx(

@@ -442,7 +442,8 @@ def test_candidates_are_read_and_scored_as_the_log_is(run):
         name = f"base_{task}" if rows[row] is None else row
         network = load_row(folder, name, settings, schema)
         predictions = make_predictor(network, network.tasks)(batches(source, "test", 500))
-        np.testing.assert_allclose(found[row, task], predictions.probabilities(task), rtol=1e-5)
+        expected = predictions.of(schema.task(task))
+        np.testing.assert_allclose(found[row, task], expected, rtol=1e-5)
 
 
 def test_a_row_that_diverged_is_named(run):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lt4rec_tf.layers.masked_dense import MaskedDense
-from lt4rec_tf.models.network import RankingNetwork
+from lt4rec_tf.models.network import TRANSFER, RankingNetwork
 
 
 def cost_of(network: RankingNetwork) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def cost_of(network: RankingNetwork) -> dict[str, Any]:
         cut = sum(int(mask.sum()) for mask in network.masks(task).values())
         alive[task] = cut + sum(int(np.prod(v.shape)) for v in plain)
     products = sum(
-        _uses(name) * int(np.prod(variable.shape))
+        _uses(name, network) * int(np.prod(variable.shape))
         for name, variable in above.items()
         if name.endswith("kernel") and variable.ref() not in masked
     )
@@ -49,17 +49,27 @@ def _above_the_cross_layer(network: RankingNetwork) -> dict[str, Any]:
     }
 
 
-def _uses(name: str) -> int:
-    """How often one example meets a kernel: AITM's transfer reads two units, all others one."""
-    return 2 if "/transfer/" in name else 1
+def _uses(name: str, network: RankingNetwork) -> int:
+    """How often one example meets a kernel: an attention's once a unit, all others once."""
+    if "/transfer/" in name:  # AITM's, of two tasks
+        return 2
+    if not name.startswith(TRANSFER) or name.rpartition("/")[2] == "kernel":
+        return 1
+    # HTLNet's, of all tasks before, or of those among them that have labels to embed.
+    _, task, handed, _ = name.split("/")
+    before = network.tasks[: network.tasks.index(task)]
+    if handed == "representation":
+        return len(before)
+    return sum(f"{TRANSFER}{earlier}/label_table" in network.variables for earlier in before)
 
 
 def _masked_products(network: RankingNetwork) -> int:
     """Alive weights over all tasks; a stretch of layers that tasks wear alike is computed once."""
     computed: dict[tuple[Any, ...], int] = {}
     for task, tower in network.towers.items():
-        # What a view of its own adds sets a task's layers apart from the first one on.
-        path: tuple[Any, ...] = (task,) if f"{task}/own/kernel" in network.variables else ()
+        # What is added to a task's first layer sets it and those above apart.
+        added = {f"{task}/own/kernel", f"{TRANSFER}{task}/input/kernel"}
+        path: tuple[Any, ...] = (task,) if added & network.variables.keys() else ()
         for layer in tower:
             path = (*path, layer.shared.kernel.ref(), _digest(layer))
             computed[path] = int(np.count_nonzero(layer.mask.numpy()))

@@ -21,6 +21,7 @@ from lt4rec_tf.rows import stage_folder
 from lt4rec_tf.schema import Schema, Task
 from lt4rec_tf.searches import read_searches
 from lt4rec_tf.training.evaluation import Metrics
+from lt4rec_tf.training.losses import prediction
 
 Results = dict[str, Any]
 REPORT = Path("report/results.json")
@@ -203,8 +204,8 @@ class _Tested:
         interval = paired_interval(
             task.metric,
             self._labels[f"0/{task.name}"][member],
-            np.stack([_sigmoid(row[seed][f"0/{task.name}"][member]) for seed in seeds]),
-            np.stack([_sigmoid(base[seed][f"0/{task.name}"][member]) for seed in seeds]),
+            np.stack([_predicted(task, row[seed][f"0/{task.name}"][member]) for seed in seeds]),
+            np.stack([_predicted(task, base[seed][f"0/{task.name}"][member]) for seed in seeds]),
             self._labels["users"][member],
             replicates=replicates,
             seed=0,
@@ -212,9 +213,11 @@ class _Tested:
         return {"metric": task.metric, "seeds": len(seeds), **dataclasses.asdict(interval)}
 
 
-def _sigmoid(logits: np.ndarray) -> np.ndarray:
+def _predicted(task: Task, outputs: np.ndarray) -> np.ndarray:
+    if task.kind == "amount":
+        return np.asarray(prediction(task, outputs))
     # In float64, unlike losses.probability: rounding to float32 ties rows of a small network.
-    return 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))
+    return 1.0 / (1.0 + np.exp(-outputs.astype(np.float64)))
 
 
 def _mean_cost(costs: Sequence[dict[str, Any]]) -> dict[str, Any] | None:

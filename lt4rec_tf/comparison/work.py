@@ -20,6 +20,7 @@ from lt4rec_tf.auto import train_rows
 from lt4rec_tf.comparison.cost import cost_of
 from lt4rec_tf.comparison.grid import RowSpec
 from lt4rec_tf.config import Settings
+from lt4rec_tf.data.source import Source
 from lt4rec_tf.networks import network_of
 from lt4rec_tf.rows import load_row, row_seconds, shared_overlap, worn_masks
 from lt4rec_tf.searches import find_ticket, read_ticket
@@ -30,6 +31,22 @@ from lt4rec_tf.training.evaluation import make_predictor, measure
 from lt4rec_tf.training.progress import Progress
 
 DEPTHS = ("start", "dense", "tickets")
+# Settings of models that no search trains.
+_OF_RIVALS = (
+    "experts",
+    "own_experts",
+    "shared_experts",
+    "expert_levels",
+    "label_embedding",
+    "representation",
+    "fusion",
+    "transfer_stop",
+    "label_noise",
+    "label_temperature",
+    "label_temperature_decay",
+    "label_temperature_steps",
+    "label_temperature_floor",
+)
 
 
 def search_settings(settings: Settings) -> Settings:
@@ -41,7 +58,7 @@ def search_settings(settings: Settings) -> Settings:
     indifferent: dict[str, Any] = {}
     if not settings.tickets.warmup_epochs:  # the warm-up is a joint training
         names = ["loss_weights", "task_schedule", "balance", "gradient_conflict"]
-        names += [name for name in vars(training) if name.startswith("conflict_")]
+        names += [name for name in vars(training) if name.startswith(("conflict_", "core_"))]
         indifferent = {name: getattr(training, name) for name in names}
     return dataclasses.replace(
         settings,
@@ -49,10 +66,7 @@ def search_settings(settings: Settings) -> Settings:
         rows=("s_weight",),
         model=dataclasses.replace(
             settings.model,
-            **{
-                name: getattr(model, name)
-                for name in ("experts", "own_experts", "shared_experts", "expert_levels")
-            },
+            **{name: getattr(model, name) for name in _OF_RIVALS},
         ),
         tickets=dataclasses.replace(
             settings.tickets,
@@ -150,9 +164,9 @@ def test(comparison: Path, line: str, settings: Settings, row: str) -> None:
     """Measures a trained run on test, once: metrics, logits, cost."""
     folder = row_folder(comparison, line, settings)
     place = test_file(folder, row)
-    schema = entry.read_schema(settings.data.schema, settings.tasks)
+    source = _source(comparison, settings)
+    schema = source.schema
     network = load_row(folder, row, settings, schema)
-    source = logs.read_audited(logs.open_logs(settings.data, schema), comparison)
     batches = logs.measuring_batches(source, "test", settings.data)
     predictions = make_predictor(network, network.tasks)(batches)
     labels = comparison / "test_labels.npz"
@@ -170,15 +184,21 @@ def test(comparison: Path, line: str, settings: Settings, row: str) -> None:
 
 
 def _open(comparison: Path, folder: Path, searches: Path, settings: Settings) -> Run:
-    schema = entry.read_schema(settings.data.schema, settings.tasks)
-    source = logs.open_logs(settings.data, schema)
-    audit = logs.read_audit(comparison)
-    feed = logs.training_feed(logs.read_audited(source, comparison), audit, settings)
+    source = _source(comparison, settings)
+    feed = logs.training_feed(source, logs.read_audit(comparison), settings)
     # Of what a job trains at most; a log needs no better estimate.
     progress = Progress(
         settings.training.epochs * feed.steps_per_epoch, settings.training.batch_size
     )
-    return Run(settings, schema, folder, searches, feed, progress, lambda stage, step, values: None)
+    return Run(
+        settings, source.schema, folder, searches, feed, progress, lambda stage, step, values: None
+    )
+
+
+def _source(comparison: Path, settings: Settings) -> Source:
+    """The comparison's logs, audited."""
+    schema = entry.read_schema(settings.data.schema, settings.tasks)
+    return logs.read_audited(logs.open_logs(settings.data, schema), comparison)
 
 
 def _make_a_run(comparison: Path, run: Run) -> None:

@@ -19,7 +19,7 @@ from lt4rec_tf.data.reading import Progress, read_all
 from lt4rec_tf.data.rows import Rows
 from lt4rec_tf.data.source import Source, place_files
 from lt4rec_tf.data.splits import boundaries_for
-from lt4rec_tf.schema import Schema
+from lt4rec_tf.schema import Schema, Task
 
 __all__ = [
     "Audit",
@@ -108,9 +108,13 @@ class _TimeSample:
 
 
 def complete(source: Source, audit: Audit) -> Source:
-    """Returns the source with what the audit found: now `pipeline.batches` can read it."""
+    """Returns the source with what the audit found: now `pipeline.batches` can read it.
+
+    Its schema knows the amounts' mean and deviation in train, which networks and losses need.
+    """
     return dataclasses.replace(
         source,
+        schema=_standardised(source.schema, audit.splits["train"].tasks),
         split=dataclasses.replace(
             source.split, validation_from=audit.validation_from, test_from=audit.test_from
         ),
@@ -120,6 +124,18 @@ def complete(source: Source, audit: Audit) -> Source:
             for split, files in audit.files.items()
         },
     )
+
+
+def _standardised(schema: Schema, counts: Mapping[str, TaskCounts]) -> Schema:
+    def told(task: Task) -> Task:
+        if task.kind != "amount":
+            return task
+        found = counts[task.name]
+        return dataclasses.replace(
+            task, mean=found.label_mean, scale=found.label_deviation or task.scale
+        )
+
+    return dataclasses.replace(schema, tasks=tuple(told(task) for task in schema.tasks))
 
 
 def bad_rows(found: Audit) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,10 +32,11 @@ class Example:
 
 @dataclass(frozen=True)
 class TaskCounts:
-    """A task's population in one split: its rows and the mean of their labels."""
+    """A task's population in one split: its rows, mean and standard deviation of their labels."""
 
     rows: int
     label_mean: float
+    label_deviation: float
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,7 @@ class Counts:
         self._split_rows: dict[str, np.ndarray] = {}  # by file, (splits,)
         self._task_rows = {task.name: np.zeros(len(SPLITS)) for task in source.schema.tasks}
         self._task_sums = {task.name: np.zeros(len(SPLITS)) for task in source.schema.tasks}
+        self._task_squares = {task.name: np.zeros(len(SPLITS)) for task in source.schema.tasks}
         self._totals: dict[str, Counter[str]] = {}
         self._examples: dict[str, Example] = {}
         self._read: Counter[str] = Counter()
@@ -139,9 +142,13 @@ class Counts:
             self._split_rows, name, np.bincount(split[reasons == USABLE], minlength=len(SPLITS))
         )
         for task, weights in values["weights"].items():
-            sums = np.bincount(split, values["labels"][task] * weights, minlength=len(SPLITS))
-            self._task_rows[task] += np.bincount(split, weights, minlength=len(SPLITS))
-            self._task_sums[task] += sums
+            labels = values["labels"][task].astype(np.float64)
+            for sums, summed in (
+                (self._task_rows, weights),
+                (self._task_sums, weights * labels),
+                (self._task_squares, weights * labels**2),
+            ):
+                sums[task] += np.bincount(split, summed, minlength=len(SPLITS))
         for key in ("faults", "misses", "unlabelled"):
             counted = {name: int(number) for name, number in values[key].items()}
             self._totals.setdefault(key, Counter()).update(counted)
@@ -191,13 +198,13 @@ class Counts:
         )
 
     def _tasks(self, place: int) -> dict[str, TaskCounts]:
-        return {
-            task: TaskCounts(
-                int(rows[place]),
-                float(self._task_sums[task][place] / max(rows[place], 1.0)),
-            )
-            for task, rows in self._task_rows.items()
-        }
+        found = {}
+        for task, rows in self._task_rows.items():
+            count = max(rows[place], 1.0)
+            mean = float(self._task_sums[task][place] / count)
+            variance = max(0.0, float(self._task_squares[task][place] / count) - mean**2)
+            found[task] = TaskCounts(int(rows[place]), mean, math.sqrt(variance))
+        return found
 
 
 def _add_to(totals: dict[str, np.ndarray], name: str, counts: np.ndarray) -> None:

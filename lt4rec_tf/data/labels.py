@@ -1,4 +1,4 @@
-"""Hybrid labels: clicks that every row has, watch ratios that only some rows have.
+"""Hybrid labels: clicks that every row has, watch ratios or amounts that only some rows have.
 
 A task's population is a weight: label 0 with weight 0 outside it. A row that cannot be used gets
 the code of one reason why, the first that applies in the order of `REASONS`.
@@ -21,7 +21,7 @@ REASONS = (
     "unparseable",  # no tf.train.Example, or one with values of another kind
     "bad_time",  # a split by time, and no time
     "missing_label",  # absent where a task is learned
-    "bad_label",  # no number, a click that is neither 0 nor 1, a ratio below 0
+    "bad_label",  # no number, a click that is neither 0 nor 1, a ratio or amount below 0
     "negative_play_time",  # or not a number
     "zero_duration",  # no length above 0, and the schema calls that bad
     "excluded_zero_duration",  # the same, and the schema excludes such rows
@@ -130,7 +130,8 @@ def _read(label: Label, columns: Columns) -> _Read:
         value = read.values
     else:
         fine = read.valid & (read.values >= 0.0) & tf.math.is_finite(read.values)
-        value = tf.minimum(read.values, 1.0)
+        amount = label.kind == "amount"
+        value = read.values * label.multiplier if amount else tf.minimum(read.values, 1.0)
     return _Read(
         value=tf.where(fine, value, 0.0),
         present=read.present,

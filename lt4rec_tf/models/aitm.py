@@ -12,6 +12,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
+from lt4rec_tf.layers.attention import UnitAttention
 from lt4rec_tf.models.bottom import Bottom, seed_of
 from lt4rec_tf.models.network import (
     OwnLosses,
@@ -21,46 +22,9 @@ from lt4rec_tf.models.network import (
     dense_stack,
 )
 from lt4rec_tf.schema import Schema
-from lt4rec_tf.training.losses import LOSSES, population_mean, probability
+from lt4rec_tf.training.losses import loss_of, population_mean, probability
 
 CALIBRATOR_WEIGHT = 0.6
-
-
-class InformationTransfer(keras.layers.Layer):
-    """sum_u w_u u W_3 over u in {own, handed}, w = softmax_u(<u W_1, u W_2> / sqrt(width)).
-
-    Source: AITM, section 3; no biases, as in the authors' code.
-
-    Args:
-        initializers: Draw W_1 (query), W_2 (key) and W_3 (value).
-
-    Call:
-        own: The task's tower, float32 (batch, width).
-        handed: What the task before hands on, float32 (batch, width).
-        Returns float32 (batch, width).
-    """
-
-    def __init__(
-        self, initializers: Sequence[keras.initializers.Initializer], name: str | None = None
-    ) -> None:
-        super().__init__(name=name)
-        self.initializers = list(initializers)
-
-    def build(self, input_shape: tf.TensorShape) -> None:
-        """Draws W_1, W_2 and W_3."""
-        width = input_shape[-1]
-        self.query, self.key, self.value = (
-            self.add_weight(name=name, shape=(width, width), initializer=draw)
-            for name, draw in zip(("query", "key", "value"), self.initializers, strict=True)
-        )
-        super().build(input_shape)
-
-    def call(self, own: tf.Tensor, handed: tf.Tensor) -> tf.Tensor:
-        """Transfers; see the class."""
-        units = tf.stack([own, handed], axis=1)  # (batch, 2, width)
-        products = tf.reduce_sum((units @ self.query) * (units @ self.key), axis=2)
-        weights = tf.nn.softmax(products / units.shape[-1] ** 0.5)
-        return tf.einsum("bu,buk->bk", weights, units @ self.value)
 
 
 def build_aitm(
@@ -89,7 +53,7 @@ def build_aitm(
         if before is not None:
             handed = dense_stack(before, hidden_units[-1:], f"{task}/handed", seed, variables)
             z = _transfer(z, handed, task, seed, variables)
-        heads[task], logits[task] = add_head(z, task, seed, variables)
+        heads[task], logits[task] = add_head(z, schema.task(task), seed, variables)
         before = z
     losses = calibrated_losses(schema) if calibrated_pairs(schema) else None
     return assemble(bottom, logits, heads, variables, own_losses=losses)
@@ -121,7 +85,7 @@ def calibrated_losses(schema: Schema) -> OwnLosses:
         found = {}
         for task in schema.tasks:
             later = task.name
-            found[later] = LOSSES[task.loss](
+            found[later] = loss_of(task)(
                 logits[later], batch["labels"][later], batch["weights"][later]
             )
             if later in before:
@@ -138,7 +102,7 @@ def _transfer(
 ) -> tf.Tensor:
     names = [f"{task}/transfer/{part}_kernel" for part in ("query", "key", "value")]
     draws = [keras.initializers.GlorotNormal(seed=seed_of(seed, name)) for name in names]
-    transfer = InformationTransfer(draws, name=f"{task}.transfer")
-    z = transfer(own, handed)
-    variables |= zip(names, (transfer.query, transfer.key, transfer.value), strict=True)
+    transfer = UnitAttention(own.shape[-1], draws, name=f"{task}.transfer")
+    z = transfer([own, handed])
+    variables |= zip(names, transfer.kernels.values(), strict=True)
     return z

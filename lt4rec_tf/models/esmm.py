@@ -19,7 +19,13 @@ from lt4rec_tf.models.network import (
     dense_stack,
 )
 from lt4rec_tf.schema import Schema
-from lt4rec_tf.training.losses import LOSSES, cross_entropy
+from lt4rec_tf.training.losses import (
+    cross_entropy,
+    loss_of,
+    population_mean,
+    prediction,
+    probability,
+)
 
 
 def build_esmm(
@@ -29,7 +35,8 @@ def build_esmm(
 
     A chained task z, such as the watch ratio of clicks, has no loss of its own. In its place
     stands the cross entropy of pctr * pcvr against y * z over all impressions, y the click: with a
-    ratio z it is the soft cross entropy. Its gradient reaches both towers. Other tasks keep the
+    ratio z it is the soft cross entropy. Of an amount z it is the mean of ((pctr * e - y * z) /
+    scale)^2, e its prediction. Its gradient reaches both towers. Other tasks keep the
     losses that the schema gives them. No dropout, and Xavier-normal kernels, as in every model
     here: rows of a comparison are trained alike.
 
@@ -47,7 +54,7 @@ def build_esmm(
     heads, logits = {}, {}
     for task in (task.name for task in schema.tasks):
         tower = dense_stack(bottom.crossed, hidden_units, f"{task}/tower", seed, variables)
-        heads[task], logits[task] = add_head(tower, task, seed, variables)
+        heads[task], logits[task] = add_head(tower, schema.task(task), seed, variables)
     losses = entire_space_losses(schema) if first_of else None
     return assemble(bottom, logits, heads, variables, own_losses=losses)
 
@@ -92,10 +99,15 @@ def entire_space_losses(schema: Schema) -> OwnLosses:
         for task in schema.tasks:
             z = task.name
             if z not in first_of:
-                found[z] = LOSSES[task.loss](logits[z], labels[z], weights[z])
+                found[z] = loss_of(task)(logits[z], labels[z], weights[z])
                 continue
             y = first_of[z]
             known = weights[y] * tf.maximum(1.0 - labels[y], weights[z])
+            if task.kind == "amount":
+                expected = probability(logits[y]) * prediction(task, logits[z])
+                gap = (expected - labels[y] * labels[z]) / task.scale
+                found[z] = population_mean(tf.square(gap), known)
+                continue
             product = product_logit(logits[y], logits[z])
             found[z] = cross_entropy(product, labels[y] * labels[z], known)
         return found

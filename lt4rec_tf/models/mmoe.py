@@ -41,7 +41,7 @@ def build_mmoe(
     for task in (task.name for task in schema.tasks):
         mixed = mix(bottom.crossed, outputs, task, seed, variables)
         tower = dense_stack(mixed, hidden_units[-1:], f"{task}/tower", seed, variables)
-        heads[task], logits[task] = add_head(tower, task, seed, variables)
+        heads[task], logits[task] = add_head(tower, schema.task(task), seed, variables)
     return assemble(bottom, logits, heads, variables)
 
 

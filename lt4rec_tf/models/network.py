@@ -12,8 +12,10 @@ import tf_keras as keras
 
 from lt4rec_tf.layers.masked_dense import MaskedDense
 from lt4rec_tf.models.bottom import Bottom, seed_of
+from lt4rec_tf.schema import Task
 from lt4rec_tf.tickets.masks import Masks
 from lt4rec_tf.training.distribution import parts_of
+from lt4rec_tf.training.losses import outputs_of
 
 # ({task: logit}, batch) -> {task: loss}; a model whose paper defines its losses over the tasks'
 # outputs together has one.
@@ -21,6 +23,9 @@ OwnLosses = Callable[[Mapping[str, tf.Tensor], Mapping[str, Any]], dict[str, tf.
 
 
 CROSSED = ".crossed"  # no feature's name holds a dot
+# Begins the names of variables by which tasks hand on what they found; theta_0 of a search, which
+# trains one task alone, has none of them.
+TRANSFER = "transfer/"
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,7 @@ class RankingNetwork:
     """A functional model and its parts by name.
 
     Attributes:
-        model: {feature: ids} -> {task: logit, float32 (batch,)}.
+        model: {feature: ids} -> {task: logit, float32 (batch,), or what its loss takes}.
         bottom: {feature: ids} -> output of the cross layer, float32 (batch, width).
         task_models: Task -> {feature: ids} -> logit; they share the model's layers.
         towers: Task -> its MaskedDense layers, from the bottom up; none where nothing is masked.
@@ -37,6 +42,7 @@ class RankingNetwork:
         own_losses: The model's own losses in place of each task's; None where the tasks' are used.
         tops: Task -> {CROSSED: output of the cross layer; feature: ids, where the task reads them
             itself} -> logit; none where tasks have more in common than the cross layer.
+        counters: What layers count while they are trained, by name; a checkpoint must hold it.
     """
 
     model: keras.Model
@@ -47,6 +53,7 @@ class RankingNetwork:
     variables: dict[str, tf.Variable]
     own_losses: OwnLosses | None = None
     tops: Mapping[str, keras.Model] = field(default_factory=dict)
+    counters: Mapping[str, tf.Variable] = field(default_factory=dict)
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -102,6 +109,7 @@ def assemble(
     towers: Mapping[str, list[MaskedDense]] | None = None,
     own_losses: OwnLosses | None = None,
     tops: Mapping[str, keras.Model] | None = None,
+    counters: Mapping[str, tf.Variable] | None = None,
 ) -> RankingNetwork:
     """Makes the Keras models of a network whose tensors are built.
 
@@ -113,6 +121,7 @@ def assemble(
         towers: Task -> its MaskedDense layers; None: nothing is masked.
         own_losses: See `RankingNetwork`.
         tops: See `RankingNetwork`.
+        counters: See `RankingNetwork`.
     """
     network = RankingNetwork(
         model=keras.Model(bottom.inputs, dict(logits)),
@@ -123,6 +132,7 @@ def assemble(
         variables=dict(variables),
         own_losses=own_losses,
         tops=dict(tops or {}),
+        counters=dict(counters or {}),
     )
     _check_all_named(network)
     return network
@@ -156,13 +166,15 @@ def dense_stack(
 
 
 def add_head(
-    hidden: tf.Tensor, task: str, seed: int, variables: dict[str, tf.Variable]
+    hidden: tf.Tensor, task: Task, seed: int, variables: dict[str, tf.Variable]
 ) -> tuple[keras.layers.Dense, tf.Tensor]:
-    """A task's last Dense layer and its logit, float32 (batch,)."""
-    draw = keras.initializers.GlorotNormal(seed=seed_of(seed, f"{task}/head"))
-    head = keras.layers.Dense(1, kernel_initializer=draw, name=f"{task}.head")
-    logit = keras.layers.Reshape((), name=f"{task}.logit")(head(hidden))
-    variables[f"{task}/head/kernel"], variables[f"{task}/head/bias"] = head.kernel, head.bias
+    """A task's last Dense layer, and its logit, float32 (batch,), or what its loss takes."""
+    name, outputs = task.name, outputs_of(task)
+    draw = keras.initializers.GlorotNormal(seed=seed_of(seed, f"{name}/head"))
+    head = keras.layers.Dense(outputs, kernel_initializer=draw, name=f"{name}.head")
+    shape = () if outputs == 1 else (outputs,)
+    logit = keras.layers.Reshape(shape, name=f"{name}.logit")(head(hidden))
+    variables[f"{name}/head/kernel"], variables[f"{name}/head/bias"] = head.kernel, head.bias
     return head, logit
 
 

@@ -67,7 +67,7 @@ def build_ple(
     heads, logits = {}, {}
     for task, x in own.items():
         tower = dense_stack(x, hidden_units[-1:], f"{task}/tower", seed, variables)
-        heads[task], logits[task] = add_head(tower, task, seed, variables)
+        heads[task], logits[task] = add_head(tower, schema.task(task), seed, variables)
     return assemble(bottom, logits, heads, variables)
 
 

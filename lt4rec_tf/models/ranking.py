@@ -69,7 +69,7 @@ def build_network(
     for task in (task.name for task in schema.tasks):
         if separate_towers or not shared:
             prefix = f"{task}/" if separate_towers else ""
-            shared = _tower(bottom.crossed.shape[-1], hidden_units, prefix, seed, variables)
+            shared = build_tower(bottom.crossed.shape[-1], hidden_units, prefix, seed, variables)
         towers[task] = [
             MaskedDense(dense, name=f"{task}.masked_{i}") for i, dense in enumerate(shared)
         ]
@@ -82,7 +82,7 @@ def build_network(
         hidden = towers[task][0](bottom.crossed, addend=own)
         for layer in towers[task][1:]:
             hidden = layer(hidden)
-        heads[task], logits[task] = add_head(hidden, task, seed, variables)
+        heads[task], logits[task] = add_head(hidden, schema.task(task), seed, variables)
         read = {CROSSED: bottom.crossed} | (bottom.inputs if own is not None else {})
         tops[task] = keras.Model(read, logits[task])
     return assemble(bottom, logits, heads, variables, towers=towers, tops=tops)
@@ -111,13 +111,22 @@ def _own_view(
     return added
 
 
-def _tower(
+def build_tower(
     width: int,
     hidden_units: Sequence[int],
     prefix: str,
     seed: int,
     variables: dict[str, tf.Variable],
 ) -> list[keras.layers.Dense]:
+    """The Dense layers over which tasks wear masks; towers of equal shape draw alike.
+
+    Args:
+        width: Of what the first layer is given.
+        hidden_units: Widths from the bottom up.
+        prefix: Of the variables' names: "<task>/", or "" where tasks share the tower.
+        seed: Of all draws.
+        variables: Gets "<prefix>tower_<depth>/kernel" and "<prefix>tower_<depth>/bias".
+    """
     tower = []
     for depth, units in enumerate(hidden_units):
         name = f"tower_{depth}"

@@ -36,6 +36,11 @@ from lt4rec_tf.reports.tables import (
 
 Row = Mapping[str, Any]
 UNDEFINED = "nan"
+FURTHER_METRICS = {
+    "binary": ("auc", "gauc", "log_loss"),
+    "continuous": ("mse", "mae", "xauc"),
+    "amount": ("nrmse", "nmae", "rmse", "mae", "spearman", "gini"),
+}
 
 
 def comparison_table(results: Mapping[str, Any]) -> str:
@@ -64,6 +69,7 @@ def comparison_table(results: Mapping[str, Any]) -> str:
     notes = [f"- `{row['row']}`: {row['note']}" for row in rows if row["note"]]
     if notes:
         parts += ["### Rows", "\n".join(notes)]
+    parts += ["### Further metrics, mean over the seeds", _further_metrics(rows, tasks)]
     parts += ["### Columns", _legend(tasks, names)]
     return "\n\n".join(parts) + "\n"
 
@@ -156,6 +162,22 @@ def _against_table(results: Mapping[str, Any], tasks: Sequence[ReportedTask]) ->
     return markdown_table(header, lines)
 
 
+def _further_metrics(rows: Sequence[Row], tasks: Sequence[ReportedTask]) -> str:
+    """What a task is measured by beside the metric that it is judged by."""
+    columns = [
+        (task, metric)
+        for task in tasks
+        for metric in FURTHER_METRICS[task["kind"]]
+        if metric != task["metric"]
+    ]
+    header = ["row", *(f"{task['name'].upper()} {metric_name(m)}" for task, m in columns)]
+    lines = [
+        [row["row"], *(_mean_metric(done_runs(row), task, metric) for task, metric in columns)]
+        for row in rows
+    ]
+    return markdown_table(header, lines)
+
+
 def _header(tasks: Sequence[ReportedTask], settings: Sequence[str]) -> list[str]:
     header = ["row"]
     for task in tasks:
@@ -177,7 +199,10 @@ def _line(row: Row, tasks: Sequence[ReportedTask], settings: Sequence[str]) -> l
     alive = cost["alive_parameters"] if cost else {}
     cells = [row["row"]]
     for task in tasks:
-        cells += [_mean_metric(done, task), difference_cell(row["differences"], task)]
+        cells += [
+            _mean_metric(done, task, task["metric"]),
+            difference_cell(row["differences"], task),
+        ]
     return [
         *cells,
         *(_setting(row["chosen"].get(name)) for name in settings),
@@ -189,9 +214,9 @@ def _line(row: Row, tasks: Sequence[ReportedTask], settings: Sequence[str]) -> l
     ]
 
 
-def _mean_metric(done: Sequence[Mapping[str, Any]], task: ReportedTask) -> str:
+def _mean_metric(done: Sequence[Mapping[str, Any]], task: ReportedTask, metric: str) -> str:
     values = [
-        number(run["metrics"][task["name"]][task["metric"]])
+        number(run["metrics"][task["name"]].get(metric))
         for run in done
         if task["name"] in run["metrics"]
     ]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypedDict
 
 ABSENT = "-"
-SPELLINGS = {"log_loss": "log loss"}
+SPELLINGS = {"log_loss": "log loss", "spearman": "Spearman", "gini": "Gini"}
 BETTER = {"max": "higher is better", "min": "lower is better"}
 
 
@@ -15,7 +15,7 @@ class ReportedTask(TypedDict):
     """What a table says about a task of the schema."""
 
     name: str
-    kind: str  # "binary" | "continuous"
+    kind: str  # "binary" | "continuous" | "amount"
     metric: str
     direction: str  # "max" | "min"
     population: str | None  # a binary label; None: all rows

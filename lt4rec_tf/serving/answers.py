@@ -9,6 +9,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from lt4rec_tf.layers.embedding import look_up, table_offsets
+from lt4rec_tf.layers.masked_dense import FoldedDense, MaskedDense
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.schema import Feature, Schema
 from lt4rec_tf.serving.forms import Forms
@@ -21,7 +22,8 @@ EMBEDDING = ".embedding"  # ends the names of layers that look up field vectors
 class ServedNetwork(tf.Module):
     """Embedding tables, and what lies above them.
 
-    LT4REC's towers are computed as `ServedTowers` does; other models as Keras has them.
+    LT4REC's towers are computed as `ServedTowers` does; other models as Keras has them, with masks
+    folded into kernels.
 
     Args:
         network: Wears its masks.
@@ -50,16 +52,17 @@ class ServedNetwork(tf.Module):
         self.cross = [v for name, v in network.variables.items() if name.startswith("cross/")]
         self.towers: ServedTowers | None = None
         self.other: list[tf.Variable] = []
-        if any(network.towers.values()):
+        above = _above(network.model, layers, self._owners)
+        if network.tops:
             self.towers = ServedTowers(network, self._sides, dtype, forms)
         else:
-            tables = {layer.table.ref() for layer in layers}
-            self.other = [v for v in network.variables.values() if v.ref() not in tables]
+            above = _folded(above)
+            self.other = above.trainable_variables
         # In a closure, so that saving stores no Keras objects.
-        self._keras_logits = _above(network.model, layers, self._owners)
+        self._keras_logits = _logits_of(above)
 
     def logits(self, ids: Mapping[str, tf.Tensor], tasks: Sequence[str]) -> dict[str, tf.Tensor]:
-        """Task -> float32 (rows,).
+        """Task -> float32 (rows,), or (rows, outputs).
 
         Args:
             ids: Of every feature, as `features_to_ids` gives them.
@@ -69,7 +72,7 @@ class ServedNetwork(tf.Module):
         return self._logits(self._vectors(ids, places), tasks)
 
     def rank(self, ids: Mapping[str, tf.Tensor], tasks: Sequence[str]) -> dict[str, tf.Tensor]:
-        """Task -> float32 (requests, candidates).
+        """Task -> float32 (requests, candidates), or with a dimension of outputs behind.
 
         Args:
             ids: Of every feature; those of items with a dimension of candidates after the first.
@@ -87,7 +90,10 @@ class ServedNetwork(tf.Module):
             logits = self.towers.rank(asking, candidates, tasks)
         else:
             logits = self._logits(self._repeated(asking, candidates), tasks)
-        return {task: tf.reshape(logit, shape) for task, logit in logits.items()}
+        return {
+            task: tf.reshape(logit, tf.concat([shape, logit.shape[1:]], axis=0))
+            for task, logit in logits.items()
+        }
 
     def read_features(self, tasks: Sequence[str]) -> set[str]:
         """The features that the answers about some tasks depend on."""
@@ -123,12 +129,28 @@ def _flat(feature: Feature, ids: tf.Tensor) -> tf.Tensor:
 
 def _above(
     model: keras.Model, layers: Sequence[keras.layers.Layer], owners: Sequence[str]
+) -> keras.Model:
+    """The part of a model that reads field vectors: {owner: vectors} -> {task: logit}."""
+    vectors = {owner: layer.output for owner, layer in zip(owners, layers, strict=True)}
+    return keras.Model(vectors, dict(model.output))
+
+
+def _folded(above: keras.Model) -> keras.Model:
+    """The model with plain layers in place of masked ones; all others are the model's own."""
+
+    def fold(layer: keras.layers.Layer) -> keras.layers.Layer:
+        return FoldedDense(layer) if isinstance(layer, MaskedDense) else layer
+
+    return keras.models.clone_model(above, clone_function=fold)
+
+
+def _logits_of(
+    above: keras.Model,
 ) -> Callable[[Vectors, Sequence[str]], dict[str, tf.Tensor]]:
-    """(field vectors, tasks) -> logits, by the model's own layers."""
-    inputs = {owner: layer.output for owner, layer in zip(owners, layers, strict=True)}
+    """(field vectors, tasks) -> logits, by Keras's layers."""
 
     def logits(vectors: Vectors, tasks: Sequence[str]) -> dict[str, tf.Tensor]:
-        asked = keras.Model(inputs, {task: model.output[task] for task in tasks})
+        asked = keras.Model(above.input, {task: above.output[task] for task in tasks})
         return asked(dict(vectors), training=False)
 
     return logits

@@ -29,8 +29,10 @@ def answers_section(schema: Schema, others: Mapping[str, str]) -> str:
 
 
 def _meaning(task: Task, schema: Schema) -> str:
-    binary = schema.label(task.label).kind == "binary"
-    what = f"probability that `{task.label}` is 1" if binary else f"expected `{task.label}`"
+    label = schema.label(task.label)
+    what = f"expected `{task.label}`" + (f" in {label.unit}" if label.unit else "")
+    if label.kind == "binary":
+        what = f"probability that `{task.label}` is 1"
     return what + (f", given that `{task.population}` is 1" if task.population else "")
 
 
@@ -93,6 +95,9 @@ def labels_section(schema: Schema) -> str:
 def _definition(label: Label) -> str:
     if label.column:
         source = f"column `{label.column}`"
+        if label.kind == "amount":
+            times = f" x {label.multiplier:g}" if label.multiplier != 1 else ""
+            return source + times + (f", in {label.unit}" if label.unit else "")
         return source + (", 0 or 1" if label.kind == "binary" else ", clipped to [0, 1]")
     zero = {
         "bad": "counts as unusable",

@@ -21,8 +21,8 @@ class Tower:
     Attributes:
         kernels: From the bottom up, (inputs, units); 0 where a weight is cut.
         biases: (units,) each.
-        head_kernel: (units of the last layer, 1).
-        head_bias: (1,).
+        head_kernel: (units of the last layer, outputs).
+        head_bias: (outputs,).
     """
 
     kernels: tuple[np.ndarray, ...]
@@ -39,7 +39,7 @@ class Kept:
         inputs: Places of the inputs that are read, increasing.
         units: For each layer, the places of the neurons that remain, increasing.
         biases: Of these neurons, constants from below added.
-        head_bias: (1,), constants from below added.
+        head_bias: (outputs,), constants from below added.
     """
 
     inputs: np.ndarray
@@ -75,7 +75,7 @@ def compact(tower: Tower) -> Kept:
         values = np.where(outputs, np.maximum(biases[-1], 0), 0).astype(np.float32)
         constant.append(outputs)
     head_bias = tower.head_bias + values @ tower.head_kernel
-    units, kernel, above = [], tower.head_kernel, np.array([0])
+    units, kernel, above = [], tower.head_kernel, np.arange(tower.head_kernel.shape[1])
     for depth in reversed(range(len(tower.kernels))):
         above = np.flatnonzero(np.any(kernel[:, above] != 0, axis=1) & ~constant[depth])
         units.append(above)
@@ -110,7 +110,7 @@ def kept_kernels(tower: Tower, kept: Kept, inputs: np.ndarray) -> list[np.ndarra
     """
     below = [inputs, *kept.units]
     kernels = [*tower.kernels, tower.head_kernel]
-    units = [*kept.units, np.array([0])]
+    units = [*kept.units, np.arange(tower.head_kernel.shape[1])]
     return [
         kernel[np.ix_(rows, places)]
         for kernel, rows, places in zip(kernels, below, units, strict=True)

@@ -59,7 +59,7 @@ def forms_of(network: RankingNetwork, kernel_form: str, precision: str, rows: in
     """
     if kernel_form == "dense":
         return DENSE
-    if kernel_form == "compact" or not any(network.towers.values()):
+    if kernel_form == "compact" or not network.tops:
         return COMPACT
     kernels = _compact_kernels(network)
     if kernel_form == "csr":

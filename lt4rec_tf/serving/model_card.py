@@ -123,8 +123,8 @@ def deciles(labels: np.ndarray, probabilities: np.ndarray, bins: int = DECILES) 
     Bin(rows=2, lowest=0.6, highest=0.8, predicted=0.7, observed=1.0)
 
     Args:
-        labels: 0 or 1, or ratios in [0, 1], (rows,).
-        probabilities: In [0, 1], (rows,).
+        labels: 0 or 1, ratios in [0, 1], or amounts, (rows,).
+        probabilities: In [0, 1], or expected amounts, (rows,).
         bins: How many parts; fewer rows make one part each.
 
     Raises:

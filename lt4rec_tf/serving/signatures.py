@@ -1,4 +1,4 @@
-"""What a served model answers: raw features in, one probability a task out.
+"""What a served model answers: raw features in, one prediction a task out.
 
 serving_default: p<task> of every task, and the products of chained ones (pctcvr = pctr * pcvr).
 <task>: p<task>. <product>: p<product>, such as ctcvr.
@@ -22,7 +22,7 @@ from lt4rec_tf.serving.answers import ServedNetwork
 from lt4rec_tf.serving.forms import COMPACT, Forms
 from lt4rec_tf.serving.ranking import Ranking, rank_specs, score
 from lt4rec_tf.training.evaluation import chained_tasks, product_name
-from lt4rec_tf.training.losses import probability
+from lt4rec_tf.training.losses import prediction
 
 DEFAULT_SIGNATURE, RANK, TF_EXAMPLE, REGRESS = "serving_default", "rank", "tf_example", "regress_"
 
@@ -101,7 +101,10 @@ class ServedModel(tf.Module):
             for feature in self._schema.features
         }
         logits = self.network.logits(roomy_ids(self._schema, whole), tasks)
-        return _products({task: probability(logits[task]) for task in tasks}, names)
+        return _products(self._predictions(logits), names)
+
+    def _predictions(self, outputs: Mapping[str, tf.Tensor]) -> Answers:
+        return {task: prediction(self._schema.task(task), found) for task, found in outputs.items()}
 
     def features(self, tasks: Sequence[str]) -> list[str]:
         """The features that a signature about some tasks asks for, in the schema's order."""
@@ -138,7 +141,7 @@ class ServedModel(tf.Module):
             raw = _checked(raw, specs)
             ids = roomy_ids(self._schema, raw)
             logits = self.network.rank(ids, self._tasks)
-            chances = {task: probability(logits[task]) for task in self._tasks}
+            chances = self._predictions(logits)
             answers = {f"p{task}": tf.cast(chances[task], tf.float32) for task in self._tasks}
             return {"score": score(ranking, chances, raw), **answers}
 

@@ -39,8 +39,8 @@ class TaskTower(tf.Module):
         read: Places of the inputs that are alive.
         kernels: From the bottom up.
         biases: float32 (units,) each.
-        head: The head's kernel, float32 (units, 1), and its bias, float32 (1,); the bias alone
-            where it is the answer to everything.
+        head: The head's kernel, float32 (units, outputs), and its bias, float32 (outputs,); the
+            bias alone where it is the answer to everything.
         parted: The first layer as `rank` computes it; None where it is not parted.
     """
 
@@ -244,13 +244,18 @@ def _climb(tower: TaskTower, x: tf.Tensor, first: int, done: Done) -> tf.Tensor:
     A layer that was computed for another task, alike and of the same tensor, is in `done`.
     """
     if not tower.kernels:
-        return tf.repeat(tower.head[0], tf.shape(x)[0])
+        return _as_output(tf.tile(tower.head[0][tf.newaxis], [tf.shape(x)[0], 1]))
     for kernel, bias in zip(tower.kernels[first:], tower.biases[first:], strict=True):
         key = (id(x), id(kernel), id(bias))
         if key not in done:
             done[key] = tf.nn.relu(kernel.product(x) + bias)
         x = done[key]
-    return tf.reshape(tf.matmul(x, tower.head[0]) + tower.head[1], [-1])
+    return _as_output(tf.matmul(x, tower.head[0]) + tower.head[1])
+
+
+def _as_output(found: tf.Tensor) -> tf.Tensor:
+    """(rows, outputs); one output alone is (rows,)."""
+    return found if found.shape[1] > 1 else tf.reshape(found, [-1])
 
 
 def _with_said(product: tf.Tensor, said: tf.Tensor, shape: tf.Tensor | None) -> tf.Tensor:

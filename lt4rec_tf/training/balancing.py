@@ -14,12 +14,13 @@ import tensorflow as tf
 
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.schema import Schema
+from lt4rec_tf.training.core_task import Core, HybridTargets, MetaBalance
 from lt4rec_tf.training.gradients import Gradient
 from lt4rec_tf.training.gradnorm import GradNorm, last_shared_kernel
 from lt4rec_tf.training.pcgrad import PCGrad
 from lt4rec_tf.training.uncertainty import Uncertainty
 
-RULES = ("none", "pcgrad", "gradnorm", "uncertainty")
+RULES = ("none", "pcgrad", "gradnorm", "uncertainty", "metabalance", "htlnet")
 
 
 class Rule(Protocol):
@@ -61,6 +62,8 @@ def build_rule(
     optimizer: str,
     learning_rate: float,
     seed: int,
+    core: Core,
+    tensors: int,
 ) -> Rule:
     """Makes a rule for tasks that are trained together.
 
@@ -72,6 +75,8 @@ def build_rule(
         optimizer: Of the network, see `optimizers.build_optimizer`.
         learning_rate: Of the network.
         seed: Of PCGrad's order.
+        core: Of HTLNet's rule.
+        tensors: Number of variables that are trained.
 
     Raises:
         ValueError: The name is unknown, there are fewer than two tasks to balance, or the network
@@ -87,6 +92,10 @@ def build_rule(
         return PCGrad(len(tasks), seed)
     if name == "gradnorm":
         return GradNorm(len(tasks), last_shared_kernel(network, tasks))
+    if name == "metabalance":
+        return MetaBalance(len(tasks), tensors)
+    if name == "htlnet":
+        return HybridTargets(core)
     squared = [schema.task(task).loss == "mse" for task in tasks]
     return Uncertainty(squared, optimizer, learning_rate)
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from lt4rec_tf.metrics import calibration, ranking, regression
+from lt4rec_tf.metrics import amounts, calibration, ranking, regression
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.schema import Schema, Task
 from lt4rec_tf.training.distribution import gathered
-from lt4rec_tf.training.losses import LOSSES, probability
+from lt4rec_tf.training.losses import loss_of, prediction
 from lt4rec_tf.training.parameter_server import Opened, Pass, compile_reading, take_parts
 from lt4rec_tf.training.plan import Batches
 
@@ -25,7 +25,7 @@ class Predictions:
     """One split's predictions, row by row.
 
     Attributes:
-        logits: Task -> float32 (rows,).
+        logits: Task -> float32 (rows,), or (rows, outputs) where its loss takes several.
         labels: Task -> float32 (rows,), 0 outside the task's population.
         weights: Task -> float32 (rows,), 1 in the population.
         users: int64 (rows,), equal for rows of one user.
@@ -36,9 +36,9 @@ class Predictions:
     weights: dict[str, np.ndarray]
     users: np.ndarray
 
-    def probabilities(self, task: str) -> np.ndarray:
-        """The task's predictions in (0, 1), float32 (rows,)."""
-        return probability(self.logits[task]).numpy()
+    def of(self, task: Task) -> np.ndarray:
+        """What a task predicts, in its label's own unit, float32 (rows,)."""
+        return np.asarray(prediction(task, self.logits[task.name]))
 
 
 def make_predictor(
@@ -49,22 +49,26 @@ def make_predictor(
     Processes that train together each give it their own share, and all get the whole.
     """
     model = network.task_models[tasks[0]] if len(tasks) == 1 else network.model
-    keys = [(kind, task) for task in tasks for kind in ("logits", "labels", "weights")]
-    keys.append(("users", ""))
+    # An output of several numbers is read as so many columns.
+    outputs = {task: network.heads[task].units for task in tasks}
+    keys = [("logits", task, i) for task in tasks for i in range(outputs[task])]
+    keys += [(kind, task, 0) for task in tasks for kind in ("labels", "weights")]
+    keys.append(("users", "", 0))
 
     def logits_of(features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        outputs = model(features, training=False)
-        return {tasks[0]: outputs} if len(tasks) == 1 else {task: outputs[task] for task in tasks}
+        found = model(features, training=False)
+        return {tasks[0]: found} if len(tasks) == 1 else {task: found[task] for task in tasks}
 
     forward = tf.function(logits_of).get_concrete_function(network.feature_specs())
     compiled: dict[Opened, Callable[..., Any]] = {}
 
     def arrays_of(batch: dict[str, Any]) -> list[tf.Tensor]:
         kinds = {"logits": forward(batch["features"]), "users": {"": batch["user"]}} | batch
-        return [kinds[kind][task] for kind, task in keys]
+        found = ((kinds[kind][task], i) for kind, task, i in keys)
+        return [values if values.shape.rank == 1 else values[:, i] for values, i in found]
 
     def in_parts(given: Pass) -> Iterator[Sequence[tf.Tensor]]:
-        dtypes = [tf.int64 if kind == "users" else tf.float32 for kind, _ in keys]
+        dtypes = [tf.int64 if kind == "users" else tf.float32 for kind, _, _ in keys]
         if given.open not in compiled:
             compiled[given.open] = compile_reading(given.open, arrays_of, dtypes)
         for arrays, _ in take_parts(given, compiled[given.open]):
@@ -78,11 +82,16 @@ def make_predictor(
                 column.append(np.asarray(array))
         whole = gathered([np.concatenate(column) for column in parts])
         columns = dict(zip(keys, whole, strict=True))
-        logits, labels, weights = (
-            {task: columns[kind, task] for task in tasks}
-            for kind in ("logits", "labels", "weights")
+        logits = {
+            task: columns["logits", task, 0]
+            if outputs[task] == 1
+            else np.stack([columns["logits", task, i] for i in range(outputs[task])], axis=1)
+            for task in tasks
+        }
+        labels, weights = (
+            {task: columns[kind, task, 0] for task in tasks} for kind in ("labels", "weights")
         )
-        return Predictions(logits, labels, weights, columns["users", ""])
+        return Predictions(logits, labels, weights, columns["users", "", 0])
 
     return predict
 
@@ -99,9 +108,11 @@ def measure(predictions: Predictions, schema: Schema, tasks: Sequence[str]) -> M
     metrics = {task: _task_metrics(predictions, schema.task(task)) for task in tasks}
     for first, second in chained_tasks(schema, tasks):
         known = _chained_rows(predictions, first, second)
-        expected = predictions.probabilities(first) * predictions.probabilities(second)
+        later = schema.task(second)
+        expected = predictions.of(schema.task(first)) * predictions.of(later)
         observed = predictions.labels[first] * predictions.labels[second]
-        metrics[product_name(first, second)] = _continuous(observed[known], expected[known])
+        of_product = _amount if later.kind == "amount" else _continuous
+        metrics[product_name(first, second)] = of_product(observed[known], expected[known])
     return metrics
 
 
@@ -135,9 +146,11 @@ def _chained_rows(predictions: Predictions, first: str, second: str) -> np.ndarr
 def _task_metrics(predictions: Predictions, task: Task) -> dict[str, float]:
     member = predictions.weights[task.name] > 0
     labels = predictions.labels[task.name][member]
-    scores = predictions.probabilities(task.name)[member]
+    scores = predictions.of(task)[member]
     if task.kind == "continuous":
         return _continuous(labels, scores)
+    if task.kind == "amount":
+        return _amount(labels, scores)
     return {
         "auc": ranking.auc(labels, scores),
         "gauc": ranking.gauc(labels, scores, predictions.users[member]),
@@ -156,13 +169,26 @@ def _continuous(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
     }
 
 
+def _amount(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
+    return {
+        "rmse": amounts.rmse(labels, scores),
+        "mae": regression.mae(labels, scores),
+        "nrmse": amounts.nrmse(labels, scores),
+        "nmae": amounts.nmae(labels, scores),
+        "spearman": amounts.spearman(labels, scores),
+        "gini": amounts.gini(labels, scores),
+        "xauc": regression.xauc(labels, scores),
+        "pcoc": calibration.pcoc(labels, scores),
+    }
+
+
 def split_losses(
     predictions: Predictions, schema: Schema, tasks: Sequence[str]
 ) -> dict[str, float]:
     """Each task's loss over its whole population in a split."""
     return {
         task: float(
-            LOSSES[schema.task(task).loss](
+            loss_of(schema.task(task))(
                 tf.constant(predictions.logits[task]),
                 tf.constant(predictions.labels[task]),
                 tf.constant(predictions.weights[task]),

@@ -1,7 +1,8 @@
-"""Losses of one task over its population.
+"""Losses of one task over its population, and what it predicts.
 
 All take logits float32 (batch,), labels float32 (batch,) in [0, 1] and weights float32 (batch,):
-1 for rows of the task's population, 0 for others. All return a scalar, the weighted mean
+1 for rows of the task's population, 0 for others; the losses of amounts say what they take instead.
+All return a scalar, the weighted mean
 sum(w * l) / sum(w), which is 0 where no row counts: a batch without clicks teaches CVR nothing.
 An emphasis e, float32 (batch,), makes it sum(e * w * l) / sum(w): a row with e = 5 pulls five times
 as hard, and all others as before.
@@ -9,10 +10,13 @@ as hard, and all others as before.
 
 from __future__ import annotations
 
+import math
+from functools import partial
 from typing import Protocol
 
 import tensorflow as tf
 
+from lt4rec_tf.schema import Task
 from lt4rec_tf.training.distribution import over_replicas
 
 
@@ -36,7 +40,7 @@ FOCAL_GAMMA = 2.0
 def probability(logits: tf.Tensor) -> tf.Tensor:
     """sigmoid(logit): pctr, or the expected watch ratio of a click, in (0, 1).
 
-    The only way from logits to predictions: metrics, evaluation and serving call it.
+    What `prediction` is for all tasks but amounts.
     """
     return tf.sigmoid(logits)
 
@@ -97,3 +101,115 @@ LOSSES: dict[str, Loss] = {
     "focal": focal,
     "mse": mse,
 }
+
+
+ZILN_OUTPUTS = 3  # logit of "more than nothing", mean and raw deviation of the amount's logarithm
+LEAST_DEVIATION = 2.0**-12  # of a logarithm: the likelihood of a narrower peak has no bound
+LARGEST_LOG = 30.0  # of a prediction in deviations, beyond which float32 would overflow
+
+
+def standardised_mse(
+    outputs: tf.Tensor,
+    labels: tf.Tensor,
+    weights: tf.Tensor,
+    emphasis: tf.Tensor | None = None,
+    *,
+    mean: float,
+    scale: float,
+) -> tf.Tensor:
+    """Mean of (o - (y - mean) / scale)^2 of an amount y and the network's output o.
+
+    Args:
+        outputs: float32 (batch,).
+        labels: Amounts in their own unit, float32 (batch,).
+        weights: See the module.
+        emphasis: See the module.
+        mean: Of the amount in train.
+        scale: Its standard deviation there, above 0.
+
+    >>> y = tf.constant([10.0, 30.0])
+    >>> float(standardised_mse(tf.zeros(2), y, tf.ones(2), mean=20.0, scale=10.0))
+    1.0
+    """
+    losses = tf.math.squared_difference(outputs, (labels - mean) / scale)
+    return population_mean(losses, weights, emphasis)
+
+
+def ziln(
+    outputs: tf.Tensor,
+    labels: tf.Tensor,
+    weights: tf.Tensor,
+    emphasis: tf.Tensor | None = None,
+    *,
+    scale: float,
+) -> tf.Tensor:
+    """Mean negative log likelihood of a zero-inflated log-normal amount.
+
+    An amount is 0 with probability 1 - p, else log-normal: with z = y / scale,
+
+    -log(1 - p) where y = 0; -log p + log z + log d + log(2 pi) / 2 + (log z - m)^2 / (2 d^2) else
+
+    p = sigmoid(o_0), m = o_1, d = softplus(o_2). Source: Wang et al., A Deep Probabilistic Model
+    for Customer Lifetime Value Prediction (arXiv 1912.07753), Eq. 4 and 5.
+
+    Args:
+        outputs: float32 (batch, 3).
+        labels: Amounts in their own unit, float32 (batch,).
+        weights: See the module.
+        emphasis: See the module.
+        scale: Of the amount, above 0; the logarithm of what is small beside it starts far off.
+    """
+    logit, mean, deviation = _ziln_parts(outputs)
+    positive = labels > 0.0
+    log_z = tf.math.log(tf.where(positive, labels, scale) / scale)
+    bought = tf.nn.sigmoid_cross_entropy_with_logits(tf.cast(positive, tf.float32), logit)
+    amount = (
+        log_z
+        + tf.math.log(deviation)
+        + 0.5 * math.log(2 * math.pi)
+        + 0.5 * tf.square((log_z - mean) / deviation)
+    )
+    return population_mean(bought + tf.where(positive, amount, 0.0), weights, emphasis)
+
+
+def _ziln_parts(outputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    logit, mean, raw = tf.unstack(outputs, axis=-1)
+    return logit, mean, tf.maximum(tf.nn.softplus(raw), LEAST_DEVIATION)
+
+
+def loss_of(task: Task) -> Loss:
+    """A task's loss, as the schema names it."""
+    if task.kind != "amount":
+        return LOSSES[task.loss]
+    if task.loss == "ziln":
+        return partial(ziln, scale=task.scale)
+    return partial(standardised_mse, mean=task.mean, scale=task.scale)
+
+
+def outputs_of(task: Task) -> int:
+    """How many numbers of the network a task's loss and prediction take."""
+    return ZILN_OUTPUTS if task.loss == "ziln" else 1
+
+
+def prediction(task: Task, outputs: tf.Tensor) -> tf.Tensor:
+    """What a task predicts, in its label's own unit.
+
+    A probability or ratio: sigmoid(o). An amount: mean + scale o, which may lie below 0; with the
+    loss "ziln" its expectation, scale p exp(m + d^2 / 2).
+
+    The only way from outputs to predictions: metrics, evaluation and serving call it.
+
+    Args:
+        task: Of a schema whose amounts are standardised.
+        outputs: float32 (batch,), with "ziln" (batch, 3).
+
+    Returns:
+        float32 (batch,).
+    """
+    if task.kind != "amount":
+        return probability(outputs)
+    if task.loss == "mse":
+        return task.mean + task.scale * outputs
+    logit, mean, deviation = _ziln_parts(outputs)
+    log = tf.minimum(mean + 0.5 * tf.square(deviation), LARGEST_LOG)
+    return task.scale * tf.sigmoid(logit) * tf.exp(log)

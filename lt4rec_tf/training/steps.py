@@ -13,7 +13,7 @@ from lt4rec_tf.schema import Schema
 from lt4rec_tf.training.balancing import Rule
 from lt4rec_tf.training.conflict import Conflict, emphasis, pairs_in_conflict
 from lt4rec_tf.training.distribution import gradients_over_replicas, spread
-from lt4rec_tf.training.losses import LOSSES
+from lt4rec_tf.training.losses import loss_of
 
 Step = Callable[[dict[str, Any]], dict[str, tf.Tensor]]
 Batch = Mapping[str, Any]
@@ -101,7 +101,7 @@ def _losses(
 
         return own
 
-    loss_of = {task: LOSSES[schema.task(task).loss] for task in tasks}
+    losses = {task: loss_of(schema.task(task)) for task in tasks}
     pairs = pairs_in_conflict(schema, tasks) if conflict is not None else []
     logits_of = _logits(network, schema, tasks)
 
@@ -113,7 +113,7 @@ def _losses(
             if task in weighs:
                 told["emphasis"] = weighs[task]
             of_rows = _taken(told, rows)
-            found[task] = loss_of[task](
+            found[task] = losses[task](
                 logits, of_rows["labels"], of_rows["weights"], of_rows.get("emphasis")
             )
         return found

@@ -23,6 +23,7 @@ from lt4rec_tf.schema import Schema
 from lt4rec_tf.training import checkpoint, optimizers
 from lt4rec_tf.training.balancing import build_rule
 from lt4rec_tf.training.conflict import Conflict
+from lt4rec_tf.training.core_task import HTLNET_CORE, Core
 from lt4rec_tf.training.distribution import parts_of
 from lt4rec_tf.training.evaluation import Metrics, make_predictor, measure, split_losses
 from lt4rec_tf.training.parameter_server import Pass, compile_part, take_parts
@@ -72,6 +73,7 @@ class Trainer:
         balance: One of `balancing.RULES`: how the tasks' losses become one update; all but "none"
             need the schedule "both".
         conflict: Weighs clicked, hardly watched rows; None: every row of a population alike.
+        core: How far the balance "htlnet" favours the last task.
         seed: Decides the random order in which PCGrad projects.
         precision: "float32" or "bfloat16": see `precision`.
 
@@ -94,6 +96,7 @@ class Trainer:
         log: LogScalars,
         before_step: Callable[[int], None] | None = None,
         balance: str = "none",
+        core: Core = HTLNET_CORE,
         conflict: Conflict | None = None,
         seed: int = 0,
         precision: str = FLOAT32,
@@ -127,6 +130,8 @@ class Trainer:
             optimizer=optimizer,
             learning_rate=learning_rate,
             seed=seed,
+            core=core,
+            tensors=len(self._variables),
         )
         self._steps = [
             compile_step(
@@ -170,6 +175,8 @@ class Trainer:
             return runs.read_json(folder / "history.json")
         optimizers.reset(self._optimizer)
         self._rule.reset()
+        for counter in self.network.counters.values():
+            counter.assign(tf.zeros_like(counter))
         state = self._resume(folder)
         self.progress.start_stage(name, plan.epochs, steps)
         self.progress.skip(state.epoch * steps + state.step)
@@ -276,7 +283,8 @@ class Trainer:
         slots = {f"optimizer/{i}": v for i, v in enumerate(self._optimizer.variables)}
         sums = {f"loss_sum/{task}": v for task, v in self._loss_sums.items()}
         rule = {f"balance/{name}": v for name, v in self._rule.state.items()}
-        return self.network.variables | slots | sums | rule
+        counters = {f"counter/{name}": v for name, v in self.network.counters.items()}
+        return self.network.variables | slots | sums | rule | counters
 
     def _save(self, folder: Path, state: _State) -> None:
         def write(temporary: Path) -> None:

@@ -1,0 +1,49 @@
+"""Attention of a few units on themselves, by which tasks hand on what they found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+import tf_keras as keras
+
+
+class UnitAttention(keras.layers.Layer):
+    """sum_u w_u u W_3 with w = softmax_u(<u W_1, u W_2> / sqrt(width)).
+
+    Sources: AITM (Xi et al., KDD 2021, arXiv 2105.08489), section 3, no biases, as in its authors'
+    code; the information fusion unit of HTLNet (Tang et al., RecSys 2024, arXiv 2403.17442).
+
+    Args:
+        width: Of u W_i, and of what comes out.
+        initializers: Draw W_1 (query), W_2 (key) and W_3 (value).
+
+    Call:
+        units: Two or more, each float32 (batch, inputs).
+        Returns float32 (batch, width).
+    """
+
+    def __init__(
+        self,
+        width: int,
+        initializers: Sequence[keras.initializers.Initializer],
+        name: str | None = None,
+    ) -> None:
+        super().__init__(name=name)
+        self.width, self.initializers = width, list(initializers)
+        self.kernels: dict[str, tf.Variable] = {}
+
+    def build(self, input_shape: Sequence[tf.TensorShape]) -> None:
+        """Draws the kernels, (inputs, width) each."""
+        names = ("query", "key", "value")
+        shape = (input_shape[0][-1], self.width)
+        for name, draw in zip(names, self.initializers, strict=True):
+            self.kernels[name] = self.add_weight(name=name, shape=shape, initializer=draw)
+        super().build(input_shape)
+
+    def call(self, units: Sequence[tf.Tensor]) -> tf.Tensor:
+        """Attends; see the class."""
+        together = tf.stack(units, axis=1)  # (batch, units, inputs)
+        query, key, value = (together @ self.kernels[name] for name in ("query", "key", "value"))
+        weights = tf.nn.softmax(tf.reduce_sum(query * key, axis=2) / self.width**0.5)
+        return tf.einsum("bu,buk->bk", weights, value)

@@ -1,0 +1,190 @@
+"""Hybrid targets learning: a chain of classifications that ends in an amount or a ratio.
+
+Source: HTLNet (Tang et al., RecSys 2024, arXiv 2403.17442). Where its text leaves a choice open,
+the docstrings say what was chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import tensorflow as tf
+import tf_keras as keras
+
+from lt4rec_tf.layers.attention import UnitAttention
+from lt4rec_tf.layers.label_embedding import LabelEmbedding, Temperature
+from lt4rec_tf.layers.masked_dense import MaskedDense
+from lt4rec_tf.models.bottom import Bottom, seed_of
+from lt4rec_tf.models.network import TRANSFER, RankingNetwork, add_head, assemble
+from lt4rec_tf.models.ranking import build_tower
+from lt4rec_tf.schema import Schema, Task
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """What a task hands on to those after it.
+
+    Attributes:
+        label_dim: Length of a predicted label's embedding; 0: labels are not handed on.
+        width: Of the representation that arrives; 0: representations are not handed on.
+        fusion: "attention" over all tasks before, or "concat": one linear layer of all of them.
+        stop: Where the gradient to earlier tasks ends: at the "entry" of what is handed on, so that
+            label embeddings and fusion are learned by the tasks that read them; at the "output"
+            of both, which then stay as they were drawn; "none": nowhere.
+        noise: Whether labels are sampled in training.
+        temperature: Of the sampling.
+    """
+
+    label_dim: int
+    width: int
+    fusion: str
+    stop: str
+    noise: bool
+    temperature: Temperature
+
+
+def build_htlnet(
+    schema: Schema,
+    bottom: Bottom,
+    *,
+    hidden_units: Sequence[int],
+    separate_towers: bool,
+    transfer: Transfer,
+    seed: int,
+) -> RankingNetwork:
+    """Builds a chain of towers in the order of the schema's tasks.
+
+    The first layer of task t > 1 is relu(x (W * M) + [r_t, e_t] V + b): x the cross layer's output,
+    r_t what the tasks before represent (their first layers' outputs, fused), e_t the embeddings of
+    the labels that the classifications among them predict, fused. That is the paper's tower over
+    the concatenation of all three, with a kernel of its own for what is handed on, so that a mask M
+    lies on what a mask of `models.ranking` lies on. The first task reads x alone. Towers draw what
+    those of `models.ranking` draw. No dropout, no regularisation, as in every model here.
+
+    The paper stops gradients so that later tasks reach earlier ones through the embeddings alone.
+    A third-party text has the stop at the output of what is handed on, which would leave it
+    untrained; the default of this project's runs is the entry.
+
+    Args:
+        schema: Its tasks, in the order in which their events happen.
+        bottom: Where the tensors begin.
+        hidden_units: Widths of the towers, from the bottom up.
+        separate_towers: Whether each task has kernels of its own, as in the paper; else all tasks
+            wear masks on one tower (sparse sharing).
+        transfer: What is handed on.
+        seed: Of all draws, and of the labels' noise.
+
+    Raises:
+        ValueError: The fusion or the place of the stop is unknown.
+    """
+    if transfer.fusion not in ("attention", "concat"):
+        raise ValueError(f"fusion: found {transfer.fusion!r}, expected 'attention' or 'concat'")
+    if transfer.stop not in ("entry", "output", "none"):
+        raise ValueError(f"stop: found {transfer.stop!r}, expected 'entry', 'output' or 'none'")
+    chain = _Chain(transfer, seed, dict(bottom.variables))
+    shared: list[keras.layers.Dense] = []
+    towers, heads, logits = {}, {}, {}
+    for task in schema.tasks:
+        name = task.name
+        if separate_towers or not shared:
+            prefix = f"{name}/" if separate_towers else ""
+            width = bottom.crossed.shape[-1]
+            shared = build_tower(width, hidden_units, prefix, seed, chain.variables)
+        towers[name] = [MaskedDense(d, name=f"{name}.masked_{i}") for i, d in enumerate(shared)]
+        handed = chain.handed_to(name, hidden_units[0])
+        first = hidden = towers[name][0](bottom.crossed, addend=handed)
+        for layer in towers[name][1:]:
+            hidden = layer(hidden)
+        heads[name], logits[name] = add_head(hidden, task, seed, chain.variables)
+        if task is not schema.tasks[-1]:
+            chain.add(task, first, logits[name])
+    return assemble(bottom, logits, heads, chain.variables, towers=towers, counters=chain.counters)
+
+
+class _Chain:
+    """What the tasks built so far hand on.
+
+    Attributes:
+        variables: All trained variables of the network so far.
+        counters: Of the label embeddings.
+    """
+
+    def __init__(self, transfer: Transfer, seed: int, variables: dict[str, tf.Variable]) -> None:
+        self._transfer, self._seed = transfer, seed
+        self._labels: list[tf.Tensor] = []
+        self._representations: list[tf.Tensor] = []
+        self.variables = variables
+        self.counters: dict[str, tf.Variable] = {}
+
+    def add(self, task: Task, representation: tf.Tensor, logit: tf.Tensor) -> None:
+        """Puts a task at the chain's end; one that is no classification has no label to embed."""
+        if self._transfer.width:
+            self._representations.append(self._stopped("entry", representation))
+        if self._transfer.label_dim and task.kind == "binary":
+            self._labels.append(self._embedded(task.name, self._stopped("entry", logit)))
+
+    def handed_to(self, task: str, units: int) -> tf.Tensor | None:
+        """What arrives adds to a task's first layer, float32 (batch, units); None: nothing does."""
+        transfer = self._transfer
+        parts = []
+        if self._representations:
+            parts.append(
+                self._fused(f"{task}/representation", self._representations, transfer.width)
+            )
+        if self._labels:
+            parts.append(self._fused(f"{task}/label", self._labels, transfer.label_dim))
+        if not parts:
+            return None
+        stopped = [self._stopped("output", part) for part in parts]
+        whole = stopped[0]
+        if len(stopped) > 1:
+            whole = keras.layers.Concatenate(name=f"{task}.handed")(stopped)
+        return self._linear(f"{task}/input", whole, units)
+
+    def _fused(self, name: str, units: Sequence[tf.Tensor], width: int) -> tf.Tensor:
+        if len(units) == 1:  # has all attention
+            return self._linear(name, units[0], width)
+        if self._transfer.fusion == "concat":
+            whole = keras.layers.Concatenate(name=_layer(f"{name}/whole"))([*units])
+            return self._linear(name, whole, width)
+        names = [f"{TRANSFER}{name}/{part}_kernel" for part in ("query", "key", "value")]
+        draws = [keras.initializers.GlorotNormal(seed=seed_of(self._seed, n)) for n in names]
+        attention = UnitAttention(width, draws, name=_layer(f"{name}/attention"))
+        fused = attention([*units])
+        for part, kernel in attention.kernels.items():
+            self.variables[f"{TRANSFER}{name}/{part}_kernel"] = kernel
+        return fused
+
+    def _linear(self, name: str, x: tf.Tensor, units: int) -> tf.Tensor:
+        kernel = f"{TRANSFER}{name}/kernel"
+        draw = keras.initializers.GlorotNormal(seed=seed_of(self._seed, kernel))
+        dense = keras.layers.Dense(
+            units, use_bias=False, kernel_initializer=draw, name=_layer(f"{name}/linear")
+        )
+        found = dense(x)
+        self.variables[kernel] = dense.kernel
+        return found
+
+    def _embedded(self, task: str, logit: tf.Tensor) -> tf.Tensor:
+        transfer, table = self._transfer, f"{TRANSFER}{task}/label_table"
+        embedding = LabelEmbedding(
+            transfer.label_dim,
+            keras.initializers.GlorotNormal(seed=seed_of(self._seed, table)),
+            temperature=transfer.temperature,
+            noise=transfer.noise,
+            seed=seed_of(self._seed, f"{task}/label noise"),
+            name=_layer(f"{task}/label_embedding"),
+        )
+        found = embedding(logit)
+        self.variables[table] = embedding.table
+        self.counters[f"{task}/label_calls"] = embedding.calls
+        return found
+
+    def _stopped(self, place: str, x: tf.Tensor) -> tf.Tensor:
+        return tf.stop_gradient(x) if self._transfer.stop == place else x
+
+
+def _layer(name: str) -> str:
+    """A layer's name: slashes would part it in TensorFlow's scopes."""
+    return name.replace("/", ".")
