@@ -26,6 +26,7 @@ TRANSFER = Transfer(
     noise=False,
     temperature=Temperature(start=2.0, decay=0.5, steps=3, floor=0.5),
 )
+SAMPLED = dataclasses.replace(TRANSFER, noise=True)
 BUILDERS = {
     "esmm": (build_esmm, {}),
     "mmoe": (build_mmoe, {"experts": 3}),

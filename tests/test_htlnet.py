@@ -21,7 +21,7 @@ from lt4rec_tf.networks import network_of
 from lt4rec_tf.training.losses import loss_of
 from lt4rec_tf.training.trainer import Plan
 from tests.conftest import build_small
-from tests.small_models import TRANSFER, batch_of_tasks, build_model, with_more_tasks
+from tests.small_models import SAMPLED, TRANSFER, batch_of_tasks, build_model, with_more_tasks
 from tests.small_training import (
     Killed,
     KilledProgress,
@@ -30,8 +30,6 @@ from tests.small_training import (
     small_trainer,
 )
 from tests.test_models import moved, read
-
-SAMPLED = dataclasses.replace(TRANSFER, noise=True)
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from lt4rec_tf.serving.publish import PublishError, publish, published_versions
 from lt4rec_tf.serving.requests import requests_of, serialized_examples
 from lt4rec_tf.serving.signatures import ServedModel, answer_names
 from tests.conftest import SMALL_SCHEMA, build_small
-from tests.small_models import build_model, build_with_own_views
+from tests.small_models import SAMPLED, build_model, build_with_own_views
 from tests.small_training import random_masks
 
 # Every rule by which raw values become ids, and every dtype, alone and in lists.
@@ -90,6 +90,11 @@ NETWORKS = {
     "mmoe": (THREE, partial(build_model, "mmoe")),
     "ple": (TWO, partial(build_model, "ple")),
     "aitm": (THREE, partial(build_model, "aitm")),
+    "htlnet": (THREE, partial(build_model, "htlnet", transfer=SAMPLED)),
+    "htlnet, one tower": (
+        THREE,
+        partial(build_model, "htlnet", transfer=SAMPLED, separate_towers=False),
+    ),
 }
 
 

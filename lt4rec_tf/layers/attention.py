@@ -44,6 +44,9 @@ class UnitAttention(keras.layers.Layer):
     def call(self, units: Sequence[tf.Tensor]) -> tf.Tensor:
         """Attends; see the class."""
         together = tf.stack(units, axis=1)  # (batch, units, inputs)
-        query, key, value = (together @ self.kernels[name] for name in ("query", "key", "value"))
+        # As one product of all rows: `@` would take one a row, each with a gradient of a kernel's size.
+        query, key, value = (
+            tf.tensordot(together, self.kernels[name], axes=1) for name in ("query", "key", "value")
+        )
         weights = tf.nn.softmax(tf.reduce_sum(query * key, axis=2) / self.width**0.5)
         return tf.einsum("bu,buk->bk", weights, value)
