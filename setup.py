@@ -36,6 +36,7 @@ setup(
             "import-linter",
             "mypy",
             "pytest",
+            "pytest-xdist",
             "ruff",
             "scikit-learn",
             "scipy",

@@ -164,7 +164,8 @@ def test_a_run_keeps_the_masks_that_it_reports(unbroken):
 
 def test_a_run_prints_its_tables_and_where_everything_lies(unbroken):
     folder, printed = unbroken
-    assert f"run: {folder}\n{ROWS} records, 0 without use\n" in printed
+    assert f"run: {folder}\n" in printed
+    assert f"\n{ROWS} records, 0 without use\n" in printed  # a slow machine says more between
     lines = printed.splitlines()
     header = next(line for line in lines if line.startswith("| row "))
     for column in ("CVR MSE on clicks", "CTR AUC", "CTR GAUC", "density", "overlap", "seconds"):

@@ -44,7 +44,7 @@ class UnitAttention(keras.layers.Layer):
     def call(self, units: Sequence[tf.Tensor]) -> tf.Tensor:
         """Attends; see the class."""
         together = tf.stack(units, axis=1)  # (batch, units, inputs)
-        # As one product of all rows: `@` would take one a row, each with a gradient of a kernel's size.
+        # One product of all rows: `@` would take one a row, each with a gradient of kernel size.
         query, key, value = (
             tf.tensordot(together, self.kernels[name], axes=1) for name in ("query", "key", "value")
         )
