@@ -393,7 +393,7 @@ def test_draws_depend_on_seed_and_name_alone(name, tasks):
             assert (other[variable] != value).mean() > 0.9, variable
 
 
-@pytest.mark.parametrize("name", BUILDERS.keys() - {"htlnet"})
+@pytest.mark.parametrize("name", [name for name in BUILDERS if name != "htlnet"])
 def test_one_task_alone_and_no_masks(name, small_schema):
     network = build_model(name, small_schema.with_tasks(["ctr"]))
     assert network.tasks == ("ctr",)
