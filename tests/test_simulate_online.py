@@ -387,6 +387,13 @@ def test_candidates_of_a_feed_of_records_are_read_as_those_of_lines(tmp_path):
     same_features(records, lines)
 
 
+def test_sessions_of_a_shop_are_refused_by_the_column_that_they_lack(tmp_path):
+    simulate(tmp_path, FeedSettings(rows=70, purchases=True))
+    schema = load_schema(PROJECT / "configs" / "schemas" / "simulated_shop.toml")
+    with pytest.raises(SimulatorError, match=r"simulated_shop.toml: found features of price"):
+        read_lines(open_source(schema, tmp_path, SplitRule()))
+
+
 # The command.
 
 

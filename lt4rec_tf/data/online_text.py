@@ -17,7 +17,7 @@ from lt4rec_tf.data.records import Layout
 from lt4rec_tf.data.rows import examine
 from lt4rec_tf.data.simulator_feed import Outcomes
 from lt4rec_tf.data.simulator_io import COLUMNS, TAG_SEPARATOR, impressions_to_csv
-from lt4rec_tf.data.simulator_world import World
+from lt4rec_tf.data.simulator_world import SimulatorError, World
 from lt4rec_tf.data.source import Source
 
 
@@ -33,7 +33,16 @@ def read_lines(source: Source) -> Source:
 
     Args:
         source: Logs of the simulator, CSV or TFRecord.
+
+    Raises:
+        SimulatorError: A feature reads a column that candidates have not, such as a shop's price.
     """
+    unknown = sorted({feature.column for feature in source.schema.features} - COLUMNS.keys())
+    if unknown:
+        raise SimulatorError(
+            f"{source.schema.path}: found features of {', '.join(unknown)}, expected columns of "
+            f"the video feed, which sessions are simulated on: {', '.join(COLUMNS)}"
+        )
     features = tuple(
         replace(feature, separator=TAG_SEPARATOR) if feature.multivalued else feature
         for feature in source.schema.features
