@@ -69,8 +69,8 @@ def test_tasks_are_counted_per_split(tmp_path):
     found = opened(schema(tmp_path), tmp_path, SplitRule("time", 1, 2))[1]
     for split in found.splits.values():
         assert split.rows == 10
-        assert split.tasks["ctr"] == audit.TaskCounts(10, 0.5)
-        assert split.tasks["cvr"] == audit.TaskCounts(5, 0.25)
+        assert split.tasks["ctr"] == audit.TaskCounts(10, 0.5, 0.5)
+        assert split.tasks["cvr"] == audit.TaskCounts(5, 0.25, 0.0)
     assert (found.validation_from, found.test_from) == (1, 2)
 
 

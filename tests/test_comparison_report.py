@@ -109,6 +109,7 @@ SEARCHES = [
     searched("s_weight", 2, ctr=search((0.72, 0.74, 0.75), chosen=2), cvr=search(**MSE)),
     searched("s_neuron", 1, ctr=search((0.71, 0.69, 0.60))),
 ]
+FURTHER = "Further metrics, mean over the seeds"
 RESULTS = {
     "name": "compare_smoke",
     "against": "s_weight",
@@ -163,6 +164,28 @@ def test_rows_stand_under_their_groups_in_order():
         "Single tasks": ["base_cvr"],
         "Table 2 of LT4REC": ["s_weight", "s_neuron"],
         "Controls": ["shared_bottom"],
+        FURTHER: ["base_cvr", "s_weight", "s_neuron", "shared_bottom"],
+    }
+
+
+def test_what_rows_are_not_judged_by_stands_apart():
+    watch = {"name": "watch", "kind": "amount", "metric": "nrmse", "direction": "min"}
+    runs = [
+        {**run, "metrics": {**run["metrics"], "watch": {"nrmse": 0.9, "spearman": 0.25 + seed / 8}}}
+        for seed, run in enumerate(S_WEIGHT["runs"])
+    ]
+    results = {
+        **RESULTS,
+        "tasks": [{**watch, "population": None}],
+        "rows": [{**S_WEIGHT, "runs": runs, "differences": {}, "against": {}}],
+    }
+    assert tables(comparison_table(results))[FURTHER]["s_weight"] == {
+        "row": "s_weight",
+        "WATCH NMAE": "nan",
+        "WATCH RMSE": "nan",
+        "WATCH MAE": "nan",
+        "WATCH Spearman": "0.31250",
+        "WATCH Gini": "nan",
     }
 
 

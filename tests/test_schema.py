@@ -21,8 +21,9 @@ def write(folder: Path, text: str) -> Path:
 def test_every_schema_of_the_project_loads(path):
     found = load_schema(path)
     assert found.name == path.stem
-    assert {task.name for task in found.tasks} >= {"ctr", "cvr"}
-    assert found.task("cvr").population == "click"
+    assert found.tasks[0].name == "ctr"
+    ends = [task for task in found.tasks if task.kind != "binary"]
+    assert "click" in {task.population for task in ends}
     assert found.user is not None
     assert found.time is not None
 

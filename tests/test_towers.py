@@ -59,7 +59,9 @@ def assert_answers(served, network, schema, atol=1e-6):
 EVERY = frozenset((task, depth) for task in ("ctr", "cvr") for depth in range(2))
 
 
-@pytest.mark.parametrize("forms", [DENSE, COMPACT, Forms(sparse=EVERY)], ids=["dense", "compact", "csr"])
+@pytest.mark.parametrize(
+    "forms", [DENSE, COMPACT, Forms(sparse=EVERY)], ids=["dense", "compact", "csr"]
+)
 @pytest.mark.parametrize("make", [neuron_network, lambda s: trained_network(s, "sparse sharing")])
 def test_every_form_answers_as_the_network(two, forms, make):
     network = make(two)
