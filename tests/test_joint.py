@@ -29,9 +29,12 @@ JOINT = (
     "mmoe",
     "ple",
     "aitm",
+    "htlnet",
     "s_weight",
     "pruned_towers",
     "small_dense",
+    "htlnet_tickets",
+    "htlnet_s_weight",
 )
 
 

@@ -43,10 +43,12 @@ class UnitAttention(keras.layers.Layer):
 
     def call(self, units: Sequence[tf.Tensor]) -> tf.Tensor:
         """Attends; see the class."""
-        together = tf.stack(units, axis=1)  # (batch, units, inputs)
-        # One product of all rows: `@` would take one a row, each with a gradient of kernel size.
+        # One product of all rows: of three dimensions `@` would take one a row, each with a kernel's
+        # gradient.
+        rows = tf.reshape(tf.stack(units, axis=1), [-1, units[0].shape[-1]])
         query, key, value = (
-            tf.tensordot(together, self.kernels[name], axes=1) for name in ("query", "key", "value")
+            tf.reshape(rows @ self.kernels[name], [-1, len(units), self.width])
+            for name in ("query", "key", "value")
         )
         weights = tf.nn.softmax(tf.reduce_sum(query * key, axis=2) / self.width**0.5)
         return tf.einsum("bu,buk->bk", weights, value)

@@ -70,29 +70,3 @@ class MaskedDense(keras.layers.Layer):
         if not np.isin(mask, (0, 1)).all():
             raise ValueError(f"{self.name}: a mask holds 0 and 1 only")
         self.mask.assign(mask.astype(np.float32))
-
-
-class FoldedDense(keras.layers.Layer):
-    """relu(x K + b) with K = W * M kept as one kernel: what is served of a MaskedDense.
-
-    Args:
-        masked: The layer, wearing its mask; what it wears later does not matter.
-
-    Call:
-        x: float32 (batch, inputs).
-        addend: As `MaskedDense` takes it.
-        Returns float32 (batch, units).
-    """
-
-    def __init__(self, masked: MaskedDense) -> None:
-        super().__init__(name=masked.name)
-        self.activation = masked.shared.activation
-        self.kernel = tf.Variable(masked.folded_kernel(), name="kernel")
-        self.bias = tf.Variable(masked.shared.bias, name="bias")
-
-    def call(self, x: tf.Tensor, addend: tf.Tensor | None = None) -> tf.Tensor:
-        """Applies the layer."""
-        product = tf.matmul(x, self.kernel)
-        if addend is not None:
-            product += addend
-        return self.activation(tf.nn.bias_add(product, self.bias))

@@ -9,9 +9,9 @@ import tensorflow as tf
 import tf_keras as keras
 
 from lt4rec_tf.layers.embedding import look_up, table_offsets
-from lt4rec_tf.layers.masked_dense import FoldedDense, MaskedDense
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.schema import Feature, Schema
+from lt4rec_tf.serving.folded import FoldedKernels
 from lt4rec_tf.serving.forms import Forms
 from lt4rec_tf.serving.ranking import sides_of
 from lt4rec_tf.serving.towers import ServedTowers, Vectors, by_row
@@ -55,9 +55,13 @@ class ServedNetwork(tf.Module):
         above = _above(network.model, layers, self._owners)
         if network.tops:
             self.towers = ServedTowers(network, self._sides, dtype, forms)
-        else:
-            above = _folded(above)
-            self.other = above.trainable_variables
+        elif any(network.towers.values()):
+            self.folded = FoldedKernels(network, dtype)
+            above = self.folded.in_place(above)
+        if not network.tops:
+            kept_elsewhere = {layer.table.ref() for layer in layers}
+            kept_elsewhere |= {k.ref() for t in network.tasks for k in network.kernels(t).values()}
+            self.other = [v for v in network.variables.values() if v.ref() not in kept_elsewhere]
         # In a closure, so that saving stores no Keras objects.
         self._keras_logits = _logits_of(above)
 
@@ -133,15 +137,6 @@ def _above(
     """The part of a model that reads field vectors: {owner: vectors} -> {task: logit}."""
     vectors = {owner: layer.output for owner, layer in zip(owners, layers, strict=True)}
     return keras.Model(vectors, dict(model.output))
-
-
-def _folded(above: keras.Model) -> keras.Model:
-    """The model with plain layers in place of masked ones; all others are the model's own."""
-
-    def fold(layer: keras.layers.Layer) -> keras.layers.Layer:
-        return FoldedDense(layer) if isinstance(layer, MaskedDense) else layer
-
-    return keras.models.clone_model(above, clone_function=fold)
 
 
 def _logits_of(
