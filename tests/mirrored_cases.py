@@ -25,7 +25,7 @@ CASES = {
     "both": {"schedule": "both"},
     "alternate": {},
     "adagrad": {"optimizer": "adagrad"},
-    **{rule: {"schedule": "both", "balance": rule} for rule in RULES[1:]},
+    **{f"balance {rule}": {"schedule": "both", "balance": rule} for rule in RULES[1:]},
     **{model: {"schedule": "both", "model": model} for model in BUILDERS},
 }
 

@@ -43,8 +43,8 @@ class UnitAttention(keras.layers.Layer):
 
     def call(self, units: Sequence[tf.Tensor]) -> tf.Tensor:
         """Attends; see the class."""
-        # One product of all rows: of three dimensions `@` would take one a row, each with a kernel's
-        # gradient.
+        # One product of all rows: of three dimensions `@` would take one a row, and as many
+        # gradients of the kernel.
         rows = tf.reshape(tf.stack(units, axis=1), [-1, units[0].shape[-1]])
         query, key, value = (
             tf.reshape(rows @ self.kernels[name], [-1, len(units), self.width])
