@@ -22,7 +22,7 @@ from lt4rec_tf.training.trainer import TrainingError
 
 CONFIG = "config.json"
 SCHEMA = "schema.toml"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 # Faults of input, not of the program: the message says all, a stack trace would hide it.
 EXPECTED_ERRORS = (

@@ -19,6 +19,7 @@ from lt4rec_tf.runs import write_atomically
 Masks = dict[str, np.ndarray]
 
 NO_COMMENT = struct.pack("<H", 0)
+UNITS = ".units"  # ends the name of what says how many of a kernel's last bits are padding
 DIGEST_LENGTH = 2 * hashlib.sha256().digest_size
 
 
@@ -163,10 +164,11 @@ def unread_inputs(masks: Masks) -> int:
 
 
 def write_masks(path: Path, masks: Masks) -> None:
-    """Writes masks, atomically, as a compressed npz archive of bool arrays.
+    """Writes masks, atomically, as a compressed npz archive of their bits.
 
-    The archive's comment is the SHA-256 of the archive, so one wrong bit anywhere is noticed, and
-    `np.load(path, allow_pickle=False)` still reads it. Equal masks give equal bytes.
+    NumPy alone reads a mask: np.unpackbits(file[name], axis=-1, count=int(file[name + ".units"])).
+    The archive's comment is the SHA-256 of the archive, so one wrong bit anywhere is noticed. Equal
+    masks give equal bytes.
 
     Raises:
         MaskError: A mask is not bool.
@@ -175,8 +177,11 @@ def write_masks(path: Path, masks: Masks) -> None:
         if mask.dtype != bool:
             raise MaskError(f"{path}: mask {name!r}: found dtype {mask.dtype}, expected bool")
     buffer = io.BytesIO()
-    ordered = {name: np.ascontiguousarray(masks[name]) for name in sorted(masks)}
-    np.savez_compressed(buffer, **ordered)  # type: ignore[arg-type]
+    members = {}
+    for name in sorted(masks):
+        members[name] = np.packbits(masks[name], axis=-1)
+        members[name + UNITS] = np.array(masks[name].shape[-1])
+    np.savez_compressed(buffer, **members)  # type: ignore[arg-type]
     write_atomically(path, _sealed(buffer.getvalue()))
 
 
@@ -193,21 +198,28 @@ def read_masks(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Masks:
     found = _read_archive(Path(path))
     if found.keys() != dict(shapes).keys():
         raise MaskError(f"{path}: found kernels {sorted(found)}, expected {sorted(shapes)}")
-    for name, shape in shapes.items():
-        mask = found[name]
-        if mask.dtype != bool or (mask.view(np.uint8) > 1).any():
-            raise MaskError(
-                f"{path}: kernel {name!r}: found {mask.dtype}, expected bool of 0 and 1"
-            )
-        if mask.shape != tuple(shape):
-            raise MaskError(
-                f"{path}: kernel {name!r}: found a mask of shape {mask.shape}, "
-                f"expected {tuple(shape)}"
-            )
-    return {name: found[name] for name in shapes}
+    return {
+        name: _unpacked(f"{path}: kernel {name!r}", *found[name], shape)
+        for name, shape in shapes.items()
+    }
 
 
-def _read_archive(path: Path) -> Masks:
+def _unpacked(what: str, packed: np.ndarray, units: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    if packed.dtype != np.uint8 or units.dtype != np.int64 or packed.ndim == 0 or units.ndim != 0:
+        raise MaskError(
+            f"{what}: found {packed.dtype} and {units.dtype}, expected bits and a number"
+        )
+    found = (*packed.shape[:-1], int(units))
+    if found != tuple(shape):
+        raise MaskError(f"{what}: found a mask of shape {found}, expected {tuple(shape)}")
+    mask = np.unpackbits(packed, axis=-1)[..., : found[-1]]
+    if not np.array_equal(np.packbits(mask, axis=-1), packed):
+        raise MaskError(f"{what}: found more bits than its shape {found} has, expected no others")
+    return mask.view(bool)
+
+
+def _read_archive(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Kernel name -> its bits, its number of units."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -221,7 +233,8 @@ def _read_archive(path: Path) -> Masks:
         )
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+            names = [name for name in archive.files if not name.endswith(UNITS)]
+            return {name: (archive[name], archive[name + UNITS]) for name in names}
     except Exception as error:  # NumPy raises a dozen kinds on bytes that are no archive
         raise MaskError(f"{path}: found {error}, expected an npz archive of masks") from error
 
