@@ -1,0 +1,78 @@
+"""Every setting of a search for tickets in embedding tables, as flags."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from lt4rec_tf.flags import ConfigError, flag
+
+WAYS = ("ticket", "redrawn", "one_shot", "random", "small", "pep")
+
+
+@dataclass(frozen=True)
+class EmbeddingSettings:
+    """Data, model, training and search."""
+
+    name: str = flag("embedding_tickets", "Name of the run's folder, before its fingerprint.")
+    data_dir: str = flag("", "Folder with train.txt and test.txt, plain or .gz: user item item ...")
+    validation_fraction: float = flag(0.1, "Share of each user's train pairs that validate.")
+    layers: int = flag(3, "Layers of LightGCN; 0: matrix factorisation.")
+    embedding_dim: int = flag(64, "Length of a user's and of an item's vector.")
+    embedding_stddev: float = flag(0.1, "Spread of the table at the start.")
+    loss: Literal["softmax", "bpr"] = flag(
+        "softmax", "softmax: a user's items against all items. bpr: against one drawn for each."
+    )
+    batch_size: int = flag(4096, "Users of a step with softmax, triples with bpr.")
+    temperature: float = flag(0.2, "--loss=softmax: what scores are divided by.")
+    learning_rate: float = flag(0.02, "Of Adam.")
+    l2: float = flag(0.0, "Weight of the squares of a batch's rows.")
+    epochs: int = flag(100, "Passes over train of a training, at most.")
+    validate_every: int = flag(2, "Passes between two validations.")
+    patience: int = flag(5, "Validations without a better recall that end a training; 0: none do.")
+    top_k: int = flag(20, "Length of the lists that are measured.")
+    final_density: float = flag(0.05, "Share of numbers that the last level keeps.")
+    rounds: int = flag(6, "Prunings, each of the same share; 0: the dense table alone.")
+    ways: tuple[str, ...] = flag(
+        ("ticket", "redrawn", "one_shot", "random", "small"),
+        "What is trained at each density: ticket (iterative magnitude pruning, rewound), redrawn "
+        "(the same from a new draw each round), one_shot (cut once, rewound), random (a random "
+        "mask), small (fewer dimensions), pep (thresholds that are learned).",
+    )
+    refit: bool = flag(
+        True, "Train the dense table and the chosen ticket once more, on validation pairs too."
+    )
+    seed: int = flag(1, "Of the table, validation pairs, batches and random masks.")
+
+
+def check(settings: EmbeddingSettings) -> None:
+    """Refuses settings that no search can use.
+
+    Raises:
+        ConfigError: Naming the flag, what was found and what was expected.
+    """
+    ranges = {
+        "data_dir": (settings.data_dir != "", "a folder"),
+        "validation_fraction": (0 < settings.validation_fraction < 1, "a share in (0, 1)"),
+        "layers": (settings.layers >= 0, "0 or more"),
+        "embedding_dim": (settings.embedding_dim >= 1, "1 or more"),
+        "embedding_stddev": (settings.embedding_stddev > 0, "a number above 0"),
+        "batch_size": (settings.batch_size >= 1, "1 or more"),
+        "temperature": (settings.temperature > 0, "a number above 0"),
+        "learning_rate": (settings.learning_rate > 0, "a number above 0"),
+        "l2": (settings.l2 >= 0, "0 or more"),
+        "epochs": (settings.epochs >= 1, "1 or more"),
+        "validate_every": (settings.validate_every >= 1, "1 or more"),
+        "patience": (settings.patience >= 0, "0 or more"),
+        "top_k": (settings.top_k >= 1, "1 or more"),
+        "final_density": (0 < settings.final_density < 1, "a share in (0, 1)"),
+        "rounds": (settings.rounds >= 0, "0 or more"),
+        "ways": (set(settings.ways) <= set(WAYS), f"some of {WAYS}"),
+        "name": (
+            settings.name not in ("", ".", "..") and "/" not in settings.name,
+            "a folder's name",
+        ),
+    }
+    for name, (holds, expected) in ranges.items():
+        if not holds:
+            raise ConfigError(f"--{name}: found {getattr(settings, name)!r}, expected {expected}")

@@ -1,0 +1,176 @@
+"""Lottery tickets in the embedding table of LightGCN or matrix factorisation.
+
+    python -m lt4rec_tf.embedding_tickets --flagfile=configs/embedding_tickets/gowalla_mf.cfg
+
+Started again with the same flags, it goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import os
+
+if __name__ == "__main__":  # before TensorFlow is loaded, which reads it once
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import dataclasses
+import functools
+import hashlib
+import json
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from lt4rec_tf import config, embedding_search, entry, runs
+from lt4rec_tf.config import Places
+from lt4rec_tf.data.interactions import Split, hold_out, read_split
+from lt4rec_tf.embedding_search import Search, Trained
+from lt4rec_tf.embedding_settings import EmbeddingSettings, check
+from lt4rec_tf.reports.embedding import level_table, search_figure, statistics
+from lt4rec_tf.reports.plots import save_png
+from lt4rec_tf.reports.run_report import StageLog
+from lt4rec_tf.training import pair_ranking
+from lt4rec_tf.training.pair_trainer import PairPlan, PairTrainer
+from lt4rec_tf.training.progress import Progress
+
+EVALUATION = "evaluation.json"
+FORMAT_VERSION = 1
+
+
+def main(argv: Sequence[str]) -> None:
+    """Reads pairs, trains every way at every density, measures once on test, prints and draws."""
+    values = config.parse_flags(argv, __doc__ or "", [EmbeddingSettings, Places])
+    settings, places = _build(EmbeddingSettings, values), _build(Places, values)
+    check(settings)
+    split = read_split(Path(settings.data_dir))
+    folder = _run_folder(settings, places)
+    entry.make_deterministic()
+    with runs.locked(folder), closing(StageLog(folder / "tensorboard")) as log:
+        runs.sweep(folder)
+        _claim(folder, settings, split)
+        print(f"run: {folder}\n{statistics(split)}")
+        rows = train_and_measure(settings, split, folder, log)
+        runs.write_json(folder / EVALUATION, runs.undefined_as_null({"rows": rows}))
+        picture = folder / "embedding_tickets.png"
+        save_png(search_figure(rows, settings.top_k), picture)
+    print(f"\non test\n\n{level_table(rows, settings.top_k)}\n")
+    print(f"TensorBoard: tensorboard --logdir {folder / 'tensorboard'}")
+    print(f"picture: {picture}\nall numbers: {folder / EVALUATION}")
+
+
+def train_and_measure(
+    settings: EmbeddingSettings, split: Split, folder: Path, log: StageLog
+) -> list[dict[str, Any]]:
+    """Trains what is asked for; test is touched when all is trained.
+
+    Returns:
+        The rows of evaluation.json.
+    """
+    train, validation = hold_out(split.train, settings.validation_fraction, settings.seed)
+    plan = _plan(settings)
+    trainings = 1 + len(settings.ways) * settings.rounds
+    with Progress(trainings * plan.epochs * plan.steps_per_epoch(train), plan.batch) as progress:
+
+        @functools.cache
+        def trainer(dimension: int) -> PairTrainer:
+            return PairTrainer(train, validation, dimension, plan, settings.seed, progress, log)
+
+        shape = (split.train.users + split.train.items, settings.embedding_dim)
+        search = Search(
+            folder, trainer, shape, settings.embedding_stddev, max(1, settings.rounds),
+            settings.final_density, settings.seed,
+        )  # fmt: skip
+        ways = settings.ways if settings.rounds else ()
+        trained = embedding_search.train_all(search, ways)
+    chosen = embedding_search.winning(trained)
+    rows = [_measured(one, trainer(one.dimension), split, settings.top_k) for one in trained]
+    if settings.refit:
+        rows += _refitted(settings, split, search, [trained[0], chosen], log)
+    for row in rows:
+        row["chosen"] = (row["way"], row["level"]) == (chosen.way, chosen.level)
+    return rows
+
+
+def _plan(settings: EmbeddingSettings) -> PairPlan:
+    return PairPlan(
+        layers=settings.layers,
+        loss=settings.loss,
+        batch=settings.batch_size,
+        temperature=settings.temperature,
+        learning_rate=settings.learning_rate,
+        l2=settings.l2,
+        epochs=settings.epochs,
+        validate_every=settings.validate_every,
+        patience=settings.patience,
+        k=settings.top_k,
+    )
+
+
+def _refitted(
+    settings: EmbeddingSettings, split: Split, search: Search, chosen: list[Trained], log: StageLog
+) -> list[dict[str, Any]]:
+    """The dense table and the winning ticket once more, on all of train, as long as was best."""
+    rows = []
+    for one in {one.way: one for one in chosen}.values():
+        epochs = max(1, one.history["best_epoch"])
+        plan = dataclasses.replace(_plan(settings), epochs=epochs, patience=0)
+        with Progress(epochs * plan.steps_per_epoch(split.train), plan.batch) as progress:
+            trainer = PairTrainer(
+                split.train, None, one.dimension, plan, settings.seed, progress, log
+            )
+            refitted = embedding_search.refit(search, one, trainer)
+        rows.append(_measured(refitted, trainer, split, settings.top_k))
+    return rows
+
+
+def _measured(one: Trained, trainer: PairTrainer, split: Split, k: int) -> dict[str, Any]:
+    """A row of evaluation.json, of a training that is done."""
+    trainer.load(one.folder / embedding_search.TRAINING)
+    return {
+        "way": one.way,
+        "level": one.level,
+        "density": one.density,
+        "parameters": one.parameters,
+        "test": pair_ranking.measure(trainer.vectors(), split.train, split.test, k),
+        "validation": one.history["validation"],
+        "best_epoch": one.history["best_epoch"],
+        "seconds": one.history["seconds"],
+    }
+
+
+def _build(cls: type, values: dict[str, Any]) -> Any:
+    return cls(**{field.name: values[field.name] for field in dataclasses.fields(cls)})
+
+
+def _run_folder(settings: EmbeddingSettings, places: Places) -> Path:
+    if places.run_dir:
+        return Path(places.run_dir)
+    text = json.dumps(dataclasses.asdict(settings) | {"seed": None}, sort_keys=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:10]
+    return Path(places.output_dir) / f"{settings.name}-{digest}" / f"seed_{settings.seed}"
+
+
+def _claim(folder: Path, settings: EmbeddingSettings, split: Split) -> None:
+    """Writes config.json to a new run's folder, or compares it with an old one's."""
+    pairs = {"train": len(split.train.item_ids), "test": len(split.test.item_ids)}
+    mine = {
+        "format": FORMAT_VERSION,
+        "settings": json.loads(json.dumps(dataclasses.asdict(settings))),
+        "pairs": pairs,
+    }
+    path = folder / entry.CONFIG
+    if not path.exists():
+        runs.write_json(path, mine)
+        return
+    found = config.differences(runs.read_json(path), mine)
+    if found:
+        listed = "\n  ".join(found)
+        raise runs.RunError(
+            f"{folder} was made with other settings:\n  {listed}\n"
+            "Use the old ones to go on with it, or another --run_dir or --name."
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(entry.exit_on_error(main, sys.argv))

@@ -1,0 +1,71 @@
+"""LightGCN, and matrix factorisation, which is LightGCN without a layer."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from lt4rec_tf.data.interactions import Interactions
+
+
+def normalised_adjacency(train: Interactions) -> tf.SparseTensor:
+    """D^-1/2 A D^-1/2 of the graph of users (first) and items.
+
+    A has 1 for each pair, both ways; D is the diagonal of A's row sums.
+
+    Returns:
+        float32 (users + items, users + items), its places in order.
+    """
+    users, items = train.user_ids, train.item_ids + train.users
+    degrees = np.bincount(np.concatenate([users, items]), minlength=train.users + train.items)
+    values = 1.0 / np.sqrt(degrees[users] * degrees[items])
+    rows, columns = np.concatenate([users, items]), np.concatenate([items, users])
+    order = np.lexsort((columns, rows))
+    return tf.SparseTensor(
+        np.stack([rows, columns], axis=1)[order],
+        np.concatenate([values, values])[order].astype(np.float32),
+        (len(degrees), len(degrees)),
+    )
+
+
+def propagate(adjacency: tf.SparseTensor, table: tf.Tensor, layers: int) -> tf.Tensor:
+    """The mean over depths, O = 1 / (K + 1) sum_{k = 0..K} A^k X.
+
+    The matrix is symmetric, so the gradient by X of a function of O is the same sum of the gradient
+    by O: nothing is kept for the way back.
+
+    >>> pair = Interactions.of_pairs(1, 1, np.array([0]), np.array([0]))
+    >>> table = tf.constant([[2.0], [4.0]])
+    >>> propagate(normalised_adjacency(pair), table, layers=1).numpy().ravel().tolist()
+    [3.0, 3.0]
+
+    Args:
+        adjacency: As `normalised_adjacency` makes it, symmetric.
+        table: X, float32 (users + items, dimension).
+        layers: K; 0 is matrix factorisation.
+
+    Returns:
+        float32 of the table's shape.
+
+    Source: He et al., LightGCN (SIGIR 2020, arXiv 2002.02126), Eq. 3 to 8, alpha_k = 1 / (K + 1).
+    """
+    # Products by compressed rows use all cores and take a sixth of the time of
+    # `tf.sparse.sparse_dense_matmul`, which reads a matrix place by place.
+    by_rows = tf.raw_ops.SparseTensorToCSRSparseMatrix(
+        indices=adjacency.indices, values=adjacency.values, dense_shape=adjacency.dense_shape
+    )
+
+    def mean_over_depths(start: tf.Tensor) -> tf.Tensor:
+        total = deeper = start
+        for _ in range(layers):
+            deeper = tf.raw_ops.SparseMatrixMatMul(a=by_rows, b=deeper)
+            total += deeper
+        return total / (layers + 1)
+
+    @tf.custom_gradient
+    def symmetric(start: tf.Tensor) -> tuple[tf.Tensor, object]:
+        return mean_over_depths(start), lambda upstream: mean_over_depths(
+            tf.convert_to_tensor(upstream)
+        )
+
+    return symmetric(table) if layers else tf.identity(table)

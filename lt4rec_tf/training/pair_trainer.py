@@ -1,0 +1,251 @@
+"""Trains a table of users and items, one level of a ticket search after the other."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import tensorflow as tf
+
+from lt4rec_tf import runs
+from lt4rec_tf.data.interactions import Interactions
+from lt4rec_tf.models.lightgcn import normalised_adjacency, propagate
+from lt4rec_tf.training import checkpoint, pair_batches, pair_losses, pair_ranking
+from lt4rec_tf.training.optimizers import build_optimizer, reset
+from lt4rec_tf.training.progress import Progress
+from lt4rec_tf.training.trainer import LogScalars, TrainingError
+
+
+@dataclass(frozen=True)
+class PairPlan:
+    """How a table is trained.
+
+    Attributes:
+        layers: K of LightGCN; 0 is matrix factorisation.
+        loss: bpr or softmax, see `pair_losses`.
+        batch: Triples of a step with bpr, users of a step with softmax.
+        temperature: T of softmax.
+        learning_rate: Of Adam.
+        l2: Weight of `half_squares` over the rows of a batch.
+        epochs: Passes at most.
+        validate_every: Passes between two validations, the last pass included.
+        patience: Ends after so many validations without a better recall; 0: never.
+        k: Length of the list that validation measures.
+    """
+
+    layers: int
+    loss: Literal["bpr", "softmax"]
+    batch: int
+    temperature: float
+    learning_rate: float
+    l2: float
+    epochs: int
+    validate_every: int
+    patience: int
+    k: int
+
+    def steps_per_epoch(self, train: Interactions) -> int:
+        """Steps of one pass, at most."""
+        of_all = len(train.item_ids) if self.loss == "bpr" else int((train.counts > 0).sum())
+        return -(-of_all // self.batch)
+
+
+@dataclass
+class _State:
+    """Where a training is; with the variables, all that resuming needs."""
+
+    epoch: int = 0
+    seconds: float = 0.0
+    best_epoch: int = 0
+    best_recall: float = -math.inf
+    stale: int = 0  # validations since the best
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+class PairTrainer:
+    """Trains, by one compiled step, as many tables of one size as are asked for.
+
+    A number that the mask cuts is 0 at the start and has no gradient, so Adam leaves it 0.
+
+    Args:
+        train: Who met what.
+        validation: What early stopping asks for; None: every pass is taken, and the last is kept.
+        dimension: Of the table.
+        plan: How to train.
+        seed: Of the batches, which are the same in every training.
+        progress: Told of every step.
+        log: (stage, step, {tag: value}), called at each validation.
+    """
+
+    def __init__(
+        self,
+        train: Interactions,
+        validation: Interactions | None,
+        dimension: int,
+        plan: PairPlan,
+        seed: int,
+        progress: Progress,
+        log: LogScalars,
+    ) -> None:
+        self._train, self._validation, self._plan, self._seed = train, validation, plan, seed
+        self._progress, self._log = progress, log
+        self._adjacency = normalised_adjacency(train)
+        self._shape = (train.users + train.items, dimension)
+        self.table, self._best, self._mask = (
+            tf.Variable(tf.zeros(self._shape), trainable=trainable)
+            for trainable in (True, False, False)
+        )
+        self._optimizer = build_optimizer("adam", plan.learning_rate, [self.table])
+        ids = tf.TensorSpec((None,), tf.int64)
+        self._step = tf.function(self._take_step, input_signature=[ids, ids, ids])
+        self._propagate = tf.function(lambda: propagate(self._adjacency, self.table, plan.layers))
+
+    def fit(self, folder: Path, name: str, start: np.ndarray, mask: np.ndarray) -> dict[str, Any]:
+        """Trains from `start * mask` until validation gets no better.
+
+        The table holds the best pass afterwards.
+
+        Args:
+            folder: The training's own; gets `table`, a checkpoint, and history.json.
+            name: What progress and TensorBoard call it.
+            start: float32 (users + items, dimension).
+            mask: bool of that shape, which numbers may differ from 0.
+
+        Returns:
+            best_epoch, validation metrics there, seconds, history.
+
+        Raises:
+            TrainingError: The loss is no longer finite.
+        """
+        plan, steps = self._plan, self._plan.steps_per_epoch(self._train)
+        if runs.is_done(folder):
+            self._progress.skip(plan.epochs * steps)
+            self.load(folder)
+            return runs.read_json(folder / "history.json")
+        self._mask.assign(mask.astype(np.float32))
+        self.table.assign(start * mask)
+        self._best.assign(self.table)
+        reset(self._optimizer)
+        state = self._resume(folder)
+        self._progress.start_stage(name, plan.epochs, steps)
+        self._progress.skip(state.epoch * steps)
+        while state.epoch < plan.epochs and not 0 < plan.patience <= state.stale:
+            self._epoch(folder, name, state)
+        self._progress.skip((plan.epochs - state.epoch) * steps)
+        return self._finish(folder, state)
+
+    def load(self, folder: Path) -> None:
+        """Takes up the table of a training that is done."""
+        checkpoint.restore(folder / "table", {"table": self.table})
+
+    def vectors(self) -> np.ndarray:
+        """What the table's present numbers score with, float32 (users + items, dimension)."""
+        return self._propagate().numpy()
+
+    def _epoch(self, folder: Path, name: str, state: _State) -> None:
+        started = time.monotonic()
+        losses = []
+        for batch in self._batches(state.epoch):
+            losses.append(self._step(*map(tf.constant, batch)))
+            self._progress.step({self._plan.loss: losses[-1]})
+        loss = float(np.mean([value.numpy() for value in losses]))
+        state.epoch += 1
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"{name}: the loss is {loss} in epoch {state.epoch}; a smaller --learning_rate "
+                "usually helps"
+            )
+        due = state.epoch % self._plan.validate_every == 0 or state.epoch == self._plan.epochs
+        metrics = self._validate(name, loss, state) if due else {}
+        self._progress.end_epoch(metrics)
+        state.seconds += time.monotonic() - started
+        if due:
+            state.history.append({"epoch": state.epoch, "loss": loss, "validation": metrics})
+            self._save(folder, state)
+
+    def _batches(self, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Three columns of rows of the table; what they are depends on the loss."""
+        rng = np.random.default_rng([self._seed, epoch])
+        train, batch = self._train, self._plan.batch
+        if self._plan.loss == "bpr":
+            for users, met, others in pair_batches.triples(train, batch, rng):
+                yield users, train.users + met, train.users + others
+        else:
+            for users, places, items in pair_batches.users_with_items(train, batch, rng):
+                yield users, places, train.users + items
+
+    def _take_step(self, first: tf.Tensor, second: tf.Tensor, third: tf.Tensor) -> tf.Tensor:
+        plan = self._plan
+        with tf.GradientTape() as tape:
+            table = tf.identity(self.table)
+            vectors = propagate(self._adjacency, table, plan.layers)
+            if plan.loss == "bpr":
+                loss = pair_losses.bpr(vectors, first, second, third)
+                touched, pairs = tf.concat([first, second, third], axis=0), tf.size(first)
+            else:
+                loss = pair_losses.softmax(
+                    vectors, self._train.users, first, second, third, plan.temperature
+                )
+                touched = tf.concat([tf.gather(first, second), third], axis=0)
+                pairs = tf.size(second)
+            total = loss + plan.l2 * pair_losses.half_squares(table, touched, pairs)
+        gradient = tf.convert_to_tensor(tape.gradient(total, table))
+        self._optimizer.apply_gradients([(gradient * self._mask, self.table)])
+        return loss
+
+    def _validate(self, name: str, loss: float, state: _State) -> Mapping[str, float]:
+        metrics: dict[str, float] = {}
+        if self._validation is not None:
+            metrics = pair_ranking.measure(
+                self.vectors(), self._train, self._validation, self._plan.k
+            )
+        tags = {f"validation/{metric}": value for metric, value in metrics.items()}
+        self._log(name, state.epoch, {f"loss/{self._plan.loss}": loss} | tags)
+        if not metrics:
+            state.best_epoch = state.epoch
+            self._best.assign(self.table)
+        elif metrics["recall"] > state.best_recall:
+            state.best_epoch, state.best_recall, state.stale = state.epoch, metrics["recall"], 0
+            self._best.assign(self.table)
+        else:
+            state.stale += 1
+        return metrics
+
+    def _variables(self) -> dict[str, tf.Variable]:
+        slots = {f"optimizer/{i}": v for i, v in enumerate(self._optimizer.variables)}
+        return {"table": self.table, "best": self._best} | slots
+
+    def _save(self, folder: Path, state: _State) -> None:
+        def write(temporary: Path) -> None:
+            checkpoint.save(temporary / "variables", self._variables())
+            runs.write_json(temporary / "state.json", vars(state))
+
+        runs.write_folder_atomically(folder / "progress", write)
+
+    def _resume(self, folder: Path) -> _State:
+        saved = folder / "progress"
+        if not saved.exists():
+            return _State()
+        checkpoint.restore(saved / "variables", self._variables())
+        return _State(**runs.read_json(saved / "state.json"))
+
+    def _finish(self, folder: Path, state: _State) -> dict[str, Any]:
+        self.table.assign(self._best)
+        checkpoint.save(folder / "table", {"table": self.table})
+        at_best = next((r for r in state.history if r["epoch"] == state.best_epoch), None)
+        result = {
+            "best_epoch": state.best_epoch,
+            "epochs": state.epoch,
+            "validation": at_best["validation"] if at_best else {},
+            "seconds": state.seconds,
+            "history": state.history,
+        }
+        runs.write_json(folder / "history.json", result)
+        runs.mark_done(folder)
+        runs.remove(folder / "progress")
+        return result
