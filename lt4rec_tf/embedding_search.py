@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from lt4rec_tf import runs
 from lt4rec_tf.tickets.controls import shuffle_layerwise
 from lt4rec_tf.tickets.masks import Masks, ones, read_masks, write_masks
 from lt4rec_tf.tickets.prune import alive_at_level, prune_by_magnitude
@@ -52,6 +53,7 @@ class Search:
     Attributes:
         folder: RUN.
         trainer: Of a dimension, made when it is first asked for.
+        threshold_trainer: Of the dense table with PEP's threshold, told what to do after a pass.
         shape: Of the dense table.
         stddev: Of its numbers at the start.
         rounds: Prunings.
@@ -61,6 +63,7 @@ class Search:
 
     folder: Path
     trainer: Callable[[int], PairTrainer]
+    threshold_trainer: Callable[[Callable[[np.ndarray], None]], PairTrainer]
     shape: tuple[int, int]
     stddev: float
     rounds: int
@@ -123,6 +126,37 @@ def small(search: Search, level: int) -> Trained:
     return _train(search, "small", level, masks, search.draw(dimension))
 
 
+def pep(search: Search, level: int) -> Trained | None:
+    """What a learned threshold keeps when it first leaves no more, rewound.
+
+    One training with the threshold serves all levels: after each pass the largest numbers make the
+    mask of every level whose size was reached by then.
+
+    Returns:
+        None where that training never cut as much.
+
+    Source: Liu et al. (ICLR 2021, arXiv 2101.07577), section 3.
+    """
+
+    def note(table: np.ndarray) -> None:
+        left = int(np.count_nonzero(table))
+        for one in range(1, search.rounds + 1):
+            path = _folder(search, "pep", one) / MASKS
+            if 0 < left <= search.keep(one) and not path.exists():
+                kept = prune_by_magnitude({TABLE: table}, ones({TABLE: search.shape}), left)
+                write_masks(path, kept)
+
+    start = search.draw(search.shape[1])
+    thresholds = search.folder / "pep" / "threshold"
+    if not runs.is_done(thresholds):
+        every = np.ones(search.shape, bool)
+        search.threshold_trainer(note).fit(thresholds, "pep/threshold", start, every)
+    path = _folder(search, "pep", level) / MASKS
+    if not path.exists():
+        return None
+    return _train(search, "pep", level, read_masks(path, {TABLE: search.shape}), start)
+
+
 def _iterative(search: Search, way: str, level: int, start: np.ndarray) -> Trained:
     below = search.folder / "dense" if level == 1 else _folder(search, way, level - 1)
     masks = _masks_of(search, way, level, lambda: _pruned(search, below, level))
@@ -170,12 +204,13 @@ def refit(search: Search, one: Trained, trainer: PairTrainer) -> Trained:
     return dataclasses.replace(one, way=way, history=history, folder=folder)
 
 
-WAYS: dict[str, Callable[[Search, int], Trained]] = {
+WAYS: dict[str, Callable[[Search, int], Trained | None]] = {
     "ticket": ticket,
     "redrawn": redrawn,
     "one_shot": one_shot,
     "random": random,
     "small": small,
+    "pep": pep,
 }
 
 
@@ -183,7 +218,8 @@ def train_all(search: Search, ways: tuple[str, ...]) -> list[Trained]:
     """The dense table, then every way at every level; what is done is skipped."""
     found = [dense(search)]
     for way in ways:
-        found += [WAYS[way](search, level) for level in range(1, search.rounds + 1)]
+        levels = [WAYS[way](search, level) for level in range(1, search.rounds + 1)]
+        found += [one for one in levels if one is not None]
     return found
 
 

@@ -39,6 +39,9 @@ class EmbeddingSettings:
         "(the same from a new draw each round), one_shot (cut once, rewound), random (a random "
         "mask), small (fewer dimensions), pep (thresholds that are learned).",
     )
+    pep_threshold: float = flag(
+        -6.0, "--ways=pep: where the logit of the threshold starts; the lower, the later it cuts."
+    )
     refit: bool = flag(
         True, "Train the dense table and the chosen ticket once more, on validation pairs too."
     )

@@ -17,10 +17,12 @@ import functools
 import hashlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from lt4rec_tf import config, embedding_search, entry, runs
 from lt4rec_tf.config import Places
@@ -69,17 +71,24 @@ def train_and_measure(
     """
     train, validation = hold_out(split.train, settings.validation_fraction, settings.seed)
     plan = _plan(settings)
-    trainings = 1 + len(settings.ways) * settings.rounds
+    trainings = 1 + len(settings.ways) * settings.rounds + ("pep" in settings.ways)
     with Progress(trainings * plan.epochs * plan.steps_per_epoch(train), plan.batch) as progress:
 
         @functools.cache
         def trainer(dimension: int) -> PairTrainer:
             return PairTrainer(train, validation, dimension, plan, settings.seed, progress, log)
 
+        def threshold_trainer(after_epoch: Callable[[np.ndarray], None]) -> PairTrainer:
+            whole = dataclasses.replace(plan, patience=0)  # the more passes, the more it cuts
+            return PairTrainer(
+                train, validation, settings.embedding_dim, whole, settings.seed, progress, log,
+                settings.pep_threshold, after_epoch,
+            )  # fmt: skip
+
         shape = (split.train.users + split.train.items, settings.embedding_dim)
         search = Search(
-            folder, trainer, shape, settings.embedding_stddev, max(1, settings.rounds),
-            settings.final_density, settings.seed,
+            folder, trainer, threshold_trainer, shape, settings.embedding_stddev,
+            max(1, settings.rounds), settings.final_density, settings.seed,
         )  # fmt: skip
         ways = settings.ways if settings.rounds else ()
         trained = embedding_search.train_all(search, ways)

@@ -5,25 +5,31 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from lt4rec_tf.data.interactions import Interactions
 
-
-def normalised_adjacency(train: Interactions) -> tf.SparseTensor:
+def normalised_adjacency(
+    users: int, items: int, user_ids: np.ndarray, item_ids: np.ndarray
+) -> tf.SparseTensor:
     """D^-1/2 A D^-1/2 of the graph of users (first) and items.
 
     A has 1 for each pair, both ways; D is the diagonal of A's row sums.
 
+    Args:
+        users: Number of users.
+        items: Number of items.
+        user_ids: Of each pair, in 0..users-1, int64 (pairs,).
+        item_ids: Of each pair, in 0..items-1, int64 (pairs,).
+
     Returns:
         float32 (users + items, users + items), its places in order.
     """
-    users, items = train.user_ids, train.item_ids + train.users
-    degrees = np.bincount(np.concatenate([users, items]), minlength=train.users + train.items)
-    values = 1.0 / np.sqrt(degrees[users] * degrees[items])
-    rows, columns = np.concatenate([users, items]), np.concatenate([items, users])
+    item_rows = item_ids + users
+    rows, columns = np.concatenate([user_ids, item_rows]), np.concatenate([item_rows, user_ids])
+    degrees = np.bincount(rows, minlength=users + items)
+    values = 1.0 / np.sqrt(degrees[rows] * degrees[columns])
     order = np.lexsort((columns, rows))
     return tf.SparseTensor(
         np.stack([rows, columns], axis=1)[order],
-        np.concatenate([values, values])[order].astype(np.float32),
+        values[order].astype(np.float32),
         (len(degrees), len(degrees)),
     )
 
@@ -34,9 +40,8 @@ def propagate(adjacency: tf.SparseTensor, table: tf.Tensor, layers: int) -> tf.T
     The matrix is symmetric, so the gradient by X of a function of O is the same sum of the gradient
     by O: nothing is kept for the way back.
 
-    >>> pair = Interactions.of_pairs(1, 1, np.array([0]), np.array([0]))
-    >>> table = tf.constant([[2.0], [4.0]])
-    >>> propagate(normalised_adjacency(pair), table, layers=1).numpy().ravel().tolist()
+    >>> pair = normalised_adjacency(1, 1, np.array([0]), np.array([0]))
+    >>> propagate(pair, tf.constant([[2.0], [4.0]]), layers=1).numpy().ravel().tolist()
     [3.0, 3.0]
 
     Args:
@@ -68,4 +73,5 @@ def propagate(adjacency: tf.SparseTensor, table: tf.Tensor, layers: int) -> tf.T
             tf.convert_to_tensor(upstream)
         )
 
-    return symmetric(table) if layers else tf.identity(table)
+    start = tf.convert_to_tensor(table)
+    return symmetric(start) if layers else start

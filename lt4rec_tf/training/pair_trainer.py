@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -80,6 +80,9 @@ class PairTrainer:
         seed: Of the batches, which are the same in every training.
         progress: Told of every step.
         log: (stage, step, {tag: value}), called at each validation.
+        threshold: Where the logit of PEP's threshold starts, see `soft_threshold`; None: there is
+            none.
+        after_epoch: Called with the numbers that the table stands for after every pass.
     """
 
     def __init__(
@@ -91,19 +94,28 @@ class PairTrainer:
         seed: int,
         progress: Progress,
         log: LogScalars,
+        threshold: float | None = None,
+        after_epoch: Callable[[np.ndarray], None] | None = None,
     ) -> None:
         self._train, self._validation, self._plan, self._seed = train, validation, plan, seed
         self._progress, self._log = progress, log
-        self._adjacency = normalised_adjacency(train)
+        self._adjacency = normalised_adjacency(
+            train.users, train.items, train.user_ids, train.item_ids
+        )
         self._shape = (train.users + train.items, dimension)
         self.table, self._best, self._mask = (
             tf.Variable(tf.zeros(self._shape), trainable=trainable)
             for trainable in (True, False, False)
         )
-        self._optimizer = build_optimizer("adam", plan.learning_rate, [self.table])
+        self._threshold_start, self._after_epoch = threshold, after_epoch
+        self._threshold = None if threshold is None else tf.Variable(threshold)
+        self._trained = [self.table, *([] if self._threshold is None else [self._threshold])]
+        self._optimizer = build_optimizer("adam", plan.learning_rate, self._trained)
         ids = tf.TensorSpec((None,), tf.int64)
         self._step = tf.function(self._take_step, input_signature=[ids, ids, ids])
-        self._propagate = tf.function(lambda: propagate(self._adjacency, self.table, plan.layers))
+        self._propagate = tf.function(
+            lambda: propagate(self._adjacency, self._numbers(), plan.layers)
+        )
 
     def fit(self, folder: Path, name: str, start: np.ndarray, mask: np.ndarray) -> dict[str, Any]:
         """Trains from `start * mask` until validation gets no better.
@@ -130,6 +142,8 @@ class PairTrainer:
         self._mask.assign(mask.astype(np.float32))
         self.table.assign(start * mask)
         self._best.assign(self.table)
+        if self._threshold is not None:
+            self._threshold.assign(self._threshold_start)
         reset(self._optimizer)
         state = self._resume(folder)
         self._progress.start_stage(name, plan.epochs, steps)
@@ -142,6 +156,12 @@ class PairTrainer:
     def load(self, folder: Path) -> None:
         """Takes up the table of a training that is done."""
         checkpoint.restore(folder / "table", {"table": self.table})
+
+    def _numbers(self) -> tf.Tensor:
+        """What the table stands for."""
+        if self._threshold is None:
+            return tf.identity(self.table)
+        return soft_threshold(self.table, self._threshold)
 
     def vectors(self) -> np.ndarray:
         """What the table's present numbers score with, float32 (users + items, dimension)."""
@@ -160,6 +180,8 @@ class PairTrainer:
                 f"{name}: the loss is {loss} in epoch {state.epoch}; a smaller --learning_rate "
                 "usually helps"
             )
+        if self._after_epoch is not None:
+            self._after_epoch(self._numbers().numpy())
         due = state.epoch % self._plan.validate_every == 0 or state.epoch == self._plan.epochs
         metrics = self._validate(name, loss, state) if due else {}
         self._progress.end_epoch(metrics)
@@ -182,7 +204,7 @@ class PairTrainer:
     def _take_step(self, first: tf.Tensor, second: tf.Tensor, third: tf.Tensor) -> tf.Tensor:
         plan = self._plan
         with tf.GradientTape() as tape:
-            table = tf.identity(self.table)
+            table = self._numbers()
             vectors = propagate(self._adjacency, table, plan.layers)
             if plan.loss == "bpr":
                 loss = pair_losses.bpr(vectors, first, second, third)
@@ -194,8 +216,9 @@ class PairTrainer:
                 touched = tf.concat([tf.gather(first, second), third], axis=0)
                 pairs = tf.size(second)
             total = loss + plan.l2 * pair_losses.half_squares(table, touched, pairs)
-        gradient = tf.convert_to_tensor(tape.gradient(total, table))
-        self._optimizer.apply_gradients([(gradient * self._mask, self.table)])
+        gradients = [tf.convert_to_tensor(g) for g in tape.gradient(total, self._trained)]
+        gradients[0] *= self._mask
+        self._optimizer.apply_gradients(zip(gradients, self._trained, strict=True))
         return loss
 
     def _validate(self, name: str, loss: float, state: _State) -> Mapping[str, float]:
@@ -218,7 +241,8 @@ class PairTrainer:
 
     def _variables(self) -> dict[str, tf.Variable]:
         slots = {f"optimizer/{i}": v for i, v in enumerate(self._optimizer.variables)}
-        return {"table": self.table, "best": self._best} | slots
+        threshold = {} if self._threshold is None else {"threshold": self._threshold}
+        return {"table": self.table, "best": self._best} | threshold | slots
 
     def _save(self, folder: Path, state: _State) -> None:
         def write(temporary: Path) -> None:
@@ -249,3 +273,19 @@ class PairTrainer:
         runs.mark_done(folder)
         runs.remove(folder / "progress")
         return result
+
+
+def soft_threshold(table: tf.Tensor, logit: tf.Tensor) -> tf.Tensor:
+    """PEP's pruning that learns how much: sign(v) max(0, |v| - sigmoid(s)) for each number v.
+
+    >>> soft_threshold(tf.constant([-2.0, 0.25, 1.0]), tf.constant(0.0)).numpy().tolist()
+    [-1.5, 0.0, 0.5]
+
+    Args:
+        table: float32 of any shape.
+        logit: s, float32 ().
+
+    Source: Liu et al., Learnable Embedding Sizes for Recommender Systems (ICLR 2021, arXiv
+    2101.07577), Eq. 4 and 5, one threshold for all numbers.
+    """
+    return tf.sign(table) * tf.nn.relu(tf.abs(table) - tf.sigmoid(logit))

@@ -1,0 +1,233 @@
+"""A search for tickets in an embedding table, from two small files to the table and the picture."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from lt4rec_tf import embedding_tickets, entry
+from lt4rec_tf.embedding_search import Trained, winning
+from lt4rec_tf.tickets.masks import read_masks
+from lt4rec_tf.tickets.prune import alive_at_level
+from lt4rec_tf.training import checkpoint
+from lt4rec_tf.training.pair_trainer import TrainingError
+from lt4rec_tf.training.progress import Progress
+from tests.conftest import PROJECT
+from tests.small_training import Killed
+
+GROUPS, USERS, ITEMS, DIMENSION, ROUNDS, DENSITY = 3, 48, 36, 6, 2, 0.3
+NUMBERS = (USERS + ITEMS) * DIMENSION
+FLAGS = (
+    f"--embedding_dim={DIMENSION}", f"--rounds={ROUNDS}", f"--final_density={DENSITY}",
+    "--epochs=6", "--validate_every=2", "--batch_size=20", "--top_k=5", "--layers=1",
+    "--learning_rate=0.05",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    """Users like items of their own third, and some others."""
+    folder = tmp_path_factory.mktemp("pairs")
+    rng = np.random.default_rng(0)
+    train, test = [], []
+    for user in range(USERS):
+        own = rng.permutation(np.arange(user % GROUPS, ITEMS, GROUPS))[:9]
+        other = rng.integers(0, ITEMS, 2)
+        train.append(" ".join(map(str, [user, *own[:6], *other])))
+        test.append(" ".join(map(str, [user, *own[6:]])))
+    (folder / "train.txt").write_text("\n".join(train))
+    (folder / "test.txt").write_text("\n".join(test))
+    return folder
+
+
+def run(data_dir, run_dir, *more):
+    command = ["embedding_tickets", f"--data_dir={data_dir}", f"--run_dir={run_dir}", *FLAGS, *more]
+    return entry.exit_on_error(embedding_tickets.main, command)
+
+
+def rows_of(run_dir):
+    rows = json.loads((run_dir / "evaluation.json").read_text())["rows"]
+    return {(row["way"], row["level"]): row for row in rows}
+
+
+@pytest.fixture(scope="module")
+def unbroken(data_dir, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run") / "seed_1"
+    assert run(data_dir, folder) == 0
+    return folder
+
+
+def mask_of(folder, way, level, dimension=DIMENSION):
+    path = folder / way / f"level_{level}" / "masks.npz"
+    return read_masks(path, {"table": (USERS + ITEMS, dimension)})["table"]
+
+
+def table_of(folder, *way):
+    table = tf.Variable(tf.zeros((USERS + ITEMS, DIMENSION)))
+    checkpoint.restore(folder.joinpath(*way) / "training" / "table", {"table": table})
+    return table.numpy()
+
+
+def test_every_way_is_measured_at_every_density(unbroken):
+    rows = rows_of(unbroken)
+    ways = ("ticket", "redrawn", "one_shot", "random", "small")
+    assert {key for key in rows if "refitted" not in key[0]} == {
+        ("dense", 0), *((way, level) for way in ways for level in (1, 2))
+    }  # fmt: skip
+    for (way, level), row in rows.items():
+        if way != "small" and "refitted" not in way:
+            assert row["parameters"] == alive_at_level(NUMBERS, DENSITY, ROUNDS, level)
+            assert row["density"] == row["parameters"] / NUMBERS
+        assert 0 < row["test"]["recall"] <= 1
+        assert 0 < row["test"]["ndcg"] <= 1
+    assert rows["small", 2]["parameters"] == (USERS + ITEMS) * 2
+    # a third of the items has what a user likes: by chance a list of 5 finds .14 of 3
+    assert rows["dense", 0]["test"]["recall"] > 0.3
+
+
+def test_masks_are_those_of_the_definitions(unbroken):
+    first, second = mask_of(unbroken, "ticket", 1), mask_of(unbroken, "ticket", 2)
+    assert not (second & ~first).any()
+    dense = np.abs(table_of(unbroken, "dense"))
+    assert dense[first].min() >= dense[~first].max()
+    below = np.abs(table_of(unbroken, "ticket", "level_1"))
+    assert below[second].min() >= below[first & ~second].max()
+    at_once = mask_of(unbroken, "one_shot", 2)
+    assert dense[at_once].min() >= dense[~at_once].max()
+    assert (mask_of(unbroken, "random", 2) != second).any()
+    assert (mask_of(unbroken, "redrawn", 2) != second).any()
+
+
+def test_what_is_cut_stays_0_and_the_rest_was_trained(unbroken):
+    mask, table = mask_of(unbroken, "ticket", 2), table_of(unbroken, "ticket", "level_2")
+    assert not table[~mask].any()
+    start = np.random.default_rng([1, 0]).normal(0, 0.1, table.shape).astype(np.float32)
+    assert (table[mask] != start[mask]).mean() > 0.9
+
+
+def test_the_run_prints_its_data_and_its_table_and_draws(unbroken, data_dir, capsys):
+    assert run(data_dir, unbroken) == 0  # all is done: nothing is trained again
+    printed = capsys.readouterr()
+    assert "48 users, 36 items" in printed.out
+    assert "pairs that come twice" in printed.out
+    assert "| one_shot | " in " ".join(printed.out.split())
+    assert "| recall@5 | NDCG@5 |" in " ".join(printed.out.split())
+    assert "epoch" not in printed.err
+    assert (unbroken / "embedding_tickets.png").read_bytes()[:4] == b"\x89PNG"
+    assert list((unbroken / "tensorboard").rglob("*tfevents*"))
+
+
+@pytest.mark.parametrize("step", [3, 20, 41, 64, 100])
+def test_a_run_that_is_killed_ends_as_an_unbroken_one(
+    unbroken, data_dir, tmp_path, monkeypatch, step
+):
+    taken = 0
+    count = Progress.step
+
+    def killed(self, *arguments):
+        nonlocal taken
+        taken += 1
+        if taken == step:
+            raise Killed
+        count(self, *arguments)
+
+    monkeypatch.setattr(Progress, "step", killed)
+    folder = tmp_path / "seed_1"
+    with pytest.raises(Killed):
+        run(data_dir, folder)
+    assert run(data_dir, folder) == 0
+    seconds = {"seconds": None}
+    assert {key: row | seconds for key, row in rows_of(folder).items()} == {
+        key: row | seconds for key, row in rows_of(unbroken).items()
+    }
+    for level in (1, 2):
+        same = [
+            (at / "ticket" / f"level_{level}" / "masks.npz").read_bytes()
+            for at in (folder, unbroken)
+        ]
+        assert same[0] == same[1]
+
+
+def test_matrix_factorisation_by_bpr_learns(data_dir, tmp_path):
+    folder = tmp_path / "seed_1"
+    more = ("--layers=0", "--loss=bpr", "--rounds=0", "--epochs=40", "--l2=0.0001", "--norefit")
+    assert run(data_dir, folder, *more) == 0
+    assert [*rows_of(folder)] == [("dense", 0)]
+    assert rows_of(folder)["dense", 0]["test"]["recall"] > 0.3
+
+
+def test_a_learned_threshold_makes_masks_of_what_it_left(data_dir, tmp_path):
+    folder = tmp_path / "seed_1"
+    more = ("--ways=pep", "--pep_threshold=-2.5", "--epochs=30", "--final_density=0.5", "--norefit")
+    assert run(data_dir, folder, *more) == 0
+    rows = rows_of(folder)
+    assert ("pep", 1) in rows
+    for (way, level), row in rows.items():
+        if way == "pep":
+            kept = mask_of(folder, "pep", level)
+            assert (
+                0 < row["parameters"] == kept.sum() <= alive_at_level(NUMBERS, 0.5, ROUNDS, level)
+            )
+            assert not table_of(folder, "pep", f"level_{level}")[~kept].any()
+
+
+def test_a_threshold_that_cuts_too_little_leaves_its_levels_out(data_dir, tmp_path):
+    more = ("--ways=pep", "--pep_threshold=-30", "--norefit")
+    assert run(data_dir, tmp_path / "seed_1", *more) == 0
+    assert [*rows_of(tmp_path / "seed_1")] == [("dense", 0)]
+
+
+def test_patience_ends_a_training(data_dir, tmp_path):
+    folder = tmp_path / "seed_1"
+    assert run(data_dir, folder, "--rounds=0", "--epochs=400", "--patience=2", "--norefit") == 0
+    history = json.loads((folder / "dense" / "training" / "history.json").read_text())
+    assert history["epochs"] == history["best_epoch"] + 4 < 400  # two validations of two passes
+    recalls = [record["validation"]["recall"] for record in history["history"]]
+    assert history["validation"]["recall"] == max(recalls)
+
+
+def test_a_run_of_other_settings_or_pairs_is_refused(unbroken, data_dir, tmp_path, capsys):
+    assert run(data_dir, unbroken, "--seed=2") == 2
+    assert "settings.seed: was 1, is 2" in capsys.readouterr().err
+    for name in ("train.txt", "test.txt"):
+        text = (data_dir / name).read_text()
+        (tmp_path / name).write_text(text.rpartition("\n")[0])
+    assert run(tmp_path, unbroken) == 2
+    assert "pairs.train: was" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--final_density=1.5", "--final_density: found 1.5, expected a share in (0, 1)"),
+        ("--ways=ticket,luck", "--ways: found ('ticket', 'luck'), expected some of"),
+        ("--temperature=0", "--temperature: found 0.0, expected a number above 0"),
+        ("--data_dir=", "--data_dir: found '', expected a folder"),
+    ],
+)
+def test_unusable_flags_are_refused(data_dir, tmp_path, capsys, flag, message):
+    assert run(data_dir, tmp_path, flag) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_training_that_diverges_says_so(data_dir, tmp_path, capsys):
+    assert run(data_dir, tmp_path / "seed_1", "--learning_rate=1e38") == 2
+    assert "a smaller --learning_rate usually helps" in capsys.readouterr().err
+    assert issubclass(TrainingError, entry.EXPECTED_ERRORS)
+
+
+def trained(way, density, recall):
+    history = {"validation": {"recall": recall}}
+    return Trained(way, int(way != "dense"), 4, 10, density, history, PROJECT)
+
+
+def test_the_sparsest_ticket_as_good_as_dense_wins():
+    dense = trained("dense", 1.0, 0.2)
+    tickets = [
+        trained("ticket", 0.5, 0.21),
+        trained("ticket", 0.3, 0.2),
+        trained("ticket", 0.1, 0.19),
+    ]
+    assert winning([dense, *tickets, trained("random", 0.1, 0.3)]) is tickets[1]
+    assert winning([dense, tickets[2]]) is dense
