@@ -9,7 +9,7 @@ quickstart: $(VENV)/installed
 	$(BIN)/python -m lt4rec_tf.train --flagfile=configs/quickstart.cfg
 
 test: $(VENV)/installed-test
-	$(BIN)/python -m pytest --numprocesses=logical --dist=loadfile
+	$(BIN)/python -m pytest --numprocesses=logical --dist=loadfile --no-loadscope-reorder
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check

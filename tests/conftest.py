@@ -89,9 +89,19 @@ direction = "min"
 """
 
 
+# Files of minutes, the longest first: processes that share the suite then end at about one time.
+LONGEST = ("test_end_to_end", "test_cluster", "test_compare", "test_hybrid_run", "test_launch")
+
+
 def pytest_collection_modifyitems(items):
     """Puts whole training runs last, so that what fails fast is seen first."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+
+    def place(item):
+        known = item.path.stem in LONGEST
+        slow = item.get_closest_marker("slow") is not None
+        return slow, LONGEST.index(item.path.stem) if slow and known else len(LONGEST)
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session")

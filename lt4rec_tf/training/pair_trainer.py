@@ -167,12 +167,17 @@ class PairTrainer:
         """What the table's present numbers score with, float32 (users + items, dimension)."""
         return self._propagate().numpy()
 
+    def steps(self, epoch: int) -> Iterator[tf.Tensor]:
+        """Takes the steps of a pass, as they are asked for; each one's loss."""
+        for batch in self._batches(epoch):
+            yield self._step(*map(tf.constant, batch))
+
     def _epoch(self, folder: Path, name: str, state: _State) -> None:
         started = time.monotonic()
         losses = []
-        for batch in self._batches(state.epoch):
-            losses.append(self._step(*map(tf.constant, batch)))
-            self._progress.step({self._plan.loss: losses[-1]})
+        for taken in self.steps(state.epoch):
+            losses.append(taken)
+            self._progress.step({self._plan.loss: taken})
         loss = float(np.mean([value.numpy() for value in losses]))
         state.epoch += 1
         if not math.isfinite(loss):
