@@ -10,12 +10,14 @@ import pytest
 from lt4rec_tf import config, entry, evaluate, export, settings, simulate_online
 from lt4rec_tf.comparison.grid import CompareFlags, candidates, read_rows
 from lt4rec_tf.data.simulator import FeedSettings
+from lt4rec_tf.embedding_settings import EmbeddingSettings, check
 from tests.conftest import PROJECT
 
 FLAGFILES = sorted((PROJECT / "configs").glob("*.cfg"))
 COMPARISONS = sorted((PROJECT / "configs" / "compare").glob("*.cfg"))
 ROWS = PROJECT / "configs" / "compare" / "rows.toml"
-CONFIGS = [*FLAGFILES, *COMPARISONS, ROWS]
+EMBEDDING_TICKETS = sorted((PROJECT / "configs" / "embedding_tickets").glob("*.cfg"))
+CONFIGS = [*FLAGFILES, *COMPARISONS, *EMBEDDING_TICKETS, ROWS]
 MARKDOWN = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
 MARKDOWN += [PROJECT / "export" / "README.md"]
 MARKDOWN += [path for path in sorted(PROJECT.glob("*.md")) if path not in MARKDOWN]
@@ -95,11 +97,24 @@ def check_module(module, flags):
             groups = [export._Flags, export.ExportFlags]
         values = config.parse_flags([module, *flags], "", groups)
         assert values["run"], "--run is missing"
+    elif module == "lt4rec_tf.embedding_tickets":
+        check_embedding_tickets(flags)
     elif module == "lt4rec_tf.data.simulator":
         known = {f"--{item.name}" for item in dataclasses.fields(FeedSettings)} | {"--dir"}
         assert {flag.partition("=")[0] for flag in flags if flag[:2] == "--"} <= known
     else:
         raise AssertionError(f"{module}: is shown, and this test does not know its flags")
+
+
+def check_embedding_tickets(flags):
+    groups = [EmbeddingSettings, settings.Places]
+    argv = ["embedding_tickets", "--data_dir=given", *flags]
+    values = config.parse_flags(argv, "", groups)
+    found = EmbeddingSettings(
+        **{f.name: values[f.name] for f in dataclasses.fields(EmbeddingSettings)}
+    )
+    check(found)
+    return found
 
 
 def check_comparison(flags):
@@ -212,6 +227,11 @@ def test_a_comparison_parses_with_all_its_candidates(path):
     for found in grid.values():
         chosen = [tuple(candidate.chosen.items()) for candidate in found]
         assert len(set(chosen)) == len(chosen), "two candidates that reports cannot tell apart"
+
+
+@pytest.mark.parametrize("path", EMBEDDING_TICKETS, ids=lambda path: path.name)
+def test_a_search_for_embedding_tickets_parses(path):
+    assert check_embedding_tickets([f"--flagfile={path}"]).name == path.stem
 
 
 def test_the_rows_of_the_comparison_hold_the_papers_table_and_its_rivals():
