@@ -24,6 +24,9 @@ class EmbeddingSettings:
         "softmax", "softmax: a user's items against all items. bpr: against one drawn for each."
     )
     batch_size: int = flag(4096, "Users of a step with softmax, triples with bpr.")
+    score: Literal["inner", "cosine"] = flag(
+        "inner", "A pair's score: the inner product of two vectors, or of their directions."
+    )
     temperature: float = flag(0.2, "--loss=softmax: what scores are divided by.")
     learning_rate: float = flag(0.02, "Of Adam.")
     l2: float = flag(0.0, "Weight of the squares of a batch's rows.")

@@ -106,6 +106,7 @@ def _plan(settings: EmbeddingSettings) -> PairPlan:
         layers=settings.layers,
         loss=settings.loss,
         batch=settings.batch_size,
+        cosine=settings.score == "cosine",
         temperature=settings.temperature,
         learning_rate=settings.learning_rate,
         l2=settings.l2,

@@ -7,7 +7,13 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
-from lt4rec_tf.training.gradients import Gradient, inner_products, weighted_sum
+from lt4rec_tf.training.gradients import (
+    Gradient,
+    balanced_sum,
+    inner_products,
+    owners,
+    weighted_sum,
+)
 
 METABALANCE_RELAXATION = 0.7
 METABALANCE_DECAY = 0.9
@@ -74,13 +80,9 @@ class HybridTargets:
         variables: Sequence[tf.Variable],
     ) -> list[Gradient | None]:
         """Sums the adjusted gradients."""
-        by_variable = list(zip(*gradients, strict=True))
-        plain = tf.ones(len(losses))
-        shared = [parts for parts in by_variable if is_shared(parts)]
-        weights = plain
-        if shared:
-            weights = adjusted_weights(tf.add_n([inner_products(p) for p in shared]), self._core)
-        return [weighted_sum(p, weights if is_shared(p) else plain) for p in by_variable]
+        return balanced_sum(
+            gradients, len(losses), lambda products: adjusted_weights(products, self._core)
+        )
 
 
 class MetaBalance:
@@ -124,7 +126,7 @@ class MetaBalance:
         plain = tf.ones(len(losses))
         found = [
             tf.sqrt(tf.linalg.diag_part(inner_products(parts)))
-            if is_shared(parts)
+            if owners(parts) == len(losses)
             else tf.zeros(len(losses))
             for parts in by_variable
         ]
@@ -133,14 +135,9 @@ class MetaBalance:
         ratios = tf.math.divide_no_nan(norms[:, -1:], norms)
         weights = METABALANCE_RELAXATION * ratios + 1 - METABALANCE_RELAXATION
         return [
-            weighted_sum(parts, of_tensor if is_shared(parts) else plain)
+            weighted_sum(parts, of_tensor if owners(parts) == len(losses) else plain)
             for parts, of_tensor in zip(by_variable, tf.unstack(weights), strict=True)
         ]
-
-
-def is_shared(parts: Sequence[Gradient | None]) -> bool:
-    """Whether every task has a gradient for a variable."""
-    return all(part is not None for part in parts)
 
 
 def adjusted_weights(products: tf.Tensor, core: Core) -> tf.Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import tensorflow as tf
@@ -39,6 +39,34 @@ def weighted_sum(gradients: Sequence[Gradient | None], weights: tf.Tensor) -> Gr
     if sparse is None:
         return total
     return tf.IndexedSlices(total, sparse.indices, sparse.dense_shape)
+
+
+def balanced_sum(
+    gradients: Sequence[Sequence[Gradient | None]],
+    least_owners: int,
+    weights_of: Callable[[tf.Tensor], tf.Tensor],
+) -> list[Gradient | None]:
+    """Sums the tasks' gradients of each variable; those of shared variables are weighed.
+
+    Args:
+        gradients: By task, by variable; None where a task has none.
+        least_owners: A variable is shared that so many tasks have a gradient for.
+        weights_of: The inner products of the tasks' gradients of all shared variables together,
+            float32 (tasks, tasks) -> how often each task's gradient is in their sum, (tasks,).
+
+    Returns:
+        By variable.
+    """
+    by_variable = list(zip(*gradients, strict=True))
+    shared = [parts for parts in by_variable if owners(parts) >= least_owners]
+    plain = tf.ones(len(gradients))
+    weights = weights_of(tf.add_n([inner_products(p) for p in shared])) if shared else plain
+    return [weighted_sum(p, weights if owners(p) >= least_owners else plain) for p in by_variable]
+
+
+def owners(parts: Sequence[Gradient | None]) -> int:
+    """How many tasks have a gradient for a variable."""
+    return sum(part is not None for part in parts)
 
 
 def _stacked(gradients: Sequence[Gradient | None]) -> tuple[tf.Tensor, tf.IndexedSlices | None]:

@@ -29,6 +29,7 @@ class PairPlan:
         layers: K of LightGCN; 0 is matrix factorisation.
         loss: bpr or softmax, see `pair_losses`.
         batch: Triples of a step with bpr, users of a step with softmax.
+        cosine: Whether vectors are scaled to length 1 after propagation.
         temperature: T of softmax.
         learning_rate: Of Adam.
         l2: Weight of `half_squares` over the rows of a batch.
@@ -41,6 +42,7 @@ class PairPlan:
     layers: int
     loss: Literal["bpr", "softmax"]
     batch: int
+    cosine: bool
     temperature: float
     learning_rate: float
     l2: float
@@ -113,9 +115,7 @@ class PairTrainer:
         self._optimizer = build_optimizer("adam", plan.learning_rate, self._trained)
         ids = tf.TensorSpec((None,), tf.int64)
         self._step = tf.function(self._take_step, input_signature=[ids, ids, ids])
-        self._propagate = tf.function(
-            lambda: propagate(self._adjacency, self._numbers(), plan.layers)
-        )
+        self._propagate = tf.function(lambda: self._vectors(self._numbers()))
 
     def fit(self, folder: Path, name: str, start: np.ndarray, mask: np.ndarray) -> dict[str, Any]:
         """Trains from `start * mask` until validation gets no better.
@@ -156,6 +156,11 @@ class PairTrainer:
     def load(self, folder: Path) -> None:
         """Takes up the table of a training that is done."""
         checkpoint.restore(folder / "table", {"table": self.table})
+
+    def _vectors(self, table: tf.Tensor) -> tf.Tensor:
+        """What pairs are scored by."""
+        vectors = propagate(self._adjacency, table, self._plan.layers)
+        return tf.math.l2_normalize(vectors, axis=1) if self._plan.cosine else vectors
 
     def _numbers(self) -> tf.Tensor:
         """What the table stands for."""
@@ -210,7 +215,7 @@ class PairTrainer:
         plan = self._plan
         with tf.GradientTape() as tape:
             table = self._numbers()
-            vectors = propagate(self._adjacency, table, plan.layers)
+            vectors = self._vectors(table)
             if plan.loss == "bpr":
                 loss = pair_losses.bpr(vectors, first, second, third)
                 touched, pairs = tf.concat([first, second, third], axis=0), tf.size(first)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from lt4rec_tf.training.gradients import Gradient, inner_products, weighted_sum
+from lt4rec_tf.training.gradients import Gradient, balanced_sum
 
 
 class PCGrad:
@@ -54,20 +54,12 @@ class PCGrad:
         variables: Sequence[tf.Variable],
     ) -> list[Gradient | None]:
         """Sums the projected gradients."""
-        by_variable = list(zip(*gradients, strict=True))
-        shared = [parts for parts in by_variable if _owners(parts) > 1]
-        products = tf.add_n([inner_products(parts) for parts in shared]) if shared else None
-        weights = tf.ones(self._tasks)
-        if products is not None:
-            keys = tf.random.stateless_uniform(
-                (self._tasks, self._tasks), seed=tf.stack([self._seed, self._step])
-            )
-            weights = projected_weights(products, tf.argsort(keys, axis=1))
+        keys = tf.random.stateless_uniform(
+            (self._tasks, self._tasks), seed=tf.stack([self._seed, self._step])
+        )
         self._step.assign_add(1)
-        return [
-            weighted_sum(parts, weights if _owners(parts) > 1 else tf.ones(self._tasks))
-            for parts in by_variable
-        ]
+        orders = tf.argsort(keys, axis=1)
+        return balanced_sum(gradients, 2, lambda products: projected_weights(products, orders))
 
 
 def projected_weights(products: tf.Tensor, orders: tf.Tensor) -> tf.Tensor:
@@ -97,8 +89,3 @@ def projected_weights(products: tf.Tensor, orders: tf.Tensor) -> tf.Tensor:
             mine -= tf.where(conflicts, share, 0.0) * tf.one_hot(j, tasks)
         total += mine
     return total
-
-
-def _owners(parts: Sequence[Gradient | None]) -> int:
-    """How many tasks have a gradient for a variable."""
-    return sum(part is not None for part in parts)
