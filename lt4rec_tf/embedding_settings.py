@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from lt4rec_tf.flags import ConfigError, flag
+from lt4rec_tf.checks import expect, expect_at_least, expect_folder_name, expect_positive
+from lt4rec_tf.flags import flag
 
 WAYS = ("ticket", "redrawn", "one_shot", "random", "small", "pep")
 
@@ -57,28 +58,13 @@ def check(settings: EmbeddingSettings) -> None:
     Raises:
         ConfigError: Naming the flag, what was found and what was expected.
     """
-    ranges = {
-        "data_dir": (settings.data_dir != "", "a folder"),
-        "validation_fraction": (0 < settings.validation_fraction < 1, "a share in (0, 1)"),
-        "layers": (settings.layers >= 0, "0 or more"),
-        "embedding_dim": (settings.embedding_dim >= 1, "1 or more"),
-        "embedding_stddev": (settings.embedding_stddev > 0, "a number above 0"),
-        "batch_size": (settings.batch_size >= 1, "1 or more"),
-        "temperature": (settings.temperature > 0, "a number above 0"),
-        "learning_rate": (settings.learning_rate > 0, "a number above 0"),
-        "l2": (settings.l2 >= 0, "0 or more"),
-        "epochs": (settings.epochs >= 1, "1 or more"),
-        "validate_every": (settings.validate_every >= 1, "1 or more"),
-        "patience": (settings.patience >= 0, "0 or more"),
-        "top_k": (settings.top_k >= 1, "1 or more"),
-        "final_density": (0 < settings.final_density < 1, "a share in (0, 1)"),
-        "rounds": (settings.rounds >= 0, "0 or more"),
-        "ways": (set(settings.ways) <= set(WAYS), f"some of {WAYS}"),
-        "name": (
-            settings.name not in ("", ".", "..") and "/" not in settings.name,
-            "a folder's name",
-        ),
-    }
-    for name, (holds, expected) in ranges.items():
-        if not holds:
-            raise ConfigError(f"--{name}: found {getattr(settings, name)!r}, expected {expected}")
+    expect(settings.data_dir != "", "data_dir", settings.data_dir, "a folder")
+    for name in ("validation_fraction", "final_density"):
+        value = getattr(settings, name)
+        expect(0 < value < 1, name, value, "a share in (0, 1)")
+    expect_at_least(1, settings, "embedding_dim", "batch_size", "epochs", "validate_every", "top_k")
+    expect_at_least(0, settings, "layers", "l2", "patience", "rounds")
+    for name in ("embedding_stddev", "temperature", "learning_rate"):
+        expect_positive(settings, name)
+    expect(set(settings.ways) <= set(WAYS), "ways", settings.ways, f"some of {WAYS}")
+    expect_folder_name(settings.name)

@@ -149,10 +149,14 @@ def test_a_run_that_is_killed_ends_as_an_unbroken_one(
         assert same[0] == same[1]
 
 
-def test_matrix_factorisation_by_bpr_learns(data_dir, tmp_path):
+@pytest.mark.parametrize(
+    "flags",
+    [("--layers=0", "--loss=bpr", "--l2=0.0001"), ("--score=cosine", "--temperature=0.1")],
+    ids=["matrix factorisation by bpr", "cosine"],
+)
+def test_other_models_and_losses_learn(data_dir, tmp_path, flags):
     folder = tmp_path / "seed_1"
-    more = ("--layers=0", "--loss=bpr", "--rounds=0", "--epochs=40", "--l2=0.0001", "--norefit")
-    assert run(data_dir, folder, *more) == 0
+    assert run(data_dir, folder, *flags, "--rounds=0", "--epochs=40", "--norefit") == 0
     assert [*rows_of(folder)] == [("dense", 0)]
     assert rows_of(folder)["dense", 0]["test"]["recall"] > 0.3
 

@@ -16,7 +16,8 @@ from dataclasses import dataclass, replace
 
 import tensorflow as tf
 
-from lt4rec_tf.config import ConfigError, by_task
+from lt4rec_tf.checks import by_task
+from lt4rec_tf.config import ConfigError
 from lt4rec_tf.data.features import raw_specs
 from lt4rec_tf.schema import Feature, Schema
 from lt4rec_tf.serving.expression import (
