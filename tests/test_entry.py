@@ -218,7 +218,7 @@ def test_train_does_not_take_the_folder_of_another_program(folder, capsys):
     (folder / "run").mkdir()
     (folder / "run" / "config.json").write_text('{"layers": 3}')
     message = refusal(capsys, train.main, *train_flags(folder))
-    assert "config.json: found format None, expected 2" in one_line(message)
+    assert f"config.json: found format None, expected {entry.FORMAT_VERSION}" in one_line(message)
 
 
 def test_a_second_process_on_a_run_is_refused_until_the_first_ends(untrained, folder, capsys):
