@@ -173,13 +173,7 @@ def _claim(folder: Path, settings: EmbeddingSettings, split: Split) -> None:
     if not path.exists():
         runs.write_json(path, mine)
         return
-    found = config.differences(runs.read_json(path), mine)
-    if found:
-        listed = "\n  ".join(found)
-        raise runs.RunError(
-            f"{folder} was made with other settings:\n  {listed}\n"
-            "Use the old ones to go on with it, or another --run_dir or --name."
-        )
+    entry.refuse_other_settings(folder, config.differences(runs.read_json(path), mine))
 
 
 if __name__ == "__main__":

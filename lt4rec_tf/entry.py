@@ -105,13 +105,22 @@ def claim_folder(folder: Path, settings: Settings, files: Mapping[str, int]) -> 
     old = _read_config(folder)
     compared = old if runs.has_begun(folder) else old | {"files": mine["files"]}
     found = config.differences(compared, mine) + _schema_differences(folder / SCHEMA, schema_text)
-    if found:
-        listed = "\n  ".join(found)
+    refuse_other_settings(folder, found)
+    runs.write_json(path, mine)
+
+
+def refuse_other_settings(folder: Path, differences: Sequence[str]) -> None:
+    """Refuses to go on with a run that was made with other settings.
+
+    Raises:
+        RunError: There are differences; names each.
+    """
+    if differences:
+        listed = "\n  ".join(differences)
         raise runs.RunError(
             f"{folder} was made with other settings:\n  {listed}\n"
             "Use the old ones to go on with it, or another --run_dir or --name."
         )
-    runs.write_json(path, mine)
 
 
 def _schema_differences(old: Path, new: str) -> list[str]:
