@@ -1,9 +1,9 @@
 """An epoch of LightGCN beside RecBole's, in PyTorch.
 
-    python -m venv peer && peer/bin/pip install "recbole==1.2.1" "numpy<2"
     python benchmarks/lightgcn.py --data_dir=DIR --peer=peer/bin/python
 
-An epoch is as many triples of user, item met and item not met as train has pairs, whatever the
+`peer` is a virtual environment with RecBole, which wants an older NumPy: docs/embedding_tickets.md
+has its packages. An epoch is as many triples of user, item met and item not met as train has pairs, whatever the
 batch; with softmax it is every user once. Three layers, Adam. Both take turns, each in a process of
 its own, some steps a turn; medians of the turns, times the steps of an epoch.
 """
