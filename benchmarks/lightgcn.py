@@ -3,9 +3,9 @@
     python benchmarks/lightgcn.py --data_dir=DIR --peer=peer/bin/python
 
 `peer` is a virtual environment with RecBole, which wants an older NumPy: docs/embedding_tickets.md
-has its packages. An epoch is as many triples of user, item met and item not met as train has pairs, whatever the
-batch; with softmax it is every user once. Three layers, Adam. Both take turns, each in a process of
-its own, some steps a turn; medians of the turns, times the steps of an epoch.
+has its packages. An epoch is as many triples of user, item met and item not met as train has pairs,
+whatever the batch; with softmax it is every user once. Three layers, Adam. Both take turns, each in
+a process of its own, some steps a turn; medians of the turns, times the steps of an epoch.
 """
 
 from __future__ import annotations
