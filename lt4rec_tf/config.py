@@ -75,13 +75,14 @@ class _NoMore:
 def parse_with(argv: Sequence[str], doc: str, more: type[T]) -> tuple[Settings, Places, T]:
     """As `parse`, with the flags of one more dataclass."""
     values = parse_flags(argv, doc, [*_GROUPS.values(), Settings, Places, more])
-    groups: dict[str, Any] = {name: _build(cls, values) for name, cls in _GROUPS.items()}
-    settings = _build(Settings, values | groups)
+    groups: dict[str, Any] = {name: build(cls, values) for name, cls in _GROUPS.items()}
+    settings = build(Settings, values | groups)
     check(settings)
-    return settings, _build(Places, values), _build(more, values)
+    return settings, build(Places, values), build(more, values)
 
 
-def _build(cls: type[T], values: Mapping[str, Any]) -> T:
+def build(cls: type[T], values: Mapping[str, Any]) -> T:
+    """A dataclass of flags from all flags' values by name."""
     names = [item.name for item in dataclasses.fields(cls)]  # type: ignore[arg-type]
     return cls(**{name: values[name] for name in names if name in values})
 
@@ -117,7 +118,11 @@ def fingerprint(settings: Settings, schema_text: str) -> str:
 
     The seed is left out: runs that differ by seed alone lie side by side.
     """
-    values = to_dict(settings) | {"seed": None, "schema_text": schema_text}
+    return digest(to_dict(settings) | {"seed": None, "schema_text": schema_text})
+
+
+def digest(values: Mapping[str, Any]) -> str:
+    """Ten hexadecimal digits that differ between plain values."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:10]
 
 

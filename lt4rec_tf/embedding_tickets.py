@@ -14,7 +14,6 @@ if __name__ == "__main__":  # before TensorFlow is loaded, which reads it once
 
 import dataclasses
 import functools
-import hashlib
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -43,7 +42,7 @@ FORMAT_VERSION = 1
 def main(argv: Sequence[str]) -> None:
     """Reads pairs, trains every way at every density, measures once on test, prints and draws."""
     values = config.parse_flags(argv, __doc__ or "", [EmbeddingSettings, Places])
-    settings, places = _build(EmbeddingSettings, values), _build(Places, values)
+    settings, places = config.build(EmbeddingSettings, values), config.build(Places, values)
     check(settings)
     split = read_split(Path(settings.data_dir))
     folder = _run_folder(settings, places)
@@ -70,6 +69,11 @@ def train_and_measure(
         The rows of evaluation.json.
     """
     train, validation = hold_out(split.train, settings.validation_fraction, settings.seed)
+    if not len(validation.item_ids):
+        raise config.ConfigError(
+            f"--validation_fraction: found {settings.validation_fraction}, which takes no pair of "
+            "any user of train; expected a larger share"
+        )
     plan = _plan(settings)
     trainings = 1 + len(settings.ways) * settings.rounds + ("pep" in settings.ways)
     with Progress(trainings * plan.epochs * plan.steps_per_epoch(train), plan.batch) as progress:
@@ -88,10 +92,9 @@ def train_and_measure(
         shape = (split.train.users + split.train.items, settings.embedding_dim)
         search = Search(
             folder, trainer, threshold_trainer, shape, settings.embedding_stddev,
-            max(1, settings.rounds), settings.final_density, settings.seed,
+            settings.rounds, settings.final_density, settings.seed,
         )  # fmt: skip
-        ways = settings.ways if settings.rounds else ()
-        trained = embedding_search.train_all(search, ways)
+        trained = embedding_search.train_all(search, settings.ways)
     chosen = embedding_search.winning(trained)
     rows = [_measured(one, trainer(one.dimension), split, settings.top_k) for one in trained]
     if settings.refit:
@@ -149,16 +152,9 @@ def _measured(one: Trained, trainer: PairTrainer, split: Split, k: int) -> dict[
     }
 
 
-def _build(cls: type, values: dict[str, Any]) -> Any:
-    return cls(**{field.name: values[field.name] for field in dataclasses.fields(cls)})
-
-
 def _run_folder(settings: EmbeddingSettings, places: Places) -> Path:
-    if places.run_dir:
-        return Path(places.run_dir)
-    text = json.dumps(dataclasses.asdict(settings) | {"seed": None}, sort_keys=True)
-    digest = hashlib.sha256(text.encode()).hexdigest()[:10]
-    return Path(places.output_dir) / f"{settings.name}-{digest}" / f"seed_{settings.seed}"
+    digest = config.digest(dataclasses.asdict(settings) | {"seed": None})
+    return entry.place_of(places, settings.name, digest, settings.seed)
 
 
 def _claim(folder: Path, settings: EmbeddingSettings, split: Split) -> None:

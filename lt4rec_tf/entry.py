@@ -70,11 +70,16 @@ def read_schema(path: str | Path, tasks: Sequence[str]) -> Schema:
 
 def run_folder(settings: Settings, places: Places) -> Path:
     """Where a run with these settings lies."""
+    schema_text = Path(settings.data.schema).read_text(encoding="utf-8")
+    fingerprint = config.fingerprint(settings, schema_text)
+    return place_of(places, settings.name, fingerprint, settings.seed)
+
+
+def place_of(places: Places, name: str, fingerprint: str, seed: int) -> Path:
+    """A run's folder: the one that is asked for, or one below the folder of all runs."""
     if places.run_dir:
         return Path(places.run_dir)
-    schema_text = Path(settings.data.schema).read_text(encoding="utf-8")
-    name = f"{settings.name}-{config.fingerprint(settings, schema_text)}"
-    return Path(places.output_dir) / name / f"seed_{settings.seed}"
+    return Path(places.output_dir) / f"{name}-{fingerprint}" / f"seed_{seed}"
 
 
 def claim_folder(folder: Path, settings: Settings, files: Mapping[str, int]) -> None:

@@ -110,9 +110,7 @@ def check_embedding_tickets(flags):
     groups = [EmbeddingSettings, settings.Places]
     argv = ["embedding_tickets", "--data_dir=given", *flags]
     values = config.parse_flags(argv, "", groups)
-    found = EmbeddingSettings(
-        **{f.name: values[f.name] for f in dataclasses.fields(EmbeddingSettings)}
-    )
+    found = config.build(EmbeddingSettings, values)
     check(found)
     return found
 

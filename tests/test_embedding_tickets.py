@@ -215,6 +215,11 @@ def test_unusable_flags_are_refused(data_dir, tmp_path, capsys, flag, message):
     assert message in capsys.readouterr().err
 
 
+def test_a_share_that_leaves_nothing_to_validate_on_is_refused(data_dir, tmp_path, capsys):
+    assert run(data_dir, tmp_path / "seed_1", "--validation_fraction=0.01") == 2
+    assert "--validation_fraction: found 0.01, which takes no pair" in capsys.readouterr().err
+
+
 def test_a_training_that_diverges_says_so(data_dir, tmp_path, capsys):
     assert run(data_dir, tmp_path / "seed_1", "--learning_rate=1e38") == 2
     assert "a smaller --learning_rate usually helps" in capsys.readouterr().err

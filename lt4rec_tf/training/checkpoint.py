@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -18,6 +19,8 @@ from lt4rec_tf import runs
 from lt4rec_tf.training.distribution import by_parameter_server, parts_of
 
 _PREFIX = "variables"
+# Of a training's progress.
+_VARIABLES, _STATE = "variables", "state.json"
 
 
 class CheckpointError(Exception):
@@ -146,6 +149,34 @@ def _values(folder: Path, stored: Mapping[str, str]) -> Iterator[tuple[str, np.n
         for name, stored_name in stored.items():
             _check_known(folder, stored_name, known)
             yield name, np.asarray(reader.get_tensor(stored_name))
+
+
+def save_progress(
+    folder: Path, variables: Mapping[str, tf.Variable], state: Mapping[str, Any]
+) -> None:
+    """Writes all that resuming a training needs to a folder, which appears whole or not at all.
+
+    Args:
+        folder: Of this moment.
+        variables: Those of the network, the optimiser and whatever else steps change.
+        state: Where the training is, plain values.
+    """
+
+    def write(temporary: Path) -> None:
+        save(temporary / _VARIABLES, variables)
+        runs.write_json(temporary / _STATE, state)
+
+    runs.write_folder_atomically(folder, write)
+
+
+def restore_progress(folder: Path, variables: Mapping[str, tf.Variable]) -> dict[str, Any]:
+    """Sets the variables as `save_progress` found them; returns the state.
+
+    Raises:
+        CheckpointError: As `restore`.
+    """
+    restore(folder / _VARIABLES, variables)
+    return runs.read_json(folder / _STATE)
 
 
 @contextmanager

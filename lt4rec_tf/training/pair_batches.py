@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from lt4rec_tf.data.interactions import Interactions
+from lt4rec_tf.data.interactions import Interactions, in_sorted
 
 
 def triples(
@@ -42,9 +42,7 @@ def _not_met(
     drawn = rng.integers(0, items, len(users))
     again = np.arange(len(users))
     while len(again):
-        wanted = users[again] * items + drawn[again]
-        places = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-        again = again[keys[places] == wanted]
+        again = again[in_sorted(keys, users[again] * items + drawn[again])]
         drawn[again] = rng.integers(0, items, len(again))
     return drawn
 

@@ -9,8 +9,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-# Users whose scores of all items are held at a time: small enough for memory that is used again and
-# again, which costs a third less than fresh memory for each batch.
+# Users whose scores of all items are held at a time; more of them are no faster.
 USERS_AT_A_TIME = 256
 
 

@@ -104,10 +104,9 @@ class PairTrainer:
         self._adjacency = normalised_adjacency(
             train.users, train.items, train.user_ids, train.item_ids
         )
-        self._shape = (train.users + train.items, dimension)
+        zeros = tf.zeros((train.users + train.items, dimension))
         self.table, self._best, self._mask = (
-            tf.Variable(tf.zeros(self._shape), trainable=trainable)
-            for trainable in (True, False, False)
+            tf.Variable(zeros, trainable=trainable) for trainable in (True, False, False)
         )
         self._threshold_start, self._after_epoch = threshold, after_epoch
         self._threshold = None if threshold is None else tf.Variable(threshold)
@@ -198,7 +197,7 @@ class PairTrainer:
         state.seconds += time.monotonic() - started
         if due:
             state.history.append({"epoch": state.epoch, "loss": loss, "validation": metrics})
-            self._save(folder, state)
+            checkpoint.save_progress(folder / "progress", self._variables(), vars(state))
 
     def _batches(self, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Three columns of rows of the table; what they are depends on the loss."""
@@ -254,19 +253,11 @@ class PairTrainer:
         threshold = {} if self._threshold is None else {"threshold": self._threshold}
         return {"table": self.table, "best": self._best} | threshold | slots
 
-    def _save(self, folder: Path, state: _State) -> None:
-        def write(temporary: Path) -> None:
-            checkpoint.save(temporary / "variables", self._variables())
-            runs.write_json(temporary / "state.json", vars(state))
-
-        runs.write_folder_atomically(folder / "progress", write)
-
     def _resume(self, folder: Path) -> _State:
         saved = folder / "progress"
         if not saved.exists():
             return _State()
-        checkpoint.restore(saved / "variables", self._variables())
-        return _State(**runs.read_json(saved / "state.json"))
+        return _State(**checkpoint.restore_progress(saved, self._variables()))
 
     def _finish(self, folder: Path, state: _State) -> dict[str, Any]:
         self.table.assign(self._best)

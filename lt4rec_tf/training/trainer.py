@@ -287,12 +287,9 @@ class Trainer:
         return self.network.variables | slots | sums | rule | counters
 
     def _save(self, folder: Path, state: _State) -> None:
-        def write(temporary: Path) -> None:
-            checkpoint.save(temporary / "variables", self._state_variables())
-            runs.write_json(temporary / "state.json", vars(state))
-
         progress = folder / "progress"
-        runs.write_folder_atomically(progress / f"{state.epoch:04d}_{state.step:09d}", write)
+        now = progress / f"{state.epoch:04d}_{state.step:09d}"
+        checkpoint.save_progress(now, self._state_variables(), vars(state))
         for older in sorted(runs.folders(progress))[:-1]:
             runs.remove(older)
 
@@ -302,8 +299,7 @@ class Trainer:
         saved = sorted(runs.folders(folder / "progress"))
         if not saved:
             return _State()
-        checkpoint.restore(saved[-1] / "variables", self._state_variables())
-        return _State(**runs.read_json(saved[-1] / "state.json"))
+        return _State(**checkpoint.restore_progress(saved[-1], self._state_variables()))
 
     def _finish(self, folder: Path, state: _State) -> dict[str, Any]:
         # A kill between here and `done` finds either `best` or `weights`, never neither.
