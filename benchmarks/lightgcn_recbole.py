@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gzip
 import sys
 import tempfile
@@ -23,8 +24,9 @@ def main() -> None:
     parser.add_argument("--dimension", type=int, required=True)
     parser.add_argument("--steps", type=int, required=True)
     flags = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        write_atomic_file(flags.data_dir, Path(folder) / "pairs")
+    data_dir = flags.data_dir.absolute()
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):  # it writes logs there
+        write_atomic_file(data_dir, Path(folder) / "pairs")
         config = Config(
             model="LightGCN",
             dataset="pairs",
@@ -41,8 +43,8 @@ def main() -> None:
         )
         init_seed(0, True)
         train, *_ = data_preparation(config, create_dataset(config))
-    model = get_model("LightGCN")(config, train.dataset)
-    optimizer = get_trainer(config["MODEL_TYPE"], "LightGCN")(config, model).optimizer
+        model = get_model("LightGCN")(config, train.dataset)
+        optimizer = get_trainer(config["MODEL_TYPE"], "LightGCN")(config, model).optimizer
 
     def take_step(batch) -> None:
         optimizer.zero_grad()
