@@ -32,7 +32,8 @@ from lt4rec_tf.reports.tables import markdown_table
 from lt4rec_tf.schema import Schema
 from lt4rec_tf.search_jobs import search_side_by_side
 from lt4rec_tf.searches import find_ticket
-from lt4rec_tf.stages import Run, keep_initial
+from lt4rec_tf.stages import Run
+from lt4rec_tf.start import keep_start
 from lt4rec_tf.training.progress import Progress
 
 EVERY_ROW = "every row"  # also those outside a task's population, which weigh nothing
@@ -93,7 +94,7 @@ def search(flagfile: str, options: list[str], seed: int) -> dict:
     argv = ["search", f"--flagfile={flagfile}", f"--seed={seed}", "--search_processes=1"]
     settings, _ = config.parse([*argv, *(o for o in options if o != EVERY_ROW)], __doc__ or "")
     entry.make_deterministic()
-    schema = entry.read_schema(settings.data.schema, settings.tasks)
+    schema = entry.read_schema(settings.data.schema, settings)
     logs.simulate_if_asked(settings.data)
     source = logs.open_logs(settings.data, schema)
     with tempfile.TemporaryDirectory() as name:
@@ -104,7 +105,7 @@ def search(flagfile: str, options: list[str], seed: int) -> dict:
         progress = Progress(10**6, settings.training.batch_size, io.StringIO(), 1e9)
         run = Run(settings, taught, folder, folder, feed, progress, lambda *_: None)
         begun = time.perf_counter()
-        keep_initial(run)
+        keep_start(run)
         search_side_by_side(run)
         network = network_of(settings, taught, "s_weight")
         tickets = [find_ticket(run, network, task) for task in run.tasks]

@@ -18,10 +18,9 @@ from typing import Any
 from lt4rec_tf import runs
 from lt4rec_tf.joint import CHOICE, row_masks, train_row
 from lt4rec_tf.metrics.gain import mean_relative_gain
-from lt4rec_tf.networks import network_of
 from lt4rec_tf.schema import Schema
 from lt4rec_tf.searches import Ticket, level_masks
-from lt4rec_tf.stages import TRAINING, Run, joint_trainer, load_start, plan_of
+from lt4rec_tf.stages import TRAINING, Run, joint_trainer, load_start, network_in, plan_of
 from lt4rec_tf.tickets import masks as masks_file
 
 
@@ -147,7 +146,7 @@ def _train_way(run: Run, tickets: Sequence[Ticket], folder: Path, way: Way) -> d
         result = runs.read_json(stage / "history.json")
         run.progress.skip(run.settings.training.epochs * run.feed.steps_per_epoch)
     else:
-        network = network_of(run.settings, run.schema, way_row(way.name))
+        network = network_in(run, way_row(way.name))
         load_start(run, network)
         for task, masks in worn.items():
             network.wear(task, masks)

@@ -64,6 +64,7 @@ def _check_model(model: ModelSettings) -> None:
     expect_at_least(1, model, "embedding_dim", "dcn_layers")
     expect_at_least(1, model, "experts", "own_experts", "shared_experts", "expert_levels")
     expect_positive(model, "embedding_stddev")
+    expect(0 < model.bucket_share <= 1, "bucket_share", model.bucket_share, "a share in (0, 1]")
     expect_at_least(0, model, "label_embedding", "representation")
     expect_at_least(1, model, "label_temperature_steps")
     expect_positive(model, "label_temperature")
@@ -81,6 +82,12 @@ def _check_tickets(tickets: TicketSettings, model: ModelSettings) -> None:
     expect(tickets.choice_tolerance >= 0, "choice_tolerance", tickets.choice_tolerance, ">= 0")
     width = tickets.block_width
     expect_at_least(0, tickets, "warmup_epochs")
+    density = tickets.embedding_density
+    expect(0 < density <= 1, "embedding_density", density, "a share in (0, 1]")
+    expect_at_least(1, tickets, "embedding_rounds")
+    if density < 1 and tickets.embedding_unit == "dimension":
+        one = 1 / model.embedding_dim
+        expect(density >= one, "embedding_density", density, f"{one} or more: a dimension a table")
     if tickets.ticket_finder == "gradual":
         expect(tickets.pruned_unit == "weight", "pruned_unit", "neuron", "weight with gradual")
         score = tickets.ticket_score
@@ -124,6 +131,8 @@ def _check_distribution(settings: Settings) -> None:
         expect(reading == "stream", "reading", reading, f"stream with --distribution={kind}")
     if kind == "parameter_server":  # whose workers take steps that nobody counts
         finder, rewind = settings.tickets.ticket_finder, settings.tickets.rewind
+        density = settings.tickets.embedding_density
+        expect(density == 1, "embedding_density", density, f"1 with --distribution={kind}")
         of_steps = "with --distribution=parameter_server, whose workers count no common steps"
         expect(finder != "gradual", "ticket_finder", finder, f"iterative {of_steps}")
         expect(rewind != "step", "rewind", rewind, f"initial or none {of_steps}")

@@ -71,7 +71,7 @@ class Comparison:
 def main(argv: Sequence[str]) -> None:
     """Runs the whole comparison, from flags to the report."""
     settings, places, flags = config.parse_with(argv, __doc__ or "", CompareFlags)
-    schema = entry.read_schema(settings.data.schema, settings.tasks)
+    schema = entry.read_schema(settings.data.schema, settings)
     check_flags(flags)
     check_one_machine(settings)
     results.check_metrics(schema)

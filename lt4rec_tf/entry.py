@@ -62,10 +62,10 @@ def make_deterministic() -> None:
     tf.random.set_seed(0)
 
 
-def read_schema(path: str | Path, tasks: Sequence[str]) -> Schema:
-    """Reads a schema with the run's tasks; no tasks: all that it names."""
-    schema = load_schema(path)
-    return schema.with_tasks(tasks) if tasks else schema
+def read_schema(path: str | Path, settings: Settings) -> Schema:
+    """Reads a schema with a run's tasks, all where it names none, and its share of hash buckets."""
+    schema = load_schema(path).with_bucket_share(settings.model.bucket_share)
+    return schema.with_tasks(settings.tasks) if settings.tasks else schema
 
 
 def run_folder(settings: Settings, places: Places) -> Path:
@@ -154,7 +154,7 @@ def read_run(folder: Path) -> tuple[Settings, Schema]:
         RunError: The folder is no run.
     """
     settings = config.from_dict(_read_config(folder)["settings"])
-    return settings, read_schema(folder / SCHEMA, settings.tasks)
+    return settings, read_schema(folder / SCHEMA, settings)
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from lt4rec_tf.reports.tables import evaluation_table, full_table
 from lt4rec_tf.rows import measure_rows, reported_tasks
 from lt4rec_tf.schema import Schema
 from lt4rec_tf.searches import read_searches
+from lt4rec_tf.start import table_search
 
 EVALUATION = "evaluation.json"
 
@@ -72,7 +73,10 @@ def open_run(run: str, data_dir: str) -> tuple[Path, Settings, Schema, Source]:
 def evaluate_rows(
     folder: Path, settings: Settings, schema: Schema, source: Source, split: str
 ) -> Any:
-    """The content of evaluation.json: tasks, split, rows with their metrics, ticket searches."""
+    """The content of evaluation.json: tasks, split, rows with their metrics, ticket searches.
+
+    "tables" is the search for a ticket of the embedding tables, null where there was none.
+    """
     rows = measure_rows(
         folder, settings, schema, lambda: logs.measuring_batches(source, split, settings.data)
     )
@@ -81,6 +85,7 @@ def evaluate_rows(
         "tasks": reported_tasks(schema),
         "rows": list(rows),
         "searches": read_searches(runs.searches_of(folder), schema),
+        "tables": table_search(runs.searches_of(folder)),
     }
 
 

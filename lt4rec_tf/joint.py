@@ -16,11 +16,22 @@ from lt4rec_tf.networks import HTLNET, network_of
 from lt4rec_tf.schema import Schema
 from lt4rec_tf.searches import Ticket, prune_of, score_of, searched_levels
 from lt4rec_tf.settings import TICKET_ROWS
-from lt4rec_tf.stages import TRAINING, Run, draw_afresh, joint_trainer, load_start, plan_of
+from lt4rec_tf.stages import (
+    TABLES,
+    TRAINING,
+    WARMUP,
+    Run,
+    draw_afresh,
+    joint_trainer,
+    load_start,
+    plan_of,
+    table_ticket,
+)
 from lt4rec_tf.tickets import masks as masks_file
 from lt4rec_tf.tickets.controls import dense_widths, shuffle_layerwise
 from lt4rec_tf.tickets.masks import Masks
 from lt4rec_tf.tickets.search import level_folder
+from lt4rec_tf.tickets.tables import TableTicket
 from lt4rec_tf.training import checkpoint
 from lt4rec_tf.training.trainer import Feed
 
@@ -45,7 +56,8 @@ def train_row(run: Run, row: str, tickets: Sequence[Ticket] = ()) -> dict[str, A
     folder = run.folder / "rows" / row
     if row == "small_dense":
         runs.write_json(folder / WIDTHS, _small_widths(run, tickets))
-    network = row_network(folder, row, run.settings, run.schema)
+    tables = table_ticket(run.searches, run.settings, run.schema)
+    network = row_network(folder, row, run.settings, run.schema, tables)
     if row in _FROM_THETA_0:
         load_start(run, network)
     if row in _WEARING:
@@ -55,10 +67,20 @@ def train_row(run: Run, row: str, tickets: Sequence[Ticket] = ()) -> dict[str, A
     )
 
 
-def row_network(folder: Path, row: str, settings: Settings, schema: Schema) -> RankingNetwork:
-    """Builds a row's network; what its shape depends on beyond settings is read from its folder."""
+def row_network(
+    folder: Path, row: str, settings: Settings, schema: Schema, tables: TableTicket | None
+) -> RankingNetwork:
+    """Builds a row's network; what its shape depends on beyond settings is read from its folder.
+
+    Args:
+        folder: The row's.
+        row: One of `settings.ROWS`.
+        settings: The run's.
+        schema: With the row's tasks.
+        tables: What is left of the embedding tables; None: all.
+    """
     widths = runs.read_json(folder / WIDTHS) if row == "small_dense" else ()
-    return network_of(settings, schema, row, hidden_units=widths)
+    return network_of(settings, schema, row, hidden_units=widths, tables=tables)
 
 
 def wear_tickets(
@@ -92,7 +114,14 @@ def steps_to_come(
             for level in range(searched_levels(settings))
         ]
         total += sum(not runs.is_done(level) for level in levels) * training.search_epochs * steps
-    if not runs.is_done(searches / "warmup" / TRAINING):
+    if settings.tickets.embedding_density < 1:
+        levels = [
+            level_folder(searches / TABLES, level)
+            for level in range(settings.tickets.embedding_rounds + 1)
+        ]
+        left = sum(not runs.is_done(level / TRAINING) for level in levels)
+        total += left * training.search_epochs * steps
+    if not runs.is_done(searches / WARMUP / TRAINING):
         total += settings.tickets.warmup_epochs * steps
     for row in set(settings.rows) - {"base", "s_weight_auto"}:
         if not runs.is_done(folder / "rows" / row / TRAINING):

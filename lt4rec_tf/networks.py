@@ -17,6 +17,7 @@ from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.models.ple import build_ple
 from lt4rec_tf.models.ranking import build_network
 from lt4rec_tf.schema import Schema
+from lt4rec_tf.tickets.tables import TableTicket
 
 # Every task has kernels of its own: only embedding and cross layer are shared.
 SEPARATE_TOWERS = ("hard_sharing", "pruned_towers", "small_dense")
@@ -30,6 +31,7 @@ def network_of(
     *,
     hidden_units: Sequence[int] = (),
     seed: int | None = None,
+    tables: TableTicket | None = None,
 ) -> RankingNetwork:
     """Builds a row's network for the schema's tasks, at its theta_0.
 
@@ -39,6 +41,7 @@ def network_of(
         row: One of `settings.ROWS`.
         hidden_units: Widths in place of the settings'; none: the settings'.
         seed: Of the draw, in place of the settings'; None: the settings'.
+        tables: What is left of the embedding tables; None: all.
     """
     model = settings.model
     seed = settings.seed if seed is None else seed
@@ -49,6 +52,7 @@ def network_of(
         "cross": model.cross,
         "dcn_layers": model.dcn_layers,
         "seed": seed,
+        "tables": tables,
     }
     if row in ("esmm", "mmoe", "ple", "aitm", *HTLNET):
         return _published_model(settings, schema, row, units, seed, bottom)

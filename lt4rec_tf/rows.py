@@ -16,7 +16,7 @@ from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.schema import Schema
 from lt4rec_tf.searches import read_masks, search_seconds
 from lt4rec_tf.settings import TICKET_ROWS
-from lt4rec_tf.stages import TRAINING
+from lt4rec_tf.stages import TABLES, TRAINING, WARMUP, table_ticket
 from lt4rec_tf.tickets import masks as masks_file
 from lt4rec_tf.tickets import search
 from lt4rec_tf.training import checkpoint
@@ -56,7 +56,8 @@ def load_row(folder: Path, row: str, settings: Settings, schema: Schema) -> Rank
         built = auto.way_row(stage.parent.name)
     else:
         built = row
-    network = row_network(stage.parent, built, settings, schema)
+    tables = table_ticket(runs.searches_of(folder), settings, schema)
+    network = row_network(stage.parent, built, settings, schema, tables)
     checkpoint.restore(stage / "weights", network.variables)
     for task in network.tasks:
         path = row_masks(stage.parent, task)
@@ -133,15 +134,17 @@ def stage_folder(folder: Path, row: str) -> Path:
 
 
 def row_seconds(folder: Path, row: str, tasks: tuple[str, ...]) -> float:
-    """Training time of a row; a row that wears tickets pays for all their searches."""
+    """Training time of a row, which pays for the searches of all tickets that it wears."""
     searches = runs.searches_of(folder)
     if row == "s_weight_auto":
         tried = runs.read_json(folder / "rows" / row / CHOICE)["tried"]
         seconds = sum(way["seconds"] for way in tried)
     else:
         seconds = runs.read_json(stage_folder(folder, row) / "history.json")["seconds"]
+    histories = (searches / TABLES).glob(f"level_*/{TRAINING}/history.json")
+    seconds += sum(runs.read_json(history)["seconds"] for history in histories)
     if row in TICKET_ROWS:
         seconds += sum(search_seconds(searches, task) for task in tasks)
-        warm = searches / "warmup" / TRAINING / "history.json"
+        warm = searches / WARMUP / TRAINING / "history.json"
         seconds += runs.read_json(warm)["seconds"] if warm.exists() else 0.0
     return seconds

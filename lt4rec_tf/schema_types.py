@@ -279,6 +279,22 @@ class Schema:
                 return table
         raise SchemaError(f"{self.path}: no table {name!r}")
 
+    def with_bucket_share(self, share: float) -> Schema:
+        """Returns the schema with fewer hash buckets, one at least in each table.
+
+        Args:
+            share: Of the buckets of every hashed feature, in (0, 1].
+        """
+        features = []
+        for feature in self.features:
+            if feature.ids.kind == "hash":
+                ids = dataclasses.replace(
+                    feature.ids, buckets=max(1, round(share * feature.ids.buckets))
+                )
+                feature = dataclasses.replace(feature, ids=ids)
+            features.append(feature)
+        return dataclasses.replace(self, features=tuple(features))
+
     def with_tasks(self, names: Sequence[str]) -> Schema:
         """Returns the schema with these tasks only, in this order.
 

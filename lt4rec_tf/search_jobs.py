@@ -12,11 +12,10 @@ from pathlib import Path
 
 from lt4rec_tf import entry, logs, runs
 from lt4rec_tf.config import Settings
-from lt4rec_tf.networks import network_of
 from lt4rec_tf.pool import Job, JobPool
 from lt4rec_tf.reports.run_report import StageLog
 from lt4rec_tf.searches import find_ticket, searched_levels
-from lt4rec_tf.stages import Run
+from lt4rec_tf.stages import Run, network_in
 from lt4rec_tf.tickets.search import level_folder
 from lt4rec_tf.training.precision import settled
 from lt4rec_tf.training.progress import Progress
@@ -61,7 +60,7 @@ def search_task(folder: Path, settings: Settings, task: str) -> None:
         settings: The run's.
         task: Whose ticket is searched.
     """
-    schema = entry.read_schema(settings.data.schema, settings.tasks)
+    schema = entry.read_schema(settings.data.schema, settings)
     source = logs.read_audited(logs.open_logs(settings.data, schema), folder)
     schema = source.schema
     feed = logs.training_feed(source, logs.read_audit(folder), settings)
@@ -72,4 +71,4 @@ def search_task(folder: Path, settings: Settings, task: str) -> None:
         Progress(steps, settings.training.batch_size) as progress,
     ):
         run = Run(settings, schema, folder, folder, feed, progress, log)
-        find_ticket(run, network_of(settings, schema, "s_weight"), task)
+        find_ticket(run, network_in(run, "s_weight"), task)

@@ -11,10 +11,17 @@ from typing import Any
 from lt4rec_tf import config, runs
 from lt4rec_tf.config import Settings
 from lt4rec_tf.models.network import RankingNetwork
-from lt4rec_tf.networks import network_of
 from lt4rec_tf.schema import Schema, Task
 from lt4rec_tf.settings import TICKET_ROWS
-from lt4rec_tf.stages import TRAINING, Run, draw_afresh, load_start, plan_of, task_trainer
+from lt4rec_tf.stages import (
+    TRAINING,
+    Run,
+    draw_afresh,
+    load_start,
+    network_in,
+    plan_of,
+    task_trainer,
+)
 from lt4rec_tf.tickets import masks as masks_file
 from lt4rec_tf.tickets import search
 from lt4rec_tf.tickets.gradual import build_gradual
@@ -203,7 +210,7 @@ def _gradual_level(run: Run, task: str, here: Path) -> None:
     if runs.is_done(here):
         return
     settings = run.settings
-    dense = network_of(settings, run.schema.with_tasks([task]), "base")
+    dense = network_in(run, "base", schema=run.schema.with_tasks([task]))
     load_start(run, dense)
     epochs = settings.training.search_epochs
     steps = epochs * run.feed.steps_per_epoch

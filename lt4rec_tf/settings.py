@@ -57,6 +57,10 @@ class ModelSettings:
     embedding_stddev: float = flag(
         0.001, "Spread of the embedding rows at the start; the smaller, the less rare ids disturb."
     )
+    bucket_share: float = flag(
+        1.0,
+        "Share of the schema's hash buckets to use; the fewer, the more ids share a row.",
+    )
     cross: Literal["gram", "triangle", "dcn_v2"] = flag(
         "gram", "Cross layer: full Gram matrix (LT4REC), strict triangle (DLRM), DCN-v2."
     )
@@ -124,6 +128,19 @@ class TicketSettings:
         0,
         "Passes of all tasks together, nothing cut, whose result takes theta_0's place in the "
         "searches and in the joint stage (Multi-Task Warm-up of Sparse Sharing); 0: none.",
+    )
+    embedding_density: float = flag(
+        1.0,
+        "Share of the embedding tables' numbers or rows that a ticket keeps, which is found first "
+        "and which all rows wear; 1: all. Tables of --own_embedding stay whole.",
+    )
+    embedding_unit: Literal["number", "row", "dimension"] = flag(
+        "row",
+        "What is cut of embedding tables: single numbers; rows, ids without one share one; "
+        "dimensions, table by table. Rows and dimensions make tables smaller in memory.",
+    )
+    embedding_rounds: int = flag(
+        2, "Prunings of the embedding tables, each after --search_epochs passes of all tasks."
     )
     ticket_control: Literal["none", "shuffle", "one_shot", "draw", "reinitialize"] = flag(
         "none",

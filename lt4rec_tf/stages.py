@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lt4rec_tf import config, runs
+from lt4rec_tf import config
 from lt4rec_tf.config import Settings
 from lt4rec_tf.models.network import TRANSFER, RankingNetwork
 from lt4rec_tf.models.ranking import shared_name
 from lt4rec_tf.networks import network_of
 from lt4rec_tf.schema import Schema
+from lt4rec_tf.tickets.tables import TableTicket, read_ticket
 from lt4rec_tf.training import checkpoint, precision
 from lt4rec_tf.training.conflict import Conflict
 from lt4rec_tf.training.core_task import HTLNET_CORE, Core
@@ -22,6 +22,8 @@ from lt4rec_tf.training.progress import Progress
 from lt4rec_tf.training.trainer import Feed, LogScalars, Plan, Trainer
 
 TRAINING = "training"
+INITIAL, TABLES, WARMUP = "initial", "tables", "warmup"
+TABLE_MASKS = "ticket.npz"
 
 
 @dataclass(frozen=True)
@@ -52,29 +54,54 @@ class Run:
         return tuple(task.name for task in self.schema.tasks)
 
 
-def keep_initial(run: Run) -> None:
-    """Saves theta_0, and what a multi-task warm-up makes of it where one is asked for."""
-    initial = run.searches / "initial"
-    epochs = run.settings.tickets.warmup_epochs
-    warm = run.searches / "warmup" / TRAINING
-    if runs.is_done(initial) and (not epochs or runs.is_done(warm)):
-        return
-    network = network_of(run.settings, run.schema, "s_weight")
-    if not runs.is_done(initial):
-        checkpoint.save(initial, network.variables)
-        runs.mark_done(initial)
-    if epochs:
-        checkpoint.restore(initial, network.variables)
-        plan = dataclasses.replace(plan_of(run, epochs), patience=0, keep_last=True)
-        joint_trainer(run, network).fit(warm, "warmup", plan)
+def table_ticket(searches: Path, settings: Settings, schema: Schema) -> TableTicket | None:
+    """What is left of a run's embedding tables; None: all.
+
+    Args:
+        searches: Where the run's searches lie.
+        settings: The run's.
+        schema: The run's.
+
+    Raises:
+        MaskError: The ticket is not found yet, or damaged.
+    """
+    if settings.tickets.embedding_density == 1:
+        return None
+    rows = {table.name: table.rows for table in schema.tables}
+    path, unit = searches / TABLES / TABLE_MASKS, settings.tickets.embedding_unit
+    return read_ticket(path, unit, rows, settings.model.embedding_dim)
+
+
+def network_in(
+    run: Run,
+    row: str,
+    *,
+    schema: Schema | None = None,
+    hidden_units: Sequence[int] = (),
+    seed: int | None = None,
+) -> RankingNetwork:
+    """A row's network with the tables that the run's ticket leaves; see `network_of`."""
+    tables = table_ticket(run.searches, run.settings, run.schema)
+    return network_of(
+        run.settings,
+        schema or run.schema,
+        row,
+        hidden_units=hidden_units,
+        seed=seed,
+        tables=tables,
+    )
+
+
+def theta_0(run: Run) -> Path:
+    """Where theta_0 lies, with the tables that the run's ticket leaves."""
+    whole = run.settings.tickets.embedding_density == 1
+    return run.searches / INITIAL if whole else run.searches / TABLES / "start"
 
 
 def load_start(run: Run, network: RankingNetwork) -> None:
     """Sets the weights that stages start from: theta_0, or what the warm-up made of it."""
-    if run.settings.tickets.warmup_epochs:
-        start = run.searches / "warmup" / TRAINING / "weights"
-    else:
-        start = run.searches / "initial"
+    warm = run.searches / WARMUP / TRAINING / "weights"
+    start = warm if run.settings.tickets.warmup_epochs else theta_0(run)
     # Separate towers start from what the shared tower starts from: rows differ by sharing alone.
     renames = {name: shared_name(name, network.tasks) for name in network.variables}
     known = {n: v for n, v in network.variables.items() if not n.startswith(TRANSFER)}
@@ -84,7 +111,7 @@ def load_start(run: Run, network: RankingNetwork) -> None:
 def draw_afresh(run: Run, network: RankingNetwork, purpose: str) -> None:
     """Sets a draw that differs from theta_0, and between purposes."""
     seed = zlib.crc32(f"{run.settings.seed}/{purpose}".encode())
-    other = network_of(run.settings, run.schema, "s_weight", seed=seed)
+    other = network_in(run, "s_weight", seed=seed)
     for name, variable in network.variables.items():
         if name.startswith(TRANSFER):
             continue

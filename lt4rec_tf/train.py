@@ -24,7 +24,7 @@ from lt4rec_tf.data.source import Source
 from lt4rec_tf.evaluate import EVALUATION, evaluate_rows
 from lt4rec_tf.export import ExportFlags, default_row, export_row
 from lt4rec_tf.joint import steps_to_come
-from lt4rec_tf.networks import network_of
+from lt4rec_tf.reports.embedding import table_levels
 from lt4rec_tf.reports.run_report import StageLog, report_run
 from lt4rec_tf.reports.tables import Evaluation, evaluation_table, sharing_table, ticket_table
 from lt4rec_tf.schema import Schema
@@ -32,7 +32,8 @@ from lt4rec_tf.search_jobs import search_side_by_side
 from lt4rec_tf.searches import Ticket, find_ticket, level_masks
 from lt4rec_tf.serving.publish import published_versions
 from lt4rec_tf.settings import TICKET_ROWS
-from lt4rec_tf.stages import Run, keep_initial
+from lt4rec_tf.stages import Run, network_in
+from lt4rec_tf.start import keep_start
 from lt4rec_tf.training.distribution import this_process
 from lt4rec_tf.training.progress import Progress
 
@@ -41,7 +42,7 @@ def main(argv: Sequence[str]) -> None:
     """Runs the whole procedure, from flags to a published model."""
     settings, places = config.parse(argv, __doc__ or "")
     cluster.check(settings.training.distribution)
-    schema = entry.read_schema(settings.data.schema, settings.tasks)
+    schema = entry.read_schema(settings.data.schema, settings)
     config.check_tasks(settings, [task.name for task in schema.tasks])
     folder = entry.run_folder(settings, places)
     entry.make_deterministic()
@@ -104,11 +105,11 @@ def train_rows(
     out = None if this_process().index == 0 else io.StringIO()
     with Progress(steps, settings.training.batch_size, out) as progress:
         run = Run(settings, schema, folder, folder, feed, progress, log)
-        keep_initial(run)
+        keep_start(run)
         tickets = []
         if {"base", *TICKET_ROWS} & set(settings.rows):
             search_side_by_side(run)
-            shared = network_of(settings, schema, "s_weight")
+            shared = network_in(run, "s_weight")
             tickets = [find_ticket(run, shared, task) for task in run.tasks]
         auto.train_rows(run, tickets)
     return tickets
@@ -135,6 +136,9 @@ def finish(
     worn = {ticket.task: ticket.masks for ticket in tickets if ticket.task in searches}
     values = config.to_dict(settings)
     pictures = report_run(folder, values, evaluation, searches, masks, worn)
+    if tables := evaluation["tables"]:
+        levels = table_levels(tables, evaluation["tasks"])
+        print(f"\nticket of the embedding tables, by {tables['unit']}, on validation\n\n{levels}")
     for task, search in searches.items():
         print(f"\nticket search of {task}, on validation\n\n{ticket_table(task, search)}")
     if "s_weight_auto" in settings.rows:

@@ -15,6 +15,7 @@ from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.models.ple import build_ple
 from lt4rec_tf.models.ranking import build_network
 from lt4rec_tf.schema import Schema
+from lt4rec_tf.tickets.tables import TableTicket, whole
 from tests.conftest import small_batch
 
 BOTTOM = {"embedding_dim": 4, "embedding_stddev": 0.3, "cross": "gram", "dcn_layers": 1}
@@ -51,6 +52,32 @@ def build_with_own_views(lengths: dict[str, int], schema: Schema) -> RankingNetw
         hidden_units=(8, 4),
         seed=3,
         own_embedding=lengths,
+        **BOTTOM,
+    )
+
+
+def random_ticket(unit: str, schema: Schema, dimension: int, seed: int = 0) -> TableTicket:
+    """Half of everything; the first table whole, the last one of one dimension or row."""
+    rng = np.random.default_rng(seed)
+    rows = {table.name: table.rows for table in schema.tables}
+    masks = whole(unit, rows, dimension).masks
+    for place, (name, mask) in enumerate(masks.items()):
+        if unit == "dimension":
+            masks[name] = np.arange(dimension) < max(1, dimension - place)
+        elif place:
+            masks[name] = rng.random(mask.shape) < 0.5
+    last = list(masks)[-1]
+    masks[last] = np.arange(masks[last].size).reshape(masks[last].shape) < 1
+    return TableTicket(unit, masks)
+
+
+def build_with_ticket(unit: str, schema: Schema, *, separate_towers=False) -> RankingNetwork:
+    return build_network(
+        schema,
+        separate_towers=separate_towers,
+        hidden_units=(8, 4),
+        seed=3,
+        tables=random_ticket(unit, schema, BOTTOM["embedding_dim"]),
         **BOTTOM,
     )
 

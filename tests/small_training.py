@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from lt4rec_tf import config, stages
 from lt4rec_tf.models.network import RankingNetwork
-from lt4rec_tf.networks import network_of
+from lt4rec_tf.start import keep_start
 from lt4rec_tf.training.progress import Progress
 from lt4rec_tf.training.trainer import Feed, Trainer
 from tests.conftest import small_batch
@@ -109,5 +109,5 @@ def begin_run(
         progress or quiet_progress(),
         lambda stage, step, values: None,
     )
-    stages.keep_initial(run)
-    return run, network_of(settings, schema, "s_weight")
+    keep_start(run)
+    return run, stages.network_in(run, "s_weight")

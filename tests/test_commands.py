@@ -84,7 +84,7 @@ def check_module(module, flags):
     flags = [flag for flag in flags if flag not in ("--help", "...")]
     if module == "lt4rec_tf.train":
         settings, _ = config.parse(["train", "--data_dir=given", *flags], "")
-        entry.read_schema(existing(settings.data.schema), settings.tasks)
+        entry.read_schema(existing(settings.data.schema), settings)
     elif module == "lt4rec_tf.compare":
         check_comparison(flags)
     elif module == "lt4rec_tf.simulate_online":
@@ -127,7 +127,7 @@ def check_comparison(flags):
 
     argv = ["compare", "--data_dir=given", *flags]
     settings, _, compare = config.parse_with(argv, "", CompareFlags)
-    schema = entry.read_schema(existing(settings.data.schema), settings.tasks)
+    schema = entry.read_schema(existing(settings.data.schema), settings)
     tasks = [task.name for task in schema.tasks]
     specs = read_rows(Path(compare.rows_file), compare.only, tasks)
     return settings, {spec.name: candidates(spec, compare, parse) for spec in specs}
@@ -206,7 +206,7 @@ def test_commands_that_there_are_not_are_noticed(command):
 @pytest.mark.parametrize("path", FLAGFILES, ids=lambda path: path.name)
 def test_a_flagfile_parses_and_its_schema_loads(path):
     settings, _ = config.parse(["train", "--data_dir=given", f"--flagfile={path}"], "")
-    schema = entry.read_schema(settings.data.schema, settings.tasks)
+    schema = entry.read_schema(settings.data.schema, settings)
     names = [task.name for task in schema.tasks]
     assert names[0] == "ctr"
     assert {task.kind for task in schema.tasks} > {"binary"}  # hybrid targets

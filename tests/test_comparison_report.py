@@ -42,7 +42,12 @@ def difference(base, value, low, high, metric="mse"):
 
 
 def cost(**alive):
-    return {"trained_parameters": 12345678, "alive_parameters": alive, "multiply_adds": 6240}
+    return {
+        "trained_parameters": 12345678,
+        "table_bytes": 4321,
+        "alive_parameters": alive,
+        "multiply_adds": 6240,
+    }
 
 
 BASE = {
@@ -152,6 +157,7 @@ def test_every_number_of_a_row_stands_in_its_column():
         "loss weights": "cvr=3",
         "seeds": "2",
         "trained": "12,345,678",
+        "tables (bytes)": "4,321",
         "alive (cvr / ctr)": "3,400 / 1,200",
         "multiply-adds": "6,240",
         "seconds": "1,500.0",

@@ -29,6 +29,7 @@ def test_a_dense_shared_tower_counts_once(small_network):
     head = HIDDEN[-1] + 1
     assert found == {
         "trained_parameters": TABLE + tower(GRAM) + head,
+        "table_bytes": 4 * TABLE,
         "alive_parameters": {"ctr": tower(GRAM), "cvr": tower(GRAM)},
         "multiply_adds": kernels(GRAM, HIDDEN) + 2 * HIDDEN[-1],
     }
@@ -49,6 +50,7 @@ def test_separate_towers_are_all_trained_and_each_task_reads_its_own(small_schem
     network = build_small(small_schema, separate_towers=True)
     assert cost_of(network) == {
         "trained_parameters": TABLE + 2 * tower(GRAM),
+        "table_bytes": 4 * TABLE,
         "alive_parameters": {"ctr": tower(GRAM), "cvr": tower(GRAM)},
         "multiply_adds": 2 * (kernels(GRAM, HIDDEN) + HIDDEN[-1]),
     }
@@ -58,6 +60,7 @@ def test_a_single_task_is_one_tower(small_schema):
     network = build_small(small_schema.with_tasks(["cvr"]))
     assert cost_of(network) == {
         "trained_parameters": TABLE + tower(GRAM),
+        "table_bytes": 4 * TABLE,
         "alive_parameters": {"cvr": tower(GRAM)},
         "multiply_adds": kernels(GRAM, HIDDEN) + HIDDEN[-1],
     }
@@ -79,6 +82,7 @@ def test_cut_weights_cost_nothing(small_network):
     beside = sum(HIDDEN) + HIDDEN[-1] + 1  # biases and head
     assert found == {
         "trained_parameters": dense["trained_parameters"],
+        "table_bytes": 4 * TABLE,
         "alive_parameters": {"ctr": 50 + 20 + beside, "cvr": 30 + 10 + beside},
         "multiply_adds": 50 + 20 + 30 + 10 + 2 * HIDDEN[-1],
     }

@@ -13,6 +13,7 @@ from lt4rec_tf.models.ranking import shared_name
 from lt4rec_tf.networks import network_of
 from lt4rec_tf.rows import load_row, row_names, row_seconds, worn_masks
 from lt4rec_tf.searches import find_ticket, read_masks, read_ticket, search_seconds
+from lt4rec_tf.start import keep_start
 from lt4rec_tf.tickets import masks as masks_file
 from lt4rec_tf.tickets.controls import dense_widths, shuffle_layerwise
 from lt4rec_tf.tickets.prune import prune_by_magnitude
@@ -153,12 +154,12 @@ def test_rows_of_the_same_layers_begin_at_theta_0_with_nothing_cut(trained):
 def test_other_rows_begin_at_a_draw_from_the_runs_seed(trained, small_schema, row):
     run, _, start, _, _, _ = trained(row)
     folder = run.folder / "rows" / row
-    again = row_network(folder, row, run.settings, small_schema)
+    again = row_network(folder, row, run.settings, small_schema, None)
     assert equal(start, read_variables(again)) == set(start)
     # Field vectors are drawn by name: whatever lies above, all rows begin with the same ones.
     np.testing.assert_array_equal(start["embedding/table"], theta_0(run)["embedding/table"])
     other = dataclasses.replace(run.settings, seed=2)
-    drawn = read_variables(row_network(folder, row, other, small_schema))
+    drawn = read_variables(row_network(folder, row, other, small_schema, None))
     assert not {name for name in equal(start, drawn) if not name.endswith("bias")}
 
 
@@ -194,7 +195,7 @@ def test_after_a_warm_up_searches_and_joint_rows_begin_at_its_weights(
     own = runs.read_json(tmp_path / "rows" / "s_weight" / "training" / "history.json")["seconds"]
     seconds = row_seconds(tmp_path, "s_weight", run.tasks)
     assert seconds == pytest.approx(own + searching + warmed["seconds"])
-    again = starts_of(lambda: stages.keep_initial(run), monkeypatch)
+    again = starts_of(lambda: keep_start(run), monkeypatch)
     assert again == []  # a finished warm-up is not trained again
 
 

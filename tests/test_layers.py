@@ -4,8 +4,9 @@ import tensorflow as tf
 import tf_keras as keras
 
 from lt4rec_tf.layers.cross import CrossNetworkV2, GramCross, TriangleCross
-from lt4rec_tf.layers.embedding import FieldVectors, table_offsets
+from lt4rec_tf.layers.embedding import FieldVectors
 from lt4rec_tf.layers.masked_dense import MaskedDense
+from lt4rec_tf.layers.tables import table_offsets
 from tests.conftest import small_batch
 
 VECTORS = tf.constant([[[1.0, 2.0], [3.0, 4.0]]])  # one row, two fields of dimension 2
@@ -41,7 +42,7 @@ def field_vectors(schema):
 def test_single_valued_fields_are_their_rows(small_schema):
     layer, features = field_vectors(small_schema)
     first = table_offsets(small_schema)
-    table = layer.table.numpy()
+    table = layer.parts["table"].numpy()
     vectors = layer(features).numpy()
     for row in range(2):
         assert vectors[row, 0].tolist() == table[first["user"] + features["user"][row]].tolist()
@@ -53,7 +54,7 @@ def test_multi_valued_fields_are_the_mean_without_padding(small_schema):
     layer, features = field_vectors(small_schema)
     tags = table_offsets(small_schema)["tag"]
     features["tags"] = tf.constant([[4, 0, 6], [0, 0, 0]], tf.int64)
-    table = layer.table.numpy()
+    table = layer.parts["table"].numpy()
     vectors = layer(features).numpy()
     np.testing.assert_allclose(vectors[0, 2], (table[tags + 4] + table[tags + 6]) / 2, rtol=1e-6)
     np.testing.assert_allclose(vectors[1, 2], table[tags], rtol=1e-6)  # the missing row
@@ -64,15 +65,17 @@ def test_numeric_fields_scale_a_vector_and_know_missing(small_schema):
     age = table_offsets(small_schema)["age"]
     features["age"] = tf.constant([-2.5, np.nan])
     vectors = layer(features).numpy()
-    np.testing.assert_allclose(vectors[0, 4], -2.5 * layer.table[age + 1].numpy(), rtol=1e-6)
-    np.testing.assert_allclose(vectors[1, 4], layer.table[age].numpy(), rtol=1e-6)
+    np.testing.assert_allclose(
+        vectors[0, 4], -2.5 * layer.parts["table"][age + 1].numpy(), rtol=1e-6
+    )
+    np.testing.assert_allclose(vectors[1, 4], layer.parts["table"][age].numpy(), rtol=1e-6)
 
 
 def test_only_looked_up_rows_get_a_gradient(small_schema):
     layer, features = field_vectors(small_schema)
     with tf.GradientTape() as tape:
         total = tf.reduce_sum(layer(features) ** 2)
-    gradient = tape.gradient(total, layer.table)
+    gradient = tape.gradient(total, layer.parts["table"])
     assert isinstance(gradient, tf.IndexedSlices)
     assert gradient.indices.shape[0] == 2 * (1 + 1 + 3 + 1 + 1)
 

@@ -9,13 +9,14 @@ import tensorflow as tf
 from scipy.special import expit
 
 from lt4rec_tf.data.features import features_to_ids
+from lt4rec_tf.models.bottom import is_table
 from lt4rec_tf.models.network import RankingNetwork, read_variables
 from lt4rec_tf.schema import Schema, load_schema
 from lt4rec_tf.serving.publish import PublishError, publish, published_versions
 from lt4rec_tf.serving.requests import requests_of, serialized_examples
 from lt4rec_tf.serving.signatures import ServedModel, answer_names
 from tests.conftest import SMALL_SCHEMA, build_small
-from tests.small_models import SAMPLED, build_model, build_with_own_views
+from tests.small_models import SAMPLED, build_model, build_with_own_views, build_with_ticket
 from tests.small_training import random_masks
 
 # Every rule by which raw values become ids, and every dtype, alone and in lists.
@@ -85,6 +86,9 @@ NETWORKS = {
     "separate towers": (TWO, partial(build_small, separate_towers=True, cross="triangle", seed=3)),
     "single task": (["cvr"], partial(build_small, cross="dcn_v2", seed=3)),
     "three tasks": (THREE, partial(build_small, seed=3)),
+    "rows cut": (THREE, partial(build_with_ticket, "row")),
+    "dimensions cut": (TWO, partial(build_with_ticket, "dimension", separate_towers=True)),
+    "numbers cut": (TWO, partial(build_with_ticket, "number")),
     "own views": (THREE, partial(build_with_own_views, {"cvr": 3, "like": 2})),
     "esmm": (THREE, partial(build_model, "esmm")),
     "mmoe": (THREE, partial(build_model, "mmoe")),
@@ -359,10 +363,16 @@ def test_a_saved_model_holds_each_weight_once(published):
     contents = [values.tobytes() for values in stored.values() if values.size > 1]
     assert len(set(contents)) == len(contents)
     shapes = [values.shape for values in stored.values()]
+    layout = network.model.get_layer("shared.embedding").layout
+    in_bits = layout.kept is not None and layout.row_of is None
     for name, values in read_variables(network).items():
-        if name.endswith("embedding/table"):
-            assert shapes.count(values.shape) == 1, name
+        if is_table(name):
+            assert shapes.count(values.shape) == (0 if in_bits else 1), name
     trained = sum(values.nbytes for values in read_variables(network).values())
+    if layout.kept is not None:
+        trained += layout.kept.size / 8
+    if in_bits:
+        trained -= 4 * np.count_nonzero(~layout.kept)
     masks = sum(mask.size for task in network.tasks for mask in network.masks(task).values())
     size = sum(path.stat().st_size for path in (version / "variables").iterdir())
     held = sum(values.nbytes for values in stored.values())

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from lt4rec_tf.layers.embedding import FieldVectors
 from lt4rec_tf.layers.masked_dense import MaskedDense
+from lt4rec_tf.models.bottom import is_table
 from lt4rec_tf.models.network import TRANSFER, RankingNetwork
 
 
@@ -15,7 +17,9 @@ def cost_of(network: RankingNetwork) -> dict[str, Any]:
     """Counts parameters and multiply-adds.
 
     Returns:
-        trained_parameters: All trained numbers, embedding rows included.
+        trained_parameters: All trained numbers, embedding rows included, cut ones not.
+        table_bytes: What a version of the model stores of embedding tables, in float32: numbers,
+            and a bit for whatever a ticket could have cut.
         alive_parameters: Task -> numbers in kernels and biases above the cross layer that its
             prediction reads, cut weights not counted; what a ticket leaves of the network.
         multiply_adds: Of one example's predictions for all tasks above the cross layer, a cut
@@ -34,8 +38,11 @@ def cost_of(network: RankingNetwork) -> dict[str, Any]:
         for name, variable in above.items()
         if name.endswith("kernel") and variable.ref() not in masked
     )
+    tables = [layer for layer in network.model.layers if isinstance(layer, FieldVectors)]
+    whole = sum(int(np.prod(v.shape)) for v in network.variables.values())
     return {
-        "trained_parameters": sum(int(np.prod(v.shape)) for v in network.variables.values()),
+        "trained_parameters": whole - sum(layer.layout.cut_numbers() for layer in tables),
+        "table_bytes": sum(layer.layout.stored_bytes() for layer in tables),
         "alive_parameters": alive,
         "multiply_adds": products + _masked_products(network),
     }
@@ -45,7 +52,7 @@ def _above_the_cross_layer(network: RankingNetwork) -> dict[str, Any]:
     return {
         name: variable
         for name, variable in network.variables.items()
-        if not name.startswith("cross/") and not name.endswith("embedding/table")
+        if not name.startswith("cross/") and not is_table(name)
     }
 
 

@@ -225,12 +225,14 @@ def _mean_cost(costs: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     if not costs:
         return None
     return {
-        "trained_parameters": round(np.mean([c["trained_parameters"] for c in costs])),
+        **{
+            name: round(np.mean([cost[name] for cost in costs]))
+            for name in ("trained_parameters", "table_bytes", "multiply_adds")
+        },
         "alive_parameters": {
             task: round(np.mean([c["alive_parameters"][task] for c in costs]))
             for task in costs[0]["alive_parameters"]
         },
-        "multiply_adds": round(np.mean([c["multiply_adds"] for c in costs])),
     }
 
 

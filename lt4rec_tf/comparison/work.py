@@ -21,11 +21,11 @@ from lt4rec_tf.comparison.cost import cost_of
 from lt4rec_tf.comparison.grid import RowSpec
 from lt4rec_tf.config import Settings
 from lt4rec_tf.data.source import Source
-from lt4rec_tf.networks import network_of
 from lt4rec_tf.rows import load_row, row_seconds, shared_overlap, worn_masks
 from lt4rec_tf.searches import find_ticket, read_ticket
 from lt4rec_tf.settings import TICKET_ROWS, ModelSettings, TicketSettings, TrainingSettings
-from lt4rec_tf.stages import Run, keep_initial
+from lt4rec_tf.stages import Run, network_in
+from lt4rec_tf.start import keep_start
 from lt4rec_tf.tickets.masks import density
 from lt4rec_tf.training.evaluation import make_predictor, measure
 from lt4rec_tf.training.progress import Progress
@@ -56,7 +56,8 @@ def search_settings(settings: Settings) -> Settings:
     """
     tickets, training, model = TicketSettings(), TrainingSettings(), ModelSettings()
     indifferent: dict[str, Any] = {}
-    if not settings.tickets.warmup_epochs:  # the warm-up is a joint training
+    # A warm-up and the search for a ticket of the tables are joint trainings.
+    if not settings.tickets.warmup_epochs and settings.tickets.embedding_density == 1:
         names = ["loss_weights", "task_schedule", "balance", "gradient_conflict"]
         names += [name for name in vars(training) if name.startswith(("conflict_", "core_"))]
         indifferent = {name: getattr(training, name) for name in names}
@@ -136,9 +137,9 @@ def search(comparison: Path, settings: Settings, depth: str) -> None:
         runs.sweep(folder)
         runs.write_json(folder / "settings.json", config.to_dict(settings))
         run = _open(comparison, folder, folder, settings)
-        keep_initial(run)
+        keep_start(run)
         if depth != "start":
-            network = network_of(settings, run.schema, "s_weight")
+            network = network_in(run, "s_weight")
             for task in run.tasks:
                 find_ticket(run, network, task)
         runs.mark_done(folder / "searched" / depth)
@@ -154,7 +155,7 @@ def train(comparison: Path, line: str, settings: Settings) -> None:
         _make_a_run(comparison, run)
         tickets = []
         if set(TICKET_ROWS) & set(settings.rows):
-            network = network_of(settings, run.schema, "s_weight")
+            network = network_in(run, "s_weight")
             tickets = [read_ticket(run, network, task) for task in run.tasks]
         train_rows(run, tickets)
         runs.mark_done(folder / "rows")
@@ -197,7 +198,7 @@ def _open(comparison: Path, folder: Path, searches: Path, settings: Settings) ->
 
 def _source(comparison: Path, settings: Settings) -> Source:
     """The comparison's logs, audited."""
-    schema = entry.read_schema(settings.data.schema, settings.tasks)
+    schema = entry.read_schema(settings.data.schema, settings)
     return logs.read_audited(logs.open_logs(settings.data, schema), comparison)
 
 

@@ -6,10 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import groupby
 
+import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
+from lt4rec_tf.layers.tables import Layout, Tables, layout_of
 from lt4rec_tf.schema import Feature, Schema
+from lt4rec_tf.tickets.tables import TableTicket
 
 
 class FieldVectors(keras.layers.Layer):
@@ -21,10 +24,13 @@ class FieldVectors(keras.layers.Layer):
     without any is the table's missing row. A numeric feature x is x times the vector of its
     table's row 1, or the missing row where x is NaN.
 
+    With a ticket the variables hold what it leaves: fewer rows, or a variable for each width.
+
     Args:
         schema: Says which features there are and which tables they share.
         dimension: Length of a field vector.
         initializer: Draws the rows.
+        ticket: What is left of the tables; None: all.
 
     Call:
         ids: {feature: int64 (batch,) or (batch, values); numeric: float32 (batch,)}.
@@ -36,61 +42,81 @@ class FieldVectors(keras.layers.Layer):
         schema: Schema,
         dimension: int,
         initializer: keras.initializers.Initializer,
+        ticket: TableTicket | None = None,
         name: str | None = None,
     ) -> None:
         super().__init__(name=name)
         self.features = schema.features
         self.dimension = dimension
         self.initializer = initializer
-        self.first_row = table_offsets(schema)
-        self.rows = sum(table.rows for table in schema.tables)
+        self.layout = layout_of(schema, dimension, ticket)
 
     def build(self, input_shape: Mapping[str, tf.TensorShape]) -> None:
         """Draws the rows of all tables."""
-        self.table = self.add_weight(
-            name="table", shape=(self.rows, self.dimension), initializer=self.initializer
-        )
+        self.parts = {
+            part.name: self.add_weight(
+                name=part.name,
+                shape=(len(part.source), part.width),
+                initializer=self.initializer,
+            )
+            for part in self.layout.parts
+        }
+        row_of, kept = self.layout.row_of, self.layout.kept
+        self._row_of = None if row_of is None else self._constant("row_of", row_of)
+        self._bits = None
+        if kept is not None and row_of is None:
+            self._bits = self._constant("bits", np.packbits(kept, axis=1))
         super().build(input_shape)
+
+    def _constant(self, name: str, values: np.ndarray) -> tf.Variable:
+        """A variable, so that no graph holds the values; no checkpoint does either."""
+
+        def given(shape: tf.TensorShape, dtype: tf.DType) -> tf.Tensor:
+            return tf.constant(values)
+
+        return self.add_weight(
+            name=name, shape=values.shape, dtype=values.dtype, initializer=given, trainable=False
+        )
 
     def call(self, ids: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Looks up and pools; see the class."""
-        return look_up(self.table, self.features, self.first_row, ids)
+        tables = Tables(self.layout, self.parts, self._row_of, self._bits)
+        return look_up(tables, self.features, ids)
 
 
-def look_up(
-    table: tf.Tensor | tf.Variable,
-    features: Sequence[Feature],
-    first_row: Mapping[str, int],
-    ids: Mapping[str, tf.Tensor],
-) -> tf.Tensor:
-    """One vector a field, by one gather for all features.
+def look_up(tables: Tables, features: Sequence[Feature], ids: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    """One vector a field, by one gather for all features of a width.
 
     Args:
-        table: All tables below each other, (rows, dimension), of any float dtype.
+        tables: Of the features.
         features: The fields, in order: all of a schema or some.
-        first_row: Of each table, as `table_offsets` says.
         ids: As `FieldVectors` takes them.
 
     Returns:
         float32 (batch, fields, dimension).
     """
-    parts = [_rows_and_pool(run, first_row, ids) for run in _runs(features)]
-    rows = [rows for rows, _ in parts]
-    # Not `tf.gather`, which would fetch the whole of a table that lies in parts on servers.
-    looked_up = tf.nn.embedding_lookup(table, tf.concat(rows, axis=1))
-    vectors = tf.cast(looked_up, tf.float32)
-    widths = [tf.shape(row)[1] if row.shape[1] is None else row.shape[1] for row in rows]
-    pooled = [
-        pool(part) for (_, pool), part in zip(parts, tf.split(vectors, widths, axis=1), strict=True)
-    ]
-    return tf.ensure_shape(tf.concat(pooled, axis=1), (None, len(features), table.shape[1]))
+    layout = tables.layout
+    runs = _runs(features, layout)
+    parts = [layout.part_of[run[0].table] for run in runs]
+    asked = [_rows_and_pool(run, layout.first_row, ids) for run in runs]
+    pooled: dict[int, tf.Tensor] = {}
+    for part in dict.fromkeys(parts):
+        places = [place for place, other in enumerate(parts) if other == part]
+        rows = [asked[place][0] for place in places]
+        widths = [tf.shape(row)[1] if row.shape[1] is None else row.shape[1] for row in rows]
+        vectors = tables.rows(part, tf.concat(rows, axis=1))
+        for place, of_run in zip(places, tf.split(vectors, widths, axis=1), strict=True):
+            pooled[place] = asked[place][1](of_run)
+    found = tf.concat([pooled[place] for place in range(len(runs))], axis=1)
+    return tf.ensure_shape(found, (None, len(features), layout.dimension))
 
 
-def _runs(features: Sequence[Feature]) -> list[list[Feature]]:
+def _runs(features: Sequence[Feature], layout: Layout) -> list[list[Feature]]:
     """Neighbouring features that are looked up alike; one with several values stands alone."""
 
-    def likeness(feature: Feature) -> str:
-        return feature.name if feature.multivalued else str(feature.ids.kind == "numeric")
+    def likeness(feature: Feature) -> tuple[str, str]:
+        kind = feature.name if feature.multivalued else str(feature.ids.kind == "numeric")
+        return kind, layout.part_of[feature.table]
 
     return [list(run) for _, run in groupby(features, key=likeness)]
 
@@ -109,15 +135,6 @@ def _rows_and_pool(
     known = tf.math.is_finite(values)
     weights = tf.where(known, values, 1.0)[:, :, tf.newaxis]
     return offsets + tf.cast(known, tf.int64), partial(tf.multiply, weights)
-
-
-def table_offsets(schema: Schema) -> dict[str, int]:
-    """The first row of each table in the one variable that holds them all."""
-    offsets, first = {}, 0
-    for table in schema.tables:
-        offsets[table.name] = first
-        first += table.rows
-    return offsets
 
 
 def mean_weights(ids: tf.Tensor) -> tf.Tensor:

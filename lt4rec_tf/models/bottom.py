@@ -11,6 +11,7 @@ import tf_keras as keras
 from lt4rec_tf.layers.cross import CrossNetworkV2, GramCross, TriangleCross
 from lt4rec_tf.layers.embedding import FieldVectors
 from lt4rec_tf.schema import Feature, Schema
+from lt4rec_tf.tickets.tables import TableTicket
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ def build_bottom(
     cross: str,
     dcn_layers: int,
     seed: int,
+    tables: TableTicket | None = None,
 ) -> Bottom:
     """Builds embedding and cross layer. Embedding rows are drawn normal, kernels Xavier-normal.
 
@@ -46,21 +48,33 @@ def build_bottom(
         cross: "gram", "triangle" or "dcn_v2".
         dcn_layers: Number of layers of "dcn_v2".
         seed: Of all draws.
+        tables: What is left of the embedding tables; None: all.
     """
     # Inputs have their features' names, which hold no dot: layers with one cannot clash with them.
     inputs = {feature.name: _input(feature) for feature in schema.features}
     fields = field_vectors(
-        schema, embedding_dim, embedding_stddev, seed=seed_of(seed, "embedding"), owner="shared"
+        schema,
+        embedding_dim,
+        embedding_stddev,
+        seed=seed_of(seed, "embedding"),
+        owner="shared",
+        ticket=tables,
     )
     cross_layer = _cross_layer(cross, dcn_layers, seed)
     crossed = cross_layer(fields(inputs))
-    variables = {"embedding/table": fields.table}
+    variables = {f"embedding/{name}": part for name, part in fields.parts.items()}
     variables |= {f"cross/{i}": weight for i, weight in enumerate(cross_layer.weights)}
     return Bottom(inputs, crossed, variables)
 
 
 def field_vectors(
-    schema: Schema, dimension: int, stddev: float, *, seed: int, owner: str
+    schema: Schema,
+    dimension: int,
+    stddev: float,
+    *,
+    seed: int,
+    owner: str,
+    ticket: TableTicket | None = None,
 ) -> FieldVectors:
     """An embedding of all the schema's features, whose rows are drawn normal.
 
@@ -70,9 +84,19 @@ def field_vectors(
         stddev: Standard deviation of the rows at the start.
         seed: Of the draw.
         owner: Whose it is, which names the layer: "shared" or a task.
+        ticket: What is left of the tables; None: all.
     """
     draw = keras.initializers.RandomNormal(stddev=stddev, seed=seed)
-    return FieldVectors(schema, dimension, draw, name=f"{owner}.embedding")
+    return FieldVectors(schema, dimension, draw, ticket, name=f"{owner}.embedding")
+
+
+def is_table(name: str) -> bool:
+    """Whether a network's variable of this name holds embedding tables.
+
+    >>> is_table("embedding/table"), is_table("cvr/embedding/table_8"), is_table("head/kernel")
+    (True, True, False)
+    """
+    return name.rpartition("/")[0].split("/")[-1] == "embedding"
 
 
 def seed_of(seed: int, name: str) -> int:

@@ -20,6 +20,7 @@ from lt4rec_tf.layers.masked_dense import MaskedDense
 from lt4rec_tf.models.bottom import Bottom, build_bottom, field_vectors, seed_of
 from lt4rec_tf.models.network import CROSSED, RankingNetwork, add_head, assemble
 from lt4rec_tf.schema import Schema
+from lt4rec_tf.tickets.tables import TableTicket
 
 
 def build_network(
@@ -33,6 +34,7 @@ def build_network(
     hidden_units: Sequence[int],
     seed: int,
     own_embedding: Mapping[str, int] | None = None,
+    tables: TableTicket | None = None,
 ) -> RankingNetwork:
     """Builds the network for the schema's tasks.
 
@@ -54,6 +56,7 @@ def build_network(
         hidden_units: Widths of the masked layers, from the bottom up.
         seed: Of all draws.
         own_embedding: Task -> length of the field vectors that it alone reads.
+        tables: What is left of the embedding tables that all tasks read; None: all.
     """
     bottom = build_bottom(
         schema,
@@ -62,6 +65,7 @@ def build_network(
         cross=cross,
         dcn_layers=dcn_layers,
         seed=seed,
+        tables=tables,
     )
     variables = dict(bottom.variables)
     shared: list[keras.layers.Dense] = []
@@ -106,7 +110,7 @@ def _own_view(
     own = keras.layers.Dense(units, use_bias=False, kernel_initializer=draw, name=f"{task}.own")
     flat = keras.layers.Reshape((len(schema.features) * dimension,), name=f"{task}.own_fields")
     added = own(flat(fields(bottom.inputs)))
-    variables[f"{task}/embedding/table"] = fields.table
+    variables.update({f"{task}/embedding/{name}": part for name, part in fields.parts.items()})
     variables[f"{task}/own/kernel"] = own.kernel
     return added
 

@@ -9,7 +9,8 @@ What these functions read is the content of a comparison's results.json:
                       against
       runs            each with seed and status: "done" has metrics, density, overlap and seconds
                       as in `EvaluationRow`; "failed" has error and log
-      cost            trained_parameters, alive_parameters {task: n}, multiply_adds; None: no run
+      cost            trained_parameters, table_bytes, alive_parameters {task: n}, multiply_adds;
+                      None: no run
       differences     task -> metric, base, value, difference, low, high; {} for a single-task row
       against         the same, to the row `against`; {} for that row
     searches          each with row, seed and searches {task: `TicketSearch`}
@@ -188,6 +189,7 @@ def _header(tasks: Sequence[ReportedTask], settings: Sequence[str]) -> list[str]
         *(name.replace("_", " ") for name in settings),
         "seeds",
         "trained",
+        "tables (bytes)",
         f"alive ({' / '.join(task['name'] for task in tasks)})",
         "multiply-adds",
         "seconds",
@@ -208,6 +210,7 @@ def _line(row: Row, tasks: Sequence[ReportedTask], settings: Sequence[str]) -> l
         *(_setting(row["chosen"].get(name)) for name in settings),
         str(len(done)) if len(done) == len(row["runs"]) else f"{len(done)} of {len(row['runs'])}",
         _count(cost and cost["trained_parameters"]),
+        _count(cost and cost["table_bytes"]),
         " / ".join(_count(alive.get(task["name"])) for task in tasks),
         _count(cost and cost["multiply_adds"]),
         f"{np.mean([number(run['seconds']) for run in done]):,.1f}" if done else ABSENT,

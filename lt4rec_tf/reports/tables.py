@@ -47,6 +47,7 @@ class Evaluation(TypedDict):
     tasks: Sequence[ReportedTask]
     rows: Sequence[EvaluationRow]
     searches: Mapping[str, TicketSearch]  # by task
+    tables: Mapping[str, Any] | None  # the search for a ticket of the embedding tables
 
 
 def metric_name(metric: str) -> str:
@@ -246,6 +247,11 @@ def check_search(task: str, search: TicketSearch) -> None:
         raise ValueError(
             f"ticket search of {task!r}: found chosen level {chosen}, expected 0..{len(values) - 1}"
         )
+
+
+def metric_title(task: ReportedTask) -> str:
+    """A column of a task's own metric, with its population."""
+    return _column_title(task, task["metric"])
 
 
 def _column_title(task: ReportedTask, metric: str) -> str:

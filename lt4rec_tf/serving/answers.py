@@ -8,12 +8,13 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from lt4rec_tf.layers.embedding import look_up, table_offsets
+from lt4rec_tf.layers.embedding import look_up
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.schema import Feature, Schema
 from lt4rec_tf.serving.folded import FoldedKernels
 from lt4rec_tf.serving.forms import Forms
 from lt4rec_tf.serving.ranking import sides_of
+from lt4rec_tf.serving.tables import ServedTables
 from lt4rec_tf.serving.towers import ServedTowers, Vectors, by_row
 
 EMBEDDING = ".embedding"  # ends the names of layers that look up field vectors
@@ -42,24 +43,22 @@ class ServedNetwork(tf.Module):
         super().__init__(name="network")
         self._schema, self._sides = schema, sides_of(schema)
         layers = [layer for layer in network.model.layers if layer.name.endswith(EMBEDDING)]
-        self._owners = [layer.name.removesuffix(EMBEDDING) for layer in layers]
+        owners = [layer.name.removesuffix(EMBEDDING) for layer in layers]
         self.tables = {
-            owner: layer.table
-            if dtype == tf.float32
-            else tf.Variable(tf.cast(layer.table, dtype), trainable=False, name=f"{owner}.table")
-            for owner, layer in zip(self._owners, layers, strict=True)
+            owner: ServedTables(layer, dtype, owner)
+            for owner, layer in zip(owners, layers, strict=True)
         }
         self.cross = [v for name, v in network.variables.items() if name.startswith("cross/")]
         self.towers: ServedTowers | None = None
         self.other: list[tf.Variable] = []
-        above = _above(network.model, layers, self._owners)
+        above = _above(network.model, layers, owners)
         if network.tops:
             self.towers = ServedTowers(network, self._sides, dtype, forms)
         elif any(network.towers.values()):
             self.folded = FoldedKernels(network, dtype)
             above = self.folded.in_place(above)
         if not network.tops:
-            kept_elsewhere = {layer.table.ref() for layer in layers}
+            kept_elsewhere = {table.ref() for layer in layers for table in layer.parts.values()}
             kept_elsewhere |= {k.ref() for t in network.tasks for k in network.kernels(t).values()}
             self.other = [v for v in network.variables.values() if v.ref() not in kept_elsewhere]
         # In a closure, so that saving stores no Keras objects.
@@ -120,9 +119,8 @@ class ServedNetwork(tf.Module):
 
     def _vectors(self, ids: Mapping[str, tf.Tensor], places: Sequence[int]) -> dict[str, tf.Tensor]:
         features = [self._schema.features[place] for place in places]
-        first_row = table_offsets(self._schema)
         return {
-            owner: look_up(self.tables[owner], features, first_row, ids) for owner in self._owners
+            owner: look_up(tables.tables(), features, ids) for owner, tables in self.tables.items()
         }
 
 

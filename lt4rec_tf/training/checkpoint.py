@@ -115,6 +115,16 @@ def restore(
         variables[name].assign(value)
 
 
+def read(folder: Path, name: str) -> np.ndarray:
+    """The values of one variable.
+
+    Raises:
+        CheckpointError: The folder is no checkpoint or a damaged one, or lacks the variable.
+    """
+    ((_, value),) = _values(folder, {name: name})
+    return value
+
+
 def _restore_on_servers(
     folder: Path, stored: Mapping[str, str], variables: Mapping[str, tf.Variable]
 ) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from lt4rec_tf.models.bottom import is_table
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.training.gradients import Gradient, inner_products, weighted_sum
 from lt4rec_tf.training.optimizers import build_optimizer, reset
@@ -97,9 +98,7 @@ def last_shared_kernel(network: RankingNetwork, tasks: Sequence[str]) -> tf.Vari
     kernels = [
         variable
         for name, variable in network.variables.items()
-        if not name.endswith("embedding/table")
-        and len(variable.shape) == 2
-        and variable.ref() in everyones
+        if not is_table(name) and len(variable.shape) == 2 and variable.ref() in everyones
     ]
     if not kernels:
         raise ValueError(
