@@ -49,12 +49,13 @@ def softmax(
 ) -> tf.Tensor:
     """What a user met against all items, exactly.
 
-    The mean over users of
+    The mean over pairs (u, i) of
 
-    log sum_j exp(s_uj) - mean_{i met by u} s_ui,  s_uj = x_u . x_j / T
+    log sum_j exp(s_uj) - s_ui,  s_uj = x_u . x_j / T
 
     Value and gradient come from one pass over blocks of scores, so that (users, items) is never
-    held. Every user counts alike, as in recall and NDCG.
+    held. Every pair counts alike; with users counting alike whatever they met, most pairs taught
+    little, and recall on validation was a tenth lower (docs/embedding_tickets.md).
 
     >>> vectors = tf.constant([[1.0], [2.0], [1.0]])  # one user, two items
     >>> row = tf.constant([0])
@@ -74,37 +75,38 @@ def softmax(
         A scalar.
 
     Source: Liang et al., Variational Autoencoders for Collaborative Filtering (WWW 2018, arXiv
-    1802.05814), Eq. 2, the multinomial likelihood, divided by each user's number of items.
+    1802.05814), Eq. 2, the multinomial likelihood.
     """
     items = vectors[users:] / temperature
     of_users = tf.gather(vectors, user_rows)
     batch = tf.shape(user_rows)[0]
     met = tf.math.unsorted_segment_sum(tf.ones_like(item_rows, tf.float32), places, batch)
-    known = tf.reduce_sum(tf.gather(of_users, places) * tf.gather(items, item_rows - users), axis=1)
-    means = tf.math.unsorted_segment_sum(known / tf.gather(met, places), places, batch)
-    return (_log_partitions(of_users, items) - tf.reduce_sum(means)) / tf.cast(batch, tf.float32)
+    known = tf.reduce_sum(tf.gather(of_users, places) * tf.gather(items, item_rows - users))
+    pairs = tf.cast(tf.size(item_rows), tf.float32)
+    return (_log_partitions(of_users, items, met) - known) / pairs
 
 
 @tf.custom_gradient
 def _log_partitions(
-    of_users: tf.Tensor, items: tf.Tensor
-) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]]:
-    """sum_u log sum_j exp(x_u . x_j), and its gradients, which need the same exponentials."""
+    of_users: tf.Tensor, items: tf.Tensor, met: tf.Tensor
+) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor, None]]]:
+    """sum_u met_u log sum_j exp(x_u . x_j), and its gradients, of the same exponentials."""
     blocks = -(-tf.shape(of_users)[0] // USERS_AT_A_TIME)
 
     def one_more(
         block: tf.Tensor, total: tf.Tensor, by_items: tf.Tensor, by_users: tf.TensorArray
     ) -> tuple[tf.Tensor, ...]:
-        some = of_users[block * USERS_AT_A_TIME : (block + 1) * USERS_AT_A_TIME]
+        here = slice(block * USERS_AT_A_TIME, (block + 1) * USERS_AT_A_TIME)
+        some, weights = of_users[here], met[here, tf.newaxis]
         scores = tf.matmul(some, items, transpose_b=True)
         highest = tf.reduce_max(scores, axis=1, keepdims=True)
         exponentials = tf.exp(scores - highest)
         sums = tf.reduce_sum(exponentials, axis=1, keepdims=True)
         return (
             block + 1,
-            total + tf.reduce_sum(tf.math.log(sums) + highest),
-            by_items + tf.matmul(exponentials, some / sums, transpose_a=True),
-            by_users.write(block, tf.matmul(exponentials, items) / sums),
+            total + tf.reduce_sum(weights * (tf.math.log(sums) + highest)),
+            by_items + tf.matmul(exponentials, weights * some / sums, transpose_a=True),
+            by_users.write(block, weights * tf.matmul(exponentials, items) / sums),
         )
 
     _, total, by_items, by_users = tf.while_loop(
@@ -121,7 +123,7 @@ def _log_partitions(
         parallel_iterations=1,
     )
     user_gradient = by_users.concat()
-    return total, lambda upstream: (upstream * user_gradient, upstream * by_items)
+    return total, lambda upstream: (upstream * user_gradient, upstream * by_items, None)
 
 
 def half_squares(table: tf.Tensor, rows: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
