@@ -10,13 +10,19 @@ from feeds import DIMENSION, UNITS, random_ids, random_labels
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.models.ranking import build_network
 from lt4rec_tf.schema import Schema
+from lt4rec_tf.tickets.tables import TableTicket
 from lt4rec_tf.training.balancing import WeightedSum
 from lt4rec_tf.training.optimizers import build_optimizer
 from lt4rec_tf.training.steps import Step, compile_step, loss_sum
 
 
 def wide_network(
-    schema: Schema, *, dimension: int = DIMENSION, stddev: float = 0.001, seed: int = 1
+    schema: Schema,
+    *,
+    dimension: int = DIMENSION,
+    stddev: float = 0.001,
+    seed: int = 1,
+    tables: TableTicket | None = None,
 ) -> RankingNetwork:
     """Sparse sharing at its draw: Gram cross layer, 512-256-128, nothing cut."""
     return build_network(
@@ -28,6 +34,7 @@ def wide_network(
         dcn_layers=0,
         hidden_units=UNITS,
         seed=seed,
+        tables=tables,
     )
 
 

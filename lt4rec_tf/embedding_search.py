@@ -76,7 +76,7 @@ class Search:
 
     def draw(self, dimension: int, number: int = 0) -> np.ndarray:
         """The table at the start, float32 (rows, dimension); draws of other numbers differ."""
-        rng = np.random.default_rng([self.seed, number])
+        rng = np.random.default_rng([self.seed, number, *b"table"])
         return rng.normal(0.0, self.stddev, (self.shape[0], dimension)).astype(np.float32)
 
 

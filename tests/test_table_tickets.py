@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 from hypothesis import given
+from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from lt4rec_tf import runs, stages
@@ -190,6 +191,7 @@ def test_cut_numbers_have_no_gradient(small_schema):
     assert (gradient[layer.layout.kept] != 0).any()
 
 
+@examples(max_examples=10)
 @given(st.integers(0, 2**32 - 1), st.floats(0, 1))
 def test_a_server_finds_the_rows_that_training_had(small_schema, seed, share):
     rng = np.random.default_rng(seed)

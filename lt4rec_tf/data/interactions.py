@@ -172,7 +172,9 @@ def hold_out(
     counts = interactions.counts
     taken = np.minimum(np.rint(share * counts).astype(np.int64), np.maximum(counts - 1, 0))
     user_ids = interactions.user_ids
-    order = np.lexsort((np.random.default_rng(seed).random(len(user_ids)), user_ids))
+    order = np.lexsort(
+        (np.random.default_rng([seed, *b"validation"]).random(len(user_ids)), user_ids)
+    )
     place = np.empty(len(order), np.int64)
     place[order] = np.arange(len(order)) - interactions.first[user_ids]  # `order` keeps users
     out = place < taken[user_ids]

@@ -70,9 +70,9 @@ class ServedTables(tf.Module):
         assert layout.kept is not None
         ids = len(layout.kept)
         counts = np.diff([*sorted(layout.first_row.values()), ids])
-        table_of = np.repeat(np.arange(len(counts)), counts)
 
         def row_of() -> tf.Tensor:
+            table_of = tf.repeat(tf.range(len(counts)), counts)  # made on loading, not stored
             kept = tf.cast(unpacked(self.bits.read_value(), ids), tf.int32)
             of_table = tf.math.segment_sum(kept, table_of)
             shares = tf.cast(of_table < counts.astype(np.int32), tf.int32)

@@ -201,7 +201,7 @@ class PairTrainer:
 
     def _batches(self, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Three columns of rows of the table; what they are depends on the loss."""
-        rng = np.random.default_rng([self._seed, epoch])
+        rng = np.random.default_rng([self._seed, epoch, *b"batches"])
         train, batch = self._train, self._plan.batch
         if self._plan.loss == "bpr":
             for users, met, others in pair_batches.triples(train, batch, rng):
