@@ -37,6 +37,7 @@ from lt4rec_tf.pool import Failure, Job, JobPool
 from lt4rec_tf.reports.comparison import comparison_table, search_table
 from lt4rec_tf.reports.comparison_plots import figure4, overlap_bars
 from lt4rec_tf.reports.plots import save_png
+from lt4rec_tf.reports.size_plots import size_figure, sizes
 from lt4rec_tf.rows import reported_tasks
 from lt4rec_tf.schema import Schema
 from lt4rec_tf.searches import searched_levels
@@ -256,6 +257,8 @@ def report(comparison: Comparison, settings: Settings) -> None:
     if found["searches"]:
         save_png(figure4(found["searches"]), folder / "figure4.png")
         save_png(overlap_bars(found), folder / "overlap.png")
+    if len(sizes(found)) > 1:
+        save_png(size_figure(found), folder / "table_sizes.png")
     print(f"report: {folder}")
 
 

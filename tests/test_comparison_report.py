@@ -9,6 +9,7 @@ from benchmarks.sweep import sweep_table
 from lt4rec_tf.reports.comparison import comparison_table, search_table
 from lt4rec_tf.reports.comparison_plots import MOST_ROWS, figure4, overlap_bars
 from lt4rec_tf.reports.plots import TASK_COLOURS, save_png, to_rgba
+from lt4rec_tf.reports.size_plots import size_figure, sizes
 from tests.test_tables import CTR, CVR
 
 
@@ -442,3 +443,22 @@ def test_a_sweep_shows_each_rows_differences_point_by_point():
     }
     ctr = tables(f"### CTR\n{sweep_table(CTR, found)}")["CTR"]["s_weight"]
     assert (ctr["rows=30"], ctr["rows=60"]) == ("+0.0050 [-0.0010, +0.0110]", "-")
+
+
+def with_tables(row, name, table_bytes, group="Tickets of rows"):
+    return {**row, "row": name, "group": group, "cost": row["cost"] | {"table_bytes": table_bytes}}
+
+
+def test_metrics_are_drawn_against_the_size_of_tables():
+    rows = [with_tables(S_WEIGHT, "half", 2_000_000), with_tables(S_WEIGHT, "tenth", 400_000)]
+    results = {**RESULTS, "rows": [BASE, SHARED, *rows, S_NEURON], "against": "shared_bottom"}
+    assert sizes(results) == {4321, 2_000_000, 400_000}
+    ctr, cvr = size_figure(results).axes
+    assert ctr.get_ylabel() == "CTR AUC (higher is better)"
+    assert cvr.get_ylabel() == "CVR MSE (lower is better)"
+    dashed, line = ctr.lines[0], ctr.containers[0].lines[0]
+    assert set(dashed.get_ydata()) == {0.72}
+    assert line.get_xdata().tolist() == [0.4, 2.0]
+    assert line.get_ydata().tolist() == [0.75, 0.75]
+    bar = ctr.containers[0].lines[2][0].get_segments()[0]
+    np.testing.assert_allclose(bar[:, 1], [0.7, 0.8])  # of .7 and .8: deviation .0707, error .05
