@@ -62,8 +62,12 @@ class JobPool:
 
     def _open(self, processes: int) -> ProcessPoolExecutor:
         # Spawned, not forked: TensorFlow's threads do not survive a fork.
+        # Told who its parent is: one that asks may be an orphan already.
         return ProcessPoolExecutor(
-            processes, get_context("spawn"), initializer=_prepare, initargs=(self._threads,)
+            processes,
+            get_context("spawn"),
+            initializer=_prepare,
+            initargs=(self._threads, os.getpid()),
         )
 
     def run(self, what: str, jobs: Sequence[Job]) -> dict[str, Failure]:
@@ -135,7 +139,7 @@ class _Counter:
         self._say(f"{self._what} {self._done}/{self._number} | {job.name} {end}{after}")
 
 
-def _prepare(threads: int) -> None:
+def _prepare(threads: int, parent: int) -> None:
     """Readies a process: quiet, deterministic, its own few threads."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import tensorflow as tf
@@ -145,7 +149,7 @@ def _prepare(threads: int) -> None:
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
     entry.make_deterministic()
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 
 def _end_with(parent: int) -> None:

@@ -165,6 +165,11 @@ def test_jobs_whose_processes_die_are_noted_and_the_others_go_on(tmp_path):
         pool.close()
 
 
+def test_a_process_that_was_an_orphan_before_it_looked_ends_too():
+    code = "from lt4rec_tf.pool import _end_with; _end_with(parent=-1)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 1
+
+
 PARENT = """
 import sys
 from pathlib import Path
