@@ -75,7 +75,8 @@ def train_and_measure(
             "any user of train; expected a larger share"
         )
     plan = _plan(settings)
-    trainings = 1 + len(settings.ways) * settings.rounds + ("pep" in settings.ways)
+    thresholds = int("pep" in settings.ways and settings.rounds > 0)  # a training for all levels
+    trainings = 1 + len(settings.ways) * settings.rounds + thresholds
     with Progress(trainings * plan.epochs * plan.steps_per_epoch(train), plan.batch) as progress:
 
         @functools.cache
