@@ -192,15 +192,17 @@ def test_cut_numbers_have_no_gradient(small_schema):
 
 
 @examples(max_examples=10)
-@given(st.integers(0, 2**32 - 1), st.floats(0, 1))
-def test_a_server_finds_the_rows_that_training_had(small_schema, seed, share):
+@given(st.integers(0, 2**32 - 1), st.floats(0, 1), st.sampled_from([8, 24, 2**18]))
+def test_a_server_finds_the_rows_that_training_had(small_schema, seed, share, at_a_time):
     rng = np.random.default_rng(seed)
     masks = {name: rng.random(rows) < share for name, rows in rows_of(small_schema).items()}
     layer = FieldVectors(
         small_schema, DIMENSION, keras.initializers.Zeros(), TableTicket("row", masks)
     )
     layer(small_batch(rows=2)["features"])
-    served = ServedTables(layer, tf.float32, f"rows_{seed}_{share}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lt4rec_tf.serving.tables.AT_A_TIME", at_a_time)
+        served = ServedTables(layer, tf.float32, f"rows_{seed}_{share}")
     np.testing.assert_array_equal(served.tables().row_of.numpy(), layer.layout.row_of)
 
 

@@ -202,5 +202,5 @@ def unpacked(bits: tf.Tensor, count: int) -> tf.Tensor:
     places = tf.constant(np.arange(7, -1, -1, dtype=np.uint8))
     each = tf.bitwise.right_shift(bits[..., tf.newaxis], places)
     each = tf.bitwise.bitwise_and(each, tf.constant(1, tf.uint8))
-    shape = tf.concat([tf.shape(bits)[:-1], [8 * bits.shape[-1]]], axis=0)
+    shape = tf.concat([tf.shape(bits)[:-1], 8 * tf.shape(bits)[-1:]], axis=0)
     return tf.cast(tf.reshape(each, shape)[..., :count], tf.float32)

@@ -17,6 +17,8 @@ from lt4rec_tf.layers.embedding import FieldVectors
 from lt4rec_tf.layers.tables import ONE, Layout, Tables, unpacked
 from lt4rec_tf.serving.kernels import LoadedTensor
 
+AT_A_TIME = 2**18  # ids whose places are found in one go; a multiple of 8
+
 
 class ServedTables(tf.Module):
     """The tables of one layer.
@@ -68,18 +70,40 @@ class ServedTables(tf.Module):
     def _places(self, layout: Layout) -> Callable[[], tf.Tensor]:
         """() -> the row of every id, int32 (rows of whole tables,), as `Layout.row_of`."""
         assert layout.kept is not None
-        ids = len(layout.kept)
-        counts = np.diff([*sorted(layout.first_row.values()), ids])
+        ids, first = len(layout.kept), np.array(sorted(layout.first_row.values()))
+        sizes = np.diff([*first, ids])
+        own = np.add.reduceat(layout.kept.astype(np.int64), first)
+        has_shared = own < sizes
+        shared_before: np.ndarray = np.cumsum(has_shared) - has_shared
+        shared = tf.constant(np.cumsum(own) + shared_before, tf.int32)
+        moved = tf.constant(shared_before, tf.int32)
+        first_ids = tf.constant(first, tf.int32)
+
+        def some(start: tf.Tensor, before: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            end = tf.minimum(start + AT_A_TIME, ids)
+            packed = self.bits.read_value()[start // 8 : -(-end // 8)]
+            kept = tf.cast(unpacked(packed[tf.newaxis], AT_A_TIME)[0, : end - start], tf.int32)
+            table = tf.searchsorted(first_ids, tf.range(start, end), side="right") - 1
+            place = before + tf.cumsum(kept, exclusive=True) + tf.gather(moved, table)
+            rows = tf.where(kept > 0, place, tf.gather(shared, table))
+            return rows, before + tf.reduce_sum(kept)
 
         def row_of() -> tf.Tensor:
-            table_of = tf.repeat(tf.range(len(counts)), counts)  # made on loading, not stored
-            kept = tf.cast(unpacked(self.bits.read_value(), ids), tf.int32)
-            of_table = tf.math.segment_sum(kept, table_of)
-            shares = tf.cast(of_table < counts.astype(np.int32), tf.int32)
-            before = tf.cumsum(shares, exclusive=True)  # shared rows of the tables above
-            own = tf.cumsum(kept, exclusive=True) + tf.gather(before, table_of)
-            shared = tf.gather(tf.cumsum(of_table) + before, table_of)
-            return tf.where(kept > 0, own, shared)
+            # In parts: what a server takes for a moment on loading, it often keeps.
+            parts = -(-ids // AT_A_TIME)
+            found = tf.TensorArray(tf.int32, parts, infer_shape=False, element_shape=(None,))
+
+            def one_more(
+                part: tf.Tensor, before: tf.Tensor, found: tf.TensorArray
+            ) -> tuple[tf.Tensor, tf.Tensor, tf.TensorArray]:
+                rows, after = some(part * AT_A_TIME, before)
+                return part + 1, after, found.write(part, rows)
+
+            begin = (tf.constant(0), tf.constant(0), found)
+            *_, found = tf.while_loop(
+                lambda part, *_: part < parts, one_more, begin, parallel_iterations=1
+            )
+            return tf.ensure_shape(found.concat(), (ids,))
 
         return row_of
 
