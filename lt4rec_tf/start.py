@@ -65,8 +65,8 @@ def table_search(searches: Path) -> dict[str, Any] | None:
     """What the search for a ticket of the tables found; None: there was none.
 
     Returns:
-        unit; levels, each with density (of what is cut), numbers (left, shared rows included) and
-        validation {task: {metric: value}}.
+        unit; levels, each with numbers (left, shared rows included), density (their share), kept
+        {table: units} and validation {task: {metric: value}}.
     """
     path = searches / TABLES / SEARCH
     return runs.read_json(path) if path.exists() else None

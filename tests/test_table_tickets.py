@@ -15,6 +15,7 @@ from lt4rec_tf.layers.embedding import FieldVectors
 from lt4rec_tf.layers.tables import layout_of, table_offsets
 from lt4rec_tf.models.network import read_variables
 from lt4rec_tf.networks import network_of
+from lt4rec_tf.reports.embedding import table_levels
 from lt4rec_tf.rows import load_row, row_seconds
 from lt4rec_tf.searches import find_ticket
 from lt4rec_tf.serving.tables import ServedTables
@@ -32,6 +33,7 @@ from lt4rec_tf.training import checkpoint
 from tests.conftest import small_batch
 from tests.small_models import random_ticket
 from tests.small_training import Killed, KilledProgress, begin_run, small_feed, small_settings
+from tests.test_tables import CTR, CVR
 
 UNITS = ("number", "row", "dimension")
 DIMENSION = 4
@@ -312,3 +314,20 @@ def test_fewer_buckets(small_schema):
         "source": 3,
     }
     assert small_schema.with_bucket_share(1.0) == small_schema
+
+
+def test_the_levels_of_a_search_are_shown_with_every_tasks_metric():
+    levels = [
+        {"density": 1.0, "numbers": 1200, "validation": {"ctr": {"auc": 0.7}, "cvr": {"mse": 0.1}}},
+        {
+            "density": 0.25,
+            "numbers": 300,
+            "validation": {"ctr": {"auc": None}, "cvr": {"mse": 0.2}},
+        },
+    ]
+    assert table_levels({"unit": "row", "levels": levels}, [CTR, CVR]).splitlines() == [
+        "| level | density | numbers | CTR AUC | CVR MSE on clicks |",
+        "| ----: | ------: | ------: | ------: | ----------------: |",
+        "|     0 |   1.000 |   1,200 | 0.70000 |           0.10000 |",
+        "|     1 |   0.500 |     300 |       - |           0.20000 |",
+    ]
