@@ -329,5 +329,5 @@ def test_the_levels_of_a_search_are_shown_with_every_tasks_metric():
         "| level | density | numbers | CTR AUC | CVR MSE on clicks |",
         "| ----: | ------: | ------: | ------: | ----------------: |",
         "|     0 |   1.000 |   1,200 | 0.70000 |           0.10000 |",
-        "|     1 |   0.500 |     300 |       - |           0.20000 |",
+        "|     1 |   0.250 |     300 |       - |           0.20000 |",
     ]
