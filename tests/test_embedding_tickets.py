@@ -102,8 +102,9 @@ def test_masks_are_those_of_the_definitions(unbroken):
 def test_what_is_cut_stays_0_and_the_rest_was_trained(unbroken):
     mask, table = mask_of(unbroken, "ticket", 2), table_of(unbroken, "ticket", "level_2")
     assert not table[~mask].any()
-    start = np.random.default_rng([1, 0]).normal(0, 0.1, table.shape).astype(np.float32)
+    start = np.random.default_rng([1, 0, *b"table"]).normal(0, 0.1, table.shape).astype(np.float32)
     assert (table[mask] != start[mask]).mean() > 0.9
+    assert np.corrcoef(table[mask], start[mask])[0, 1] > 0.5  # which is where it began
 
 
 def test_the_run_prints_its_data_and_its_table_and_draws(unbroken, data_dir, capsys):
@@ -115,7 +116,9 @@ def test_the_run_prints_its_data_and_its_table_and_draws(unbroken, data_dir, cap
     assert "| recall@5 | NDCG@5 |" in " ".join(printed.out.split())
     assert "epoch" not in printed.err
     assert (unbroken / "embedding_tickets.png").read_bytes()[:4] == b"\x89PNG"
-    assert list((unbroken / "tensorboard").rglob("*tfevents*"))
+    events = {path.parent for path in (unbroken / "tensorboard").rglob("*tfevents*")}
+    shown = {str(folder.relative_to(unbroken / "tensorboard")) for folder in events}
+    assert {"dense", "ticket/level_1", "ticket/level_2", "random/level_2"} <= shown
 
 
 @pytest.mark.parametrize("step", [3, 20, 41, 64, 100])

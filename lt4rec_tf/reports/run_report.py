@@ -46,11 +46,11 @@ def events_folder(stage: str) -> str:
     Their tags name the task, and TensorBoard opens with nothing shown once it holds more than 40
     runs, which a run for every task and level of a few seeds exceeds.
 
-    >>> events_folder("tickets/cvr/level_2"), events_folder("s_weight")
-    ('tickets/level_2', 's_weight')
+    >>> events_folder("tickets/cvr/level_2"), events_folder("tables/level_1")
+    ('tickets/level_2', 'tables/level_1')
     """
-    kind, _, rest = stage.partition("/")
-    return f"{kind}/{rest.partition('/')[2]}" if rest else kind
+    kind, *rest = stage.split("/")
+    return "/".join([kind, *rest[1:]] if kind == "tickets" else [kind, *rest])
 
 
 def report_run(
