@@ -92,6 +92,15 @@ def test_a_rank_falls_where_a_table_holds_least_for_its_numbers():
         prune_tables(whole("dimension", ROWS, 4), tables, keep=8)
 
 
+def test_a_dimension_of_a_large_table_must_be_worth_its_many_numbers():
+    user, item = np.zeros((6, 4)), np.zeros((3, 4))
+    user[0, 0], user[1, 1] = 9.0, 0.25  # .0625 of squares by 6 numbers
+    item[0, 0], item[1, 1] = 5.0, 0.2  # .04 by 3
+    cut = prune_tables(whole("dimension", ROWS, 4), {"user": user, "item": item}, keep=15)
+    assert cut.masks["user"].sum() == 1
+    assert cut.masks["item"].sum() > 1
+
+
 @given(st.sampled_from(UNITS), st.integers(0, 2**32 - 1), st.floats(0.3, 1.0), st.floats(0.6, 1.0))
 def test_rounds_cut_no_more_than_asked_and_nothing_comes_back(unit, seed, first, second):
     rng = np.random.default_rng(seed)
