@@ -83,7 +83,7 @@ def say(what: str) -> None:
 
 def feed_of(schema: Schema, steps: int) -> Feed:
     """Random rows, anew for every batch."""
-    tables = {table.name: table.rows for table in schema.tables}
+    tables = schema.table_rows
 
     def some(count: int, seed: int) -> Callable[..., Iterator[dict]]:
         def batches(*_: int) -> Iterator[dict]:

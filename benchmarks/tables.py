@@ -77,7 +77,7 @@ def main() -> None:
 def drawn(unit: Unit, schema: Schema, share: float) -> TableTicket:
     """A random ticket that keeps this share."""
     rng = np.random.default_rng(0)
-    masks = whole(unit, {table.name: table.rows for table in schema.tables}, DIMENSION).masks
+    masks = whole(unit, schema.table_rows, DIMENSION).masks
     if unit == "dimension":
         kept = {name: np.arange(DIMENSION) < share * DIMENSION for name in masks}
     else:

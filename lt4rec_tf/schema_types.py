@@ -241,8 +241,12 @@ class Schema:
     @functools.cached_property
     def tables(self) -> tuple[Table, ...]:
         """The embedding tables that the features use, in order of first use."""
-        rows = {feature.table: feature.ids.rows for feature in self.features}
-        return tuple(Table(name, count) for name, count in rows.items())
+        return tuple(Table(name, count) for name, count in self.table_rows.items())
+
+    @property
+    def table_rows(self) -> dict[str, int]:
+        """The rows of each table, in the order of `tables`."""
+        return {feature.table: feature.ids.rows for feature in self.features}
 
     def feature(self, name: str) -> Feature:
         """Returns the feature of this name.

@@ -67,9 +67,8 @@ def table_ticket(searches: Path, settings: Settings, schema: Schema) -> TableTic
     """
     if settings.tickets.embedding_density == 1:
         return None
-    rows = {table.name: table.rows for table in schema.tables}
     path, unit = searches / TABLES / TABLE_MASKS, settings.tickets.embedding_unit
-    return read_ticket(path, unit, rows, settings.model.embedding_dim)
+    return read_ticket(path, unit, schema.table_rows, settings.model.embedding_dim)
 
 
 def network_in(
@@ -77,19 +76,11 @@ def network_in(
     row: str,
     *,
     schema: Schema | None = None,
-    hidden_units: Sequence[int] = (),
     seed: int | None = None,
 ) -> RankingNetwork:
     """A row's network with the tables that the run's ticket leaves; see `network_of`."""
     tables = table_ticket(run.searches, run.settings, run.schema)
-    return network_of(
-        run.settings,
-        schema or run.schema,
-        row,
-        hidden_units=hidden_units,
-        seed=seed,
-        tables=tables,
-    )
+    return network_of(run.settings, schema or run.schema, row, seed=seed, tables=tables)
 
 
 def theta_0(run: Run) -> Path:

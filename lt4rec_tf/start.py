@@ -103,8 +103,8 @@ def _find_table_ticket(run: Run) -> None:
 def _read(run: Run, here: Path, level: int) -> TableTicket:
     unit, dimension = run.settings.tickets.embedding_unit, run.settings.model.embedding_dim
     if level == 0:
-        return whole(unit, _rows(run), dimension)
-    return read_ticket(here / MASKS, unit, _rows(run), dimension)
+        return whole(unit, run.schema.table_rows, dimension)
+    return read_ticket(here / MASKS, unit, run.schema.table_rows, dimension)
 
 
 def _train(
@@ -124,7 +124,7 @@ def _train(
 
 
 def _pruned(run: Run, network: RankingNetwork, ticket: TableTicket, level: int) -> TableTicket:
-    tickets, rows = run.settings.tickets, _rows(run)
+    tickets, rows = run.settings.tickets, run.schema.table_rows
     values = {
         part.name: network.variables[f"embedding/{part.name}"].numpy()
         for part in _layout(network).parts
@@ -138,7 +138,7 @@ def _pruned(run: Run, network: RankingNetwork, ticket: TableTicket, level: int) 
 
 
 def _described(run: Run, ticket: TableTicket, result: Mapping[str, Any]) -> dict[str, Any]:
-    rows, dimension = _rows(run), run.settings.model.embedding_dim
+    rows, dimension = run.schema.table_rows, run.settings.model.embedding_dim
     numbers = ticket.numbers(rows, dimension)
     return {
         "density": numbers / (sum(rows.values()) * dimension),
@@ -161,7 +161,3 @@ def _load_theta_0(run: Run, network: RankingNetwork) -> None:
 
 def _layout(network: RankingNetwork) -> Layout:
     return network.model.get_layer("shared.embedding").layout
-
-
-def _rows(run: Run) -> dict[str, int]:
-    return {table.name: table.rows for table in run.schema.tables}

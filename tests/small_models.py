@@ -59,7 +59,7 @@ def build_with_own_views(lengths: dict[str, int], schema: Schema) -> RankingNetw
 def random_ticket(unit: str, schema: Schema, dimension: int, seed: int = 0) -> TableTicket:
     """Half of everything; the first table whole, the last one of one dimension or row."""
     rng = np.random.default_rng(seed)
-    rows = {table.name: table.rows for table in schema.tables}
+    rows = schema.table_rows
     masks = whole(unit, rows, dimension).masks
     for place, (name, mask) in enumerate(masks.items()):
         if unit == "dimension":

@@ -364,7 +364,7 @@ def test_a_saved_model_holds_each_weight_once(published):
     assert len(set(contents)) == len(contents)
     shapes = [values.shape for values in stored.values()]
     layout = network.model.get_layer("shared.embedding").layout
-    in_bits = layout.kept is not None and layout.row_of is None
+    in_bits = layout.cuts_numbers
     for name, values in read_variables(network).items():
         if is_table(name):
             assert shapes.count(values.shape) == (0 if in_bits else 1), name

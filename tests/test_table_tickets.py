@@ -41,7 +41,7 @@ ROWS = {"user": 6, "item": 3}
 
 
 def rows_of(schema):
-    return {table.name: table.rows for table in schema.tables}
+    return schema.table_rows
 
 
 # Pruning

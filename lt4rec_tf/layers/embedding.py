@@ -61,11 +61,11 @@ class FieldVectors(keras.layers.Layer):
             )
             for part in self.layout.parts
         }
-        row_of, kept = self.layout.row_of, self.layout.kept
-        self._row_of = None if row_of is None else self._constant("row_of", row_of)
+        layout = self.layout
+        self._row_of = None if layout.row_of is None else self._constant("row_of", layout.row_of)
         self._bits = None
-        if kept is not None and row_of is None:
-            self._bits = self._constant("bits", np.packbits(kept, axis=1))
+        if layout.kept is not None and layout.cuts_numbers:
+            self._bits = self._constant("bits", np.packbits(layout.kept, axis=1))
         super().build(input_shape)
 
     def _constant(self, name: str, values: np.ndarray) -> tf.Variable:

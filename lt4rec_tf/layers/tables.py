@@ -51,13 +51,18 @@ class Layout:
     row_of: np.ndarray | None = None
     kept: np.ndarray | None = None
 
+    @property
+    def cuts_numbers(self) -> bool:
+        """Whether `kept` says so number by number."""
+        return self.kept is not None and self.row_of is None
+
     def taken(self, tables: np.ndarray) -> dict[str, np.ndarray]:
         """Part -> its numbers, out of whole tables; a shared row takes the first of the cut ones.
 
         Args:
             tables: All whole tables below each other, (rows, dimension).
         """
-        if self.kept is not None and self.row_of is None:
+        if self.cuts_numbers:
             return {ONE: tables * self.kept}
         return {part.name: tables[part.source, : part.width] for part in self.parts}
 
@@ -77,7 +82,7 @@ class Layout:
 
     def cut_numbers(self) -> int:
         """How many of the variables' numbers are always 0."""
-        if self.kept is None or self.row_of is not None:
+        if self.kept is None or not self.cuts_numbers:
             return 0
         return self.kept.size - int(np.count_nonzero(self.kept))
 
@@ -106,7 +111,7 @@ def layout_of(schema: Schema, dimension: int, ticket: TableTicket | None = None)
         ticket: What stays of them; None: all.
     """
     offsets = table_offsets(schema)
-    rows = {table.name: table.rows for table in schema.tables}
+    rows = schema.table_rows
     if ticket is not None and ticket.unit == "dimension":
         return _by_width(ticket, rows, dimension, offsets)
     part_of = dict.fromkeys(rows, ONE)

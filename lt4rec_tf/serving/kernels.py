@@ -15,6 +15,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import tensorflow as tf
 
+from lt4rec_tf.layers.tables import unpacked
+
 FORMS = ("dense", "csr")
 
 # A variable that is a kernel, or () -> the kernel from what a version stores.
@@ -145,12 +147,13 @@ class WornKernel(tf.Module):
         Returns:
             () -> these rows and columns of W * M.
         """
-        packed = np.packbits(mask.reshape(-1), bitorder="little")
+        packed = np.packbits(mask)
         self.bits[task] = tf.Variable(packed, trainable=False, name=f"{task}.bits")
 
         def make() -> tf.Tensor:
             kernel = self.weights.read_value()
-            ones = _unpacked(self.bits[task].read_value(), kernel.shape)
+            bits = unpacked(self.bits[task].read_value(), kernel.shape.num_elements())
+            ones = tf.reshape(bits, kernel.shape)
             return tf.gather(tf.gather(kernel * tf.cast(ones, kernel.dtype), inputs), units, axis=1)
 
         return make
@@ -164,9 +167,3 @@ def worn_bytes(shape: Sequence[int], tasks: int, size: int) -> int:
     """
     weights = int(np.prod(shape))
     return weights * size + tasks * -(-weights // 8)
-
-
-def _unpacked(bits: tf.Tensor, shape: Any) -> tf.Tensor:
-    places = tf.constant(np.arange(8, dtype=np.uint8))
-    each = tf.bitwise.bitwise_and(tf.bitwise.right_shift(bits[:, tf.newaxis], places), np.uint8(1))
-    return tf.reshape(tf.reshape(each, [-1])[: int(np.prod(shape))], shape)

@@ -36,7 +36,7 @@ class ServedTables(tf.Module):
         self._whole: LoadedTensor | None = None
         if layout.kept is not None:
             self.bits = tf.Variable(np.packbits(layout.kept), trainable=False, name=f"{name}.bits")
-        if layout.kept is not None and layout.row_of is None:
+        if layout.kept is not None and layout.cuts_numbers:
             numbers = layer.parts[ONE].numpy()[layout.kept]
             self.numbers = _variable(numbers, dtype, f"{name}.numbers")
             self._whole = LoadedTensor(self._spread(layout.kept.shape), f"{name}_table")
