@@ -30,11 +30,15 @@ setup(
         "matplotlib>=3.9",
     ],
     extras_require={
+        "beam": ["apache-beam>=2.77,<3"],
+        "parquet": ["pyarrow>=20"],
         "test": [
+            "apache-beam>=2.77,<3",
             "dill",  # tensorflow_datasets.testing imports it
             "hypothesis",
             "import-linter",
             "mypy",
+            "pyarrow>=20",
             "pytest",
             "pytest-xdist",
             "ruff",
