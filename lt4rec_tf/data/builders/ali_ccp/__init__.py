@@ -1,0 +1,1 @@
+"""ali_ccp dataset."""

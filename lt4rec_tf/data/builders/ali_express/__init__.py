@@ -1,0 +1,1 @@
+"""ali_express dataset."""

@@ -1,0 +1,1 @@
+"""byterec dataset."""

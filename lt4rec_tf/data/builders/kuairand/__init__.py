@@ -1,0 +1,1 @@
+"""kuairand dataset."""

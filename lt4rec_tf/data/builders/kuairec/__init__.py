@@ -1,0 +1,1 @@
+"""kuairec dataset."""

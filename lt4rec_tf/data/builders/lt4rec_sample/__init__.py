@@ -1,0 +1,1 @@
+"""lt4rec_sample dataset."""
