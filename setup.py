@@ -30,7 +30,7 @@ setup(
         "matplotlib>=3.9",
     ],
     extras_require={
-        "beam": ["apache-beam>=2.77,<3"],
+        "beam": ["apache-beam>=2.77,<3", "mlcroissant"],  # tfds's command imports the latter
         "parquet": ["pyarrow>=20"],
         "test": [
             "apache-beam>=2.77,<3",

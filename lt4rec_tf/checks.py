@@ -48,6 +48,8 @@ def _check_data(data: DataSettings) -> None:
         expect(data.split == "files", "split", data.split, "files with --dataset: its own splits")
         for name in ("validation_files", "test_files"):
             expect(not getattr(data, name), name, getattr(data, name), "nothing with --dataset")
+    else:
+        expect(not data.manual_dir, "manual_dir", data.manual_dir, "nothing without --dataset")
     for name in ("validation_fraction", "test_fraction", "max_bad_fraction"):
         value = getattr(data, name)
         expect(0 <= value < 1, name, value, "a share in [0, 1)")

@@ -14,7 +14,7 @@ import tensorflow as tf
 from lt4rec_tf import runs
 from lt4rec_tf.config import DataSettings, Settings
 from lt4rec_tf.data import audit as auditing
-from lt4rec_tf.data import datasets
+from lt4rec_tf.data import datasets, published
 from lt4rec_tf.data.audit import Audit
 from lt4rec_tf.data.memory import HeldRows, hold
 from lt4rec_tf.data.pipeline import batches, epoch_seeds, files_of, part_batches
@@ -32,6 +32,7 @@ from lt4rec_tf.training.parameter_server import Pass
 from lt4rec_tf.training.plan import Batches, Feed
 
 AUDIT = "data.json"
+STATISTICS = "statistics.json"
 AUDIT_SECONDS = 5.0  # between two lines of progress
 PARTS_PER_WORKER = 4  # of a parameter server's pass, so that none waits long for the last
 # Evaluation holds no gradients, so its batches can be larger than training's.
@@ -54,7 +55,7 @@ def simulate_if_asked(data: DataSettings) -> None:
 def prepare_if_asked(data: DataSettings) -> None:
     """Has TensorFlow Datasets prepare the named data set, unless it is there already."""
     if data.dataset:
-        runs.change(lambda: datasets.prepare(data.dataset, data.data_dir))
+        runs.change(lambda: datasets.prepare(data.dataset, data.data_dir, data.manual_dir))
 
 
 def open_logs(data: DataSettings, schema: Schema) -> Source:
@@ -106,6 +107,31 @@ def audited(
     auditing.check(found, max_bad_fraction)
     auditing.check_validation(found, source.schema)
     return auditing.complete(source, found), found
+
+
+def compare_with_published(
+    data: DataSettings, source: Source, audit: Audit, folder: Path, say: Callable[[str], None]
+) -> None:
+    """Says what a named data set holds beside what is published of it.
+
+    Args:
+        data: Names the data set.
+        source: It, audited.
+        audit: What the audit found.
+        folder: RUN; what was counted is kept there.
+        say: Told each number.
+    """
+    if not data.dataset:
+        return
+    known, item = datasets.published(data.dataset)
+    path = folder / STATISTICS
+
+    def count() -> None:
+        if not path.exists():
+            runs.write_json(path, published.statistics(source, audit, item))
+
+    runs.change(count)
+    say(published.comparison(runs.read_json(path), known))
 
 
 def _audit_progress(say: Callable[[str], None]) -> Callable[[str, int], None]:

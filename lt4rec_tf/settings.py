@@ -28,6 +28,11 @@ class DataSettings:
         "NAME or NAME/CONFIG: have TensorFlow Datasets prepare this data set below --data_dir "
         "first, and read it; its own splits are --split=files.",
     )
+    manual_dir: str = flag(
+        "",
+        "--dataset: folder of the files that must be downloaded by hand; none: downloads/manual "
+        "below --data_dir.",
+    )
     split: Literal["time", "user", "files"] = flag(
         "time", "What separates train, validation and test."
     )

@@ -79,6 +79,7 @@ def learn(
     entry.claim_folder(folder, settings, logs.file_sizes(source))
     say(f"run: {folder}")
     source, audit = logs.audited(source, folder, settings.data.max_bad_fraction, say)
+    logs.compare_with_published(settings.data, source, audit, folder, say)
     schema = source.schema  # knows what the audit found of amounts
     with closing(StageLog(folder / "tensorboard" if writes else None)) as log:
         feed = logs.training_feed(source, audit, settings)

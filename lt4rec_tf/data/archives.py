@@ -148,9 +148,10 @@ def read_rows(
         DataError: The file is empty, broken or no UTF-8, or a row has another number of values.
     """
     try:
-        with epath.Path(path).open("rb") as file, io.TextIOWrapper(
-            _unpacked(file), "utf-8-sig", newline=""
-        ) as text:
+        with (
+            epath.Path(path).open("rb") as file,
+            io.TextIOWrapper(_unpacked(file), "utf-8-sig", newline="") as text,
+        ):
             lines = csv.reader(text, delimiter=delimiter)
             header = list(names) if names is not None else next(lines, [])
             if not header:

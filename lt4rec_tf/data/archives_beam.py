@@ -49,9 +49,7 @@ def rows(
     Returns:
         A PTransform from a pipeline to `Row`s; the place of a row is its key, and unique.
     """
-    ranges = [
-        (*part, names) for path in paths for part in _ranges(epath.Path(path), range_bytes)
-    ]
+    ranges = [(*part, names) for path in paths for part in _ranges(epath.Path(path), range_bytes)]
     pipe = beam()
     return pipe.Create(ranges) | pipe.Reshuffle() | pipe.FlatMapTuple(rows_between)
 

@@ -23,23 +23,51 @@ from lt4rec_tf.schema import Schema
 def known_datasets() -> tuple[str, ...]:
     """The names that there are builders for.
 
-    >>> known_datasets()
-    ('simulated_feed',)
+    >>> known_datasets()[:3]
+    ('ali_ccp', 'ali_express', 'byterec')
     """
     return tuple(module.name for module in pkgutil.iter_modules(builders.__path__))
 
 
-def prepare(dataset: str, data_dir: str | Path) -> None:
+def prepare(dataset: str, data_dir: str | Path, manual_dir: str | Path = "") -> None:
     """Has TFDS write a data set's shards, unless they are there already.
 
     Args:
         dataset: NAME or NAME/CONFIG; without CONFIG the builder's first one.
         data_dir: TFDS writes to NAME/CONFIG/VERSION below it.
+        manual_dir: Holds files that must be downloaded by hand; "": downloads/manual in data_dir.
+
+    Raises:
+        DataError: There is no such data set, or files of it are missing or cannot be read.
+    """
+    import tensorflow_datasets as tfds
+
+    builder = _builder(dataset, data_dir)
+    manual = Path(manual_dir) if manual_dir else Path(data_dir) / "downloads" / "manual"
+    builder.download_and_prepare(
+        download_config=tfds.download.DownloadConfig(
+            manual_dir=str(manual.absolute()), try_download_gcs=False
+        )
+    )
+
+
+def published(dataset: str) -> tuple[Any, str | None]:
+    """What is published of a data set.
+
+    Args:
+        dataset: As `prepare` takes it.
+
+    Returns:
+        Its `archives.Statistics`, None where there are none; and the feature that names items.
 
     Raises:
         DataError: There is no such data set.
     """
-    _builder(dataset, data_dir).download_and_prepare()
+    name, _, config = dataset.partition("/")
+    module = _module(name, dataset)
+    known = getattr(module, "STATISTICS", {})
+    first = next(iter(known), "")
+    return known.get(config or first), getattr(module, "ITEM", None)
 
 
 def open_prepared(dataset: str, data_dir: str | Path, schema: Schema) -> Source:
@@ -48,8 +76,8 @@ def open_prepared(dataset: str, data_dir: str | Path, schema: Schema) -> Source:
     Args:
         dataset: NAME or NAME/CONFIG, as it was prepared.
         data_dir: Where it was prepared.
-        schema: Features, labels and tasks; its format and files, which may be those of the same
-            logs as text, give way to the data set's.
+        schema: Features, labels and tasks; its format, files and side tables, which may be those
+            of the same logs as text, give way to the data set's.
 
     Raises:
         DataError: There is no such data set, it is not prepared, or it does not fit the schema.
@@ -60,6 +88,11 @@ def open_prepared(dataset: str, data_dir: str | Path, schema: Schema) -> Source:
             f"{builder.data_path}: found no prepared data set, expected the shards of {dataset}; "
             "train prepares them"
         )
+    if missing := set(SPLITS) - set(builder.info.splits):
+        raise DataError(
+            f"--dataset: found no split {min(missing)} in {dataset}, which has "
+            f"{', '.join(builder.info.splits)}: it is no log of impressions"
+        )
     shards = {
         split: tuple(
             f"{builder.info.full_name}/{Path(path).name}"
@@ -67,18 +100,15 @@ def open_prepared(dataset: str, data_dir: str | Path, schema: Schema) -> Source:
         )
         for split in SPLITS
     }
-    schema = replace(schema, format="tfrecord", files=sum(shards.values(), ()))
+    # Side tables are joined already: the columns of theirs lie in the shards.
+    schema = replace(schema, format="tfrecord", files=sum(shards.values(), ()), joins=())
     rule = SplitRule(kind="files", validation_files=shards["validation"], test_files=shards["test"])
     return open_source(schema, data_dir, rule)
 
 
 def _builder(dataset: str, data_dir: str | Path) -> Any:  # TFDS is imported late
     name, _, config = dataset.partition("/")
-    if name not in known_datasets():
-        raise DataError(
-            f"--dataset: found {dataset!r}, expected one of {', '.join(known_datasets())}"
-        )
-    module = importlib.import_module(f"{builders.__name__}.{name}.{name}_dataset_builder")
+    module = _module(name, dataset)
     configs = [known.name for known in module.Builder.BUILDER_CONFIGS]
     if config and config not in configs:
         expected = ", ".join(f"{name}/{known}" for known in configs)
@@ -89,3 +119,12 @@ def _builder(dataset: str, data_dir: str | Path) -> Any:  # TFDS is imported lat
         config=config or None,
         file_format="tfrecord",
     )
+
+
+def _module(name: str, dataset: str) -> Any:
+    """A builder's module."""
+    if name not in known_datasets():
+        raise DataError(
+            f"--dataset: found {dataset!r}, expected one of {', '.join(known_datasets())}"
+        )
+    return importlib.import_module(f"{builders.__name__}.{name}.{name}_dataset_builder")

@@ -82,13 +82,16 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
         folder = archives.manual_folder(dl_manager, self)
-        train, test = (
-            [
-                archives.need(folder / f"{table}_{part}.csv", self.MANUAL_DOWNLOAD_INSTRUCTIONS)
-                for table in ("sample_skeleton", "common_features")
-            ]
-            for part in ("train", "test")
+        skeletons, common = (
+            {
+                part: archives.need(
+                    folder / f"{table}_{part}.csv", self.MANUAL_DOWNLOAD_INSTRUCTIONS
+                )
+                for part in ("train", "test")
+            }
+            for table in ("sample_skeleton", "common_features")
         )
+        train, test = ((skeletons[part], common[part]) for part in ("train", "test"))
         return {
             "train": self._generate_examples(*train, (False,)),
             "validation": self._generate_examples(*train, (True,)),
@@ -157,7 +160,7 @@ def triples(text: str, where: str) -> list[tuple[str, str, float]]:
     parts = []
     for part in filter(None, text.split("\x01")):
         field, _, rest = part.partition("\x02")
-        value, mark, weight = rest.partition("\x03")
+        value, _, weight = rest.partition("\x03")
         try:
             parts.append((field, value, float(weight)))
         except ValueError:

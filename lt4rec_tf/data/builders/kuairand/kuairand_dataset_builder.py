@@ -89,22 +89,21 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                 f"{folder}: found no log_standard_*.csv.\n{self.MANUAL_DOWNLOAD_INSTRUCTIONS}"
             )
         random = sorted(folder.glob("log_random_*.csv"))
-        version = config.name
-        tables = [
-            archives.need(folder / f"{table}_{version}.csv", self.MANUAL_DOWNLOAD_INSTRUCTIONS)
+        users, videos = (
+            archives.need(folder / f"{table}_{config.name}.csv", self.MANUAL_DOWNLOAD_INSTRUCTIONS)
             for table in ("user_features", "video_features_basic")
-        ]
+        )
         days = {
             "train": (0, VALIDATION_FROM),
             "validation": (VALIDATION_FROM, TEST_FROM),
             "test": (TEST_FROM, _ALWAYS),
         }
         splits = {
-            name: self._generate_examples(standard, *tables, *between)
-            for name, between in days.items()
+            name: self._generate_examples(standard, users, videos, first, end)
+            for name, (first, end) in days.items()
         }
         if random:
-            splits[RANDOM] = self._generate_examples(random, *tables, 0, _ALWAYS)
+            splits[RANDOM] = self._generate_examples(random, users, videos, 0, _ALWAYS)
         return splits
 
     def _generate_examples(

@@ -114,7 +114,7 @@ def read(path: epath.Path) -> Iterator[tuple[int, dict[str, Any], float]]:
 def _row(found: Any, where: str) -> dict[str, Any]:
     row = {}
     for column in COLUMNS:
-        feature = found[column.name] if column.name in found else None
+        feature = found.get(column.name)
         if feature is None or feature.WhichOneof("kind") is None:
             raise DataError(f"{where}: found no {column.name}, expected it")
         values = [*getattr(feature, feature.WhichOneof("kind")).value]
