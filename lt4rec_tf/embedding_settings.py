@@ -17,6 +17,16 @@ class EmbeddingSettings:
 
     name: str = flag("embedding_tickets", "Name of the run's folder, before its fingerprint.")
     data_dir: str = flag("", "Folder with train.txt and test.txt, plain or .gz: user item item ...")
+    dataset: str = flag(
+        "",
+        "implicit_feedback/CONFIG: have TensorFlow Datasets prepare it below --data_dir first, and "
+        "read it.",
+    )
+    manual_dir: str = flag(
+        "",
+        "--dataset: folder of the files that must be downloaded by hand; none: downloads/manual "
+        "below --data_dir.",
+    )
     validation_fraction: float = flag(0.1, "Share of each user's train pairs that validate.")
     layers: int = flag(3, "Layers of LightGCN; 0: matrix factorisation.")
     embedding_dim: int = flag(64, "Length of a user's and of an item's vector.")
@@ -59,6 +69,8 @@ def check(settings: EmbeddingSettings) -> None:
         ConfigError: Naming the flag, what was found and what was expected.
     """
     expect(settings.data_dir != "", "data_dir", settings.data_dir, "a folder")
+    if not settings.dataset:
+        expect(not settings.manual_dir, "manual_dir", settings.manual_dir, "nothing, no --dataset")
     for name in ("validation_fraction", "final_density"):
         value = getattr(settings, name)
         expect(0 < value < 1, name, value, "a share in (0, 1)")

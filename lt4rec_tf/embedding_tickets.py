@@ -25,6 +25,7 @@ import numpy as np
 
 from lt4rec_tf import config, embedding_search, entry, runs
 from lt4rec_tf.config import Places
+from lt4rec_tf.data import datasets
 from lt4rec_tf.data.interactions import Split, hold_out, read_split
 from lt4rec_tf.embedding_search import Search, Trained
 from lt4rec_tf.embedding_settings import EmbeddingSettings, check
@@ -44,7 +45,7 @@ def main(argv: Sequence[str]) -> None:
     values = config.parse_flags(argv, __doc__ or "", [EmbeddingSettings, Places])
     settings, places = config.build(EmbeddingSettings, values), config.build(Places, values)
     check(settings)
-    split = read_split(Path(settings.data_dir))
+    split = read_pairs(settings)
     folder = _run_folder(settings, places)
     entry.make_deterministic()
     with runs.locked(folder), closing(StageLog(folder / "tensorboard")) as log:
@@ -58,6 +59,24 @@ def main(argv: Sequence[str]) -> None:
     print(f"\non test\n\n{level_table(rows, settings.top_k)}\n")
     print(f"TensorBoard: tensorboard --logdir {folder / 'tensorboard'}")
     print(f"picture: {picture}\nall numbers: {folder / EVALUATION}")
+
+
+def read_pairs(settings: EmbeddingSettings) -> Split:
+    """The pairs that the settings name, prepared by TensorFlow Datasets first where they say so."""
+    if not settings.dataset:
+        return read_split(Path(settings.data_dir))
+    datasets.prepare(settings.dataset, settings.data_dir, settings.manual_dir)
+    split = datasets.open_pairs(settings.dataset, settings.data_dir)
+    known, _ = datasets.published(settings.dataset)
+    found = (
+        split.train.users,
+        split.train.items,
+        len(split.train.item_ids),
+        len(split.test.item_ids),
+    )
+    if known is not None and found != dataclasses.astuple(known):
+        print(f"published are other numbers: {known}")
+    return split
 
 
 def train_and_measure(

@@ -121,7 +121,7 @@ def test_the_first_configuration_is_taken_when_none_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("dataset", "expected"),
     [
-        ("simulated", "found 'simulated', expected one of simulated_feed$"),
+        ("simulated", "found 'simulated', expected one of ali_ccp, .*, simulated_feed, tenrec$"),
         ("simulated_feed/tiny", "expected one of simulated_feed/quickstart, simulated_feed/small$"),
     ],
 )

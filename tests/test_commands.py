@@ -14,10 +14,11 @@ from lt4rec_tf.embedding_settings import EmbeddingSettings, check
 from tests.conftest import PROJECT
 
 FLAGFILES = sorted((PROJECT / "configs").glob("*.cfg"))
+DATA_SETS = sorted((PROJECT / "configs" / "data_sets").glob("*.cfg"))
 COMPARISONS = sorted((PROJECT / "configs" / "compare").glob("*.cfg"))
 ROWS = PROJECT / "configs" / "compare" / "rows.toml"
 EMBEDDING_TICKETS = sorted((PROJECT / "configs" / "embedding_tickets").glob("*.cfg"))
-CONFIGS = [*FLAGFILES, *COMPARISONS, *EMBEDDING_TICKETS, ROWS]
+CONFIGS = [*FLAGFILES, *DATA_SETS, *COMPARISONS, *EMBEDDING_TICKETS, ROWS]
 MARKDOWN = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
 MARKDOWN += [PROJECT / "export" / "README.md"]
 MARKDOWN += [path for path in sorted(PROJECT.glob("*.md")) if path not in MARKDOWN]
@@ -254,7 +255,7 @@ def test_the_rows_of_the_comparison_hold_the_papers_table_and_its_rivals():
 def test_every_schema_has_a_flagfile():
     used = {
         Path(config.parse(["train", "--data_dir=given", f"--flagfile={path}"], "")[0].data.schema)
-        for path in FLAGFILES
+        for path in [*FLAGFILES, *DATA_SETS]
     }
     assert used == {
         path.relative_to(PROJECT) for path in (PROJECT / "configs" / "schemas").glob("*.toml")

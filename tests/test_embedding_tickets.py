@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from lt4rec_tf import embedding_tickets, entry
 from lt4rec_tf.embedding_search import Trained, winning
+from lt4rec_tf.embedding_settings import EmbeddingSettings
 from lt4rec_tf.tickets.masks import read_masks
 from lt4rec_tf.tickets.prune import alive_at_level
 from lt4rec_tf.training import checkpoint
@@ -243,3 +244,16 @@ def test_the_sparsest_ticket_as_good_as_dense_wins():
     ]
     assert winning([dense, *tickets, trained("random", 0.1, 0.3)]) is tickets[1]
     assert winning([dense, tickets[2]]) is dense
+
+
+def test_a_named_data_set_is_read_as_its_files_are(tmp_path, capsys):
+    made_up = PROJECT / "lt4rec_tf/data/builders/implicit_feedback/dummy_data"
+    named = EmbeddingSettings(
+        data_dir=str(tmp_path), dataset="implicit_feedback/gowalla", manual_dir=str(made_up)
+    )
+    split = embedding_tickets.read_pairs(named)
+    files = embedding_tickets.read_pairs(EmbeddingSettings(data_dir=str(made_up / "gowalla")))
+    np.testing.assert_array_equal(split.train.keys, files.train.keys)
+    np.testing.assert_array_equal(split.test.keys, files.test.keys)
+    assert split.train.users == files.train.users == 3
+    assert "published are other numbers" in capsys.readouterr().out

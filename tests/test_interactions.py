@@ -96,7 +96,7 @@ def test_ids_that_number_no_rows_are_refused(tmp_path):
 def test_an_absent_an_empty_and_a_cut_file_are_named(tmp_path):
     with pytest.raises(DataError, match=r"found neither train\.txt nor train\.txt\.gz"):
         read_split(tmp_path)
-    with pytest.raises(DataError, match=r"no pair of user and item in train\.txt"):
+    with pytest.raises(DataError, match=r"no pair of user and item to train on"):
         read_split(write(tmp_path, "0\n"))
     (tmp_path / "train.txt").unlink()
     whole = gzip.compress(b"0 1 2 3\n" * 50)

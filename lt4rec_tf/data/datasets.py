@@ -13,8 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lt4rec_tf.data import builders
 from lt4rec_tf.data.files import DataError
+from lt4rec_tf.data.interactions import Pairs, Split, split_of_pairs
 from lt4rec_tf.data.source import Source, open_source
 from lt4rec_tf.data.splits import SPLITS, SplitRule
 from lt4rec_tf.schema import Schema
@@ -104,6 +107,31 @@ def open_prepared(dataset: str, data_dir: str | Path, schema: Schema) -> Source:
     schema = replace(schema, format="tfrecord", files=sum(shards.values(), ()), joins=())
     rule = SplitRule(kind="files", validation_files=shards["validation"], test_files=shards["test"])
     return open_source(schema, data_dir, rule)
+
+
+def open_pairs(dataset: str, data_dir: str | Path) -> Split:
+    """Opens a prepared data set of users and what they met.
+
+    Args:
+        dataset: NAME or NAME/CONFIG, as it was prepared.
+        data_dir: Where it was prepared.
+
+    Raises:
+        DataError: There is no such data set, or it is none of users and items.
+    """
+    import tensorflow_datasets as tfds
+
+    builder = _builder(dataset, data_dir)
+    if set(builder.info.features) != {"user", "items"}:
+        raise DataError(f"--dataset: found {dataset}, a log; expected implicit_feedback/CONFIG")
+
+    def pairs(split: str) -> Pairs:
+        rows = [*tfds.as_numpy(builder.as_dataset(split))]
+        counts = [len(row["items"]) for row in rows]
+        users = np.repeat(np.array([row["user"] for row in rows], np.int64), counts)
+        return users, np.concatenate([row["items"] for row in rows])
+
+    return split_of_pairs(dataset, pairs("train"), pairs("test"))
 
 
 def _builder(dataset: str, data_dir: str | Path) -> Any:  # TFDS is imported late

@@ -125,15 +125,31 @@ def read_split(data_dir: Path) -> Split:
         DataError: A file is absent, damaged, or holds a line that is not whole numbers, or a user
             twice, or ids far larger than there are users or items; says where.
     """
-    (train_users, train_items), (test_users, test_items) = (
-        _read_pairs(_named(data_dir, name)) for name in ("train.txt", "test.txt")
-    )
+    train, test = (_read_pairs(_named(data_dir, name)) for name in ("train.txt", "test.txt"))
+    return split_of_pairs(str(data_dir), train, test)
+
+
+Pairs = tuple[np.ndarray, np.ndarray]  # users and items, int64 (pairs,)
+
+
+def split_of_pairs(place: str, train_pairs: Pairs, test_pairs: Pairs) -> Split:
+    """The split of pairs as they stand; what an oddity does is as in `read_split`.
+
+    Args:
+        place: Where they are from, as a message names it.
+        train_pairs: To learn from.
+        test_pairs: To be ranked.
+
+    Raises:
+        DataError: There is none to learn from, or ids are far larger than there are users or items.
+    """
+    (train_users, train_items), (test_users, test_items) = train_pairs, test_pairs
     if not len(train_items):
-        raise DataError(f"{data_dir}: found no pair of user and item in train.txt")
+        raise DataError(f"{place}: found no pair of user and item to train on")
     users = 1 + int(max(train_users.max(), test_users.max(initial=0)))
     items = 1 + int(max(train_items.max(), test_items.max(initial=0)))
-    _refuse_sparse_ids(data_dir, "user", np.concatenate([train_users, test_users]), users)
-    _refuse_sparse_ids(data_dir, "item", np.concatenate([train_items, test_items]), items)
+    _refuse_sparse_ids(place, "user", np.concatenate([train_users, test_users]), users)
+    _refuse_sparse_ids(place, "item", np.concatenate([train_items, test_items]), items)
     train = Interactions.of_pairs(users, items, train_users, train_items)
     every_test = Interactions.of_pairs(users, items, test_users, test_items)
     seen = train.have(every_test.user_ids, every_test.item_ids)
@@ -196,7 +212,7 @@ def _named(data_dir: Path, name: str) -> Path:
     )
 
 
-def _read_pairs(path: Path) -> tuple[np.ndarray, np.ndarray]:
+def _read_pairs(path: Path) -> Pairs:
     """Users and items of all pairs, as they stand; a user alone on its line has none."""
     lines: dict[int, int] = {}
     users, items = [], []
@@ -238,10 +254,10 @@ def _whole_numbers(path: Path, number: int, line: bytes) -> np.ndarray:
     return np.array(words, np.int64)
 
 
-def _refuse_sparse_ids(data_dir: Path, kind: str, ids: np.ndarray, count: int) -> None:
+def _refuse_sparse_ids(place: str, kind: str, ids: np.ndarray, count: int) -> None:
     used = len(np.unique(ids))
     if used < LEAST_USED_SHARE * count:
         raise DataError(
-            f"{data_dir}: found {kind} {count - 1:,} with {used:,} {kind}s in all; expected "
+            f"{place}: found {kind} {count - 1:,} with {used:,} {kind}s in all; expected "
             f"{kind}s numbered from 0 on, without large gaps"
         )

@@ -39,24 +39,24 @@ def statistics(source: Source, audit: Audit, item: str | None) -> dict[str, floa
     """
     schema = source.schema
     users, items = np.empty(0, np.int64), np.empty(0, np.int64)
-    named = item is not None and item in {feature.name for feature in schema.features}
+    named = item if item in {feature.name for feature in schema.features} else None
 
     def select(rows: Rows) -> dict[str, Any]:
         found = {"users": rows.user}
-        if named:
-            values = rows.raw[item]
+        if named is not None:
+            values = rows.raw[named]
             texts = values if values.dtype == tf.string else tf.strings.as_string(values)
             found["items"] = fingerprint(texts)
         return found
 
     for _, _, values in read_all(source, select, set(source.quarantine)):
         users = np.union1d(users, values["users"])
-        if named:
+        if named is not None:
             items = np.union1d(items, values["items"])
     return {
         "rows": audit.rows,
         "users": len(users) if schema.user else None,
-        "items": len(items) if named else None,
+        "items": len(items) if named is not None else None,
         "click_share": _mean(schema, audit, "binary"),
         "watch_ratio": _mean(schema, audit, "continuous"),
     }

@@ -81,17 +81,18 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-        folder = archives.manual_folder(dl_manager, self)
-        skeletons, common = (
-            {
-                part: archives.need(
-                    folder / f"{table}_{part}.csv", self.MANUAL_DOWNLOAD_INSTRUCTIONS
-                )
-                for part in ("train", "test")
-            }
-            for table in ("sample_skeleton", "common_features")
+        folder, instructions = (
+            archives.manual_folder(dl_manager, self),
+            self.MANUAL_DOWNLOAD_INSTRUCTIONS,
         )
-        train, test = ((skeletons[part], common[part]) for part in ("train", "test"))
+
+        def tables(part: str) -> tuple[epath.Path, epath.Path]:
+            return (
+                archives.need(folder / f"sample_skeleton_{part}.csv", instructions),
+                archives.need(folder / f"common_features_{part}.csv", instructions),
+            )
+
+        train, test = tables("train"), tables("test")
         return {
             "train": self._generate_examples(*train, (False,)),
             "validation": self._generate_examples(*train, (True,)),
