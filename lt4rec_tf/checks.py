@@ -16,6 +16,7 @@ from lt4rec_tf.settings import (
     TrainingSettings,
 )
 
+_STOPPING = ("max_bad_fraction", "max_duplicate_fraction")
 Number = TypeVar("Number", int, float)
 
 
@@ -48,7 +49,7 @@ def _check_data(data: DataSettings) -> None:
         expect(data.split == "files", "split", data.split, "files with --dataset: its own splits")
         for name in ("validation_files", "test_files"):
             expect(not getattr(data, name), name, getattr(data, name), "nothing with --dataset")
-    for name in ("validation_fraction", "test_fraction", "max_bad_fraction"):
+    for name in ("validation_fraction", "test_fraction", *_STOPPING):
         value = getattr(data, name)
         expect(0 <= value < 1, name, value, "a share in [0, 1)")
     shares = data.validation_fraction + data.test_fraction
