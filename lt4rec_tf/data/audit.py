@@ -72,6 +72,7 @@ def audit(
             "labels": rows.labels.labels,
             "weights": rows.labels.weights,
             "faults": tf.nest.map_structure(_count, rows.faults),
+            "absent": tf.nest.map_structure(_count, rows.absent),
             "misses": tf.nest.map_structure(_count, rows.misses),
             "unlabelled": tf.nest.map_structure(_count, rows.labels.unlabelled),
         }
@@ -274,6 +275,8 @@ def describe(found: Audit) -> str:
         lines.append(
             f"{file}: {count} records without a row there, {left_out} of its rows left out"
         )
+    for feature, files in found.features_absent_in.items():
+        lines.append(f"feature {feature}: no value in any record of {_some(files)}")
     for feature, count in found.feature_faults.items():
         if count:
             lines.append(

@@ -67,6 +67,8 @@ class Audit:
         validation_from: First time of validation; None unless split by time.
         test_from: First time of test.
         quarantine: Fingerprints of malformed Examples.
+        features_absent_in: By feature, files with usable rows of which no record holds a value of
+            it: a column that is left empty there, or renamed.
         empty_files: Files that hold no record.
         duplicates: Records, usable or not, that equal an earlier one; None in audits of versions
             that did not count them.
@@ -85,6 +87,7 @@ class Audit:
     validation_from: float | None
     test_from: float | None
     quarantine: tuple[int, ...]
+    features_absent_in: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     empty_files: tuple[str, ...] = ()
     duplicates: Duplicates | None = None
 
@@ -106,6 +109,9 @@ class Audit:
         return cls(
             **{
                 **value,
+                "features_absent_in": {
+                    name: tuple(files) for name, files in value.get("features_absent_in", {}).items()
+                },
                 "empty_files": tuple(value.get("empty_files", ())),
                 "duplicates": Duplicates(**duplicates) if duplicates else None,
                 "examples": tuple(Example(**example) for example in value["examples"]),
@@ -130,6 +136,7 @@ class Counts:
         self._distinct = DistinctCounter(KEPT, FINGERPRINTS)
         self._reasons: dict[str, np.ndarray] = {}  # by file, (reasons,)
         self._split_rows: dict[str, np.ndarray] = {}  # by file, (splits,)
+        self._absent: dict[str, np.ndarray] = {}  # by file, (features,)
         self._task_rows = {task.name: np.zeros(len(SPLITS)) for task in source.schema.tasks}
         self._task_sums = {task.name: np.zeros(len(SPLITS)) for task in source.schema.tasks}
         self._task_squares = {task.name: np.zeros(len(SPLITS)) for task in source.schema.tasks}
@@ -161,6 +168,9 @@ class Counts:
         _add_to(
             self._split_rows, name, np.bincount(split[reasons == USABLE], minlength=len(SPLITS))
         )
+        absent = values["absent"]
+        order = [feature.name for feature in self._source.schema.features]
+        _add_to(self._absent, name, np.array([absent[feature] for feature in order]))
         for task, weights in values["weights"].items():
             labels = values["labels"][task].astype(np.float64)
             for sums, summed in (
@@ -215,11 +225,20 @@ class Counts:
             validation_from=source.split.validation_from,
             test_from=source.split.test_from,
             quarantine=tuple(malformed),
+            features_absent_in=self._absent_features(),
             empty_files=tuple(
                 name for path in source.files if (name := self._name(path)) not in self._reasons
             ),
             duplicates=self._distinct.duplicates(),
         )
+
+    def _absent_features(self) -> dict[str, tuple[str, ...]]:
+        used = [name for name, counts in self._reasons.items() if counts[USABLE]]
+        found = {
+            feature.name: tuple(name for name in used if self._absent[name][i] == self._read[name])
+            for i, feature in enumerate(self._source.schema.features)
+        }
+        return {name: files for name, files in found.items() if files}
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self._source.data_dir).as_posix()

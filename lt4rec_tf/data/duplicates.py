@@ -59,13 +59,15 @@ class DistinctCounter:
             self._sort_in()
 
     def _sort_in(self) -> None:
-        # A stable sort merges runs that are sorted already, which takes one pass.
-        arrived = np.sort(np.concatenate([np.zeros(0, np.int64), *self._pending]))
-        marks = np.sort(np.concatenate([self._distinct, arrived]), kind="stable")
+        arrived = np.concatenate([np.zeros(0, np.int64), *self._pending])
+        self._pending, self._waiting = [], 0
+        arrived.sort()
+        marks = np.concatenate([self._distinct, arrived])
+        self._distinct = arrived[:0]  # one copy of many is enough
+        marks.sort(kind="stable")  # which merges two runs that are sorted, in one pass
         first = np.ones(len(marks), bool)
         np.not_equal(marks[1:], marks[:-1], out=first[1:])
         self._distinct = marks[first]
-        self._pending, self._waiting = [], 0
         while len(self._distinct) > self._kept:
             self._below //= 2
             self._distinct = self._distinct[: np.searchsorted(self._distinct, self._below)].copy()
