@@ -110,7 +110,8 @@ class Audit:
             **{
                 **value,
                 "features_absent_in": {
-                    name: tuple(files) for name, files in value.get("features_absent_in", {}).items()
+                    name: tuple(files)
+                    for name, files in value.get("features_absent_in", {}).items()
                 },
                 "empty_files": tuple(value.get("empty_files", ())),
                 "duplicates": Duplicates(**duplicates) if duplicates else None,

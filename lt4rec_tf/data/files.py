@@ -173,21 +173,29 @@ def header(path: Path, file_format: str) -> tuple[str, ...]:
     Raises:
         DataError: The first line is empty or unreadable, or two columns have one name.
     """
+    names = _first_line(path, file_format)
+    _refuse_twins(path, names)
+    return names
+
+
+def _first_line(path: Path, file_format: str) -> tuple[str, ...]:
     first = next(text_rows(path, file_format), None)
     if first is None:
         return ()
     if not first.values:
         raise DataError(f"{path}: found an empty first line, expected the column names")
-    names = tuple(first.values)
     if "\0" in first.lines[0]:
         raise DataError(
             f"{path}: found NUL bytes among the column names, expected text in UTF-8; UTF-16 "
             "without a byte order mark looks like this"
         )
+    return tuple(first.values)
+
+
+def _refuse_twins(path: Path, names: Sequence[str]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise DataError(f"{path}: found column {twice[0]!r} twice, expected distinct names")
-    return names
 
 
 def common_header(paths: Sequence[Path], file_format: str) -> tuple[str, ...]:
@@ -196,7 +204,7 @@ def common_header(paths: Sequence[Path], file_format: str) -> tuple[str, ...]:
     Raises:
         DataError: All are empty; or naming the first file that differs from most, and how.
     """
-    headers = {path: names for path in paths if (names := header(path, file_format))}
+    headers = {path: names for path in paths if (names := _first_line(path, file_format))}
     if not headers:
         raise DataError(f"{paths[0]}: found {len(paths)} files without a byte, expected some rows")
     most = Counter(headers.values()).most_common(1)[0][0]
@@ -207,6 +215,7 @@ def common_header(paths: Sequence[Path], file_format: str) -> tuple[str, ...]:
                 f"{path}: found the columns {_listed(names)}, expected those of {example}: "
                 f"{_listed(most)}; {_difference(names, most)}"
             )
+    _refuse_twins(example, most)
     return most
 
 

@@ -21,7 +21,7 @@ from lt4rec_tf.data.records import is_quarantined, records_of
 from lt4rec_tf.data.rows import Rows, examine
 from lt4rec_tf.data.source import Source, open_source
 from lt4rec_tf.data.splits import SPLITS, SplitRule
-from lt4rec_tf.data.unchanged import Reading
+from lt4rec_tf.data.unchanged import Reading, refuse_changed
 from lt4rec_tf.shards import (
     WHOLE,
     Shard,
@@ -177,6 +177,7 @@ def _records(
     source: Source, files: Sequence[Path], seeds: np.ndarray | None, shuffle_buffer: int
 ) -> tf.data.Dataset:
     """The records of files: shuffled, or in their order."""
+    refuse_changed(source, files)
     named = tf.data.Dataset.from_tensor_slices(_paths_and_packings(files))
     if seeds is None:
         return named.flat_map(lambda path, packing: records_of(path, packing, source.layout))

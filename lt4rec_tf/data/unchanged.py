@@ -47,9 +47,7 @@ def refuse_changed(source: Source, files: Iterable[Path]) -> None:
         before = source.stamps[path]
         if now != before:
             sizes = f"{now.size} bytes, before {before.size}"
-            raise DataError(
-                f"{path}: found it changed since the run began ({sizes}); {_ADVICE}"
-            )
+            raise DataError(f"{path}: found it changed since the run began ({sizes}); {_ADVICE}")
 
 
 @dataclass(frozen=True, eq=False)
