@@ -205,7 +205,8 @@ def _lengthened(read: Reading, steps: int) -> Iterator[Any]:
     spec = read.element_spec
     empty = tf.nest.map_structure(lambda s: tf.zeros([n or 0 for n in s.shape], s.dtype), spec)
     given = 0
-    for given, batch in enumerate(read, start=1):
+    for batch in read:
+        given += 1
         yield batch
     yield from itertools.repeat(empty, steps - given)
 

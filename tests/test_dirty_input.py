@@ -134,7 +134,7 @@ FILES = [
         "no header",
         TEXT,
         lambda f, r: replaced(f["a"], names_of(r), b""),
-        r"(a\.{r}|b\.{r}\.gz): found the columns .*; none is the same: is the line with the names absent",
+        r"(a\.{r}|b\.{r}\.gz): found the columns .*; none is the same: is the line with the names",
     ),
     (
         "an empty first line",

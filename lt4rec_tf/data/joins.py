@@ -82,8 +82,8 @@ def load_side_table(data_dir: Path, join: Join, columns: Collection[str]) -> Sid
             left_out += _left_out(join, row, "duplicate_key" if mark else "missing_key")
     if not rows:
         raise DataError(f"{data_dir / join.file}: found no usable row, expected at least one")
-    values = zip(*rows.values(), strict=True) if wanted else ()
-    texts = [np.array([to_bytes(text) for text in (*column, "")], object) for column in values]
+    found = zip(*rows.values(), strict=True) if wanted else ()
+    texts = [np.array([to_bytes(text) for text in (*column, "")], object) for column in found]
     marks = np.array([to_bytes(mark) for mark in rows], object)
     return SideTable(
         join=join,
