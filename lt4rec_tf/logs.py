@@ -157,6 +157,7 @@ def measuring_batches(source: Source, split: str, data: DataSettings) -> Batches
     With --reading=memory the rows come from memory.
     """
     if by_parameter_server():
+        refuse_changed(source, files_of(source, split))
         return _pass_in_parts(source, split)
     if data.reading == "memory":
         return _held(source, split, data.memory_limit_gib).batches(EVALUATION_BATCH)
@@ -221,16 +222,21 @@ def _feed_in_parts(
         return part_batches(source, "train", training.batch_size, part, count, seeds, buffer)
 
     rows = _rows_of_parts([*audit.files["train"].values()], count)
+    files = files_of(source, "train")
 
     def train(epoch: int, skip: int) -> Batches:
-        refuse_changed(source, files_of(source, "train"))
+        refuse_changed(source, files)
         order = np.random.default_rng([settings.seed, epoch]).permutation(count)[skip:]
         of_parts = tuple(rows[part] for part in order)
         return Pass(opened, tuple(map(int, order)), of_parts, epoch_seeds(settings.seed, epoch))
 
+    def measured() -> Batches:
+        refuse_changed(source, files)  # which workers have just read: they do not look themselves
+        return validation()
+
     return Feed(
         train=train,
-        validation=validation,
+        validation=measured,
         steps_per_epoch=count,
         batches_per_step=math.ceil(sum(rows) / count / training.batch_size),
     )
