@@ -99,7 +99,7 @@ def search(flagfile: str, options: list[str], seed: int) -> dict:
     source = logs.open_logs(settings.data, schema)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        source, audit = logs.audited(source, folder, settings.data.max_bad_fraction, lambda _: None)
+        source, audit = logs.audited(source, folder, settings.data, lambda _: None)
         feed = logs.training_feed(source, audit, settings)
         taught = without_populations(schema) if EVERY_ROW in options else schema
         progress = Progress(10**6, settings.training.batch_size, io.StringIO(), 1e9)

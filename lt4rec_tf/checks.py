@@ -16,6 +16,7 @@ from lt4rec_tf.settings import (
     TrainingSettings,
 )
 
+_STOPPING = ("max_bad_fraction", "max_duplicate_fraction")
 Number = TypeVar("Number", int, float)
 
 
@@ -50,7 +51,7 @@ def _check_data(data: DataSettings) -> None:
             expect(not getattr(data, name), name, getattr(data, name), "nothing with --dataset")
     else:
         expect(not data.manual_dir, "manual_dir", data.manual_dir, "nothing without --dataset")
-    for name in ("validation_fraction", "test_fraction", "max_bad_fraction"):
+    for name in ("validation_fraction", "test_fraction", *_STOPPING):
         value = getattr(data, name)
         expect(0 <= value < 1, name, value, "a share in [0, 1)")
     shares = data.validation_fraction + data.test_fraction

@@ -93,7 +93,7 @@ def main(argv: Sequence[str]) -> None:
         source = logs.open_logs(settings.data, schema)
         entry.claim_folder(folder, settings, logs.file_sizes(source))
         print(f"comparison: {folder}")
-        source, _ = logs.audited(source, folder, settings.data.max_bad_fraction, print)
+        source, _ = logs.audited(source, folder, settings.data, print)
         comparison = Comparison(folder, source.schema, flags, specs, grid)
         processes = flags.jobs or os.cpu_count() or 1
         with closing(JobPool(processes, flags.threads, folder / "logs", _say)) as pool:

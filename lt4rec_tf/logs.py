@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -21,6 +23,7 @@ from lt4rec_tf.data.pipeline import batches, epoch_seeds, files_of, part_batches
 from lt4rec_tf.data.simulator import FeedSettings, simulate
 from lt4rec_tf.data.source import Source, open_source
 from lt4rec_tf.data.splits import SplitRule
+from lt4rec_tf.data.unchanged import Reading, refuse_changed
 from lt4rec_tf.schema import Schema
 from lt4rec_tf.shards import WHOLE, Shard, has_own_files, own_files, steps_of
 from lt4rec_tf.training.distribution import (
@@ -33,6 +36,7 @@ from lt4rec_tf.training.plan import Batches, Feed
 
 AUDIT = "data.json"
 STATISTICS = "statistics.json"
+QUARANTINE = "quarantine.tsv"
 AUDIT_SECONDS = 5.0  # between two lines of progress
 PARTS_PER_WORKER = 4  # of a parameter server's pass, so that none waits long for the last
 # Evaluation holds no gradients, so its batches can be larger than training's.
@@ -76,35 +80,32 @@ def open_logs(data: DataSettings, schema: Schema) -> Source:
 
 def file_sizes(source: Source) -> dict[str, int]:
     """What tells these logs from others: each file's size in bytes by name, side tables too."""
-    joined = [source.data_dir / join.file for join in source.schema.joins]
     return {
-        path.relative_to(source.data_dir).as_posix(): path.stat().st_size
-        for path in [*source.files, *joined]
+        path.relative_to(source.data_dir).as_posix(): stamp.size
+        for path, stamp in source.stamps.items()
     }
 
 
 def audited(
-    source: Source, folder: Path, max_bad_fraction: float, say: Callable[[str], None]
+    source: Source, folder: Path, data: DataSettings, say: Callable[[str], None]
 ) -> tuple[Source, Audit]:
     """Reads all logs once and counts what is in them; once training began, reads that back.
 
     Args:
         source: The opened logs.
-        folder: RUN; the audit is kept there.
-        max_bad_fraction: Share of unusable rows above which the run stops.
+        folder: RUN; the audit is kept there, and a list of all rows that cannot be used.
+        data: Says at which shares of unusable and of duplicate rows the run stops.
         say: Told what was found.
 
     Raises:
-        DataError: Too many unusable rows, or a split or population without rows.
+        DataError: Too many unusable or duplicate rows, or a split or population without rows.
     """
-    path = folder / AUDIT
     if not runs.has_begun(folder):
-        runs.change(
-            lambda: runs.write_json(path, auditing.audit(source, _audit_progress(say)).to_json())
-        )
-    found = Audit.from_json(runs.read_json(path))
+        runs.change(lambda: _audit_into(folder, source, say))
+    found = read_audit(folder)
     say(auditing.describe(found))
-    auditing.check(found, max_bad_fraction)
+    listed = folder / QUARANTINE
+    auditing.check(found, data.max_bad_fraction, data.max_duplicate_fraction, listed)
     auditing.check_validation(found, source.schema)
     return auditing.complete(source, found), found
 
@@ -132,6 +133,12 @@ def compare_with_published(
 
     runs.change(count)
     say(published.comparison(runs.read_json(path), known))
+
+
+def _audit_into(folder: Path, source: Source, say: Callable[[str], None]) -> None:
+    with runs.opened_atomically(folder / QUARANTINE) as listed:
+        found = auditing.audit(source, _audit_progress(say), listed)
+    runs.write_json(folder / AUDIT, found.to_json())
 
 
 def _audit_progress(say: Callable[[str], None]) -> Callable[[str, int], None]:
@@ -165,7 +172,7 @@ def read_audit(folder: Path) -> Audit:
     return Audit.from_json(runs.read_json(folder / AUDIT))
 
 
-def split_batches(source: Source, split: str, shard: Shard = WHOLE) -> tf.data.Dataset:
+def split_batches(source: Source, split: str, shard: Shard = WHOLE) -> Reading:
     """A whole split in the order of its files, for measuring; or one process's share of it."""
     return batches(source, split, EVALUATION_BATCH, shard=shard)
 
@@ -176,6 +183,7 @@ def measuring_batches(source: Source, split: str, data: DataSettings) -> Batches
     With --reading=memory the rows come from memory.
     """
     if by_parameter_server():
+        refuse_changed(source, files_of(source, split))
         return _pass_in_parts(source, split)
     if data.reading == "memory":
         return _held(source, split, data.memory_limit_gib).batches(EVALUATION_BATCH)
@@ -219,11 +227,15 @@ def training_feed(source: Source, audit: Audit, settings: Settings) -> Feed:
     )
 
 
-def _lengthened(read: tf.data.Dataset, steps: int) -> tf.data.Dataset:
+def _lengthened(read: Reading, steps: int) -> Iterator[Any]:
     """Batches without rows after the last, for a process that has read its share before others."""
     spec = read.element_spec
     empty = tf.nest.map_structure(lambda s: tf.zeros([n or 0 for n in s.shape], s.dtype), spec)
-    return read.concatenate(tf.data.Dataset.from_tensors(empty).repeat()).take(steps)
+    given = 0
+    for batch in read:
+        given += 1
+        yield batch
+    yield from itertools.repeat(empty, steps - given)
 
 
 def _feed_in_parts(
@@ -236,15 +248,21 @@ def _feed_in_parts(
         return part_batches(source, "train", training.batch_size, part, count, seeds, buffer)
 
     rows = _rows_of_parts([*audit.files["train"].values()], count)
+    files = files_of(source, "train")
 
     def train(epoch: int, skip: int) -> Batches:
+        refuse_changed(source, files)
         order = np.random.default_rng([settings.seed, epoch]).permutation(count)[skip:]
         of_parts = tuple(rows[part] for part in order)
         return Pass(opened, tuple(map(int, order)), of_parts, epoch_seeds(settings.seed, epoch))
 
+    def measured() -> Batches:
+        refuse_changed(source, files)  # which workers have just read: they do not look themselves
+        return validation()
+
     return Feed(
         train=train,
-        validation=validation,
+        validation=measured,
         steps_per_epoch=count,
         batches_per_step=math.ceil(sum(rows) / count / training.batch_size),
     )

@@ -1,7 +1,7 @@
 """Where each artifact of a run lies, and how it is written so that a kill leaves no half file.
 
     <output_dir>/<name>-<fingerprint>/seed_<n>/
-        config.json  data.json  evaluation.json
+        config.json  data.json  quarantine.tsv  evaluation.json
         initial/                         theta_0, the weights every stage starts from
         tables/                          the search for a ticket of the embedding tables, if any
         tickets/<task>/level_<k>/        one training of Algorithm 1: masks, weights, validation
@@ -24,7 +24,7 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 DONE = "done"
 SEARCHES = "searches.json"
@@ -92,12 +92,24 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 
 def _write_atomically(path: Path, content: str | bytes) -> None:
+    with opened_atomically(path) as file:
+        file.write(content.encode("utf-8") if isinstance(content, str) else content)
+
+
+@contextlib.contextmanager
+def opened_atomically(path: Path) -> Iterator[IO[bytes]]:
+    """Opens a file that comes into place when it was written to its end, and not before.
+
+    For what is too long to be held in memory; within `change`.
+
+    Args:
+        path: The file; its folder is made when absent.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    data = content.encode("utf-8") if isinstance(content, str) else content
     try:
         with temporary.open("wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

@@ -45,6 +45,9 @@ class DataSettings:
     validation_files: tuple[str, ...] = flag((), "Files split: patterns of the validation logs.")
     test_files: tuple[str, ...] = flag((), "Files split: patterns of the test logs.")
     max_bad_fraction: float = flag(0.01, "Share of unusable rows above which a run stops.")
+    max_duplicate_fraction: float = flag(
+        0.1, "Share of rows equal to an earlier one, byte for byte, above which a run stops."
+    )
     shuffle_buffer: int = flag(100_000, "Rows held in memory for shuffling.")
     reading: Literal["stream", "memory"] = flag(
         "stream",

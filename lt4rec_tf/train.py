@@ -78,7 +78,7 @@ def learn(
     source = logs.open_logs(settings.data, schema)
     entry.claim_folder(folder, settings, logs.file_sizes(source))
     say(f"run: {folder}")
-    source, audit = logs.audited(source, folder, settings.data.max_bad_fraction, say)
+    source, audit = logs.audited(source, folder, settings.data, say)
     logs.compare_with_published(settings.data, source, audit, folder, say)
     schema = source.schema  # knows what the audit found of amounts
     with closing(StageLog(folder / "tensorboard" if writes else None)) as log:

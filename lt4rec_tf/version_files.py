@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -63,9 +64,8 @@ def checked_answers(
         name: values.numpy()
         for name, values in next(iter(raw_batches(source, "test", CHECKED_ROWS))).items()
     }
-    predictions = make_predictor(network, network.tasks)(
-        batches(source, "test", CHECKED_ROWS).take(1)
-    )
+    first = itertools.islice(batches(source, "test", CHECKED_ROWS), 1)
+    predictions = make_predictor(network, network.tasks)(first)
     chances = {task: predictions.of(schema.task(task)) for task in network.tasks}
     names = answer_names(schema, network.tasks)
     answers = {

@@ -6,19 +6,23 @@ Nothing vanishes silently: every record is a usable row of one split or is count
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+import io
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 import tensorflow as tf
 
 from lt4rec_tf.data.audit_counts import Audit, Counts, Example, SplitCounts, TaskCounts
+from lt4rec_tf.data.duplicates import Duplicates
 from lt4rec_tf.data.files import DataError, refuse_broken_gzip
 from lt4rec_tf.data.labels import EXCLUDED, REASONS, USABLE
 from lt4rec_tf.data.reading import Progress, read_all
 from lt4rec_tf.data.rows import Rows
 from lt4rec_tf.data.source import Source, place_files
 from lt4rec_tf.data.splits import boundaries_for
+from lt4rec_tf.data.unchanged import refuse_changed
 from lt4rec_tf.schema import Schema, Task
 
 __all__ = [
@@ -31,12 +35,16 @@ __all__ = [
     "check",
     "complete",
     "describe",
+    "quarantined",
 ]
 
 _SAMPLED_TIMES = 1_000_000
+_NAMED = 10  # files that a text names
 
 
-def audit(source: Source, progress: Progress | None = None) -> Audit:
+def audit(
+    source: Source, progress: Progress | None = None, listed: IO[bytes] | None = None
+) -> Audit:
     """Reads all files in order and counts what they hold.
 
     A split by time without boundaries takes one more pass before, which finds them.
@@ -44,16 +52,17 @@ def audit(source: Source, progress: Progress | None = None) -> Audit:
     Args:
         source: From `open_source`.
         progress: Called now and then with the file being read and the records read so far.
+        listed: Takes a line for each row that `quarantined` counts, as `quarantine.write` makes it.
 
     Raises:
-        DataError: A file is broken, as a whole or from some record on.
+        DataError: A file is broken, as a whole or from some record on, or changes meanwhile.
     """
     quarantine: set[int] = set()
     for path in source.files:
         refuse_broken_gzip(path)
     if source.split.needs_boundaries:
         source = _with_boundaries(source, quarantine, progress)
-    counts = Counts(source)
+    counts = Counts(source, listed or _Nowhere())
     file_splits = place_files(source) if source.split.kind == "files" else {}
 
     def summary(rows: Rows) -> dict[str, Any]:
@@ -63,13 +72,22 @@ def audit(source: Source, progress: Progress | None = None) -> Audit:
             "labels": rows.labels.labels,
             "weights": rows.labels.weights,
             "faults": tf.nest.map_structure(_count, rows.faults),
+            "absent": tf.nest.map_structure(_count, rows.absent),
             "misses": tf.nest.map_structure(_count, rows.misses),
             "unlabelled": tf.nest.map_structure(_count, rows.labels.unlabelled),
         }
 
     for path, records, values in read_all(source, summary, quarantine, progress):
         counts.add(path, records, values, file_splits.get(path))
+    refuse_changed(source, source.files)
     return counts.result(sorted(quarantine))
+
+
+class _Nowhere(io.BytesIO):
+    """Keeps nothing that is written to it."""
+
+    def write(self, line: object) -> int:
+        return 0
 
 
 def _count(rows: tf.Tensor) -> tf.Tensor:
@@ -143,16 +161,28 @@ def bad_rows(found: Audit) -> int:
     return sum(n for reason, n in found.unusable.items() if reason != REASONS[EXCLUDED])
 
 
-def check(found: Audit, max_bad_fraction: float) -> None:
+def quarantined(found: Audit) -> int:
+    """Rows that an audit lists: those of the logs that `bad_rows` counts, those of side tables."""
+    return bad_rows(found) + sum(found.join_unusable_rows.values())
+
+
+def check(
+    found: Audit,
+    max_bad_fraction: float,
+    max_duplicate_fraction: float = 1.0,
+    listed: Path | None = None,
+) -> None:
     """Refuses data that cannot be trained on.
 
     Args:
         found: The audit.
         max_bad_fraction: Share of unusable rows, in [0, 1], above which data are refused.
+        max_duplicate_fraction: Share of duplicate rows, in [0, 1], above which data are refused.
+        listed: The file that lists all unusable rows, if there is one.
 
     Raises:
-        DataError: There are too many unusable rows; or there is no row in train, or, where the
-            data are split, in validation or test; or a task has no population in train.
+        DataError: There are too many unusable or duplicate rows; or there is no row in train, or,
+            where the data are split, in validation or test; or a task has no population in train.
     """
     bad = bad_rows(found)
     if found.rows == 0:
@@ -161,10 +191,17 @@ def check(found: Audit, max_bad_fraction: float) -> None:
         examples = "\n".join(
             f"  {e.file} record {e.record}: {e.reason}: {e.text!r}" for e in found.examples
         )
+        place = f" All are listed in {listed}." if listed else ""
         raise DataError(
             f"found {bad} unusable rows of {found.rows} ({_reasons_text(found.unusable)}) in "
-            f"{', '.join(found.unusable_by_file)}; expected at most a fraction {max_bad_fraction}. "
-            f"The first of each reason:\n{examples}"
+            f"{_some(found.unusable_by_file)}; expected at most a fraction {max_bad_fraction}."
+            f"{place} The first of each reason:\n{examples}"
+        )
+    if found.duplicates and found.duplicates.rows > max_duplicate_fraction * found.rows:
+        raise DataError(
+            f"the logs: found {_duplicates_text(found, found.duplicates)}, expected at most a "
+            f"fraction {max_duplicate_fraction} (--max_duplicate_fraction); are some files copies "
+            "of others?"
         )
     for split, counts in found.splits.items():
         if counts.rows == 0:
@@ -195,6 +232,17 @@ def check_validation(found: Audit, schema: Schema) -> None:
             )
 
 
+def _some(names: Collection[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join([*names][:_NAMED]) + more
+
+
+def _duplicates_text(found: Audit, duplicates: Duplicates) -> str:
+    about = ", estimated" if duplicates.estimated else ""
+    share = duplicates.rows / max(1, found.rows)
+    return f"duplicate rows: {duplicates.rows} ({100 * share:.2f} %{about})"
+
+
 def _reasons_text(unusable: Mapping[str, int]) -> str:
     return ", ".join(f"{reason} {count}" for reason, count in unusable.items()) or "none"
 
@@ -208,6 +256,10 @@ def describe(found: Audit) -> str:
         for label, count in found.unlabelled.items()
         if count
     ]
+    if found.duplicates is not None:
+        lines.append(_duplicates_text(found, found.duplicates))
+    if found.empty_files:
+        lines.append(f"files without rows: {len(found.empty_files)} ({_some(found.empty_files)})")
     for split, counts in found.splits.items():
         tasks = "  ".join(
             f"{task}: {numbers.rows} rows, label mean {numbers.label_mean:.4f}"
@@ -223,6 +275,8 @@ def describe(found: Audit) -> str:
         lines.append(
             f"{file}: {count} records without a row there, {left_out} of its rows left out"
         )
+    for feature, files in found.features_absent_in.items():
+        lines.append(f"feature {feature}: no value in any record of {_some(files)}")
     for feature, count in found.feature_faults.items():
         if count:
             lines.append(

@@ -8,16 +8,17 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import tensorflow as tf
 
+from lt4rec_tf.data import quarantine
+from lt4rec_tf.data.duplicates import KEPT, DistinctCounter, Duplicates
+from lt4rec_tf.data.fingerprints import FINGERPRINTS, fingerprint
 from lt4rec_tf.data.labels import REASONS, USABLE
 from lt4rec_tf.data.source import Source
 from lt4rec_tf.data.splits import SPLITS
-
-_EXAMPLE_LENGTH = 200  # characters of a record that are shown
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,11 @@ class Audit:
         validation_from: First time of validation; None unless split by time.
         test_from: First time of test.
         quarantine: Fingerprints of malformed Examples.
+        features_absent_in: By feature, files with usable rows of which no record holds a value of
+            it: a column that is left empty there, or renamed.
+        empty_files: Files that hold no record.
+        duplicates: Records, usable or not, that equal an earlier one; None in audits of versions
+            that did not count them.
     """
 
     rows: int
@@ -81,6 +87,9 @@ class Audit:
     validation_from: float | None
     test_from: float | None
     quarantine: tuple[int, ...]
+    features_absent_in: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    empty_files: tuple[str, ...] = ()
+    duplicates: Duplicates | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Returns the audit as JSON's own types."""
@@ -96,9 +105,16 @@ class Audit:
             )
             for name, counts in value["splits"].items()
         }
+        duplicates = value.get("duplicates")
         return cls(
             **{
                 **value,
+                "features_absent_in": {
+                    name: tuple(files)
+                    for name, files in value.get("features_absent_in", {}).items()
+                },
+                "empty_files": tuple(value.get("empty_files", ())),
+                "duplicates": Duplicates(**duplicates) if duplicates else None,
                 "examples": tuple(Example(**example) for example in value["examples"]),
                 "splits": splits,
                 "quarantine": tuple(value["quarantine"]),
@@ -107,12 +123,21 @@ class Audit:
 
 
 class Counts:
-    """Adds up what a pass sees."""
+    """Adds up what a pass sees.
 
-    def __init__(self, source: Source) -> None:
-        self._source = source
+    Args:
+        source: What is read.
+        listed: Takes a line for each row that cannot be used, as `quarantine.write` makes it.
+    """
+
+    def __init__(self, source: Source, listed: IO[bytes]) -> None:
+        self._source, self._listed = source, listed
+        for side in source.side_tables:
+            quarantine.write(listed, side.left_out)
+        self._distinct = DistinctCounter(KEPT, FINGERPRINTS)
         self._reasons: dict[str, np.ndarray] = {}  # by file, (reasons,)
         self._split_rows: dict[str, np.ndarray] = {}  # by file, (splits,)
+        self._absent: dict[str, np.ndarray] = {}  # by file, (features,)
         self._task_rows = {task.name: np.zeros(len(SPLITS)) for task in source.schema.tasks}
         self._task_sums = {task.name: np.zeros(len(SPLITS)) for task in source.schema.tasks}
         self._task_squares = {task.name: np.zeros(len(SPLITS)) for task in source.schema.tasks}
@@ -131,16 +156,22 @@ class Counts:
             values: What `audit.audit` selects of them, as NumPy arrays.
             file_split: The split in which the whole file lies, where files split.
         """
-        name = path.relative_to(self._source.data_dir).as_posix()
+        name = self._name(path)
         reasons, split = values["reasons"], values["split"]
         if file_split is not None:
             split = np.full_like(split, SPLITS.index(file_split))
+        self._distinct.add(fingerprint(records).numpy())
+        first = self._read[name] + 1
+        quarantine.write(self._listed, quarantine.bad_rows(name, first, records, reasons))
         self._note_examples(name, records, reasons)
         self._read[name] += len(reasons)
         _add_to(self._reasons, name, np.bincount(reasons, minlength=len(REASONS)))
         _add_to(
             self._split_rows, name, np.bincount(split[reasons == USABLE], minlength=len(SPLITS))
         )
+        absent = values["absent"]
+        order = [feature.name for feature in self._source.schema.features]
+        _add_to(self._absent, name, np.array([absent[feature] for feature in order]))
         for task, weights in values["weights"].items():
             labels = values["labels"][task].astype(np.float64)
             for sums, summed in (
@@ -158,12 +189,12 @@ class Counts:
         for code, place in zip(codes, places, strict=True):
             reason = REASONS[code]
             if code != USABLE and reason not in self._examples:
-                text = records[int(place)].numpy().decode("utf-8", errors="replace")
+                text = quarantine.shown(records[int(place)].numpy())
                 record = self._read[name] + int(place) + 1
-                self._examples[reason] = Example(name, record, reason, text[:_EXAMPLE_LENGTH])
+                self._examples[reason] = Example(name, record, reason, text)
 
-    def result(self, quarantine: list[int]) -> Audit:
-        """Returns the sums as an audit."""
+    def result(self, malformed: list[int]) -> Audit:
+        """Returns the sums as an audit, with the fingerprints of malformed Examples."""
         source = self._source
         reasons = sum(self._reasons.values(), np.zeros(len(REASONS), int))
         rows = sum(self._split_rows.values(), np.zeros(len(SPLITS), int))
@@ -178,7 +209,7 @@ class Counts:
             examples=tuple(self._examples.values()),
             feature_faults=dict(self._totals.get("faults", {})),
             join_misses=dict(self._totals.get("misses", {})),
-            join_unusable_rows={side.join.file: side.unusable_rows for side in source.side_tables},
+            join_unusable_rows={side.join.file: len(side.left_out) for side in source.side_tables},
             unlabelled=dict(self._totals.get("unlabelled", {})),
             splits={
                 split: SplitCounts(int(rows[place]), self._tasks(place))
@@ -194,8 +225,24 @@ class Counts:
             },
             validation_from=source.split.validation_from,
             test_from=source.split.test_from,
-            quarantine=tuple(quarantine),
+            quarantine=tuple(malformed),
+            features_absent_in=self._absent_features(),
+            empty_files=tuple(
+                name for path in source.files if (name := self._name(path)) not in self._reasons
+            ),
+            duplicates=self._distinct.duplicates(),
         )
+
+    def _absent_features(self) -> dict[str, tuple[str, ...]]:
+        used = [name for name, counts in self._reasons.items() if counts[USABLE]]
+        found = {
+            feature.name: tuple(name for name in used if self._absent[name][i] == self._read[name])
+            for i, feature in enumerate(self._source.schema.features)
+        }
+        return {name: files for name, files in found.items() if files}
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self._source.data_dir).as_posix()
 
     def _tasks(self, place: int) -> dict[str, TaskCounts]:
         found = {}

@@ -117,7 +117,7 @@ def _padded(column: tf.RaggedTensor, length: int) -> tuple[tf.Tensor, tf.Tensor]
 
 def raw_feature(
     feature: Feature, column: tf.Tensor | tf.RaggedTensor
-) -> tuple[tf.Tensor, tf.Tensor]:
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Reads a feature's raw values.
 
     Args:
@@ -125,15 +125,17 @@ def raw_feature(
         column: The raw column.
 
     Returns:
-        The values as `features_to_ids` takes them, and bool (batch,): the row held something there
-        that is no value of the feature's dtype, and which became its missing value.
+        The values as `features_to_ids` takes them; bool (batch,): the row held something there that
+        is no value of the feature's dtype, and which became its missing value; and bool (batch,):
+        the row held nothing there.
     """
     dtype = DTYPES[feature.dtype]
     if feature.multivalued:
         read = multiple(column, dtype, feature.separator, feature.max_values)
         fault = tf.reduce_any(read.present & ~read.valid, axis=1)
+        absent = ~tf.reduce_any(read.present, axis=1)
     else:
         read = single(column, dtype)
-        fault = read.present & ~read.valid
+        fault, absent = read.present & ~read.valid, ~read.present
     missing = tf.constant(feature.missing, dtype)
-    return tf.where(read.valid, read.values, missing), fault
+    return tf.where(read.valid, read.values, missing), fault, absent

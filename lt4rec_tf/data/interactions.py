@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lt4rec_tf.data.files import DataError, open_binary
+from lt4rec_tf.data.files import DataError, open_binary, refuse_utf16
 
 # Ids number rows of a table: with fewer of them in use than this they are no numbers from 0 on.
 LEAST_USED_SHARE = 0.01
@@ -235,6 +235,7 @@ def _read_pairs(path: Path) -> Pairs:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    refuse_utf16(path)
     try:
         with open_binary(path) as file, io.BufferedReader(file) as lines:  # type: ignore[type-var]
             yield from enumerate(lines, start=1)

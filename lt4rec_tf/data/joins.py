@@ -10,8 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from lt4rec_tf.data.conversions import single
-from lt4rec_tf.data.files import DataError, header, text_rows, to_bytes
+from lt4rec_tf.data.files import DataError, TextRow, header, text_rows, to_bytes
 from lt4rec_tf.data.fingerprints import find, fingerprint
+from lt4rec_tf.data.quarantine import BadRow, shown
 from lt4rec_tf.schema import Join
 
 
@@ -23,13 +24,14 @@ class SideTable:
         join: Where it comes from.
         columns: By name, string tensors (rows + 1,); the last, empty row stands for unknown keys.
         keys: Fingerprints of the keys, int64 (rows,).
-        unusable_rows: Rows left out: a wrong number of values, or a key that an earlier row has.
+        left_out: Lines that are of no use: a wrong number of values ("columns"), no key
+            ("missing_key"), or a key that an earlier row has ("duplicate_key").
     """
 
     join: Join
     columns: dict[str, tf.Tensor]
     keys: np.ndarray
-    unusable_rows: int
+    left_out: tuple[BadRow, ...]
 
 
 def side_header(data_dir: Path, join: Join) -> tuple[str, ...]:
@@ -42,6 +44,8 @@ def side_header(data_dir: Path, join: Join) -> tuple[str, ...]:
     if not path.is_file():
         raise DataError(f"{path}: found no file, expected the side table")
     names = header(path, join.format)
+    if not names:
+        raise DataError(f"{path}: found an empty file, expected the side table")
     if join.key not in names:
         raise DataError(
             f"{path}: found no column {join.key!r}, expected it among {', '.join(names)}"
@@ -64,26 +68,37 @@ def load_side_table(data_dir: Path, join: Join, columns: Collection[str]) -> Sid
     key = names.index(join.key)
     wanted = {name: names.index(name) for name in sorted(columns)}
     rows: dict[str, list[str]] = {}
-    unusable = 0
+    left_out: list[BadRow] = []
     lines = text_rows(data_dir / join.file, join.format)
     next(lines)
     for row in lines:
-        mark = row[key].strip() if len(row) == len(names) else ""
-        if not mark or mark in rows:
-            unusable += 1
+        values = row.values or ()
+        mark = values[key].strip() if len(values) == len(names) else ""
+        if mark and mark not in rows:
+            rows[mark] = [values[place] for place in wanted.values()]
+        elif len(values) != len(names):
+            left_out += _left_out(join, row, "columns")
         else:
-            rows[mark] = [row[place] for place in wanted.values()]
+            left_out += _left_out(join, row, "duplicate_key" if mark else "missing_key")
     if not rows:
         raise DataError(f"{data_dir / join.file}: found no usable row, expected at least one")
-    values = zip(*rows.values(), strict=True) if wanted else ()
-    texts = [np.array([to_bytes(text) for text in (*column, "")], object) for column in values]
+    found = zip(*rows.values(), strict=True) if wanted else ()
+    texts = [np.array([to_bytes(text) for text in (*column, "")], object) for column in found]
     marks = np.array([to_bytes(mark) for mark in rows], object)
     return SideTable(
         join=join,
         columns={name: tf.constant(text) for name, text in zip(wanted, texts, strict=True)},
         keys=fingerprint(tf.constant(marks)).numpy(),
-        unusable_rows=unusable,
+        left_out=tuple(left_out),
     )
+
+
+def _left_out(join: Join, row: TextRow, reason: str) -> list[BadRow]:
+    """A row's lines, each by itself: a quote that is not closed may have taken up good ones."""
+    return [
+        BadRow(join.file, row.line - 1 + place, reason, shown(to_bytes(line)))
+        for place, line in enumerate(row.lines)
+    ]
 
 
 def look_up(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -16,6 +16,17 @@ import tensorflow as tf
 from lt4rec_tf.data.files import DataError
 
 _GIB = 2**30  # bytes
+
+
+class Batches(Protocol):
+    """Batches of one structure: a `tf.data.Dataset`, or a `Reading` of one."""
+
+    @property
+    def element_spec(self) -> Any:
+        """What a batch is made of."""
+
+    def __iter__(self) -> Iterator[Any]:
+        """Reads once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +85,7 @@ class HeldRows:
         return tf.nest.pack_sequence_as(self.spec, leaves)
 
 
-def hold(batches: tf.data.Dataset, limit_gib: float) -> HeldRows:
+def hold(batches: Batches, limit_gib: float) -> HeldRows:
     """Reads a split to its end and keeps it.
 
     Integers are kept in 32 bits where all of a column fit, which about halves a log of ids.

@@ -21,6 +21,7 @@ from lt4rec_tf.data.records import is_quarantined, records_of
 from lt4rec_tf.data.rows import Rows, examine
 from lt4rec_tf.data.source import Source, open_source
 from lt4rec_tf.data.splits import SPLITS, SplitRule
+from lt4rec_tf.data.unchanged import Reading, refuse_changed
 from lt4rec_tf.shards import (
     WHOLE,
     Shard,
@@ -47,7 +48,7 @@ def batches(
     epoch: int = 0,
     skip_batches: int = 0,
     shard: Shard = WHOLE,
-) -> tf.data.Dataset:
+) -> Reading:
     """Reads the usable rows of a split, once.
 
     Args:
@@ -70,7 +71,8 @@ def batches(
         weight 0.
 
     Raises:
-        DataError: The source was not audited, or the split is none of `SPLITS`.
+        DataError: The source was not audited, or the split is none of `SPLITS`. While it is read:
+            a file is gone, or no longer what the audit read; names it.
     """
     files = files_of(source, split)
     apart = has_own_files(files, shard)
@@ -78,11 +80,17 @@ def batches(
     mine = own_files(files, shard) if apart else files
     records = _records(source, mine, seeds, shuffle_buffer)
     rows = _parsed(records, _batch_parser(source), split)
-    rows = rows.rebatch(own_batch_size(batch_size, shard) if apart else batch_size)
-    rows = rows.skip(skip_batches)
+    size = own_batch_size(batch_size, shard) if apart else batch_size
+    rows = rows.rebatch(size).skip(skip_batches)
     if not apart:
         rows = rows.map(lambda batch: _own_part(batch, shard))
-    return rows.prefetch(_PREFETCHED)
+    due = _rows_of(source, split, mine, size * skip_batches) if apart or shard == WHOLE else None
+    return Reading(source, mine, rows.prefetch(_PREFETCHED), due)
+
+
+def _rows_of(source: Source, split: str, files: Sequence[Path], skipped: int = 0) -> int:
+    counted = (source.files_of_split or {})[split]
+    return max(0, sum(counted[path] for path in files) - skipped)
 
 
 def _own_part(batch: dict[str, Any], shard: Shard) -> dict[str, Any]:
@@ -131,7 +139,7 @@ def part_batches(
     return (rows if apart else rows.shard(parts, part)).prefetch(_PREFETCHED)
 
 
-def raw_batches(source: Source, split: str, batch_size: int) -> tf.data.Dataset:
+def raw_batches(source: Source, split: str, batch_size: int) -> Reading:
     """Reads the usable rows of a split as a served model would be asked, in the files' order.
 
     Returns:
@@ -140,8 +148,9 @@ def raw_batches(source: Source, split: str, batch_size: int) -> tf.data.Dataset:
     Raises:
         DataError: As `batches`.
     """
-    records = _records(source, files_of(source, split), None, 1)
-    return _parsed(records, _raw_parser(source), split).rebatch(batch_size).prefetch(_PREFETCHED)
+    files = files_of(source, split)
+    rows = _parsed(_records(source, files, None, 1), _raw_parser(source), split).rebatch(batch_size)
+    return Reading(source, files, rows.prefetch(_PREFETCHED), _rows_of(source, split, files))
 
 
 def files_of(source: Source, split: str) -> tuple[Path, ...]:
@@ -168,6 +177,7 @@ def _records(
     source: Source, files: Sequence[Path], seeds: np.ndarray | None, shuffle_buffer: int
 ) -> tf.data.Dataset:
     """The records of files: shuffled, or in their order."""
+    refuse_changed(source, files)
     named = tf.data.Dataset.from_tensor_slices(_paths_and_packings(files))
     if seeds is None:
         return named.flat_map(lambda path, packing: records_of(path, packing, source.layout))

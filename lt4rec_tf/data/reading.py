@@ -8,9 +8,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from lt4rec_tf.data.files import DataError
+from lt4rec_tf.data.files import DataError, is_gzip, stamp_of
 from lt4rec_tf.data.records import (
     PARSE_ERRORS,
+    Layout,
     is_quarantined,
     malformed_examples,
     open_records,
@@ -19,6 +20,7 @@ from lt4rec_tf.data.rows import Rows, examine
 from lt4rec_tf.data.source import Source
 
 _READ_TOGETHER = 4096  # records
+_FRAME = 16  # bytes beside a TFRecord's content: its length, and two sums
 
 Progress = Callable[[str, int], None]
 
@@ -54,7 +56,7 @@ def read_all(
     seen = 0
     for path in source.files:
         batches = open_records(path, source.layout).batch(_READ_TOGETHER).prefetch(2)
-        for records in _read(path, batches):
+        for records in _read(path, source.layout, batches):
             values = _step_over_malformed(source, step, records, quarantine)
             seen += len(records)
             yield path, records, tf.nest.map_structure(lambda value: value.numpy(), values)
@@ -62,16 +64,26 @@ def read_all(
                 progress(path.relative_to(source.data_dir).as_posix(), seen)
 
 
-def _read(path: Path, batches: tf.data.Dataset) -> Iterator[tf.Tensor]:
-    read = 0
+def _read(path: Path, layout: Layout, batches: tf.data.Dataset) -> Iterator[tf.Tensor]:
+    read = taken = 0
     try:
         for records in batches:
             yield records
             read += len(records)
+            if layout.format == "tfrecord":
+                lengths = tf.strings.length(records)
+                taken += int(tf.reduce_sum(lengths)) + _FRAME * len(records)
     except tf.errors.OpError as error:
         raise DataError(
             f"{path}: cannot be read past record {read} or soon after ({error.message})"
         ) from error
+    if layout.format != "tfrecord" or is_gzip(path):  # whose own sums say that it is whole
+        return
+    left = stamp_of(path).size - taken
+    if left:  # TensorFlow passes over less than a frame's first part
+        raise DataError(
+            f"{path}: cannot be read past record {read} ({left} bytes left), expected whole records"
+        )
 
 
 def _step_over_malformed(

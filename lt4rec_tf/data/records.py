@@ -16,7 +16,7 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 
 from lt4rec_tf.data.features import DTYPES
-from lt4rec_tf.data.files import DELIMITERS, DataError, common_header, is_gzip
+from lt4rec_tf.data.files import DELIMITERS, DataError, common_header, is_gzip, refuse_utf16
 from lt4rec_tf.data.fingerprints import find, fingerprint
 from lt4rec_tf.schema import Schema
 
@@ -57,6 +57,9 @@ def read_layout(schema: Schema, files: Sequence[Path]) -> Layout:
     if schema.format == "tfrecord":
         kinds = _probe_kinds(files)
         return Layout("tfrecord", tuple(kinds), kinds=kinds)
+    if schema.columns:
+        for path in files:
+            refuse_utf16(path)
     columns = schema.columns or common_header(files, schema.format)
     if len(columns) == 1:
         mark = DELIMITERS[schema.format]

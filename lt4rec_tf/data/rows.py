@@ -22,6 +22,7 @@ class Rows(NamedTuple):
     Attributes:
         raw: By feature, raw values as `features_to_ids` takes them.
         faults: By feature, bool (batch,): the text was no value of the feature's dtype.
+        absent: By feature, bool (batch,): there was no text.
         labels: Labels, weights and reasons.
         split: int32 (batch,), places in `SPLITS`.
         times: float64 (batch,), NaN where there is none.
@@ -31,6 +32,7 @@ class Rows(NamedTuple):
 
     raw: dict[str, tf.Tensor]
     faults: dict[str, tf.Tensor]
+    absent: dict[str, tf.Tensor]
     labels: Labels
     split: tf.Tensor
     times: tf.Tensor
@@ -53,17 +55,17 @@ def examine(source: Source, records: tf.Tensor, unparseable: tf.Tensor) -> Rows:
         joined, missed = look_up(side, columns[side.join.key])
         columns |= joined
         misses[side.join.file] = missed & ~broken
-    raw, faults = {}, {}
+    raw, faults, absent = {}, {}, {}
     for feature in schema.features:
-        column = columns[feature.column]
-        raw[feature.name], faults[feature.name] = raw_feature(feature, column)
+        name, column = feature.name, columns[feature.column]
+        raw[name], faults[name], absent[name] = raw_feature(feature, column)
     user_text = single(columns[schema.user], tf.string).values if schema.user else None
     times = tf.fill(tf.shape(records), tf.constant(np.nan, tf.float64))
     if schema.time is not None:
         times = row_times(schema.time, columns[schema.time.column])
     unusable = {"unparseable" if source.layout.format == "tfrecord" else "columns": broken}
     if source.split.kind == "time":
-        unusable["bad_time"] = tf.math.is_nan(times)
+        unusable["bad_time"] = tf.math.is_nan(times) | (times < 0.0)
     split = tf.zeros_like(broken, tf.int32)
     if source.split.kind == "time" and not source.split.needs_boundaries:
         split = split_of_times(source.split, times)
@@ -73,4 +75,4 @@ def examine(source: Source, records: tf.Tensor, unparseable: tf.Tensor) -> Rows:
     if user_text is not None:
         user = fingerprint(user_text)
     labels = read_labels(schema, columns, unusable)
-    return Rows(raw, faults, labels, split, times, user, misses)
+    return Rows(raw, faults, absent, labels, split, times, user, misses)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from lt4rec_tf.data.files import DataError, expand
+from lt4rec_tf.data.files import DataError, Stamp, expand, stamp_of
 from lt4rec_tf.data.joins import SideTable, load_side_table, side_header
 from lt4rec_tf.data.labels import label_columns
 from lt4rec_tf.data.records import Layout, read_layout
@@ -31,6 +31,7 @@ class Source:
         columns: The columns of the logs that are read.
         side_tables: The joined tables, in the order of look-up.
         split: What separates train, validation and test.
+        stamps: Of each log and side table, as it was when the source was opened.
         quarantine: Fingerprints of malformed Examples.
         files_of_split: By split the files that hold rows of it, with their number; None before the
             audit.
@@ -43,6 +44,7 @@ class Source:
     columns: tuple[str, ...]
     side_tables: tuple[SideTable, ...]
     split: SplitRule
+    stamps: Mapping[Path, Stamp] = field(repr=False)
     quarantine: tuple[int, ...] = ()
     files_of_split: Mapping[str, Mapping[Path, int]] | None = field(default=None, repr=False)
 
@@ -62,13 +64,15 @@ def open_source(schema: Schema, data_dir: str | Path, split: SplitRule) -> Sourc
     data_dir = Path(data_dir)
     _check_split(schema, split)
     files = expand(data_dir, schema.files)
+    joined = [data_dir / join.file for join in schema.joins]
+    stamps = {path: stamp_of(path) for path in [*files, *joined]}  # before a byte is read
     layout = read_layout(schema, files)
     columns, side_columns = _locate_columns(schema, data_dir, files[0], layout)
     side_tables = tuple(
         load_side_table(data_dir, join, wanted)
         for join, wanted in zip(schema.joins, side_columns, strict=True)
     )
-    return Source(schema, data_dir, files, layout, columns, side_tables, split)
+    return Source(schema, data_dir, files, layout, columns, side_tables, split, stamps)
 
 
 def place_files(source: Source) -> dict[Path, str]:
