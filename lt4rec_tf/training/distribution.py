@@ -101,7 +101,7 @@ def spread(step: Callable[[Any], Any], spec: Any) -> Callable[[Any], Any]:
     if by_parameter_server():  # part of a larger function, which cannot hold a compiled one
         return step
     if not tf.distribute.has_strategy():
-        return tf.function(step, input_signature=[spec])
+        return tf.function(step, input_signature=[spec], autograph=False)
     strategy = tf.distribute.get_strategy()
     here = strategy.num_replicas_in_sync // this_process().count
 

@@ -59,7 +59,7 @@ def make_predictor(
         found = model(features, training=False)
         return {tasks[0]: found} if len(tasks) == 1 else {task: found[task] for task in tasks}
 
-    forward = tf.function(logits_of).get_concrete_function(network.feature_specs())
+    forward = tf.function(logits_of, autograph=False).get_concrete_function(network.feature_specs())
     compiled: dict[Opened, Callable[..., Any]] = {}
 
     def arrays_of(batch: dict[str, Any]) -> list[tf.Tensor]:
