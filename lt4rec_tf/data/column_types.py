@@ -76,7 +76,7 @@ def _separator(values: list[bytes]) -> str:
     for separator in SEPARATORS:
         cut = [text.split(separator) for text in texts if separator in text]
         parts = [part for text in cut for part in text]
-        if 10 * len(cut) >= len(texts) and 2 * len(set(parts)) <= len(parts):
+        if cut and 10 * len(cut) >= len(texts) and 2 * len(set(parts)) <= len(parts):
             return separator
     return ""
 

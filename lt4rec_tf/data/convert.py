@@ -125,7 +125,7 @@ def convert(flags: ConvertFlags) -> dict[str, Any]:
         plan = plan_of(job, logs.paths)
         claim(output_dir, plan)
         if schema is not None:
-            _write_schema(output_dir, logs.root, schema, flags.compression)
+            _write_schema(job, schema)
         if (output_dir / MANIFEST).exists():
             check_shards(output_dir, read_manifest(output_dir), checksums=False)
             print(f"{output_dir}: was complete, its shards are there; --verify reads them too")
@@ -161,20 +161,24 @@ def _types(flags: ConvertFlags, logs: LogFiles, schema: Schema | None) -> dict[s
     return column_types.of_schema(schema, names, others)
 
 
-def _write_schema(output_dir: Path, root: Path, schema: Schema, compression: str) -> None:
-    """The schema of the shards; side tables, which are held in memory, come along."""
-    features = tuple(dataclasses.replace(each, separator="") for each in schema.features)
-    files = (f"shards/*{SUFFIXES[compression]}",)
+def _write_schema(job: Job, schema: Schema) -> None:
+    """The schema of the shards; side tables, which are held in memory, come along as they are."""
+    features = tuple(
+        dataclasses.replace(each, separator="") if each.column in job.types else each
+        for each in schema.features
+    )
+    files = (f"shards/*{SUFFIXES[job.compression]}",)
     of_shards = dataclasses.replace(
         schema, format="tfrecord", files=files, columns=(), quoted=False, features=features
     )
     for join in schema.joins:
-        if not (root / join.file).is_file():
-            raise DataError(f"{root / join.file}: found no file, expected the side table")
-        (output_dir / join.file).parent.mkdir(parents=True, exist_ok=True)
-        with appearing_whole(output_dir / join.file) as temporary:
-            shutil.copyfile(root / join.file, temporary)
-    write_atomically(output_dir / "schema.toml", to_toml(of_shards))
+        source, copy = job.root / join.file, job.output_dir / join.file
+        if not source.is_file():
+            raise DataError(f"{source}: found no file, expected the side table")
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        with appearing_whole(copy) as temporary:
+            shutil.copyfile(source, temporary)
+    write_atomically(job.output_dir / "schema.toml", to_toml(of_shards))
 
 
 def _convert_all(
