@@ -126,7 +126,8 @@ def _values(stats: ColumnStats) -> str:
         return f"1 in {stats.mean:.1%}"
     if len(stats.numbers):
         least, most = stats.numbers[0], stats.numbers[-1]
-        return f"least {least:.10g}, mean {stats.mean:.6g}, most {most:.10g}"
+        digits = 15 if stats.kind.dtype == "int64" else 7
+        return f"least {least:.{digits}g}, mean {stats.mean:.6g}, most {most:.{digits}g}"
     total = max(1, stats.rows)
     return ", ".join(
         f"{_shown(value)!r} {count / total:.1%}" for value, count in stats.commonest[:3]

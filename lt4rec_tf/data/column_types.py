@@ -165,16 +165,17 @@ def to_type(kind: ColumnType, column: Ragged) -> tuple[Ragged, np.ndarray]:
 def _to_dtype(kind: ColumnType, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     everywhere = np.ones(len(values), bool)
     if values.dtype.kind == "O":
-        texts = tf.constant(values, tf.string)
         number = kind.number or kind.dtype
         if number == "string":
             return values, everywhere
-        read = text_to_int64(texts) if number == "int64" else text_to_float(texts, tf.float32)
+        raw = tf.constant(values, tf.string)
+        read = text_to_int64(raw) if number == "int64" else text_to_float(raw, tf.float32)
         numbers, valid = (each.numpy() for each in read)
         return (values if kind.dtype == "string" else numbers), valid
-    if kind.dtype == "string":
-        shortest = {"shortest": True} if values.dtype.kind == "f" else {}
-        return tf.strings.as_string(values, **shortest).numpy(), everywhere
+    if kind.dtype == "string":  # Python's text of a float is the shortest that means it
+        texts = np.empty(len(values), object)
+        texts[:] = [repr(value).encode() for value in values.tolist()]
+        return texts, everywhere
     if kind.dtype == "float32":
         with np.errstate(over="ignore"):  # infinite in float32, as its text is
             return values.astype(np.float32), everywhere

@@ -1,9 +1,9 @@
 """A first schema from what a sample of logs holds; its author goes on from there.
 
-Id rules: text of few settled values is a vocabulary; other text, whole numbers that are ids by their
-column's name, and those that have five digits throughout are hashed into twice as many buckets as
-values were seen, ten times where new ones still come; whole numbers of a small range are integers;
-other numbers are cut at quantiles.
+Id rules: text of few settled values that are no ids is a vocabulary; other text, whole numbers that
+are ids by the name of their column, and those that have five digits throughout are hashed into
+twice as many buckets as values were seen, ten times where new ones still come; whole numbers of a
+small range are integers; other numbers are cut at quantiles.
 """
 
 from __future__ import annotations
@@ -171,8 +171,10 @@ def _id_rule(
 ) -> tuple[IdRule, str]:
     dtype = stats.kind.dtype
     texts = tuple(text for text, _ in stats.commonest if text and text != "-1")
-    listable = texts and not any("\ufffd" in text for text in texts)  # no UTF-8, no text of TOML
-    if dtype == "string" and listable and stats.distinct <= VOCABULARY and not stats.grows:
+    # What is no UTF-8 is no text of TOML.
+    listable = len(texts) > 0 and not any("\ufffd" in text for text in texts)
+    listable &= stats.distinct <= VOCABULARY and not stats.name.lower().endswith("id")
+    if dtype == "string" and listable and not stats.grows:
         return IdRule("vocabulary", vocabulary=texts), "few texts, the commonest first"
     if dtype == "string" or (dtype == "int64" and (is_name or listed)):
         buckets = _buckets((10 if stats.grows else 2) * stats.distinct)
