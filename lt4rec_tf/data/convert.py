@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from lt4rec_tf.config import build
 from lt4rec_tf.data import column_types, log_sample
 from lt4rec_tf.data.column_types import ColumnType
 from lt4rec_tf.data.convert_file import SUFFIXES, UNFINISHED, Job
@@ -212,8 +213,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Converts logs; returns the exit code."""
     try:
         values = parse_flags(sys.argv if argv is None else argv, __doc__ or "", [ConvertFlags])
-        names = [item.name for item in dataclasses.fields(ConvertFlags)]
-        flags = ConvertFlags(**{name: values[name] for name in names})
+        flags = build(ConvertFlags, values)
         check(flags)
         manifest = convert(flags)
     except EXPECTED_ERRORS as error:

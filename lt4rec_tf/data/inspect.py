@@ -7,14 +7,14 @@ from logs to training.
 
 from __future__ import annotations
 
-import dataclasses
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+from lt4rec_tf.config import build
 from lt4rec_tf.data import log_sample
 from lt4rec_tf.data.column_roles import RoleFlags, Roles, find_roles
 from lt4rec_tf.data.column_stats import ColumnStats, column_stats, table
@@ -149,16 +149,12 @@ def _next_steps(flags: InspectFlags, logs: LogFiles, found: Draft) -> str:
     return "\n".join([*lines, f"{command} --split=files --validation_files=GLOB --test_files=GLOB"])
 
 
-def _of(group: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    return {item.name: values[item.name] for item in dataclasses.fields(group)}
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Looks at logs; returns the exit code."""
     try:
         groups = (InspectFlags, RoleFlags)
         values = parse_flags(sys.argv if argv is None else argv, __doc__ or "", groups)
-        inspect(InspectFlags(**_of(InspectFlags, values)), RoleFlags(**_of(RoleFlags, values)))
+        inspect(build(InspectFlags, values), build(RoleFlags, values))
     except EXPECTED_ERRORS as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
