@@ -106,5 +106,5 @@ def _ragged(column: tf.Tensor | tf.RaggedTensor) -> Ragged:
         values = column.flat_values.numpy()
         lengths = column.row_lengths().numpy()
         return Ragged(values.astype(np.float64) if values.dtype.kind == "f" else values, lengths)
-    present = column != ""
-    return Ragged(tf.boolean_mask(column, present).numpy(), tf.cast(present, tf.int64).numpy())
+    present = tf.strings.length(column).numpy() > 0
+    return Ragged(column.numpy()[present], present.astype(np.int64))
