@@ -91,10 +91,14 @@ def test_rows_are_those_of_the_same_logs_as_csv(tmp_path):
     rows = [good_row(number) for number in range(300)]
     rows[5] |= {"length": "12.345678901234", "play_time": "3.3333333333"}
     write_lines(tmp_path / "a.csv", [line(row) for row in rows])
-    write(tmp_path / "a.parquet", feed(rows), row_group_size=70)
+    beside = {"zip": ["01", *["7"] * 298, "x"], "more": range(300)}
+    columns = {name: pa.array(values) for name, values in (feed(rows) | beside).items()}
+    write(tmp_path / "a.parquet", columns, row_group_size=70)
     assert run(tmp_path / "a.parquet", tmp_path / "out", f"--schema={made.path}") == 0
     assert manifest_of(tmp_path / "out")["rows"] == 300
     assert_same_rows(made, tmp_path, tmp_path / "out")
+    kinds = {name: kind["dtype"] for name, kind in manifest_of(tmp_path / "out")["columns"].items()}
+    assert (kinds["zip"], kinds["more"]) == ("string", "int64")
 
 
 def test_from_a_look_to_shards_that_the_schema_describes(tmp_path, capsys):

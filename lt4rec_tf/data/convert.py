@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lt4rec_tf.config import build
-from lt4rec_tf.data import column_types, log_sample
+from lt4rec_tf.data import column_types, log_parquet, log_sample
 from lt4rec_tf.data.column_types import ColumnType
 from lt4rec_tf.data.convert_file import SUFFIXES, UNFINISHED, Job
 from lt4rec_tf.data.convert_plan import (
@@ -155,10 +155,10 @@ def _types(flags: ConvertFlags, logs: LogFiles, schema: Schema | None) -> dict[s
     if schema is None:
         guessed = log_sample.take(logs, _GUESSED_ROWS).types
         return guessed | {name: ColumnType("string") for name in flags.texts}
+    others = dict.fromkeys(names, ColumnType("string"))
     if logs.layout.format == "parquet":
-        others = log_sample.take(logs, 1).types
-    else:
-        others = {name: ColumnType("string") for name in names}
+        kinds = log_parquet.columns(logs.paths[0])
+        others = {name: ColumnType(kind) for name, kind in kinds.items()}
     return column_types.of_schema(schema, names, others)
 
 

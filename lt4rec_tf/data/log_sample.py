@@ -116,7 +116,7 @@ def take(logs: LogFiles, most_rows: int) -> Sample:
             f"{broken} records, expected some; see --format and --columns"
         )
     columns = {name: _joined(parts) for name, parts in batches.items()}
-    types = {name: _type_of(logs, name, column) for name, column in columns.items()}
+    types = {name: _type_of(logs, column) for name, column in columns.items()}
     return Sample(columns, types, rows, broken, len(places))
 
 
@@ -127,9 +127,11 @@ def _joined(parts: Sequence[Ragged]) -> Ragged:
     )
 
 
-def _type_of(logs: LogFiles, name: str, column: Ragged) -> ColumnType:
-    """The guess; values that are lists by themselves are not cut."""
+def _type_of(logs: LogFiles, column: Ragged) -> ColumnType:
+    """The guess; lists are not cut again, and what Parquet calls text stays it."""
     found = guess(column.values)
     if found.separator and column.lengths.max(initial=0) > 1:
-        return ColumnType("string")
+        found = ColumnType("string")
+    if logs.layout.format == "parquet" and column.values.dtype.kind == "O":
+        return ColumnType("string", found.separator)
     return found
