@@ -90,27 +90,9 @@ def find_roles(flags: RoleFlags, columns: Mapping[str, ColumnStats]) -> Roles:
         for column in getattr(flags, name):
             _expect_column(name, column, columns)
 
-    def numbers(stats: ColumnStats) -> bool:
-        return len(stats.numbers) > 0 and stats.only_finite
-
-    fits: dict[str, tuple[Callable[[ColumnStats], bool], str]] = {
-        "click": (lambda stats: stats.is_binary, "a column of 0 and 1"),
-        "conversion": (lambda stats: stats.is_binary, "a column of 0 and 1"),
-        "watch_ratio": (
-            lambda stats: numbers(stats) and stats.numbers[0] >= 0,
-            "a column of numbers of 0 or more",
-        ),
-        "play_time": (numbers, "a column of numbers"),
-        "duration": (numbers, "a column of numbers"),
-        "user": (lambda stats: stats.longest == 1, "a column of one value a row"),
-        "time": (
-            lambda stats: stats.distinct >= _LEAST_TIMES and _could_be_time(stats),
-            f"a column of {_LEAST_TIMES} different numbers or more",
-        ),
-    }
     taken: list[str | None] = []
     found = {}
-    for role, (fit, expected) in fits.items():
+    for role, (fit, expected) in _FITS.items():
         told = getattr(flags, role)
         if told and told != NONE:
             _expect_column(role, told, columns)
@@ -120,6 +102,33 @@ def find_roles(flags: RoleFlags, columns: Mapping[str, ColumnStats]) -> Roles:
         found[role] = None if guessed == NONE else guessed
         taken.append(found[role])
     return Roles(**found)
+
+
+def _are_numbers(stats: ColumnStats) -> bool:
+    return len(stats.numbers) > 0 and stats.only_finite
+
+
+def _could_be_time(stats: ColumnStats) -> bool:
+    """Different numbers, or text of numbers that a float32 does not hold."""
+    texts = [text for text, _ in stats.commonest]
+    numbers = all(re.fullmatch(r"\d+(\.\d*)?", text) for text in texts)
+    single = stats.longest == 1
+    return stats.distinct >= _LEAST_TIMES and single and (stats.only_finite or numbers)
+
+
+# By role: whether a column's values fit, and what was expected of them.
+_FITS: dict[str, tuple[Callable[[ColumnStats], bool], str]] = {
+    "click": (lambda stats: stats.is_binary, "a column of 0 and 1"),
+    "conversion": (lambda stats: stats.is_binary, "a column of 0 and 1"),
+    "watch_ratio": (
+        lambda stats: _are_numbers(stats) and stats.numbers[0] >= 0,
+        "a column of numbers of 0 or more",
+    ),
+    "play_time": (_are_numbers, "a column of numbers"),
+    "duration": (_are_numbers, "a column of numbers"),
+    "user": (lambda stats: stats.longest == 1, "a column of one value a row"),
+    "time": (_could_be_time, f"a column of {_LEAST_TIMES} different numbers or more"),
+}
 
 
 def _expect_column(name: str, column: str, columns: Mapping[str, ColumnStats]) -> None:
@@ -139,14 +148,6 @@ def _by_name(
         if column is not None and column not in taken and fit(columns[column]):
             return column
     return None
-
-
-def _could_be_time(stats: ColumnStats) -> bool:
-    """Numbers, or text of numbers that a float32 does not hold."""
-    if stats.only_finite:
-        return True
-    texts = [text for text, _ in stats.commonest]
-    return stats.longest == 1 and all(re.fullmatch(r"\d+(\.\d*)?", text) for text in texts)
 
 
 def is_feedback(name: str) -> bool:
