@@ -23,7 +23,7 @@ from lt4rec_tf.schema_types import (
     Task,
     TimeColumn,
 )
-from lt4rec_tf.toml_table import TomlError, TomlTable, Words, read_toml
+from lt4rec_tf.toml_table import REQUIRED, TomlError, TomlTable, Words, read_toml
 
 __all__ = [
     "FIRST_VALUE_ID",
@@ -132,14 +132,15 @@ def _feature(table: TomlTable, file_format: str) -> Feature:
     name = _name(table)
     dtype = table.choice("dtype", tuple(MISSING_OF_DTYPE))
     multivalued = table.flag("multivalued", False)
-    needs_separator = multivalued and file_format != "tfrecord"
+    # TFRecords hold lists as lists, but side tables may be joined to them, which are text.
+    no_separator = "" if file_format == "tfrecord" else REQUIRED
     feature = Feature(
         name=name,
         column=table.text("column", name),
         dtype=dtype,
         multivalued=multivalued,
         max_values=table.integer("max_values", minimum=1) if multivalued else 1,
-        separator=table.text("separator") if needs_separator else "",
+        separator=table.text("separator", no_separator) if multivalued else "",
         side=table.choice("side", ("user", "item", "context")),
         table=table.text("table", name),
         missing=_missing(table, dtype),

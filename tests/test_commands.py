@@ -9,6 +9,8 @@ import pytest
 
 from lt4rec_tf import config, entry, evaluate, export, settings, simulate_online
 from lt4rec_tf.comparison.grid import CompareFlags, candidates, read_rows
+from lt4rec_tf.data import convert, inspect
+from lt4rec_tf.data.column_roles import RoleFlags
 from lt4rec_tf.data.simulator import FeedSettings
 from lt4rec_tf.embedding_settings import EmbeddingSettings, check
 from tests.conftest import PROJECT
@@ -103,6 +105,12 @@ def check_module(module, flags):
     elif module == "lt4rec_tf.data.simulator":
         known = {f"--{item.name}" for item in dataclasses.fields(FeedSettings)} | {"--dir"}
         assert {flag.partition("=")[0] for flag in flags if flag[:2] == "--"} <= known
+    elif module == "lt4rec_tf.data.inspect":
+        values = config.parse_flags([module, *flags], "", [inspect.InspectFlags, RoleFlags])
+        assert values["files"], "--files is missing"
+    elif module == "lt4rec_tf.data.convert":
+        values = config.parse_flags([module, *flags], "", [convert.ConvertFlags])
+        convert.check(config.build(convert.ConvertFlags, values))
     else:
         raise AssertionError(f"{module}: is shown, and this test does not know its flags")
 
@@ -192,6 +200,10 @@ def test_commands_are_found():
         "python -m lt4rec_tf.evaluate",
         "python -m lt4rec_tf.export --run=RUN --exportdir=DIR",
         "python -m lt4rec_tf.data.simulator --dir=DIR --rowz=3",
+        "python -m lt4rec_tf.data.inspect --schema_out=mine.toml",
+        "python -m lt4rec_tf.data.inspect --files=*.csv --clik=is_click",
+        "python -m lt4rec_tf.data.convert --files=*.csv",
+        "python -m lt4rec_tf.data.convert --files=*.csv --output_dir=DIR --shard_mb=256",
         "python -m lt4rec_tf.compare --flagfile=configs/compare/smoke.cfg --only=base,nothing",
         "python -m lt4rec_tf.compare --flagfile=configs/compare/smoke.cfg --weighted_task=like",
         "python -m lt4rec_tf.train --flagfile=configs/compare/smoke.cfg",

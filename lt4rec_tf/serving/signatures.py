@@ -117,9 +117,7 @@ class ServedModel(tf.Module):
         specs = raw_specs(self._schema)
         wanted = self.features(sorted({task for tasks in names.values() for task in tasks}))
 
-        @tf.function(
-            input_signature=[{name: specs[name] for name in wanted}], autograph=False
-        )
+        @tf.function(input_signature=[{name: specs[name] for name in wanted}], autograph=False)
         def serve(raw: dict[str, tf.Tensor]) -> Answers:
             return self.predict(_checked(raw, specs), names)
 
@@ -128,9 +126,7 @@ class ServedModel(tf.Module):
     def _example_signature(
         self, names: Mapping[str, Sequence[str]], name: str
     ) -> Callable[..., Any]:
-        @tf.function(
-            input_signature=[tf.TensorSpec((None,), tf.string, name)], autograph=False
-        )
+        @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name)], autograph=False)
         def serve(serialized: tf.Tensor) -> Answers:
             serialized = tf.ensure_shape(serialized, (None,))
             return self.predict(parse_examples(self._schema, serialized), names)

@@ -1,0 +1,169 @@
+"""How fast logs are converted and read, and what memory that takes, at growing sizes.
+
+    python benchmarks/conversion.py --rows=100000,1000000,10000000
+
+The simulated feed as gzip CSV and as Parquet becomes gzip TFRecords; then CSV and TFRecords are
+read as training reads them. Each measurement is a process of its own, whose peak of memory the
+kernel tells; "start" is one that imports TensorFlow and does nothing. MB are those of the files
+that are read. Memory should be flat and seconds linear in rows.
+
+Nothing large is imported or done in the process that starts the others: the kernel counts its
+memory as theirs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+SCHEMA = "configs/schemas/simulated_feed.toml"
+BATCH, BUFFER = 512, 100_000
+
+
+Result = tuple[int, float, int]  # rows, seconds, bytes that were read
+
+
+def main() -> None:
+    """Measures every size, prints one table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", default="100000,1000000", help="sizes, commas between")
+    parser.add_argument("--shards_per_day", type=int, default=1, help="7 times as many files")
+    parser.add_argument("--processes", type=int, default=os.cpu_count(), help="side by side")
+    parser.add_argument("--dir", help="for the logs; default: a temporary folder")
+    parser.add_argument("--measure", help="(of a process of its own)")
+    flags = parser.parse_args()
+    if flags.measure:
+        print(json.dumps(measured(flags.measure, Path(flags.dir), flags.processes)))
+        return
+    lines = []
+    for rows in map(int, flags.rows.split(",")):
+        with tempfile.TemporaryDirectory(dir=flags.dir) as folder:
+            command = [sys.executable, "-m", "lt4rec_tf.data.simulator", f"--dir={folder}/csv"]
+            size = [f"--rows={rows}", f"--shards_per_day={flags.shards_per_day}"]
+            subprocess.run([*command, *size], check=True, stdout=subprocess.DEVNULL)
+            for what in MEASURED:
+                lines.append([f"{rows:,}", what, *in_process(what, folder, flags.processes)])
+                print(" | ".join(lines[-1]), file=sys.stderr)
+    print(f"{os.cpu_count()} cores, TensorFlow {version('tensorflow')}\n")
+    header = ["rows", "what", "seconds", "rows/s", "MB/s", "peak MiB of a process"]
+    print("\n".join(f"| {' | '.join(line)} |" for line in [header, ["---:"] * 6, *lines]))
+
+
+def to_parquet(folder: Path, processes: int) -> Result:
+    """The feed's CSV files as Parquet, a block at a time; tags become lists. pyarrow's speed."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.csv
+    import pyarrow.parquet as pq
+
+    (folder / "parquet").mkdir()
+    rows, begun = 0, time.perf_counter()
+    for path in sorted(folder.glob("csv/impressions/*.csv.gz")):
+        with pyarrow.csv.open_csv(path) as blocks:
+            place = blocks.schema.get_field_index("tags")
+            field = pa.field("tags", pa.list_(pa.string()))
+            schema = blocks.schema.set(place, field)
+            name = path.name.replace(".csv.gz", ".parquet")
+            with pq.ParquetWriter(folder / "parquet" / name, schema) as writer:
+                for block in blocks:
+                    tags = pc.split_pattern(block.column(place), "|")
+                    writer.write_batch(block.set_column(place, field, tags))
+                    rows += len(block)
+    return rows, time.perf_counter() - begun, size_of(folder, "csv/impressions/*.csv.gz")
+
+
+def in_process(what: str, folder: str, processes: int) -> list[str]:
+    """One measurement as the cells of a line."""
+    command = [sys.executable, __file__, f"--measure={what}", f"--dir={folder}"]
+    quiet = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2"}
+    command.append(f"--processes={processes}")
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=quiet)
+    found = json.loads(done.stdout.splitlines()[-1])
+    seconds = max(found["seconds"], 1e-9)
+    speeds = [f"{found['rows'] / seconds:,.0f}", f"{found['bytes'] / seconds / 1e6:.1f}"]
+    return [f"{found['seconds']:.1f}", *speeds, f"{found['peak_mib']:.0f}"]
+
+
+def measured(what: str, folder: Path, processes: int) -> dict[str, Any]:
+    """Does one thing in this process and says what it took."""
+    rows, seconds, read = MEASURED[what](folder, processes)
+    peaks = [
+        resource.getrusage(who).ru_maxrss
+        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    ]
+    return {"rows": rows, "seconds": seconds, "bytes": read, "peak_mib": max(peaks) / 1024}
+
+
+def size_of(folder: Path, glob: str) -> int:
+    return sum(path.stat().st_size for path in folder.glob(glob))
+
+
+def start(folder: Path, processes: int) -> Result:
+    import tensorflow  # noqa: F401
+
+    return 0, 0.0, 0
+
+
+def converting(form: str, side_by_side: bool) -> Callable[[Path, int], Result]:
+    def measure(folder: Path, processes: int) -> Result:
+        from lt4rec_tf.data import convert
+
+        glob = {"csv": "csv/impressions/*.csv.gz", "parquet": "parquet/*.parquet"}[form]
+        flags = convert.ConvertFlags(
+            files=(str(folder / glob),),
+            output_dir=str(folder / f"{form}_shards{'_together' if side_by_side else ''}"),
+            schema=SCHEMA,
+            processes=processes if side_by_side else 1,
+        )
+        begun = time.perf_counter()
+        rows = convert.convert(flags)["rows"]
+        return rows, time.perf_counter() - begun, size_of(folder, glob)
+
+    return measure
+
+
+def reading(form: str) -> Callable[[Path, int], Result]:
+    def measure(folder: Path, processes: int) -> Result:
+        from lt4rec_tf.data import audit, pipeline
+        from lt4rec_tf.data.source import open_source
+        from lt4rec_tf.data.splits import SplitRule
+        from lt4rec_tf.schema import load_schema
+
+        schema, place, glob = {
+            "csv": (SCHEMA, folder / "csv", "impressions/*.csv.gz"),
+            "shards": (folder / "csv_shards/schema.toml", folder / "csv_shards", "shards/*"),
+        }[form]
+        rule = SplitRule(kind="time", validation_fraction=0.0001, test_fraction=0.0001)
+        source = open_source(load_schema(schema), place, rule)
+        source = audit.complete(source, audit.audit(source))
+        read = pipeline.batches(source, "train", BATCH, shuffle_seed=1, shuffle_buffer=BUFFER)
+        begun = time.perf_counter()
+        rows = sum(len(batch["user"]) for batch in read)
+        return rows, time.perf_counter() - begun, size_of(place, glob)
+
+    return measure
+
+
+MEASURED = {
+    "start": start,
+    "csv.gz to parquet (pyarrow)": to_parquet,
+    "csv.gz to shards": converting("csv", side_by_side=False),
+    "csv.gz to shards, processes side by side": converting("csv", side_by_side=True),
+    "parquet to shards": converting("parquet", side_by_side=False),
+    "read csv.gz": reading("csv"),
+    "read shards": reading("shards"),
+}
+
+
+if __name__ == "__main__":
+    main()

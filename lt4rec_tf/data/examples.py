@@ -1,0 +1,126 @@
+"""Columns to serialized `tf.train.Example`, a whole batch at a time, and to shards of TFRecords.
+
+An Example is built from pieces that hold one text a row; joining them costs NumPy operations by the
+column, none by the row. `tf.io.encode_proto` does the same at a third of the speed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+# Wire format: (field number << 3) | type. example.proto and feature.proto of TensorFlow.
+_FIRST_FIELD = b"\x0a"  # Example.features, Features.feature, a map's key, a Feature's bytes_list
+_MAP_VALUE = b"\x12"
+_LIST_OF_KIND = {"O": b"\x0a", "f": b"\x12", "i": b"\x1a"}  # bytes_list, float_list, int64_list
+_VALUE_OF_KIND = {"O": b"\x0a", "f": b"\x0d", "i": b"\x08"}
+
+
+class Ragged(NamedTuple):
+    """One column of a batch of rows: a row holds any number of values, none where it is missing.
+
+    Attributes:
+        values: (all values,) objects that are bytes, int64, float32 or float64.
+        lengths: int64 (rows,), how many of the values are each row's.
+    """
+
+    values: np.ndarray
+    lengths: np.ndarray
+
+    def of_rows(self, kept: np.ndarray) -> Ragged:
+        """The column of some of the rows; `kept` is bool (rows,)."""
+        return Ragged(self.values[np.repeat(kept, self.lengths)], self.lengths[kept])
+
+
+class _Texts(NamedTuple):
+    """A piece that differs by row: all bytes one after the other, uint8, and how many a row has."""
+
+    flat: np.ndarray
+    lengths: np.ndarray
+
+
+def encode(columns: Mapping[str, Ragged]) -> list[bytes]:
+    r"""Serializes rows; a row without a value in a column gets an empty list of its kind there.
+
+    Args:
+        columns: By name; values are bytes, int64 or float32, and all have the same rows.
+
+    >>> encode({"a": Ragged(np.array([7]), np.array([1, 0]))})
+    [b'\n\x0b\n\t\n\x01a\x12\x04\x1a\x02\x08\x07', b'\n\t\n\x07\n\x01a\x12\x02\x1a\x00']
+    """
+    rows = len(next(iter(columns.values())).lengths)
+    entries: list[bytes | _Texts] = []
+    for name, column in columns.items():
+        key = name.encode()
+        named = _FIRST_FIELD + _varint(len(key)) + key
+        listed = _sized(_LIST_OF_KIND[column.values.dtype.kind], [_values(column)], rows)
+        entries += _sized(_FIRST_FIELD, [named, *_sized(_MAP_VALUE, listed, rows)], rows)
+    whole = _join(_sized(_FIRST_FIELD, entries, rows), rows)
+    data, ends = whole.flat.tobytes(), np.cumsum(whole.lengths)
+    starts = ends - whole.lengths
+    return [data[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+
+
+def _values(column: Ragged) -> _Texts:
+    """A row's list: each of its values with its tag, unpacked."""
+    values, kind = column.values, column.values.dtype.kind
+    parts: list[bytes | _Texts] = [_VALUE_OF_KIND[kind]]
+    if kind == "O":
+        sizes = np.fromiter(map(len, values), np.int64, len(values))
+        flat = np.frombuffer(b"".join(values.tolist()), np.uint8)
+        parts += [_varints(sizes), _Texts(flat, sizes)]
+    elif kind == "i":
+        parts += [_varints(values)]
+    else:
+        flat = values.astype("<f4").view(np.uint8)
+        parts += [_Texts(flat, np.full(len(values), 4))]
+    joined = _join(parts, len(values))
+    ends = np.concatenate([[0], np.cumsum(joined.lengths)])
+    last = np.cumsum(column.lengths)
+    return _Texts(joined.flat, ends[last] - ends[last - column.lengths])
+
+
+def _sized(tag: bytes, parts: Sequence[bytes | _Texts], rows: int) -> list[bytes | _Texts]:
+    """The parts as one field: before them its tag and their length together."""
+    total = np.zeros(rows, np.int64)
+    for part in parts:
+        total += len(part) if isinstance(part, bytes) else part.lengths
+    return [tag, _varints(total), *parts]
+
+
+def _join(parts: Sequence[bytes | _Texts], rows: int) -> _Texts:
+    """Row by row the parts one after the other."""
+    sizes = [
+        np.full(rows, len(part)) if isinstance(part, bytes) else part.lengths for part in parts
+    ]
+    total = np.sum(sizes, axis=0)
+    places = np.cumsum(total) - total
+    joined = np.empty(int(total.sum()), np.uint8)
+    for part, size in zip(parts, sizes, strict=True):
+        if isinstance(part, bytes):
+            joined[places[:, None] + np.arange(len(part))] = np.frombuffer(part, np.uint8)
+        else:
+            shifts = np.repeat(places - (np.cumsum(size) - size), size)
+            joined[shifts + np.arange(len(part.flat))] = part.flat
+        places = places + size
+    return _Texts(joined, total)
+
+
+def _varints(values: np.ndarray) -> _Texts:
+    """Protocol buffers' numbers: seven bits a byte, the low ones first; 128 means one more byte."""
+    bits = values.astype(np.int64).view(np.uint64)
+    sizes = np.ones(len(bits), np.int64)
+    for shift in range(7, 64, 7):
+        sizes += bits >= np.uint64(1 << shift)
+    width = int(sizes.max(initial=1))
+    shifts = (7 * np.arange(width)).astype(np.uint64)
+    groups = (bits[:, None] >> shifts).astype(np.uint8) & 0x7F
+    places = np.arange(width)
+    groups[places < sizes[:, None] - 1] |= 0x80
+    return _Texts(groups[places < sizes[:, None]], sizes)
+
+
+def _varint(number: int) -> bytes:
+    return _varints(np.array([number])).flat.tobytes()
