@@ -68,7 +68,13 @@ def values_of(feature):
 def all_rows(made, folder, rule="time"):
     """By split all rows, and what the audit counted."""
     source, found = opened(made, folder, SplitRule(kind=rule))
-    rows = {split: list(batches(source, split, 4096).as_numpy_iterator()) for split in SPLITS}
+    rows = {
+        split: [
+            tf.nest.map_structure(lambda value: value.numpy(), batch)
+            for batch in batches(source, split, 4096)
+        ]
+        for split in SPLITS
+    }
     return rows, (found.rows, found.unusable, found.feature_faults)
 
 
@@ -423,7 +429,7 @@ def test_other_sources_and_settings_are_refused(tmp_path, capsys):
         (["--files=a.csv,b.tsv", "--output_dir=x"], "b.tsv: found tsv, expected csv as in"),
         (["--files=a.csv,c.csv", "--output_dir=x"], "c.csv: found the columns y, z, expected"),
         (["--files=d.csv.gz", "--output_dir=x"], "d.csv.gz: cannot be read (Compressed"),
-        (["--files=e.csv", "--output_dir=x"], "e.csv: found an empty first line"),
+        (["--files=e.csv", "--output_dir=x"], "e.csv: found an empty file"),
         (
             ["--files=a.csv", "--output_dir=x", "--schema=absent.toml"],
             "absent.toml: cannot be read",
@@ -469,3 +475,15 @@ def test_kuairand_rows_with_their_side_tables_are_the_same_from_shards(tmp_path)
     assert run(tmp_path / "log.tsv.gz", output, f"--schema={made.path}") == 0
     assert manifest_of(output)["rows"] == 3000
     assert_same_rows(made, tmp_path, output, "user")
+
+
+def test_an_empty_file_among_others_is_one_without_rows(tmp_path, capsys):
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    (logs / "a.csv").write_bytes(b"")
+    (logs / "b.csv").write_text("user,click\nu1,1\nu2,0\n")
+    flags = [f"--files={logs}/*.csv", f"--output_dir={tmp_path / 'out'}", "--processes=1"]
+    assert convert.main(["convert", *flags]) == 0
+    sources = json.loads((tmp_path / "out" / "manifest.json").read_text())["sources"]
+    assert [(source["name"], source["rows"]) for source in sources] == [("a.csv", 0), ("b.csv", 2)]
+    capsys.readouterr()

@@ -101,11 +101,11 @@ def check_names(path: Path, names: Sequence[str]) -> None:
             raise DataError(f"{path}: column {place}: found no name in UTF-8, expected one")
 
 
-def text_layout(path: Path, form: str, columns: Sequence[str], quoted: bool) -> Layout:
-    """How a CSV or TSV file is built.
+def text_layout(paths: Sequence[Path], form: str, columns: Sequence[str], quoted: bool) -> Layout:
+    """How CSV or TSV files are built, by the first that is not empty.
 
     Args:
-        path: The file.
+        paths: The files.
         form: "csv" or "tsv".
         columns: Their names where files have no header line, else nothing.
         quoted: Whether values may stand in double quotes.
@@ -113,7 +113,12 @@ def text_layout(path: Path, form: str, columns: Sequence[str], quoted: bool) -> 
     Raises:
         DataError: The header is no line of distinct names, or there is one column alone.
     """
-    names = tuple(columns) or header(path, form)
+    path, names = paths[0], tuple(columns)
+    if not names:
+        headers = ((path, header(path, form)) for path in paths)
+        path, names = next((found for found in headers if found[1]), (path, ()))
+    if not names:
+        raise DataError(f"{path}: found an empty file, expected the column names")
     check_names(path, names)
     if len(names) == 1:
         mark = DELIMITERS[form]
@@ -129,7 +134,7 @@ def same_layout(path: Path, layout: Layout) -> None:
     """
     if layout.header_lines:
         names = header(path, layout.format)
-        if names != layout.columns:
+        if names and names != layout.columns:  # an empty file is one without rows
             raise DataError(
                 f"{path}: found the columns {', '.join(names)}, expected those of the first "
                 f"file: {', '.join(layout.columns)}"

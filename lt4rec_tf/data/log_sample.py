@@ -69,7 +69,7 @@ def open_logs(
         layout = _tfrecord_layout(paths)
     else:
         may_quote = form == "csv" if quoted is None else quoted
-        layout = log_files.text_layout(paths[0], form, columns, may_quote)
+        layout = log_files.text_layout(paths, form, columns, may_quote)
     return LogFiles(root, patterns, paths, layout)
 
 
