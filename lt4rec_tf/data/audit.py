@@ -6,7 +6,7 @@ Nothing vanishes silently: every record is a usable row of one split or is count
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from lt4rec_tf.data.labels import EXCLUDED, REASONS, USABLE
 from lt4rec_tf.data.reading import Progress, read_all
 from lt4rec_tf.data.rows import Rows
 from lt4rec_tf.data.source import Source, place_files
-from lt4rec_tf.data.splits import boundaries_for
+from lt4rec_tf.data.splits import SPLITS, boundaries_for
 from lt4rec_tf.schema import Schema, Task
 
 __all__ = [
@@ -114,7 +114,7 @@ def complete(source: Source, audit: Audit) -> Source:
     """
     return dataclasses.replace(
         source,
-        schema=_standardised(source.schema, audit.splits["train"].tasks),
+        schema=standardised(source.schema, audit),
         split=dataclasses.replace(
             source.split, validation_from=audit.validation_from, test_from=audit.test_from
         ),
@@ -126,7 +126,10 @@ def complete(source: Source, audit: Audit) -> Source:
     )
 
 
-def _standardised(schema: Schema, counts: Mapping[str, TaskCounts]) -> Schema:
+def standardised(schema: Schema, audit: Audit) -> Schema:
+    """Returns the schema with the amounts' mean and deviation in train."""
+    counts = audit.splits["train"].tasks
+
     def told(task: Task) -> Task:
         if task.kind != "amount":
             return task
@@ -143,12 +146,13 @@ def bad_rows(found: Audit) -> int:
     return sum(n for reason, n in found.unusable.items() if reason != REASONS[EXCLUDED])
 
 
-def check(found: Audit, max_bad_fraction: float) -> None:
+def check(found: Audit, max_bad_fraction: float, splits: Sequence[str] = SPLITS) -> None:
     """Refuses data that cannot be trained on.
 
     Args:
         found: The audit.
         max_bad_fraction: Share of unusable rows, in [0, 1], above which data are refused.
+        splits: Those that must hold rows.
 
     Raises:
         DataError: There are too many unusable rows; or there is no row in train, or, where the
@@ -166,7 +170,8 @@ def check(found: Audit, max_bad_fraction: float) -> None:
             f"{', '.join(found.unusable_by_file)}; expected at most a fraction {max_bad_fraction}. "
             f"The first of each reason:\n{examples}"
         )
-    for split, counts in found.splits.items():
+    for split in splits:
+        counts = found.splits[split]
         if counts.rows == 0:
             raise DataError(f"{split}: found no usable row, expected some; see the split's flags")
         for task, numbers in counts.tasks.items():
@@ -208,7 +213,8 @@ def describe(found: Audit) -> str:
         for label, count in found.unlabelled.items()
         if count
     ]
-    for split, counts in found.splits.items():
+    splits = {split: counts for split, counts in found.splits.items() if counts.rows}
+    for split, counts in splits.items():
         tasks = "  ".join(
             f"{task}: {numbers.rows} rows, label mean {numbers.label_mean:.4f}"
             for task, numbers in counts.tasks.items()

@@ -1,0 +1,375 @@
+"""Daily training: masks are found once, then the network is trained day after day on new logs.
+
+A day is measured before it is trained on (progressive validation), compared with the day before,
+trained on, and exported.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lt4rec_tf import entry, inheritance, lineage, logs, runs
+from lt4rec_tf.config import Settings
+from lt4rec_tf.data import marginals
+from lt4rec_tf.data.audit import Audit
+from lt4rec_tf.data.drift import drift
+from lt4rec_tf.data.files import DataError
+from lt4rec_tf.data.marginals import Marginals
+from lt4rec_tf.data.source import Source
+from lt4rec_tf.evaluate import EVALUATION, evaluate_rows
+from lt4rec_tf.export import ExportFlags, default_row, export_row
+from lt4rec_tf.inheritance import STATE, WEIGHTS, Parent
+from lt4rec_tf.joint import CHOICE, FROM_THETA_0
+from lt4rec_tf.lineage import DAYS
+from lt4rec_tf.reports.daily import days_table, drift_table, log_days, marginals_text
+from lt4rec_tf.reports.run_report import StageLog
+from lt4rec_tf.reports.tables import evaluation_table
+from lt4rec_tf.rows import (
+    built_as,
+    load_row,
+    measure_row,
+    reported_tasks,
+    row_names,
+    stage_folder,
+    worn_network,
+)
+from lt4rec_tf.schema import Schema
+from lt4rec_tf.serving.publish import published_versions
+from lt4rec_tf.stages import INITIAL, Run, joint_trainer, load_start, plan_of
+from lt4rec_tf.start import table_search
+from lt4rec_tf.training import checkpoint
+from lt4rec_tf.training.progress import Progress
+from lt4rec_tf.vocabularies import Growth, grow, growth_between, with_growth
+
+MARGINALS, HISTORY, DRIFT = "marginals.json", "history.json", "drift.json"
+
+
+@dataclass(frozen=True)
+class Day:
+    """A day that is ready to be measured and trained on.
+
+    Attributes:
+        source: Its logs, read by the vocabularies as they have grown on it.
+        audit: What the audit found in them.
+        before: The entries of days.json of the chain before it.
+        facts: Its own entry so far.
+    """
+
+    source: Source
+    audit: Audit
+    before: list[dict[str, Any]]
+    facts: dict[str, Any]
+
+
+def takes_over(settings: Settings) -> bool:
+    """Whether a run goes on from others, in place of a search of its own."""
+    return bool(settings.daily.warm_start or settings.daily.masks)
+
+
+def train(settings: Settings, schema: Schema, folder: Path) -> None:
+    """Trains, measures and exports; what an earlier process finished is skipped.
+
+    Args:
+        settings: With --warm_start, --masks or both.
+        schema: By --schema.
+        folder: RUN, locked.
+
+    Raises:
+        RunError: A run that is named does not fit.
+        DayError: The chain was trained on these logs, or on later ones.
+    """
+    runs.sweep(folder)
+    if settings.daily.warm_start:
+        source = _train_day(settings, schema, folder)
+    else:
+        source = _train_with_masks(settings, schema, folder)
+    _export(settings, source, folder)
+
+
+def _train_with_masks(settings: Settings, schema: Schema, folder: Path) -> Source:
+    """Joint training from another run's theta_0 with its masks, by an ordinary split."""
+    parent = inheritance.open_parent("masks", settings, schema)
+    inheritance.check_rows("masks", parent, settings.rows)
+    logs.simulate_if_asked(settings.data)
+    logs.prepare_if_asked(settings.data)
+    source = logs.open_logs(settings.data, schema)
+    entry.claim_folder(folder, settings, logs.file_sizes(source))
+    print(f"run: {folder}")
+    source, audit = logs.audited(source, folder, settings.data.max_bad_fraction, print)
+    if not runs.has_begun(folder):
+        inheritance.take_tables(parent, folder, schema)
+        for row in settings.rows:
+            inheritance.take_masks(parent, row, folder)
+        inheritance.take_theta_0(parent, folder)
+    train_rows(settings, source, audit, folder)
+    evaluation: Any = evaluate_rows(folder, settings, source.schema, source, "test")
+    runs.write_json(folder / EVALUATION, runs.undefined_as_null(evaluation))
+    print(f"\non test\n\n{evaluation_table(evaluation)}\n")
+    return source
+
+
+def _train_day(settings: Settings, schema: Schema, folder: Path) -> Source:
+    parent = inheritance.open_parent("warm_start", settings, schema)
+    inheritance.check_rows("warm_start", parent, settings.rows)
+    day = prepare_day(settings, schema, parent, folder)
+    if not runs.has_begun(folder):
+        take_start(settings, day.source.schema, parent, schema, folder)
+    measured = measure_before(settings, schema, day.source, folder)
+    print(f"\n{day.facts['name']}, before training on it\n\n{evaluation_table(measured)}\n")
+    train_rows(settings, day.source, day.audit, folder)
+    facts = day.facts | {"measured": measured["rows"], "frozen": measured["frozen"]}
+    runs.write_json(folder / DAYS, [*day.before, facts])
+    _forget_start(settings, folder)
+    days = lineage.read_days(folder)
+    log_days(folder / "tensorboard", days)
+    shown = days_table(measured["tasks"], days)
+    print(f"\neach day, before it was trained on\n\n{shown}\n")
+    return day.source
+
+
+def prepare_day(settings: Settings, schema: Schema, parent: Parent, folder: Path) -> Day:
+    """Reads a day's logs, refuses known ones, grows vocabularies, compares with the day before.
+
+    Args:
+        settings: The run's.
+        schema: By --schema.
+        parent: The run of the day before.
+        folder: RUN.
+    """
+    begun = runs.has_begun(folder)
+    growth = growth_between(schema, parent.schema)
+    of_chain = grow(schema, growth)
+    source = logs.open_logs(settings.data, of_chain)
+    before, held_before = _history(parent, folder, begun)
+    files = lineage.identify({_name(source, path): path for path in source.files})
+    if not settings.daily.retrain_day:
+        lineage.refuse_known_files(files, before)
+    _claim(settings, source, schema, growth, folder)
+    print(f"run: {folder}")
+    logs.keep_standards(folder, parent.schema)
+    source, audit = logs.audited(source, folder, settings.data.max_bad_fraction, print)
+    if not begun:
+        marginals.write(folder / MARGINALS, marginals.count(source))
+    held = marginals.read(folder / MARGINALS)
+    if not settings.daily.retrain_day:
+        lineage.refuse_earlier_day(held.last_time, before)
+    found = runs.undefined_as_null(drift(of_chain, held_before, held)) if not begun else None
+    if found is not None:
+        runs.write_json(folder / DRIFT, found)
+    found = runs.read_json(folder / DRIFT)
+    added = marginals.new_values(of_chain, held, settings.daily.grow_vocabularies)
+    text = _schema_text(settings, schema, grow(of_chain, added))
+    runs.write_atomically(folder / entry.SCHEMA, text)
+    print(_described(found, held, added))
+    facts = {
+        "name": Path(settings.data.data_dir).resolve().name,
+        "run": str(folder),
+        "files": {name: files[name] for name in audit.files["train"]},
+        "rows": held.rows,
+        "first_time": held.first_time,
+        "last_time": held.last_time,
+        "drift": found,
+        "grown": {table: list(values) for table, values in added.items()},
+    }
+    source = dataclasses.replace(source, schema=grow(source.schema, added))
+    return Day(source, audit, before, facts)
+
+
+def _name(source: Source, path: Path) -> str:
+    return path.relative_to(source.data_dir).as_posix()
+
+
+def _history(
+    parent: Parent, folder: Path, begun: bool
+) -> tuple[list[dict[str, Any]], Marginals | None]:
+    """The days before this one, and what the last of them held; None: nobody knows any more."""
+    if begun:
+        return runs.read_json(folder / HISTORY), None
+    days = lineage.read_days(parent.folder)
+    if days:
+        kept = marginals.read(parent.folder / MARGINALS)
+        held: Marginals | None = marginals.recounted(kept, parent.schema)
+    else:
+        first, held = first_period(parent)
+        days = [first]
+    runs.write_json(folder / HISTORY, days)
+    return days, held
+
+
+def first_period(parent: Parent) -> tuple[dict[str, Any], Marginals | None]:
+    """The entry of the run that began the chain, and what its logs hold, if they are still there.
+
+    Such a run keeps no marginals: its logs are read again, once in a chain.
+    """
+    known = inheritance.period_of(parent)
+    try:
+        source = logs.open_logs(parent.settings.data, parent.schema)
+        entry.check_files(parent.folder, logs.file_sizes(source))
+    except (DataError, runs.RunError):
+        print(f"the logs of {parent.folder} are gone or others: this day is compared with nothing")
+        return known, None
+    paths = {name: source.data_dir / name for name in known["files"]}
+    held = marginals.count(logs.read_audited(source, parent.folder))
+    times = {"first_time": held.first_time, "last_time": held.last_time}
+    return known | {"files": lineage.identify(paths)} | times, held
+
+
+def _claim(
+    settings: Settings, source: Source, schema: Schema, growth: Growth, folder: Path
+) -> None:
+    """Claims the folder; its schema is the chain's until the day's values join it."""
+    chain_text = _schema_text(settings, schema, grow(schema, growth))
+    text = chain_text
+    if (folder / entry.CONFIG).exists():
+        if runs.has_begun(folder):
+            text = (folder / entry.SCHEMA).read_text(encoding="utf-8")
+            if not text.startswith(chain_text.rstrip("\n")):
+                text = chain_text  # and the difference is named
+        else:
+            runs.write_atomically(folder / entry.SCHEMA, chain_text)
+    entry.claim_folder(folder, settings, logs.file_sizes(source), text)
+
+
+def _schema_text(settings: Settings, schema: Schema, grown: Schema) -> str:
+    text = Path(settings.data.schema).read_text(encoding="utf-8")
+    return with_growth(text, growth_between(schema, grown))
+
+
+def _described(found: dict[str, Any], held: Marginals, added: Growth) -> str:
+    lines = [f"\n{marginals_text(found)}\n\n{drift_table(found)}\n"]
+    for table, values in added.items():
+        shown = ", ".join(values[:10]) + (", ..." if len(values) > 10 else "")
+        lines.append(f"vocabulary {table}: {len(values)} new values: {shown}")
+    lines += [
+        f"feature {name}: {count} unknown values beyond {marginals.MOST_UNSEEN} distinct ones"
+        for name, count in held.not_noted.items()
+    ]
+    return "\n".join(lines)
+
+
+def take_start(
+    settings: Settings, schema: Schema, parent: Parent, flag_schema: Schema, folder: Path
+) -> None:
+    """Copies masks, tickets and weights; after it neither of the runs they come from is needed."""
+    masks = parent
+    if settings.daily.masks:
+        masks = inheritance.open_parent("masks", settings, flag_schema)
+        inheritance.check_rows("masks", masks, settings.rows)
+    inheritance.take_tables(parent, folder, schema)
+    for row in settings.rows:
+        inheritance.check_sharing(row, parent, masks)
+        inheritance.take_masks(masks, row, folder)
+        inheritance.take_weights(parent, row, settings, schema, folder / INITIAL / row)
+    runs.mark_done(folder / INITIAL)
+
+
+def measure_before(
+    settings: Settings, flag_schema: Schema, source: Source, folder: Path
+) -> dict[str, Any]:
+    """Measures every row on the day with yesterday's weights; kept as evaluation.json.
+
+    Returns:
+        As `evaluate_rows`, and "frozen": the rows of --frozen, which is not updated.
+    """
+    path = folder / EVALUATION
+    if path.exists():
+        return runs.read_json(path)
+    schema = source.schema
+    rows = []
+    for row in row_names(settings, schema):
+        network = worn_network(folder, row, settings, schema)
+        checkpoint.restore(folder / INITIAL / row / WEIGHTS, network.variables)
+        batches = logs.measuring_batches(source, "train", settings.data)
+        rows.append(measure_row(row, network, schema, batches) | {"seconds": None})
+    evaluation = {
+        "split": "train, before training",
+        "tasks": reported_tasks(schema),
+        "rows": rows,
+        "frozen": _measure_frozen(settings, flag_schema, source),
+        "searches": {},
+        "tables": table_search(folder),
+    }
+    evaluation = runs.undefined_as_null(evaluation)
+    runs.write_json(path, evaluation)
+    return evaluation
+
+
+def _measure_frozen(
+    settings: Settings, flag_schema: Schema, source: Source
+) -> list[dict[str, Any]]:
+    if not settings.daily.frozen:
+        return []
+    frozen = inheritance.open_parent("frozen", settings, flag_schema)
+    inheritance.check_rows("frozen", frozen, settings.rows)
+    # The day's columns by the vocabularies and units that this run knows.
+    ids = grow(flag_schema, growth_between(flag_schema, frozen.schema))
+    schema = dataclasses.replace(ids, tasks=frozen.schema.tasks)
+    theirs = dataclasses.replace(source, schema=schema)
+    rows = []
+    for row in settings.rows:
+        network = load_row(frozen.folder, row, frozen.settings, frozen.schema)
+        batches = logs.measuring_batches(theirs, "train", settings.data)
+        rows.append(measure_row(row, network, schema, batches) | {"seconds": None})
+    return rows
+
+
+def train_rows(settings: Settings, source: Source, audit: Audit, folder: Path) -> None:
+    """Trains every row from what was taken over; what an earlier process finished is skipped."""
+    feed = logs.training_feed(source, audit, settings)
+    left = [row for row in settings.rows if not runs.is_done(stage_folder(folder, row))]
+    steps = len(left) * settings.training.epochs * feed.steps_per_epoch
+    with (
+        closing(StageLog(folder / "tensorboard")) as log,
+        Progress(steps, settings.training.batch_size) as progress,
+    ):
+        run = Run(settings, source.schema, folder, folder, feed, progress, log)
+        for row in left:
+            _train_row(run, row)
+    for row in settings.rows:
+        _keep_seconds(folder, row)
+
+
+def _train_row(run: Run, row: str) -> None:
+    stage, start = stage_folder(run.folder, row), run.folder / INITIAL / row
+    network = worn_network(run.folder, row, run.settings, run.schema)
+    plan = plan_of(run, run.settings.training.epochs)
+    if run.settings.daily.warm_start:
+        checkpoint.restore(start / WEIGHTS, network.variables)
+        state = start / STATE if (start / STATE).exists() else None
+        plan = dataclasses.replace(plan, patience=0, keep_last=True, state=state, keep_state=True)
+    elif built_as(stage.parent, row) in FROM_THETA_0:
+        load_start(run, network)
+    joint_trainer(run, network).fit(stage, row, plan)
+
+
+def _keep_seconds(folder: Path, row: str) -> None:
+    """Writes what the one way of sharing took that this run trained."""
+    if row != "s_weight_auto":
+        return
+    stage = stage_folder(folder, row)
+    seconds = runs.read_json(stage / "history.json")["seconds"]
+    tried = [{"name": stage.parent.name, "seconds": seconds}]
+    runs.write_json(folder / "rows" / row / CHOICE, {"chosen": stage.parent.name, "tried": tried})
+
+
+def _forget_start(settings: Settings, folder: Path) -> None:
+    """Removes the copies of yesterday's weights, which nothing needs once all rows are trained."""
+    for row in settings.rows:
+        runs.remove(folder / INITIAL / row)
+
+
+def _export(settings: Settings, source: Source, folder: Path) -> None:
+    schema = source.schema
+    published = published_versions(folder / "saved_model")
+    version = (
+        published[-1]
+        if published
+        else export_row(folder, settings, schema, source, folder / "saved_model", ExportFlags())
+    )
+    print(f"SavedModel ({default_row(settings, schema)}): {version}")
+    print(f"TensorBoard: tensorboard --logdir {folder / 'tensorboard'}")
+    print(f"all numbers: {folder / EVALUATION}")
