@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,24 +44,8 @@ from lt4rec_tf.training import checkpoint
 from lt4rec_tf.training.progress import Progress
 from lt4rec_tf.vocabularies import Growth, grow, growth_between, with_growth
 
-MARGINALS, HISTORY, DRIFT = "marginals.json", "history.json", "drift.json"
-
-
-@dataclass(frozen=True)
-class Day:
-    """A day that is ready to be measured and trained on.
-
-    Attributes:
-        source: Its logs, read by the vocabularies as they have grown on it.
-        audit: What the audit found in them.
-        before: The entries of days.json of the chain before it.
-        facts: Its own entry so far.
-    """
-
-    source: Source
-    audit: Audit
-    before: list[dict[str, Any]]
-    facts: dict[str, Any]
+# Of RUN: what the day holds, its entry of days.json before it is measured, the entries before it.
+MARGINALS, DAY, HISTORY = "marginals.json", "day.json", "history.json"
 
 
 def takes_over(settings: Settings) -> bool:
@@ -113,91 +96,102 @@ def _train_with_masks(settings: Settings, schema: Schema, folder: Path) -> Sourc
 
 
 def _train_day(settings: Settings, schema: Schema, folder: Path) -> Source:
-    parent = inheritance.open_parent("warm_start", settings, schema)
-    inheritance.check_rows("warm_start", parent, settings.rows)
-    day = prepare_day(settings, schema, parent, folder)
     if not runs.has_begun(folder):
-        take_start(settings, day.source.schema, parent, schema, folder)
-    measured = measure_before(settings, schema, day.source, folder)
-    print(f"\n{day.facts['name']}, before training on it\n\n{evaluation_table(measured)}\n")
-    train_rows(settings, day.source, day.audit, folder)
-    facts = day.facts | {"measured": measured["rows"], "frozen": measured["frozen"]}
-    runs.write_json(folder / DAYS, [*day.before, facts])
-    _forget_start(settings, folder)
-    days = lineage.read_days(folder)
+        prepare_day(settings, schema, folder)
+    source, audit = open_day(settings, schema, folder)
+    facts = runs.read_json(folder / DAY)
+    measured: Any = measure_before(settings, schema, source, folder)
+    print(f"\n{facts['name']}, before training on it\n\n{evaluation_table(measured)}\n")
+    train_rows(settings, source, audit, folder)
+    facts |= {"measured": measured["rows"], "frozen": measured["frozen"]}
+    days = [*runs.read_json(folder / HISTORY), facts]
+    runs.write_json(folder / DAYS, days)
+    for row in settings.rows:  # copies of yesterday's weights, which nothing needs any more
+        runs.remove(folder / INITIAL / row)
     log_days(folder / "tensorboard", days)
     shown = days_table(measured["tasks"], days)
     print(f"\neach day, before it was trained on\n\n{shown}\n")
-    return day.source
+    return source
 
 
-def prepare_day(settings: Settings, schema: Schema, parent: Parent, folder: Path) -> Day:
-    """Reads a day's logs, refuses known ones, grows vocabularies, compares with the day before.
+def prepare_day(settings: Settings, schema: Schema, folder: Path) -> None:
+    """Reads a day's logs, refuses known ones, grows vocabularies, copies what the day starts from.
+
+    Once it has returned, the run of the day before is not needed any more.
 
     Args:
         settings: The run's.
         schema: By --schema.
-        parent: The run of the day before.
         folder: RUN.
     """
-    begun = runs.has_begun(folder)
-    growth = growth_between(schema, parent.schema)
-    of_chain = grow(schema, growth)
+    parent = inheritance.open_parent("warm_start", settings, schema)
+    inheritance.check_rows("warm_start", parent, settings.rows)
+    of_chain = grow(schema, growth_between(schema, parent.schema))
     source = logs.open_logs(settings.data, of_chain)
-    before, held_before = _history(parent, folder, begun)
+    days, held_before = _history(parent)
     files = lineage.identify({_name(source, path): path for path in source.files})
     if not settings.daily.retrain_day:
-        lineage.refuse_known_files(files, before)
-    _claim(settings, source, schema, growth, folder)
+        lineage.refuse_known_files(files, days)
+    text = _schema_text(settings, schema, of_chain)
+    if (folder / entry.CONFIG).exists():  # an attempt that ended before its training began
+        runs.write_atomically(folder / entry.SCHEMA, text)
+    entry.claim_folder(folder, settings, logs.file_sizes(source), text)
     print(f"run: {folder}")
     logs.keep_standards(folder, parent.schema)
     source, audit = logs.audited(source, folder, settings.data.max_bad_fraction, print)
-    if not begun:
-        marginals.write(folder / MARGINALS, marginals.count(source))
-    held = marginals.read(folder / MARGINALS)
+    held = marginals.count(source)
     if not settings.daily.retrain_day:
-        lineage.refuse_earlier_day(held.last_time, before)
-    found = runs.undefined_as_null(drift(of_chain, held_before, held)) if not begun else None
-    if found is not None:
-        runs.write_json(folder / DRIFT, found)
-    found = runs.read_json(folder / DRIFT)
+        lineage.refuse_earlier_day(held.last_time, days)
+    moved = runs.undefined_as_null(drift(of_chain, held_before, held))
     added = marginals.new_values(of_chain, held, settings.daily.grow_vocabularies)
-    text = _schema_text(settings, schema, grow(of_chain, added))
-    runs.write_atomically(folder / entry.SCHEMA, text)
-    print(_described(found, held, added))
-    facts = {
+    print(_described(moved, held, added))
+    day = {
         "name": Path(settings.data.data_dir).resolve().name,
         "run": str(folder),
         "files": {name: files[name] for name in audit.files["train"]},
         "rows": held.rows,
         "first_time": held.first_time,
         "last_time": held.last_time,
-        "drift": found,
+        "drift": moved,
         "grown": {table: list(values) for table, values in added.items()},
     }
-    source = dataclasses.replace(source, schema=grow(source.schema, added))
-    return Day(source, audit, before, facts)
+    runs.write_json(folder / HISTORY, days)
+    runs.write_json(folder / DAY, day)
+    marginals.write(folder / MARGINALS, held)
+    grown = grow(of_chain, added)
+    runs.write_atomically(folder / entry.SCHEMA, _schema_text(settings, schema, grown))
+    take_start(settings, grown, parent, schema, folder)
+
+
+def open_day(settings: Settings, schema: Schema, folder: Path) -> tuple[Source, Audit]:
+    """Opens the logs of a day that is prepared, by the vocabularies as they have grown on it.
+
+    Raises:
+        RunError: The folder was made with other settings, schema or logs.
+    """
+    kept = entry.read_run(folder)[1]
+    try:
+        grown = grow(schema, growth_between(schema, kept))
+    except ValueError:  # another --schema: claiming the folder names the difference
+        grown = schema
+    source = logs.open_logs(settings.data, grown)
+    text = _schema_text(settings, schema, grown)
+    entry.claim_folder(folder, settings, logs.file_sizes(source), text)
+    return logs.read_audited(source, folder), logs.read_audit(folder)
 
 
 def _name(source: Source, path: Path) -> str:
     return path.relative_to(source.data_dir).as_posix()
 
 
-def _history(
-    parent: Parent, folder: Path, begun: bool
-) -> tuple[list[dict[str, Any]], Marginals | None]:
+def _history(parent: Parent) -> tuple[list[dict[str, Any]], Marginals | None]:
     """The days before this one, and what the last of them held; None: nobody knows any more."""
-    if begun:
-        return runs.read_json(folder / HISTORY), None
     days = lineage.read_days(parent.folder)
     if days:
         kept = marginals.read(parent.folder / MARGINALS)
-        held: Marginals | None = marginals.recounted(kept, parent.schema)
-    else:
-        first, held = first_period(parent)
-        days = [first]
-    runs.write_json(folder / HISTORY, days)
-    return days, held
+        return days, marginals.recounted(kept, parent.schema)
+    first, held = first_period(parent)
+    return [first], held
 
 
 def first_period(parent: Parent) -> tuple[dict[str, Any], Marginals | None]:
@@ -216,22 +210,6 @@ def first_period(parent: Parent) -> tuple[dict[str, Any], Marginals | None]:
     held = marginals.count(logs.read_audited(source, parent.folder))
     times = {"first_time": held.first_time, "last_time": held.last_time}
     return known | {"files": lineage.identify(paths)} | times, held
-
-
-def _claim(
-    settings: Settings, source: Source, schema: Schema, growth: Growth, folder: Path
-) -> None:
-    """Claims the folder; its schema is the chain's until the day's values join it."""
-    chain_text = _schema_text(settings, schema, grow(schema, growth))
-    text = chain_text
-    if (folder / entry.CONFIG).exists():
-        if runs.has_begun(folder):
-            text = (folder / entry.SCHEMA).read_text(encoding="utf-8")
-            if not text.startswith(chain_text.rstrip("\n")):
-                text = chain_text  # and the difference is named
-        else:
-            runs.write_atomically(folder / entry.SCHEMA, chain_text)
-    entry.claim_folder(folder, settings, logs.file_sizes(source), text)
 
 
 def _schema_text(settings: Settings, schema: Schema, grown: Schema) -> str:
@@ -354,12 +332,6 @@ def _keep_seconds(folder: Path, row: str) -> None:
     seconds = runs.read_json(stage / "history.json")["seconds"]
     tried = [{"name": stage.parent.name, "seconds": seconds}]
     runs.write_json(folder / "rows" / row / CHOICE, {"chosen": stage.parent.name, "tried": tried})
-
-
-def _forget_start(settings: Settings, folder: Path) -> None:
-    """Removes the copies of yesterday's weights, which nothing needs once all rows are trained."""
-    for row in settings.rows:
-        runs.remove(folder / INITIAL / row)
 
 
 def _export(settings: Settings, source: Source, folder: Path) -> None:

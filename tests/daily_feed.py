@@ -8,7 +8,6 @@ from tests.small_feed import write_lines
 COLUMNS = ("user", "video", "device", "day", "length", "click", "play_time")
 ROWS = 300  # of a day
 BATCH = 32
-STEPS = -(-ROWS // BATCH)
 SCHEMA = """
 name = "daily"
 format = "csv"
@@ -103,6 +102,6 @@ def flags(home, *more):
         "--final_density=0.5",
         "--embedding_rounds=1",
         "--embedding_density=0.6",
-        "--auto_trainings=2",
+        "--auto_trainings=1",
         *more,
     ]

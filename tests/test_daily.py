@@ -1,26 +1,30 @@
 """Chains of runs: masks found once, each day measured, trained on and exported."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lt4rec_tf import checks, config, daily, entry, evaluate, export, inheritance, logs, runs, train
+from lt4rec_tf import checks, config, daily, entry, evaluate, inheritance, logs, runs, train
 from lt4rec_tf.config import ConfigError
+from lt4rec_tf.data.features import features_to_ids
 from lt4rec_tf.data.pipeline import batches, raw_batches
 from lt4rec_tf.layers.tables import layout_of, with_copied_rows
 from lt4rec_tf.lineage import DayError, identify, refuse_earlier_day, refuse_known_files
+from lt4rec_tf.models.network import read_variables
 from lt4rec_tf.rows import load_row, measure_row
 from lt4rec_tf.schema import load_schema
 from lt4rec_tf.serving.publish import session_answers
+from lt4rec_tf.stages import table_ticket
 from lt4rec_tf.tickets.tables import TableTicket, grown
 from lt4rec_tf.training import checkpoint
 from lt4rec_tf.training.progress import Progress
 from lt4rec_tf.training.trainer import Plan
 from lt4rec_tf.vocabularies import grow
-from tests.daily_feed import ROWS, STEPS, flags, write_day, write_schema
+from tests.daily_feed import ROWS, flags, write_day, write_schema
 from tests.small_training import Killed, small_feed, small_trainer
 
 NEW = ["watch"] * 30 + ["car"] * 5
@@ -52,16 +56,15 @@ def home(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def first(home):
-    return run_train(
-        home, "first", f"--data_dir={home}/first_days", "--rows=s_weight,s_weight_auto"
-    )
+    rows = "--rows=s_weight,s_weight_auto"
+    return run_train(home, "first", f"--data_dir={home}/first_days", rows)
 
 
 @pytest.fixture(scope="module")
 def second(home, first):
     """The first day of the chain, killed as its training began and in the middle of it."""
     wanted = [*day_flags(home, "day_3", first), f"--masks={first}", f"--frozen={first}"]
-    wanted += ["--rows=s_weight,s_weight_auto", "--grow_vocabularies=10", "--checkpoint_steps=3"]
+    wanted += ["--grow_vocabularies=10", "--checkpoint_steps=3"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(inheritance, "take_weights", killed)
         with pytest.raises(Killed):
@@ -76,16 +79,12 @@ def second(home, first):
 
 @pytest.fixture(scope="module")
 def third(home, first, second):
-    """The next day; then the runs before it are moved away."""
-    folder = run_train(home, "day_4_run", *day_flags(home, "day_4", second), f"--frozen={first}")
-    kept = home / "kept"
-    kept.mkdir()
-    for run in (first, second):
-        shutil.copytree(run, kept / run.name)
-        run.rename(run.with_name(f"{run.name}_moved"))
-    yield folder
-    for run in (first, second):
-        run.with_name(f"{run.name}_moved").rename(run)
+    """The next day, whose parent is gone by now."""
+    parent = home / "parent"
+    shutil.copytree(second, parent)
+    folder = run_train(home, "day_4_run", *day_flags(home, "day_4", parent), f"--frozen={first}")
+    shutil.rmtree(parent)
+    return folder
 
 
 def killed(*arguments, **named):
@@ -93,9 +92,9 @@ def killed(*arguments, **named):
 
 
 class KilledProgress(Progress):
-    """Ends the process after some steps of the second row."""
+    """Ends the process between two checkpoints."""
 
-    left = STEPS + 7
+    left = 8
 
     def step(self, losses, examples=None):
         KilledProgress.left -= 1
@@ -103,14 +102,14 @@ class KilledProgress(Progress):
             raise Killed
 
 
-def weights(folder, row="s_weight"):
-    network = load_row(folder, row, *entry.read_run(folder))
+def weights(folder):
+    network = load_row(folder, "s_weight", *entry.read_run(folder))
     return {name: variable.numpy() for name, variable in network.variables.items()}
 
 
 def check_started_from(folder, parent):
     """Every variable begins as the parent's ended, new rows as the row of unknown values."""
-    settings, schema = entry.read_run(folder)
+    schema = entry.read_run(folder)[1]
     assert schema.feature("device").ids.vocabulary == ("phone", "tv", "watch")
     start = checkpoint.read_all(folder / "initial" / "s_weight" / "weights")
     network = load_row(parent, "s_weight", *entry.read_run(parent))
@@ -128,14 +127,8 @@ def check_started_from(folder, parent):
 
 def spread(folder, table):
     settings, schema = entry.read_run(folder)
-    ticket = logs_ticket(folder, settings, schema)
+    ticket = table_ticket(folder, settings, schema)
     return layout_of(schema, settings.model.embedding_dim, ticket).spread({"table": table})
-
-
-def logs_ticket(folder, settings, schema):
-    from lt4rec_tf.stages import table_ticket
-
-    return table_ticket(folder, settings, schema)
 
 
 def whole_tables(folder):
@@ -154,9 +147,8 @@ def test_a_day_is_measured_by_the_network_of_the_day_before(second):
 
 def test_the_next_day_is_measured_by_what_the_last_one_trained(second, third):
     settings, schema = entry.read_run(third)
-    kept = third.parent / "kept" / second.name
     source = logs.read_audited(logs.open_logs(settings.data, schema), third)
-    network = load_row(kept, "s_weight", *entry.read_run(kept))
+    network = load_row(second, "s_weight", *entry.read_run(second))
     found = measure_row("s_weight", network, source.schema, batches(source, "train", 100))
     measured = runs.read_json(third / "evaluation.json")["rows"][0]
     for task in ("ctr", "watch"):
@@ -177,16 +169,15 @@ def test_days_are_kept_over_the_chain(first, second, third):
 
 def test_killed_twice_is_as_if_never_killed(home, first, second):
     unbroken = [*day_flags(home, "day_3", first), "--grow_vocabularies=10"]
-    unbroken += [f"--masks={first}", f"--frozen={first}", "--rows=s_weight,s_weight_auto"]
+    unbroken += [f"--masks={first}"]
     folder = run_train(home, "unbroken", *unbroken)
-    for row in ("s_weight", "s_weight_auto"):
-        found, expected = weights(second, row), weights(folder, row)
-        assert set(found) == set(expected)
-        for name, values in expected.items():
-            np.testing.assert_array_equal(found[name], values, err_msg=name)
+    found, expected = weights(second), weights(folder)
+    assert set(found) == set(expected)
+    for name, values in expected.items():
+        np.testing.assert_array_equal(found[name], values, err_msg=name)
     days = [runs.read_json(run / "days.json")[-1] for run in (folder, second)]
     for day in days:
-        del day["run"]
+        del day["run"], day["frozen"]
     assert days[0] == days[1]
     assert (folder / "marginals.json").read_bytes() == (second / "marginals.json").read_bytes()
 
@@ -206,17 +197,8 @@ def test_masks_stay_and_what_is_cut_for_all_stays_as_it_was(first, second):
     assert moved > 0
 
 
-def test_a_chosen_way_of_sharing_is_carried_on(first, second):
-    chosen = [
-        runs.read_json(run / "rows/s_weight_auto/choice.json")["chosen"] for run in (first, second)
-    ]
-    assert chosen[0] == chosen[1]
-    found = runs.read_json(second / "rows/s_weight_auto/choice.json")["tried"]
-    assert found[0]["seconds"] > 0
-
-
 def test_rows_of_new_values_are_kept_rows_of_a_ticket(first, second):
-    before, after = [logs_ticket(run, *entry.read_run(run)) for run in (first, second)]
+    before, after = [table_ticket(run, *entry.read_run(run)) for run in (first, second)]
     assert before.masks["device"].shape == (4,)
     np.testing.assert_array_equal(after.masks["device"], [*before.masks["device"], True])
     np.testing.assert_array_equal(after.masks["user"], before.masks["user"])
@@ -227,32 +209,29 @@ def test_amounts_stay_in_the_units_that_the_network_has_learned(first, second, t
         found = logs.learned_schema(entry.read_run(run)[1], run).task("watch")
         return found.mean, found.scale
 
-    kept = third.parent / "kept"
-    assert units(kept / first.name) == units(kept / second.name) == units(third)
+    assert units(first) == units(second) == units(third)
     of_day = runs.read_json(third / "data.json")["splits"]["train"]["tasks"]["watch"]
     assert units(third)[0] != of_day["label_mean"]
 
 
 def test_a_finished_run_needs_no_other(third, capsys):
-    assert not (third.parent / "first").exists()
-    assert (
-        entry.exit_on_error(export.main, ["export", f"--run={third}", f"--export_dir={third}/x"])
-        == 0
-    )
-    assert entry.exit_on_error(evaluate.main, ["evaluate", f"--run={third}", "--split=train"]) == 0
+    parent = entry.read_run(third)[0].daily.warm_start
+    assert not Path(parent).exists()
+    run = f"--run={third}"
+    before = (third / "evaluation.json").read_bytes()
+    assert entry.exit_on_error(evaluate.main, ["evaluate", run]) == 0
+    assert (third / "evaluation.json").read_bytes() == before  # it holds the day before training
+    assert runs.read_json(third / "evaluation_train.json")["split"] == "train"
     assert "s_weight" in capsys.readouterr().out
 
 
 def test_the_version_of_a_day_answers_as_its_network_does(third):
     settings, schema = entry.read_run(third)
     source = logs.read_audited(logs.open_logs(settings.data, schema), third)
-    raw = {
-        name: values.numpy() for name, values in next(iter(raw_batches(source, "train", 9))).items()
-    }
+    (raw,) = raw_batches(source, "train", 9).take(1)
+    raw = {name: values.numpy() for name, values in raw.items()}
     raw["device"][:3] = b"watch"
     network = load_row(third, "s_weight", settings, schema)
-    from lt4rec_tf.data.features import features_to_ids
-
     ids = features_to_ids(schema, {name: tf.constant(values) for name, values in raw.items()})
     assert ids["device"].numpy()[0] == 4
     expected = tf.sigmoid(network.model(ids, training=False)["ctr"]).numpy()
@@ -294,9 +273,11 @@ def test_an_earlier_day_is_refused(home, second, capsys):
     assert "found logs that end at 1, expected some that end at 3 or later" in message
 
 
-def test_a_day_is_trained_on_again_when_that_is_asked_for(home, second, capsys):
-    folder = run_train(home, "forced", *day_flags(home, "day_3", second), "--retrain_day")
-    assert [day["name"] for day in runs.read_json(folder / "days.json")][-2:] == ["day_3"] * 2
+def test_a_day_is_trained_on_again_when_that_is_asked_for(home, second, monkeypatch):
+    monkeypatch.setattr(daily, "take_start", killed)  # by then nothing is refused any more
+    with pytest.raises(Killed):
+        run_train(home, "forced", *day_flags(home, "day_3", second), "--retrain_day")
+    assert runs.read_json(home / "forced" / "history.json")[-1]["name"] == "day_3"
 
 
 def test_a_run_of_other_shape_is_refused_with_each_difference(home, second, capsys):
@@ -313,8 +294,8 @@ def test_a_run_of_other_shape_is_refused_with_each_difference(home, second, caps
 
 
 def test_masks_alone_train_from_the_theta_0_they_were_found_with(home, first):
-    wanted = [f"--data_dir={home}/first_days", f"--masks={first}", "--rows=s_weight", "--seed=9"]
-    folder = run_train(home, "masks_alone", *wanted)
+    wanted = [f"--data_dir={home}/first_days", f"--masks={first}", "--seed=9"]
+    folder = run_train(home, "masks_alone", *wanted, "--rows=s_weight_auto")
     theirs, mine = (checkpoint.read_all(run / "initial") for run in (first, folder))
     for name, values in theirs.items():
         np.testing.assert_array_equal(mine[name], values, err_msg=name)
@@ -322,9 +303,11 @@ def test_masks_alone_train_from_the_theta_0_they_were_found_with(home, first):
     found = runs.read_json(folder / "evaluation.json")
     expected = runs.read_json(first / "evaluation.json")
     assert found["split"] == "test"
-    row = expected["rows"][0]
-    assert found["rows"][0]["density"] == row["density"]
-    assert found["rows"][0]["overlap"] == row["overlap"]
+    (row,), theirs = found["rows"], expected["rows"][1]
+    assert (row["density"], row["overlap"]) == (theirs["density"], theirs["overlap"])
+    assert row["seconds"] > 0
+    choices = [runs.read_json(run / "rows/s_weight_auto/choice.json") for run in (first, folder)]
+    assert choices[0]["chosen"] == choices[1]["chosen"]
 
 
 # Parts.
@@ -358,18 +341,16 @@ def test_grown_tables_by_value(home, unit):
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adagrad"])
-def test_two_stages_with_the_state_between_are_one(
-    small_schema, small_network, optimizer, tmp_path
-):
-    from lt4rec_tf.models.network import read_variables
-
+def test_stages_with_the_state_between_are_one(small_schema, small_network, optimizer, tmp_path):
     whole = small_feed(small_schema)
     same_order = type(whole)(
         train=lambda epoch, skip: whole.train(0, skip),
         validation=None,
         steps_per_epoch=whole.steps_per_epoch,
     )
-    trainer = small_trainer(small_network, small_schema, feed=same_order, optimizer=optimizer)
+    trainer = small_trainer(
+        small_network, small_schema, feed=same_order, optimizer=optimizer, schedule="both"
+    )
     start = read_variables(small_network)
 
     def begin():
