@@ -11,20 +11,17 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from lt4rec_tf import entry, inheritance, lineage, logs, runs
+from lt4rec_tf import entry, inheritance, logs, runs
 from lt4rec_tf.config import Settings
-from lt4rec_tf.data import marginals
 from lt4rec_tf.data.audit import Audit
-from lt4rec_tf.data.drift import drift
-from lt4rec_tf.data.files import DataError
-from lt4rec_tf.data.marginals import Marginals
 from lt4rec_tf.data.source import Source
 from lt4rec_tf.evaluate import EVALUATION, evaluate_rows
 from lt4rec_tf.export import ExportFlags, default_row, export_row
-from lt4rec_tf.inheritance import STATE, WEIGHTS, Parent
+from lt4rec_tf.inheritance import STATE, WEIGHTS
 from lt4rec_tf.joint import CHOICE, FROM_THETA_0
 from lt4rec_tf.lineage import DAYS
-from lt4rec_tf.reports.daily import days_table, drift_table, log_days, marginals_text
+from lt4rec_tf.new_day import DAY, HISTORY, open_day, prepare_day
+from lt4rec_tf.reports.daily import days_table, log_days
 from lt4rec_tf.reports.run_report import StageLog
 from lt4rec_tf.reports.tables import evaluation_table
 from lt4rec_tf.rows import (
@@ -42,10 +39,7 @@ from lt4rec_tf.stages import INITIAL, Run, joint_trainer, load_start, plan_of
 from lt4rec_tf.start import table_search
 from lt4rec_tf.training import checkpoint
 from lt4rec_tf.training.progress import Progress
-from lt4rec_tf.vocabularies import Growth, grow, growth_between, with_growth
-
-# Of RUN: what the day holds, its entry of days.json before it is measured, the entries before it.
-MARGINALS, DAY, HISTORY = "marginals.json", "day.json", "history.json"
+from lt4rec_tf.vocabularies import grow, growth_between
 
 
 def takes_over(settings: Settings) -> bool:
@@ -66,6 +60,7 @@ def train(settings: Settings, schema: Schema, folder: Path) -> None:
         DayError: The chain was trained on these logs, or on later ones.
     """
     runs.sweep(folder)
+    print(f"run: {folder}")
     if settings.daily.warm_start:
         source = _train_day(settings, schema, folder)
     else:
@@ -81,7 +76,6 @@ def _train_with_masks(settings: Settings, schema: Schema, folder: Path) -> Sourc
     logs.prepare_if_asked(settings.data)
     source = logs.open_logs(settings.data, schema)
     entry.claim_folder(folder, settings, logs.file_sizes(source))
-    print(f"run: {folder}")
     source, audit = logs.audited(source, folder, settings.data.max_bad_fraction, print)
     if not runs.has_begun(folder):
         inheritance.take_tables(parent, folder, schema)
@@ -112,137 +106,6 @@ def _train_day(settings: Settings, schema: Schema, folder: Path) -> Source:
     shown = days_table(measured["tasks"], days)
     print(f"\neach day, before it was trained on\n\n{shown}\n")
     return source
-
-
-def prepare_day(settings: Settings, schema: Schema, folder: Path) -> None:
-    """Reads a day's logs, refuses known ones, grows vocabularies, copies what the day starts from.
-
-    Once it has returned, the run of the day before is not needed any more.
-
-    Args:
-        settings: The run's.
-        schema: By --schema.
-        folder: RUN.
-    """
-    parent = inheritance.open_parent("warm_start", settings, schema)
-    inheritance.check_rows("warm_start", parent, settings.rows)
-    of_chain = grow(schema, growth_between(schema, parent.schema))
-    source = logs.open_logs(settings.data, of_chain)
-    days, held_before = _history(parent)
-    files = lineage.identify({_name(source, path): path for path in source.files})
-    if not settings.daily.retrain_day:
-        lineage.refuse_known_files(files, days)
-    text = _schema_text(settings, schema, of_chain)
-    if (folder / entry.CONFIG).exists():  # an attempt that ended before its training began
-        runs.write_atomically(folder / entry.SCHEMA, text)
-    entry.claim_folder(folder, settings, logs.file_sizes(source), text)
-    print(f"run: {folder}")
-    logs.keep_standards(folder, parent.schema)
-    source, audit = logs.audited(source, folder, settings.data.max_bad_fraction, print)
-    held = marginals.count(source)
-    if not settings.daily.retrain_day:
-        lineage.refuse_earlier_day(held.last_time, days)
-    moved = runs.undefined_as_null(drift(of_chain, held_before, held))
-    added = marginals.new_values(of_chain, held, settings.daily.grow_vocabularies)
-    print(_described(moved, held, added))
-    day = {
-        "name": Path(settings.data.data_dir).resolve().name,
-        "run": str(folder),
-        "files": {name: files[name] for name in audit.files["train"]},
-        "rows": held.rows,
-        "first_time": held.first_time,
-        "last_time": held.last_time,
-        "drift": moved,
-        "grown": {table: list(values) for table, values in added.items()},
-    }
-    runs.write_json(folder / HISTORY, days)
-    runs.write_json(folder / DAY, day)
-    marginals.write(folder / MARGINALS, held)
-    grown = grow(of_chain, added)
-    runs.write_atomically(folder / entry.SCHEMA, _schema_text(settings, schema, grown))
-    take_start(settings, grown, parent, schema, folder)
-
-
-def open_day(settings: Settings, schema: Schema, folder: Path) -> tuple[Source, Audit]:
-    """Opens the logs of a day that is prepared, by the vocabularies as they have grown on it.
-
-    Raises:
-        RunError: The folder was made with other settings, schema or logs.
-    """
-    kept = entry.read_run(folder)[1]
-    try:
-        grown = grow(schema, growth_between(schema, kept))
-    except ValueError:  # another --schema: claiming the folder names the difference
-        grown = schema
-    source = logs.open_logs(settings.data, grown)
-    text = _schema_text(settings, schema, grown)
-    entry.claim_folder(folder, settings, logs.file_sizes(source), text)
-    return logs.read_audited(source, folder), logs.read_audit(folder)
-
-
-def _name(source: Source, path: Path) -> str:
-    return path.relative_to(source.data_dir).as_posix()
-
-
-def _history(parent: Parent) -> tuple[list[dict[str, Any]], Marginals | None]:
-    """The days before this one, and what the last of them held; None: nobody knows any more."""
-    days = lineage.read_days(parent.folder)
-    if days:
-        kept = marginals.read(parent.folder / MARGINALS)
-        return days, marginals.recounted(kept, parent.schema)
-    first, held = first_period(parent)
-    return [first], held
-
-
-def first_period(parent: Parent) -> tuple[dict[str, Any], Marginals | None]:
-    """The entry of the run that began the chain, and what its logs hold, if they are still there.
-
-    Such a run keeps no marginals: its logs are read again, once in a chain.
-    """
-    known = inheritance.period_of(parent)
-    try:
-        source = logs.open_logs(parent.settings.data, parent.schema)
-        entry.check_files(parent.folder, logs.file_sizes(source))
-    except (DataError, runs.RunError):
-        print(f"the logs of {parent.folder} are gone or others: this day is compared with nothing")
-        return known, None
-    paths = {name: source.data_dir / name for name in known["files"]}
-    held = marginals.count(logs.read_audited(source, parent.folder))
-    times = {"first_time": held.first_time, "last_time": held.last_time}
-    return known | {"files": lineage.identify(paths)} | times, held
-
-
-def _schema_text(settings: Settings, schema: Schema, grown: Schema) -> str:
-    text = Path(settings.data.schema).read_text(encoding="utf-8")
-    return with_growth(text, growth_between(schema, grown))
-
-
-def _described(found: dict[str, Any], held: Marginals, added: Growth) -> str:
-    lines = [f"\n{marginals_text(found)}\n\n{drift_table(found)}\n"]
-    for table, values in added.items():
-        shown = ", ".join(values[:10]) + (", ..." if len(values) > 10 else "")
-        lines.append(f"vocabulary {table}: {len(values)} new values: {shown}")
-    lines += [
-        f"feature {name}: {count} unknown values beyond {marginals.MOST_UNSEEN} distinct ones"
-        for name, count in held.not_noted.items()
-    ]
-    return "\n".join(lines)
-
-
-def take_start(
-    settings: Settings, schema: Schema, parent: Parent, flag_schema: Schema, folder: Path
-) -> None:
-    """Copies masks, tickets and weights; after it neither of the runs they come from is needed."""
-    masks = parent
-    if settings.daily.masks:
-        masks = inheritance.open_parent("masks", settings, flag_schema)
-        inheritance.check_rows("masks", masks, settings.rows)
-    inheritance.take_tables(parent, folder, schema)
-    for row in settings.rows:
-        inheritance.check_sharing(row, parent, masks)
-        inheritance.take_masks(masks, row, folder)
-        inheritance.take_weights(parent, row, settings, schema, folder / INITIAL / row)
-    runs.mark_done(folder / INITIAL)
 
 
 def measure_before(

@@ -293,7 +293,7 @@ def period_of(parent: Parent) -> dict[str, Any]:
     held = sorted({name for files in audit.files.values() for name in files})
     test_from = audit.test_from
     return {
-        "name": Path(parent.settings.data.data_dir).name,
+        "name": Path(parent.settings.data.data_dir).resolve().name,
         "run": str(parent.folder),
         "files": {name: {"bytes": sizes[name], "sha256": None} for name in held},
         "rows": sum(counts.rows for counts in audit.splits.values()),

@@ -8,7 +8,18 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lt4rec_tf import checks, config, daily, entry, evaluate, inheritance, logs, runs, train
+from lt4rec_tf import (
+    checks,
+    config,
+    daily,
+    entry,
+    evaluate,
+    inheritance,
+    logs,
+    new_day,
+    runs,
+    train,
+)
 from lt4rec_tf.config import ConfigError
 from lt4rec_tf.data.features import features_to_ids
 from lt4rec_tf.data.pipeline import batches, raw_batches
@@ -274,7 +285,7 @@ def test_an_earlier_day_is_refused(home, second, capsys):
 
 
 def test_a_day_is_trained_on_again_when_that_is_asked_for(home, second, monkeypatch):
-    monkeypatch.setattr(daily, "take_start", killed)  # by then nothing is refused any more
+    monkeypatch.setattr(new_day, "take_start", killed)  # by then nothing is refused any more
     with pytest.raises(Killed):
         run_train(home, "forced", *day_flags(home, "day_3", second), "--retrain_day")
     assert runs.read_json(home / "forced" / "history.json")[-1]["name"] == "day_3"

@@ -49,8 +49,10 @@ def shift(before: np.ndarray, after: np.ndarray) -> Shift:
     A table of thousands of ids has many that occur a few times, whose shares differ by chance
     alone, and the index adds all of it up. Hence ids of fewer than 5 expected values on either side
     are one cell together; and without any shift PSI / (1/N + 1/M) is about chi-squared with B - 1
-    degrees of freedom (Yurdakul and Naranjo, J. Risk Model Validation 14(4), 2020), whose normal
-    approximation gives `by_chance` = (1/N + 1/M) (B - 1 + 1.645 sqrt(2 (B - 1))).
+    degrees of freedom (Yurdakul, Statistical Properties of Population Stability Index, Western
+    Michigan University, 2018), whose normal approximation gives `by_chance` = (1/N + 1/M) (B - 1 +
+    1.645 sqrt(2 (B - 1))). Rows of a feed are not drawn one by one (a user's come together), so
+    that an index above it may still be no shift; arXiv 2303.01227 reviews the index.
 
     >>> round(shift(np.array([60, 40]), np.array([40, 60])).index, 4)
     0.1591
