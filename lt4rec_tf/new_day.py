@@ -57,18 +57,15 @@ def prepare_day(settings: Settings, schema: Schema, folder: Path) -> None:
     moved = runs.undefined_as_null(drift(of_chain, held_before, held))
     added = marginals.new_values(of_chain, held, settings.daily.grow_vocabularies)
     print(_described(moved, held, added))
-    day = {
+    period = {
         "name": Path(settings.data.data_dir).resolve().name,
         "run": str(folder),
-        "files": {name: files[name] for name in audit.files["train"]},
-        "rows": held.rows,
-        "first_time": held.first_time,
-        "last_time": held.last_time,
-        "drift": moved,
-        "grown": {table: list(values) for table, values in added.items()},
+        "files": {name: files[name] for name in audit.files["train"]},  # those with rows
     }
+    times = {name: getattr(held, name) for name in ("rows", "first_time", "last_time")}
+    listed = {table: list(values) for table, values in added.items()}
     runs.write_json(folder / HISTORY, days)
-    runs.write_json(folder / DAY, day)
+    runs.write_json(folder / DAY, period | times | {"drift": moved, "grown": listed})
     marginals.write(folder / MARGINALS, held)
     grown = grow(of_chain, added)
     runs.write_atomically(folder / entry.SCHEMA, _schema_text(settings, schema, grown))

@@ -55,7 +55,7 @@ def shift(before: np.ndarray, after: np.ndarray) -> Shift:
     that an index above it may still be no shift; arXiv 2303.01227 reviews the index.
 
     >>> round(shift(np.array([60, 40]), np.array([40, 60])).index, 4)
-    0.1591
+    0.1589
 
     Args:
         before: Values of each id in the earlier period, int (ids,).
