@@ -388,6 +388,9 @@ def test_files_are_known_by_content_or_where_that_is_gone_by_name_and_size(tmp_p
     (tmp_path / "a").write_text("rows")
     files = identify({"a": tmp_path / "a"})
     assert files["a"]["bytes"] == 4
+    known = {"b": {"bytes": 4, "sha256": files["a"]["sha256"]}}
+    with pytest.raises(DayError, match="a is b of day 'o'"):
+        refuse_known_files(files, [{"name": "o", "files": known}])
     gone = {"name": "old", "files": {"a": {"bytes": 4, "sha256": None}}}
     with pytest.raises(DayError, match="a is a of day 'old'"):
         refuse_known_files(files, [gone])
