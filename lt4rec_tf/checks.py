@@ -33,6 +33,7 @@ def check(settings: Settings) -> None:
     _check_tickets(settings.tickets, settings.model)
     _check_training(settings.training)
     _check_distribution(settings)
+    _check_daily(settings)
     loss_weights(settings, ())
     own_embedding(settings, ())
     unknown = [row for row in settings.rows if row not in ROWS]
@@ -139,6 +140,27 @@ def _check_distribution(settings: Settings) -> None:
         of_steps = "with --distribution=parameter_server, whose workers count no common steps"
         expect(finder != "gradual", "ticket_finder", finder, f"iterative {of_steps}")
         expect(rewind != "step", "rewind", rewind, f"initial or none {of_steps}")
+
+
+def _check_daily(settings: Settings) -> None:
+    daily, data, tickets = settings.daily, settings.data, settings.tickets
+    expect_at_least(0, daily, "grow_vocabularies")
+    if not daily.warm_start:
+        expect(data.split != "none", "split", data.split, "another without --warm_start")
+        for name in ("frozen", "grow_vocabularies", "retrain_day"):
+            value = getattr(daily, name)
+            expect(not value, name, value, "nothing without --warm_start")
+        if not daily.masks:
+            return
+    given = "--warm_start" if daily.warm_start else "--masks"
+    if daily.warm_start:
+        expect(data.split == "none", "split", data.split, f"none with {given}: all rows train")
+        expect(data.simulate_rows == 0, "simulate_rows", data.simulate_rows, f"0 with {given}")
+    expect("base" not in settings.rows, "rows", settings.rows, f"no base with {given}: no search")
+    expect(tickets.warmup_epochs == 0, "warmup_epochs", tickets.warmup_epochs, f"0 with {given}")
+    control, kind = tickets.ticket_control, settings.training.distribution
+    expect(control == "none", "ticket_control", control, f"none with {given}")
+    expect(kind in ("none", "mirrored"), "distribution", kind, f"none or mirrored with {given}")
 
 
 def _check_choices(group: Any) -> None:

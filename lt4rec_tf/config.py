@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from lt4rec_tf.checks import check, check_tasks, loss_weights, own_embedding
 from lt4rec_tf.flags import ConfigError, flag, parse_flags
 from lt4rec_tf.settings import (
+    DailySettings,
     DataSettings,
     ModelSettings,
     Places,
@@ -25,6 +26,7 @@ from lt4rec_tf.settings import (
 
 __all__ = [
     "ConfigError",
+    "DailySettings",
     "DataSettings",
     "ModelSettings",
     "Places",
@@ -50,6 +52,7 @@ _GROUPS: dict[str, type] = {
     "model": ModelSettings,
     "tickets": TicketSettings,
     "training": TrainingSettings,
+    "daily": DailySettings,
 }
 
 
@@ -88,8 +91,14 @@ def build(cls: type[T], values: Mapping[str, Any]) -> T:
 
 
 def to_dict(settings: Settings) -> dict[str, Any]:
-    """The settings as nested plain values, for JSON."""
-    return json.loads(json.dumps(dataclasses.asdict(settings)))
+    """The settings as nested plain values, for JSON.
+
+    Those of daily training are left out of a run that takes nothing over.
+    """
+    values = json.loads(json.dumps(dataclasses.asdict(settings)))
+    if settings.daily == DailySettings():
+        del values["daily"]
+    return values
 
 
 def from_dict(values: Mapping[str, Any]) -> Settings:
@@ -99,6 +108,7 @@ def from_dict(values: Mapping[str, Any]) -> Settings:
         ConfigError: A field is missing or unknown, or a value cannot be used.
     """
     try:
+        values = {"daily": {}} | dict(values)
         groups = {name: cls(**_tuples(values[name])) for name, cls in _GROUPS.items()}
         settings = Settings(**(_tuples(values) | groups))
         check(settings)

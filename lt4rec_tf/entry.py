@@ -13,6 +13,7 @@ from lt4rec_tf.cluster import ClusterError
 from lt4rec_tf.config import ConfigError, Places, Settings
 from lt4rec_tf.data.files import DataError
 from lt4rec_tf.data.simulator import SimulatorError
+from lt4rec_tf.lineage import DayError
 from lt4rec_tf.schema import Schema, SchemaError, load_schema
 from lt4rec_tf.serving.publish import PublishError
 from lt4rec_tf.tickets.masks import MaskError
@@ -30,6 +31,7 @@ EXPECTED_ERRORS = (
     CheckpointError,
     ConfigError,
     DataError,
+    DayError,
     MaskError,
     PublishError,
     runs.RunError,
@@ -82,7 +84,9 @@ def place_of(places: Places, name: str, fingerprint: str, seed: int) -> Path:
     return Path(places.output_dir) / f"{name}-{fingerprint}" / f"seed_{seed}"
 
 
-def claim_folder(folder: Path, settings: Settings, files: Mapping[str, int]) -> None:
+def claim_folder(
+    folder: Path, settings: Settings, files: Mapping[str, int], schema_text: str | None = None
+) -> None:
     """Writes config.json and the schema to a new run's folder, or compares them with an old one's.
 
     Logs may change until something was learned from them, so that logs which an audit refused can
@@ -92,11 +96,13 @@ def claim_folder(folder: Path, settings: Settings, files: Mapping[str, int]) -> 
         folder: RUN, locked.
         settings: All flags.
         files: Size in bytes of each log file by name.
+        schema_text: Of the run, where it is not the text of --schema.
 
     Raises:
         RunError: The folder holds a run with other settings, schema or logs; names each difference.
     """
-    schema_text = Path(settings.data.schema).read_text(encoding="utf-8")
+    if schema_text is None:
+        schema_text = Path(settings.data.schema).read_text(encoding="utf-8")
     mine = {
         "format": FORMAT_VERSION,
         "settings": config.to_dict(settings),

@@ -40,9 +40,11 @@ def main(argv: Sequence[str]) -> None:
     """Reads a run, measures its rows, prints and writes what it found."""
     values = config.parse_flags(argv, __doc__ or "", [_Flags])
     folder, settings, schema, source = open_run(values["run"], values["data_dir"])
-    evaluation = evaluate_rows(folder, settings, schema, source, values["split"])
+    # Where all rows train, evaluation.json holds what was measured before.
+    split = "train" if settings.data.split == "none" else values["split"]
+    evaluation = evaluate_rows(folder, settings, schema, source, split)
     print(evaluation_table(evaluation), full_table(evaluation), sep="\n\n")
-    name = EVALUATION if values["split"] == "test" else f"evaluation_{values['split']}.json"
+    name = EVALUATION if split == "test" else f"evaluation_{split}.json"
     runs.write_json(folder / name, runs.undefined_as_null(evaluation))
     print(f"\nwritten to {folder / name}")
 

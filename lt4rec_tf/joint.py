@@ -38,7 +38,7 @@ from lt4rec_tf.training.trainer import Feed
 WIDTHS = "hidden_units.json"
 CHOICE = "choice.json"  # of s_weight_auto
 # Rows made of LT4REC's own layers: they start from the theta_0 that the searches start from.
-_FROM_THETA_0 = ("shared_bottom", "hard_sharing", "s_weight", "pruned_towers", *HTLNET)
+FROM_THETA_0 = ("shared_bottom", "hard_sharing", "s_weight", "pruned_towers", *HTLNET)
 _WEARING = ("s_weight", "pruned_towers", "htlnet_tickets", "htlnet_s_weight")
 
 
@@ -58,7 +58,7 @@ def train_row(run: Run, row: str, tickets: Sequence[Ticket] = ()) -> dict[str, A
         runs.write_json(folder / WIDTHS, _small_widths(run, tickets))
     tables = table_ticket(run.searches, run.settings, run.schema)
     network = row_network(folder, row, run.settings, run.schema, tables)
-    if row in _FROM_THETA_0:
+    if row in FROM_THETA_0:
         load_start(run, network)
     if row in _WEARING:
         wear_tickets(run, network, folder, tickets)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 import math
@@ -22,7 +23,7 @@ from lt4rec_tf.data.memory import HeldRows, hold
 from lt4rec_tf.data.pipeline import batches, epoch_seeds, files_of, part_batches
 from lt4rec_tf.data.simulator import FeedSettings, simulate
 from lt4rec_tf.data.source import Source, open_source
-from lt4rec_tf.data.splits import SplitRule
+from lt4rec_tf.data.splits import SPLITS, SplitRule
 from lt4rec_tf.data.unchanged import Reading, refuse_changed
 from lt4rec_tf.schema import Schema
 from lt4rec_tf.shards import WHOLE, Shard, has_own_files, own_files, steps_of
@@ -37,6 +38,7 @@ from lt4rec_tf.training.plan import Batches, Feed
 AUDIT = "data.json"
 STATISTICS = "statistics.json"
 QUARANTINE = "quarantine.tsv"
+STANDARDS = "standards.json"  # of a run that goes on from another: task -> that run's mean, scale
 AUDIT_SECONDS = 5.0  # between two lines of progress
 PARTS_PER_WORKER = 4  # of a parameter server's pass, so that none waits long for the last
 # Evaluation holds no gradients, so its batches can be larger than training's.
@@ -104,10 +106,12 @@ def audited(
         runs.change(lambda: _audit_into(folder, source, say))
     found = read_audit(folder)
     say(auditing.describe(found))
-    listed = folder / QUARANTINE
-    auditing.check(found, data.max_bad_fraction, data.max_duplicate_fraction, listed)
-    auditing.check_validation(found, source.schema)
-    return auditing.complete(source, found), found
+    splits = ("train",) if source.split.kind == "none" else SPLITS
+    limits = data.max_bad_fraction, data.max_duplicate_fraction
+    auditing.check(found, *limits, folder / QUARANTINE, splits)
+    if source.split.kind != "none":
+        auditing.check_validation(found, source.schema)
+    return _completed(source, found, folder), found
 
 
 def compare_with_published(
@@ -160,7 +164,46 @@ def read_audited(source: Source, folder: Path) -> Source:
     Raises:
         RunError: The run has no audit yet.
     """
-    return auditing.complete(source, read_audit(folder))
+    return _completed(source, read_audit(folder), folder)
+
+
+def _completed(source: Source, found: Audit, folder: Path) -> Source:
+    """The source with what the audit found; amounts in the units that the network has learned.
+
+    A network that goes on from another run's weights answers in that run's units, whatever mean
+    and deviation the new logs have.
+    """
+    source = auditing.complete(source, found)
+    return dataclasses.replace(source, schema=_with_standards(source.schema, folder))
+
+
+def _with_standards(schema: Schema, folder: Path) -> Schema:
+    path = folder / STANDARDS
+    if not path.exists():
+        return schema
+    kept = runs.read_json(path)
+    tasks = tuple(dataclasses.replace(task, **kept[task.name]) for task in schema.tasks)
+    return dataclasses.replace(schema, tasks=tasks)
+
+
+def keep_standards(folder: Path, schema: Schema) -> None:
+    """Keeps the units of another run's amounts, which this run's networks go on with.
+
+    Args:
+        folder: RUN.
+        schema: That run's, as `learned_schema` gives it.
+    """
+    kept = {task.name: {"mean": task.mean, "scale": task.scale} for task in schema.tasks}
+    runs.write_json(folder / STANDARDS, kept)
+
+
+def learned_schema(schema: Schema, folder: Path) -> Schema:
+    """A run's schema with the amounts' means and deviations that its networks have learned.
+
+    Raises:
+        RunError: The run has no audit yet.
+    """
+    return _with_standards(auditing.standardised(schema, read_audit(folder)), folder)
 
 
 def read_audit(folder: Path) -> Audit:
@@ -222,7 +265,7 @@ def training_feed(source: Source, audit: Audit, settings: Settings) -> Feed:
 
     return Feed(
         train=remember if data.reading == "memory" else stream,
-        validation=validation,
+        validation=None if data.split == "none" else validation,
         steps_per_epoch=steps,
     )
 

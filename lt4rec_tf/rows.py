@@ -52,15 +52,38 @@ def load_row(folder: Path, row: str, settings: Settings, schema: Schema) -> Rank
         raise runs.RunError(f"{folder}: row {row} is not trained; run train again to finish it")
     if row.startswith("base_"):
         schema, built = schema.with_tasks([row.removeprefix("base_")]), "base"
-    elif row == "s_weight_auto":
-        built = auto.way_row(stage.parent.name)
     else:
-        built = row
-    tables = table_ticket(runs.searches_of(folder), settings, schema)
-    network = row_network(stage.parent, built, settings, schema, tables)
+        built = built_as(stage.parent, row)
+    network = _worn_network(folder, stage.parent, built, settings, schema)
     checkpoint.restore(stage / "weights", network.variables)
+    return network
+
+
+def worn_network(folder: Path, row: str, settings: Settings, schema: Schema) -> RankingNetwork:
+    """Builds the network of a row of several tasks, wearing the masks that lie in its folder.
+
+    Args:
+        folder: RUN.
+        row: One of the run's rows, not of single tasks.
+        settings: The run's.
+        schema: The run's, with all its tasks.
+    """
+    home = stage_folder(folder, row).parent
+    return _worn_network(folder, home, built_as(home, row), settings, schema)
+
+
+def built_as(home: Path, row: str) -> str:
+    """The row whose network a row has, which for s_weight_auto its way of sharing says."""
+    return auto.way_row(home.name) if row == "s_weight_auto" else row
+
+
+def _worn_network(
+    folder: Path, home: Path, built: str, settings: Settings, schema: Schema
+) -> RankingNetwork:
+    tables = table_ticket(runs.searches_of(folder), settings, schema)
+    network = row_network(home, built, settings, schema, tables)
     for task in network.tasks:
-        path = row_masks(stage.parent, task)
+        path = row_masks(home, task)
         if path.exists():
             network.wear(task, read_masks(network, task, path))
     return network
@@ -86,15 +109,22 @@ def measure_rows(
     """
     for row in row_names(settings, schema):
         network = load_row(folder, row, settings, schema)
-        predictions = make_predictor(network, network.tasks)(batches())
-        masks = worn_masks(network)
-        yield {
-            "row": row,
-            "metrics": measure(predictions, schema, network.tasks),
-            "density": {task: masks_file.density(worn) for task, worn in masks.items()},
-            "overlap": shared_overlap(network),
-            "seconds": row_seconds(folder, row, network.tasks),
-        }
+        seconds = row_seconds(folder, row, network.tasks)
+        yield measure_row(row, network, schema, batches()) | {"seconds": seconds}
+
+
+def measure_row(
+    row: str, network: RankingNetwork, schema: Schema, batches: Batches
+) -> dict[str, Any]:
+    """Measures a network on batches; what `measure_rows` yields, without the seconds."""
+    predictions = make_predictor(network, network.tasks)(batches)
+    masks = worn_masks(network)
+    return {
+        "row": row,
+        "metrics": measure(predictions, schema, network.tasks),
+        "density": {task: masks_file.density(worn) for task, worn in masks.items()},
+        "overlap": shared_overlap(network),
+    }
 
 
 def worn_masks(network: RankingNetwork) -> dict[str, masks_file.Masks]:

@@ -24,6 +24,7 @@ from lt4rec_tf.schema_types import (
     TimeColumn,
 )
 from lt4rec_tf.toml_table import REQUIRED, TomlError, TomlTable, Words, read_toml
+from lt4rec_tf.vocabularies import read_grown
 
 __all__ = [
     "FIRST_VALUE_ID",
@@ -106,7 +107,9 @@ def _schema(path: Path, top: TomlTable) -> Schema:
         files=top.texts("files"),
         columns=top.texts("columns", ()),
         quoted=top.flag("quoted", file_format == "csv"),
-        features=tuple(_feature(table, file_format) for table in top.tables("features")),
+        features=read_grown(
+            top, [_feature(table, file_format) for table in top.tables("features")]
+        ),
         labels=tuple(_label(table) for table in top.tables("labels")),
         tasks=tuple(_task(table) for table in top.tables("tasks")),
         joins=tuple(_join(table) for table in top.tables("joins", ())),

@@ -33,8 +33,9 @@ class DataSettings:
         "--dataset: folder of the files that must be downloaded by hand; none: downloads/manual "
         "below --data_dir.",
     )
-    split: Literal["time", "user", "files"] = flag(
-        "time", "What separates train, validation and test."
+    split: Literal["time", "user", "files", "none"] = flag(
+        "time",
+        "What separates train, validation and test; none: all rows train, for --warm_start.",
     )
     validation_from: float | None = flag(
         None, "Time split: first time (schema's time column) of validation."
@@ -220,6 +221,35 @@ class TrainingSettings:
 
 
 @dataclass(frozen=True)
+class DailySettings:
+    """What a run takes over from earlier ones (docs/daily.md)."""
+
+    warm_start: str = flag(
+        "",
+        "Run whose rows the rows of the same names go on from: weights, vocabularies and, where "
+        "they are kept, the optimizer's moments. The logs are a new day, which is measured first.",
+    )
+    masks: str = flag(
+        "",
+        "Run whose tickets the rows of the same names wear, in place of a search; none: with "
+        "--warm_start, those of that run.",
+    )
+    frozen: str = flag(
+        "",
+        "With --warm_start: a run that is measured on the day too, and not updated, to see what "
+        "daily training brings.",
+    )
+    grow_vocabularies: int = flag(
+        0,
+        "With --warm_start: unknown values that a day holds at least so many times join their "
+        "vocabulary; 0: none does.",
+    )
+    retrain_day: bool = flag(
+        False, "With --warm_start: accept logs that the chain was trained on, or earlier ones."
+    )
+
+
+@dataclass(frozen=True)
 class Settings:
     """All settings of a run."""
 
@@ -227,6 +257,7 @@ class Settings:
     model: ModelSettings
     tickets: TicketSettings
     training: TrainingSettings
+    daily: DailySettings
     name: str = flag("run", "Name of the run's folder, before its fingerprint.")
     tasks: tuple[str, ...] = flag((), "Tasks of the schema to train, in order; none: all.")
     rows: tuple[str, ...] = flag(

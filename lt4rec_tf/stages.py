@@ -85,8 +85,13 @@ def network_in(
 
 def theta_0(run: Run) -> Path:
     """Where theta_0 lies, with the tables that the run's ticket leaves."""
-    whole = run.settings.tickets.embedding_density == 1
-    return run.searches / INITIAL if whole else run.searches / TABLES / "start"
+    return theta_0_of(run.searches, run.settings)
+
+
+def theta_0_of(searches: Path, settings: Settings) -> Path:
+    """As `theta_0`, of a run whose searches lie in a folder."""
+    whole = settings.tickets.embedding_density == 1
+    return searches / INITIAL if whole else searches / TABLES / "start"
 
 
 def load_start(run: Run, network: RankingNetwork) -> None:

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack, closing, nullcontext
 from pathlib import Path
 
-from lt4rec_tf import auto, cluster, config, entry, logs, runs
+from lt4rec_tf import auto, cluster, config, daily, entry, logs, runs
 from lt4rec_tf.config import Settings
 from lt4rec_tf.data.source import Source
 from lt4rec_tf.evaluate import EVALUATION, evaluate_rows
@@ -46,6 +46,10 @@ def main(argv: Sequence[str]) -> None:
     config.check_tasks(settings, [task.name for task in schema.tasks])
     folder = entry.run_folder(settings, places)
     entry.make_deterministic()
+    if daily.takes_over(settings):
+        with runs.locked(folder), cluster.joined(settings, schema):
+            daily.train(settings, schema, folder)
+        return
     if cluster.is_server(settings.training.distribution):
         cluster.serve(folder)
         return

@@ -60,11 +60,12 @@ def checked_answers(
     Returns:
         Signature -> input -> values, and signature -> output -> float32 values.
     """
+    split = source.split.held_out
     raw = {
         name: values.numpy()
-        for name, values in next(iter(raw_batches(source, "test", CHECKED_ROWS))).items()
+        for name, values in next(iter(raw_batches(source, split, CHECKED_ROWS))).items()
     }
-    first = itertools.islice(batches(source, "test", CHECKED_ROWS), 1)
+    first = itertools.islice(batches(source, split, CHECKED_ROWS), 1)
     predictions = make_predictor(network, network.tasks)(first)
     chances = {task: predictions.of(schema.task(task)) for task in network.tasks}
     names = answer_names(schema, network.tasks)
@@ -128,16 +129,17 @@ def files_beside(
     """
 
     def files(version: OpenedVersion) -> dict[str, bytes]:
-        found = {}
+        found, split = {}, source.split.held_out
         records = _warmup(sample) if warmup else b""
         count = len(replay(version, records)) if records else 0
         if records:
             found[WARMUP_FILE] = records
-        predictions = make_predictor(network, network.tasks)(logs.split_batches(source, "test"))
+        predictions = make_predictor(network, network.tasks)(logs.split_batches(source, split))
         facts = CardFacts(
             run=f"{folder.parent.name}/{folder.name}",
             row=row,
             data=runs.read_json(folder / logs.AUDIT),
+            measured="test" if split == "test" else "the rows it was trained on",
             metrics=runs.undefined_as_null(measure(predictions, schema, network.tasks)),
             calibration=_calibration(predictions, schema),
             densities={task: density(masks) for task, masks in worn_masks(network).items()},

@@ -201,6 +201,7 @@ settings_trees = st.builds(
         patience=st.integers(0, 9),
         checkpoint_steps=st.integers(0, 9),
     ),
+    daily=st.just(config.DailySettings()),
     name=st.just("run"),
     tasks=st.lists(st.text()).map(tuple),
     rows=st.sampled_from([("base",), ("base", "s_weight")]),

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lt4rec_tf.config import ConfigError, Settings, flag
+from lt4rec_tf.config import ConfigError, DailySettings, Settings, flag
 from lt4rec_tf.settings import ROWS
 from lt4rec_tf.toml_table import TomlTable, read_toml
 
@@ -98,11 +98,15 @@ def check_flags(flags: CompareFlags) -> None:
 
 
 def check_one_machine(settings: Settings) -> None:
-    """Refuses a distribution: a comparison's trainings are jobs side by side on one machine.
+    """Refuses a distribution and earlier runs: trainings are jobs side by side on one machine.
 
     Raises:
         ConfigError: Naming the flag.
     """
+    if settings.daily != DailySettings():
+        raise ConfigError(
+            f"--warm_start, --masks: found {settings.daily}, expected neither in a comparison"
+        )
     kind = settings.training.distribution
     if kind != "none":
         raise ConfigError(f"--distribution: found {kind}, expected none in a comparison")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,7 +21,7 @@ from lt4rec_tf.data.labels import EXCLUDED, REASONS, USABLE
 from lt4rec_tf.data.reading import Progress, read_all
 from lt4rec_tf.data.rows import Rows
 from lt4rec_tf.data.source import Source, place_files
-from lt4rec_tf.data.splits import boundaries_for
+from lt4rec_tf.data.splits import SPLITS, boundaries_for
 from lt4rec_tf.data.unchanged import refuse_changed
 from lt4rec_tf.schema import Schema, Task
 
@@ -132,7 +132,7 @@ def complete(source: Source, audit: Audit) -> Source:
     """
     return dataclasses.replace(
         source,
-        schema=_standardised(source.schema, audit.splits["train"].tasks),
+        schema=standardised(source.schema, audit),
         split=dataclasses.replace(
             source.split, validation_from=audit.validation_from, test_from=audit.test_from
         ),
@@ -144,7 +144,10 @@ def complete(source: Source, audit: Audit) -> Source:
     )
 
 
-def _standardised(schema: Schema, counts: Mapping[str, TaskCounts]) -> Schema:
+def standardised(schema: Schema, audit: Audit) -> Schema:
+    """Returns the schema with the amounts' mean and deviation in train."""
+    counts = audit.splits["train"].tasks
+
     def told(task: Task) -> Task:
         if task.kind != "amount":
             return task
@@ -171,6 +174,7 @@ def check(
     max_bad_fraction: float,
     max_duplicate_fraction: float = 1.0,
     listed: Path | None = None,
+    splits: Sequence[str] = SPLITS,
 ) -> None:
     """Refuses data that cannot be trained on.
 
@@ -179,6 +183,7 @@ def check(
         max_bad_fraction: Share of unusable rows, in [0, 1], above which data are refused.
         max_duplicate_fraction: Share of duplicate rows, in [0, 1], above which data are refused.
         listed: The file that lists all unusable rows, if there is one.
+        splits: Those that must hold rows.
 
     Raises:
         DataError: There are too many unusable or duplicate rows; or there is no row in train, or,
@@ -203,7 +208,8 @@ def check(
             f"fraction {max_duplicate_fraction} (--max_duplicate_fraction); are some files copies "
             "of others?"
         )
-    for split, counts in found.splits.items():
+    for split in splits:
+        counts = found.splits[split]
         if counts.rows == 0:
             raise DataError(f"{split}: found no usable row, expected some; see the split's flags")
         for task, numbers in counts.tasks.items():
@@ -260,7 +266,8 @@ def describe(found: Audit) -> str:
         lines.append(_duplicates_text(found, found.duplicates))
     if found.empty_files:
         lines.append(f"files without rows: {len(found.empty_files)} ({_some(found.empty_files)})")
-    for split, counts in found.splits.items():
+    splits = {split: counts for split, counts in found.splits.items() if counts.rows}
+    for split, counts in splits.items():
         tasks = "  ".join(
             f"{task}: {numbers.rows} rows, label mean {numbers.label_mean:.4f}"
             for task, numbers in counts.tasks.items()

@@ -39,6 +39,11 @@ class SplitRule:
     test_files: tuple[str, ...] = ()
 
     @property
+    def held_out(self) -> str:
+        """The split that is measured last: test, or train where all rows train."""
+        return "train" if self.kind == "none" else "test"
+
+    @property
     def needs_boundaries(self) -> bool:
         """Whether the boundaries of a split by time are still to be found in the data."""
         return self.kind == "time" and None in (self.validation_from, self.test_from)

@@ -93,6 +93,31 @@ class Layout:
         return 4 * numbers + -(-bits // 8)
 
 
+def with_copied_rows(
+    values: Mapping[str, np.ndarray],
+    before: tuple[Layout, Mapping[str, int]],
+    after: tuple[Layout, Mapping[str, int]],
+    copied: int,
+) -> dict[str, np.ndarray]:
+    """The variables of tables that have got rows at their ends, each a copy of one row.
+
+    Args:
+        values: Part of the layout before -> its numbers.
+        before: The layout, and table -> its rows.
+        after: The same of the grown tables.
+        copied: Which row of a table its new rows are copies of.
+
+    Returns:
+        Part of the layout after -> its numbers.
+    """
+    whole, first, pieces = before[0].spread(values), 0, []
+    for table, rows in before[1].items():
+        old = whole[first : first + rows]
+        pieces += [old, np.repeat(old[copied : copied + 1], after[1][table] - rows, axis=0)]
+        first += rows
+    return after[0].taken(np.concatenate(pieces))
+
+
 def table_offsets(schema: Schema) -> dict[str, int]:
     """The first row of each table where all whole tables lie below each other."""
     offsets, first = {}, 0

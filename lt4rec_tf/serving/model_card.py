@@ -59,8 +59,8 @@ class CardFacts:
         row: The exported network of the run.
         data: The content of the run's data.json, as far as "splits", "files", "validation_from"
             and "test_from".
-        metrics: Task, or product of tasks -> metric -> value on test; None where undefined.
-        calibration: Task, or product of tasks -> its test rows by prediction, from `deciles`.
+        metrics: Task, or product of tasks -> metric -> value on `measured`; None where undefined.
+        calibration: Task, or product of tasks -> its rows there by prediction, from `deciles`.
         densities: Task -> share of its tower's weights that is kept, in [0, 1].
         versions: Package -> version with which the model was written.
         size: Bytes of the version, without what comes with the card.
@@ -69,6 +69,7 @@ class CardFacts:
         answers: Output -> what the version answered to them.
         other_answers: Output -> what it means, of outputs besides the tasks and their products,
             such as the score by which candidates are ranked.
+        measured: The rows that the version was measured on.
     """
 
     run: str
@@ -83,6 +84,7 @@ class CardFacts:
     inputs: Arrays
     answers: Arrays
     other_answers: Mapping[str, str] = field(default_factory=dict)
+    measured: str = "test"
 
 
 def model_card(schema: Schema, signatures: Mapping[str, Any], facts: CardFacts) -> str:
@@ -102,8 +104,8 @@ def model_card(schema: Schema, signatures: Mapping[str, Any], facts: CardFacts) 
         "Features": features_section(schema),
         "Labels": labels_section(schema),
         "Data": data_section(schema, facts.data),
-        "Quality on test": _metrics(facts.metrics),
-        "Calibration on test": _calibration(facts.calibration),
+        f"Quality on {facts.measured}": _metrics(facts.metrics),
+        f"Calibration on {facts.measured}": _calibration(facts.calibration),
         "Density": _density(facts.densities),
         "Example": _example(facts.inputs, facts.answers),
         "Made with": _versions(facts),
@@ -214,7 +216,7 @@ def _example(inputs: Arrays, answers: Arrays) -> str:
     answer = {name: _as_json(values[0]) for name, values in answers.items()}
     prediction = answer if len(answer) > 1 else next(iter(answer.values()))
     return (
-        "A row of the test split, asked of `serving_default` over REST:\n\n"
+        "A row of the logs, asked of `serving_default` over REST:\n\n"
         f"{_json_block({'instances': [row]})}\n\n"
         f"The answer:\n\n{_json_block({'predictions': [prediction]})}"
     )

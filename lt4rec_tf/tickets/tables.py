@@ -121,6 +121,25 @@ def _prune_dimensions(masks: Masks, tables: Mapping[str, np.ndarray], keep: int)
     return {name: np.arange(len(mask)) < rank[name] for name, mask in masks.items()}
 
 
+def grown(ticket: TableTicket, added: Mapping[str, int]) -> TableTicket:
+    """The ticket of tables that have got rows: new rows are kept, each as a row of its own.
+
+    >>> grown(TableTicket("row", {"device": np.array([True, False])}), {"device": 1}).masks
+    {'device': array([ True, False,  True])}
+
+    Args:
+        ticket: Before.
+        added: Table -> new rows at its end.
+    """
+    if ticket.unit == "dimension":  # which says nothing of rows
+        return ticket
+    masks = {
+        table: np.concatenate([mask, np.ones((added.get(table, 0), *mask.shape[1:]), bool)])
+        for table, mask in ticket.masks.items()
+    }
+    return TableTicket(ticket.unit, masks)
+
+
 def write_ticket(path: Path, ticket: TableTicket) -> None:
     """Writes a ticket as bits, atomically."""
     write_masks(path, ticket.masks)

@@ -125,6 +125,18 @@ def read(folder: Path, name: str) -> np.ndarray:
     return value
 
 
+def read_all(folder: Path) -> dict[str, np.ndarray]:
+    """The values of all variables by name.
+
+    Raises:
+        CheckpointError: The folder is no checkpoint or a damaged one.
+    """
+    with _explained(folder):
+        reader = tf.train.load_checkpoint(str(Path(folder) / _PREFIX))
+        names = sorted(reader.get_variable_to_shape_map())
+    return dict(_values(folder, {name: name for name in names}))
+
+
 def _restore_on_servers(
     folder: Path, stored: Mapping[str, str], variables: Mapping[str, tf.Variable]
 ) -> None:

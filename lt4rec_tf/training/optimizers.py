@@ -148,6 +148,30 @@ def build_optimizer(
     return optimizer
 
 
+def slots(
+    optimizer: keras.optimizers.Optimizer, names: Sequence[str], variables: Sequence[tf.Variable]
+) -> dict[str, tf.Variable]:
+    """An optimiser's state by names that do not depend on the order of its variables.
+
+    Args:
+        optimizer: From `build_optimizer`.
+        names: Of the variables.
+        variables: That it was built for, in order.
+
+    Returns:
+        "<slot>/<variable>" -> the slot, such as "momentum/tower_0/kernel", and "iterations".
+    """
+    if isinstance(optimizer, keras.optimizers.Adam):
+        kinds = {"momentum": optimizer._momentums, "velocity": optimizer._velocities}
+    else:
+        kinds = {"accumulator": optimizer._accumulators}
+    found = {"iterations": optimizer.iterations}
+    for kind, of_kind in kinds.items():
+        for name, variable in zip(names, variables, strict=True):
+            found[f"{kind}/{name}"] = of_kind[optimizer._index_dict[optimizer._var_key(variable)]]
+    return found
+
+
 def reset(optimizer: keras.optimizers.Optimizer) -> None:
     """Makes an optimiser as it was before its first step."""
     accumulator = getattr(optimizer, "initial_accumulator_value", 0.0)

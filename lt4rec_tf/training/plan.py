@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from lt4rec_tf.training.parameter_server import Pass
@@ -18,13 +19,14 @@ class Feed:
 
     Attributes:
         train: (epoch, steps to skip) -> batches of that epoch.
-        validation: () -> batches of the validation split.
+        validation: () -> batches of the validation split; None: all rows train, so that nothing is
+            chosen and the last epoch is kept.
         steps_per_epoch: Number of training steps an epoch has.
         batches_per_step: 1, or how many batches a part has that workers take as one step.
     """
 
     train: Callable[[int, int], Batches]
-    validation: Callable[[], Batches]
+    validation: Callable[[], Batches] | None
     steps_per_epoch: int
     batches_per_step: int = 1
 
@@ -40,6 +42,8 @@ class Plan:
         snapshot_step: Step after which the weights are kept as `rewind`; 0: never.
         keep_last: Whether the last epoch is kept in place of the best, as a schedule that must run
             to its end needs.
+        state: Where the optimiser's state lies that the stage goes on from; None: it begins anew.
+        keep_state: Whether that state is kept beside the weights, as `state`.
     """
 
     epochs: int
@@ -47,3 +51,5 @@ class Plan:
     checkpoint_steps: int = 0
     snapshot_step: int = 0
     keep_last: bool = False
+    state: Path | None = None
+    keep_state: bool = False

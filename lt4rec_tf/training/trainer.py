@@ -177,6 +177,8 @@ class Trainer:
         self._rule.reset()
         for counter in self.network.counters.values():
             counter.assign(tf.zeros_like(counter))
+        if plan.state is not None:
+            checkpoint.restore(plan.state, self._carried_variables())
         state = self._resume(folder)
         self.progress.start_stage(name, plan.epochs, steps)
         self.progress.skip(state.epoch * steps + state.step)
@@ -210,6 +212,8 @@ class Trainer:
         state.history.append(record)
         if plan.keep_last or record["score"] > state.best_score or state.best_epoch < 0:
             state.best_epoch, state.best_score = state.epoch, record["score"]
+            if plan.keep_state:
+                checkpoint.save(folder / "state", self._carried_variables())
             checkpoint.save(folder / "best", self.network.variables)
         state.epoch, state.step = state.epoch + 1, 0
         for total in self._loss_sums.values():
@@ -230,6 +234,8 @@ class Trainer:
             yield self._steps[step % len(self._steps)](batch), int(batch["user"].shape[0])
 
     def _validate(self, name: str, state: _State) -> dict[str, Any]:
+        if self.feed.validation is None:
+            return self._unvalidated(name, state)
         predictions = self._predict(self.feed.validation())
         # The last step can break the weights after the last loss was still finite.
         self._check_finite(name, state, "a logit on validation", predictions.logits)
@@ -245,12 +251,24 @@ class Trainer:
         self.log(name, step, tags)
         judged = {task: self._metric(task) for task in self.tasks}
         self.progress.end_epoch({f"{t} {m}": metrics[t][m] for t, m in judged.items()})
+        return self._record(state, losses, metrics, self._score(metrics, losses))
+
+    def _unvalidated(self, name: str, state: _State) -> dict[str, Any]:
+        """An epoch's record where all rows train, which makes the last epoch the best."""
+        for variable in self._variables:
+            self._check_finite(name, state, "a weight", {self.tasks[0]: variable.numpy()})
+        self.progress.end_epoch({})
+        return self._record(state, {}, {}, float(state.epoch))
+
+    def _record(
+        self, state: _State, losses: dict[str, float], metrics: Metrics, score: float
+    ) -> dict[str, Any]:
         return {
             "epoch": state.epoch,
             "train_loss": {task: float(s[0] / s[1]) for task, s in self._loss_sums.items()},
             "validation_loss": losses,
             "validation": metrics,
-            "score": self._score(metrics, losses),
+            "score": score,
         }
 
     def _score(self, metrics: Metrics, losses: dict[str, float]) -> float:
@@ -285,6 +303,13 @@ class Trainer:
         rule = {f"balance/{name}": v for name, v in self._rule.state.items()}
         counters = {f"counter/{name}": v for name, v in self.network.counters.items()}
         return self.network.variables | slots | sums | rule | counters
+
+    def _carried_variables(self) -> dict[str, tf.Variable]:
+        """What a stage hands on besides weights: the optimiser's state by weight, counters."""
+        of_weight = {variable.ref(): name for name, variable in self.network.variables.items()}
+        names = [of_weight[variable.ref()] for variable in self._variables]
+        counters = {f"counter/{name}": v for name, v in self.network.counters.items()}
+        return optimizers.slots(self._optimizer, names, self._variables) | counters
 
     def _save(self, folder: Path, state: _State) -> None:
         progress = folder / "progress"
