@@ -239,7 +239,7 @@ def test_a_finished_run_needs_no_other(third, capsys):
 def test_the_version_of_a_day_answers_as_its_network_does(third):
     settings, schema = entry.read_run(third)
     source = logs.read_audited(logs.open_logs(settings.data, schema), third)
-    (raw,) = raw_batches(source, "train", 9).take(1)
+    raw = next(iter(raw_batches(source, "train", 9)))
     raw = {name: values.numpy() for name, values in raw.items()}
     raw["device"][:3] = b"watch"
     network = load_row(third, "s_weight", settings, schema)
