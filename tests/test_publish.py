@@ -1,3 +1,4 @@
+import contextlib
 import signal
 import subprocess
 import sys
@@ -9,7 +10,9 @@ import tensorflow as tf
 
 from lt4rec_tf import runs
 from lt4rec_tf.serving.publish import (
+    TOLERANCE,
     PublishError,
+    _check_output,
     check_answers,
     next_version,
     opened,
@@ -341,3 +344,17 @@ def test_a_killed_export_leaves_nothing_that_a_server_would_load(tmp_path, momen
     assert (published, leftover[:5]) == ("1", ".tmp-")
     assert publish_doubler(tmp_path) == tmp_path / "2"
     assert children(tmp_path) == ["1", "2"]
+
+
+@pytest.mark.parametrize(("off", "fine"), [(1e-5, True), (1e-4, False)])
+def test_an_amount_near_0_may_differ_by_what_the_large_ones_may(off, fine):
+    values = np.array([30.0, 0.0], np.float32)
+    found = values + np.array([0, off], np.float32)
+    with contextlib.nullcontext() if fine else pytest.raises(PublishError, match="differs"):
+        _check_output("output amount", found, values, TOLERANCE)
+
+
+def test_an_answer_that_is_no_number_is_refused():
+    values = np.array([0.5, np.nan], np.float32)
+    with pytest.raises(PublishError, match="differs from the model by nan"):
+        _check_output("output y", values, values, TOLERANCE)

@@ -100,8 +100,8 @@ def publish(
         keep_versions: Once the new version is published the oldest ones are removed, until there
             are so many; 0 removes none. A version that a server's configuration pins must be
             among those kept.
-        tolerance: Largest difference between an answer and what is expected: absolute up to 1,
-            relative above.
+        tolerance: Largest difference between an answer and what is expected, as a share of an
+            output's largest answer, or of 1 where all are smaller.
 
     Returns:
         The version's folder, base / "<integer>".
@@ -227,7 +227,9 @@ def _check_output(where: str, found: np.ndarray, values: np.ndarray, tolerance: 
             f"{where}: found {found.dtype} {found.shape}, expected float32 {np.shape(values)}"
         )
     with np.errstate(invalid="ignore"):
-        difference = np.max(np.abs(found - values) / np.maximum(1, np.abs(values)), initial=0.0)
+        # An amount near 0 is a difference of numbers as large as the others are.
+        largest = np.max(np.abs(values), initial=1.0)
+        difference = np.max(np.abs(found - values), initial=0.0) / largest
     if not difference <= tolerance:  # NaN is refused too
         raise PublishError(f"{where}: differs from the model by {difference}")
 
