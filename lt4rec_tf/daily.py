@@ -16,7 +16,7 @@ from lt4rec_tf.config import Settings
 from lt4rec_tf.data.audit import Audit
 from lt4rec_tf.data.source import Source
 from lt4rec_tf.evaluate import EVALUATION, evaluate_rows
-from lt4rec_tf.export import ExportFlags, default_row, export_row
+from lt4rec_tf.export import default_row, published_version
 from lt4rec_tf.inheritance import STATE, WEIGHTS
 from lt4rec_tf.joint import CHOICE, FROM_THETA_0
 from lt4rec_tf.lineage import DAYS
@@ -34,7 +34,6 @@ from lt4rec_tf.rows import (
     worn_network,
 )
 from lt4rec_tf.schema import Schema
-from lt4rec_tf.serving.publish import published_versions
 from lt4rec_tf.stages import INITIAL, Run, joint_trainer, load_start, plan_of
 from lt4rec_tf.start import table_search
 from lt4rec_tf.training import checkpoint
@@ -198,13 +197,7 @@ def _keep_seconds(folder: Path, row: str) -> None:
 
 
 def _export(settings: Settings, source: Source, folder: Path) -> None:
-    schema = source.schema
-    published = published_versions(folder / "saved_model")
-    version = (
-        published[-1]
-        if published
-        else export_row(folder, settings, schema, source, folder / "saved_model", ExportFlags())
-    )
-    print(f"SavedModel ({default_row(settings, schema)}): {version}")
+    version = published_version(folder, settings, source.schema, source)
+    print(f"SavedModel ({default_row(settings, source.schema)}): {version}")
     print(f"TensorBoard: tensorboard --logdir {folder / 'tensorboard'}")
     print(f"all numbers: {folder / EVALUATION}")

@@ -23,7 +23,7 @@ from lt4rec_tf.evaluate import open_run
 from lt4rec_tf.rows import load_row, row_names
 from lt4rec_tf.schema import Schema
 from lt4rec_tf.serving.forms import forms_of
-from lt4rec_tf.serving.publish import publish
+from lt4rec_tf.serving.publish import publish, published_versions
 from lt4rec_tf.serving.ranking import ranking_of
 from lt4rec_tf.serving.signatures import ServedModel
 from lt4rec_tf.version_files import checked_answers, files_beside
@@ -93,6 +93,22 @@ def default_row(settings: Settings, schema: Schema) -> str:
     names = row_names(settings, schema)
     preferred = [row for row in ("s_weight_auto", "s_weight") if row in names]
     return preferred[0] if preferred else names[-1]
+
+
+def published_version(folder: Path, settings: Settings, schema: Schema, source: Source) -> Path:
+    """The newest version below a run, which an earlier process published, or now.
+
+    Args:
+        folder: RUN.
+        settings: The run's.
+        schema: The run's.
+        source: Its audited logs.
+    """
+    export_dir = folder / "saved_model"
+    published = published_versions(export_dir)
+    if published:
+        return published[-1]
+    return export_row(folder, settings, schema, source, export_dir, ExportFlags())
 
 
 def export_row(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,14 +25,9 @@ def identify(files: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
         Name -> {"bytes", "sha256"} of its content as it lies on disk.
     """
     return {
-        name: {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+        name: {"bytes": path.stat().st_size, "sha256": runs.sha256(path)}
         for name, path in files.items()
     }
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_days(folder: Path) -> list[dict[str, Any]]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from lt4rec_tf.schema import MISSING_OF_DTYPE, Feature, IdRule, Label, Schema, Task
+from lt4rec_tf.toml_table import toml_text
 
 _KEYS_OF_RULE = {
     "hash": ("buckets",),
@@ -111,7 +111,7 @@ def toml(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        return toml_text(value)
     if isinstance(value, Mapping):
         return "{ " + ", ".join(f"{key} = {toml(each)}" for key, each in value.items()) + " }"
     if isinstance(value, Sequence):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -169,3 +170,9 @@ def read_toml(path: Path) -> TomlTable:
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise TomlError(f"{path}: found {error}, expected TOML") from None
+
+
+def toml_text(text: str) -> str:
+    """A text as TOML writes it."""
+    # JSON's escapes are TOML's; TOML has one more character that must not stand as it is.
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

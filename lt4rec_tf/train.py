@@ -22,7 +22,7 @@ from lt4rec_tf import auto, cluster, config, daily, entry, logs, runs
 from lt4rec_tf.config import Settings
 from lt4rec_tf.data.source import Source
 from lt4rec_tf.evaluate import EVALUATION, evaluate_rows
-from lt4rec_tf.export import ExportFlags, default_row, export_row
+from lt4rec_tf.export import default_row, published_version
 from lt4rec_tf.joint import steps_to_come
 from lt4rec_tf.reports.embedding import table_levels
 from lt4rec_tf.reports.run_report import StageLog, report_run
@@ -30,7 +30,6 @@ from lt4rec_tf.reports.tables import Evaluation, evaluation_table, sharing_table
 from lt4rec_tf.schema import Schema
 from lt4rec_tf.search_jobs import search_side_by_side
 from lt4rec_tf.searches import Ticket, find_ticket, level_masks
-from lt4rec_tf.serving.publish import published_versions
 from lt4rec_tf.settings import TICKET_ROWS
 from lt4rec_tf.stages import Run, network_in
 from lt4rec_tf.start import keep_start
@@ -130,12 +129,7 @@ def finish(
 ) -> None:
     """Exports, draws, and prints what a user wants to see."""
     row = default_row(settings, schema)
-    published = published_versions(folder / "saved_model")
-    version = (
-        published[-1]
-        if published
-        else export_row(folder, settings, schema, source, folder / "saved_model", ExportFlags())
-    )
+    version = published_version(folder, settings, schema, source)
     searches = evaluation["searches"]
     masks = {ticket.task: level_masks(ticket) for ticket in tickets if ticket.task in searches}
     worn = {ticket.task: ticket.masks for ticket in tickets if ticket.task in searches}

@@ -10,11 +10,10 @@ What was there before keeps its place, so its embedding rows do too.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 
 from lt4rec_tf.schema_types import Feature, Schema
-from lt4rec_tf.toml_table import TomlTable
+from lt4rec_tf.toml_table import TomlTable, toml_text
 
 Growth = Mapping[str, Sequence[str]]  # table -> values, in the order of their ids
 
@@ -68,16 +67,11 @@ def with_growth(schema_text: str, growth: Growth) -> str:
     'name = "feed"\n\n[[grown]]\ntable = "device"\nvalues = ["watch"]\n'
     """
     sections = [
-        f"\n[[grown]]\ntable = {_toml(table)}\nvalues = [{', '.join(map(_toml, values))}]\n"
+        f"\n[[grown]]\ntable = {toml_text(table)}\nvalues = [{', '.join(map(toml_text, values))}]\n"
         for table, values in growth.items()
         if values
     ]
     return schema_text.rstrip("\n") + "\n" + "".join(sections) if sections else schema_text
-
-
-def _toml(text: str) -> str:
-    # JSON's escapes are TOML's; TOML has one more character that must not stand as it is.
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def growth_between(before: Schema, after: Schema) -> dict[str, tuple[str, ...]]:

@@ -41,9 +41,8 @@ from lt4rec_tf.data.convert_plan import (
 from lt4rec_tf.data.convert_work import by_beam, by_processes
 from lt4rec_tf.data.files import DataError
 from lt4rec_tf.data.log_files import LogFiles
-from lt4rec_tf.data.simulator_io import appearing_whole
 from lt4rec_tf.flags import ConfigError, flag, parse_flags
-from lt4rec_tf.runs import RunError, locked, sweep, write_atomically
+from lt4rec_tf.runs import RunError, appearing_whole, locked, sweep, write_atomically
 from lt4rec_tf.schema import Schema, SchemaError, load_schema
 from lt4rec_tf.schema_toml import to_toml
 

@@ -18,8 +18,7 @@ from lt4rec_tf.data.files import DataError
 from lt4rec_tf.data.log_batches import RawBatch, read_batches
 from lt4rec_tf.data.log_files import same_layout
 from lt4rec_tf.data.records import Layout
-from lt4rec_tf.data.simulator_io import appearing_whole, sha256
-from lt4rec_tf.runs import write_json
+from lt4rec_tf.runs import appearing_whole, sha256, write_json
 
 UNFINISHED = "unfinished"  # folder of what is known of each file until all are done
 SUFFIXES = {"gzip": ".tfrecord.gz", "none": ".tfrecord"}

@@ -17,8 +17,7 @@ from lt4rec_tf.data.convert_file import (
     quarantine_path,
     result_path,
 )
-from lt4rec_tf.data.simulator_io import appearing_whole, sha256
-from lt4rec_tf.runs import RunError, read_json, write_json
+from lt4rec_tf.runs import RunError, appearing_whole, read_json, sha256, write_json
 
 MANIFEST = "manifest.json"
 QUARANTINE = "quarantine.tsv"

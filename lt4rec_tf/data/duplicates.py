@@ -72,8 +72,12 @@ class DistinctCounter:
             self._below //= 2
             self._distinct = self._distinct[: np.searchsorted(self._distinct, self._below)].copy()
 
+    def distinct(self) -> int:
+        """How many of the numbers added are distinct; estimated where they were too many."""
+        self._sort_in()
+        return len(self._distinct) * (self._numbers // self._below)
+
     def duplicates(self) -> Duplicates:
         """How many of the numbers added came before; where that is estimated, at least 0."""
-        self._sort_in()
-        distinct = len(self._distinct) * (self._numbers // self._below)
+        distinct = self.distinct()
         return Duplicates(max(0, self._rows - distinct), self._below < self._numbers)

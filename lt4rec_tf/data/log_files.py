@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lt4rec_tf.data import records
 from lt4rec_tf.data.files import DELIMITERS, DataError, expand, header, open_binary
 from lt4rec_tf.data.records import Layout
 
@@ -120,10 +121,7 @@ def text_layout(paths: Sequence[Path], form: str, columns: Sequence[str], quoted
     if not names:
         raise DataError(f"{path}: found an empty file, expected the column names")
     check_names(path, names)
-    if len(names) == 1:
-        mark = DELIMITERS[form]
-        raise DataError(f"{path}: found one column {names[0]!r}, expected more, cut by {mark!r}")
-    return Layout(form, names, quoted, header_lines=0 if columns else 1)
+    return records.text_layout(path, form, names, quoted, not columns)
 
 
 def same_layout(path: Path, layout: Layout) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -14,8 +13,7 @@ from lt4rec_tf.data.examples import Ragged
 from lt4rec_tf.data.files import DataError
 from lt4rec_tf.data.log_batches import read_batches
 from lt4rec_tf.data.log_files import LogFiles
-from lt4rec_tf.data.records import Layout, read_layout
-from lt4rec_tf.schema import Schema
+from lt4rec_tf.data.records import Layout, tfrecord_layout
 
 _MOST_FILES = 16
 _BATCH_ROWS = 4096
@@ -66,20 +64,11 @@ def open_logs(
         layout = Layout("parquet", tuple(log_parquet.columns(paths[0])))
         log_files.check_names(paths[0], layout.columns)
     elif form == "tfrecord":
-        layout = _tfrecord_layout(paths)
+        layout = tfrecord_layout(paths)
     else:
         may_quote = form == "csv" if quoted is None else quoted
         layout = log_files.text_layout(paths, form, columns, may_quote)
     return LogFiles(root, patterns, paths, layout)
-
-
-def _tfrecord_layout(paths: tuple[Path, ...]) -> Layout:
-    names = tuple(str(path) for path in paths)
-    nothing = Schema(
-        path=Path(), name="logs", format="tfrecord", files=names, columns=(), quoted=False,
-        features=(), labels=(), tasks=(), joins=(), time=None, user=None,
-    )  # fmt: skip
-    return read_layout(nothing, paths)
 
 
 def take(logs: LogFiles, most_rows: int) -> Sample:

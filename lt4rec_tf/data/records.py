@@ -55,18 +55,43 @@ def read_layout(schema: Schema, files: Sequence[Path]) -> Layout:
         DataError: The files do not agree with each other, or the first ones hold no record.
     """
     if schema.format == "tfrecord":
-        kinds = _probe_kinds(files)
-        return Layout("tfrecord", tuple(kinds), kinds=kinds)
+        return tfrecord_layout(files)
     if schema.columns:
         for path in files:
             refuse_utf16(path)
     columns = schema.columns or common_header(files, schema.format)
+    return text_layout(files[0], schema.format, columns, schema.quoted, not schema.columns)
+
+
+def tfrecord_layout(files: Sequence[Path]) -> Layout:
+    """How TFRecords are built, by the first readable ones.
+
+    Raises:
+        DataError: The first ones hold no readable record.
+    """
+    kinds = _probe_kinds(files)
+    return Layout("tfrecord", tuple(kinds), kinds=kinds)
+
+
+def text_layout(
+    path: Path, file_format: str, columns: tuple[str, ...], quoted: bool, header: bool
+) -> Layout:
+    """How CSV or TSV files with these columns are built.
+
+    Args:
+        path: Names them in an error.
+        file_format: "csv" or "tsv".
+        columns: Their names.
+        quoted: Whether values may stand in double quotes.
+        header: Whether each file's first line names them.
+
+    Raises:
+        DataError: There is one column alone: something else cuts the values.
+    """
     if len(columns) == 1:
-        mark = DELIMITERS[schema.format]
-        raise DataError(
-            f"{files[0]}: found one column {columns[0]!r}, expected more, cut by {mark!r}"
-        )
-    return Layout(schema.format, columns, schema.quoted, header_lines=0 if schema.columns else 1)
+        mark = DELIMITERS[file_format]
+        raise DataError(f"{path}: found one column {columns[0]!r}, expected more, cut by {mark!r}")
+    return Layout(file_format, columns, quoted, header_lines=int(header))
 
 
 def _probe_kinds(files: Sequence[Path]) -> dict[str, str]:

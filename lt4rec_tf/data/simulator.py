@@ -29,13 +29,12 @@ from lt4rec_tf.data.simulator_io import (
     TRUTH_COLUMNS,
     gzip_shard,
     impressions_to_csv,
-    sha256,
     truth_to_csv,
     write_tfrecord,
 )
 from lt4rec_tf.data.simulator_purchases import ShopFeed, ShopOutcomes, open_feed
 from lt4rec_tf.data.simulator_world import FeedSettings, SimulatorError
-from lt4rec_tf.runs import RunError, read_json, write_json
+from lt4rec_tf.runs import RunError, read_json, sha256, write_json
 
 __all__ = [
     "Feed",

@@ -7,9 +7,7 @@ set side by side and the zeros dropped.
 from __future__ import annotations
 
 import gzip
-import hashlib
 import os
-import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +19,7 @@ from lt4rec_tf.data.simulator_exposure import NETWORKS, Impressions
 from lt4rec_tf.data.simulator_feed import Outcomes, Truth
 from lt4rec_tf.data.simulator_purchases import ShopOutcomes, ShopTruth
 from lt4rec_tf.data.simulator_world import DEVICES, MAX_TAGS, Array, World
+from lt4rec_tf.runs import appearing_whole
 
 # Name and type of every column of an impression, in the order of the file.
 COLUMNS = {
@@ -157,17 +156,6 @@ def gzip_shard(path: Path, header: Iterable[str]) -> Iterator[gzip.GzipFile]:
         os.fsync(raw.fileno())
 
 
-@contextmanager
-def appearing_whole(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that becomes it when the block ends without an error."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def write_tfrecord(
     path: Path, csv_blocks: Iterable[bytes], columns: Mapping[str, type] = COLUMNS
 ) -> None:
@@ -192,12 +180,6 @@ def write_tfrecord(
                 }
                 example = tf.train.Example(features=tf.train.Features(feature=features))
                 file.write(example.SerializeToString(deterministic=True))
-
-
-def sha256(path: Path) -> str:
-    """The checksum of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _feature(train: Any, name: str, kind: type, value: bytes) -> Any:
