@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lt4rec_tf import config, entry, logs, runs
+from lt4rec_tf import config, entry, runs
 from lt4rec_tf.comparison import results, work
 from lt4rec_tf.comparison.grid import (
     Candidate,
@@ -88,12 +88,7 @@ def main(argv: Sequence[str]) -> None:
     folder = entry.run_folder(settings, places)
     folder = folder if places.run_dir else folder.parent
     with runs.locked(folder):
-        logs.simulate_if_asked(settings.data)
-        logs.prepare_if_asked(settings.data)
-        source = logs.open_logs(settings.data, schema)
-        entry.claim_folder(folder, settings, logs.file_sizes(source))
-        print(f"comparison: {folder}")
-        source, _ = logs.audited(source, folder, settings.data, print)
+        source, _ = entry.open_audited(settings, schema, folder, f"comparison: {folder}", print)
         comparison = Comparison(folder, source.schema, flags, specs, grid)
         processes = flags.jobs or os.cpu_count() or 1
         with closing(JobPool(processes, flags.threads, folder / "logs", _say)) as pool:

@@ -59,7 +59,6 @@ def train(settings: Settings, schema: Schema, folder: Path) -> None:
         DayError: The chain was trained on these logs, or on later ones.
     """
     runs.sweep(folder)
-    print(f"run: {folder}")
     if settings.daily.warm_start:
         source = _train_day(settings, schema, folder)
     else:
@@ -71,11 +70,7 @@ def _train_with_masks(settings: Settings, schema: Schema, folder: Path) -> Sourc
     """Joint training from another run's theta_0 with its masks, by an ordinary split."""
     parent = inheritance.open_parent("masks", settings, schema)
     inheritance.check_rows("masks", parent, settings.rows)
-    logs.simulate_if_asked(settings.data)
-    logs.prepare_if_asked(settings.data)
-    source = logs.open_logs(settings.data, schema)
-    entry.claim_folder(folder, settings, logs.file_sizes(source))
-    source, audit = logs.audited(source, folder, settings.data, print)
+    source, audit = entry.open_audited(settings, schema, folder, f"run: {folder}", print)
     if not runs.has_begun(folder):
         inheritance.take_tables(parent, folder, schema)
         for row in settings.rows:
@@ -89,6 +84,7 @@ def _train_with_masks(settings: Settings, schema: Schema, folder: Path) -> Sourc
 
 
 def _train_day(settings: Settings, schema: Schema, folder: Path) -> Source:
+    print(f"run: {folder}")
     if not runs.has_begun(folder):
         prepare_day(settings, schema, folder)
     source, audit = open_day(settings, schema, folder)

@@ -8,11 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lt4rec_tf import config, runs
+from lt4rec_tf import config, logs, runs
 from lt4rec_tf.cluster import ClusterError
 from lt4rec_tf.config import ConfigError, Places, Settings
+from lt4rec_tf.data.audit import Audit
 from lt4rec_tf.data.files import DataError
 from lt4rec_tf.data.simulator import SimulatorError
+from lt4rec_tf.data.source import Source
 from lt4rec_tf.lineage import DayError
 from lt4rec_tf.schema import Schema, SchemaError, load_schema
 from lt4rec_tf.serving.publish import PublishError
@@ -82,6 +84,32 @@ def place_of(places: Places, name: str, fingerprint: str, seed: int) -> Path:
     if places.run_dir:
         return Path(places.run_dir)
     return Path(places.output_dir) / f"{name}-{fingerprint}" / f"seed_{seed}"
+
+
+def open_audited(
+    settings: Settings, schema: Schema, folder: Path, title: str, say: Callable[[str], None]
+) -> tuple[Source, Audit]:
+    """A run's logs: made where flags ask for it, opened, claimed for the run, audited once.
+
+    Args:
+        settings: All flags.
+        schema: The run's.
+        folder: RUN, locked.
+        title: Said once the folder is the run's.
+        say: Told what was found.
+
+    Raises:
+        DataError: The logs cannot be used.
+        RunError: The folder holds another run.
+    """
+    logs.simulate_if_asked(settings.data)
+    logs.prepare_if_asked(settings.data)
+    source = logs.open_logs(settings.data, schema)
+    claim_folder(folder, settings, logs.file_sizes(source))
+    say(title)
+    source, audit = logs.audited(source, folder, settings.data, say)
+    logs.compare_with_published(settings.data, source, audit, folder, say)
+    return source, audit
 
 
 def claim_folder(

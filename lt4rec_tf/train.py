@@ -76,13 +76,7 @@ def learn(
     writes = this_process().index == 0
     say = print if writes else _say_nothing
     runs.sweep(folder)
-    logs.simulate_if_asked(settings.data)
-    logs.prepare_if_asked(settings.data)
-    source = logs.open_logs(settings.data, schema)
-    entry.claim_folder(folder, settings, logs.file_sizes(source))
-    say(f"run: {folder}")
-    source, audit = logs.audited(source, folder, settings.data, say)
-    logs.compare_with_published(settings.data, source, audit, folder, say)
+    source, audit = entry.open_audited(settings, schema, folder, f"run: {folder}", say)
     schema = source.schema  # knows what the audit found of amounts
     with closing(StageLog(folder / "tensorboard" if writes else None)) as log:
         feed = logs.training_feed(source, audit, settings)

@@ -10,7 +10,7 @@ import gzip
 import hashlib
 import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ import tensorflow_datasets as tfds
 from etils import epath
 
 from lt4rec_tf.data.files import DataError
+from lt4rec_tf.data.splits import SPLITS
 
 Kind = Literal["text", "whole", "number", "texts", "wholes", "numbers"]
 _DTYPES = {"whole": np.int64, "number": np.float32}
@@ -177,6 +178,53 @@ def named(header: Sequence[str], values: Sequence[str], where: str) -> dict[str,
     if len(values) != len(header):
         raise DataError(f"{where}: found {len(values)} values, expected {len(header)}")
     return dict(zip(header, values, strict=True))
+
+
+def rows_by(path: epath.PathLike, key: str) -> dict[str, dict[str, str]]:
+    """A table in memory: its rows by a column, of equal keys the last.
+
+    Raises:
+        DataError: As `read_rows`.
+    """
+    return {row[key]: row for _, row in read_rows(path)}
+
+
+def split_of_day(day: int, validation_from: int, test_from: int) -> str:
+    """Where the rows of a day lie; days are whole numbers such as 20220408.
+
+    >>> [split_of_day(day, 20220419, 20220420) for day in (20220418, 20220419, 20220501)]
+    ['train', 'validation', 'test']
+    """
+    return SPLITS[(day >= validation_from) + (day >= test_from)]
+
+
+def times_of_splits(
+    times: Iterable[float], train_share: float, validation_share: float, where: str
+) -> dict[str, tuple[float, float]]:
+    """By split the times [from, to) of its rows; rows of one time stay together.
+
+    >>> times_of_splits(range(10), 0.8, 0.1, "a.txt")["validation"]
+    (8.0, 9.0)
+
+    Args:
+        times: Of all rows.
+        train_share: Of the rows.
+        validation_share: Of the rows.
+        where: What a message calls the file.
+
+    Raises:
+        DataError: There is no row.
+    """
+    known = np.fromiter(times, np.float64)
+    if not len(known):
+        raise DataError(f"{where}: found no row, expected some")
+    shares = [train_share, train_share + validation_share]
+    first, last = np.quantile(known, shares, method="higher").tolist()
+    return {
+        "train": (-math.inf, first),
+        "validation": (first, last),
+        "test": (last, math.inf),
+    }
 
 
 def given_folder(manager: tfds.download.DownloadManager) -> epath.Path | None:

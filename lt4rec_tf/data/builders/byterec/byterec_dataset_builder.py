@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
-import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
 
@@ -57,17 +56,9 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         folder = archives.manual_folder(dl_manager, self)
         path = folder / FILES[self.builder_config.name]
         archives.need(path, self.MANUAL_DOWNLOAD_INSTRUCTIONS)
-        times = np.fromiter((row["time"] for _, row in read(path)), np.int64)
-        if not len(times):
-            raise archives.DataError(f"{path}: found no row, expected some")
-        first, last = np.quantile(
-            times, [TRAIN_SHARE, TRAIN_SHARE + VALIDATION_SHARE], method="higher"
-        )
-        return {
-            "train": self._generate_examples(path, -np.inf, first),
-            "validation": self._generate_examples(path, first, last),
-            "test": self._generate_examples(path, last, np.inf),
-        }
+        times = (row["time"] for _, row in read(path))
+        between = archives.times_of_splits(times, TRAIN_SHARE, VALIDATION_SHARE, str(path))
+        return {split: self._generate_examples(path, *ends) for split, ends in between.items()}
 
     def _generate_examples(
         self, path: epath.Path, start: float, end: float

@@ -127,8 +127,7 @@ def _folder(manager: tfds.download.DownloadManager, config: KuaiRandConfig) -> e
 def _in_memory(
     logs: Iterable[epath.Path], users: epath.Path, videos: epath.Path, first: int, end: int
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    of_users = {row["user_id"]: row for _, row in archives.read_rows(users)}
-    of_videos = {row["video_id"]: row for _, row in archives.read_rows(videos)}
+    of_users, of_videos = archives.rows_by(users, "user_id"), archives.rows_by(videos, "video_id")
     for path in logs:
         for number, row in archives.read_rows(path):
             place = f"{path.name}: row {number}"

@@ -11,6 +11,7 @@ from etils import epath
 from lt4rec_tf.data import archives
 from lt4rec_tf.data.archives import Column, Statistics
 from lt4rec_tf.data.kuairand_columns import LOG, USER, VIDEO
+from lt4rec_tf.data.splits import SPLITS
 
 _LEFT_OUT_UPSTREAM = ("is_like", "is_hate", "profile_stay_time", "is_rand", "tab")
 COLUMNS = (
@@ -23,7 +24,6 @@ COLUMNS = (
 STATISTICS = {"": Statistics(rows=41_828, users=664, items=9_359)}
 ITEM = "video_id"
 VALIDATION_FROM, TEST_FROM = 20220419, 20220420  # of 8 to 21 April
-SPLITS = ("train", "validation", "test")
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
@@ -57,11 +57,10 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(
         self, split: str, log: epath.Path, users: epath.Path, videos: epath.Path
     ) -> Iterator[tuple[int, dict[str, Any]]]:
-        of_users = {row["user_id"]: row for _, row in archives.read_rows(users)}
-        of_videos = {row["video_id"]: row for _, row in archives.read_rows(videos)}
+        of_users = archives.rows_by(users, "user_id")
+        of_videos = archives.rows_by(videos, "video_id")
         for number, row in archives.read_rows(log, delimiter="\t"):
             user, video = of_users.get(row["user_id"], {}), of_videos.get(row["video_id"], {})
             example = archives.example(COLUMNS, user | video | row, f"{log.name}: row {number}")
-            date = example["date"]
-            if SPLITS[(date >= VALIDATION_FROM) + (date >= TEST_FROM)] == split:
+            if archives.split_of_day(example["date"], VALIDATION_FROM, TEST_FROM) == split:
                 yield number, example

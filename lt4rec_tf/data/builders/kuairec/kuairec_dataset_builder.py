@@ -11,6 +11,7 @@ from etils import epath
 from lt4rec_tf.data import archives
 from lt4rec_tf.data.archives import Column, Statistics
 from lt4rec_tf.data.kuairand_columns import USER
+from lt4rec_tf.data.splits import SPLITS
 
 WATCHED = (
     Column("user_id", "whole", "who watched the video"),
@@ -41,7 +42,6 @@ STATISTICS = {
 }
 ITEM = "video_id"
 VALIDATION_FROM, TEST_FROM = 20200825, 20200831  # of 5 July to 5 September 2020
-SPLITS = ("train", "validation", "test")
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
@@ -82,12 +82,13 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         categories: epath.Path,
         daily: epath.Path,
     ) -> Iterator[tuple[int, dict[str, Any]]]:
-        of_users = {row["user_id"]: row for _, row in archives.read_rows(users)}
+        of_users = archives.rows_by(users, "user_id")
         of_videos = _videos(categories, daily)
         for number, row in archives.read_rows(views):
             place = f"{views.name}: row {number}"
             watched = archives.example(WATCHED, row, place)
-            if _split_of(watched["date"]) == split:
+            # Views whose day is unknown have day -1, and train.
+            if archives.split_of_day(watched["date"], VALIDATION_FROM, TEST_FROM) == split:
                 known = of_users.get(row["user_id"], {}) | of_videos.get(row["video_id"], {})
                 finished = watched["play_duration"] >= watched["video_duration"] > 0
                 others = archives.example((*USER, *VIDEO, CATEGORIES), known, place)
@@ -103,8 +104,3 @@ def _videos(categories: epath.Path, daily: epath.Path) -> dict[str, dict[str, st
     for _, row in archives.read_rows(categories):
         found.setdefault(row["video_id"], {})["feat"] = row["feat"].strip("[] ")
     return found
-
-
-def _split_of(date: int) -> str:
-    """By day; views whose day is unknown train."""
-    return SPLITS[(date >= VALIDATION_FROM) + (date >= TEST_FROM)]

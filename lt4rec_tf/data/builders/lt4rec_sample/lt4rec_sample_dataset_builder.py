@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
-import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 from etils import epath
@@ -72,15 +71,10 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                 f"{dl_manager.manual_dir}: found no part-r-*.gz.\n"
                 f"{self.MANUAL_DOWNLOAD_INSTRUCTIONS}"
             )
-        times = [time for path in paths for _, _, time in read(path)]
-        first, last = np.quantile(
-            times, [TRAIN_SHARE, TRAIN_SHARE + VALIDATION_SHARE], method="higher"
-        )
-        return {
-            "train": self._generate_examples(paths, -np.inf, first),
-            "validation": self._generate_examples(paths, first, last),
-            "test": self._generate_examples(paths, last, np.inf),
-        }
+        times = (time for path in paths for _, _, time in read(path))
+        where = str(dl_manager.manual_dir)
+        between = archives.times_of_splits(times, TRAIN_SHARE, VALIDATION_SHARE, where)
+        return {split: self._generate_examples(paths, *ends) for split, ends in between.items()}
 
     def _generate_examples(
         self, paths: list[epath.Path], start: float, end: float

@@ -11,6 +11,7 @@ from etils import epath
 
 from lt4rec_tf.data import archives
 from lt4rec_tf.data.archives import Column, Statistics
+from lt4rec_tf.data.splits import SPLITS
 
 _NONE = ("\\N",)  # how the files write that nothing is known
 COLUMNS = (
@@ -58,8 +59,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         path = folder / FILES[self.builder_config.name]
         archives.need(path, self.MANUAL_DOWNLOAD_INSTRUCTIONS)
         rows_of = Counter(row["user_id"] for _, row in archives.read_rows(path))
-        splits = ("train", "validation", "test")
-        return {split: self._generate_examples(split, path, rows_of) for split in splits}
+        return {split: self._generate_examples(split, path, rows_of) for split in SPLITS}
 
     def _generate_examples(
         self, split: str, path: epath.Path, rows_of: Counter[str]
