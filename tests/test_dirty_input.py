@@ -218,7 +218,7 @@ def test_a_side_table_that_cannot_be_used_stops_the_run_by_name(tmp_path, conten
 
 
 INTERACTIONS = [
-    ("empty", b"", "found no pair of user and item in train"),
+    ("empty", b"", "found no pair of user and item to train on"),
     ("utf-16", "0 1\n".encode("utf-16"), r"train\.txt: found a byte order mark of UTF-16"),
     ("utf-16-le", "0 1\n".encode("utf-16-le"), r"train\.txt, line 1: found '0\\x00'"),
     ("nul", b"0 1\n1 \0\n", r"train\.txt, line 2: found"),
