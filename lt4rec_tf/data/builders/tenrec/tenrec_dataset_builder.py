@@ -28,8 +28,12 @@ COLUMNS = (
 )
 FILES = {"qk_video": "QK-video.csv", "qb_video": "QB-video.csv"}
 STATISTICS = {
-    "qk_video": Statistics(rows=493_458_970, users=5_022_750, items=3_753_436),
-    "qb_video": Statistics(rows=2_442_299, users=34_240, items=130_637),
+    "qk_video": Statistics(
+        rows=493_458_970, users=5_022_750, items=3_753_436, click_share=142_321_193 / 493_458_970
+    ),
+    "qb_video": Statistics(
+        rows=2_442_299, users=34_240, items=130_637, click_share=1_701_171 / 2_442_299
+    ),
 }
 ITEM = "item_id"
 HELD_OUT = 10  # the last tenth of a user's rows is test, the tenth before validation
