@@ -118,6 +118,27 @@ def small_network(small_schema):
     return build_small(small_schema)
 
 
+# A feature of every side, one with several values, one that is cut into intervals.
+FEW = ("user_id", "video_id", "tags", "duration")
+
+
+def few_features(name, folder, features=FEW):
+    """The path of a project's schema with fewer features, written into a folder.
+
+    What takes most of a small run's time, its graphs, grows with them.
+    """
+    text = (PROJECT / "configs" / "schemas" / f"{name}.toml").read_text(encoding="utf-8")
+    kept = [
+        table
+        for table in text.split("\n\n")
+        if not table.startswith("[[features]]")
+        or any(f'name = "{feature}"\n' in table for feature in features)
+    ]
+    path = folder / f"{name}.toml"
+    path.write_text("\n\n".join(kept), encoding="utf-8")
+    return path
+
+
 def build_small(schema, *, separate_towers=False, seed=1, cross="gram", hidden_units=(8, 4)):
     from lt4rec_tf.models.ranking import build_network
 

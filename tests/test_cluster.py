@@ -16,11 +16,10 @@ from lt4rec_tf.data.simulator import FeedSettings, simulate
 from lt4rec_tf.rows import load_row
 from lt4rec_tf.serving.publish import published_versions
 from tests.cluster_processes import Cluster
-from tests.conftest import PROJECT
+from tests.conftest import PROJECT, few_features
 
 ROWS = 6_000
 FLAGS = [
-    f"--schema={PROJECT}/configs/schemas/simulated_feed.toml",
     "--split=time",
     "--rows=base,s_weight",
     "--hidden_units=16,8",
@@ -40,11 +39,18 @@ sys.exit(entry.exit_on_error(train.main, sys.argv))
 """
 
 
+def flags_of(feed, folder, *more):
+    """Flags of a run in a folder over a feed."""
+    schema = feed / "simulated_feed.toml"
+    return [*FLAGS, f"--schema={schema}", f"--data_dir={feed}", f"--run_dir={folder}", *more]
+
+
 @pytest.fixture(scope="module")
 def feed(tmp_path_factory):
     """Logs in many files."""
     folder = tmp_path_factory.mktemp("feed")
     simulate(folder, FeedSettings(rows=ROWS))
+    few_features("simulated_feed", folder)
     return folder
 
 
@@ -59,6 +65,7 @@ def one_file(feed, tmp_path_factory):
     (folder / "impressions" / "all.csv.gz").write_bytes(
         gzip.compress(header + b"\n" + b"".join(bodies))
     )
+    few_features("simulated_feed", folder)
     return folder
 
 
@@ -66,8 +73,7 @@ def one_file(feed, tmp_path_factory):
 def alone(one_file, tmp_path_factory):
     """What one process makes of them."""
     folder = tmp_path_factory.mktemp("alone")
-    flags = [*FLAGS, f"--data_dir={one_file}", f"--run_dir={folder}"]
-    assert entry.exit_on_error(train.main, ["train", *flags]) == 0
+    assert entry.exit_on_error(train.main, ["train", *flags_of(one_file, folder)]) == 0
     return folder
 
 
@@ -105,13 +111,13 @@ def is_whole(folder):
 
 
 def test_one_device_gives_its_own_numbers(one_file, alone, tmp_path):
-    flags = [*FLAGS, "--distribution=mirrored", f"--data_dir={one_file}", f"--run_dir={tmp_path}"]
+    flags = flags_of(one_file, tmp_path, "--distribution=mirrored")
     assert entry.exit_on_error(train.main, ["train", *flags]) == 0
     assert metrics(tmp_path) == pytest.approx(metrics(alone), rel=1e-6)
 
 
 def test_two_devices_give_the_numbers_of_one(one_file, alone, tmp_path):
-    flags = [*FLAGS, "--distribution=mirrored", f"--data_dir={one_file}", f"--run_dir={tmp_path}"]
+    flags = flags_of(one_file, tmp_path, "--distribution=mirrored")
     subprocess.run([sys.executable, "-c", ON_LOGICAL_DEVICES, *flags], cwd=PROJECT, check=True)
     assert metrics(tmp_path) == pytest.approx(metrics(alone), rel=1e-4)
     assert is_whole(tmp_path)
@@ -119,9 +125,7 @@ def test_two_devices_give_the_numbers_of_one(one_file, alone, tmp_path):
 
 def test_two_workers_on_one_file_give_the_numbers_of_one_process(one_file, alone, tmp_path):
     folder = tmp_path / "run"
-    flags = [
-        *FLAGS, "--distribution=multi_worker", f"--data_dir={one_file}", f"--run_dir={folder}",
-    ]  # fmt: skip
+    flags = flags_of(one_file, folder, "--distribution=multi_worker")
     with closing(Cluster("multi_worker", flags, tmp_path)) as workers:
         workers.start()
         assert workers.ends("worker:0") == 0, workers.told("worker:0")
@@ -131,22 +135,22 @@ def test_two_workers_on_one_file_give_the_numbers_of_one_process(one_file, alone
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("killed", ["worker:0", "worker:1"])
-def test_workers_that_are_killed_and_started_again_do_not_end_the_run(
-    feed, alone, tmp_path, killed
-):
+def test_workers_that_are_killed_and_started_again_do_not_end_the_run(feed, alone, tmp_path):
     folder = tmp_path / "run"
-    flags = [*FLAGS, "--distribution=multi_worker", f"--data_dir={feed}", f"--run_dir={folder}"]
-    other = {"worker:0": "worker:1", "worker:1": "worker:0"}[killed]
+    flags = flags_of(feed, folder, "--distribution=multi_worker")
     with closing(Cluster("multi_worker", flags, tmp_path)) as workers:
         workers.start()
-        begun = folder / "tickets" / "cvr" / "level_0" / "training" / "progress"
-        workers.wait_until(begun.exists, killed)
-        workers.kill(killed)
-        workers.start(killed)
+        for killed, other, stage in (
+            ("worker:1", "worker:0", "tickets/ctr/level_1"),
+            ("worker:0", "worker:1", "tickets/cvr/level_1"),
+        ):
+            begun = folder / stage / "training" / "progress"
+            workers.wait_until(begun.exists, killed)
+            workers.kill(killed)
+            workers.start(killed)
+            workers.wait_until(lambda o=other: "starting over" in workers.told(o), other)
         assert workers.ends("worker:0") == 0, workers.told("worker:0")
         assert workers.ends("worker:1") == 0, workers.told("worker:1")
-        assert "starting over" in workers.told(other)
     close_to(metrics(folder), metrics(alone))
     assert is_whole(folder)
 
@@ -154,10 +158,7 @@ def test_workers_that_are_killed_and_started_again_do_not_end_the_run(
 @pytest.mark.slow
 def test_a_parameter_server_run_outlives_the_loss_of_any_process(feed, alone, tmp_path):
     folder = tmp_path / "run"
-    flags = [
-        *FLAGS, "--distribution=parameter_server", "--shard_mib=0.25", f"--data_dir={feed}",
-        f"--run_dir={folder}",
-    ]  # fmt: skip
+    flags = flags_of(feed, folder, "--distribution=parameter_server", "--shard_mib=0.25")
 
     def begun(stage):
         return lambda: (folder / stage / "training" / "progress").exists()

@@ -16,7 +16,7 @@ from lt4rec_tf.pool import Failure
 from lt4rec_tf.rows import load_row
 from lt4rec_tf.schema import load_schema
 from lt4rec_tf.serving.publish import published_versions
-from tests.conftest import PROJECT
+from tests.conftest import PROJECT, few_features
 from tests.small_feed import good_row, line, schema, write_lines
 
 ROWS = PROJECT / "configs" / "compare" / "rows.toml"
@@ -51,6 +51,7 @@ def run_compare(home, folder, *flags):
         argv = [
             "compare",
             "--flagfile=configs/compare/smoke.cfg",
+            f"--schema={few_features('simulated_feed', home)}",
             f"--data_dir={home}/feed",
             f"--run_dir={home / folder}",
             "--auto_trainings=3",

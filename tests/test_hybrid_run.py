@@ -15,7 +15,7 @@ from lt4rec_tf.serving.publish import opened, published_versions
 from lt4rec_tf.serving.ranking import Ranking
 from lt4rec_tf.serving.requests import rank_request
 from lt4rec_tf.training.evaluation import make_predictor
-from tests.conftest import PROJECT, real_data
+from tests.conftest import PROJECT, few_features, real_data
 
 pytestmark = pytest.mark.slow
 
@@ -42,7 +42,7 @@ def shop(tmp_path_factory):
     run_main(
         train.main,
         f"--flagfile={PROJECT}/configs/simulated_shop.cfg",
-        f"--schema={PROJECT}/configs/schemas/simulated_shop.toml",
+        f"--schema={few_features('simulated_shop', folder)}",
         f"--data_dir={folder}/feed",
         f"--run_dir={folder}/run",
         "--simulate_rows=6000",
@@ -114,7 +114,7 @@ def test_a_zero_inflated_log_normal_amount(shop, tmp_path):
     run_main(
         train.main,
         f"--flagfile={PROJECT}/configs/simulated_shop.cfg",
-        f"--schema={PROJECT}/configs/schemas/simulated_shop.toml",
+        f"--schema={shop.parent}/simulated_shop.toml",
         f"--data_dir={shop.parent}/feed",
         f"--run_dir={tmp_path}/run",
         "--simulate_rows=6000",

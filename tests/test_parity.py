@@ -12,6 +12,7 @@ from lt4rec_tf.serving.ranking import Ranking
 from lt4rec_tf.serving.requests import rank_request, serialized_examples
 from lt4rec_tf.serving.warmup import WARMUP_FILE, replay
 from lt4rec_tf.training.evaluation import make_predictor
+from tests.conftest import PROJECT
 from tests.serving_server import started_server
 from tests.test_end_to_end import run_main, small
 
@@ -23,6 +24,7 @@ def run(tmp_path_factory):
     """A run whose tickets cut whole neurons, so that what is served is smaller than the network."""
     folder = tmp_path_factory.mktemp("parity") / "run"
     flags = (
+        f"--schema={PROJECT}/configs/schemas/simulated_feed.toml",
         "--rows=s_weight",
         "--pruned_unit=neuron",
         "--ticket_choice=sparsest",
