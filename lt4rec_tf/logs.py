@@ -24,7 +24,7 @@ from lt4rec_tf.data.pipeline import batches, epoch_seeds, files_of, part_batches
 from lt4rec_tf.data.simulator import FeedSettings, simulate
 from lt4rec_tf.data.source import Source, open_source
 from lt4rec_tf.data.splits import SPLITS, SplitRule
-from lt4rec_tf.data.unchanged import Reading, refuse_changed
+from lt4rec_tf.data.unchanged import Reading, fault_of, refuse_changed
 from lt4rec_tf.schema import Schema
 from lt4rec_tf.shards import WHOLE, Shard, has_own_files, own_files, steps_of
 from lt4rec_tf.training.distribution import (
@@ -297,7 +297,9 @@ def _feed_in_parts(
         refuse_changed(source, files)
         order = np.random.default_rng([settings.seed, epoch]).permutation(count)[skip:]
         of_parts = tuple(rows[part] for part in order)
-        return Pass(opened, tuple(map(int, order)), of_parts, epoch_seeds(settings.seed, epoch))
+        seeds = epoch_seeds(settings.seed, epoch)
+        fault = functools.partial(fault_of, source, files)
+        return Pass(opened, tuple(map(int, order)), of_parts, seeds, fault)
 
     def measured() -> Batches:
         refuse_changed(source, files)  # which workers have just read: they do not look themselves
@@ -320,7 +322,8 @@ def _pass_in_parts(source: Source, split: str) -> Pass:
         return part_batches(source, split, EVALUATION_BATCH, part, count, None, 1)
 
     order = tuple(range(count))
-    return Pass(opened, order, (0.0,) * count, np.zeros(2, np.int64))
+    fault = functools.partial(fault_of, source, files_of(source, split))
+    return Pass(opened, order, (0.0,) * count, np.zeros(2, np.int64), fault)
 
 
 def _parts_of(source: Source, split: str) -> int:

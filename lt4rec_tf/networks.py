@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import tensorflow as tf
+
 from lt4rec_tf import config
 from lt4rec_tf.config import ModelSettings, Settings
 from lt4rec_tf.layers.label_embedding import Temperature
@@ -24,6 +26,8 @@ SEPARATE_TOWERS = ("hard_sharing", "pruned_towers", "small_dense")
 HTLNET = ("htlnet", "htlnet_tickets", "htlnet_s_weight")
 
 
+# Nothing in the layers needs AutoGraph, whose rewriting of them is a tenth of a small run.
+@tf.autograph.experimental.do_not_convert
 def network_of(
     settings: Settings,
     schema: Schema,

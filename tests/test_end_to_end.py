@@ -1,8 +1,6 @@
-"""Whole runs from logs to a published model: repeated, killed, in every format."""
+"""Whole runs from logs to a published model: repeated, killed, on real rows."""
 
-import csv
 import gzip
-import io
 import math
 import signal
 import subprocess
@@ -15,7 +13,6 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from lt4rec_tf import entry, evaluate, export, logs, runs, train
 from lt4rec_tf.data.pipeline import raw_batches
-from lt4rec_tf.data.simulator import FeedSettings, simulate
 from lt4rec_tf.rows import load_row
 from lt4rec_tf.serving.publish import published_versions, session_answers
 from lt4rec_tf.tickets import masks as masks_file
@@ -344,65 +341,6 @@ def killed_when(process, folder, patterns, patience=120):
     return process.wait() == -signal.SIGKILL
 
 
-# Formats: the same rows give the same numbers, whatever they are written in.
-
-
-@pytest.fixture(scope="module")
-def csv_run(home):
-    """A small run of one row on the simulated feed as CSV, with features of every kind."""
-    schema = f"--schema={PROJECT}/configs/schemas/simulated_feed.toml"
-    run_main(train.main, *small(home / "csv", "--rows=hard_sharing", schema))
-    return home / "csv"
-
-
-def schema_variant(folder, file_format, glob):
-    text = (PROJECT / "configs" / "schemas" / "simulated_feed.toml").read_text()
-    text = text.replace('format = "csv"', f'format = "{file_format}"')
-    text = text.replace('files = ["impressions/*.csv.gz"]', f'files = ["{glob}"]')
-    if file_format == "tfrecord":
-        text = text.replace('separator = "|"\n', "")
-    (folder / "variant.toml").write_text(text)
-    return f"--schema={folder}/variant.toml"
-
-
-def test_tfrecords_give_the_numbers_of_csv(csv_run, tmp_path):
-    settings = FeedSettings(rows=ROWS, seed=2020, format="tfrecord")
-    simulate(tmp_path / "feed", settings)
-    flags = [
-        schema_variant(tmp_path, "tfrecord", "impressions/*.tfrecord.gz"),
-        f"--data_dir={tmp_path}/feed",
-        "--simulate_rows=0",
-        "--rows=hard_sharing",
-    ]
-    run_main(train.main, *small(csv_run.parent / "tfrecord", *flags))
-    (found,), (expected,) = (
-        numbers(folder)["rows"] for folder in (csv_run.parent / "tfrecord", csv_run)
-    )
-    for task, metrics in expected["metrics"].items():
-        # TFRecords hold play times as float32, text holds all their digits.
-        assert found["metrics"][task] == pytest.approx(metrics, rel=1e-6)
-
-
-def test_tsv_gives_the_numbers_of_csv(csv_run, tmp_path):
-    (tmp_path / "impressions").mkdir()
-    for path in sorted((csv_run.parent / "feed" / "impressions").glob("*.csv.gz")):
-        with gzip.open(path, "rt", newline="") as file:
-            table = list(csv.reader(file))
-        text = io.StringIO(newline="")
-        csv.writer(text, delimiter="\t", lineterminator="\n").writerows(table)
-        (tmp_path / "impressions" / path.name.replace(".csv.gz", ".tsv")).write_text(
-            text.getvalue()
-        )
-    flags = [
-        schema_variant(tmp_path, "tsv", "impressions/*.tsv"),
-        f"--data_dir={tmp_path}",
-        "--simulate_rows=0",
-        "--rows=hard_sharing",
-    ]
-    run_main(train.main, *small(csv_run.parent / "tsv", *flags))
-    assert numbers(csv_run.parent / "tsv") == numbers(csv_run)
-
-
 # Real rows, in the files as they were published.
 
 QUICK = [
@@ -432,15 +370,6 @@ def test_the_authors_sample(monkeypatch, tmp_path):
     assert runs.read_json(folder / "data.json")["rows"] == 4322
     for search in found["searches"].values():
         np.testing.assert_allclose(search["densities"], [1, 0.3], atol=1e-3)
-    check_served(folder, ["ctr", "cvr"])
-
-
-def test_the_kuairand_sample(monkeypatch, tmp_path):
-    data = real_data("kuairand_feedback_sample")
-    flags = ["--rows=hard_sharing", "--batch_size=2048"]
-    folder = run_real(monkeypatch, tmp_path, "kuairand_feedback", data, *flags)
-    check_evaluation(folder, ["hard_sharing"])
-    assert runs.read_json(folder / "data.json")["rows"] == 41828
     check_served(folder, ["ctr", "cvr"])
 
 

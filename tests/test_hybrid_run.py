@@ -26,6 +26,7 @@ SMALL = [
     "--batch_size=256",
     "--learning_rate=0.01",
     "--balance=htlnet",
+    "--reading=memory",
 ]
 ROWS = ["base", "s_weight", "htlnet", "htlnet_tickets", "htlnet_s_weight"]
 EXPRESSION = "ctr * (0.1 * purchase + log1p(max(amount, 0)))"

@@ -17,8 +17,8 @@ from lt4rec_tf.data.source import open_source
 from lt4rec_tf.data.splits import SplitRule
 from lt4rec_tf.schema import load_schema
 from lt4rec_tf.shards import Shard, own_batch_size, own_files, own_rows, steps_of
+from tests.conftest import FEW, few_features
 
-SCHEMA = "configs/schemas/simulated_feed.toml"
 counts = st.integers(1, 9)
 
 
@@ -26,7 +26,8 @@ counts = st.integers(1, 9)
 def source(tmp_path_factory):
     folder = tmp_path_factory.mktemp("feed")
     simulate(folder, FeedSettings(rows=6_000))
-    opened = open_source(load_schema(SCHEMA), folder, SplitRule("time"))
+    schema = load_schema(few_features("simulated_feed", folder, (*FEW, "log_duration")))
+    opened = open_source(schema, folder, SplitRule("time"))
     return audit.complete(opened, audit.audit(opened))
 
 

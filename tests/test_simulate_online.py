@@ -408,7 +408,7 @@ def run(home):
     flags = [
         f"--schema={SCHEMA}", f"--data_dir={home}/feed", "--simulate_rows=3000", "--split=time",
         "--hidden_units=8,4", "--embedding_dim=2", "--rounds=1", "--batch_size=256",
-        "--learning_rate=0.01", f"--run_dir={home}/run",
+        "--learning_rate=0.01", "--reading=memory", f"--run_dir={home}/run",
     ]  # fmt: skip
     assert entry.exit_on_error(train.main, ["train", *flags]) == 0
     return home / "run"

@@ -84,7 +84,10 @@ class Reading:
                 read += int(tf.nest.flatten(batch)[0].shape[0])
                 yield batch
         except _READ_ERRORS as error:
-            raise self._fault(error) from error
+            fault = fault_of(self.source, self.files, error) or DataError(
+                f"{_named(self.files)}: cannot be read as the audit did ({error})"
+            )
+            raise fault from error
         refuse_changed(self.source, self.files)
         if self.rows is not None and read != self.rows:
             raise DataError(
@@ -92,22 +95,34 @@ class Reading:
                 f"{self.rows}; {_ADVICE}"
             )
 
-    def _fault(self, error: Exception) -> DataError:
-        """What an error of the whole pass comes from: a file that changed, or cannot be read."""
+
+def fault_of(source: Source, files: Sequence[Path], error: Exception) -> DataError | None:
+    """Finds the file that changed or cannot be read any more, after a pass over files has failed.
+
+    Args:
+        source: The audited logs.
+        files: Those that were read.
+        error: What the pass failed with.
+
+    Returns:
+        What names the file; None: no file is at fault.
+    """
+    if not isinstance(error, _READ_ERRORS):
+        return None
+    try:
+        refuse_changed(source, files)
+    except DataError as changed:
+        return changed
+    for path in files:
         try:
-            refuse_changed(self.source, self.files)
-        except DataError as changed:
-            return changed
-        for path in self.files:
-            try:
-                for _ in open_records(path, self.source.layout).batch(_READ_TOGETHER):
-                    pass
-            except tf.errors.OpError as fault:
-                return DataError(
-                    f"{path}: cannot be read any more, though the audit could ({fault.message}); "
-                    f"{_ADVICE}"
-                )
-        return DataError(f"{_named(self.files)}: cannot be read as the audit did ({error})")
+            for _ in open_records(path, source.layout).batch(_READ_TOGETHER):
+                pass
+        except tf.errors.OpError as fault:
+            return DataError(
+                f"{path}: cannot be read any more, though the audit could ({fault.message}); "
+                f"{_ADVICE}"
+            )
+    return None
 
 
 def _named(files: Sequence[Path]) -> str:

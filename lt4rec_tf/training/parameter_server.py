@@ -32,12 +32,15 @@ class Pass:
         parts: Those to take, in order.
         rows: Of each of them, as far as known.
         seeds: int64 (2,), which decide the order of a part's rows.
+        fault: From an error of TensorFlow to one that names the file that it comes from; None: no
+            file is at fault.
     """
 
     open: Opened
     parts: tuple[int, ...]
     rows: tuple[float, ...]
     seeds: np.ndarray
+    fault: Callable[[Exception], Exception | None]
 
 
 def compile_part(
@@ -121,7 +124,22 @@ def take_parts(
 
     Yields:
         What the work returned, and the rows of its part, in the pass's order.
+
+    Raises:
+        Exception: What `Pass.fault` finds, where a worker could not read a file.
     """
+    try:
+        yield from _taken(given, work, pause, first)
+    except tf.errors.OpError as error:
+        fault = given.fault(error)
+        if fault is None:
+            raise
+        raise fault from error
+
+
+def _taken(
+    given: Pass, work: Callable[..., Any], pause: int, first: int
+) -> Iterator[tuple[Any, float]]:
     coordinator = tf.distribute.coordinator.ClusterCoordinator(tf.distribute.get_strategy())
     ahead = GIVEN_AHEAD * workers_of_servers()
     seeds = tf.constant(given.seeds, tf.int64)
