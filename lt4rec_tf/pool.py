@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +15,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from lt4rec_tf.orphans import end_with_parent
 from lt4rec_tf.training.progress import duration
 
 
@@ -62,12 +62,11 @@ class JobPool:
 
     def _open(self, processes: int) -> ProcessPoolExecutor:
         # Spawned, not forked: TensorFlow's threads do not survive a fork.
-        # Told who its parent is: one that asks may be an orphan already.
         return ProcessPoolExecutor(
             processes,
             get_context("spawn"),
             initializer=_prepare,
-            initargs=(self._threads, os.getpid()),
+            initargs=(self._threads,),
         )
 
     def run(self, what: str, jobs: Sequence[Job]) -> dict[str, Failure]:
@@ -139,7 +138,7 @@ class _Counter:
         self._say(f"{self._what} {self._done}/{self._number} | {job.name} {end}{after}")
 
 
-def _prepare(threads: int, parent: int) -> None:
+def _prepare(threads: int) -> None:
     """Readies a process: quiet, deterministic, its own few threads."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import tensorflow as tf
@@ -149,14 +148,7 @@ def _prepare(threads: int, parent: int) -> None:
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
     entry.make_deterministic()
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-
-
-def _end_with(parent: int) -> None:
-    """Ends this process soon after its parent, however that ended: nobody would wait for it."""
-    while os.getppid() == parent:
-        time.sleep(1.0)
-    os._exit(1)
+    end_with_parent()
 
 
 def _run_logged(work: Callable[..., None], arguments: tuple[Any, ...], log: Path) -> str:

@@ -44,8 +44,7 @@ def manifest_of(output_dir):
 
 def quarantine_of(output_dir):
     text = (output_dir / "quarantine.tsv").read_text().splitlines()
-    assert text[0] == "file\trow\treason\ttext"
-    return [tuple(row.split("\t")) for row in text[1:]]
+    return [tuple(row.split("\t")) for row in text]
 
 
 def records_of(output_dir):
@@ -245,7 +244,7 @@ def test_bad_rows_are_in_quarantine_by_file_row_and_reason(tmp_path):
         ),
         ("b.csv", "9", "length: found 'long', expected float32", "8,u1,v8,t2|t3,0,long,0,"),
         ("b.csv", "12", "columns", '11,u4,"open,t2|t1,1,100,1,25'),
-        ("b.csv", "13", r"number: found '\t', expected int64", "\\t,u5,\ufffd,t0|t2,1,100,0,"),
+        ("b.csv", "13", r"number: found '\t', expected int64", r"\t,u5,\xff,t0|t2,1,100,0,"),
         ("b.csv", "41", "click: found 'yes', expected int64", "40,u5,v7,t1|t0,4,100,yes,"),
     ]
     found = manifest_of(tmp_path / "out")

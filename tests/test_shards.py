@@ -17,7 +17,7 @@ from lt4rec_tf.data.source import open_source
 from lt4rec_tf.data.splits import SplitRule
 from lt4rec_tf.schema import load_schema
 from lt4rec_tf.shards import Shard, own_batch_size, own_files, own_rows, steps_of
-from tests.conftest import FEW, few_features
+from tests.conftest import few_features
 
 counts = st.integers(1, 9)
 
@@ -26,16 +26,13 @@ counts = st.integers(1, 9)
 def source(tmp_path_factory):
     folder = tmp_path_factory.mktemp("feed")
     simulate(folder, FeedSettings(rows=6_000))
-    schema = load_schema(few_features("simulated_feed", folder, (*FEW, "log_duration")))
+    schema = load_schema(few_features("simulated_feed", folder))
     opened = open_source(schema, folder, SplitRule("time"))
     return audit.complete(opened, audit.audit(opened))
 
 
 def columns(read):
-    """Every row of some batches as one line of numbers, sorted: which rows, not in which order.
-
-    A logarithm's last digit depends on where in a batch its row stands.
-    """
+    """Every row of some batches as one line of numbers, sorted: which rows, not in which order."""
     features = [np.concatenate([b["features"][f] for b in read]) for f in read[0]["features"]]
     labels = [np.concatenate([b["labels"][t] for b in read]) for t in read[0]["labels"]]
     users = np.concatenate([b["user"] for b in read])

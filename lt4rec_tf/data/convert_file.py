@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -17,6 +17,7 @@ from lt4rec_tf.data.examples import Ragged, encode
 from lt4rec_tf.data.files import DataError
 from lt4rec_tf.data.log_batches import RawBatch, read_batches
 from lt4rec_tf.data.log_files import same_layout
+from lt4rec_tf.data.quarantine import BadRow, write
 from lt4rec_tf.data.records import Layout
 from lt4rec_tf.runs import appearing_whole, sha256, write_json
 
@@ -105,12 +106,15 @@ def convert_file(job: Job, place: int, path: Path) -> Converted:
     rows, bad_rows = 0, 0
     with (
         appearing_whole(quarantine) as temporary,
-        temporary.open("w", encoding="utf-8", newline="\n") as bad_file,
+        temporary.open("wb") as bad_file,
         shards.open(),
     ):
         for batch in read_batches(path, job.layout, _BATCH_ROWS):
             columns, reasons = typed(job.types, batch)
-            _write_bad(bad_file, name, rows, batch, reasons)
+            write(
+                bad_file,
+                (BadRow(name, rows + n + 1, why, batch.text(n)) for n, why in reasons.items()),
+            )
             rows += len(batch.broken)
             bad_rows += len(reasons)
             good = np.ones(len(batch.broken), bool)
@@ -144,21 +148,6 @@ def typed(
             expected = kind.number or kind.dtype
             reasons.setdefault(row, f"{name}: found {found!r}, expected {expected}")
     return columns, dict(sorted(reasons.items()))
-
-
-def _write_bad(
-    file: IO[str], name: str, before: int, batch: RawBatch, reasons: Mapping[int, str]
-) -> None:
-    for row, reason in reasons.items():
-        values = (name, str(before + row + 1), reason, batch.text(row))
-        file.write("\t".join(_printable(value) for value in values) + "\n")
-
-
-def _printable(text: str) -> str:
-    """The text on one line: what cannot be printed, tabs too, becomes escapes."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _start_of(quarantine: Path, lines: int = 5) -> str:

@@ -21,7 +21,6 @@ from lt4rec_tf.runs import RunError, appearing_whole, read_json, sha256, write_j
 
 MANIFEST = "manifest.json"
 QUARANTINE = "quarantine.tsv"
-QUARANTINE_COLUMNS = ("file", "row", "reason", "text")
 FORMAT_VERSION = 1
 
 
@@ -95,13 +94,12 @@ def gather_quarantine(output_dir: Path, files: int) -> None:
     """Writes quarantine.tsv from what there is of each file."""
     with (
         appearing_whole(output_dir / QUARANTINE) as temporary,
-        temporary.open("w", encoding="utf-8", newline="\n") as whole,
+        temporary.open("wb") as whole,
     ):
-        whole.write("\t".join(QUARANTINE_COLUMNS) + "\n")
         for place in range(files):
             part = quarantine_path(output_dir, place)
             if part.exists():
-                with part.open(encoding="utf-8", newline="\n") as lines:
+                with part.open("rb") as lines:
                     shutil.copyfileobj(lines, whole)
 
 

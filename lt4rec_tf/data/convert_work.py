@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-import multiprocessing.connection
-import os
-import threading
+import multiprocessing
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -14,6 +12,7 @@ from pathlib import Path
 from lt4rec_tf.data.convert_file import UNFINISHED, Converted, Job, convert_file
 from lt4rec_tf.data.convert_plan import done_before
 from lt4rec_tf.data.files import DataError
+from lt4rec_tf.orphans import end_with_parent
 from lt4rec_tf.runs import write_atomically
 
 Todo = Sequence[tuple[int, Path]]  # a file's place among all, and the file
@@ -59,14 +58,7 @@ def _prepare() -> None:
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(2)  # one reads, one parses
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        multiprocessing.connection.wait([parent.sentinel])
-        os._exit(1)
+    end_with_parent()
 
 
 def by_beam(job: Job, todo: Todo, options: Sequence[str]) -> Iterator[Converted]:

@@ -16,6 +16,7 @@ import tensorflow as tf
 from lt4rec_tf.data import log_parquet
 from lt4rec_tf.data.examples import Ragged
 from lt4rec_tf.data.files import DataError, refuse_broken_gzip
+from lt4rec_tf.data.quarantine import SHOWN, shown
 from lt4rec_tf.data.records import (
     PARSE_ERRORS,
     Layout,
@@ -24,8 +25,6 @@ from lt4rec_tf.data.records import (
     open_records,
     parse,
 )
-
-_SHOWN_LENGTH = 200  # characters of a record
 
 
 @dataclass(frozen=True)
@@ -45,9 +44,9 @@ class RawBatch:
     def text(self, row: int) -> str:
         """The start of a row, for people."""
         if self.records is not None:
-            return self.records[row].decode("utf-8", errors="replace")[:_SHOWN_LENGTH]
-        shown = ", ".join(f"{name}={self.value(name, row)}" for name in self.columns)
-        return shown[:_SHOWN_LENGTH]
+            return shown(self.records[row])
+        values = ", ".join(f"{name}={self.value(name, row)}" for name in self.columns)
+        return shown(values.encode())
 
     def value(self, name: str, row: int) -> str:
         """What a column holds in a row, for people."""
@@ -58,7 +57,7 @@ class RawBatch:
             each.decode("utf-8", errors="replace") if isinstance(each, bytes) else str(each)
             for each in found
         ]
-        return "|".join(texts)[:_SHOWN_LENGTH]
+        return "|".join(texts)[:SHOWN]
 
 
 def read_batches(path: Path, layout: Layout, rows: int) -> Iterator[RawBatch]:
