@@ -90,16 +90,29 @@ direction = "min"
 
 
 # Files of minutes, the longest first: processes that share the suite then end at about one time.
-LONGEST = ("test_end_to_end", "test_cluster", "test_compare", "test_hybrid_run", "test_launch")
+LONGEST = (
+    "test_cluster",
+    "test_end_to_end",
+    "test_compare",
+    "test_hybrid_run",
+    "test_data_sets",
+    "test_daily",
+    "test_parity",
+    "test_serving",
+    "test_convert",
+    "test_simulate_online",
+    "test_pool",
+    "test_launch",
+)
 
 
 def pytest_collection_modifyitems(items):
-    """Puts whole training runs last, so that what fails fast is seen first."""
+    """Puts files of minutes last, in each the whole runs last: what fails fast is seen first."""
 
     def place(item):
-        known = item.path.stem in LONGEST
+        stem = item.path.stem
         slow = item.get_closest_marker("slow") is not None
-        return slow, LONGEST.index(item.path.stem) if slow and known else len(LONGEST)
+        return (LONGEST.index(stem) + 1 if stem in LONGEST else 0), slow
 
     items.sort(key=place)
 
