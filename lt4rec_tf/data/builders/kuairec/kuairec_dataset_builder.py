@@ -42,6 +42,7 @@ STATISTICS = {
 }
 ITEM = "video_id"
 VALIDATION_FROM, TEST_FROM = 20200825, 20200831  # of 5 July to 5 September 2020
+_DATE = tuple(column for column in WATCHED if column.name == "date")
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
@@ -86,9 +87,10 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         of_videos = _videos(categories, daily)
         for number, row in archives.read_rows(views):
             place = f"{views.name}: row {number}"
-            watched = archives.example(WATCHED, row, place)
+            date = archives.example(_DATE, row, place)["date"]
             # Views whose day is unknown have day -1, and train.
-            if archives.split_of_day(watched["date"], VALIDATION_FROM, TEST_FROM) == split:
+            if archives.split_of_day(date, VALIDATION_FROM, TEST_FROM) == split:
+                watched = archives.example(WATCHED, row, place)
                 known = of_users.get(row["user_id"], {}) | of_videos.get(row["video_id"], {})
                 finished = watched["play_duration"] >= watched["video_duration"] > 0
                 others = archives.example((*USER, *VIDEO, CATEGORIES), known, place)
