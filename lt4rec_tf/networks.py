@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, ParamSpec, TypeVar, cast
 
 import tensorflow as tf
 
@@ -26,8 +26,16 @@ SEPARATE_TOWERS = ("hard_sharing", "pruned_towers", "small_dense")
 HTLNET = ("htlnet", "htlnet_tickets", "htlnet_s_weight")
 
 
-# Nothing in the layers needs AutoGraph, whose rewriting of them is a tenth of a small run.
-@tf.autograph.experimental.do_not_convert
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _without_autograph(build: Callable[P, R]) -> Callable[P, R]:
+    """No layer needs AutoGraph, whose rewriting of them is a fifteenth of a small run."""
+    return cast("Callable[P, R]", tf.autograph.experimental.do_not_convert(build))
+
+
+@_without_autograph
 def network_of(
     settings: Settings,
     schema: Schema,

@@ -131,12 +131,12 @@ def small_network(small_schema):
     return build_small(small_schema)
 
 
-# A feature of every side, one with several values, one that is cut into intervals.
+# Users, items, one with several values, one that is cut into intervals.
 FEW = ("user_id", "video_id", "tags", "duration")
 
 
-def few_features(name, folder, features=FEW):
-    """The path of a project's schema with fewer features, written into a folder.
+def few_features(name, folder):
+    """The path of a simulator's schema with four features, written into a folder.
 
     What takes most of a small run's time, its graphs, grows with them.
     """
@@ -145,7 +145,7 @@ def few_features(name, folder, features=FEW):
         table
         for table in text.split("\n\n")
         if not table.startswith("[[features]]")
-        or any(f'name = "{feature}"\n' in table for feature in features)
+        or any(f'name = "{feature}"\n' in table for feature in FEW)
     ]
     path = folder / f"{name}.toml"
     path.write_text("\n\n".join(kept), encoding="utf-8")

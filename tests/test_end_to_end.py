@@ -401,8 +401,8 @@ def test_three_tasks_of_the_kuairand_sample_in_turn(monkeypatch, tmp_path, capsy
 
 def test_gradual_tickets_in_blocks(home):
     flags = ["--ticket_finder=gradual", "--block_width=4", "--final_density=0.3", "--rounds=4"]
-    folder = home / "gradual"
     flags += ["--rows=s_weight"]
+    folder = home / "gradual"
     run_main(train.main, *small(folder, *flags))
     found = check_evaluation(folder, ["s_weight"])
     network = load_row(folder, "s_weight", *entry.read_run(folder))
@@ -423,8 +423,9 @@ def test_gradual_tickets_in_blocks(home):
 def test_adagrad_users_apart_and_rewinding_to_a_step(home):
     flags = ["--optimizer=adagrad", "--split=user", "--rewind=step", "--rewind_step=3"]
     flags += ["--cross=triangle", "--checkpoint_steps=2", "--ticket_choice=best_or_dense"]
+    flags += ["--rows=s_weight"]
     folder = home / "adagrad"
-    run_main(train.main, *small(folder, *flags, "--rows=s_weight"))
+    run_main(train.main, *small(folder, *flags))
     check_evaluation(folder, ["s_weight"])
     check_served(folder, ["ctr", "cvr"])
     splits = runs.read_json(folder / "data.json")["splits"]

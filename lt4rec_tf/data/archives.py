@@ -97,11 +97,16 @@ def example(columns: Sequence[Column], row: Mapping[str, str], where: str) -> di
     >>> example(columns, {"tag": "3,5", "width": ""}, "a.csv: row 1")
     {'tag': [3, 5], 'width': nan}
     """
-    return {column.name: _value(column, row.get(column.name, ""), where) for column in columns}
+    return {column.name: value(column, row, where) for column in columns}
 
 
-def _value(column: Column, text: str, where: str) -> Any:
-    text = text.strip()
+def value(column: Column, row: Mapping[str, str], where: str) -> Any:
+    """Reads one column of a row, as `example` does.
+
+    Raises:
+        DataError: The value is none of the column's kind.
+    """
+    text = row.get(column.name, "").strip()
     one = column.kind.removesuffix("s")
     absent = text == "" or text in column.absent
     if one != column.kind:

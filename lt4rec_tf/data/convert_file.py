@@ -17,7 +17,7 @@ from lt4rec_tf.data.examples import Ragged, encode
 from lt4rec_tf.data.files import DataError
 from lt4rec_tf.data.log_batches import RawBatch, read_batches
 from lt4rec_tf.data.log_files import same_layout
-from lt4rec_tf.data.quarantine import BadRow, write
+from lt4rec_tf.data.quarantine import BadRow, shown, write
 from lt4rec_tf.data.records import Layout
 from lt4rec_tf.runs import appearing_whole, sha256, write_json
 
@@ -146,7 +146,8 @@ def typed(
         for row in np.flatnonzero(bad).tolist():
             found = batch.value(name, row)
             expected = kind.number or kind.dtype
-            reasons.setdefault(row, f"{name}: found {found!r}, expected {expected}")
+            where = shown(name.encode(), len(name))
+            reasons.setdefault(row, f"{where}: found {found!r}, expected {expected}")
     return columns, dict(sorted(reasons.items()))
 
 

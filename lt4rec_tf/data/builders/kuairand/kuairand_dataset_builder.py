@@ -24,7 +24,7 @@ ITEM = "video_id"
 VALIDATION_FROM, TEST_FROM = 20220503, 20220506  # of 8 April to 8 May: three days each
 RANDOM = "random_exposure"
 _ALWAYS = 99991231
-_DATE = [column for column in LOG if column.name == "date"]
+_DATE = next(column for column in LOG if column.name == "date")
 
 
 @dataclass(eq=False, kw_only=True)
@@ -131,7 +131,7 @@ def _in_memory(
     for path in logs:
         for number, row in archives.read_rows(path):
             place = f"{path.name}: row {number}"
-            if first <= _day(row, place) < end:
+            if first <= archives.value(_DATE, row, place) < end:
                 user, video = of_users.get(row["user_id"], {}), of_videos.get(row["video_id"], {})
                 yield place, archives.example(COLUMNS, user | video | row, place)
 
@@ -144,17 +144,15 @@ def _by_beam(
     @beam.ptransform_fn
     def join(pipeline: Any) -> Any:
         rows = pipeline | "read logs" >> archives_beam.rows(logs)
-        rows |= "choose days" >> beam.Filter(lambda row: first <= _day(row[1], row[0]) < end)
+        rows |= "choose days" >> beam.Filter(
+            lambda row: first <= archives.value(_DATE, row[1], row[0]) < end
+        )
         for key, table in (("user_id", users), ("video_id", videos)):
             side = pipeline | f"read {table.name}" >> archives_beam.rows([table])
             rows = archives_beam.left_join(rows, side, key)
         return rows | "to examples" >> beam.MapTuple(_keyed_example)
 
     return join()
-
-
-def _day(row: dict[str, str], place: str) -> int:
-    return archives.example(_DATE, row, place)["date"]
 
 
 def _keyed_example(place: str, row: dict[str, str]) -> tuple[str, dict[str, Any]]:

@@ -24,7 +24,7 @@ COLUMNS = (
 STATISTICS = {"": Statistics(rows=41_828, users=664, items=9_359)}
 ITEM = "video_id"
 VALIDATION_FROM, TEST_FROM = 20220419, 20220420  # of 8 to 21 April
-_DATE = tuple(column for column in COLUMNS if column.name == "date")
+_DATE = next(column for column in COLUMNS if column.name == "date")
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
@@ -62,7 +62,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         of_videos = archives.rows_by(videos, "video_id")
         for number, row in archives.read_rows(log, delimiter="\t"):
             place = f"{log.name}: row {number}"
-            date = archives.example(_DATE, row, place)["date"]
+            date = archives.value(_DATE, row, place)
             if archives.split_of_day(date, VALIDATION_FROM, TEST_FROM) == split:
                 user, video = of_users.get(row["user_id"], {}), of_videos.get(row["video_id"], {})
                 yield number, archives.example(COLUMNS, user | video | row, place)

@@ -42,7 +42,7 @@ STATISTICS = {
 }
 ITEM = "video_id"
 VALIDATION_FROM, TEST_FROM = 20200825, 20200831  # of 5 July to 5 September 2020
-_DATE = tuple(column for column in WATCHED if column.name == "date")
+_DATE = next(column for column in WATCHED if column.name == "date")
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
@@ -87,7 +87,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         of_videos = _videos(categories, daily)
         for number, row in archives.read_rows(views):
             place = f"{views.name}: row {number}"
-            date = archives.example(_DATE, row, place)["date"]
+            date = archives.value(_DATE, row, place)
             # Views whose day is unknown have day -1, and train.
             if archives.split_of_day(date, VALIDATION_FROM, TEST_FROM) == split:
                 watched = archives.example(WATCHED, row, place)
