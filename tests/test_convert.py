@@ -18,8 +18,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lt4rec_tf.data import convert
-from lt4rec_tf.data.convert_file import result_path
+from lt4rec_tf.data.column_types import ColumnType
+from lt4rec_tf.data.convert_file import result_path, typed
 from lt4rec_tf.data.examples import Ragged, encode
+from lt4rec_tf.data.log_batches import RawBatch
 from lt4rec_tf.data.pipeline import batches
 from lt4rec_tf.data.splits import SPLITS, SplitRule
 from lt4rec_tf.schema import load_schema
@@ -254,6 +256,12 @@ def test_bad_rows_are_in_quarantine_by_file_row_and_reason(tmp_path):
     ]
     assert (found["rows"], found["bad_rows"]) == (54, 6)
     assert len(records_of(tmp_path / "out")) == 54
+
+
+def test_a_reason_is_one_value_of_one_line_whatever_the_columns_name():
+    column = Ragged(np.array([b"x"], object), np.array([1]))
+    _, reasons = typed({"a\tb": ColumnType("int64")}, RawBatch({"a\tb": column}, np.array([False])))
+    assert reasons == {0: r"a\tb: found 'x', expected int64"}
 
 
 def test_too_many_bad_rows_stop_and_a_larger_share_goes_on(tmp_path, capsys):
