@@ -157,6 +157,25 @@ def pep(search: Search, level: int) -> Trained | None:
     return _train(search, "pep", level, read_masks(path, {TABLE: search.shape}), start)
 
 
+def not_reached(folder: Path, rounds: int) -> str:
+    """Says which levels PEP's threshold never cut down to; nothing where there are none.
+
+    Args:
+        folder: RUN, in which every way was trained.
+        rounds: Its levels.
+    """
+    masks = {level: folder / "pep" / f"level_{level}" / MASKS for level in range(1, rounds + 1)}
+    missing = [str(level) for level, path in masks.items() if not path.exists()]
+    if not missing:
+        return ""
+    record = runs.read_json(folder / "pep" / "threshold" / "history.json")["history"][-1]
+    return (
+        f"pep has no row for level {', '.join(missing)}: after {record['epoch']} passes its "
+        f"threshold left {record['density']:.3f} of the numbers. More --epochs or a higher "
+        "--pep_threshold, --pep_scale or --pep_decay cuts more."
+    )
+
+
 def _iterative(search: Search, way: str, level: int, start: np.ndarray) -> Trained:
     below = search.folder / "dense" if level == 1 else _folder(search, way, level - 1)
     masks = _masks_of(search, way, level, lambda: _pruned(search, below, level))

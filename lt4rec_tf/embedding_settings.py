@@ -54,7 +54,13 @@ class EmbeddingSettings:
         "mask), small (fewer dimensions), pep (thresholds that are learned).",
     )
     pep_threshold: float = flag(
-        -6.0, "--ways=pep: where the logit of the threshold starts; the lower, the later it cuts."
+        -9.0, "--ways=pep: where the logit of the threshold starts; the lower, the later it cuts."
+    )
+    pep_scale: float = flag(
+        10.0, "--ways=pep: the largest threshold, above the magnitudes that the table learns."
+    )
+    pep_decay: float = flag(
+        1.0, "--ways=pep: weight of the logit's square, which draws it to half of --pep_scale."
     )
     refit: bool = flag(
         True, "Train the dense table and the chosen ticket once more, on validation pairs too."
@@ -75,8 +81,8 @@ def check(settings: EmbeddingSettings) -> None:
         value = getattr(settings, name)
         expect(0 < value < 1, name, value, "a share in (0, 1)")
     expect_at_least(1, settings, "embedding_dim", "batch_size", "epochs", "validate_every", "top_k")
-    expect_at_least(0, settings, "layers", "l2", "patience", "rounds")
-    for name in ("embedding_stddev", "temperature", "learning_rate"):
+    expect_at_least(0, settings, "layers", "l2", "patience", "rounds", "pep_decay")
+    for name in ("embedding_stddev", "temperature", "learning_rate", "pep_scale"):
         expect_positive(settings, name)
     expect(set(settings.ways) <= set(WAYS), "ways", settings.ways, f"some of {WAYS}")
     expect_folder_name(settings.name)

@@ -35,6 +35,7 @@ from lt4rec_tf.reports.run_report import StageLog
 from lt4rec_tf.training import pair_ranking
 from lt4rec_tf.training.pair_trainer import PairPlan, PairTrainer
 from lt4rec_tf.training.progress import Progress
+from lt4rec_tf.training.soft_threshold import ThresholdPlan
 
 EVALUATION = "evaluation.json"
 FORMAT_VERSION = 1
@@ -57,6 +58,10 @@ def main(argv: Sequence[str]) -> None:
         picture = folder / "embedding_tickets.png"
         save_png(search_figure(rows, settings.top_k), picture)
     print(f"\non test\n\n{level_table(rows, settings.top_k)}\n")
+    if "pep" in settings.ways and (
+        left_out := embedding_search.not_reached(folder, settings.rounds)
+    ):
+        print(f"{left_out}\n")
     print(f"TensorBoard: tensorboard --logdir {folder / 'tensorboard'}")
     print(f"picture: {picture}\nall numbers: {folder / EVALUATION}")
 
@@ -104,9 +109,12 @@ def train_and_measure(
 
         def threshold_trainer(after_epoch: Callable[[np.ndarray], None]) -> PairTrainer:
             whole = dataclasses.replace(plan, patience=0)  # the more passes, the more it cuts
+            threshold = ThresholdPlan(
+                settings.pep_threshold, settings.pep_scale, settings.pep_decay
+            )
             return PairTrainer(
                 train, validation, settings.embedding_dim, whole, settings.seed, progress, log,
-                settings.pep_threshold, after_epoch,
+                threshold, after_epoch,
             )  # fmt: skip
 
         shape = (split.train.users + split.train.items, settings.embedding_dim)

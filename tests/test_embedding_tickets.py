@@ -168,7 +168,7 @@ def test_other_models_and_losses_learn(data_dir, tmp_path, flags):
 def test_a_learned_threshold_makes_masks_of_what_it_left(data_dir, tmp_path):
     folder = tmp_path / "seed_1"
     more = ("--ways=pep", "--pep_threshold=-2.5", "--epochs=30", "--final_density=0.5", "--norefit")
-    assert run(data_dir, folder, *more) == 0
+    assert run(data_dir, folder, *more, "--pep_scale=1") == 0
     rows = rows_of(folder)
     assert ("pep", 1) in rows
     for (way, level), row in rows.items():
@@ -180,10 +180,25 @@ def test_a_learned_threshold_makes_masks_of_what_it_left(data_dir, tmp_path):
             assert not table_of(folder, "pep", f"level_{level}")[~kept].any()
 
 
-def test_a_threshold_that_cuts_too_little_leaves_its_levels_out(data_dir, tmp_path):
+def test_the_decay_of_its_logit_raises_a_threshold(data_dir, tmp_path):
+    left = []
+    for decay in (0, 1):
+        folder = tmp_path / f"decay_{decay}"
+        more = (f"--pep_decay={decay}", "--pep_threshold=-6", "--epochs=40", "--rounds=1")
+        assert run(data_dir, folder, *more, "--ways=pep", "--norefit") == 0
+        history = json.loads((folder / "pep" / "threshold" / "history.json").read_text())
+        left.append(history["history"][-1]["density"])
+    assert left[1] < 0.6
+    assert left[0] > 0.9
+
+
+def test_a_threshold_that_cuts_too_little_leaves_its_levels_out(data_dir, tmp_path, capsys):
     more = ("--ways=pep", "--pep_threshold=-30", "--norefit")
     assert run(data_dir, tmp_path / "seed_1", *more) == 0
     assert [*rows_of(tmp_path / "seed_1")] == [("dense", 0)]
+    assert "pep has no row for level 1, 2: after 6 passes its threshold left" in (
+        capsys.readouterr().out
+    )
 
 
 def test_patience_ends_a_training(data_dir, tmp_path):

@@ -18,6 +18,7 @@ from lt4rec_tf.models.lightgcn import normalised_adjacency, propagate
 from lt4rec_tf.training import checkpoint, pair_batches, pair_losses, pair_ranking
 from lt4rec_tf.training.optimizers import build_optimizer, reset
 from lt4rec_tf.training.progress import Progress
+from lt4rec_tf.training.soft_threshold import ThresholdPlan, soft_threshold
 from lt4rec_tf.training.trainer import LogScalars, TrainingError
 
 
@@ -82,8 +83,7 @@ class PairTrainer:
         seed: Of the batches, which are the same in every training.
         progress: Told of every step.
         log: (stage, step, {tag: value}), called at each validation.
-        threshold: Where the logit of PEP's threshold starts, see `soft_threshold`; None: there is
-            none.
+        threshold: Of PEP, which numbers must exceed; None: there is none.
         after_epoch: Called with the numbers that the table stands for after every pass.
     """
 
@@ -96,7 +96,7 @@ class PairTrainer:
         seed: int,
         progress: Progress,
         log: LogScalars,
-        threshold: float | None = None,
+        threshold: ThresholdPlan | None = None,
         after_epoch: Callable[[np.ndarray], None] | None = None,
     ) -> None:
         self._train, self._validation, self._plan, self._seed = train, validation, plan, seed
@@ -108,8 +108,8 @@ class PairTrainer:
         self.table, self._best, self._mask = (
             tf.Variable(zeros, trainable=trainable) for trainable in (True, False, False)
         )
-        self._threshold_start, self._after_epoch = threshold, after_epoch
-        self._threshold = None if threshold is None else tf.Variable(threshold)
+        self._threshold_plan, self._after_epoch = threshold, after_epoch
+        self._threshold = None if threshold is None else tf.Variable(threshold.start)
         self._trained = [self.table, *([] if self._threshold is None else [self._threshold])]
         self._optimizer = build_optimizer("adam", plan.learning_rate, self._trained)
         ids = tf.TensorSpec((None,), tf.int64)
@@ -141,8 +141,8 @@ class PairTrainer:
         self._mask.assign(mask.astype(np.float32))
         self.table.assign(start * mask)
         self._best.assign(self.table)
-        if self._threshold is not None:
-            self._threshold.assign(self._threshold_start)
+        if self._threshold_plan is not None:
+            self._trained[-1].assign(self._threshold_plan.start)
         reset(self._optimizer)
         state = self._resume(folder)
         self._progress.start_stage(name, plan.epochs, steps)
@@ -163,9 +163,13 @@ class PairTrainer:
 
     def _numbers(self) -> tf.Tensor:
         """What the table stands for."""
-        if self._threshold is None:
+        if self._threshold_plan is None:
             return tf.identity(self.table)
-        return soft_threshold(self.table, self._threshold)
+        return soft_threshold(self.table, self._threshold, self._threshold_plan.scale)
+
+    def _density(self) -> float:
+        """Share of the table's numbers that are not 0."""
+        return float(tf.reduce_mean(tf.cast(self._numbers() != 0, tf.float32)))
 
     def vectors(self) -> np.ndarray:
         """What the table's present numbers score with, float32 (users + items, dimension)."""
@@ -196,7 +200,8 @@ class PairTrainer:
         self._progress.end_epoch(metrics)
         state.seconds += time.monotonic() - started
         if due:
-            state.history.append({"epoch": state.epoch, "loss": loss, "validation": metrics})
+            record = {"epoch": state.epoch, "loss": loss, "density": self._density()}
+            state.history.append(record | {"validation": metrics})
             checkpoint.save_progress(folder / "progress", self._variables(), vars(state))
 
     def _batches(self, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -225,6 +230,8 @@ class PairTrainer:
                 touched = tf.concat([tf.gather(first, second), third], axis=0)
                 pairs = tf.size(second)
             total = loss + plan.l2 * pair_losses.half_squares(table, touched, pairs)
+            if self._threshold_plan is not None:
+                total += self._threshold_plan.decay * tf.nn.l2_loss(self._threshold)
         gradients = [tf.convert_to_tensor(g) for g in tape.gradient(total, self._trained)]
         gradients[0] *= self._mask
         self._optimizer.apply_gradients(zip(gradients, self._trained, strict=True))
@@ -237,7 +244,8 @@ class PairTrainer:
                 self.vectors(), self._train, self._validation, self._plan.k
             )
         tags = {f"validation/{metric}": value for metric, value in metrics.items()}
-        self._log(name, state.epoch, {f"loss/{self._plan.loss}": loss} | tags)
+        tags |= {f"loss/{self._plan.loss}": loss, "density": self._density()}
+        self._log(name, state.epoch, tags)
         if not metrics:
             state.best_epoch = state.epoch
             self._best.assign(self.table)
@@ -274,19 +282,3 @@ class PairTrainer:
         runs.mark_done(folder)
         runs.remove(folder / "progress")
         return result
-
-
-def soft_threshold(table: tf.Tensor, logit: tf.Tensor) -> tf.Tensor:
-    """PEP's pruning that learns how much: sign(v) max(0, |v| - sigmoid(s)) for each number v.
-
-    >>> soft_threshold(tf.constant([-2.0, 0.25, 1.0]), tf.constant(0.0)).numpy().tolist()
-    [-1.5, 0.0, 0.5]
-
-    Args:
-        table: float32 of any shape.
-        logit: s, float32 ().
-
-    Source: Liu et al., Learnable Embedding Sizes for Recommender Systems (ICLR 2021, arXiv
-    2101.07577), Eq. 4 and 5, one threshold for all numbers.
-    """
-    return tf.sign(table) * tf.nn.relu(tf.abs(table) - tf.sigmoid(logit))
