@@ -130,6 +130,10 @@ def _pruned(run: Run, network: RankingNetwork, ticket: TableTicket, level: int) 
         for part in _layout(network).parts
     }
     tables = _layout(network).spread(values)
+    if ticket.unit == "row":
+        # How far training moved each: one that no example looked up is as long as its draw, and
+        # takes the place of one that was (docs/embedding_tickets.md).
+        tables = tables - checkpoint.read(run.searches / INITIAL, "embedding/table")
     first = table_offsets(run.schema)
     by_name = {name: tables[first[name] :][:count] for name, count in rows.items()}
     total = units(ticket, rows, run.settings.model.embedding_dim)

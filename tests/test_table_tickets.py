@@ -266,6 +266,21 @@ def test_all_rows_wear_the_ticket_of_the_tables(unit, small_schema, tmp_path):
     assert not list((tmp_path / "tables").glob("level_*/training/weights"))
 
 
+def test_rows_that_training_never_looks_up_go_first(small_schema, tmp_path):
+    """However long they were drawn."""
+    seen = {name: np.zeros(count, bool) for name, count in rows_of(small_schema).items()}
+    for batch in small_feed(small_schema).train(0, 0):
+        for feature in small_schema.features:
+            if feature.name != "age":  # a number, no id
+                seen[feature.table][batch["features"][feature.name].numpy().ravel()] = True
+    density = 0.5 * sum(map(np.sum, seen.values())) / sum(map(len, seen.values()))
+    flags = ("--embedding_stddev=1", f"--embedding_density={density}", "--embedding_rounds=1")
+    settings = small_settings(*flags, "--rows=s_weight")
+    begin_run(settings, small_schema, tmp_path)
+    kept = stages.table_ticket(tmp_path, settings, small_schema).masks
+    assert not any((kept[name] & ~seen[name]).any() for name in ("user", "video", "tag"))
+
+
 def test_a_search_that_is_killed_goes_on(small_schema, tmp_path):
     settings = small_settings(*FLAGS, "--embedding_unit=row", "--checkpoint_steps=1")
     unbroken = begin_run(settings, small_schema, tmp_path / "whole")[0]

@@ -82,7 +82,8 @@ def prune_tables(ticket: TableTicket, tables: Mapping[str, np.ndarray], keep: in
 
     Args:
         ticket: What is left so far.
-        tables: Table -> its trained numbers, float (rows, dimension), 0 where cut.
+        tables: Table -> its trained numbers, float (rows, dimension), 0 where cut; of rows: their
+            distance from theta_0, in which a row that was never looked up has length 0.
         keep: Of numbers or rows, 1 or more: how many; of dimensions: the numbers that they may
             take.
 
