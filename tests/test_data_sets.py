@@ -195,6 +195,17 @@ def test_an_archive_is_downloaded_unpacked_and_compared_with_its_sum(tmp_path, m
     assert datasets._builder("kuairand/pure", tmp_path / "data").info.splits["test"].num_examples
 
 
+def test_a_download_that_fails_is_explained(tmp_path, monkeypatch):
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setattr(kuairand, "RECORD", f"http://127.0.0.1:{server.server_port}")
+        said = r"kuairand/pure: its files cannot be downloaded \(.*404.*and copy .*kuairand/pure/"
+        with pytest.raises(DataError, match=said):
+            datasets.prepare("kuairand/pure", tmp_path / "data", tmp_path / "manual")
+        server.shutdown()
+
+
 def test_what_is_published_is_said_beside_what_was_found():
     found = {
         "rows": 41_828,

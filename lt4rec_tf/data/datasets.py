@@ -41,17 +41,22 @@ def prepare(dataset: str, data_dir: str | Path, manual_dir: str | Path = "") -> 
         manual_dir: Holds files that must be downloaded by hand; "": downloads/manual in data_dir.
 
     Raises:
-        DataError: There is no such data set, or files of it are missing or cannot be read.
+        DataError: There is no such data set, or files of it are missing, cannot be downloaded or
+            cannot be read.
     """
+    import requests
     import tensorflow_datasets as tfds
 
     builder = _builder(dataset, data_dir)
     manual = Path(manual_dir) if manual_dir else Path(data_dir) / "downloads" / "manual"
-    builder.download_and_prepare(
-        download_config=tfds.download.DownloadConfig(
-            manual_dir=str(manual.absolute()), try_download_gcs=False
-        )
-    )
+    config = tfds.download.DownloadConfig(manual_dir=str(manual.absolute()), try_download_gcs=False)
+    try:
+        builder.download_and_prepare(download_config=config)
+    except (requests.RequestException, tfds.download.DownloadError) as error:
+        raise DataError(
+            f"{dataset}: its files cannot be downloaded ({error}). Where there is no way to them, "
+            f"have another machine prepare it, and copy {builder.data_dir} from there"
+        ) from error
 
 
 def published(dataset: str) -> tuple[Any, str | None]:
