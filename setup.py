@@ -24,6 +24,7 @@ setup(
         "tensorflow-model-optimization==0.8.1",
         "tensorflow-datasets>=4.9.10,<5",
         "importlib_resources",  # tensorflow-datasets imports it and does not declare it
+        "requests",  # tensorflow-datasets downloads by it, and lets its errors through
         "tensorboard>=2.20,<2.22",
         "absl-py>=1.4",
         "numpy>=2.0",

@@ -21,6 +21,7 @@ from lt4rec_tf.training.pair_trainer import PairTrainer
 MASKS = "masks.npz"
 TRAINING = "training"
 TABLE = "table"
+THRESHOLD = Path("pep", "threshold")
 
 
 @dataclass(frozen=True)
@@ -141,17 +142,17 @@ def pep(search: Search, level: int) -> Trained | None:
     def note(table: np.ndarray) -> None:
         left = int(np.count_nonzero(table))
         for one in range(1, search.rounds + 1):
-            path = _folder(search, "pep", one) / MASKS
+            path = _folder(search.folder, "pep", one) / MASKS
             if 0 < left <= search.keep(one) and not path.exists():
                 kept = prune_by_magnitude({TABLE: table}, ones({TABLE: search.shape}), left)
                 write_masks(path, kept)
 
     start = search.draw(search.shape[1])
-    thresholds = search.folder / "pep" / "threshold"
+    thresholds = search.folder / THRESHOLD
     if not runs.is_done(thresholds):
         every = np.ones(search.shape, bool)
         search.threshold_trainer(note).fit(thresholds, "pep/threshold", start, every)
-    path = _folder(search, "pep", level) / MASKS
+    path = _folder(search.folder, "pep", level) / MASKS
     if not path.exists():
         return None
     return _train(search, "pep", level, read_masks(path, {TABLE: search.shape}), start)
@@ -161,14 +162,14 @@ def not_reached(folder: Path, rounds: int) -> str:
     """Says which levels PEP's threshold never cut down to; nothing where there are none.
 
     Args:
-        folder: RUN, in which every way was trained.
+        folder: RUN, in which PEP was trained.
         rounds: Its levels.
     """
-    masks = {level: folder / "pep" / f"level_{level}" / MASKS for level in range(1, rounds + 1)}
-    missing = [str(level) for level, path in masks.items() if not path.exists()]
+    levels = range(1, rounds + 1)
+    missing = [str(i) for i in levels if not (_folder(folder, "pep", i) / MASKS).exists()]
     if not missing:
         return ""
-    record = runs.read_json(folder / "pep" / "threshold" / "history.json")["history"][-1]
+    record = runs.read_json(folder / THRESHOLD / "history.json")["history"][-1]
     return (
         f"pep has no row for level {', '.join(missing)}: after {record['epoch']} passes its "
         f"threshold left {record['density']:.3f} of the numbers. More --epochs or a higher "
@@ -177,7 +178,7 @@ def not_reached(folder: Path, rounds: int) -> str:
 
 
 def _iterative(search: Search, way: str, level: int, start: np.ndarray) -> Trained:
-    below = search.folder / "dense" if level == 1 else _folder(search, way, level - 1)
+    below = search.folder / "dense" if level == 1 else _folder(search.folder, way, level - 1)
     masks = _masks_of(search, way, level, lambda: _pruned(search, below, level))
     return _train(search, way, level, masks, start)
 
@@ -191,14 +192,14 @@ def _pruned(search: Search, trained: Path, level: int) -> Masks:
 
 
 def _masks_of(search: Search, way: str, level: int, make: Callable[[], Masks]) -> Masks:
-    path = _folder(search, way, level) / MASKS
+    path = _folder(search.folder, way, level) / MASKS
     if not path.exists():
         write_masks(path, make())
     return read_masks(path, {TABLE: search.shape})
 
 
 def _train(search: Search, way: str, level: int, masks: Masks, start: np.ndarray) -> Trained:
-    folder = _folder(search, way, level)
+    folder = _folder(search.folder, way, level)
     mask = masks[TABLE]
     if not (folder / MASKS).exists():
         write_masks(folder / MASKS, masks)
@@ -210,8 +211,8 @@ def _train(search: Search, way: str, level: int, masks: Masks, start: np.ndarray
     return Trained(way, level, mask.shape[1], kept, density, history, folder)
 
 
-def _folder(search: Search, way: str, level: int) -> Path:
-    return search.folder / way / ("" if way == "dense" else f"level_{level}")
+def _folder(root: Path, way: str, level: int) -> Path:
+    return root / way / ("" if way == "dense" else f"level_{level}")
 
 
 def refit(search: Search, one: Trained, trainer: PairTrainer) -> Trained:

@@ -58,10 +58,11 @@ def main(argv: Sequence[str]) -> None:
         picture = folder / "embedding_tickets.png"
         save_png(search_figure(rows, settings.top_k), picture)
     print(f"\non test\n\n{level_table(rows, settings.top_k)}\n")
-    if "pep" in settings.ways and (
-        left_out := embedding_search.not_reached(folder, settings.rounds)
-    ):
-        print(f"{left_out}\n")
+    missing = (
+        embedding_search.not_reached(folder, settings.rounds) if "pep" in settings.ways else ""
+    )
+    if missing:
+        print(f"{missing}\n")
     print(f"TensorBoard: tensorboard --logdir {folder / 'tensorboard'}")
     print(f"picture: {picture}\nall numbers: {folder / EVALUATION}")
 

@@ -21,7 +21,7 @@ from tests.conftest import PROJECT, few_features
 ROWS = 6_000
 FLAGS = [
     "--split=time",
-    "--rows=s_weight",
+    "--rows=base,s_weight",
     "--hidden_units=16,8",
     "--embedding_dim=4",
     "--rounds=1",
@@ -108,6 +108,12 @@ def is_whole(folder):
     network = load_row(folder, "s_weight", settings, schema)
     finite = all(np.isfinite(v.numpy()).all() for v in network.variables.values())
     return finite and len(published_versions(folder / "saved_model")) == 1
+
+
+def test_one_device_gives_its_own_numbers(one_file, alone, tmp_path):
+    flags = flags_of(one_file, tmp_path, "--distribution=mirrored")
+    assert entry.exit_on_error(train.main, ["train", *flags]) == 0
+    assert metrics(tmp_path) == pytest.approx(metrics(alone), rel=1e-6)
 
 
 def test_two_devices_give_the_numbers_of_one(one_file, alone, tmp_path):

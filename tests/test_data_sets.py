@@ -1,5 +1,6 @@
 """Public data sets: from their files, by the builders, to what training reads."""
 
+import contextlib
 import functools
 import hashlib
 import http.server
@@ -174,36 +175,36 @@ def test_missing_files_are_named_with_where_to_get_them(name, tmp_path):
             datasets.prepare(name, tmp_path / "data", manual)
 
 
+@contextlib.contextmanager
+def kuairand_served_from(folder, monkeypatch):
+    """A folder in the place of KuaiRand's record."""
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setattr(kuairand, "RECORD", f"http://127.0.0.1:{server.server_port}")
+        yield
+        server.shutdown()
+
+
 def test_an_archive_is_downloaded_unpacked_and_compared_with_its_sum(tmp_path, monkeypatch):
     served = tmp_path / "served" / "files"
     served.mkdir(parents=True)
     archive = served / "KuaiRand-Pure.tar.gz"
     with tarfile.open(archive, "w:gz") as tar:
         tar.add(dummy_data("kuairand") / "KuaiRand-Pure", "KuaiRand-Pure")
-    handler = functools.partial(
-        http.server.SimpleHTTPRequestHandler, directory=str(tmp_path / "served")
-    )
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setattr(kuairand, "RECORD", f"http://127.0.0.1:{server.server_port}")
+    with kuairand_served_from(tmp_path / "served", monkeypatch):
         with pytest.raises(DataError, match=r"found MD5 .*, expected 0820331067a3784d"):
             datasets.prepare("kuairand/pure", tmp_path / "data", tmp_path / "manual")
         own = hashlib.md5(archive.read_bytes(), usedforsecurity=False).hexdigest()
         monkeypatch.setattr(kuairand.Builder.builder_configs["pure"], "md5", own)
         datasets.prepare("kuairand/pure", tmp_path / "data", tmp_path / "manual")
-        server.shutdown()
     assert datasets._builder("kuairand/pure", tmp_path / "data").info.splits["test"].num_examples
 
 
 def test_a_download_that_fails_is_explained(tmp_path, monkeypatch):
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setattr(kuairand, "RECORD", f"http://127.0.0.1:{server.server_port}")
-        said = r"kuairand/pure: its files cannot be downloaded \(.*404.*and copy .*kuairand/pure/"
-        with pytest.raises(DataError, match=said):
-            datasets.prepare("kuairand/pure", tmp_path / "data", tmp_path / "manual")
-        server.shutdown()
+    said = r"kuairand/pure: its files cannot be downloaded \(.*404.*and copy .*kuairand/pure/"
+    with kuairand_served_from(tmp_path, monkeypatch), pytest.raises(DataError, match=said):
+        datasets.prepare("kuairand/pure", tmp_path / "data", tmp_path / "manual")
 
 
 def test_what_is_published_is_said_beside_what_was_found():

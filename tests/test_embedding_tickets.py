@@ -226,6 +226,8 @@ def test_a_run_of_other_settings_or_pairs_is_refused(unbroken, data_dir, tmp_pat
         ("--final_density=1.5", "--final_density: found 1.5, expected a share in (0, 1)"),
         ("--ways=ticket,luck", "--ways: found ('ticket', 'luck'), expected some of"),
         ("--temperature=0", "--temperature: found 0.0, expected a number above 0"),
+        ("--pep_scale=0", "--pep_scale: found 0.0, expected a number above 0"),
+        ("--pep_decay=-1", "--pep_decay: found -1.0, expected 0 or more"),
         ("--data_dir=", "--data_dir: found '', expected a folder"),
     ],
 )

@@ -218,8 +218,7 @@ def test_tensorboard_shows_every_stage(unbroken):
 
 def test_searches_side_by_side_find_the_same(home, unbroken, capsys):
     folder = home / "side_by_side"
-    flags = ["--checkpoint_steps=5", "--search_processes=2", "--rows=s_weight"]
-    run_main(train.main, *small(folder, *flags))
+    run_main(train.main, *small(folder, "--checkpoint_steps=5", "--search_processes=2"))
     assert "2 ticket searches side by side" in capsys.readouterr().err
     found, expected = evaluation(folder), evaluation(unbroken[0])
     for task in ("ctr", "cvr"):
@@ -435,8 +434,8 @@ def test_adagrad_users_apart_and_rewinding_to_a_step(home):
 
 def test_files_apart_fresh_draws_and_the_sparsest_ticket(unbroken, home):
     flags = ["--split=files", "--validation_files=impressions/day_05_*", "--cross=dcn_v2"]
-    flags += ["--test_files=impressions/day_06_*", "--rewind=reinitialize"]
-    flags += ["--ticket_choice=sparsest", "--choice_tolerance=9"]
+    flags += ["--test_files=impressions/day_06_*", "--rewind=reinitialize", "--patience=1"]
+    flags += ["--ticket_choice=sparsest", "--choice_tolerance=9", "--search_epochs=2"]
     folder = home / "files"
     run_main(train.main, *small(folder, *flags, "--rows=s_weight"))
     found = check_evaluation(folder, ["s_weight"])

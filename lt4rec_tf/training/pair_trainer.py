@@ -109,8 +109,8 @@ class PairTrainer:
             tf.Variable(zeros, trainable=trainable) for trainable in (True, False, False)
         )
         self._threshold_plan, self._after_epoch = threshold, after_epoch
-        self._threshold = None if threshold is None else tf.Variable(threshold.start)
-        self._trained = [self.table, *([] if self._threshold is None else [self._threshold])]
+        self._threshold = tf.Variable(0.0)
+        self._trained = [self.table, *([] if threshold is None else [self._threshold])]
         self._optimizer = build_optimizer("adam", plan.learning_rate, self._trained)
         ids = tf.TensorSpec((None,), tf.int64)
         self._step = tf.function(self._take_step, input_signature=[ids, ids, ids])
@@ -142,7 +142,7 @@ class PairTrainer:
         self.table.assign(start * mask)
         self._best.assign(self.table)
         if self._threshold_plan is not None:
-            self._trained[-1].assign(self._threshold_plan.start)
+            self._threshold.assign(self._threshold_plan.start)
         reset(self._optimizer)
         state = self._resume(folder)
         self._progress.start_stage(name, plan.epochs, steps)
@@ -166,10 +166,6 @@ class PairTrainer:
         if self._threshold_plan is None:
             return tf.identity(self.table)
         return soft_threshold(self.table, self._threshold, self._threshold_plan.scale)
-
-    def _density(self) -> float:
-        """Share of the table's numbers that are not 0."""
-        return float(tf.reduce_mean(tf.cast(self._numbers() != 0, tf.float32)))
 
     def vectors(self) -> np.ndarray:
         """What the table's present numbers score with, float32 (users + items, dimension)."""
@@ -200,8 +196,6 @@ class PairTrainer:
         self._progress.end_epoch(metrics)
         state.seconds += time.monotonic() - started
         if due:
-            record = {"epoch": state.epoch, "loss": loss, "density": self._density()}
-            state.history.append(record | {"validation": metrics})
             checkpoint.save_progress(folder / "progress", self._variables(), vars(state))
 
     def _batches(self, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -243,9 +237,12 @@ class PairTrainer:
             metrics = pair_ranking.measure(
                 self.vectors(), self._train, self._validation, self._plan.k
             )
+        density = float(tf.reduce_mean(tf.cast(self._numbers() != 0, tf.float32)))
         tags = {f"validation/{metric}": value for metric, value in metrics.items()}
-        tags |= {f"loss/{self._plan.loss}": loss, "density": self._density()}
+        tags |= {f"loss/{self._plan.loss}": loss, "density": density}
         self._log(name, state.epoch, tags)
+        record = {"epoch": state.epoch, "loss": loss, "density": density, "validation": metrics}
+        state.history.append(record)
         if not metrics:
             state.best_epoch = state.epoch
             self._best.assign(self.table)
@@ -258,7 +255,7 @@ class PairTrainer:
 
     def _variables(self) -> dict[str, tf.Variable]:
         slots = {f"optimizer/{i}": v for i, v in enumerate(self._optimizer.variables)}
-        threshold = {} if self._threshold is None else {"threshold": self._threshold}
+        threshold = {} if self._threshold_plan is None else {"threshold": self._threshold}
         return {"table": self.table, "best": self._best} | threshold | slots
 
     def _resume(self, folder: Path) -> _State:
