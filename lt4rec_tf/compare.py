@@ -9,11 +9,12 @@ where it was stopped; rows that were added to the file are trained beside those 
 
 from __future__ import annotations
 
+from lt4rec_tf.start_up import before_tensorflow
+
+if __name__ == "__main__":
+    before_tensorflow()
+
 import os
-
-if __name__ == "__main__":  # before TensorFlow is loaded, which reads it once
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import closing

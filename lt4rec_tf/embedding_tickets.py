@@ -7,10 +7,10 @@ Started again with the same flags, it goes on where it was stopped.
 
 from __future__ import annotations
 
-import os
+from lt4rec_tf.start_up import before_tensorflow
 
-if __name__ == "__main__":  # before TensorFlow is loaded, which reads it once
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+if __name__ == "__main__":
+    before_tensorflow()
 
 import dataclasses
 import functools

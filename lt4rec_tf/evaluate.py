@@ -5,10 +5,10 @@ python -m lt4rec_tf.evaluate --run=runs/quickstart-0123456789/seed_1
 
 from __future__ import annotations
 
-import os
+from lt4rec_tf.start_up import before_tensorflow
 
-if __name__ == "__main__":  # before TensorFlow is loaded, which reads it once
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+if __name__ == "__main__":
+    before_tensorflow()
 
 import dataclasses
 import sys

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lt4rec_tf.orphans import end_with_parent
+from lt4rec_tf.start_up import before_tensorflow
 from lt4rec_tf.training.progress import duration
 
 
@@ -140,7 +141,7 @@ class _Counter:
 
 def _prepare(threads: int) -> None:
     """Readies a process: quiet, deterministic, its own few threads."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    before_tensorflow()
     import tensorflow as tf
 
     from lt4rec_tf import entry

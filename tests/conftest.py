@@ -1,14 +1,13 @@
 """What several test files share: a small schema, a small network, real data where it is there."""
 
-import os
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from lt4rec_tf.start_up import before_tensorflow
+
+before_tensorflow()  # as commands do
 settings.register_profile("lt4rec", deadline=None, max_examples=50, database=None)
 settings.load_profile("lt4rec")
 

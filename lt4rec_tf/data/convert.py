@@ -13,6 +13,11 @@ docs/own_logs.md goes from logs to training.
 
 from __future__ import annotations
 
+from lt4rec_tf.start_up import before_tensorflow
+
+if __name__ == "__main__":
+    before_tensorflow()
+
 import dataclasses
 import os
 import shutil

@@ -7,6 +7,11 @@ from logs to training.
 
 from __future__ import annotations
 
+from lt4rec_tf.start_up import before_tensorflow
+
+if __name__ == "__main__":
+    before_tensorflow()
+
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
