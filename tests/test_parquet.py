@@ -143,7 +143,11 @@ def test_what_cannot_be_read_is_named(tmp_path, capsys):
     for files, message in (
         ("nested.parquet", "column b: found the type struct<x: int64>, expected a number"),
         ("cut.parquet", "cut.parquet: cannot be read as Parquet"),
-        ("[ot][nw]*.parquet", "two.parquet: found the columns a, c, expected those of the first"),
+        (
+            "[ot][nw]*.parquet",
+            "two.parquet: found the columns a, c, expected those of the first file: a, b; "
+            "absent: b; not expected: c",
+        ),
     ):
         assert run(tmp_path / files, tmp_path / "out") == 2
         assert message in capsys.readouterr().err

@@ -210,13 +210,30 @@ def common_header(paths: Sequence[Path], file_format: str) -> tuple[str, ...]:
     most = Counter(headers.values()).most_common(1)[0][0]
     example = next(path for path, names in headers.items() if names == most)
     for path, names in headers.items():
-        if names != most:
-            raise DataError(
-                f"{path}: found the columns {_listed(names)}, expected those of {example}: "
-                f"{_listed(most)}; {_difference(names, most)}"
-            )
+        refuse_other_columns(path, names, most, str(example))
     _refuse_twins(example, most)
     return most
+
+
+def refuse_other_columns(
+    path: Path, found: Sequence[str], expected: Sequence[str], whose: str
+) -> None:
+    """Refuses a file whose columns are not another's, in the same order.
+
+    Args:
+        path: The file.
+        found: Its columns.
+        expected: The other's.
+        whose: The other, as the message names it.
+
+    Raises:
+        DataError: They differ; says how.
+    """
+    if tuple(found) != tuple(expected):
+        raise DataError(
+            f"{path}: found the columns {_listed(found)}, expected those of {whose}: "
+            f"{_listed(expected)}; {_difference(found, expected)}"
+        )
 
 
 def _difference(found: Sequence[str], expected: Sequence[str]) -> str:

@@ -11,7 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lt4rec_tf.data import records
-from lt4rec_tf.data.files import DELIMITERS, DataError, expand, header, open_binary
+from lt4rec_tf.data.files import (
+    DELIMITERS,
+    DataError,
+    expand,
+    header,
+    open_binary,
+    refuse_other_columns,
+)
 from lt4rec_tf.data.records import Layout
 
 FORMATS = ("csv", "tsv", "parquet", "tfrecord")
@@ -132,8 +139,5 @@ def same_layout(path: Path, layout: Layout) -> None:
     """
     if layout.header_lines:
         names = header(path, layout.format)
-        if names and names != layout.columns:  # an empty file is one without rows
-            raise DataError(
-                f"{path}: found the columns {', '.join(names)}, expected those of the first "
-                f"file: {', '.join(layout.columns)}"
-            )
+        if names:  # an empty file is one without rows
+            refuse_other_columns(path, names, layout.columns, "the first file")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lt4rec_tf.data.examples import Ragged
-from lt4rec_tf.data.files import DataError
+from lt4rec_tf.data.files import DataError, refuse_other_columns
 
 
 def _pyarrow() -> Any:
@@ -89,11 +89,7 @@ def batches(path: Path, names: Sequence[str], rows: int) -> Iterator[tuple[dict[
     """
     pa = _pyarrow()
     dtypes = columns(path)
-    if tuple(dtypes) != tuple(names):
-        raise DataError(
-            f"{path}: found the columns {', '.join(dtypes)}, expected those of the first file: "
-            f"{', '.join(names)}"
-        )
+    refuse_other_columns(path, tuple(dtypes), names, "the first file")
     read = 0
     try:
         # Pages are read as they are needed: else whole columns of a row group are held.
