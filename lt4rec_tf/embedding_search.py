@@ -54,7 +54,7 @@ class Search:
     Attributes:
         folder: RUN.
         trainer: Of a dimension, made when it is first asked for.
-        threshold_trainer: Of the dense table with PEP's threshold, told what to do after a pass.
+        threshold_trainer: Of the dense table with PEP's threshold, told what to ask after a pass.
         shape: Of the dense table.
         stddev: Of its numbers at the start.
         rounds: Prunings.
@@ -64,7 +64,7 @@ class Search:
 
     folder: Path
     trainer: Callable[[int], PairTrainer]
-    threshold_trainer: Callable[[Callable[[np.ndarray], None]], PairTrainer]
+    threshold_trainer: Callable[[Callable[[np.ndarray], bool]], PairTrainer]
     shape: tuple[int, int]
     stddev: float
     rounds: int
@@ -131,7 +131,7 @@ def pep(search: Search, level: int) -> Trained | None:
     """What a learned threshold keeps when it first leaves no more, rewound.
 
     One training with the threshold serves all levels: after each pass the largest numbers make the
-    mask of every level whose size was reached by then.
+    mask of every level whose size was reached by then. It ends with the last level's.
 
     Returns:
         None where that training never cut as much.
@@ -139,19 +139,20 @@ def pep(search: Search, level: int) -> Trained | None:
     Source: Liu et al. (ICLR 2021, arXiv 2101.07577), section 3.
     """
 
-    def note(table: np.ndarray) -> None:
+    def note_levels(table: np.ndarray) -> bool:
         left = int(np.count_nonzero(table))
         for one in range(1, search.rounds + 1):
             path = _folder(search.folder, "pep", one) / MASKS
             if 0 < left <= search.keep(one) and not path.exists():
                 kept = prune_by_magnitude({TABLE: table}, ones({TABLE: search.shape}), left)
                 write_masks(path, kept)
+        return left <= search.keep(search.rounds)
 
     start = search.draw(search.shape[1])
     thresholds = search.folder / THRESHOLD
     if not runs.is_done(thresholds):
         every = np.ones(search.shape, bool)
-        search.threshold_trainer(note).fit(thresholds, "pep/threshold", start, every)
+        search.threshold_trainer(note_levels).fit(thresholds, "pep/threshold", start, every)
     path = _folder(search.folder, "pep", level) / MASKS
     if not path.exists():
         return None

@@ -108,14 +108,14 @@ def train_and_measure(
         def trainer(dimension: int) -> PairTrainer:
             return PairTrainer(train, validation, dimension, plan, settings.seed, progress, log)
 
-        def threshold_trainer(after_epoch: Callable[[np.ndarray], None]) -> PairTrainer:
+        def threshold_trainer(enough: Callable[[np.ndarray], bool]) -> PairTrainer:
             whole = dataclasses.replace(plan, patience=0)  # the more passes, the more it cuts
             threshold = ThresholdPlan(
                 settings.pep_threshold, settings.pep_scale, settings.pep_decay
             )
             return PairTrainer(
                 train, validation, settings.embedding_dim, whole, settings.seed, progress, log,
-                threshold, after_epoch,
+                threshold, enough,
             )  # fmt: skip
 
         shape = (split.train.users + split.train.items, settings.embedding_dim)

@@ -170,7 +170,11 @@ def test_a_learned_threshold_makes_masks_of_what_it_left(data_dir, tmp_path):
     more = ("--ways=pep", "--pep_threshold=-2.5", "--epochs=30", "--final_density=0.5", "--norefit")
     assert run(data_dir, folder, *more, "--pep_scale=1") == 0
     rows = rows_of(folder)
-    assert ("pep", 1) in rows
+    assert [("pep", level) for level in (1, 2)] == [key for key in rows if key[0] == "pep"]
+    history = json.loads((folder / "pep" / "threshold" / "history.json").read_text())
+    assert history["epochs"] < 30  # nothing is left to find
+    last = alive_at_level(NUMBERS, 0.5, ROUNDS, ROUNDS)
+    assert history["history"][-1]["density"] <= last / NUMBERS
     for (way, level), row in rows.items():
         if way == "pep":
             kept = mask_of(folder, "pep", level)

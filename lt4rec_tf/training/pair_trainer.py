@@ -67,6 +67,7 @@ class _State:
     best_epoch: int = 0
     best_recall: float = -math.inf
     stale: int = 0  # validations since the best
+    enough: bool = False
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -84,7 +85,7 @@ class PairTrainer:
         progress: Told of every step.
         log: (stage, step, {tag: value}), called at each validation.
         threshold: Of PEP, which numbers must exceed; None: there is none.
-        after_epoch: Called with the numbers that the table stands for after every pass.
+        enough: Asked after every pass, with the numbers that the table stands for; ends a training.
     """
 
     def __init__(
@@ -97,7 +98,7 @@ class PairTrainer:
         progress: Progress,
         log: LogScalars,
         threshold: ThresholdPlan | None = None,
-        after_epoch: Callable[[np.ndarray], None] | None = None,
+        enough: Callable[[np.ndarray], bool] | None = None,
     ) -> None:
         self._train, self._validation, self._plan, self._seed = train, validation, plan, seed
         self._progress, self._log = progress, log
@@ -108,7 +109,7 @@ class PairTrainer:
         self.table, self._best, self._mask = (
             tf.Variable(zeros, trainable=trainable) for trainable in (True, False, False)
         )
-        self._threshold_plan, self._after_epoch = threshold, after_epoch
+        self._threshold_plan, self._enough = threshold, enough
         self._threshold = tf.Variable(0.0)
         self._trained = [self.table, *([] if threshold is None else [self._threshold])]
         self._optimizer = build_optimizer("adam", plan.learning_rate, self._trained)
@@ -147,7 +148,7 @@ class PairTrainer:
         state = self._resume(folder)
         self._progress.start_stage(name, plan.epochs, steps)
         self._progress.skip(state.epoch * steps)
-        while state.epoch < plan.epochs and not 0 < plan.patience <= state.stale:
+        while state.epoch < plan.epochs and not (state.enough or 0 < plan.patience <= state.stale):
             self._epoch(folder, name, state)
         self._progress.skip((plan.epochs - state.epoch) * steps)
         return self._finish(folder, state)
@@ -189,9 +190,9 @@ class PairTrainer:
                 f"{name}: the loss is {loss} in epoch {state.epoch}; a smaller --learning_rate "
                 "usually helps"
             )
-        if self._after_epoch is not None:
-            self._after_epoch(self._numbers().numpy())
-        due = state.epoch % self._plan.validate_every == 0 or state.epoch == self._plan.epochs
+        state.enough = self._enough is not None and self._enough(self._numbers().numpy())
+        last = state.enough or state.epoch == self._plan.epochs
+        due = last or state.epoch % self._plan.validate_every == 0
         metrics = self._validate(name, loss, state) if due else {}
         self._progress.end_epoch(metrics)
         state.seconds += time.monotonic() - started
