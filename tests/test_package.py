@@ -1,4 +1,5 @@
 import json
+import os
 import re
 import subprocess
 import sys
@@ -21,6 +22,16 @@ def run(code):
 def test_importing_the_package_loads_no_tensorflow():
     code = "import sys, lt4rec_tf, lt4rec_tf.config, lt4rec_tf.schema, lt4rec_tf.metrics.ranking"
     assert run(f"{code}; print('tensorflow' in sys.modules)") == "False\n"
+
+
+def test_a_command_loads_no_keras_3():
+    """Which TensorFlow loads unless it is told of tf_keras; a second of every start."""
+    command = [sys.executable, "-X", "importtime", "-m", "lt4rec_tf.train", "--help"]
+    environment = {k: v for k, v in os.environ.items() if k != "TF_USE_LEGACY_KERAS"}
+    loaded = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT, env=environment)
+    modules = {line.rpartition("|")[2].strip() for line in loaded.stderr.splitlines()}
+    assert "tf_keras.src" in modules
+    assert "keras.src" not in modules
 
 
 def test_importing_every_module_has_no_effect():
