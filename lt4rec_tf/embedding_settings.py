@@ -57,10 +57,10 @@ class EmbeddingSettings:
         -9.0, "--ways=pep: where the logit of the threshold starts; the lower, the later it cuts."
     )
     pep_scale: float = flag(
-        10.0, "--ways=pep: the largest threshold, above the magnitudes that the table learns."
+        30.0, "--ways=pep: the largest threshold, above the magnitudes that the table learns."
     )
     pep_decay: float = flag(
-        1.0, "--ways=pep: weight of the logit's square, which draws it to half of --pep_scale."
+        10.0, "--ways=pep: weight of the logit's square, which draws it to half of --pep_scale."
     )
     refit: bool = flag(
         True, "Train the dense table and the chosen ticket once more, on validation pairs too."

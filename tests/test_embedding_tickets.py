@@ -188,8 +188,8 @@ def test_the_decay_of_its_logit_raises_a_threshold(data_dir, tmp_path):
     left = []
     for decay in (0, 1):
         folder = tmp_path / f"decay_{decay}"
-        more = (f"--pep_decay={decay}", "--pep_threshold=-6", "--epochs=40", "--rounds=1")
-        assert run(data_dir, folder, *more, "--ways=pep", "--norefit") == 0
+        more = (f"--pep_decay={decay}", "--pep_threshold=-6", "--pep_scale=10", "--epochs=40")
+        assert run(data_dir, folder, *more, "--ways=pep", "--rounds=1", "--norefit") == 0
         history = json.loads((folder / "pep" / "threshold" / "history.json").read_text())
         left.append(history["history"][-1]["density"])
     assert left[1] < 0.6
