@@ -11,10 +11,11 @@ that rate: extrapolated, and without an input pipeline. Needs 25 GB of disk.
 from __future__ import annotations
 
 import argparse
-import os
 
-if __name__ == "__main__":  # before TensorFlow is loaded, which reads it once
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+from lt4rec_tf.start_up import before_tensorflow
+
+if __name__ == "__main__":
+    before_tensorflow()
 
 import io
 import resource

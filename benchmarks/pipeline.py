@@ -12,14 +12,16 @@ says what parsing itself costs.
 from __future__ import annotations
 
 import argparse
-import os
 
-if __name__ == "__main__":  # before TensorFlow is loaded, which reads it once
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+from lt4rec_tf.start_up import before_tensorflow
+
+if __name__ == "__main__":
+    before_tensorflow()
 
 import dataclasses
 import gzip
 import itertools
+import os
 import statistics
 import tempfile
 import time

@@ -11,14 +11,16 @@ medians over the rounds, and the chosen tickets' validation metrics as mean over
 from __future__ import annotations
 
 import argparse
-import os
 
-if __name__ == "__main__":  # before TensorFlow is loaded, which reads it once
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+from lt4rec_tf.start_up import before_tensorflow
+
+if __name__ == "__main__":
+    before_tensorflow()
 
 import dataclasses
 import io
 import json
+import os
 import statistics
 import subprocess
 import sys

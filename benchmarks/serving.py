@@ -12,11 +12,13 @@ and ratios of medians.
 from __future__ import annotations
 
 import argparse
+
+from lt4rec_tf.start_up import before_tensorflow
+
+if __name__ == "__main__":
+    before_tensorflow()
+
 import os
-
-if __name__ == "__main__":  # before TensorFlow is loaded, which reads it once
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
 import platform
 import tempfile
 import time

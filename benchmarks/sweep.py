@@ -10,10 +10,11 @@ quickstart's. Prints, for each row and point, the differences to single task wit
 from __future__ import annotations
 
 import argparse
-import os
 
-if __name__ == "__main__":  # before TensorFlow is loaded, which reads it once
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+from lt4rec_tf.start_up import before_tensorflow
+
+if __name__ == "__main__":
+    before_tensorflow()
 
 from pathlib import Path
 from typing import Any

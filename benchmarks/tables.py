@@ -11,12 +11,14 @@ Lookups of a batch of random ids take turns; shown are medians and ratios of med
 from __future__ import annotations
 
 import argparse
-import os
 
-if __name__ == "__main__":  # before TensorFlow is loaded, which reads it once
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+from lt4rec_tf.start_up import before_tensorflow
+
+if __name__ == "__main__":
+    before_tensorflow()
 
 import gc
+import os
 import subprocess
 import sys
 import tempfile
