@@ -171,10 +171,14 @@ def not_reached(folder: Path, rounds: int) -> str:
     if not missing:
         return ""
     record = runs.read_json(folder / THRESHOLD / "history.json")["history"][-1]
+    advice = (
+        "More --epochs or a higher --pep_threshold, --pep_scale or --pep_decay cuts more."
+        if record["density"]
+        else "A lower --pep_threshold, --pep_scale or --pep_decay cuts less in a pass."
+    )
     return (
         f"pep has no row for level {', '.join(missing)}: after {record['epoch']} passes its "
-        f"threshold left {record['density']:.3f} of the numbers. More --epochs or a higher "
-        "--pep_threshold, --pep_scale or --pep_decay cuts more."
+        f"threshold left {record['density']:.3f} of the numbers. {advice}"
     )
 
 

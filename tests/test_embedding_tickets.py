@@ -205,6 +205,14 @@ def test_a_threshold_that_cuts_too_little_leaves_its_levels_out(data_dir, tmp_pa
     )
 
 
+def test_a_threshold_that_cuts_all_at_once_ends_and_says_so(data_dir, tmp_path, capsys):
+    more = ("--ways=pep", "--pep_threshold=0", "--norefit")
+    assert run(data_dir, tmp_path / "seed_1", *more) == 0
+    assert "level 1, 2: after 1 passes its threshold left 0.000 of the numbers. A lower" in (
+        capsys.readouterr().out
+    )
+
+
 def test_patience_ends_a_training(data_dir, tmp_path):
     folder = tmp_path / "seed_1"
     assert run(data_dir, folder, "--rounds=0", "--epochs=400", "--patience=2", "--norefit") == 0
