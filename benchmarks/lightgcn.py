@@ -104,7 +104,7 @@ def serve(flags: argparse.Namespace) -> None:
     entry.make_deterministic()
     train = read_split(Path(flags.data_dir)).train
     _, loss, batch = MODELS[flags.serve]
-    plan = PairPlan(LAYERS, loss, batch, False, 0.2, 0.001, 1e-4, 1, 1, 0, 20)
+    plan = PairPlan(LAYERS, loss, batch, False, 0.2, 0.001, 1e-4, 1, 1, 0, 0, 20)
     with Progress(1, batch) as progress:
         trainer = PairTrainer(train, None, flags.dimension, plan, 0, progress, lambda *_: None)
     next(trainer.steps(0))  # traces

@@ -44,6 +44,11 @@ class EmbeddingSettings:
     epochs: int = flag(100, "Passes over train of a training, at most.")
     validate_every: int = flag(2, "Passes between two validations.")
     patience: int = flag(5, "Validations without a better recall that end a training; 0: none do.")
+    cooldown: int = flag(
+        0,
+        "Passes that end a training, in which the learning rate falls linearly to 0; they begin "
+        "when --patience is at its end, or that many passes before --epochs.",
+    )
     top_k: int = flag(20, "Length of the lists that are measured.")
     final_density: float = flag(0.05, "Share of numbers that the last level keeps.")
     rounds: int = flag(6, "Prunings, each of the same share; 0: the dense table alone.")
@@ -81,7 +86,13 @@ def check(settings: EmbeddingSettings) -> None:
         value = getattr(settings, name)
         expect(0 < value < 1, name, value, "a share in (0, 1)")
     expect_at_least(1, settings, "embedding_dim", "batch_size", "epochs", "validate_every", "top_k")
-    expect_at_least(0, settings, "layers", "l2", "patience", "rounds", "pep_decay")
+    expect_at_least(0, settings, "layers", "l2", "patience", "cooldown", "rounds", "pep_decay")
+    expect(
+        settings.cooldown <= settings.epochs,
+        "cooldown",
+        settings.cooldown,
+        f"at most --epochs={settings.epochs}",
+    )
     for name in ("embedding_stddev", "temperature", "learning_rate", "pep_scale"):
         expect_positive(settings, name)
     expect(set(settings.ways) <= set(WAYS), "ways", settings.ways, f"some of {WAYS}")

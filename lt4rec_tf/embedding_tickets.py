@@ -145,6 +145,7 @@ def _plan(settings: EmbeddingSettings) -> PairPlan:
         epochs=settings.epochs,
         validate_every=settings.validate_every,
         patience=settings.patience,
+        cooldown=settings.cooldown,
         k=settings.top_k,
     )
 
@@ -155,8 +156,8 @@ def _refitted(
     """The dense table and the winning ticket once more, on all of train, as long as was best."""
     rows = []
     for one in {one.way: one for one in chosen}.values():
-        epochs = max(1, one.history["best_epoch"])
-        plan = dataclasses.replace(_plan(settings), epochs=epochs, patience=0)
+        epochs, cooldown = max(1, one.history["best_epoch"]), one.history["cooldown"]
+        plan = dataclasses.replace(_plan(settings), epochs=epochs, patience=0, cooldown=cooldown)
         with Progress(epochs * plan.steps_per_epoch(split.train), plan.batch) as progress:
             trainer = PairTrainer(
                 split.train, None, one.dimension, plan, settings.seed, progress, log

@@ -22,7 +22,7 @@ NUMBERS = (USERS + ITEMS) * DIMENSION
 FLAGS = (
     f"--embedding_dim={DIMENSION}", f"--rounds={ROUNDS}", f"--final_density={DENSITY}",
     "--epochs=6", "--validate_every=2", "--batch_size=20", "--top_k=5", "--layers=1",
-    "--learning_rate=0.05",
+    "--learning_rate=0.05", "--cooldown=2",
 )  # fmt: skip
 
 
@@ -64,6 +64,14 @@ def mask_of(folder, way, level, dimension=DIMENSION):
     return read_masks(path, {"table": (USERS + ITEMS, dimension)})["table"]
 
 
+def history_of(folder, *way):
+    return json.loads((folder.joinpath(*way) / "training" / "history.json").read_text())
+
+
+def draw_of(shape):
+    return np.random.default_rng([1, 0, *b"table"]).normal(0, 0.1, shape).astype(np.float32)
+
+
 def table_of(folder, *way):
     table = tf.Variable(tf.zeros((USERS + ITEMS, DIMENSION)))
     checkpoint.restore(folder.joinpath(*way) / "training" / "table", {"table": table})
@@ -103,7 +111,7 @@ def test_masks_are_those_of_the_definitions(unbroken):
 def test_what_is_cut_stays_0_and_the_rest_was_trained(unbroken):
     mask, table = mask_of(unbroken, "ticket", 2), table_of(unbroken, "ticket", "level_2")
     assert not table[~mask].any()
-    start = np.random.default_rng([1, 0, *b"table"]).normal(0, 0.1, table.shape).astype(np.float32)
+    start = draw_of(table.shape)
     assert (table[mask] != start[mask]).mean() > 0.9
     assert np.corrcoef(table[mask], start[mask])[0, 1] > 0.5  # which is where it began
 
@@ -215,11 +223,41 @@ def test_a_threshold_that_cuts_all_at_once_ends_and_says_so(data_dir, tmp_path, 
 
 def test_patience_ends_a_training(data_dir, tmp_path):
     folder = tmp_path / "seed_1"
-    assert run(data_dir, folder, "--rounds=0", "--epochs=400", "--patience=2", "--norefit") == 0
-    history = json.loads((folder / "dense" / "training" / "history.json").read_text())
+    more = ("--rounds=0", "--epochs=400", "--patience=2", "--cooldown=0", "--norefit")
+    assert run(data_dir, folder, *more) == 0
+    history = history_of(folder, "dense")
     assert history["epochs"] == history["best_epoch"] + 4 < 400  # two validations of two passes
     recalls = [record["validation"]["recall"] for record in history["history"]]
     assert history["validation"]["recall"] == max(recalls)
+
+
+def rates_of(history):
+    return [record["learning_rate"] for record in history["history"]]
+
+
+def test_patience_begins_the_cooldown(data_dir, tmp_path):
+    folder = tmp_path / "seed_1"
+    more = ("--rounds=0", "--epochs=400", "--patience=2", "--cooldown=3", "--validate_every=1")
+    assert run(data_dir, folder, *more) == 0
+    history = history_of(folder, "dense")
+    assert history["epochs"] < 400
+    rates = [0.05] * (history["epochs"] - 3) + [0.0375, 0.025, 0.0125]
+    assert rates_of(history) == pytest.approx(rates)
+    cooled = history["cooldown"]
+    assert cooled == max(0, history["best_epoch"] - (history["epochs"] - 3))
+    again = rates_of(history_of(folder, "refit", "dense"))  # as long as was best
+    fall = [0.05 * left / (cooled + 1) for left in range(cooled, 0, -1)]
+    assert again == pytest.approx([0.05] * (history["best_epoch"] - cooled) + fall)
+
+
+def test_the_last_passes_take_smaller_steps(data_dir, tmp_path):
+    folder = tmp_path / "seed_1"
+    more = ("--rounds=0", "--epochs=1", "--cooldown=1", f"--batch_size={USERS}", "--norefit")
+    assert run(data_dir, folder, *more) == 0
+    table = table_of(folder, "dense")
+    moved = np.abs(table - draw_of(table.shape))
+    # Adam's first step is the learning rate, less where a gradient is hardly above epsilon.
+    assert moved.max() == pytest.approx(0.05 / 2, rel=0.01)
 
 
 def test_a_run_of_other_settings_or_pairs_is_refused(unbroken, data_dir, tmp_path, capsys):
@@ -240,6 +278,7 @@ def test_a_run_of_other_settings_or_pairs_is_refused(unbroken, data_dir, tmp_pat
         ("--temperature=0", "--temperature: found 0.0, expected a number above 0"),
         ("--pep_scale=0", "--pep_scale: found 0.0, expected a number above 0"),
         ("--pep_decay=-1", "--pep_decay: found -1.0, expected 0 or more"),
+        ("--cooldown=7", "--cooldown: found 7, expected at most --epochs=6"),
         ("--data_dir=", "--data_dir: found '', expected a folder"),
     ],
 )

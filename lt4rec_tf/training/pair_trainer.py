@@ -36,7 +36,10 @@ class PairPlan:
         l2: Weight of `half_squares` over the rows of a batch.
         epochs: Passes at most.
         validate_every: Passes between two validations, the last pass included.
-        patience: Ends after so many validations without a better recall; 0: never.
+        patience: Validations without a better recall after which the cooldown begins; 0: never.
+        cooldown: The last passes, at most `epochs`: with c of them to come, the learning rate is
+            c / (cooldown + 1) of what it was. Source: Zhai et al., Scaling Vision Transformers
+            (CVPR 2022, arXiv 2106.04560), section 3.5.
         k: Length of the list that validation measures.
     """
 
@@ -50,6 +53,7 @@ class PairPlan:
     epochs: int
     validate_every: int
     patience: int
+    cooldown: int
     k: int
 
     def steps_per_epoch(self, train: Interactions) -> int:
@@ -62,12 +66,12 @@ class PairPlan:
 class _State:
     """Where a training is; with the variables, all that resuming needs."""
 
+    end: int  # the last pass, as far as is known
     epoch: int = 0
     seconds: float = 0.0
     best_epoch: int = 0
     best_recall: float = -math.inf
     stale: int = 0  # validations since the best
-    enough: bool = False
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -129,7 +133,8 @@ class PairTrainer:
             mask: bool of that shape, which numbers may differ from 0.
 
         Returns:
-            best_epoch, validation metrics there, seconds, history.
+            best_epoch, how many of its passes were cooldown, validation metrics there, seconds,
+            history.
 
         Raises:
             TrainingError: The loss is no longer finite.
@@ -148,7 +153,7 @@ class PairTrainer:
         state = self._resume(folder)
         self._progress.start_stage(name, plan.epochs, steps)
         self._progress.skip(state.epoch * steps)
-        while state.epoch < plan.epochs and not (state.enough or 0 < plan.patience <= state.stale):
+        while state.epoch < state.end:
             self._epoch(folder, name, state)
         self._progress.skip((plan.epochs - state.epoch) * steps)
         return self._finish(folder, state)
@@ -179,10 +184,13 @@ class PairTrainer:
 
     def _epoch(self, folder: Path, name: str, state: _State) -> None:
         started = time.monotonic()
+        plan = self._plan
+        rate = plan.learning_rate * min(1.0, (state.end - state.epoch) / (plan.cooldown + 1))
+        self._optimizer.learning_rate = rate
         losses = []
         for taken in self.steps(state.epoch):
             losses.append(taken)
-            self._progress.step({self._plan.loss: taken})
+            self._progress.step({plan.loss: taken})
         loss = float(np.mean([value.numpy() for value in losses]))
         state.epoch += 1
         if not math.isfinite(loss):
@@ -190,10 +198,10 @@ class PairTrainer:
                 f"{name}: the loss is {loss} in epoch {state.epoch}; a smaller --learning_rate "
                 "usually helps"
             )
-        state.enough = self._enough is not None and self._enough(self._numbers().numpy())
-        last = state.enough or state.epoch == self._plan.epochs
-        due = last or state.epoch % self._plan.validate_every == 0
-        metrics = self._validate(name, loss, state) if due else {}
+        if self._enough is not None and self._enough(self._numbers().numpy()):
+            state.end = state.epoch
+        due = state.epoch == state.end or state.epoch % plan.validate_every == 0
+        metrics = self._validate(name, loss, rate, state) if due else {}
         self._progress.end_epoch(metrics)
         state.seconds += time.monotonic() - started
         if due:
@@ -232,7 +240,7 @@ class PairTrainer:
         self._optimizer.apply_gradients(zip(gradients, self._trained, strict=True))
         return loss
 
-    def _validate(self, name: str, loss: float, state: _State) -> Mapping[str, float]:
+    def _validate(self, name: str, loss: float, rate: float, state: _State) -> Mapping[str, float]:
         metrics: dict[str, float] = {}
         if self._validation is not None:
             metrics = pair_ranking.measure(
@@ -240,10 +248,10 @@ class PairTrainer:
             )
         density = float(tf.reduce_mean(tf.cast(self._numbers() != 0, tf.float32)))
         tags = {f"validation/{metric}": value for metric, value in metrics.items()}
-        tags |= {f"loss/{self._plan.loss}": loss, "density": density}
+        tags |= {f"loss/{self._plan.loss}": loss, "density": density, "learning_rate": rate}
         self._log(name, state.epoch, tags)
-        record = {"epoch": state.epoch, "loss": loss, "density": density, "validation": metrics}
-        state.history.append(record)
+        record = {"epoch": state.epoch, "loss": loss, "density": density, "learning_rate": rate}
+        state.history.append(record | {"validation": metrics})
         if not metrics:
             state.best_epoch = state.epoch
             self._best.assign(self.table)
@@ -252,6 +260,8 @@ class PairTrainer:
             self._best.assign(self.table)
         else:
             state.stale += 1
+            if state.stale == self._plan.patience:
+                state.end = min(state.end, state.epoch + self._plan.cooldown)
         return metrics
 
     def _variables(self) -> dict[str, tf.Variable]:
@@ -262,7 +272,7 @@ class PairTrainer:
     def _resume(self, folder: Path) -> _State:
         saved = folder / "progress"
         if not saved.exists():
-            return _State()
+            return _State(self._plan.epochs)
         return _State(**checkpoint.restore_progress(saved, self._variables()))
 
     def _finish(self, folder: Path, state: _State) -> dict[str, Any]:
@@ -271,6 +281,7 @@ class PairTrainer:
         at_best = next((r for r in state.history if r["epoch"] == state.best_epoch), None)
         result = {
             "best_epoch": state.best_epoch,
+            "cooldown": max(0, state.best_epoch - (state.end - self._plan.cooldown)),
             "epochs": state.epoch,
             "validation": at_best["validation"] if at_best else {},
             "seconds": state.seconds,
