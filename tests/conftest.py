@@ -1,5 +1,6 @@
 """What several test files share: a small schema, a small network, real data where it is there."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,10 @@ from hypothesis import settings
 from lt4rec_tf.start_up import before_tensorflow
 
 before_tensorflow()  # as commands do
+# Test processes side by side share the cores: with all of them for each, threads wait for threads.
+beside = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+if beside > 1:
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(max(1, (os.cpu_count() or 1) // beside)))
 settings.register_profile("lt4rec", deadline=None, max_examples=50, database=None)
 settings.load_profile("lt4rec")
 
