@@ -8,12 +8,16 @@ Kernels take turns; medians of the rounds.
 from __future__ import annotations
 
 import argparse
+
+from lt4rec_tf.start_up import before_tensorflow
+
+if __name__ == "__main__":
+    before_tensorflow()
+
 import os
 import statistics
 import time
 from pathlib import Path
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import scipy.sparse
 import tensorflow as tf

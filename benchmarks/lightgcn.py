@@ -11,6 +11,12 @@ a process of its own, some steps a turn; medians of the turns, times the steps o
 from __future__ import annotations
 
 import argparse
+
+from lt4rec_tf.start_up import before_tensorflow
+
+if __name__ == "__main__":
+    before_tensorflow()
+
 import os
 import statistics
 import subprocess
@@ -18,9 +24,6 @@ import sys
 import time
 from itertools import islice
 from pathlib import Path
-
-if __name__ == "__main__":
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 MODELS = {  # name -> (package, loss, batch)
     "RecBole, bpr 2,048": ("recbole", "bpr", 2048),
@@ -104,7 +107,10 @@ def serve(flags: argparse.Namespace) -> None:
     entry.make_deterministic()
     train = read_split(Path(flags.data_dir)).train
     _, loss, batch = MODELS[flags.serve]
-    plan = PairPlan(LAYERS, loss, batch, False, 0.2, 0.001, 1e-4, 1, 1, 0, 0, 20)
+    plan = PairPlan(
+        layers=LAYERS, loss=loss, batch=batch, cosine=False, temperature=0.2, learning_rate=0.001,
+        l2=1e-4, epochs=1, validate_every=1, patience=0, cooldown=0, k=20,
+    )  # fmt: skip
     with Progress(1, batch) as progress:
         trainer = PairTrainer(train, None, flags.dimension, plan, 0, progress, lambda *_: None)
     next(trainer.steps(0))  # traces
