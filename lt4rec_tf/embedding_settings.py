@@ -43,7 +43,11 @@ class EmbeddingSettings:
     l2: float = flag(0.0, "Weight of the squares of a batch's rows.")
     epochs: int = flag(100, "Passes over train of a training, at most.")
     validate_every: int = flag(2, "Passes between two validations.")
-    patience: int = flag(5, "Validations without a better recall that end a training; 0: none do.")
+    patience: int = flag(
+        5,
+        "Validations without a better recall that end a training, after its --cooldown; 0: none "
+        "do.",
+    )
     cooldown: int = flag(
         0,
         "Passes that end a training, in which the learning rate falls linearly to 0; they begin "
