@@ -109,7 +109,8 @@ def serve(flags: argparse.Namespace) -> None:
     _, loss, batch = MODELS[flags.serve]
     plan = PairPlan(
         layers=LAYERS, loss=loss, batch=batch, cosine=False, temperature=0.2, learning_rate=0.001,
-        l2=1e-4, epochs=1, validate_every=1, patience=0, cooldown=0, k=20,
+        beta_2=0.999, epsilon=1e-7, l2=1e-4, epochs=1, validate_every=1, patience=0, cooldown=0,
+        k=20,
     )  # fmt: skip
     with Progress(1, batch) as progress:
         trainer = PairTrainer(train, None, flags.dimension, plan, 0, progress, lambda *_: None)

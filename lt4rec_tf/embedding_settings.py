@@ -40,6 +40,14 @@ class EmbeddingSettings:
     )
     temperature: float = flag(0.2, "--loss=softmax: what scores are divided by.")
     learning_rate: float = flag(0.02, "Of Adam.")
+    beta_2: float = flag(
+        0.999, "Adam: share of the mean of squared gradients that a step keeps, below 1."
+    )
+    epsilon: float = flag(
+        1e-7,
+        "Adam: added to the root of that mean. Keep it below the gradients, which are the smaller "
+        "the more triples a step has.",
+    )
     l2: float = flag(0.0, "Weight of the squares of a batch's rows.")
     epochs: int = flag(100, "Passes over train of a training, at most.")
     validate_every: int = flag(2, "Passes between two validations.")
@@ -86,7 +94,7 @@ def check(settings: EmbeddingSettings) -> None:
     expect(settings.data_dir != "", "data_dir", settings.data_dir, "a folder")
     if not settings.dataset:
         expect(not settings.manual_dir, "manual_dir", settings.manual_dir, "nothing, no --dataset")
-    for name in ("validation_fraction", "final_density"):
+    for name in ("validation_fraction", "final_density", "beta_2"):
         value = getattr(settings, name)
         expect(0 < value < 1, name, value, "a share in (0, 1)")
     expect_at_least(1, settings, "embedding_dim", "batch_size", "epochs", "validate_every", "top_k")
@@ -97,7 +105,7 @@ def check(settings: EmbeddingSettings) -> None:
         settings.cooldown,
         f"at most --epochs={settings.epochs}",
     )
-    for name in ("embedding_stddev", "temperature", "learning_rate", "pep_scale"):
+    for name in ("embedding_stddev", "temperature", "learning_rate", "epsilon", "pep_scale"):
         expect_positive(settings, name)
     expect(set(settings.ways) <= set(WAYS), "ways", settings.ways, f"some of {WAYS}")
     expect_folder_name(settings.name)

@@ -141,6 +141,8 @@ def _plan(settings: EmbeddingSettings) -> PairPlan:
         cosine=settings.score == "cosine",
         temperature=settings.temperature,
         learning_rate=settings.learning_rate,
+        beta_2=settings.beta_2,
+        epsilon=settings.epsilon,
         l2=settings.l2,
         epochs=settings.epochs,
         validate_every=settings.validate_every,

@@ -260,6 +260,21 @@ def test_the_last_passes_take_smaller_steps(data_dir, tmp_path):
     assert moved.max() == pytest.approx(0.05 / 2, rel=0.01)
 
 
+def test_adams_first_step_tells_its_constants(data_dir, tmp_path):
+    found = []
+    for beta_2, epsilon in [(0.9, 1e-4), (0.99, 1e-3)]:
+        folder = tmp_path / str(beta_2)
+        more = ("--rounds=0", "--epochs=1", "--cooldown=0", f"--batch_size={USERS}", "--norefit")
+        constants = (f"--beta_2={beta_2}", f"--epsilon={epsilon}")
+        assert run(data_dir, folder, *more, *constants) == 0
+        table = table_of(folder, "dense")
+        moved = np.abs(table - draw_of(table.shape)) / 0.05
+        # moved = a / (a + epsilon) with a = sqrt(1 - beta_2) |gradient|
+        found.append(moved / (1 - moved) * epsilon / np.sqrt(1 - beta_2))
+    assert found[0].max() > 1e-3
+    np.testing.assert_allclose(*found, rtol=0.001, atol=1e-8)
+
+
 def test_a_run_of_other_settings_or_pairs_is_refused(unbroken, data_dir, tmp_path, capsys):
     assert run(data_dir, unbroken, "--seed=2") == 2
     assert "settings.seed: was 1, is 2" in capsys.readouterr().err
@@ -278,6 +293,8 @@ def test_a_run_of_other_settings_or_pairs_is_refused(unbroken, data_dir, tmp_pat
         ("--temperature=0", "--temperature: found 0.0, expected a number above 0"),
         ("--pep_scale=0", "--pep_scale: found 0.0, expected a number above 0"),
         ("--pep_decay=-1", "--pep_decay: found -1.0, expected 0 or more"),
+        ("--beta_2=1", "--beta_2: found 1.0, expected a share in (0, 1)"),
+        ("--epsilon=0", "--epsilon: found 0.0, expected a number above 0"),
         ("--cooldown=7", "--cooldown: found 7, expected at most --epochs=6"),
         ("--data_dir=", "--data_dir: found '', expected a folder"),
     ],

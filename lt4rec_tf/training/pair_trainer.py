@@ -16,7 +16,7 @@ from lt4rec_tf import runs
 from lt4rec_tf.data.interactions import Interactions
 from lt4rec_tf.models.lightgcn import normalised_adjacency, propagate
 from lt4rec_tf.training import checkpoint, pair_batches, pair_losses, pair_ranking
-from lt4rec_tf.training.optimizers import build_optimizer, reset
+from lt4rec_tf.training.optimizers import LazyAdam, reset
 from lt4rec_tf.training.progress import Progress
 from lt4rec_tf.training.soft_threshold import ThresholdPlan, soft_threshold
 from lt4rec_tf.training.trainer import LogScalars, TrainingError
@@ -33,6 +33,8 @@ class PairPlan:
         cosine: Whether vectors are scaled to length 1 after propagation.
         temperature: T of softmax.
         learning_rate: Of Adam.
+        beta_2: Of Adam, see `optimizers.LazyAdam`.
+        epsilon: Of Adam.
         l2: Weight of `half_squares` over the rows of a batch.
         epochs: Passes at most.
         validate_every: Passes between two validations, the last pass included.
@@ -49,6 +51,8 @@ class PairPlan:
     cosine: bool
     temperature: float
     learning_rate: float
+    beta_2: float
+    epsilon: float
     l2: float
     epochs: int
     validate_every: int
@@ -116,7 +120,8 @@ class PairTrainer:
         self._threshold_plan, self._enough = threshold, enough
         self._threshold = tf.Variable(0.0)
         self._trained = [self.table, *([] if threshold is None else [self._threshold])]
-        self._optimizer = build_optimizer("adam", plan.learning_rate, self._trained)
+        self._optimizer = LazyAdam(plan.learning_rate, beta_2=plan.beta_2, epsilon=plan.epsilon)
+        self._optimizer.build(self._trained)
         ids = tf.TensorSpec((None,), tf.int64)
         self._step = tf.function(self._take_step, input_signature=[ids, ids, ids])
         self._propagate = tf.function(lambda: self._vectors(self._numbers()))
