@@ -16,7 +16,7 @@ setup(
     packages=find_packages(include=["lt4rec_tf", "lt4rec_tf.*"]),
     package_data={
         "lt4rec_tf": ["py.typed"],
-        "lt4rec_tf.data.builders": ["*/README.md", "*/CITATIONS.bib", "*/TAGS.txt"],
+        "lt4rec_tf.data.public.builders": ["*/README.md", "*/CITATIONS.bib", "*/TAGS.txt"],
     },
     install_requires=[
         "tensorflow>=2.21,<2.22",

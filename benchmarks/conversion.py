@@ -116,7 +116,7 @@ def start(folder: Path, processes: int) -> Result:
 
 def converting(form: str, side_by_side: bool) -> Callable[[Path, int], Result]:
     def measure(folder: Path, processes: int) -> Result:
-        from lt4rec_tf.data import convert
+        from lt4rec_tf.data.convert import command as convert
 
         glob = {"csv": "csv/impressions/*.csv.gz", "parquet": "parquet/*.parquet"}[form]
         flags = convert.ConvertFlags(
@@ -134,10 +134,11 @@ def converting(form: str, side_by_side: bool) -> Callable[[Path, int], Result]:
 
 def reading(form: str) -> Callable[[Path, int], Result]:
     def measure(folder: Path, processes: int) -> Result:
-        from lt4rec_tf.data import audit, pipeline
-        from lt4rec_tf.data.source import open_source
-        from lt4rec_tf.data.splits import SplitRule
-        from lt4rec_tf.schema import load_schema
+        from lt4rec_tf.data.audit import audit
+        from lt4rec_tf.data.input import pipeline
+        from lt4rec_tf.data.input.source import open_source
+        from lt4rec_tf.data.input.splits import SplitRule
+        from lt4rec_tf.schema.reader import load_schema
 
         schema, place, glob = {
             "csv": (SCHEMA, folder / "csv", "impressions/*.csv.gz"),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lt4rec_tf.schema import Schema, load_schema
+from lt4rec_tf.schema.reader import Schema, load_schema
 
 FIELDS, DIMENSION, UNITS = 20, 32, (512, 256, 128)
 TASKS = ("ctr", "cvr")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 
-from lt4rec_tf.start_up import before_tensorflow
+from lt4rec_tf.core.command import before_tensorflow
 
 if __name__ == "__main__":
     before_tensorflow()
@@ -22,8 +22,8 @@ from pathlib import Path
 import scipy.sparse
 import tensorflow as tf
 
-from lt4rec_tf.data.interactions import read_split
-from lt4rec_tf.models.lightgcn import normalised_adjacency
+from lt4rec_tf.data.public.interactions import read_split
+from lt4rec_tf.experiment.lightgcn.model import normalised_adjacency
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 
-from lt4rec_tf.start_up import before_tensorflow
+from lt4rec_tf.core.command import before_tensorflow
 
 if __name__ == "__main__":
     before_tensorflow()
@@ -99,10 +99,10 @@ class Worker:
 
 def serve(flags: argparse.Namespace) -> None:
     """Ours, in a process of its own: a turn for every line of standard input."""
-    from lt4rec_tf import entry
-    from lt4rec_tf.data.interactions import read_split
-    from lt4rec_tf.training.pair_trainer import PairPlan, PairTrainer
-    from lt4rec_tf.training.progress import Progress
+    from lt4rec_tf.core.progress import Progress
+    from lt4rec_tf.data.public.interactions import read_split
+    from lt4rec_tf.experiment import run_folder as entry
+    from lt4rec_tf.experiment.lightgcn.trainer import PairPlan, PairTrainer
 
     entry.make_deterministic()
     train = read_split(Path(flags.data_dir)).train

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 
-from lt4rec_tf.start_up import before_tensorflow
+from lt4rec_tf.core.command import before_tensorflow
 
 if __name__ == "__main__":
     before_tensorflow()
@@ -28,10 +28,10 @@ import tensorflow as tf
 from feeds import CLICK_SHARE, DIMENSION, wide_schema
 from networks import wide_network
 
-from lt4rec_tf import entry
-from lt4rec_tf.schema import Schema
+from lt4rec_tf.core.progress import Progress
+from lt4rec_tf.experiment import run_folder as entry
+from lt4rec_tf.schema.reader import Schema
 from lt4rec_tf.training.plan import Feed, Plan
-from lt4rec_tf.training.progress import Progress
 from lt4rec_tf.training.trainer import Trainer
 
 USERS, VIDEOS, OTHERS, IMPRESSIONS = 10_000_000, 11_000_000, 1_000, 297_000_000

@@ -7,11 +7,11 @@ from typing import Any
 import tensorflow as tf
 from feeds import DIMENSION, UNITS, random_ids, random_labels
 
+from lt4rec_tf.models.lt4rec import build_network
 from lt4rec_tf.models.network import RankingNetwork
-from lt4rec_tf.models.ranking import build_network
-from lt4rec_tf.schema import Schema
-from lt4rec_tf.tickets.tables import TableTicket
-from lt4rec_tf.training.balancing import WeightedSum
+from lt4rec_tf.schema.reader import Schema
+from lt4rec_tf.tickets.embedding_tables import TableTicket
+from lt4rec_tf.training.balancing.rules import WeightedSum
 from lt4rec_tf.training.optimizers import build_optimizer
 from lt4rec_tf.training.steps import Step, compile_step, loss_sum
 

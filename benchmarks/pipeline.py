@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 
-from lt4rec_tf.start_up import before_tensorflow
+from lt4rec_tf.core.command import before_tensorflow
 
 if __name__ == "__main__":
     before_tensorflow()
@@ -32,19 +32,20 @@ from pathlib import Path
 import tensorflow as tf
 from networks import joint_step, wide_network
 
-from lt4rec_tf import entry
-from lt4rec_tf.data import audit, pipeline
-from lt4rec_tf.data.conversions import raw_feature
-from lt4rec_tf.data.features import features_to_ids
-from lt4rec_tf.data.labels import read_labels
-from lt4rec_tf.data.memory import hold
-from lt4rec_tf.data.records import open_records, parse
-from lt4rec_tf.data.simulator import FeedSettings, simulate
-from lt4rec_tf.data.simulator_io import write_tfrecord
-from lt4rec_tf.data.source import Source, open_source
-from lt4rec_tf.data.splits import SplitRule
-from lt4rec_tf.reports.tables import markdown_table
-from lt4rec_tf.schema import Schema, load_schema
+from lt4rec_tf.data.audit import audit
+from lt4rec_tf.data.formats.records import open_records, parse
+from lt4rec_tf.data.formats.values import raw_feature
+from lt4rec_tf.data.input import pipeline
+from lt4rec_tf.data.input.features import features_to_ids
+from lt4rec_tf.data.input.in_memory import hold
+from lt4rec_tf.data.input.labels import read_labels
+from lt4rec_tf.data.input.source import Source, open_source
+from lt4rec_tf.data.input.splits import SplitRule
+from lt4rec_tf.data.simulator.text import write_tfrecord
+from lt4rec_tf.data.simulator.writer import FeedSettings, simulate
+from lt4rec_tf.experiment import run_folder as entry
+from lt4rec_tf.reports.text_tables import markdown_table
+from lt4rec_tf.schema.reader import Schema, load_schema
 
 SCHEMA = "configs/schemas/simulated_feed.toml"
 BATCH, BUFFER, STEPS = 512, 20_000, 100

@@ -129,7 +129,9 @@ def work(flags: argparse.Namespace) -> None:
         os.sched_setaffinity(0, {cores[int(index) % len(cores)]})
     from feeds import wide_schema
 
-    from lt4rec_tf import cluster, config, entry
+    from lt4rec_tf.config import parse as config
+    from lt4rec_tf.distributed import cluster
+    from lt4rec_tf.experiment import run_folder as entry
 
     told = ["train", "--schema=s", "--data_dir=d", f"--distribution={flags.kind}"]
     settings, _ = config.parse(told, "")
@@ -154,8 +156,8 @@ def rounds_of(schema, flags):
     import tensorflow as tf
     from networks import joint_step, random_batches, wide_network
 
-    from lt4rec_tf.training.distribution import this_process, workers_of_servers
-    from lt4rec_tf.training.parameter_server import Pass, compile_part, take_parts
+    from lt4rec_tf.distributed.parameter_server import Pass, compile_part, take_parts
+    from lt4rec_tf.distributed.replicas import this_process, workers_of_servers
 
     network = wide_network(schema)
     step = joint_step(network, schema)
@@ -188,7 +190,7 @@ def loopback_bytes() -> int:
 
 def print_table(found: list, flags: argparse.Namespace) -> None:
     """One line a measurement; the last column is computed."""
-    from lt4rec_tf.reports.tables import markdown_table
+    from lt4rec_tf.reports.text_tables import markdown_table
 
     alone = flags.batch / found[0][2][0]
     header = [

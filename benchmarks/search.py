@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 
-from lt4rec_tf.start_up import before_tensorflow
+from lt4rec_tf.core.command import before_tensorflow
 
 if __name__ == "__main__":
     before_tensorflow()
@@ -28,15 +28,17 @@ import tempfile
 import time
 from pathlib import Path
 
-from lt4rec_tf import config, entry, logs
-from lt4rec_tf.networks import network_of
-from lt4rec_tf.reports.tables import markdown_table
-from lt4rec_tf.schema import Schema
-from lt4rec_tf.search_jobs import search_side_by_side
-from lt4rec_tf.searches import find_ticket
-from lt4rec_tf.stages import Run
-from lt4rec_tf.start import keep_start
-from lt4rec_tf.training.progress import Progress
+from lt4rec_tf.config import parse as config
+from lt4rec_tf.core.progress import Progress
+from lt4rec_tf.experiment import logs
+from lt4rec_tf.experiment import run_folder as entry
+from lt4rec_tf.experiment.initial_weights import keep_start
+from lt4rec_tf.experiment.parallel_searches import search_side_by_side
+from lt4rec_tf.experiment.run import Run
+from lt4rec_tf.experiment.ticket_search import find_ticket
+from lt4rec_tf.models.registry import network_of
+from lt4rec_tf.reports.text_tables import markdown_table
+from lt4rec_tf.schema.reader import Schema
 
 EVERY_ROW = "every row"  # also those outside a task's population, which weigh nothing
 LADDER = {

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 
-from lt4rec_tf.start_up import before_tensorflow
+from lt4rec_tf.core.command import before_tensorflow
 
 if __name__ == "__main__":
     before_tensorflow()
@@ -33,12 +33,12 @@ from feeds import TASKS, UNITS, wide_schema
 from networks import wide_network
 
 from lt4rec_tf.models.network import RankingNetwork
-from lt4rec_tf.reports.tables import markdown_table
-from lt4rec_tf.schema import Schema
-from lt4rec_tf.serving.forms import COMPACT, DENSE, Forms
+from lt4rec_tf.reports.text_tables import markdown_table
+from lt4rec_tf.schema.reader import Schema
+from lt4rec_tf.serving.kernel_forms import COMPACT, DENSE, Forms
 from lt4rec_tf.serving.model_card import folder_size
 from lt4rec_tf.serving.publish import OpenedVersion, opened
-from lt4rec_tf.serving.ranking import Ranking
+from lt4rec_tf.serving.rank import Ranking
 from lt4rec_tf.serving.signatures import ServedModel
 from lt4rec_tf.tickets.neurons import prune_neurons
 

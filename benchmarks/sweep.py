@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 
-from lt4rec_tf.start_up import before_tensorflow
+from lt4rec_tf.core.command import before_tensorflow
 
 if __name__ == "__main__":
     before_tensorflow()
@@ -19,10 +19,11 @@ if __name__ == "__main__":
 from pathlib import Path
 from typing import Any
 
-from lt4rec_tf import compare, runs
-from lt4rec_tf.comparison.results import REPORT
+from lt4rec_tf import compare
+from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.experiment.comparison.results import REPORT
 from lt4rec_tf.reports.comparison import difference_cell
-from lt4rec_tf.reports.tables import markdown_table
+from lt4rec_tf.reports.text_tables import markdown_table
 
 # Flag -> values; the quickstart's own lie in the middle or first.
 POINTS = {

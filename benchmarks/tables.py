@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 
-from lt4rec_tf.start_up import before_tensorflow
+from lt4rec_tf.core.command import before_tensorflow
 
 if __name__ == "__main__":
     before_tensorflow()
@@ -31,13 +31,13 @@ import tensorflow as tf
 from feeds import FIELDS, random_ids, wide_schema
 from networks import wide_network
 
-from lt4rec_tf.layers.embedding import look_up
-from lt4rec_tf.reports.tables import markdown_table
-from lt4rec_tf.schema import Schema
+from lt4rec_tf.models.layers.field_vectors import look_up
+from lt4rec_tf.reports.text_tables import markdown_table
+from lt4rec_tf.schema.reader import Schema
 from lt4rec_tf.serving.model_card import folder_size
 from lt4rec_tf.serving.publish import opened
 from lt4rec_tf.serving.signatures import ServedModel
-from lt4rec_tf.tickets.tables import TableTicket, Unit, whole
+from lt4rec_tf.tickets.embedding_tables import TableTicket, Unit, whole
 from lt4rec_tf.training import checkpoint
 
 DIMENSION = 16

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from feeds import CLICK_SHARE, DIMENSION, FIELDS, UNITS
 
-from lt4rec_tf.reports.tables import markdown_table
+from lt4rec_tf.reports.text_tables import markdown_table
 
 OURS = ("lt4rec_tf", "products")
 PEERS = ("deepctr_shared_bottom", "deepctr_mmoe", "rechub_mmoe")

@@ -41,7 +41,7 @@ def lt4rec_tf(rows: int, batch: int, precision: str, density: float) -> Rounds:
     """Sparse sharing: two towers that wear masks on one set of kernels."""
     from networks import joint_step, random_batches, wide_network
 
-    from lt4rec_tf import entry
+    from lt4rec_tf.experiment import run_folder as entry
     from lt4rec_tf.training.precision import computing_in
 
     entry.make_deterministic()  # as `train` does

@@ -20,7 +20,7 @@ import tf_keras as keras
 from feeds import FIELDS, random_ids, random_labels, wide_schema
 from networks import wide_network
 
-from lt4rec_tf.training.losses import cross_entropy
+from lt4rec_tf.models.losses import cross_entropy
 from lt4rec_tf.training.optimizers import LazyAdam
 
 BATCH = 512

@@ -9,7 +9,7 @@ where it was stopped; rows that were added to the file are trained beside those 
 
 from __future__ import annotations
 
-from lt4rec_tf.start_up import before_tensorflow
+from lt4rec_tf.core.command import before_tensorflow
 
 if __name__ == "__main__":
     before_tensorflow()
@@ -22,9 +22,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lt4rec_tf import config, entry, runs
-from lt4rec_tf.comparison import results, work
-from lt4rec_tf.comparison.grid import (
+from lt4rec_tf.config import parse as config
+from lt4rec_tf.config.parse import Settings
+from lt4rec_tf.config.settings import TICKET_ROWS
+from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core.job_pool import Failure, Job, JobPool
+from lt4rec_tf.experiment import run_folder as entry
+from lt4rec_tf.experiment.comparison import jobs as work
+from lt4rec_tf.experiment.comparison import results
+from lt4rec_tf.experiment.comparison.grid import (
     Candidate,
     CompareFlags,
     RowSpec,
@@ -33,16 +39,13 @@ from lt4rec_tf.comparison.grid import (
     check_one_machine,
     read_rows,
 )
-from lt4rec_tf.config import Settings
-from lt4rec_tf.pool import Failure, Job, JobPool
+from lt4rec_tf.experiment.rows import reported_tasks
+from lt4rec_tf.experiment.ticket_search import searched_levels
 from lt4rec_tf.reports.comparison import comparison_table, search_table
 from lt4rec_tf.reports.comparison_plots import figure4, overlap_bars
 from lt4rec_tf.reports.plots import save_png
 from lt4rec_tf.reports.size_plots import size_figure, sizes
-from lt4rec_tf.rows import reported_tasks
-from lt4rec_tf.schema import Schema
-from lt4rec_tf.searches import searched_levels
-from lt4rec_tf.settings import TICKET_ROWS
+from lt4rec_tf.schema.reader import Schema
 
 
 @dataclass

@@ -7,7 +7,7 @@ Started again with the same flags, it goes on where it was stopped.
 
 from __future__ import annotations
 
-from lt4rec_tf.start_up import before_tensorflow
+from lt4rec_tf.core.command import before_tensorflow
 
 if __name__ == "__main__":
     before_tensorflow()
@@ -23,19 +23,22 @@ from typing import Any
 
 import numpy as np
 
-from lt4rec_tf import config, embedding_search, entry, runs
-from lt4rec_tf.config import Places
-from lt4rec_tf.data import datasets
-from lt4rec_tf.data.interactions import Split, hold_out, read_split
-from lt4rec_tf.embedding_search import Search, Trained
-from lt4rec_tf.embedding_settings import EmbeddingSettings, check
-from lt4rec_tf.reports.embedding import level_table, search_figure, statistics
+from lt4rec_tf.config import parse as config
+from lt4rec_tf.config.parse import Places
+from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core.progress import Progress
+from lt4rec_tf.data.public import datasets
+from lt4rec_tf.data.public.interactions import Split, hold_out, read_split
+from lt4rec_tf.experiment import run_folder as entry
+from lt4rec_tf.experiment.lightgcn import ranking as pair_ranking
+from lt4rec_tf.experiment.lightgcn import search as embedding_search
+from lt4rec_tf.experiment.lightgcn.report import level_table, search_figure, statistics
+from lt4rec_tf.experiment.lightgcn.search import Search, Trained
+from lt4rec_tf.experiment.lightgcn.settings import EmbeddingSettings, check
+from lt4rec_tf.experiment.lightgcn.threshold import ThresholdPlan
+from lt4rec_tf.experiment.lightgcn.trainer import PairPlan, PairTrainer
 from lt4rec_tf.reports.plots import save_png
 from lt4rec_tf.reports.run_report import StageLog
-from lt4rec_tf.training import pair_ranking
-from lt4rec_tf.training.pair_trainer import PairPlan, PairTrainer
-from lt4rec_tf.training.progress import Progress
-from lt4rec_tf.training.soft_threshold import ThresholdPlan
 
 EVALUATION = "evaluation.json"
 FORMAT_VERSION = 1

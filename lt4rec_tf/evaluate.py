@@ -5,7 +5,7 @@ python -m lt4rec_tf.evaluate --run=runs/quickstart-0123456789/seed_1
 
 from __future__ import annotations
 
-from lt4rec_tf.start_up import before_tensorflow
+from lt4rec_tf.core.command import before_tensorflow
 
 if __name__ == "__main__":
     before_tensorflow()
@@ -17,14 +17,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from lt4rec_tf import config, entry, logs, runs
-from lt4rec_tf.config import Settings, flag
-from lt4rec_tf.data.source import Source
-from lt4rec_tf.reports.tables import evaluation_table, full_table
-from lt4rec_tf.rows import measure_rows, reported_tasks
-from lt4rec_tf.schema import Schema
-from lt4rec_tf.searches import read_searches
-from lt4rec_tf.start import table_search
+from lt4rec_tf.config import parse as config
+from lt4rec_tf.config.parse import Settings, flag
+from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.data.input.source import Source
+from lt4rec_tf.experiment import logs
+from lt4rec_tf.experiment import run_folder as entry
+from lt4rec_tf.experiment.initial_weights import table_search
+from lt4rec_tf.experiment.rows import measure_rows, reported_tasks
+from lt4rec_tf.experiment.ticket_search import read_searches
+from lt4rec_tf.reports.text_tables import evaluation_table, full_table
+from lt4rec_tf.schema.reader import Schema
 
 EVALUATION = "evaluation.json"
 

@@ -5,7 +5,7 @@ python -m lt4rec_tf.export --run=runs/quickstart-0123456789/seed_1 --export_dir=
 
 from __future__ import annotations
 
-from lt4rec_tf.start_up import before_tensorflow
+from lt4rec_tf.core.command import before_tensorflow
 
 if __name__ == "__main__":
     before_tensorflow()
@@ -16,17 +16,18 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from lt4rec_tf import config, entry
-from lt4rec_tf.config import Settings, flag
-from lt4rec_tf.data.source import Source
+from lt4rec_tf.config import parse as config
+from lt4rec_tf.config.parse import Settings, flag
+from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.evaluate import open_run
-from lt4rec_tf.rows import load_row, row_names
-from lt4rec_tf.schema import Schema
-from lt4rec_tf.serving.forms import forms_of
+from lt4rec_tf.experiment import run_folder as entry
+from lt4rec_tf.experiment.publishing import checked_answers, files_beside
+from lt4rec_tf.experiment.rows import load_row, row_names
+from lt4rec_tf.schema.reader import Schema
+from lt4rec_tf.serving.kernel_forms import forms_of
 from lt4rec_tf.serving.publish import publish, published_versions
-from lt4rec_tf.serving.ranking import ranking_of
+from lt4rec_tf.serving.rank import ranking_of
 from lt4rec_tf.serving.signatures import ServedModel
-from lt4rec_tf.version_files import checked_answers, files_beside
 
 # Largest difference to the model's own answers with which a version is published.
 TOLERANCES = {"float32": 1e-6, "bfloat16": 0.01}

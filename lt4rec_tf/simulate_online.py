@@ -8,7 +8,7 @@ A folder of `compare` stands for a run of each of its seeds, with the rows as va
 
 from __future__ import annotations
 
-from lt4rec_tf.start_up import before_tensorflow
+from lt4rec_tf.core.command import before_tensorflow
 
 if __name__ == "__main__":
     before_tensorflow()
@@ -24,9 +24,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from lt4rec_tf import entry, runs
-from lt4rec_tf.comparison.results import REPORT, tested_runs
-from lt4rec_tf.data.online import (
+from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core.flags import ConfigError, flag, parse_flags
+from lt4rec_tf.core.progress import Progress
+from lt4rec_tf.data.input.source import Source
+from lt4rec_tf.data.simulator.candidates import candidates_as_text, read_lines, text_to_ids
+from lt4rec_tf.data.simulator.exposure import MAX_POSITIONS
+from lt4rec_tf.data.simulator.sessions import (
     Exponents,
     SessionBlock,
     SessionPlan,
@@ -34,20 +38,17 @@ from lt4rec_tf.data.online import (
     session_blocks,
     show,
 )
-from lt4rec_tf.data.online_text import candidates_as_text, read_lines, text_to_ids
-from lt4rec_tf.data.simulator import Feed, FeedSettings, SimulatorError, simulate
-from lt4rec_tf.data.simulator_exposure import MAX_POSITIONS
-from lt4rec_tf.data.source import Source
+from lt4rec_tf.data.simulator.writer import Feed, FeedSettings, SimulatorError, simulate
 from lt4rec_tf.evaluate import open_run
-from lt4rec_tf.flags import ConfigError, flag, parse_flags
+from lt4rec_tf.experiment import run_folder as entry
+from lt4rec_tf.experiment.comparison.results import REPORT, tested_runs
+from lt4rec_tf.experiment.rows import load_row, row_names
 from lt4rec_tf.metrics.sessions import SessionRatios, session_ratios
+from lt4rec_tf.models.losses import probability
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.reports.online import by_policy, online_table
-from lt4rec_tf.rows import load_row, row_names
-from lt4rec_tf.schema import Schema
+from lt4rec_tf.schema.reader import Schema
 from lt4rec_tf.training.evaluation import chained_tasks
-from lt4rec_tf.training.losses import probability
-from lt4rec_tf.training.progress import Progress
 
 # Policy -> the rows of a run that predict pctr and pcvr; "base" is each task's single-task row.
 POLICIES = {

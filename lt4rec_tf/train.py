@@ -7,7 +7,7 @@ Started again with the same flags, it goes on where it was stopped.
 
 from __future__ import annotations
 
-from lt4rec_tf.start_up import before_tensorflow
+from lt4rec_tf.core.command import before_tensorflow
 
 if __name__ == "__main__":
     before_tensorflow()
@@ -18,23 +18,29 @@ from collections.abc import Sequence
 from contextlib import ExitStack, closing, nullcontext
 from pathlib import Path
 
-from lt4rec_tf import auto, cluster, config, daily, entry, logs, runs
-from lt4rec_tf.config import Settings
-from lt4rec_tf.data.source import Source
+from lt4rec_tf.config import parse as config
+from lt4rec_tf.config.parse import Settings
+from lt4rec_tf.config.settings import TICKET_ROWS
+from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core.progress import Progress
+from lt4rec_tf.data.input.source import Source
+from lt4rec_tf.distributed import cluster
+from lt4rec_tf.distributed.replicas import this_process
 from lt4rec_tf.evaluate import EVALUATION, evaluate_rows
+from lt4rec_tf.experiment import logs
+from lt4rec_tf.experiment import run_folder as entry
+from lt4rec_tf.experiment import sharing_search as auto
+from lt4rec_tf.experiment.daily import procedure as daily
+from lt4rec_tf.experiment.initial_weights import keep_start
+from lt4rec_tf.experiment.joint_training import steps_to_come
+from lt4rec_tf.experiment.lightgcn.report import table_levels
+from lt4rec_tf.experiment.parallel_searches import search_side_by_side
+from lt4rec_tf.experiment.run import Run, network_in
+from lt4rec_tf.experiment.ticket_search import Ticket, find_ticket, level_masks
 from lt4rec_tf.export import default_row, published_version
-from lt4rec_tf.joint import steps_to_come
-from lt4rec_tf.reports.embedding import table_levels
 from lt4rec_tf.reports.run_report import StageLog, report_run
-from lt4rec_tf.reports.tables import Evaluation, evaluation_table, sharing_table, ticket_table
-from lt4rec_tf.schema import Schema
-from lt4rec_tf.search_jobs import search_side_by_side
-from lt4rec_tf.searches import Ticket, find_ticket, level_masks
-from lt4rec_tf.settings import TICKET_ROWS
-from lt4rec_tf.stages import Run, network_in
-from lt4rec_tf.start import keep_start
-from lt4rec_tf.training.distribution import this_process
-from lt4rec_tf.training.progress import Progress
+from lt4rec_tf.reports.text_tables import Evaluation, evaluation_table, sharing_table, ticket_table
+from lt4rec_tf.schema.reader import Schema
 
 
 def main(argv: Sequence[str]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from lt4rec_tf.start_up import before_tensorflow
+from lt4rec_tf.core.command import before_tensorflow
 
 before_tensorflow()  # as commands do
 # Test processes side by side share the cores: with all of them for each, threads wait for threads.
@@ -123,7 +123,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def small_schema(tmp_path_factory):
-    from lt4rec_tf.schema import load_schema
+    from lt4rec_tf.schema.reader import load_schema
 
     path = tmp_path_factory.mktemp("schema") / "small.toml"
     path.write_text(SMALL_SCHEMA, encoding="utf-8")
@@ -157,7 +157,7 @@ def few_features(name, folder):
 
 
 def build_small(schema, *, separate_towers=False, seed=1, cross="gram", hidden_units=(8, 4)):
-    from lt4rec_tf.models.ranking import build_network
+    from lt4rec_tf.models.lt4rec import build_network
 
     return build_network(
         schema,

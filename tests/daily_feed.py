@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lt4rec_tf.schema import load_schema
+from lt4rec_tf.schema.reader import load_schema
 from tests.small_feed import write_lines
 
 COLUMNS = ("user", "video", "device", "day", "length", "click", "play_time")

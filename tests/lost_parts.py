@@ -14,9 +14,10 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from lt4rec_tf import entry, logs
-from lt4rec_tf.config import DataSettings
-from lt4rec_tf.training.parameter_server import compile_reading, take_parts
+from lt4rec_tf.config.parse import DataSettings
+from lt4rec_tf.distributed.parameter_server import compile_reading, take_parts
+from lt4rec_tf.experiment import logs
+from lt4rec_tf.experiment import run_folder as entry
 from tests.cluster_processes import free_port
 from tests.small_feed import good_row, line, opened, schema, write_lines
 

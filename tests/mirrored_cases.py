@@ -14,8 +14,8 @@ import numpy as np
 import tensorflow as tf
 
 from lt4rec_tf.models.network import read_variables
-from lt4rec_tf.schema import load_schema
-from lt4rec_tf.training.balancing import RULES
+from lt4rec_tf.schema.reader import load_schema
+from lt4rec_tf.training.balancing.rules import RULES
 from lt4rec_tf.training.trainer import Plan
 from tests.conftest import SMALL_SCHEMA, build_small
 from tests.small_models import BUILDERS, build_model

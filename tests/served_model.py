@@ -5,9 +5,9 @@ import contextlib
 import numpy as np
 import tensorflow as tf
 
-from lt4rec_tf.schema import load_schema
+from lt4rec_tf.schema.reader import load_schema
 from lt4rec_tf.serving.publish import publish
-from lt4rec_tf.serving.ranking import Ranking
+from lt4rec_tf.serving.rank import Ranking
 from lt4rec_tf.serving.signatures import ServedModel
 from lt4rec_tf.training.plan import Plan
 from lt4rec_tf.training.trainer import Feed

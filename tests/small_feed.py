@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from lt4rec_tf.data import audit
-from lt4rec_tf.data.pipeline import Source, SplitRule, batches, open_source
-from lt4rec_tf.schema import Schema, load_schema
+from lt4rec_tf.data.audit import audit
+from lt4rec_tf.data.input.pipeline import Source, SplitRule, batches, open_source
+from lt4rec_tf.schema.reader import Schema, load_schema
 
 COLUMNS = ("number", "user", "video", "tags", "day", "length", "click", "play_time")
 SCHEMA = """

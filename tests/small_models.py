@@ -5,17 +5,17 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from lt4rec_tf.layers.label_embedding import Temperature
 from lt4rec_tf.models.aitm import build_aitm
-from lt4rec_tf.models.bottom import build_bottom
 from lt4rec_tf.models.esmm import build_esmm
+from lt4rec_tf.models.feature_encoder import build_bottom
 from lt4rec_tf.models.htlnet import Transfer, build_htlnet
+from lt4rec_tf.models.layers.label_embedding import Temperature
+from lt4rec_tf.models.lt4rec import build_network
 from lt4rec_tf.models.mmoe import build_mmoe
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.models.ple import build_ple
-from lt4rec_tf.models.ranking import build_network
-from lt4rec_tf.schema import Schema
-from lt4rec_tf.tickets.tables import TableTicket, whole
+from lt4rec_tf.schema.reader import Schema
+from lt4rec_tf.tickets.embedding_tables import TableTicket, whole
 from tests.conftest import small_batch
 
 BOTTOM = {"embedding_dim": 4, "embedding_stddev": 0.3, "cross": "gram", "dcn_layers": 1}

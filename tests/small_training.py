@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from lt4rec_tf import config, stages
+from lt4rec_tf.config import parse as config
+from lt4rec_tf.core.progress import Progress
+from lt4rec_tf.experiment import run as stages
+from lt4rec_tf.experiment.initial_weights import keep_start
 from lt4rec_tf.models.network import RankingNetwork
-from lt4rec_tf.start import keep_start
-from lt4rec_tf.training.progress import Progress
 from lt4rec_tf.training.trainer import Feed, Trainer
 from tests.conftest import small_batch
 

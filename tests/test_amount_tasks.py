@@ -12,23 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import lognorm, spearmanr
 
-from lt4rec_tf import config
-from lt4rec_tf.comparison import results
-from lt4rec_tf.data import audit
-from lt4rec_tf.data.pipeline import batches
-from lt4rec_tf.data.source import open_source
-from lt4rec_tf.data.splits import SplitRule
+from lt4rec_tf.config import parse as config
+from lt4rec_tf.data.audit import audit
+from lt4rec_tf.data.input.pipeline import batches
+from lt4rec_tf.data.input.source import open_source
+from lt4rec_tf.data.input.splits import SplitRule
+from lt4rec_tf.experiment.comparison import results
 from lt4rec_tf.models.esmm import entire_space_losses
-from lt4rec_tf.schema import SchemaError, Task, load_schema
-from lt4rec_tf.serving.card_schema import answers_section, labels_section
+from lt4rec_tf.models.losses import loss_of, outputs_of, prediction, standardised_mse, ziln
+from lt4rec_tf.schema.reader import SchemaError, Task, load_schema
+from lt4rec_tf.serving.model_card_sections import answers_section, labels_section
 from lt4rec_tf.training.evaluation import Predictions, make_predictor, measure, split_losses
-from lt4rec_tf.training.losses import (
-    loss_of,
-    outputs_of,
-    prediction,
-    standardised_mse,
-    ziln,
-)
 from lt4rec_tf.training.trainer import Feed, Plan
 from tests.conftest import SMALL_SCHEMA, build_small, small_batch
 from tests.small_models import BUILDERS, build_model

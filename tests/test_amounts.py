@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from lt4rec_tf.metrics import ranking
+from lt4rec_tf.metrics import binary as ranking
 from lt4rec_tf.metrics.amounts import gini, nmae, nrmse, rmse, spearman
 from lt4rec_tf.metrics.resampled import MEASURES
 from tests.test_bootstrap import OURS

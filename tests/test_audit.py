@@ -7,14 +7,15 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lt4rec_tf.data import audit, reading
-from lt4rec_tf.data.audit import Audit
-from lt4rec_tf.data.features import features_to_ids
-from lt4rec_tf.data.files import DataError
-from lt4rec_tf.data.labels import REASONS
-from lt4rec_tf.data.pipeline import SplitRule, open_source
-from lt4rec_tf.data.records import is_quarantined, malformed_examples
-from lt4rec_tf.data.rows import examine
+from lt4rec_tf.data.audit import audit
+from lt4rec_tf.data.audit.audit import Audit
+from lt4rec_tf.data.formats.files import DataError
+from lt4rec_tf.data.formats.records import is_quarantined, malformed_examples
+from lt4rec_tf.data.input import scan as reading
+from lt4rec_tf.data.input.features import features_to_ids
+from lt4rec_tf.data.input.labels import REASONS
+from lt4rec_tf.data.input.parsed_rows import examine
+from lt4rec_tf.data.input.pipeline import SplitRule, open_source
 from tests.small_feed import (
     COLUMNS,
     example,

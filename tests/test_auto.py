@@ -10,15 +10,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lt4rec_tf import auto, runs, stages
-from lt4rec_tf.auto import CHOICE, Way, train_auto
-from lt4rec_tf.joint import row_masks, steps_to_come
+from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.experiment import run as stages
+from lt4rec_tf.experiment import sharing_search as auto
+from lt4rec_tf.experiment.joint_training import row_masks, steps_to_come
+from lt4rec_tf.experiment.rows import load_row, measure_rows, row_seconds, worn_masks
+from lt4rec_tf.experiment.sharing_search import CHOICE, Way, train_auto
+from lt4rec_tf.experiment.ticket_search import (
+    Ticket,
+    find_ticket,
+    level_masks,
+    read_ticket,
+    search_seconds,
+)
 from lt4rec_tf.metrics.gain import mean_relative_gain
+from lt4rec_tf.models.lt4rec import shared_name
 from lt4rec_tf.models.network import read_variables
-from lt4rec_tf.models.ranking import shared_name
-from lt4rec_tf.networks import network_of
-from lt4rec_tf.rows import load_row, measure_rows, row_seconds, worn_masks
-from lt4rec_tf.searches import Ticket, find_ticket, level_masks, read_ticket, search_seconds
+from lt4rec_tf.models.registry import network_of
 from lt4rec_tf.tickets import masks as masks_file
 from lt4rec_tf.tickets.search import Level
 from lt4rec_tf.training.evaluation import make_predictor

@@ -7,17 +7,17 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lt4rec_tf.models.losses import LOSSES
 from lt4rec_tf.models.network import read_variables
 from lt4rec_tf.tickets import masks as masks_file
-from lt4rec_tf.training import gradnorm
-from lt4rec_tf.training.balancing import RULES, build_rule
-from lt4rec_tf.training.core_task import HTLNET_CORE
-from lt4rec_tf.training.gradients import inner_products, weighted_sum
-from lt4rec_tf.training.gradnorm import GradNorm, last_shared_kernel
-from lt4rec_tf.training.losses import LOSSES
-from lt4rec_tf.training.pcgrad import PCGrad, projected_weights
+from lt4rec_tf.training.balancing import gradnorm
+from lt4rec_tf.training.balancing.core_task import HTLNET_CORE
+from lt4rec_tf.training.balancing.gradients import inner_products, weighted_sum
+from lt4rec_tf.training.balancing.gradnorm import GradNorm, last_shared_kernel
+from lt4rec_tf.training.balancing.pcgrad import PCGrad, projected_weights
+from lt4rec_tf.training.balancing.rules import RULES, build_rule
+from lt4rec_tf.training.balancing.uncertainty import Uncertainty
 from lt4rec_tf.training.trainer import Plan
-from lt4rec_tf.training.uncertainty import Uncertainty
 from tests.conftest import build_small
 from tests.small_training import (
     STEPS,

@@ -15,13 +15,10 @@ from sklearn.metrics import (
     root_mean_squared_error,
 )
 
-from lt4rec_tf.metrics import amounts, bootstrap, ranking, regression
-from lt4rec_tf.metrics.bootstrap import (
-    METRICS,
-    paired_interval,
-    resampled_counts,
-    value_interval,
-)
+from lt4rec_tf.metrics import amounts, bootstrap
+from lt4rec_tf.metrics import binary as ranking
+from lt4rec_tf.metrics import continuous as regression
+from lt4rec_tf.metrics.bootstrap import METRICS, paired_interval, resampled_counts, value_interval
 
 OURS = {
     name: getattr(module, name)

@@ -8,16 +8,19 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from lt4rec_tf import config, evaluate, logs, train
-from lt4rec_tf.config import ConfigError, DataSettings
-from lt4rec_tf.data import audit, datasets
-from lt4rec_tf.data.builders.simulated_feed.simulated_feed_dataset_builder import Builder
-from lt4rec_tf.data.files import DataError
-from lt4rec_tf.data.pipeline import SPLITS, batches
-from lt4rec_tf.data.simulator import simulate
-from lt4rec_tf.data.simulator_io import COLUMNS
-from lt4rec_tf.runs import read_json
-from lt4rec_tf.schema import load_schema
+from lt4rec_tf import evaluate, train
+from lt4rec_tf.config import parse as config
+from lt4rec_tf.config.parse import ConfigError, DataSettings
+from lt4rec_tf.core.artifacts import read_json
+from lt4rec_tf.data.audit import audit
+from lt4rec_tf.data.formats.files import DataError
+from lt4rec_tf.data.input.pipeline import SPLITS, batches
+from lt4rec_tf.data.public import datasets
+from lt4rec_tf.data.public.builders.simulated_feed.simulated_feed_dataset_builder import Builder
+from lt4rec_tf.data.simulator.text import COLUMNS
+from lt4rec_tf.data.simulator.writer import simulate
+from lt4rec_tf.experiment import logs
+from lt4rec_tf.schema.reader import load_schema
 from tests.conftest import PROJECT
 
 SCHEMA = PROJECT / "configs" / "schemas" / "simulated_feed.toml"

@@ -6,13 +6,14 @@ from contextlib import ExitStack
 
 import pytest
 
-from lt4rec_tf import entry, logs
-from lt4rec_tf.data import audit
-from lt4rec_tf.data.files import DataError, stamp_of
-from lt4rec_tf.data.pipeline import batches, raw_batches
-from lt4rec_tf.data.source import open_source
-from lt4rec_tf.data.splits import SplitRule
-from lt4rec_tf.schema import load_schema
+from lt4rec_tf.data.audit import audit
+from lt4rec_tf.data.formats.files import DataError, stamp_of
+from lt4rec_tf.data.input.pipeline import batches, raw_batches
+from lt4rec_tf.data.input.source import open_source
+from lt4rec_tf.data.input.splits import SplitRule
+from lt4rec_tf.experiment import logs
+from lt4rec_tf.experiment import run_folder as entry
+from lt4rec_tf.schema.reader import load_schema
 from lt4rec_tf.training.plan import Plan
 from tests import dirty_files
 from tests.dirty_files import READERS, flip, halve

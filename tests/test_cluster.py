@@ -11,9 +11,13 @@ from contextlib import closing
 import numpy as np
 import pytest
 
-from lt4rec_tf import cluster, config, entry, runs, train
-from lt4rec_tf.data.simulator import FeedSettings, simulate
-from lt4rec_tf.rows import load_row
+from lt4rec_tf import train
+from lt4rec_tf.config import parse as config
+from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.data.simulator.writer import FeedSettings, simulate
+from lt4rec_tf.distributed import cluster
+from lt4rec_tf.experiment import run_folder as entry
+from lt4rec_tf.experiment.rows import load_row
 from lt4rec_tf.serving.publish import published_versions
 from tests.cluster_processes import Cluster
 from tests.conftest import PROJECT, few_features

@@ -7,12 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from lt4rec_tf import config, entry, evaluate, export, settings, simulate_online
-from lt4rec_tf.comparison.grid import CompareFlags, candidates, read_rows
-from lt4rec_tf.data import convert, inspect
-from lt4rec_tf.data.column_roles import RoleFlags
-from lt4rec_tf.data.simulator import FeedSettings
-from lt4rec_tf.embedding_settings import EmbeddingSettings, check
+from lt4rec_tf import evaluate, export, simulate_online
+from lt4rec_tf.config import parse as config
+from lt4rec_tf.config import settings
+from lt4rec_tf.data.convert import command as convert
+from lt4rec_tf.data.inspect import command as inspect
+from lt4rec_tf.data.inspect.column_roles import RoleFlags
+from lt4rec_tf.data.simulator.writer import FeedSettings
+from lt4rec_tf.experiment import run_folder as entry
+from lt4rec_tf.experiment.comparison.grid import CompareFlags, candidates, read_rows
+from lt4rec_tf.experiment.lightgcn.settings import EmbeddingSettings, check
 from tests.conftest import PROJECT
 
 FLAGFILES = sorted((PROJECT / "configs").glob("*.cfg"))
@@ -83,7 +87,8 @@ def check_command(words):
 
 
 def check_module(module, flags):
-    assert (PROJECT / (module.replace(".", "/") + ".py")).is_file(), module
+    path = PROJECT / module.replace(".", "/")
+    assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), module
     flags = [flag for flag in flags if flag not in ("--help", "...")]
     if module == "lt4rec_tf.train":
         settings, _ = config.parse(["train", "--data_dir=given", *flags], "")

@@ -7,14 +7,18 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from lt4rec_tf import compare, config, entry, evaluate, export, runs
-from lt4rec_tf.comparison import results, work
-from lt4rec_tf.comparison.cost import cost_of
-from lt4rec_tf.comparison.grid import candidates, read_rows
+from lt4rec_tf import compare, evaluate, export
+from lt4rec_tf.config import parse as config
+from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core.job_pool import Failure
+from lt4rec_tf.experiment import run_folder as entry
+from lt4rec_tf.experiment.comparison import jobs as work
+from lt4rec_tf.experiment.comparison import results
+from lt4rec_tf.experiment.comparison.cost import cost_of
+from lt4rec_tf.experiment.comparison.grid import candidates, read_rows
+from lt4rec_tf.experiment.rows import load_row
 from lt4rec_tf.metrics.gain import mean_relative_gain
-from lt4rec_tf.pool import Failure
-from lt4rec_tf.rows import load_row
-from lt4rec_tf.schema import load_schema
+from lt4rec_tf.schema.reader import load_schema
 from lt4rec_tf.serving.publish import published_versions
 from tests.conftest import PROJECT, few_features
 from tests.small_feed import good_row, line, schema, write_lines

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lt4rec_tf import config
-from lt4rec_tf.config import ConfigError
+from lt4rec_tf.config import parse as config
+from lt4rec_tf.config.parse import ConfigError
 
 NEEDED = ("train", "--schema=s.toml", "--data_dir=logs")
 

@@ -17,15 +17,15 @@ import tensorflow as tf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lt4rec_tf.data import convert
-from lt4rec_tf.data.column_types import ColumnType
-from lt4rec_tf.data.convert_file import result_path, typed
-from lt4rec_tf.data.examples import Ragged, encode
-from lt4rec_tf.data.log_batches import RawBatch
-from lt4rec_tf.data.pipeline import batches
-from lt4rec_tf.data.splits import SPLITS, SplitRule
-from lt4rec_tf.schema import load_schema
-from lt4rec_tf.schema_toml import to_toml
+from lt4rec_tf.data.convert import command as convert
+from lt4rec_tf.data.convert.shards import result_path, typed
+from lt4rec_tf.data.formats.column_batches import RawBatch
+from lt4rec_tf.data.formats.column_types import ColumnType
+from lt4rec_tf.data.formats.examples import Ragged, encode
+from lt4rec_tf.data.input.pipeline import batches
+from lt4rec_tf.data.input.splits import SPLITS, SplitRule
+from lt4rec_tf.schema.reader import load_schema
+from lt4rec_tf.schema.writer import to_toml
 from tests.conftest import PROJECT, real_data
 from tests.small_feed import good_row, line, opened, schema, write_lines
 

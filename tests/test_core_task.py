@@ -10,16 +10,16 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lt4rec_tf.models.losses import loss_of
 from lt4rec_tf.models.network import read_variables
-from lt4rec_tf.training.balancing import WeightedSum
-from lt4rec_tf.training.core_task import (
+from lt4rec_tf.training.balancing.core_task import (
     HTLNET_CORE,
     Core,
     HybridTargets,
     MetaBalance,
     adjusted_weights,
 )
-from lt4rec_tf.training.losses import loss_of
+from lt4rec_tf.training.balancing.rules import WeightedSum
 from lt4rec_tf.training.trainer import Plan
 from tests.conftest import build_small
 from tests.small_models import batch_of_tasks, build_model, with_more_tasks

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lt4rec_tf.comparison.cost import cost_of
+from lt4rec_tf.experiment.comparison.cost import cost_of
 from tests.conftest import build_small
 from tests.small_models import build_model, build_with_own_views
 from tests.small_training import random_masks

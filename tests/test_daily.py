@@ -8,33 +8,34 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lt4rec_tf import (
-    checks,
-    config,
-    daily,
-    entry,
-    evaluate,
-    inheritance,
-    logs,
-    new_day,
-    runs,
-    train,
+from lt4rec_tf import evaluate, train
+from lt4rec_tf.config import checks
+from lt4rec_tf.config import parse as config
+from lt4rec_tf.config.parse import ConfigError
+from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core.progress import Progress
+from lt4rec_tf.data.input.features import features_to_ids
+from lt4rec_tf.data.input.pipeline import batches, raw_batches
+from lt4rec_tf.experiment import logs
+from lt4rec_tf.experiment import run_folder as entry
+from lt4rec_tf.experiment.daily import inheritance, new_day
+from lt4rec_tf.experiment.daily import procedure as daily
+from lt4rec_tf.experiment.daily.lineage import (
+    DayError,
+    identify,
+    refuse_earlier_day,
+    refuse_known_files,
 )
-from lt4rec_tf.config import ConfigError
-from lt4rec_tf.data.features import features_to_ids
-from lt4rec_tf.data.pipeline import batches, raw_batches
-from lt4rec_tf.layers.tables import layout_of, with_copied_rows
-from lt4rec_tf.lineage import DayError, identify, refuse_earlier_day, refuse_known_files
+from lt4rec_tf.experiment.rows import load_row, measure_row
+from lt4rec_tf.experiment.run import table_ticket
+from lt4rec_tf.models.layers.table_layout import layout_of, with_copied_rows
 from lt4rec_tf.models.network import read_variables
-from lt4rec_tf.rows import load_row, measure_row
-from lt4rec_tf.schema import load_schema
+from lt4rec_tf.schema.reader import load_schema
+from lt4rec_tf.schema.vocabularies import grow
 from lt4rec_tf.serving.publish import session_answers
-from lt4rec_tf.stages import table_ticket
-from lt4rec_tf.tickets.tables import TableTicket, grown
+from lt4rec_tf.tickets.embedding_tables import TableTicket, grown
 from lt4rec_tf.training import checkpoint
-from lt4rec_tf.training.progress import Progress
 from lt4rec_tf.training.trainer import Plan
-from lt4rec_tf.vocabularies import grow
 from tests.daily_feed import ROWS, flags, write_day, write_schema
 from tests.small_training import Killed, small_feed, small_trainer
 

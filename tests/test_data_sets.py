@@ -12,14 +12,17 @@ import pytest
 import tensorflow_datasets as tfds
 from etils import epath
 
-from lt4rec_tf import config, entry, logs
-from lt4rec_tf.data import archives, archives_beam, audit, datasets, published
-from lt4rec_tf.data.builders.ali_ccp import ali_ccp_dataset_builder as ali_ccp
-from lt4rec_tf.data.builders.ali_express import ali_express_dataset_builder as ali_express
-from lt4rec_tf.data.builders.byterec import byterec_dataset_builder as byterec
-from lt4rec_tf.data.builders.kuairand import kuairand_dataset_builder as kuairand
-from lt4rec_tf.data.files import DataError
-from lt4rec_tf.data.pipeline import batches
+from lt4rec_tf.config import parse as config
+from lt4rec_tf.data.audit import audit
+from lt4rec_tf.data.formats.files import DataError
+from lt4rec_tf.data.input.pipeline import batches
+from lt4rec_tf.data.public import archives, archives_beam, datasets, published
+from lt4rec_tf.data.public.builders.ali_ccp import ali_ccp_dataset_builder as ali_ccp
+from lt4rec_tf.data.public.builders.ali_express import ali_express_dataset_builder as ali_express
+from lt4rec_tf.data.public.builders.byterec import byterec_dataset_builder as byterec
+from lt4rec_tf.data.public.builders.kuairand import kuairand_dataset_builder as kuairand
+from lt4rec_tf.experiment import logs
+from lt4rec_tf.experiment import run_folder as entry
 from tests.conftest import PROJECT, real_data
 
 BUILDERS = PROJECT / "lt4rec_tf" / "data" / "builders"
@@ -242,7 +245,9 @@ def test_the_authors_sample_is_what_is_published(tmp_path, monkeypatch):
 
 
 def test_every_row_of_the_feedback_sample_is_read():
-    from lt4rec_tf.data.builders.kuairand_feedback import kuairand_feedback_dataset_builder as own
+    from lt4rec_tf.data.public.builders.kuairand_feedback import (
+        kuairand_feedback_dataset_builder as own,
+    )
 
     folder = epath.Path(real_data("kuairand_feedback_sample"))
     rows = archives.read_rows(folder / "log.tsv.gz", delimiter="\t")

@@ -8,13 +8,13 @@ import io
 
 import pytest
 
-from lt4rec_tf.data import audit
-from lt4rec_tf.data.files import DataError
-from lt4rec_tf.data.interactions import read_split
-from lt4rec_tf.data.quarantine import shown
-from lt4rec_tf.data.source import open_source
-from lt4rec_tf.data.splits import SplitRule
-from lt4rec_tf.schema import load_schema
+from lt4rec_tf.data.audit import audit
+from lt4rec_tf.data.formats.bad_rows import shown
+from lt4rec_tf.data.formats.files import DataError
+from lt4rec_tf.data.input.source import open_source
+from lt4rec_tf.data.input.splits import SplitRule
+from lt4rec_tf.data.public.interactions import read_split
+from lt4rec_tf.schema.reader import load_schema
 from tests import dirty_files
 from tests.dirty_files import READERS, flip, halve, names_of, recode, replaced
 from tests.small_feed import good_row, line, write_lines, write_records

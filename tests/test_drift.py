@@ -6,12 +6,12 @@ import math
 import numpy as np
 import pytest
 
-from lt4rec_tf.data import marginals
-from lt4rec_tf.data.drift import drift
-from lt4rec_tf.metrics.drift import Shift, shift
+from lt4rec_tf.data.audit import marginals
+from lt4rec_tf.data.audit.drift import drift
+from lt4rec_tf.metrics.population_stability import Shift, shift
 from lt4rec_tf.reports.daily import drift_table, marginals_text
-from lt4rec_tf.schema import SchemaError, load_schema
-from lt4rec_tf.vocabularies import grow, growth_between, with_growth
+from lt4rec_tf.schema.reader import SchemaError, load_schema
+from lt4rec_tf.schema.vocabularies import grow, growth_between, with_growth
 from tests import small_feed
 from tests.small_feed import good_row, line, opened, write_lines
 

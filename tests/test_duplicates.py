@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lt4rec_tf.data import audit, audit_counts
-from lt4rec_tf.data.duplicates import DistinctCounter, Duplicates
-from lt4rec_tf.data.files import DataError
-from lt4rec_tf.data.splits import SplitRule
+from lt4rec_tf.data.audit import audit
+from lt4rec_tf.data.audit import counts as audit_counts
+from lt4rec_tf.data.audit.duplicates import DistinctCounter, Duplicates
+from lt4rec_tf.data.formats.files import DataError
+from lt4rec_tf.data.input.splits import SplitRule
 from tests.small_feed import good_row, line, opened, schema, write_lines
 
 

@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lt4rec_tf import embedding_tickets, entry
-from lt4rec_tf.embedding_search import Trained, winning
-from lt4rec_tf.embedding_settings import EmbeddingSettings
+from lt4rec_tf import embedding_tickets
+from lt4rec_tf.core.progress import Progress
+from lt4rec_tf.experiment import run_folder as entry
+from lt4rec_tf.experiment.lightgcn.search import Trained, winning
+from lt4rec_tf.experiment.lightgcn.settings import EmbeddingSettings
+from lt4rec_tf.experiment.lightgcn.trainer import TrainingError
+from lt4rec_tf.tickets.magnitude import alive_at_level
 from lt4rec_tf.tickets.masks import read_masks
-from lt4rec_tf.tickets.prune import alive_at_level
 from lt4rec_tf.training import checkpoint
-from lt4rec_tf.training.pair_trainer import TrainingError
-from lt4rec_tf.training.progress import Progress
 from tests.conftest import PROJECT
 from tests.small_training import Killed
 

@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lt4rec_tf import entry, evaluate, export, logs, runs, train
-from lt4rec_tf.data.pipeline import raw_batches
-from lt4rec_tf.rows import load_row
+from lt4rec_tf import evaluate, export, train
+from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.data.input.pipeline import raw_batches
+from lt4rec_tf.experiment import logs
+from lt4rec_tf.experiment import run_folder as entry
+from lt4rec_tf.experiment.rows import load_row
 from lt4rec_tf.serving.publish import published_versions, session_answers
 from lt4rec_tf.tickets import masks as masks_file
 from tests.conftest import PROJECT, few_features, real_data

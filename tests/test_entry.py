@@ -8,8 +8,12 @@ import sys
 
 import pytest
 
-from lt4rec_tf import config, entry, evaluate, export, logs, runs, train
-from lt4rec_tf.schema import load_schema
+from lt4rec_tf import evaluate, export, train
+from lt4rec_tf.config import parse as config
+from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.experiment import logs
+from lt4rec_tf.experiment import run_folder as entry
+from lt4rec_tf.schema.reader import load_schema
 from tests import small_feed
 from tests.conftest import PROJECT
 from tests.small_feed import good_row, line, write_lines

@@ -4,9 +4,9 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lt4rec_tf.data.features import features_to_ids, raw_specs
-from lt4rec_tf.schema import Feature, IdRule, load_schema
-from lt4rec_tf.schema_types import Schema
+from lt4rec_tf.data.input.features import features_to_ids, raw_specs
+from lt4rec_tf.schema.reader import Feature, IdRule, load_schema
+from lt4rec_tf.schema.types import Schema
 from tests.conftest import PROJECT
 
 MISSING = {"string": "", "int64": -1, "float32": float("nan")}

@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
 
-from lt4rec_tf import runs, searches
+from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.experiment import ticket_search as searches
 from lt4rec_tf.tickets import masks as masks_file
 from lt4rec_tf.tickets import search
-from lt4rec_tf.tickets.gradual import build_gradual
 from lt4rec_tf.training.evaluation import make_predictor, measure
+from lt4rec_tf.training.gradual import build_gradual
 from lt4rec_tf.training.trainer import Plan
 from tests.conftest import build_small, small_batch
 from tests.small_training import (

@@ -1,15 +1,15 @@
 import pytest
 
-from lt4rec_tf import config
-from lt4rec_tf.comparison.grid import (
+from lt4rec_tf.config import parse as config
+from lt4rec_tf.config.parse import ConfigError
+from lt4rec_tf.core.toml import TomlError
+from lt4rec_tf.experiment.comparison.grid import (
     CompareFlags,
     RowSpec,
     candidates,
     check_one_machine,
     read_rows,
 )
-from lt4rec_tf.config import ConfigError
-from lt4rec_tf.toml_table import TomlError
 
 TASKS = ["ctr", "cvr"]
 BASE = 'name = "base"\ngroup = "Single tasks"\nrow = "base"\n'

@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import expit, softmax
 
-from lt4rec_tf import config
-from lt4rec_tf.comparison.cost import cost_of
-from lt4rec_tf.layers.label_embedding import LabelEmbedding, Temperature
+from lt4rec_tf.config import parse as config
+from lt4rec_tf.experiment.comparison.cost import cost_of
+from lt4rec_tf.models.layers.label_embedding import LabelEmbedding, Temperature
+from lt4rec_tf.models.losses import loss_of
 from lt4rec_tf.models.network import TRANSFER as HANDED
 from lt4rec_tf.models.network import read_variables
-from lt4rec_tf.networks import network_of
-from lt4rec_tf.training.losses import loss_of
+from lt4rec_tf.models.registry import network_of
 from lt4rec_tf.training.trainer import Plan
 from tests.conftest import build_small
 from tests.small_models import SAMPLED, TRANSFER, batch_of_tasks, build_model, with_more_tasks

@@ -7,12 +7,15 @@ import math
 import numpy as np
 import pytest
 
-from lt4rec_tf import entry, evaluate, export, logs, runs, train
-from lt4rec_tf.data.pipeline import raw_batches
+from lt4rec_tf import evaluate, export, train
+from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.data.input.pipeline import raw_batches
 from lt4rec_tf.evaluate import open_run
-from lt4rec_tf.rows import load_row
+from lt4rec_tf.experiment import logs
+from lt4rec_tf.experiment import run_folder as entry
+from lt4rec_tf.experiment.rows import load_row
 from lt4rec_tf.serving.publish import opened, published_versions
-from lt4rec_tf.serving.ranking import Ranking
+from lt4rec_tf.serving.rank import Ranking
 from lt4rec_tf.serving.requests import rank_request
 from lt4rec_tf.training.evaluation import make_predictor
 from tests.conftest import PROJECT, few_features, real_data

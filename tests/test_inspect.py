@@ -8,13 +8,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lt4rec_tf import entry, train
-from lt4rec_tf.data import inspect
-from lt4rec_tf.data.audit import check
-from lt4rec_tf.data.column_types import ColumnType, guess
-from lt4rec_tf.data.pipeline import batches
-from lt4rec_tf.data.splits import SplitRule
-from lt4rec_tf.schema import IdRule, SchemaError, load_schema
+from lt4rec_tf import train
+from lt4rec_tf.data.audit.audit import check
+from lt4rec_tf.data.formats.column_types import ColumnType, guess
+from lt4rec_tf.data.input.pipeline import batches
+from lt4rec_tf.data.input.splits import SplitRule
+from lt4rec_tf.data.inspect import command as inspect
+from lt4rec_tf.experiment import run_folder as entry
+from lt4rec_tf.schema.reader import IdRule, SchemaError, load_schema
 from tests.conftest import build_small, real_data
 from tests.small_feed import opened
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lt4rec_tf.data.files import DataError
-from lt4rec_tf.data.interactions import Interactions, hold_out, read_split
+from lt4rec_tf.data.formats.files import DataError
+from lt4rec_tf.data.public.interactions import Interactions, hold_out, read_split
 from tests.conftest import REAL_DATA
 
 

@@ -6,17 +6,25 @@ import functools
 import numpy as np
 import pytest
 
-from lt4rec_tf import runs, settings, stages
-from lt4rec_tf.joint import WIDTHS, row_masks, row_network, steps_to_come, train_row
+from lt4rec_tf.config import settings
+from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.experiment import run as stages
+from lt4rec_tf.experiment.initial_weights import keep_start
+from lt4rec_tf.experiment.joint_training import (
+    WIDTHS,
+    row_masks,
+    row_network,
+    steps_to_come,
+    train_row,
+)
+from lt4rec_tf.experiment.rows import load_row, row_names, row_seconds, worn_masks
+from lt4rec_tf.experiment.ticket_search import find_ticket, read_masks, read_ticket, search_seconds
+from lt4rec_tf.models.lt4rec import shared_name
 from lt4rec_tf.models.network import read_variables
-from lt4rec_tf.models.ranking import shared_name
-from lt4rec_tf.networks import network_of
-from lt4rec_tf.rows import load_row, row_names, row_seconds, worn_masks
-from lt4rec_tf.searches import find_ticket, read_masks, read_ticket, search_seconds
-from lt4rec_tf.start import keep_start
+from lt4rec_tf.models.registry import network_of
 from lt4rec_tf.tickets import masks as masks_file
 from lt4rec_tf.tickets.controls import dense_widths, shuffle_layerwise
-from lt4rec_tf.tickets.prune import prune_by_magnitude
+from lt4rec_tf.tickets.magnitude import prune_by_magnitude
 from lt4rec_tf.training import checkpoint
 from lt4rec_tf.training.evaluation import make_predictor
 from tests.small_training import STEPS, begin_run, small_settings

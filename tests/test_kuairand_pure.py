@@ -9,11 +9,11 @@ from itertools import islice
 
 import numpy as np
 
-from lt4rec_tf.data import audit
-from lt4rec_tf.data.pipeline import batches
-from lt4rec_tf.data.source import open_source
-from lt4rec_tf.data.splits import SplitRule
-from lt4rec_tf.schema import load_schema
+from lt4rec_tf.data.audit import audit
+from lt4rec_tf.data.input.pipeline import batches
+from lt4rec_tf.data.input.source import open_source
+from lt4rec_tf.data.input.splits import SplitRule
+from lt4rec_tf.schema.reader import load_schema
 from tests.conftest import PROJECT, real_data
 
 COLUMNS = """user_id,video_id,date,hourmin,time_ms,is_click,is_like,is_follow,is_comment,is_forward,

@@ -6,8 +6,8 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lt4rec_tf.data.labels import REASONS, read_labels
-from lt4rec_tf.schema import load_schema
+from lt4rec_tf.data.input.labels import REASONS, read_labels
+from lt4rec_tf.schema.reader import load_schema
 from tests.small_feed import SCHEMA, schema
 
 RATIO_COLUMN = SCHEMA.format(

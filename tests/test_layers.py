@@ -3,10 +3,10 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-from lt4rec_tf.layers.cross import CrossNetworkV2, GramCross, TriangleCross
-from lt4rec_tf.layers.embedding import FieldVectors
-from lt4rec_tf.layers.masked_dense import MaskedDense
-from lt4rec_tf.layers.tables import table_offsets
+from lt4rec_tf.models.layers.cross import CrossNetworkV2, GramCross, TriangleCross
+from lt4rec_tf.models.layers.field_vectors import FieldVectors
+from lt4rec_tf.models.layers.masked_dense import MaskedDense
+from lt4rec_tf.models.layers.table_layout import table_offsets
 from tests.conftest import small_batch
 
 VECTORS = tf.constant([[[1.0, 2.0], [3.0, 4.0]]])  # one row, two fields of dimension 2

@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import ndcg_score
 
-from lt4rec_tf.data.interactions import Interactions
+from lt4rec_tf.data.public.interactions import Interactions
+from lt4rec_tf.experiment.lightgcn import losses as pair_losses
+from lt4rec_tf.experiment.lightgcn.batches import triples, users_with_items
+from lt4rec_tf.experiment.lightgcn.model import normalised_adjacency, propagate
+from lt4rec_tf.experiment.lightgcn.ranking import measure, top_items
 from lt4rec_tf.metrics.top_k import recall_and_ndcg
-from lt4rec_tf.models.lightgcn import normalised_adjacency, propagate
-from lt4rec_tf.training import pair_losses
-from lt4rec_tf.training.pair_batches import triples, users_with_items
-from lt4rec_tf.training.pair_ranking import measure, top_items
 
 USERS, ITEMS = 5, 7
 RNG = np.random.default_rng(0)

@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 from sklearn.metrics import log_loss, mean_squared_error
 
-from lt4rec_tf.training import losses
+from lt4rec_tf.models import losses
 
 LOGITS = np.array([-2.0, 0.3, 1.5, 4.0], np.float32)
 LABELS = np.array([0.0, 1.0, 1.0, 0.0], np.float32)

@@ -6,11 +6,11 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lt4rec_tf.data import audit
-from lt4rec_tf.data.files import DataError
-from lt4rec_tf.data.memory import hold
-from lt4rec_tf.data.pipeline import SplitRule, batches, open_source
-from lt4rec_tf.schema import load_schema
+from lt4rec_tf.data.audit import audit
+from lt4rec_tf.data.formats.files import DataError
+from lt4rec_tf.data.input.in_memory import hold
+from lt4rec_tf.data.input.pipeline import SplitRule, batches, open_source
+from lt4rec_tf.schema.reader import load_schema
 from tests.conftest import PROJECT, real_data
 from tests.small_feed import good_row, line, opened, schema, write_lines
 

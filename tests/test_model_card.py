@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lt4rec_tf.metrics.calibration import pcoc
-from lt4rec_tf.schema import load_schema
+from lt4rec_tf.schema.reader import load_schema
 from lt4rec_tf.serving.model_card import Bin, CardFacts, deciles, folder_size, model_card
 from lt4rec_tf.serving.publish import opened, publish
 from tests.conftest import SMALL_SCHEMA

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import expit, log_expit, softmax
 
-from lt4rec_tf.layers.attention import UnitAttention
-from lt4rec_tf.layers.experts import ExpertMixture
 from lt4rec_tf.models.aitm import calibrated_losses, calibrated_pairs
 from lt4rec_tf.models.esmm import chain, entire_space_losses, product_logit
+from lt4rec_tf.models.layers.attention import UnitAttention
+from lt4rec_tf.models.layers.experts import ExpertMixture
+from lt4rec_tf.models.losses import LOSSES, cross_entropy
 from lt4rec_tf.models.network import read_variables
-from lt4rec_tf.training.losses import LOSSES, cross_entropy
 from tests.small_models import BUILDERS, batch_of_tasks, build_model, with_more_tasks
 
 LOGITS = st.floats(-30, 30, width=32)

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from lt4rec_tf.tickets.magnitude import alive_at_level
 from lt4rec_tf.tickets.masks import MaskError, find_dead_neurons, ones_like
 from lt4rec_tf.tickets.neurons import prune_neurons
-from lt4rec_tf.tickets.prune import alive_at_level
 
 finite = st.floats(-1e6, 1e6, width=32)
 # Few distinct values: most of them tie.

@@ -4,11 +4,14 @@ import numpy as np
 import pytest
 from sklearn.metrics import mean_squared_error, roc_auc_score
 
-from lt4rec_tf import entry, export, logs, runs, train
-from lt4rec_tf.data.pipeline import raw_batches
-from lt4rec_tf.rows import load_row
+from lt4rec_tf import export, train
+from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.data.input.pipeline import raw_batches
+from lt4rec_tf.experiment import logs
+from lt4rec_tf.experiment import run_folder as entry
+from lt4rec_tf.experiment.rows import load_row
 from lt4rec_tf.serving.publish import opened, published_versions
-from lt4rec_tf.serving.ranking import Ranking
+from lt4rec_tf.serving.rank import Ranking
 from lt4rec_tf.serving.requests import rank_request, serialized_examples
 from lt4rec_tf.serving.warmup import WARMUP_FILE, replay
 from lt4rec_tf.training.evaluation import make_predictor

@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lt4rec_tf.data import convert, inspect
-from lt4rec_tf.schema import load_schema
+from lt4rec_tf.data.convert import command as convert
+from lt4rec_tf.data.inspect import command as inspect
+from lt4rec_tf.schema.reader import load_schema
 from tests.small_feed import COLUMNS, good_row, line, schema, write_lines
 from tests.test_convert import assert_same_rows, manifest_of, quarantine_of, records_of, run
 

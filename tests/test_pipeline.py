@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lt4rec_tf.data import audit
-from lt4rec_tf.data.features import features_to_ids, raw_specs
-from lt4rec_tf.data.files import DataError
-from lt4rec_tf.data.pipeline import SPLITS, SplitRule, batches, open_source, raw_batches
-from lt4rec_tf.data.splits import boundaries_for, row_times, split_of_users
-from lt4rec_tf.schema import TimeColumn, load_schema
+from lt4rec_tf.data.audit import audit
+from lt4rec_tf.data.formats.files import DataError
+from lt4rec_tf.data.input.features import features_to_ids, raw_specs
+from lt4rec_tf.data.input.pipeline import SPLITS, SplitRule, batches, open_source, raw_batches
+from lt4rec_tf.data.input.splits import boundaries_for, row_times, split_of_users
+from lt4rec_tf.schema.reader import TimeColumn, load_schema
 from tests.conftest import PROJECT, real_data
 from tests.small_feed import (
     example,
@@ -97,7 +97,7 @@ def test_skipping_batches_goes_on_where_the_pass_was_left(feed, skipped):
 
 
 def test_a_new_epoch_traces_nothing(feed):
-    from lt4rec_tf.data import pipeline
+    from lt4rec_tf.data.input import pipeline
 
     numbers(feed, shuffle_seed=1)
     parser = pipeline._batch_parser(feed)

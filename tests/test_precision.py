@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lt4rec_tf import runs
+from lt4rec_tf.core import artifacts as runs
 from lt4rec_tf.models.network import read_variables
 from lt4rec_tf.training import precision
 from lt4rec_tf.training.precision import computing_in, settled

@@ -7,7 +7,7 @@ import termios
 
 import pytest
 
-from lt4rec_tf.training.progress import Progress, duration
+from lt4rec_tf.core.progress import Progress, duration
 
 
 class Clock:

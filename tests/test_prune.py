@@ -4,13 +4,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from lt4rec_tf.tickets.masks import density, ones_like
-from lt4rec_tf.tickets.prune import (
+from lt4rec_tf.tickets.magnitude import (
     alive_at_level,
     densities_of_rounds,
     prune_by_magnitude,
     rate_per_round,
 )
+from lt4rec_tf.tickets.masks import density, ones_like
 
 finite = st.floats(-1e6, 1e6, width=32)
 # Few distinct values: most of them tie.

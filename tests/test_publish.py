@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lt4rec_tf import runs
+from lt4rec_tf.core import artifacts as runs
 from lt4rec_tf.serving.publish import (
     TOLERANCE,
     PublishError,

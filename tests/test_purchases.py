@@ -12,8 +12,11 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from lt4rec_tf.data import simulator_feed
-from lt4rec_tf.data.simulator import (
+from lt4rec_tf.data.simulator import feed as simulator_feed
+from lt4rec_tf.data.simulator.exposure import NO_VIDEO, Impressions
+from lt4rec_tf.data.simulator.purchases import ShopFeed
+from lt4rec_tf.data.simulator.text import COLUMNS, SHOP_COLUMNS, SHOP_TRUTH_COLUMNS, TRUTH_COLUMNS
+from lt4rec_tf.data.simulator.writer import (
     Feed,
     FeedSettings,
     SimulatorError,
@@ -22,9 +25,6 @@ from lt4rec_tf.data.simulator import (
     simulate,
     write_shard,
 )
-from lt4rec_tf.data.simulator_exposure import NO_VIDEO, Impressions
-from lt4rec_tf.data.simulator_io import COLUMNS, SHOP_COLUMNS, SHOP_TRUTH_COLUMNS, TRUTH_COLUMNS
-from lt4rec_tf.data.simulator_purchases import ShopFeed
 
 SMALL = FeedSettings(rows=3_000, users=80, videos=200, days=3, shards_per_day=2, seed=5)
 SHOP = replace(SMALL, purchases=True)

@@ -10,12 +10,13 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lt4rec_tf.data import audit, reading
-from lt4rec_tf.data.files import stamp_of
-from lt4rec_tf.data.quarantine import SHOWN, BadRow, bad_rows, shown, write
-from lt4rec_tf.data.source import open_source
-from lt4rec_tf.data.splits import SplitRule
-from lt4rec_tf.schema import load_schema
+from lt4rec_tf.data.audit import audit
+from lt4rec_tf.data.formats.bad_rows import SHOWN, BadRow, bad_rows, shown, write
+from lt4rec_tf.data.formats.files import stamp_of
+from lt4rec_tf.data.input import scan as reading
+from lt4rec_tf.data.input.source import open_source
+from lt4rec_tf.data.input.splits import SplitRule
+from lt4rec_tf.schema.reader import load_schema
 from tests.small_feed import COLUMNS, good_row, line, schema, write_lines
 
 

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lt4rec_tf.data import audit
-from lt4rec_tf.data.files import DataError, stamp_of
-from lt4rec_tf.data.interactions import read_split
-from lt4rec_tf.data.joins import load_side_table
-from lt4rec_tf.data.source import open_source
-from lt4rec_tf.data.splits import SplitRule
-from lt4rec_tf.schema import Join, load_schema
+from lt4rec_tf.data.audit import audit
+from lt4rec_tf.data.formats.files import DataError, stamp_of
+from lt4rec_tf.data.input.side_tables import load_side_table
+from lt4rec_tf.data.input.source import open_source
+from lt4rec_tf.data.input.splits import SplitRule
+from lt4rec_tf.data.public.interactions import read_split
+from lt4rec_tf.schema.reader import Join, load_schema
 from tests import dirty_files
 from tests.dirty_files import READERS
 from tests.small_feed import write_records

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lt4rec_tf import config, export
-from lt4rec_tf.config import ConfigError
+from lt4rec_tf import export
+from lt4rec_tf.config import parse as config
+from lt4rec_tf.config.parse import ConfigError
 from lt4rec_tf.serving.expression import parse_expression
-from lt4rec_tf.serving.ranking import LOWEST, Ranking, rank_specs, ranking_of, score, sides_of
+from lt4rec_tf.serving.rank import LOWEST, Ranking, rank_specs, ranking_of, score, sides_of
 from lt4rec_tf.serving.signatures import ServedModel
 from lt4rec_tf.serving.towers import HALVED
 from tests.test_serving import NETWORKS, expected_answers, raw_rows, schema, trained_network

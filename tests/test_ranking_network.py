@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from lt4rec_tf.models.losses import LOSSES
+from lt4rec_tf.models.lt4rec import load_variables
 from lt4rec_tf.models.network import CROSSED, read_variables
-from lt4rec_tf.models.ranking import load_variables
-from lt4rec_tf.schema import Schema
+from lt4rec_tf.schema.reader import Schema
 from lt4rec_tf.tickets import masks as masks_file
-from lt4rec_tf.training.losses import LOSSES
 from tests.conftest import build_small, small_batch
 from tests.small_models import build_with_own_views
 from tests.small_training import random_masks, rows_of_tasks

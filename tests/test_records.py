@@ -8,10 +8,8 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lt4rec_tf.data.conversions import convert, multiple, single, text_to_float, text_to_int64
-from lt4rec_tf.data.files import DataError
-from lt4rec_tf.data.joins import load_side_table, look_up
-from lt4rec_tf.data.records import (
+from lt4rec_tf.data.formats.files import DataError
+from lt4rec_tf.data.formats.records import (
     Layout,
     is_quarantined,
     malformed_examples,
@@ -19,7 +17,9 @@ from lt4rec_tf.data.records import (
     parse,
     read_layout,
 )
-from lt4rec_tf.schema import Join
+from lt4rec_tf.data.formats.values import convert, multiple, single, text_to_float, text_to_int64
+from lt4rec_tf.data.input.side_tables import load_side_table, look_up
+from lt4rec_tf.schema.reader import Join
 from tests.small_feed import example, good_row, line, schema, write_lines, write_records
 
 CSV = Layout("csv", ("a", "b", "c"), quoted=True, header_lines=1)

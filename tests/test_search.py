@@ -8,12 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lt4rec_tf import config, runs, searches, stages
-from lt4rec_tf.joint import steps_to_come, train_row
+from lt4rec_tf.config import parse as config
+from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.experiment import run as stages
+from lt4rec_tf.experiment import ticket_search as searches
+from lt4rec_tf.experiment.joint_training import steps_to_come, train_row
 from lt4rec_tf.models.network import read_variables
 from lt4rec_tf.tickets import masks as masks_file
 from lt4rec_tf.tickets import search
-from lt4rec_tf.tickets.prune import prune_by_magnitude
+from lt4rec_tf.tickets.magnitude import prune_by_magnitude
 from lt4rec_tf.tickets.search import Level, choose_level
 from lt4rec_tf.training import checkpoint
 from lt4rec_tf.training.trainer import Plan

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lt4rec_tf.data.features import features_to_ids
+from lt4rec_tf.data.input.features import features_to_ids
+from lt4rec_tf.models.losses import prediction
 from lt4rec_tf.serving.expression import parse_expression
 from lt4rec_tf.serving.publish import publish, session_answers
-from lt4rec_tf.serving.ranking import Ranking
+from lt4rec_tf.serving.rank import Ranking
 from lt4rec_tf.serving.signatures import ServedModel
-from lt4rec_tf.training.losses import prediction
 from tests.conftest import build_small
 from tests.small_models import SAMPLED, build_model
 from tests.small_training import random_masks

@@ -10,13 +10,13 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lt4rec_tf.data import audit
-from lt4rec_tf.data.pipeline import batches, epoch_seeds, part_batches
-from lt4rec_tf.data.simulator import FeedSettings, simulate
-from lt4rec_tf.data.source import open_source
-from lt4rec_tf.data.splits import SplitRule
-from lt4rec_tf.schema import load_schema
-from lt4rec_tf.shards import Shard, own_batch_size, own_files, own_rows, steps_of
+from lt4rec_tf.data.audit import audit
+from lt4rec_tf.data.input.pipeline import batches, epoch_seeds, part_batches
+from lt4rec_tf.data.input.source import open_source
+from lt4rec_tf.data.input.splits import SplitRule
+from lt4rec_tf.data.simulator.writer import FeedSettings, simulate
+from lt4rec_tf.distributed.shards import Shard, own_batch_size, own_files, own_rows, steps_of
+from lt4rec_tf.schema.reader import load_schema
 from tests.conftest import few_features
 
 counts = st.integers(1, 9)

@@ -11,9 +11,15 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lt4rec_tf import entry, runs, simulate_online, train
-from lt4rec_tf.config import ConfigError
-from lt4rec_tf.data.online import (
+from lt4rec_tf import simulate_online, train
+from lt4rec_tf.config.parse import ConfigError
+from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.data.input.pipeline import batches
+from lt4rec_tf.data.input.source import SplitRule, open_source
+from lt4rec_tf.data.simulator.candidates import candidates_as_text, read_lines, text_to_ids
+from lt4rec_tf.data.simulator.exposure import NO_VIDEO
+from lt4rec_tf.data.simulator.feed import REPLAY_MEAN, REPLAY_SHARE, Truth
+from lt4rec_tf.data.simulator.sessions import (
     Draws,
     Exponents,
     SessionBlock,
@@ -24,17 +30,13 @@ from lt4rec_tf.data.online import (
     session_blocks,
     show,
 )
-from lt4rec_tf.data.online_text import candidates_as_text, read_lines, text_to_ids
-from lt4rec_tf.data.pipeline import batches
-from lt4rec_tf.data.simulator import Feed, FeedSettings, SimulatorError, simulate
-from lt4rec_tf.data.simulator_exposure import NO_VIDEO
-from lt4rec_tf.data.simulator_feed import REPLAY_MEAN, REPLAY_SHARE, Truth
-from lt4rec_tf.data.source import SplitRule, open_source
+from lt4rec_tf.data.simulator.writer import Feed, FeedSettings, SimulatorError, simulate
 from lt4rec_tf.evaluate import open_run
+from lt4rec_tf.experiment import run_folder as entry
+from lt4rec_tf.experiment.rows import load_row
 from lt4rec_tf.metrics.sessions import SessionRatios, session_ratios
 from lt4rec_tf.reports.online import by_policy, online_table
-from lt4rec_tf.rows import load_row
-from lt4rec_tf.schema import load_schema
+from lt4rec_tf.schema.reader import load_schema
 from lt4rec_tf.training.evaluation import make_predictor
 from tests.conftest import PROJECT
 

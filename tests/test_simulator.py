@@ -17,8 +17,11 @@ import pytest
 from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 
-from lt4rec_tf.data import simulator_feed
-from lt4rec_tf.data.simulator import (
+from lt4rec_tf.data.simulator import feed as simulator_feed
+from lt4rec_tf.data.simulator.exposure import NO_VIDEO, Impressions
+from lt4rec_tf.data.simulator.feed import Truth
+from lt4rec_tf.data.simulator.text import COLUMNS, TRUTH_COLUMNS
+from lt4rec_tf.data.simulator.writer import (
     MODEL_VERSION,
     Feed,
     FeedSettings,
@@ -26,9 +29,6 @@ from lt4rec_tf.data.simulator import (
     simulate,
     write_shard,
 )
-from lt4rec_tf.data.simulator_exposure import NO_VIDEO, Impressions
-from lt4rec_tf.data.simulator_feed import Truth
-from lt4rec_tf.data.simulator_io import COLUMNS, TRUTH_COLUMNS
 
 SETTINGS = FeedSettings(rows=60_000, users=1_000, videos=1_500, days=4, seed=5)
 SMALL = FeedSettings(rows=3_000, users=80, videos=200, days=3, shards_per_day=2, seed=5)

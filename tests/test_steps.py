@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from lt4rec_tf.models.losses import LOSSES
 from lt4rec_tf.models.network import CROSSED
-from lt4rec_tf.training.balancing import WeightedSum
-from lt4rec_tf.training.losses import LOSSES
+from lt4rec_tf.training.balancing.rules import WeightedSum
 from lt4rec_tf.training.optimizers import build_optimizer
 from lt4rec_tf.training.steps import compile_step
 from tests.conftest import build_small, small_batch

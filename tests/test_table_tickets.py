@@ -8,20 +8,20 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from lt4rec_tf import runs, stages
-from lt4rec_tf.config import ConfigError
-from lt4rec_tf.joint import steps_to_come, train_row
-from lt4rec_tf.layers.embedding import FieldVectors
-from lt4rec_tf.layers.tables import layout_of, table_offsets
+from lt4rec_tf.config.parse import ConfigError
+from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.experiment import run as stages
+from lt4rec_tf.experiment.initial_weights import keep_start, table_search
+from lt4rec_tf.experiment.joint_training import steps_to_come, train_row
+from lt4rec_tf.experiment.lightgcn.report import table_levels
+from lt4rec_tf.experiment.rows import load_row, row_seconds
+from lt4rec_tf.experiment.ticket_search import find_ticket
+from lt4rec_tf.models.layers.field_vectors import FieldVectors
+from lt4rec_tf.models.layers.table_layout import layout_of, table_offsets
 from lt4rec_tf.models.network import read_variables
-from lt4rec_tf.networks import network_of
-from lt4rec_tf.reports.embedding import table_levels
-from lt4rec_tf.rows import load_row, row_seconds
-from lt4rec_tf.searches import find_ticket
-from lt4rec_tf.serving.tables import ServedTables
-from lt4rec_tf.start import keep_start, table_search
-from lt4rec_tf.tickets.masks import MaskError
-from lt4rec_tf.tickets.tables import (
+from lt4rec_tf.models.registry import network_of
+from lt4rec_tf.serving.embedding_tables import ServedTables
+from lt4rec_tf.tickets.embedding_tables import (
     TableTicket,
     prune_tables,
     read_ticket,
@@ -29,6 +29,7 @@ from lt4rec_tf.tickets.tables import (
     whole,
     write_ticket,
 )
+from lt4rec_tf.tickets.masks import MaskError
 from lt4rec_tf.training import checkpoint
 from tests.conftest import small_batch
 from tests.small_models import random_ticket
@@ -212,7 +213,7 @@ def test_a_server_finds_the_rows_that_training_had(small_schema, seed, share, at
     )
     layer(small_batch(rows=2)["features"])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lt4rec_tf.serving.tables.AT_A_TIME", at_a_time)
+        patch.setattr("lt4rec_tf.serving.embedding_tables.AT_A_TIME", at_a_time)
         served = ServedTables(layer, tf.float32, f"rows_{seed}_{share}")
     np.testing.assert_array_equal(served.tables().row_of.numpy(), layer.layout.row_of)
 

@@ -2,7 +2,7 @@ import copy
 
 import pytest
 
-from lt4rec_tf.reports.tables import (
+from lt4rec_tf.reports.text_tables import (
     evaluation_table,
     full_table,
     markdown_table,

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lt4rec_tf.serving.forms import COMPACT, DENSE, Forms, forms_of
+from lt4rec_tf.serving.kernel_forms import COMPACT, DENSE, Forms, forms_of
 from lt4rec_tf.serving.kernels import worn_bytes
-from lt4rec_tf.serving.ranking import Ranking
+from lt4rec_tf.serving.rank import Ranking
 from lt4rec_tf.serving.signatures import ServedModel
 from lt4rec_tf.serving.towers import HALVED
 from lt4rec_tf.tickets.neurons import prune_neurons

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lt4rec_tf import runs
+from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core.progress import Progress
+from lt4rec_tf.models.losses import LOSSES
+from lt4rec_tf.models.lt4rec import load_variables
 from lt4rec_tf.models.network import read_variables
-from lt4rec_tf.models.ranking import load_variables
 from lt4rec_tf.tickets import masks as masks_file
 from lt4rec_tf.training import checkpoint
-from lt4rec_tf.training.losses import LOSSES
-from lt4rec_tf.training.progress import Progress
 from lt4rec_tf.training.trainer import Plan, TrainingError
 from tests.conftest import build_small
 from tests.small_training import (

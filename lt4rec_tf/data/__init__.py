@@ -1,1 +1,1 @@
-"""From log files to batches: parsing, features, hybrid labels, splits, the simulated feed."""
+"""From log files to batches; the audit, the simulated feed, public data sets."""

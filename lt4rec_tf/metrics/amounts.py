@@ -12,8 +12,8 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lt4rec_tf.metrics.columns import finite_columns
-from lt4rec_tf.metrics.regression import mse
+from lt4rec_tf.metrics.continuous import mse
+from lt4rec_tf.metrics.inputs import finite_columns
 
 
 def rmse(labels: ArrayLike, predictions: ArrayLike) -> float:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lt4rec_tf.metrics.columns import finite_columns, same_length
+from lt4rec_tf.metrics.inputs import finite_columns, same_length
 from lt4rec_tf.metrics.resampled import MEASURES, Measure
 
 METRICS = tuple(MEASURES)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from numpy.typing import ArrayLike
 
-from lt4rec_tf.metrics.columns import finite_columns
+from lt4rec_tf.metrics.inputs import finite_columns
 
 
 def pcoc(labels: ArrayLike, probabilities: ArrayLike) -> float:

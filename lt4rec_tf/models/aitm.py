@@ -12,17 +12,11 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
-from lt4rec_tf.layers.attention import UnitAttention
-from lt4rec_tf.models.bottom import Bottom, seed_of
-from lt4rec_tf.models.network import (
-    OwnLosses,
-    RankingNetwork,
-    add_head,
-    assemble,
-    dense_stack,
-)
-from lt4rec_tf.schema import Schema
-from lt4rec_tf.training.losses import loss_of, population_mean, probability
+from lt4rec_tf.models.feature_encoder import Bottom, seed_of
+from lt4rec_tf.models.layers.attention import UnitAttention
+from lt4rec_tf.models.losses import loss_of, population_mean, probability
+from lt4rec_tf.models.network import OwnLosses, RankingNetwork, add_head, assemble, dense_stack
+from lt4rec_tf.schema.reader import Schema
 
 CALIBRATOR_WEIGHT = 0.6
 

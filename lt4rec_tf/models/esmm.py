@@ -10,22 +10,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from lt4rec_tf.models.bottom import Bottom
-from lt4rec_tf.models.network import (
-    OwnLosses,
-    RankingNetwork,
-    add_head,
-    assemble,
-    dense_stack,
-)
-from lt4rec_tf.schema import Schema
-from lt4rec_tf.training.losses import (
-    cross_entropy,
-    loss_of,
-    population_mean,
-    prediction,
-    probability,
-)
+from lt4rec_tf.models.feature_encoder import Bottom
+from lt4rec_tf.models.losses import cross_entropy, loss_of, population_mean, prediction, probability
+from lt4rec_tf.models.network import OwnLosses, RankingNetwork, add_head, assemble, dense_stack
+from lt4rec_tf.schema.reader import Schema
 
 
 def build_esmm(

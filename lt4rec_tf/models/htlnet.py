@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import tensorflow as tf
 import tf_keras as keras
 
-from lt4rec_tf.layers.attention import UnitAttention
-from lt4rec_tf.layers.label_embedding import LabelEmbedding, Temperature
-from lt4rec_tf.layers.masked_dense import MaskedDense
-from lt4rec_tf.models.bottom import Bottom, seed_of
+from lt4rec_tf.models.feature_encoder import Bottom, seed_of
+from lt4rec_tf.models.layers.attention import UnitAttention
+from lt4rec_tf.models.layers.label_embedding import LabelEmbedding, Temperature
+from lt4rec_tf.models.layers.masked_dense import MaskedDense
+from lt4rec_tf.models.lt4rec import build_tower
 from lt4rec_tf.models.network import TRANSFER, RankingNetwork, add_head, assemble
-from lt4rec_tf.models.ranking import build_tower
-from lt4rec_tf.schema import Schema, Task
+from lt4rec_tf.schema.reader import Schema, Task
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from lt4rec_tf.layers.masked_dense import MaskedDense
-from lt4rec_tf.models.bottom import Bottom, seed_of
-from lt4rec_tf.schema import Task
+from lt4rec_tf.distributed.replicas import parts_of
+from lt4rec_tf.models.feature_encoder import Bottom, seed_of
+from lt4rec_tf.models.layers.masked_dense import MaskedDense
+from lt4rec_tf.models.losses import outputs_of
+from lt4rec_tf.schema.reader import Task
 from lt4rec_tf.tickets.masks import Masks
-from lt4rec_tf.training.distribution import parts_of
-from lt4rec_tf.training.losses import outputs_of
 
 # ({task: logit}, batch) -> {task: loss}; a model whose paper defines its losses over the tasks'
 # outputs together has one.

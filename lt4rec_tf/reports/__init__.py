@@ -1,1 +1,1 @@
-"""What a run shows: tables, pictures, TensorBoard."""
+"""Tables, plots and TensorBoard."""

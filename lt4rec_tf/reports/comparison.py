@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from lt4rec_tf.reports.tables import (
+from lt4rec_tf.reports.text_tables import (
     ABSENT,
     BETTER,
     ReportedTask,

@@ -26,7 +26,13 @@ from lt4rec_tf.reports.plots import (
     new_figure,
     style_axes,
 )
-from lt4rec_tf.reports.tables import BETTER, ReportedTask, TicketSearch, check_search, metric_name
+from lt4rec_tf.reports.text_tables import (
+    BETTER,
+    ReportedTask,
+    TicketSearch,
+    check_search,
+    metric_name,
+)
 
 MOST_ROWS = 6  # of panels; more do not fit on a page
 GREY = "#808080"

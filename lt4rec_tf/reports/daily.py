@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lt4rec_tf.reports import tensorboard
-from lt4rec_tf.reports.tables import (
+from lt4rec_tf.reports.text_tables import (
     ABSENT,
     ReportedTask,
     continuous_first,

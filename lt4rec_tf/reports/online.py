@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lt4rec_tf.metrics.sessions import SessionRatios
-from lt4rec_tf.reports.tables import ABSENT, markdown_table
+from lt4rec_tf.reports.text_tables import ABSENT, markdown_table
 
 # Statistic -> (column, decimals, whether its difference is told in per cent too).
 COLUMNS = {

@@ -21,8 +21,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
-from lt4rec_tf.reports.tables import BETTER, TicketSearch, check_search, metric_name
-from lt4rec_tf.runs import write_atomically
+from lt4rec_tf.core.artifacts import write_atomically
+from lt4rec_tf.reports.text_tables import BETTER, TicketSearch, check_search, metric_name
 from lt4rec_tf.tickets.masks import Masks, density, overlap, overlaps
 
 DOTS_PER_INCH = 100

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lt4rec_tf.reports import plots, tensorboard
-from lt4rec_tf.reports.tables import Evaluation, TicketSearch
+from lt4rec_tf.reports.text_tables import Evaluation, TicketSearch
 from lt4rec_tf.tickets.masks import Masks
 
 

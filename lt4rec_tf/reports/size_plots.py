@@ -12,7 +12,7 @@ from matplotlib.ticker import NullLocator, ScalarFormatter
 
 from lt4rec_tf.reports.comparison import Row, done_runs, number
 from lt4rec_tf.reports.plots import FAINT, INK, TASK_COLOURS, new_figure, style_axes
-from lt4rec_tf.reports.tables import BETTER, ReportedTask, metric_name
+from lt4rec_tf.reports.text_tables import BETTER, ReportedTask, metric_name
 
 MARKERS = "osD^vPX"
 MEGABYTE = 1e6

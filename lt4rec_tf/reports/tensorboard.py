@@ -33,7 +33,7 @@ from matplotlib.figure import Figure
 from tensorboard.plugins.hparams import api as hp
 
 from lt4rec_tf.reports.plots import to_rgba
-from lt4rec_tf.reports.tables import markdown_table
+from lt4rec_tf.reports.text_tables import markdown_table
 from lt4rec_tf.tickets.masks import Masks, dead_neurons, densities, density
 
 

@@ -1,1 +1,1 @@
-"""SavedModel export."""
+"""From a trained network to a published SavedModel."""

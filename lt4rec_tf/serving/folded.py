@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from lt4rec_tf.layers.masked_dense import MaskedDense
+from lt4rec_tf.models.layers.masked_dense import MaskedDense
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.serving.compact import whole
 from lt4rec_tf.serving.kernels import Kernel

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import tensorflow as tf
 
-from lt4rec_tf.layers.tables import unpacked
+from lt4rec_tf.models.layers.table_layout import unpacked
 
 FORMS = ("dense", "csr")
 

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from lt4rec_tf.metrics.columns import finite_columns
-from lt4rec_tf.reports.tables import markdown_table, metric_name
-from lt4rec_tf.schema import Schema
-from lt4rec_tf.serving.card_schema import (
+from lt4rec_tf.metrics.inputs import finite_columns
+from lt4rec_tf.reports.text_tables import markdown_table, metric_name
+from lt4rec_tf.schema.reader import Schema
+from lt4rec_tf.serving.model_card_sections import (
     answers_section,
     data_section,
     features_section,

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from lt4rec_tf import runs
+from lt4rec_tf.core import artifacts as runs
 
 TOLERANCE = 1e-6
 _SERVE_TAG = "serve"

@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
-from lt4rec_tf.layers.cross import GramCross, TriangleCross
+from lt4rec_tf.models.layers.cross import GramCross, TriangleCross
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.serving.compact import compact, whole
-from lt4rec_tf.serving.forms import Forms
+from lt4rec_tf.serving.first_layer import CrossPlaces, FirstLayer, PartedLayer, Sides
+from lt4rec_tf.serving.kernel_forms import Forms
 from lt4rec_tf.serving.kernels import Kernel
-from lt4rec_tf.serving.split import CrossPlaces, FirstLayer, PartedLayer, Sides
 from lt4rec_tf.serving.storage import Storage, plain_tower
 
 SHARED = "shared"  # owner of the field vectors that all tasks read; others belong to their task

@@ -1,1 +1,1 @@
-"""Lottery tickets: masks, pruning criteria, the search of Algorithm 1."""
+"""Lottery tickets: masks, pruning, controls, Algorithm 1's search."""

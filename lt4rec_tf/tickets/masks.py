@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lt4rec_tf.runs import write_atomically
+from lt4rec_tf.core.artifacts import write_atomically
 
 Masks = dict[str, np.ndarray]
 

@@ -12,8 +12,8 @@ from itertools import pairwise
 
 import numpy as np
 
+from lt4rec_tf.tickets.magnitude import as_float, check_weights
 from lt4rec_tf.tickets.masks import MaskError, Masks
-from lt4rec_tf.tickets.prune import as_float, check_weights
 
 
 def prune_neurons(weights: Mapping[str, np.ndarray], masks: Masks, keep: int) -> Masks:

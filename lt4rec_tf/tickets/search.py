@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from lt4rec_tf import runs
+from lt4rec_tf.core import artifacts as runs
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.tickets import masks as masks_file
+from lt4rec_tf.tickets.magnitude import alive_at_level
 from lt4rec_tf.tickets.masks import Masks
-from lt4rec_tf.tickets.prune import alive_at_level
 from lt4rec_tf.training import checkpoint
 
 Prune = Callable[[Mapping[str, np.ndarray], Masks, int], Masks]

@@ -1,1 +1,1 @@
-"""Losses, optimisers, the training loop, checkpoints."""
+"""One training stage: steps, trainer, optimizers, checkpoints, evaluation."""

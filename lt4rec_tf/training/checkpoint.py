@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from lt4rec_tf import runs
-from lt4rec_tf.training.distribution import by_parameter_server, parts_of
+from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.distributed.replicas import by_parameter_server, parts_of
 
 _PREFIX = "variables"
 # Of a training's progress.

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from lt4rec_tf.metrics import amounts, calibration, ranking, regression
+from lt4rec_tf.distributed.parameter_server import Opened, Pass, compile_reading, take_parts
+from lt4rec_tf.distributed.replicas import gathered
+from lt4rec_tf.metrics import amounts, calibration
+from lt4rec_tf.metrics import binary as ranking
+from lt4rec_tf.metrics import continuous as regression
+from lt4rec_tf.models.losses import loss_of, prediction
 from lt4rec_tf.models.network import RankingNetwork
-from lt4rec_tf.schema import Schema, Task
-from lt4rec_tf.training.distribution import gathered
-from lt4rec_tf.training.losses import loss_of, prediction
-from lt4rec_tf.training.parameter_server import Opened, Pass, compile_reading, take_parts
+from lt4rec_tf.schema.reader import Schema, Task
 from lt4rec_tf.training.plan import Batches
 
 Metrics = dict[str, dict[str, float]]

@@ -19,7 +19,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
-from lt4rec_tf.training.distribution import by_parameter_server, parts_of
+from lt4rec_tf.distributed.replicas import by_parameter_server, parts_of
 
 
 class LazyAdam(keras.optimizers.Adam):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lt4rec_tf.training.parameter_server import Pass
+from lt4rec_tf.distributed.parameter_server import Pass
 
 # Batches that this process reads, or a pass that workers read in parts.
 Batches = Iterable[dict[str, Any]] | Pass

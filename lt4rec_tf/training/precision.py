@@ -15,7 +15,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from lt4rec_tf import runs
+from lt4rec_tf.core import artifacts as runs
 
 FLOAT32, BFLOAT16, AUTO = "float32", "bfloat16", "auto"
 # bfloat16 is chosen where its products are at least so many times as fast: for less, the casts

@@ -8,12 +8,12 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
+from lt4rec_tf.distributed.replicas import gradients_over_replicas, spread
+from lt4rec_tf.models.losses import loss_of
 from lt4rec_tf.models.network import CROSSED, RankingNetwork
-from lt4rec_tf.schema import Schema
-from lt4rec_tf.training.balancing import Rule
+from lt4rec_tf.schema.reader import Schema
+from lt4rec_tf.training.balancing.rules import Rule
 from lt4rec_tf.training.conflict import Conflict, emphasis, pairs_in_conflict
-from lt4rec_tf.training.distribution import gradients_over_replicas, spread
-from lt4rec_tf.training.losses import loss_of
 
 Step = Callable[[dict[str, Any]], dict[str, tf.Tensor]]
 Batch = Mapping[str, Any]

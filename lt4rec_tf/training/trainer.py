@@ -17,19 +17,19 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from lt4rec_tf import runs
+from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core.progress import Progress
+from lt4rec_tf.distributed.parameter_server import Pass, compile_part, take_parts
+from lt4rec_tf.distributed.replicas import parts_of
 from lt4rec_tf.models.network import RankingNetwork
-from lt4rec_tf.schema import Schema
+from lt4rec_tf.schema.reader import Schema
 from lt4rec_tf.training import checkpoint, optimizers
-from lt4rec_tf.training.balancing import build_rule
+from lt4rec_tf.training.balancing.core_task import HTLNET_CORE, Core
+from lt4rec_tf.training.balancing.rules import build_rule
 from lt4rec_tf.training.conflict import Conflict
-from lt4rec_tf.training.core_task import HTLNET_CORE, Core
-from lt4rec_tf.training.distribution import parts_of
 from lt4rec_tf.training.evaluation import Metrics, make_predictor, measure, split_losses
-from lt4rec_tf.training.parameter_server import Pass, compile_part, take_parts
 from lt4rec_tf.training.plan import Feed, Plan
 from lt4rec_tf.training.precision import FLOAT32, computing_in
-from lt4rec_tf.training.progress import Progress
 from lt4rec_tf.training.steps import compile_step, loss_sum
 
 __all__ = ["Feed", "LogScalars", "Plan", "Trainer", "TrainingError"]

@@ -1,1 +1,0 @@
-"""The comparison: many rows, several seeds, one table."""

@@ -1,0 +1,1 @@
+"""Settings of a run: every flag, its checks, the fingerprint."""

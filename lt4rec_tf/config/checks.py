@@ -1,0 +1,265 @@
+"""What settings no run can use: each refused by flag, what was found and what was expected."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NoReturn, TypeVar
+
+from lt4rec_tf.config.settings import (
+    ROWS,
+    DataSettings,
+    ModelSettings,
+    Settings,
+    TicketSettings,
+    TrainingSettings,
+)
+from lt4rec_tf.core.flags import ConfigError
+
+_STOPPING = ("max_bad_fraction", "max_duplicate_fraction")
+Number = TypeVar("Number", int, float)
+
+
+def check(settings: Settings) -> None:
+    """Refuses settings that no run can use.
+
+    Raises:
+        ConfigError: Naming the flag, what was found and what was expected.
+    """
+    for group in (settings.data, settings.model, settings.tickets, settings.training):
+        _check_choices(group)
+    _check_data(settings.data)
+    _check_model(settings.model)
+    _check_tickets(settings.tickets, settings.model)
+    _check_training(settings.training)
+    _check_distribution(settings)
+    _check_daily(settings)
+    loss_weights(settings, ())
+    own_embedding(settings, ())
+    unknown = [row for row in settings.rows if row not in ROWS]
+    expect(len(settings.rows) > 0 and not unknown, "rows", settings.rows, f"some of {ROWS}")
+    expect_folder_name(settings.name)
+
+
+def _check_data(data: DataSettings) -> None:
+    expect(data.schema != "", "schema", data.schema, "the path of a schema, a TOML file")
+    expect(data.data_dir != "", "data_dir", data.data_dir, "the folder of the logs")
+    expect_at_least(0, data, "simulate_rows")
+    if data.dataset:
+        expect(data.simulate_rows == 0, "simulate_rows", data.simulate_rows, "0 with --dataset")
+        expect(data.split == "files", "split", data.split, "files with --dataset: its own splits")
+        for name in ("validation_files", "test_files"):
+            expect(not getattr(data, name), name, getattr(data, name), "nothing with --dataset")
+    else:
+        expect(not data.manual_dir, "manual_dir", data.manual_dir, "nothing without --dataset")
+    for name in ("validation_fraction", "test_fraction", *_STOPPING):
+        value = getattr(data, name)
+        expect(0 <= value < 1, name, value, "a share in [0, 1)")
+    shares = data.validation_fraction + data.test_fraction
+    expect(shares < 1, "test_fraction", data.test_fraction, "with validation less than 1")
+    if data.validation_from is not None and data.test_from is not None:
+        ordered = data.validation_from <= data.test_from
+        expect(ordered, "test_from", data.test_from, "not before --validation_from")
+    expect_at_least(1, data, "shuffle_buffer")
+    expect_positive(data, "memory_limit_gib")
+
+
+def _check_model(model: ModelSettings) -> None:
+    expect_at_least(1, model, "embedding_dim", "dcn_layers")
+    expect_at_least(1, model, "experts", "own_experts", "shared_experts", "expert_levels")
+    expect_positive(model, "embedding_stddev")
+    expect(0 < model.bucket_share <= 1, "bucket_share", model.bucket_share, "a share in (0, 1]")
+    expect_at_least(0, model, "label_embedding", "representation")
+    expect_at_least(1, model, "label_temperature_steps")
+    expect_positive(model, "label_temperature")
+    expect_positive(model, "label_temperature_floor")
+    decay = model.label_temperature_decay
+    expect(0 < decay <= 1, "label_temperature_decay", decay, "a factor in (0, 1]")
+    units = model.hidden_units
+    expect(len(units) > 0 and min(units) > 0, "hidden_units", units, "widths of 1 or more")
+
+
+def _check_tickets(tickets: TicketSettings, model: ModelSettings) -> None:
+    expect(0 < tickets.final_density < 1, "final_density", tickets.final_density, "in (0, 1)")
+    expect_at_least(1, tickets, "rounds")
+    expect_at_least(1 if tickets.rewind == "step" else 0, tickets, "rewind_step")
+    expect(tickets.choice_tolerance >= 0, "choice_tolerance", tickets.choice_tolerance, ">= 0")
+    width = tickets.block_width
+    expect_at_least(0, tickets, "warmup_epochs")
+    density = tickets.embedding_density
+    expect(0 < density <= 1, "embedding_density", density, "a share in (0, 1]")
+    expect_at_least(1, tickets, "embedding_rounds")
+    if density < 1 and tickets.embedding_unit == "dimension":
+        one = 1 / model.embedding_dim
+        expect(density >= one, "embedding_density", density, f"{one} or more: a dimension a table")
+    if tickets.ticket_finder == "gradual":
+        expect(tickets.pruned_unit == "weight", "pruned_unit", "neuron", "weight with gradual")
+        score = tickets.ticket_score
+        expect(score == "magnitude", "ticket_score", score, "magnitude with gradual")
+        own = model.own_embedding
+        expect(not own, "own_embedding", own, "nothing with --ticket_finder=gradual")
+    if tickets.ticket_score == "movement":
+        rewind = tickets.rewind
+        expect(rewind == "initial", "rewind", rewind, "initial with --ticket_score=movement")
+    fits = width == 1 or 1 < width < min(model.hidden_units)
+    expect(fits, "block_width", width, "1, or less than the narrowest of --hidden_units")
+
+
+def _check_training(training: TrainingSettings) -> None:
+    expect_at_least(1, training, "batch_size", "search_epochs", "epochs", "auto_trainings")
+    expect_at_least(1, training, "search_processes")
+    expect_at_least(0, training, "patience", "checkpoint_steps")
+    for name in ("learning_rate", "conflict_cvr_weight", "conflict_ctr_weight"):
+        expect_positive(training, name)
+    for name in ("conflict_long_ratio", "conflict_short_ratio"):
+        value = getattr(training, name)
+        expect(0 <= value <= 1, name, value, "a watch ratio in [0, 1]")
+    expect_at_least(0, training, "conflict_long_video")
+    expect_positive(training, "shard_mib")
+    for name in ("core_projection", "core_relaxation"):
+        value = getattr(training, name)
+        expect(0 <= value <= 1, name, value, "a share in [0, 1]")
+    expect(1 <= training.core_clip < float("inf"), "core_clip", training.core_clip, "1 or more")
+    if training.balance != "none":
+        schedule = training.task_schedule
+        expect(schedule == "both", "task_schedule", schedule, "both with --balance")
+
+
+def _check_distribution(settings: Settings) -> None:
+    kind = settings.training.distribution
+    if kind == "none":
+        return
+    beside, reading = settings.training.search_processes, settings.data.reading
+    expect(beside == 1, "search_processes", beside, f"1 with --distribution={kind}")
+    if kind != "mirrored":
+        expect(reading == "stream", "reading", reading, f"stream with --distribution={kind}")
+    if kind == "parameter_server":  # whose workers take steps that nobody counts
+        finder, rewind = settings.tickets.ticket_finder, settings.tickets.rewind
+        density = settings.tickets.embedding_density
+        expect(density == 1, "embedding_density", density, f"1 with --distribution={kind}")
+        of_steps = "with --distribution=parameter_server, whose workers count no common steps"
+        expect(finder != "gradual", "ticket_finder", finder, f"iterative {of_steps}")
+        expect(rewind != "step", "rewind", rewind, f"initial or none {of_steps}")
+
+
+def _check_daily(settings: Settings) -> None:
+    daily, data, tickets = settings.daily, settings.data, settings.tickets
+    expect_at_least(0, daily, "grow_vocabularies")
+    if not daily.warm_start:
+        expect(data.split != "none", "split", data.split, "another without --warm_start")
+        for name in ("frozen", "grow_vocabularies", "retrain_day"):
+            value = getattr(daily, name)
+            expect(not value, name, value, "nothing without --warm_start")
+        if not daily.masks:
+            return
+    given = "--warm_start" if daily.warm_start else "--masks"
+    if daily.warm_start:
+        expect(data.split == "none", "split", data.split, f"none with {given}: all rows train")
+        expect(data.simulate_rows == 0, "simulate_rows", data.simulate_rows, f"0 with {given}")
+    expect("base" not in settings.rows, "rows", settings.rows, f"no base with {given}: no search")
+    expect(tickets.warmup_epochs == 0, "warmup_epochs", tickets.warmup_epochs, f"0 with {given}")
+    control, kind = tickets.ticket_control, settings.training.distribution
+    expect(control == "none", "ticket_control", control, f"none with {given}")
+    expect(kind in ("none", "mirrored"), "distribution", kind, f"none or mirrored with {given}")
+
+
+def _check_choices(group: Any) -> None:
+    # Flags were checked by absl; settings read from a run's folder were not.
+    for name, hint in typing.get_type_hints(type(group)).items():
+        if typing.get_origin(hint) is Literal:
+            choices = typing.get_args(hint)
+            expect(getattr(group, name) in choices, name, getattr(group, name), f"one of {choices}")
+
+
+def loss_weights(settings: Settings, tasks: Sequence[str]) -> dict[str, float]:
+    """The weights a, b, ... of Eq. 2 (LT4REC) by task.
+
+    Args:
+        settings: Holds `loss_weights` as "task=weight" texts.
+        tasks: The run's tasks; empty while these are not known yet, which skips that check.
+
+    Raises:
+        ConfigError: A text that is not task=number, a weight not above 0, an unknown task.
+    """
+    named = by_task("loss_weights", settings.training.loss_weights, tasks, float, "a weight")
+    return dict.fromkeys(tasks, 1.0) | named
+
+
+def check_tasks(settings: Settings, tasks: Sequence[str]) -> None:
+    """Refuses flags that name a task which the schema lacks.
+
+    Raises:
+        ConfigError: Naming the flag.
+    """
+    loss_weights(settings, tasks)
+    own_embedding(settings, tasks)
+
+
+def own_embedding(settings: Settings, tasks: Sequence[str]) -> dict[str, int]:
+    """The lengths of the field vectors that a task alone reads, by task.
+
+    Raises:
+        ConfigError: As `loss_weights`.
+    """
+    return by_task("own_embedding", settings.model.own_embedding, tasks, int, "a whole number")
+
+
+def by_task(
+    flag: str,
+    texts: Sequence[str],
+    tasks: Sequence[str],
+    number: Callable[[str], Number],
+    what: str,
+) -> dict[str, Number]:
+    """Reads a flag's "task=number" texts.
+
+    Args:
+        flag: Its name, for messages.
+        texts: Its values.
+        tasks: Those that may be named; empty: any.
+        number: Text -> number.
+        what: What such a number is, for messages.
+
+    Raises:
+        ConfigError: A text that is not task=number, a number not above 0, an unknown task.
+    """
+    found = {}
+    for text in texts:
+        task, _, digits = text.partition("=")
+        try:
+            value = number(digits)
+        except ValueError:
+            refuse(flag, text, f"task={what}, such as cvr=3")
+        expect(0 < value < float("inf"), flag, text, f"{what} above 0")
+        if tasks:
+            expect(task in tasks, flag, task, f"one of the tasks {tuple(tasks)}")
+        found[task] = value
+    return found
+
+
+def expect_folder_name(name: str) -> None:
+    """Refuses a --name that cannot name a folder."""
+    expect(name not in ("", ".", "..") and "/" not in name, "name", name, "a folder's name")
+
+
+def expect_at_least(least: int, group: object, *names: str) -> None:
+    """Refuses fields of a group that are below a number."""
+    for name in names:
+        expect(getattr(group, name) >= least, name, getattr(group, name), f"{least} or more")
+
+
+def expect_positive(group: object, name: str) -> None:
+    """Refuses a field of a group that is not a finite number above 0."""
+    value = getattr(group, name)
+    expect(0 < value < float("inf"), name, value, "a number above 0")
+
+
+def expect(holds: bool, flag: str, found: object, expected: str) -> None:
+    """Refuses a flag's value unless something holds."""
+    if not holds:
+        refuse(flag, found, expected)
+
+
+def refuse(flag: str, found: object, expected: str) -> NoReturn:
+    """Raises the error of a flag's value."""
+    raise ConfigError(f"--{flag}: found {found!r}, expected {expected}")

@@ -1,0 +1,152 @@
+"""Every setting of a run: flagfile -> absl flags -> one frozen tree, checked once.
+
+Only entry points call `parse`; everything below them takes plain arguments.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from lt4rec_tf.config.checks import check, check_tasks, loss_weights, own_embedding
+from lt4rec_tf.config.settings import (
+    DailySettings,
+    DataSettings,
+    ModelSettings,
+    Places,
+    Settings,
+    TicketSettings,
+    TrainingSettings,
+)
+from lt4rec_tf.core.flags import ConfigError, flag, parse_flags
+
+__all__ = [
+    "ConfigError",
+    "DailySettings",
+    "DataSettings",
+    "ModelSettings",
+    "Places",
+    "Settings",
+    "check",
+    "check_tasks",
+    "differences",
+    "fingerprint",
+    "flag",
+    "from_dict",
+    "loss_weights",
+    "own_embedding",
+    "parse",
+    "parse_flags",
+    "parse_with",
+    "to_dict",
+]
+
+T = TypeVar("T")
+
+_GROUPS: dict[str, type] = {
+    "data": DataSettings,
+    "model": ModelSettings,
+    "tickets": TicketSettings,
+    "training": TrainingSettings,
+    "daily": DailySettings,
+}
+
+
+def parse(argv: Sequence[str], doc: str) -> tuple[Settings, Places]:
+    """Reads flags and flagfiles into checked settings.
+
+    Args:
+        argv: Program name and arguments, as `sys.argv`.
+        doc: What `--help` prints before the flags.
+
+    Raises:
+        ConfigError: An unknown flag, a value of the wrong type or out of range.
+    """
+    settings, places, _ = parse_with(argv, doc, _NoMore)
+    return settings, places
+
+
+@dataclass(frozen=True)
+class _NoMore:
+    """No further flags."""
+
+
+def parse_with(argv: Sequence[str], doc: str, more: type[T]) -> tuple[Settings, Places, T]:
+    """As `parse`, with the flags of one more dataclass."""
+    values = parse_flags(argv, doc, [*_GROUPS.values(), Settings, Places, more])
+    groups: dict[str, Any] = {name: build(cls, values) for name, cls in _GROUPS.items()}
+    settings = build(Settings, values | groups)
+    check(settings)
+    return settings, build(Places, values), build(more, values)
+
+
+def build(cls: type[T], values: Mapping[str, Any]) -> T:
+    """A dataclass of flags from all flags' values by name."""
+    names = [item.name for item in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    return cls(**{name: values[name] for name in names if name in values})
+
+
+def to_dict(settings: Settings) -> dict[str, Any]:
+    """The settings as nested plain values, for JSON.
+
+    Those of daily training are left out of a run that takes nothing over.
+    """
+    values = json.loads(json.dumps(dataclasses.asdict(settings)))
+    if settings.daily == DailySettings():
+        del values["daily"]
+    return values
+
+
+def from_dict(values: Mapping[str, Any]) -> Settings:
+    """The inverse of `to_dict`, checked again.
+
+    Raises:
+        ConfigError: A field is missing or unknown, or a value cannot be used.
+    """
+    try:
+        values = {"daily": {}} | dict(values)
+        groups = {name: cls(**_tuples(values[name])) for name, cls in _GROUPS.items()}
+        settings = Settings(**(_tuples(values) | groups))
+        check(settings)
+    except (KeyError, TypeError) as error:
+        raise ConfigError(f"settings do not fit this version: {error}") from error
+    return settings
+
+
+def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+    }
+
+
+def fingerprint(settings: Settings, schema_text: str) -> str:
+    """Ten hexadecimal digits that differ between runs with different settings or schema.
+
+    The seed is left out: runs that differ by seed alone lie side by side.
+    """
+    return digest(to_dict(settings) | {"seed": None, "schema_text": schema_text})
+
+
+def digest(values: Mapping[str, Any]) -> str:
+    """Ten hexadecimal digits that differ between plain values."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:10]
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Names each value that differs between two nested dictionaries.
+
+    >>> differences({"a": {"b": 1, "c": 2}}, {"a": {"b": 3, "c": 2}})
+    ['a.b: was 1, is 3']
+    """
+    found = []
+    for name in sorted({*old, *new}):
+        before, after = old.get(name), new.get(name)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            found += differences(before, after, f"{prefix}{name}.")
+        elif before != after:
+            found.append(f"{prefix}{name}: was {before!r}, is {after!r}")
+    return found

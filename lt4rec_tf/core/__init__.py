@@ -1,0 +1,1 @@
+"""Errors, atomic files, flags, TOML, progress, processes."""

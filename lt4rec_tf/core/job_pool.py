@@ -1,0 +1,184 @@
+"""Runs jobs in processes side by side; one that fails is noted and the others go on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from lt4rec_tf.core.command import before_tensorflow
+from lt4rec_tf.core.orphans import end_with_parent
+from lt4rec_tf.core.progress import duration
+
+
+@dataclass(frozen=True)
+class Job:
+    """A function of this package and its arguments.
+
+    Attributes:
+        name: As progress calls it; also names its log.
+        work: A module's function, which a process imports by its name.
+        arguments: Plain values.
+        passes: Trainings over the logs that it takes, for the time left.
+    """
+
+    name: str
+    work: Callable[..., None]
+    arguments: tuple[Any, ...]
+    passes: int = 1
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a job did not end well, and the log that says more."""
+
+    error: str
+    log: Path
+
+
+class JobPool:
+    """Processes that live as long as the pool: each opens TensorFlow and the logs once.
+
+    Args:
+        processes: How many jobs run side by side.
+        threads: Of each process.
+        logs: Folder that gets a log for each job.
+        say: Told of every job's end.
+    """
+
+    def __init__(
+        self, processes: int, threads: int, logs: Path, say: Callable[[str], None]
+    ) -> None:
+        self._processes, self._threads, self._logs, self._say = processes, threads, logs, say
+        self._pool = self._open(processes)
+
+    def _open(self, processes: int) -> ProcessPoolExecutor:
+        # Spawned, not forked: TensorFlow's threads do not survive a fork.
+        return ProcessPoolExecutor(
+            processes,
+            get_context("spawn"),
+            initializer=_prepare,
+            initargs=(self._threads,),
+        )
+
+    def run(self, what: str, jobs: Sequence[Job]) -> dict[str, Failure]:
+        """Runs jobs; returns those that failed, by name.
+
+        Args:
+            what: What these jobs are, as progress says it.
+            jobs: Independent of each other.
+        """
+        failures: dict[str, Failure] = {}
+        counter = _Counter(what, jobs, self._say)
+        left = {job.name: job for job in jobs}
+        try:
+            for job, failure in self._finished(self._pool, jobs):
+                counter.tell(job, failure)
+                del left[job.name]
+                if failure:
+                    failures[job.name] = failure
+        except BrokenProcessPool:
+            # One job took its process down. Alone, each shows whether it was the one.
+            for job in left.values():
+                failure = self._alone(job)
+                counter.tell(job, failure)
+                if failure:
+                    failures[job.name] = failure
+            self._pool = self._open(self._processes)
+        return failures
+
+    def close(self) -> None:
+        """Ends the processes; jobs that were not begun are forgotten."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _finished(
+        self, pool: ProcessPoolExecutor, jobs: Sequence[Job]
+    ) -> Iterator[tuple[Job, Failure | None]]:
+        futures: dict[Future[str], Job] = {
+            pool.submit(_run_logged, job.work, job.arguments, self._log(job)): job for job in jobs
+        }
+        for future in as_completed(futures):
+            job = futures[future]
+            error = future.result()
+            yield job, Failure(error, self._log(job)) if error else None
+
+    def _alone(self, job: Job) -> Failure | None:
+        with self._open(1) as pool:
+            try:
+                return next(self._finished(pool, [job]))[1]
+            except BrokenProcessPool:
+                return Failure("its process ended: killed, or out of memory", self._log(job))
+
+    def _log(self, job: Job) -> Path:
+        return self._logs / f"{job.name.replace('/', '.')}.log"
+
+
+class _Counter:
+    """Says how many jobs are done and when the rest will be."""
+
+    def __init__(self, what: str, jobs: Sequence[Job], say: Callable[[str], None]) -> None:
+        self._what, self._say, self._number = what, say, len(jobs)
+        self._total = sum(job.passes for job in jobs)
+        self._done, self._passes, self._started = 0, 0, time.monotonic()
+
+    def tell(self, job: Job, failure: Failure | None) -> None:
+        self._done, self._passes = self._done + 1, self._passes + job.passes
+        seconds = time.monotonic() - self._started
+        left = seconds / max(1, self._passes) * (self._total - self._passes)
+        end = f"FAILED: {failure.error} (log: {failure.log})" if failure else "done"
+        after = f" | about {duration(left)} left" if self._done < self._number else ""
+        self._say(f"{self._what} {self._done}/{self._number} | {job.name} {end}{after}")
+
+
+def _prepare(threads: int) -> None:
+    """Readies a process: quiet, deterministic, its own few threads."""
+    before_tensorflow()
+    import tensorflow as tf
+
+    from lt4rec_tf.experiment import run_folder as entry
+
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(threads)
+    entry.make_deterministic()
+    end_with_parent()
+
+
+def _run_logged(work: Callable[..., None], arguments: tuple[Any, ...], log: Path) -> str:
+    """Runs a job with its output in a log; returns "" or the error in a line."""
+    import tf_keras as keras
+
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("a", encoding="utf-8") as file, _output_to(file.fileno()):
+        try:
+            work(*arguments)
+        except Exception as error:
+            traceback.print_exc()
+            return f"{type(error).__name__}: {error}".splitlines()[0]
+        finally:
+            keras.backend.clear_session()
+    return ""
+
+
+@contextlib.contextmanager
+def _output_to(target: int) -> Iterator[None]:
+    """Sends standard output and error, TensorFlow's own lines included, to a file."""
+    kept = {stream: os.dup(stream.fileno()) for stream in (sys.stdout, sys.stderr)}
+    try:
+        for stream in kept:
+            stream.flush()
+            os.dup2(target, stream.fileno())
+        yield
+    finally:
+        for stream, original in kept.items():
+            stream.flush()
+            os.dup2(original, stream.fileno())
+            os.close(original)

@@ -1,0 +1,1 @@
+"""One pass over all logs before training: counts, bad rows, duplicates, drift."""

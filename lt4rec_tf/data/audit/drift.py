@@ -1,0 +1,50 @@
+"""What a day holds beside what was held before, feature by feature."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from lt4rec_tf.data.audit.marginals import Marginals
+from lt4rec_tf.metrics.population_stability import shift
+from lt4rec_tf.schema.reader import Schema
+
+
+def drift(schema: Schema, before: Marginals | None, after: Marginals) -> dict[str, Any]:
+    """Compares two periods' marginals.
+
+    Args:
+        schema: By which both were counted.
+        before: The earlier period; None: nothing is known of it.
+        after: The later one.
+
+    Returns:
+        "rows" and "tasks": {"before", "after"}; "features": the largest index first, each with
+        feature, index (`metrics.drift.shift`), by_chance, cells, verdict, and shares before and
+        after of "missing" rows and "unknown" values (None where every value has an id).
+    """
+    features = []
+    for feature in schema.features:
+        name = feature.name
+        found: dict[str, Any] = {"feature": name}
+        if before is not None:
+            moved = shift(before.counts[name], after.counts[name])
+            found |= vars(moved) | {"verdict": moved.verdict}
+            found["missing_before"] = before.missing(name)
+            found["unknown_before"] = before.unknown(feature)
+        found["missing"] = after.missing(name)
+        found["unknown"] = after.unknown(feature)
+        features.append(found)
+    return {
+        "rows": {"before": before.rows if before else None, "after": after.rows},
+        "tasks": {
+            task: {"before": before.tasks[task] if before else None, "after": numbers}
+            for task, numbers in after.tasks.items()
+        },
+        "features": sorted(features, key=_largest_first),
+    }
+
+
+def _largest_first(found: dict[str, Any]) -> tuple[float, str]:
+    index = found.get("index", 0.0)
+    return (-index if math.isfinite(index) else math.inf), found["feature"]

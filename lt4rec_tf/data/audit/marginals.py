@@ -1,0 +1,258 @@
+"""What logs hold, column by column: rows, label means, and how often each id occurs.
+
+Memory is one count for each row of a feature's table, and a bounded number of unknown values.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.data.input.features import features_to_ids
+from lt4rec_tf.data.input.labels import USABLE
+from lt4rec_tf.data.input.parsed_rows import Rows
+from lt4rec_tf.data.input.scan import Progress, read_all
+from lt4rec_tf.data.input.source import Source
+from lt4rec_tf.schema.reader import FIRST_VALUE_ID, Feature, Schema
+
+UNKNOWN_ID = 1
+# Of numeric features, which have no ids: quarters of a scale, and what lies beyond three of them.
+NUMBER_EDGES = np.linspace(-3.0, 3.0, 25)
+MOST_UNSEEN = 1_000_000  # distinct values of a feature that are noted
+
+
+@dataclass(frozen=True)
+class Marginals:
+    """What a period's usable rows hold.
+
+    Attributes:
+        rows: How many there are.
+        first_time: Of the rows, in the unit of the schema's time column; None where none has one.
+        last_time: The last one.
+        tasks: Task -> {"rows": of its population, "label_mean": over it, None without rows}.
+        counts: Feature -> int64 (rows of its table,), values by id; of a list all its values, and
+            id 0 once where it has none. Numeric: missing, then bins between `NUMBER_EDGES`.
+        unseen: Vocabulary feature -> unknown value -> how often it occurs.
+        not_noted: Vocabulary feature -> unknown values beyond the first `MOST_UNSEEN` distinct.
+    """
+
+    rows: int
+    first_time: float | None
+    last_time: float | None
+    tasks: Mapping[str, Mapping[str, Any]]
+    counts: Mapping[str, np.ndarray]
+    unseen: Mapping[str, Mapping[str, int]]
+    not_noted: Mapping[str, int]
+
+    def missing(self, feature: str) -> float:
+        """The share of rows in which a feature is missing."""
+        return float(self.counts[feature][0]) / max(self.rows, 1)
+
+    def unknown(self, feature: Feature) -> float | None:
+        """The share of a feature's values that have no id of their own; None: each has one."""
+        if feature.ids.kind not in ("vocabulary", "integer"):
+            return None
+        counts = self.counts[feature.name]
+        return float(counts[UNKNOWN_ID]) / max(int(counts.sum()), 1)
+
+
+def count(source: Source, progress: Progress | None = None) -> Marginals:
+    """Reads all logs once, in order, and counts the usable rows of every split.
+
+    Args:
+        source: A data set that went through `audit.complete`.
+        progress: See `read_all`.
+
+    Raises:
+        DataError: A file is broken from some record on.
+    """
+    counted = _Counting(source.schema)
+
+    def select(rows: Rows) -> dict[str, Any]:
+        return _selected(source.schema, rows)
+
+    for _, _, values in read_all(source, select, set(source.quarantine), progress):
+        counted.add(values)
+    return counted.result()
+
+
+def _selected(schema: Schema, rows: Rows) -> dict[str, Any]:
+    usable = tf.where(rows.labels.reasons == USABLE)[:, 0]
+    kept = tf.nest.map_structure(
+        lambda values: tf.gather(values, usable),
+        {
+            "raw": rows.raw,
+            "times": rows.times,
+            "labels": rows.labels.labels,
+            "weights": rows.labels.weights,
+        },
+    )
+    raw = kept.pop("raw")
+    ids = features_to_ids(schema, raw)
+    unseen = {}
+    for feature in _vocabularies(schema):
+        values = tf.boolean_mask(raw[feature.name], ids[feature.name] == UNKNOWN_ID)
+        unseen[feature.name] = values if values.dtype == tf.string else tf.strings.as_string(values)
+    return kept | {"ids": ids, "unseen": unseen}
+
+
+def _vocabularies(schema: Schema) -> list[Feature]:
+    return [feature for feature in schema.features if feature.ids.kind == "vocabulary"]
+
+
+class _Counting:
+    """Adds up what a pass sees."""
+
+    def __init__(self, schema: Schema) -> None:
+        self._schema = schema
+        self._rows = 0
+        self._times = (np.inf, -np.inf)
+        self._sums = {task.name: np.zeros(2) for task in schema.tasks}  # rows, labels
+        self._counts = {f.name: np.zeros(id_count(f), np.int64) for f in schema.features}
+        self._unseen: dict[str, Counter[bytes]] = {f.name: Counter() for f in _vocabularies(schema)}
+        self._not_noted: Counter[str] = Counter()
+
+    def add(self, values: Mapping[str, Any]) -> None:
+        """Adds one batch of what `_selected` gives."""
+        times = values["times"]
+        self._rows += len(times)
+        known = times[np.isfinite(times)]
+        if len(known):
+            self._times = min(self._times[0], known.min()), max(self._times[1], known.max())
+        for task, weights in values["weights"].items():
+            labels = values["labels"][task].astype(np.float64)
+            self._sums[task] += [weights.sum(dtype=np.float64), np.sum(weights * labels)]
+        for feature in self._schema.features:
+            found = _flat_ids(feature, values["ids"][feature.name])
+            counts = self._counts[feature.name]
+            counts += np.bincount(found, minlength=len(counts))
+        for name, texts in values["unseen"].items():
+            self._note(name, Counter(texts.tolist()))
+
+    def _note(self, name: str, found: Counter[bytes]) -> None:
+        known = self._unseen[name]
+        for value in sorted(found):
+            if value in known or len(known) < MOST_UNSEEN:
+                known[value] += found[value]
+            else:
+                self._not_noted[name] += found[value]
+
+    def result(self) -> Marginals:
+        """The sums."""
+        first, last = self._times
+        timed = bool(np.isfinite(first))
+        return Marginals(
+            rows=self._rows,
+            first_time=float(first) if timed else None,
+            last_time=float(last) if timed else None,
+            tasks={
+                task: {"rows": int(rows), "label_mean": float(labels / rows) if rows else None}
+                for task, (rows, labels) in self._sums.items()
+            },
+            counts=self._counts,
+            unseen={name: _texts(values) for name, values in self._unseen.items()},
+            not_noted={name: n for name, n in self._not_noted.items() if n},
+        )
+
+
+def id_count(feature: Feature) -> int:
+    """How many counts a feature has: its table's rows; of a numeric one, bins and missing."""
+    return len(NUMBER_EDGES) + 2 if feature.ids.kind == "numeric" else feature.ids.rows
+
+
+def _flat_ids(feature: Feature, ids: np.ndarray) -> np.ndarray:
+    """The ids to count; of a list the real ones, or one 0."""
+    if feature.ids.kind == "numeric":
+        return np.where(np.isfinite(ids), np.searchsorted(NUMBER_EDGES, ids, side="right") + 1, 0)
+    if not feature.multivalued:
+        return ids
+    without = int(np.sum(~(ids > 0).any(axis=1)))
+    return np.concatenate([ids[ids > 0], np.zeros(without, np.int64)])
+
+
+def _texts(values: Mapping[bytes, int]) -> dict[str, int]:
+    """Values by text; bytes that are no UTF-8 cannot stand in a schema."""
+    found = {}
+    for value, times in values.items():
+        try:
+            found[value.decode("utf-8")] = times
+        except UnicodeDecodeError:
+            continue
+    return found
+
+
+def new_values(schema: Schema, found: Marginals, least: int) -> dict[str, tuple[str, ...]]:
+    """The unknown values that earn a place in the vocabularies.
+
+    Args:
+        schema: Whose vocabularies they would join.
+        found: What the logs hold.
+        least: How often a value must occur in all features of a table together; 0: none does.
+
+    Returns:
+        Table -> values, the most frequent first, equals by their text; tables without are left out.
+    """
+    by_table: dict[str, Counter[str]] = {}
+    for feature in _vocabularies(schema):
+        by_table.setdefault(feature.table, Counter()).update(found.unseen[feature.name])
+    growth = {}
+    for table, values in by_table.items():
+        earned = [(-times, value) for value, times in values.items() if least and times >= least]
+        if earned:
+            growth[table] = tuple(value for _, value in sorted(earned))
+    return growth
+
+
+def recounted(found: Marginals, schema: Schema) -> Marginals:
+    """The same logs as a schema counts them whose vocabularies have grown since.
+
+    Args:
+        found: As the schema counted before.
+        schema: After.
+    """
+    counts, unseen = dict(found.counts), dict(found.unseen)
+    for feature in _vocabularies(schema):
+        name = feature.name
+        added = feature.ids.vocabulary[len(counts[name]) - FIRST_VALUE_ID :]
+        of_added = np.array([unseen[name].get(value, 0) for value in added], np.int64)
+        counts[name] = np.concatenate([counts[name], of_added])
+        counts[name][UNKNOWN_ID] -= of_added.sum()
+        unseen[name] = {v: n for v, n in unseen[name].items() if v not in set(added)}
+    return dataclasses.replace(found, counts=counts, unseen=unseen)
+
+
+def write(path: Path, found: Marginals) -> None:
+    """Writes marginals as JSON, atomically: of each feature the ids that occur."""
+    counts = {}
+    for name, of_feature in found.counts.items():
+        ids = np.flatnonzero(of_feature)
+        counts[name] = {
+            "size": len(of_feature),
+            "ids": ids.tolist(),
+            "counts": of_feature[ids].tolist(),
+        }
+    values = vars(found) | {"counts": counts}
+    runs.write_atomically(path, json.dumps(values, ensure_ascii=False) + "\n")
+
+
+def read(path: Path) -> Marginals:
+    """Reads marginals back.
+
+    Raises:
+        RunError: The file is absent or is no JSON.
+    """
+    values = runs.read_json(path)
+    counts = {}
+    for name, of_feature in values["counts"].items():
+        counts[name] = np.zeros(of_feature["size"], np.int64)
+        counts[name][of_feature["ids"]] = of_feature["counts"]
+    return Marginals(**(values | {"counts": counts}))

@@ -1,1 +1,0 @@
-"""Builders of TensorFlow Datasets, one folder a data set; `lt4rec_tf.data.datasets` finds them."""

@@ -1,0 +1,1 @@
+"""Converts logs of any format to TFRecord shards."""

@@ -1,0 +1,234 @@
+"""Converts logs of any size (CSV, TSV, Parquet) to shards of TFRecords, files side by side.
+
+    <output_dir>/
+        shards/part-<file>-<shard>.tfrecord.gz     tf.train.Example, one feature a column
+        quarantine.tsv                             rows that could not be converted, and why
+        schema.toml                                where --schema is given: the same, of the shards
+        manifest.json                              written last: sources, shards, checksums, types
+
+One source file is one piece of work. The same command goes on with the files that are not done,
+and checks a folder that is. Memory is a batch of rows in each process, whatever a file's size.
+docs/own_logs.md goes from logs to training.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from lt4rec_tf.config.parse import build
+from lt4rec_tf.core.artifacts import RunError, appearing_whole, locked, sweep, write_atomically
+from lt4rec_tf.core.flags import ConfigError, flag, parse_flags
+from lt4rec_tf.data.convert.manifest import (
+    MANIFEST,
+    QUARANTINE,
+    check_shards,
+    claim,
+    done_before,
+    gather_quarantine,
+    plan_of,
+    read_manifest,
+    write_manifest,
+)
+from lt4rec_tf.data.convert.shards import SUFFIXES, UNFINISHED, Job
+from lt4rec_tf.data.convert.workers import by_beam, by_processes
+from lt4rec_tf.data.formats import column_types
+from lt4rec_tf.data.formats import parquet as log_parquet
+from lt4rec_tf.data.formats.column_types import ColumnType
+from lt4rec_tf.data.formats.discovery import LogFiles
+from lt4rec_tf.data.formats.files import DataError
+from lt4rec_tf.data.inspect import log_sample
+from lt4rec_tf.schema.reader import Schema, SchemaError, load_schema
+from lt4rec_tf.schema.writer import to_toml
+
+EXPECTED_ERRORS = (ConfigError, DataError, RunError, SchemaError, OSError)
+_GUESSED_ROWS = 20_000
+
+
+@dataclass(frozen=True)
+class ConvertFlags:
+    """What is converted, and how."""
+
+    files: tuple[str, ...] = flag((), "Globs of the log files, quoted from the shell.")
+    output_dir: str = flag("", "Folder of the shards; made when absent.")
+    schema: str = flag(
+        "", "TOML file that says what training will read; without, types are guessed."
+    )
+    format: Literal["auto", "csv", "tsv", "parquet"] = flag("auto", "Of the log files.")
+    columns: tuple[str, ...] = flag((), "Column names of CSV and TSV without a header line.")
+    texts: tuple[str, ...] = flag((), "Without --schema: columns that are text, whatever they say.")
+    shard_mib: float = flag(256.0, "MiB of records, before they are packed, after which one ends.")
+    compression: Literal["gzip", "none"] = flag("gzip", "How shards are packed.")
+    processes: int = flag(0, "Files converted side by side; 0: one a core.")
+    max_bad_fraction: float = flag(0.01, "Share of a file's rows that may go to quarantine.")
+    beam_pipeline_options: tuple[str, ...] = flag(
+        (), "Convert with Apache Beam, with these options, such as runner=DirectRunner."
+    )
+    verify: bool = flag(False, "Only compare the shards of --output_dir with their checksums.")
+
+
+def check(flags: ConvertFlags) -> None:
+    """Refuses flags that no conversion can use.
+
+    Raises:
+        ConfigError: Naming the flag, what was found and what was expected.
+    """
+    for name, fine, expected in (
+        ("output_dir", flags.output_dir != "", "a folder"),
+        ("files", bool(flags.files) or flags.verify, "one or more globs"),
+        ("shard_mib", 0 < flags.shard_mib < float("inf"), "a number above 0"),
+        ("processes", flags.processes >= 0, "0 or more"),
+        ("max_bad_fraction", 0 <= flags.max_bad_fraction <= 1, "a share in [0, 1]"),
+        ("texts", not (flags.texts and flags.schema), "nothing with --schema, which has types"),
+    ):
+        if not fine:
+            raise ConfigError(f"--{name}: found {getattr(flags, name)!r}, expected {expected}")
+
+
+def convert(flags: ConvertFlags) -> dict[str, Any]:
+    """Converts logs, or goes on with it, or finds that it is done.
+
+    Args:
+        flags: What `check` accepts.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        DataError: The logs cannot be read, or too many rows of a file are bad.
+        RunError: The folder was made from other logs or with other settings, or is damaged.
+        SchemaError: The schema cannot be used.
+    """
+    output_dir = Path(flags.output_dir)
+    if flags.verify:
+        manifest = read_manifest(output_dir)
+        check_shards(output_dir, manifest, checksums=True)
+        print(f"{output_dir}: the checksums of all {len(manifest['shards'])} shards hold")
+        return manifest
+    schema = load_schema(flags.schema) if flags.schema else None
+    logs = _open(flags, schema)
+    job = Job(
+        root=logs.root,
+        output_dir=output_dir,
+        layout=logs.layout,
+        types=_types(flags, logs, schema),
+        shard_bytes=round(flags.shard_mib * 2**20),
+        compression=flags.compression,
+        max_bad_fraction=flags.max_bad_fraction,
+    )
+    with locked(output_dir):
+        plan = plan_of(job, logs.paths)
+        claim(output_dir, plan)
+        if schema is not None:
+            _write_schema(job, schema)
+        if (output_dir / MANIFEST).exists():
+            check_shards(output_dir, read_manifest(output_dir), checksums=False)
+            print(f"{output_dir}: was complete, its shards are there; --verify reads them too")
+        else:
+            _convert_all(flags, job, plan, logs.paths)
+        manifest = read_manifest(output_dir)
+        shutil.rmtree(output_dir / UNFINISHED, ignore_errors=True)
+    return manifest
+
+
+def _open(flags: ConvertFlags, schema: Schema | None) -> LogFiles:
+    told = schema if schema is not None and schema.format != "tfrecord" else None
+    form = flags.format if flags.format != "auto" else ""
+    columns = flags.columns or (told.columns if told else ())
+    logs = log_sample.open_logs(flags.files, form, columns, told.quoted if told else None)
+    if logs.layout.format == "tfrecord":
+        raise DataError(f"{logs.paths[0]}: found TFRecords already, expected CSV, TSV or Parquet")
+    return logs
+
+
+def _types(flags: ConvertFlags, logs: LogFiles, schema: Schema | None) -> dict[str, ColumnType]:
+    names = logs.layout.columns
+    unknown = sorted(set(flags.texts) - set(names))
+    if unknown:
+        raise ConfigError(f"--texts: found {unknown[0]!r}, expected some of {', '.join(names)}")
+    if schema is None:
+        guessed = log_sample.take(logs, _GUESSED_ROWS).types
+        return guessed | {name: ColumnType("string") for name in flags.texts}
+    others = dict.fromkeys(names, ColumnType("string"))
+    if logs.layout.format == "parquet":
+        kinds = log_parquet.columns(logs.paths[0])
+        others = {name: ColumnType(kind) for name, kind in kinds.items()}
+    return column_types.of_schema(schema, names, others)
+
+
+def _write_schema(job: Job, schema: Schema) -> None:
+    """The schema of the shards; side tables, which are held in memory, come along as they are."""
+    features = tuple(
+        dataclasses.replace(each, separator="") if each.column in job.types else each
+        for each in schema.features
+    )
+    files = (f"shards/*{SUFFIXES[job.compression]}",)
+    of_shards = dataclasses.replace(
+        schema, format="tfrecord", files=files, columns=(), quoted=False, features=features
+    )
+    for join in schema.joins:
+        source, copy = job.root / join.file, job.output_dir / join.file
+        if not source.is_file():
+            raise DataError(f"{source}: found no file, expected the side table")
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        with appearing_whole(copy) as temporary:
+            shutil.copyfile(source, temporary)
+    write_atomically(job.output_dir / "schema.toml", to_toml(of_shards))
+
+
+def _convert_all(
+    flags: ConvertFlags, job: Job, plan: dict[str, Any], paths: Sequence[Path]
+) -> None:
+    sweep(job.output_dir)
+    before = {place: done_before(job.output_dir, place) for place in range(len(paths))}
+    todo = [(place, path) for place, path in enumerate(paths) if before[place] is None]
+    if len(todo) < len(paths):
+        print(f"{job.output_dir}: {len(paths) - len(todo)} of {len(paths)} files were done before")
+    if flags.beam_pipeline_options:
+        working = by_beam(job, todo, flags.beam_pipeline_options)
+    else:
+        working = by_processes(job, todo, flags.processes or os.cpu_count() or 1)
+    begun, done = time.monotonic(), 0
+    try:
+        for found in working:
+            done += 1
+            speed = f"{time.monotonic() - begun:.0f} s, {done} of {len(todo)} files"
+            print(f"{found.name}: {found.rows} rows, {found.bad_rows} bad; {speed}", flush=True)
+    finally:
+        gather_quarantine(job.output_dir, len(paths))
+    converted = [done_before(job.output_dir, place) for place in range(len(paths))]
+    complete = [each for each in converted if each is not None]
+    if not any(each.shards for each in complete):
+        raise DataError(f"{job.root}: found no row in {len(paths)} files, expected some")
+    write_manifest(job.output_dir, plan, complete)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Converts logs; returns the exit code."""
+    try:
+        values = parse_flags(sys.argv if argv is None else argv, __doc__ or "", [ConvertFlags])
+        flags = build(ConvertFlags, values)
+        check(flags)
+        manifest = convert(flags)
+    except EXPECTED_ERRORS as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on with the files not done", file=sys.stderr)
+        return 130
+    size = sum(shard["bytes"] for shard in manifest["shards"])
+    print(
+        f"{flags.output_dir}: {manifest['rows']} rows in {len(manifest['shards'])} shards of "
+        f"{size / 2**20:.1f} MiB together; {manifest['bad_rows']} bad rows in {QUARANTINE}"
+    )
+    if flags.schema:
+        schema = Path(flags.output_dir) / "schema.toml"
+        print(f"python -m lt4rec_tf.train --schema={schema} --data_dir={flags.output_dir}")
+    return 0

@@ -1,0 +1,1 @@
+"""Reads and writes log files: CSV, TFRecord, Parquet; raw values of columns."""

@@ -1,0 +1,90 @@
+"""The list of rows that cannot be used, one a line: file, record, reason, start of the text."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import IO, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from lt4rec_tf.data.input.labels import EXCLUDED, REASONS, USABLE
+
+SHOWN = 200  # characters of a row's text
+_BYTES_OF_A_CHARACTER = 4  # at most, in UTF-8
+_FIRST_SURROGATE = 0xDC00  # surrogateescape adds the byte to it
+
+
+class BadRow(NamedTuple):
+    """A row that cannot be used.
+
+    Attributes:
+        file: Relative to the data folder.
+        record: From 1, header lines not counted.
+        reason: Why.
+        text: The start of its text, as `shown` writes it.
+    """
+
+    file: str
+    record: int
+    reason: str
+    text: str
+
+
+def shown(text: bytes, length: int = SHOWN) -> str:
+    r"""Writes the start of any bytes as text without tabs and line ends.
+
+    Two that differ within the first `length` characters are written differently.
+
+    >>> print(shown("7\té".encode() + b"\xe9\0"))
+    7\té\xe9\x00
+
+    Args:
+        text: UTF-8, or anything else.
+        length: Characters that are written at most.
+    """
+    start = text[: length * _BYTES_OF_A_CHARACTER].decode("utf-8", "surrogateescape")[:length]
+    if start.isprintable() and "\\" not in start:
+        return start
+    return "".join(map(_escaped, start))
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    if code < 128:
+        return character.encode("unicode_escape").decode()
+    if character.isprintable():
+        return character
+    if _FIRST_SURROGATE <= code < _FIRST_SURROGATE + 256:
+        return f"\\x{code - _FIRST_SURROGATE:02x}"
+    return f"\\u{code:04x}" if code < 1 << 16 else f"\\U{code:08x}"
+
+
+def bad_places(reasons: np.ndarray) -> np.ndarray:
+    """The places of rows that are listed: all but those of use and those the schema excludes."""
+    return np.flatnonzero((reasons != USABLE) & (reasons != EXCLUDED))
+
+
+def bad_rows(name: str, first: int, records: tf.Tensor, reasons: np.ndarray) -> Iterable[BadRow]:
+    """The rows of a batch that are listed.
+
+    Args:
+        name: The file.
+        first: The number of the first record, from 1.
+        records: Strings (batch,), eager.
+        reasons: int (batch,), places in `REASONS`.
+    """
+    places = bad_places(reasons)
+    if not len(places):
+        return
+    starts = tf.strings.substr(tf.gather(records, places), 0, SHOWN * _BYTES_OF_A_CHARACTER)
+    for place, text in zip(places.tolist(), starts.numpy(), strict=True):
+        yield BadRow(name, first + place, REASONS[reasons[place]], shown(text))
+
+
+def write(out: IO[bytes], rows: Iterable[BadRow]) -> None:
+    """Writes rows as lines of tab-separated values in UTF-8."""
+    for row in rows:
+        name = shown(os.fsencode(row.file), len(row.file))
+        out.write(f"{name}\t{row.record}\t{row.reason}\t{row.text}\n".encode())

@@ -1,0 +1,109 @@
+"""Log files to batches of columns, whatever the format; memory is a batch's, never a file's.
+
+CSV, TSV and TFRecord go through the parser that training reads with, so that both see the same
+values and refuse the same records. Parquet is read by pyarrow, which is imported for it alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from lt4rec_tf.data.formats import parquet as log_parquet
+from lt4rec_tf.data.formats.bad_rows import SHOWN, shown
+from lt4rec_tf.data.formats.examples import Ragged
+from lt4rec_tf.data.formats.files import DataError, refuse_broken_gzip
+from lt4rec_tf.data.formats.records import (
+    PARSE_ERRORS,
+    Layout,
+    is_quarantined,
+    malformed_examples,
+    open_records,
+    parse,
+)
+
+
+@dataclass(frozen=True)
+class RawBatch:
+    """Some rows of a file.
+
+    Attributes:
+        columns: By name; values are bytes, int64 or float64.
+        broken: Bool (rows,): the record could not be taken apart; it has no value in any column.
+        records: The records as they came; of Parquet none.
+    """
+
+    columns: Mapping[str, Ragged]
+    broken: np.ndarray
+    records: np.ndarray | None = None
+
+    def text(self, row: int) -> str:
+        """The start of a row, for people."""
+        if self.records is not None:
+            return shown(self.records[row])
+        values = ", ".join(f"{name}={self.value(name, row)}" for name in self.columns)
+        return shown(values.encode())
+
+    def value(self, name: str, row: int) -> str:
+        """What a column holds in a row, for people."""
+        values, lengths = self.columns[name]
+        end = int(lengths[: row + 1].sum())
+        found = values[end - int(lengths[row]) : end].tolist()
+        texts = [
+            each.decode("utf-8", errors="replace") if isinstance(each, bytes) else str(each)
+            for each in found
+        ]
+        return "|".join(texts)[:SHOWN]
+
+
+def read_batches(path: Path, layout: Layout, rows: int) -> Iterator[RawBatch]:
+    """Reads a file from its first row to its last.
+
+    Args:
+        path: The file.
+        layout: Of this file, see `log_files`.
+        rows: Of a batch.
+
+    Raises:
+        DataError: The file is broken from some row on, or pyarrow, which it needs, is absent.
+    """
+    if layout.format == "parquet":
+        for columns, read in log_parquet.batches(path, layout.columns, rows):
+            yield RawBatch(columns, np.zeros(read, bool))
+        return
+    refuse_broken_gzip(path)
+    read = 0
+    try:
+        for records in open_records(path, layout).batch(rows).prefetch(1):
+            yield _parsed(layout, records)
+            read += len(records)
+    except tf.errors.OpError as error:
+        raise DataError(f"{path}: cannot be read past record {read} ({error.message})") from error
+
+
+def _parsed(layout: Layout, records: tf.Tensor) -> RawBatch:
+    whole = tf.zeros_like(records, tf.bool)
+    try:
+        columns, broken = parse(layout, records, layout.columns, whole)
+    except PARSE_ERRORS:
+        bad = malformed_examples(layout, records, layout.columns)
+        columns, broken = parse(
+            layout, records, layout.columns, is_quarantined(records, tuple(bad))
+        )
+    ragged = {name: _ragged(column) for name, column in columns.items()}
+    return RawBatch(
+        {name: ragged[name] for name in layout.columns}, broken.numpy(), records.numpy()
+    )
+
+
+def _ragged(column: tf.Tensor | tf.RaggedTensor) -> Ragged:
+    if isinstance(column, tf.RaggedTensor):
+        values = column.flat_values.numpy()
+        lengths = column.row_lengths().numpy()
+        return Ragged(values.astype(np.float64) if values.dtype.kind == "f" else values, lengths)
+    present = tf.strings.length(column).numpy() > 0
+    return Ragged(column.numpy()[present], present.astype(np.int64))

@@ -1,0 +1,185 @@
+"""What the columns of logs are: as a schema says, or as a sample of their values looks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from lt4rec_tf.data.formats.examples import Ragged
+from lt4rec_tf.data.formats.files import DataError
+from lt4rec_tf.data.formats.values import text_to_float, text_to_int64
+from lt4rec_tf.schema.reader import Feature, Schema
+
+SEPARATORS = ("|", ";", ",", "#", " ", "\x01", "\x02", "\x03")
+_WHOLE = re.compile(rb"\s*[+-]?(0|[1-9]\d*)\s*")
+_LEADING_ZERO = re.compile(rb"\s*[+-]?0\d")  # 007 is a name, not the number 7
+_NO_LIST = re.compile(r"[\[({]|\d{4}-\d\d-\d\d")  # a range, JSON, a date: commas that cut nothing
+_EXACT_IN_FLOAT32 = 2.0**24  # above it not every whole number is a float32
+
+
+@dataclass(frozen=True)
+class ColumnType:
+    """How a column is kept.
+
+    Attributes:
+        dtype: "string", "int64" or "float32".
+        separator: What cuts the texts of lists; "": a row's text is one value.
+        number: Of a string: "int64" or "float32" where it must be the text of such a number.
+    """
+
+    dtype: str
+    separator: str = ""
+    number: str = ""
+
+
+def guess(values: np.ndarray) -> ColumnType:
+    """The type that every one of some values has.
+
+    A column is a number only if all values are numbers that the type holds exactly enough, so that
+    nothing is lost where the guess is wrong.
+
+    Args:
+        values: A column's values, without the missing ones; bytes, int64 or float64.
+    """
+    if values.dtype.kind != "O":
+        return ColumnType({"i": "int64", "f": "float32"}[values.dtype.kind])
+    distinct = set(values.tolist())
+    separator = "" if _number_of(distinct) != "string" else _separator(values.tolist())
+    if separator:
+        parts = {part for value in distinct for part in value.split(separator.encode())}
+        dtype = _number_of(parts)
+        return ColumnType("int64" if dtype == "int64" else "string", separator)
+    return ColumnType(_number_of(distinct))
+
+
+def _number_of(distinct: set[bytes]) -> str:
+    if not distinct or any(_LEADING_ZERO.match(value) for value in distinct):
+        return "string"
+    texts = tf.constant(sorted(distinct))
+    if all(_WHOLE.fullmatch(value) for value in distinct):
+        return "int64" if text_to_int64(texts)[1].numpy().all() else "string"
+    numbers, valid = text_to_float(texts, tf.float64)
+    sizes = np.abs(numbers.numpy())
+    exact = sizes[np.isfinite(sizes)].max(initial=0.0) < _EXACT_IN_FLOAT32
+    return "float32" if exact and valid.numpy().all() else "string"
+
+
+def _separator(values: list[bytes]) -> str:
+    """What cuts lists: it is in a tenth of the values, and the parts come again and again."""
+    texts = [value.decode("utf-8", errors="replace") for value in values]
+    if any(_NO_LIST.match(text) for text in texts):
+        return ""
+    for separator in SEPARATORS:
+        cut = [text.split(separator) for text in texts if separator in text]
+        parts = [part for text in cut for part in text]
+        if cut and 10 * len(cut) >= len(texts) and 2 * len(set(parts)) <= len(parts):
+            return separator
+    return ""
+
+
+def of_schema(
+    schema: Schema, columns: Iterable[str], others: Mapping[str, ColumnType]
+) -> dict[str, ColumnType]:
+    """The types with which a schema's rows are the same in TFRecords as in the logs.
+
+    Labels other than clicks, times and users are kept as the text that the logs hold: training
+    reads them with more digits than a float32 has.
+
+    Args:
+        schema: What training will read.
+        columns: The columns of the logs.
+        others: By column, the type where the schema does not name it.
+
+    Raises:
+        DataError: Two features read a column in ways that one column of TFRecords cannot serve.
+    """
+    exact = _exact_columns(schema)
+    clicks = {label.column for label in schema.labels if label.kind == "binary"}
+    found = {}
+    for name in columns:
+        features = [feature for feature in schema.features if feature.column == name]
+        separator = _common_separator(schema, name, features)
+        dtypes = {feature.dtype for feature in features} | ({"int64"} if name in clicks else set())
+        if name in exact:
+            found[name] = ColumnType("string", separator, exact[name])
+        elif len(dtypes) == 1:
+            found[name] = ColumnType(dtypes.pop(), separator)
+        elif dtypes:
+            found[name] = ColumnType("string", separator)
+        else:
+            found[name] = others[name]
+    return found
+
+
+def _exact_columns(schema: Schema) -> dict[str, str]:
+    """By column that is kept as text: what number it must be the text of, or ""."""
+    found = {join.key: "" for join in schema.joins}
+    if schema.user:
+        found[schema.user] = ""
+    for label in schema.labels:
+        numbers = (label.play_time, label.duration, label.column)
+        for name in numbers[: 2 if label.kind == "binary" else 3]:
+            if name is not None:
+                found[name] = "float32"
+    if schema.time is not None:
+        found[schema.time.column] = "" if schema.time.patterns else "float32"
+    return found
+
+
+def _common_separator(schema: Schema, name: str, features: list[Feature]) -> str:
+    ways = {feature.separator for feature in features}
+    if len(ways) > 1:
+        raise DataError(
+            f"{schema.path}: column {name}: found features that cut it by "
+            f"{', '.join(map(repr, sorted(ways)))}, expected one way: TFRecords hold it cut"
+        )
+    return ways.pop() if ways else ""
+
+
+def to_type(kind: ColumnType, column: Ragged) -> tuple[Ragged, np.ndarray]:
+    """Turns a column into its type.
+
+    Args:
+        kind: The type.
+        column: Values are bytes, int64 or float64.
+
+    Returns:
+        The column, values being bytes, int64 or float32; and bool (rows,): the row holds something
+        that is no value of the type, in whose place stands an empty text, 0 or NaN.
+    """
+    values, lengths = column
+    owners = np.repeat(np.arange(len(lengths)), lengths)
+    if kind.separator and values.dtype.kind == "O":
+        parts = tf.strings.split(tf.constant(values, tf.string), kind.separator)
+        owners = np.repeat(owners, parts.row_lengths().numpy())
+        values, lengths = parts.flat_values.numpy(), np.bincount(owners, minlength=len(lengths))
+    values, valid = _to_dtype(kind, values)
+    bad = np.bincount(owners[~valid], minlength=len(lengths)) > 0
+    return Ragged(values, lengths), bad
+
+
+def _to_dtype(kind: ColumnType, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    everywhere = np.ones(len(values), bool)
+    if values.dtype.kind == "O":
+        number = kind.number or kind.dtype
+        if number == "string":
+            return values, everywhere
+        raw = tf.constant(values, tf.string)
+        read = text_to_int64(raw) if number == "int64" else text_to_float(raw, tf.float32)
+        numbers, valid = (each.numpy() for each in read)
+        return (values if kind.dtype == "string" else numbers), valid
+    if kind.dtype == "string":  # Python's text of a float is the shortest that means it
+        texts = np.empty(len(values), object)
+        texts[:] = [repr(value).encode() for value in values.tolist()]
+        return texts, everywhere
+    if kind.dtype == "float32":
+        with np.errstate(over="ignore"):  # infinite in float32, as its text is
+            return values.astype(np.float32), everywhere
+    if values.dtype.kind == "i":
+        return values, everywhere
+    valid = (np.floor(values) == values) & (np.abs(values) < 2.0**63)
+    return np.where(valid, values, 0.0).astype(np.int64), valid

@@ -1,0 +1,141 @@
+"""Raw columns of logs to numbers and lists, a whole batch at a time, never failing on odd values.
+
+A raw column is a string tensor (batch,) from a text file, or a ragged tensor of strings, int64 or
+float32 (batch, values) from TFRecords of `tf.train.Example`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from lt4rec_tf.data.input.features import DTYPES
+from lt4rec_tf.schema.reader import Feature
+
+
+def _up_to(limit: int) -> str:
+    """A regular expression for the decimals 0..limit without leading zeros."""
+    digits = str(limit)
+    shorter = [f"[0-9]{{1,{len(digits) - 1}}}", digits]
+    smaller = [
+        f"{digits[:place]}[0-{int(digit) - 1}][0-9]{{{len(digits) - place - 1}}}"
+        for place, digit in enumerate(digits)
+        if digit != "0"
+    ]
+    return "(?:" + "|".join(shorter + smaller) + ")"
+
+
+_INTEGER = rf"\s*[+-]?0*{_up_to(2**63 - 1)}(?:\.0*)?\s*"
+_FLOAT = r"(?i)\s*[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?|inf|infinity|nan)\s*"
+
+
+class Values(NamedTuple):
+    """Values of one column.
+
+    Attributes:
+        values: (batch,) or (batch, values).
+        present: bool, same shape: the log held something there.
+        valid: bool, same shape: it could be read as the dtype asked for; values that were not
+            valid, or not present, are 0, NaN or "".
+    """
+
+    values: tf.Tensor
+    present: tf.Tensor
+    valid: tf.Tensor
+
+
+def text_to_int64(text: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Reads decimals such as "7", " 7 " and "7.0".
+
+    Returns:
+        int64 values, 0 where the text is no such number, and bool "is one", in the text's shape.
+    """
+    valid = tf.strings.regex_full_match(text, _INTEGER)
+    digits = tf.strings.regex_replace(text, r"\.0*\s*$", "")
+    return tf.strings.to_number(tf.where(valid, digits, "0"), tf.int64), valid
+
+
+def text_to_float(text: tf.Tensor, dtype: tf.DType) -> tuple[tf.Tensor, tf.Tensor]:
+    """Reads decimals, scientific notation, "nan" and "inf".
+
+    Returns:
+        Values, NaN where the text is no number, and bool "is one", in the text's shape.
+    """
+    valid = tf.strings.regex_full_match(text, _FLOAT)
+    return tf.strings.to_number(tf.where(valid, text, "nan"), dtype), valid
+
+
+def convert(values: tf.Tensor, dtype: tf.DType) -> tuple[tf.Tensor, tf.Tensor]:
+    """Turns strings, int64 or float32 into another dtype.
+
+    Returns:
+        The values in the new dtype and, in the same shape, whether each could be turned.
+    """
+    everywhere = tf.ones_like(values, tf.bool)
+    if values.dtype == dtype:
+        return values, everywhere
+    if values.dtype == tf.string:
+        return text_to_int64(values) if dtype == tf.int64 else text_to_float(values, dtype)
+    if dtype == tf.string:
+        shortest = {"shortest": True} if values.dtype.is_floating else {}
+        return tf.strings.as_string(values, **shortest), everywhere
+    if dtype == tf.int64:
+        # 2^63 itself is a float32 but no int64; the cast of what does not fit is undefined.
+        valid = (tf.abs(values) < 2.0**63) & (tf.math.floor(values) == values)
+        return tf.cast(tf.where(valid, values, 0.0), tf.int64), valid
+    return tf.cast(values, dtype), everywhere
+
+
+def single(column: tf.Tensor | tf.RaggedTensor, dtype: tf.DType) -> Values:
+    """Reads one value a row (the first one of a list), shape (batch,)."""
+    if isinstance(column, tf.RaggedTensor):
+        values, present = _padded(column, 1)
+        values, present = values[:, 0], present[:, 0]
+    else:
+        values, present = column, column != ""
+    converted, valid = convert(values, dtype)
+    return Values(converted, present, valid & present)
+
+
+def multiple(
+    column: tf.Tensor | tf.RaggedTensor, dtype: tf.DType, separator: str, max_values: int
+) -> Values:
+    """Reads a list a row, its first `max_values` values, padded; shape (batch, max_values)."""
+    if not isinstance(column, tf.RaggedTensor):
+        column = tf.strings.split(column, separator)
+    values, present = _padded(column, max_values)
+    converted, valid = convert(values, dtype)
+    return Values(converted, present, valid & present)
+
+
+def _padded(column: tf.RaggedTensor, length: int) -> tuple[tf.Tensor, tf.Tensor]:
+    values = column.to_tensor(shape=(None, length))
+    present = tf.sequence_mask(tf.minimum(column.row_lengths(), length), length)
+    return values, present & (values != "") if values.dtype == tf.string else present
+
+
+def raw_feature(
+    feature: Feature, column: tf.Tensor | tf.RaggedTensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Reads a feature's raw values.
+
+    Args:
+        feature: What the values shall become.
+        column: The raw column.
+
+    Returns:
+        The values as `features_to_ids` takes them; bool (batch,): the row held something there that
+        is no value of the feature's dtype, and which became its missing value; and bool (batch,):
+        the row held nothing there.
+    """
+    dtype = DTYPES[feature.dtype]
+    if feature.multivalued:
+        read = multiple(column, dtype, feature.separator, feature.max_values)
+        fault = tf.reduce_any(read.present & ~read.valid, axis=1)
+        absent = ~tf.reduce_any(read.present, axis=1)
+    else:
+        read = single(column, dtype)
+        fault, absent = read.present & ~read.valid, ~read.present
+    missing = tf.constant(feature.missing, dtype)
+    return tf.where(read.valid, read.values, missing), fault, absent

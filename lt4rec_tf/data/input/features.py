@@ -1,0 +1,135 @@
+"""The one feature function: raw values to ids, in the input pipeline and in served models alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from lt4rec_tf.data.formats.fingerprints import find, fingerprint
+from lt4rec_tf.schema.reader import FIRST_VALUE_ID, Feature, IdRule, Schema
+
+LARGEST_NUMBER = 1e6  # of a numeric feature, after its transform
+DTYPES = {"string": tf.string, "int64": tf.int64, "float32": tf.float32}
+
+
+def raw_specs(schema: Schema) -> dict[str, tf.TensorSpec]:
+    """The raw inputs that `features_to_ids` takes, as signatures of served models name them.
+
+    Returns:
+        By feature: shape (batch,) or, multi-valued, (batch, values), of the feature's dtype.
+    """
+    return {
+        feature.name: tf.TensorSpec(
+            (None, None) if feature.multivalued else (None,), DTYPES[feature.dtype], feature.name
+        )
+        for feature in schema.features
+    }
+
+
+def features_to_ids(schema: Schema, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """Turns raw values into embedding rows; no value, however odd, makes it fail.
+
+    Strings hash by farmhash64; integers hash as their decimal text, so that 7 and "7" agree.
+
+    Args:
+        schema: Names the features and their rules.
+        raw: By feature: (batch,), or (batch, values) when multi-valued, of the feature's dtype.
+            Lists shorter than others are padded with the feature's missing value.
+
+    Returns:
+        By feature: int64 ids of the same shape in [0, rows of the feature's table), 0 for missing
+        and padding. Numeric features: float32 (batch,), NaN where missing or not finite.
+    """
+    found: dict[str, tf.Tensor] = {}
+    for features in _alike(schema, raw):
+        # All at once: a small operation costs a request more than what it computes.
+        ids = _ids(features, [raw[feature.name] for feature in features])
+        names = [feature.name for feature in features]
+        found.update(zip(names, tf.unstack(ids, num=len(names), axis=-1), strict=True))
+    return {feature.name: found[feature.name] for feature in schema.features}
+
+
+def _alike(schema: Schema, raw: Mapping[str, tf.Tensor]) -> list[list[Feature]]:
+    """Features whose values can lie side by side in one tensor and have one kind of rule."""
+    groups: dict[tuple, list[Feature]] = {}
+    for feature in schema.features:
+        shape = feature.name if feature.multivalued else raw[feature.name].shape.rank
+        key = (shape, feature.dtype, feature.ids.kind, feature.ids.transform)
+        groups.setdefault(key, []).append(feature)
+    return list(groups.values())
+
+
+def _ids(features: Sequence[Feature], raw: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Ids with a last dimension of features."""
+    rules = [feature.ids for feature in features]
+    values = tf.stack(raw, axis=-1)
+    missing = _are_missing(features, values)
+    kind = rules[0].kind
+    if kind == "numeric":
+        return _numeric(rules, values, missing)
+    if kind == "integer":
+        ids = _integer_ids(rules, values)
+    else:
+        of_rule = {"boundaries": _boundary_ids, "hash": _hash_ids, "vocabulary": _vocabulary_ids}
+        each = [of_rule[kind](rule, column) for rule, column in zip(rules, raw, strict=True)]
+        ids = tf.stack(each, axis=-1)
+    return tf.where(missing, tf.zeros_like(ids), ids)
+
+
+def _are_missing(features: Sequence[Feature], values: tf.Tensor) -> tf.Tensor:
+    missing = values == tf.constant([feature.missing for feature in features], values.dtype)
+    if values.dtype == tf.string:
+        return missing | (values == "")
+    if values.dtype == tf.float32:
+        return missing | tf.math.is_nan(values)
+    return missing
+
+
+def _numeric(rules: Sequence[IdRule], values: tf.Tensor, missing: tf.Tensor) -> tf.Tensor:
+    numbers = tf.cast(values, tf.float32)
+    if rules[0].transform == "log1p":
+        numbers = tf.math.log1p(tf.maximum(numbers, 0.0))
+    means = tf.constant([rule.mean for rule in rules], tf.float32)
+    scales = tf.constant([rule.scale for rule in rules], tf.float32)
+    numbers = (numbers - means) / scales
+    # An infinite input would turn every weight it meets into NaN: it counts as missing.
+    usable = ~missing & tf.math.is_finite(numbers)
+    # A huge one would overflow in the cross layer's products, to the same effect.
+    numbers = tf.clip_by_value(numbers, -LARGEST_NUMBER, LARGEST_NUMBER)
+    return tf.where(usable, numbers, np.float32(np.nan))
+
+
+def _integer_ids(rules: Sequence[IdRule], values: tf.Tensor) -> tf.Tensor:
+    minima = tf.constant([rule.minimum for rule in rules], values.dtype)
+    maxima = tf.constant([rule.maximum for rule in rules], values.dtype)
+    inside = (values >= minima) & (values <= maxima)
+    # Replaced before the subtraction: the distance of a huge value would overflow.
+    offsets = tf.where(inside, values, minima) - minima
+    return tf.where(inside, offsets + FIRST_VALUE_ID, tf.ones_like(values))
+
+
+def _boundary_ids(rule: IdRule, raw: tf.Tensor) -> tf.Tensor:
+    # float32 values meet float32 boundaries, so that a logged 0.7 is not below the boundary 0.7.
+    dtype = tf.float32 if raw.dtype == tf.float32 else tf.float64
+    boundaries = tf.constant(rule.boundaries, dtype)
+    flat = tf.reshape(tf.cast(raw, dtype), [-1])
+    below = tf.searchsorted(boundaries, flat, side="right", out_type=tf.int64)
+    return tf.reshape(below, tf.shape(raw)) + 1
+
+
+def _hash_ids(rule: IdRule, raw: tf.Tensor) -> tf.Tensor:
+    return tf.strings.to_hash_bucket_fast(_text(raw), rule.buckets) + 1
+
+
+def _vocabulary_ids(rule: IdRule, raw: tf.Tensor) -> tf.Tensor:
+    with tf.init_scope():
+        known = fingerprint(tf.constant(rule.vocabulary)).numpy()
+    place = find(known, fingerprint(tf.reshape(_text(raw), [-1])))
+    ids = tf.where(place < len(known), place + FIRST_VALUE_ID, tf.ones_like(place))
+    return tf.reshape(ids, tf.shape(raw))
+
+
+def _text(raw: tf.Tensor) -> tf.Tensor:
+    return raw if raw.dtype == tf.string else tf.strings.as_string(raw)

@@ -1,0 +1,143 @@
+"""Parsed rows kept in memory: for many trainings on logs small enough to hold.
+
+Parsing is most of what a pass over small logs costs. Rows held are parsed once; a pass is then a
+permutation and one indexing of each column per batch, too cheap to be worth a thread beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from lt4rec_tf.data.formats.files import DataError
+
+_GIB = 2**30  # bytes
+
+
+class Batches(Protocol):
+    """Batches of one structure: a `tf.data.Dataset`, or a `Reading` of one."""
+
+    @property
+    def element_spec(self) -> Any:
+        """What a batch is made of."""
+
+    def __iter__(self) -> Iterator[Any]:
+        """Reads once."""
+
+
+@dataclass(frozen=True, eq=False)
+class HeldRows:
+    """The rows of a split, column by column.
+
+    Attributes:
+        spec: What a batch is made of, as `tf.data.Dataset.element_spec` says it.
+        columns: One array (rows, ...) for each leaf of the spec, in the order of `tf.nest`.
+    """
+
+    spec: Any
+    columns: tuple[np.ndarray, ...]
+
+    def __len__(self) -> int:
+        """The number of rows."""
+        return len(self.columns[0])
+
+    @property
+    def bytes_held(self) -> int:
+        """What the columns take in memory."""
+        return sum(column.nbytes for column in self.columns)
+
+    def batches(
+        self,
+        batch_size: int,
+        shuffle_seed: int | None = None,
+        epoch: int = 0,
+        skip_batches: int = 0,
+    ) -> Iterator[Any]:
+        """Gives every row once, as `pipeline.batches` does.
+
+        Where that shuffles within a buffer, this permutes all rows; the orders differ.
+
+        Args:
+            batch_size: Rows of a batch; the last one may hold fewer.
+            shuffle_seed: Together with `epoch` decides the order; None: the order of the files.
+            epoch: How many passes went before.
+            skip_batches: Batches to leave out at the start, to go on in the middle of a pass.
+
+        Yields:
+            Batches of the structure, shapes and dtypes of the dataset that was held.
+        """
+        order = None
+        if shuffle_seed is not None:
+            order = np.random.default_rng([shuffle_seed, epoch]).permutation(len(self))
+        for start in range(skip_batches * batch_size, len(self), batch_size):
+            rows = slice(start, start + batch_size)
+            yield self._batch(rows if order is None else order[rows])
+
+    def _batch(self, rows: slice | np.ndarray) -> Any:
+        leaves = [
+            tf.constant(column[rows].astype(leaf.dtype.as_numpy_dtype, copy=False))
+            for column, leaf in zip(self.columns, tf.nest.flatten(self.spec), strict=True)
+        ]
+        return tf.nest.pack_sequence_as(self.spec, leaves)
+
+
+def hold(batches: Batches, limit_gib: float) -> HeldRows:
+    """Reads a split to its end and keeps it.
+
+    Integers are kept in 32 bits where all of a column fit, which about halves a log of ids.
+
+    >>> held = hold(tf.data.Dataset.range(5).batch(2), limit_gib=1.0)
+    >>> [batch.numpy().tolist() for batch in held.batches(3)]
+    [[0, 1, 2], [3, 4]]
+
+    Args:
+        batches: Of any nested structure of numeric tensors (batch, ...), each of one shape but
+            for the batch's size: best from `pipeline.batches`, unshuffled, in large batches.
+        limit_gib: What the rows may take, in GiB; joining a column's batches takes that column's
+            size once more, for a moment.
+
+    Raises:
+        DataError: The rows take more than the limit; it stops where they pass it.
+    """
+    leaves = tf.nest.flatten(batches.element_spec)
+    pieces: list[list[np.ndarray]] = [
+        [np.zeros([0, *leaf.shape[1:]], _narrowest(leaf.dtype))] for leaf in leaves
+    ]
+    rows = held = 0
+    for batch in batches:
+        arrived = [_narrowed(leaf.numpy()) for leaf in tf.nest.flatten(batch)]
+        for column, piece in zip(pieces, arrived, strict=True):
+            column.append(piece)
+        rows += len(arrived[0])
+        held += sum(piece.nbytes for piece in arrived)
+        if held > limit_gib * _GIB:
+            raise DataError(
+                f"--memory_limit_gib: found {held / _GIB:.3g} GiB in the first {rows:,} rows of a "
+                f"split, expected at most {limit_gib:g} GiB in all; raise the limit or read with "
+                "--reading=stream"
+            )
+    return HeldRows(batches.element_spec, tuple(_joined(column) for column in pieces))
+
+
+def _narrowest(dtype: tf.DType) -> np.dtype:
+    return np.dtype(np.int32 if dtype == tf.int64 else dtype.as_numpy_dtype)
+
+
+def _narrowed(values: np.ndarray) -> np.ndarray:
+    if values.dtype != np.int64 or not values.size:
+        return values
+    limits = np.iinfo(np.int32)
+    fits = limits.min <= values.min() and values.max() <= limits.max
+    return values.astype(np.int32) if fits else values
+
+
+def _joined(pieces: list[np.ndarray]) -> np.ndarray:
+    """One array of them all, as wide as the widest; the pieces are let go of."""
+    joined = np.concatenate(pieces)
+    pieces.clear()
+    joined.flags.writeable = False  # every later training reads the same rows
+    return joined

@@ -1,0 +1,171 @@
+"""Hybrid labels: clicks that every row has, watch ratios or amounts that only some rows have.
+
+A task's population is a weight: label 0 with weight 0 outside it. A row that cannot be used gets
+the code of one reason why, the first that applies in the order of `REASONS`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from lt4rec_tf.data.formats.values import Values, single
+from lt4rec_tf.schema.reader import Label, Schema
+
+REASONS = (
+    "usable",
+    "columns",  # a line with another number of values, or with quotes that do not close
+    "unparseable",  # no tf.train.Example, or one with values of another kind
+    "bad_time",  # a split by time, and no time
+    "missing_label",  # absent where a task is learned
+    "bad_label",  # no number, a click that is neither 0 nor 1, a ratio or amount below 0
+    "negative_play_time",  # or not a number
+    "zero_duration",  # no length above 0, and the schema calls that bad
+    "excluded_zero_duration",  # the same, and the schema excludes such rows
+)
+USABLE = 0
+EXCLUDED = REASONS.index("excluded_zero_duration")
+_UNIT_SECONDS = {"s": 1.0, "ms": 0.001}
+
+Columns = Mapping[str, tf.Tensor | tf.RaggedTensor]
+
+
+class Labels(NamedTuple):
+    """The labels of a batch.
+
+    Attributes:
+        labels: By task, float32 (batch,); 0 outside the population.
+        weights: By task, float32 (batch,): 1 in the population, 0 outside.
+        reasons: int32 (batch,), places in `REASONS`; 0 where the row can be used.
+        unlabelled: By label, bool (batch,): kept without this label for want of a duration.
+        duration: float32 (batch,), the length in seconds of the row's video, as the first label
+            that names such a column has it; NaN where it is unknown.
+    """
+
+    labels: dict[str, tf.Tensor]
+    weights: dict[str, tf.Tensor]
+    reasons: tf.Tensor
+    unlabelled: dict[str, tf.Tensor]
+    duration: tf.Tensor
+
+
+class _Read(NamedTuple):
+    """One label, its video's length in seconds, the rows it makes unusable; all (batch,)."""
+
+    value: tf.Tensor
+    present: tf.Tensor
+    unlabelled: tf.Tensor
+    duration: tf.Tensor | None
+    faults: dict[str, tf.Tensor]
+
+
+def label_columns(schema: Schema) -> set[str]:
+    """The columns from which the labels are made."""
+    names = ((label.column, label.play_time, label.duration) for label in schema.labels)
+    return {name for columns in names for name in columns if name is not None}
+
+
+def read_labels(schema: Schema, columns: Columns, faults: Mapping[str, tf.Tensor]) -> Labels:
+    """Makes every task's labels and weights.
+
+    A watch ratio is clip(play time / duration, 0, 1), both in seconds.
+
+    Args:
+        schema: Its labels and tasks.
+        columns: The raw columns that `label_columns` names.
+        faults: By reason, bool (batch,): rows known to be unusable already.
+    """
+    reads = {label.name: _read(label, columns) for label in schema.labels}
+    everywhere = tf.ones_like(next(iter(reads.values())).present)
+    needed = {name: tf.zeros_like(everywhere) for name in reads}
+    populations = {}
+    for task in schema.tasks:
+        inside = everywhere
+        if task.population is not None:
+            inside = reads[task.population].value == 1.0
+            needed[task.population] |= everywhere
+        populations[task.name] = inside
+        needed[task.label] |= inside
+    found = dict(faults)
+    for name, read in reads.items():
+        missing = needed[name] & ~read.present & ~read.unlabelled
+        for reason, rows in {"missing_label": missing, **read.faults}.items():
+            found[reason] = found[reason] | rows if reason in found else rows
+    reasons = _first_reason(found, everywhere)
+    labels, weights = {}, {}
+    for task in schema.tasks:
+        read = reads[task.label]
+        weighs = populations[task.name] & read.present & ~read.unlabelled & (reasons == USABLE)
+        labels[task.name] = tf.where(weighs, tf.cast(read.value, tf.float32), 0.0)
+        weights[task.name] = tf.cast(weighs, tf.float32)
+    unlabelled = {name: read.unlabelled & (reasons == USABLE) for name, read in reads.items()}
+    known = [read.duration for read in reads.values() if read.duration is not None]
+    duration = known[0] if known else tf.fill(tf.shape(everywhere), math.nan)
+    return Labels(labels, weights, reasons, unlabelled, duration)
+
+
+def _first_reason(found: Mapping[str, tf.Tensor], like: tf.Tensor) -> tf.Tensor:
+    reasons = tf.zeros_like(like, tf.int32)
+    for code in reversed(range(1, len(REASONS))):  # the first of the list is written last
+        if REASONS[code] in found:
+            reasons = tf.where(found[REASONS[code]], code, reasons)
+    return reasons
+
+
+def _read(label: Label, columns: Columns) -> _Read:
+    duration = None
+    if label.duration is not None:
+        duration = single(columns[label.duration], tf.float64)
+    if label.play_time is not None and duration is not None:
+        play_time = single(columns[label.play_time], tf.float64)
+        return _ratio_of_times(label, play_time, duration)
+    if label.column is None:
+        raise ValueError(f"label {label.name}: found neither a column nor times, expected one")
+    read = single(columns[label.column], tf.float64)
+    if label.kind == "binary":
+        fine = read.valid & ((read.values == 0.0) | (read.values == 1.0))
+        value = read.values
+    else:
+        fine = read.valid & (read.values >= 0.0) & tf.math.is_finite(read.values)
+        amount = label.kind == "amount"
+        value = read.values * label.multiplier if amount else tf.minimum(read.values, 1.0)
+    return _Read(
+        value=tf.where(fine, value, 0.0),
+        present=read.present,
+        unlabelled=tf.zeros_like(read.present),
+        duration=_seconds(label, duration) if duration is not None else None,
+        faults={"bad_label": read.present & ~fine},
+    )
+
+
+def _ratio_of_times(label: Label, play_time: Values, duration: Values) -> _Read:
+    infinite = tf.math.is_inf(play_time.values) | tf.math.is_inf(duration.values)
+    unreadable = (play_time.present & ~play_time.valid) | (duration.present & ~duration.valid)
+    # NaN is asked for by name: TensorFlow's graph optimiser turns not (x >= 0) into x < 0.
+    not_a_number = (tf.math.is_nan(play_time.values), tf.math.is_nan(duration.values))
+    negative = play_time.valid & ((play_time.values < 0.0) | not_a_number[0])
+    no_length = duration.valid & ((duration.values <= 0.0) | not_a_number[1])
+    usable = play_time.valid & duration.valid & ~(infinite | negative | no_length)
+    scale = _UNIT_SECONDS[label.play_time_unit] / _UNIT_SECONDS[label.duration_unit]
+    ratio = tf.math.divide_no_nan(play_time.values * scale, duration.values)
+    faults = {"bad_label": unreadable | infinite, "negative_play_time": negative}
+    if label.zero_duration != "unlabelled":
+        excluded = label.zero_duration == "exclude"
+        faults["excluded_zero_duration" if excluded else "zero_duration"] = no_length
+    return _Read(
+        value=tf.where(usable, tf.clip_by_value(ratio, 0.0, 1.0), 0.0),
+        present=play_time.present & duration.present,
+        unlabelled=no_length & (label.zero_duration == "unlabelled"),
+        duration=_seconds(label, duration),
+        faults=faults,
+    )
+
+
+def _seconds(label: Label, duration: Values) -> tf.Tensor:
+    """A video's length, float32 (batch,); NaN where there is none above 0."""
+    seconds = tf.cast(duration.values * _UNIT_SECONDS[label.duration_unit], tf.float32)
+    known = duration.valid & (seconds > 0.0) & tf.math.is_finite(seconds)
+    return tf.where(known, seconds, math.nan)

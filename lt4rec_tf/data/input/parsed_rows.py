@@ -1,0 +1,78 @@
+"""What the records of a batch hold: features, labels, split, and why some cannot be used."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from lt4rec_tf.data.formats.fingerprints import fingerprint
+from lt4rec_tf.data.formats.records import parse
+from lt4rec_tf.data.formats.values import raw_feature, single
+from lt4rec_tf.data.input.labels import Labels, read_labels
+from lt4rec_tf.data.input.side_tables import look_up
+from lt4rec_tf.data.input.source import Source
+from lt4rec_tf.data.input.splits import row_times, split_of_times, split_of_users
+
+
+class Rows(NamedTuple):
+    """A batch of records, taken apart; rows that cannot be used are still among them.
+
+    Attributes:
+        raw: By feature, raw values as `features_to_ids` takes them.
+        faults: By feature, bool (batch,): the text was no value of the feature's dtype.
+        absent: By feature, bool (batch,): there was no text.
+        labels: Labels, weights and reasons.
+        split: int32 (batch,), places in `SPLITS`.
+        times: float64 (batch,), NaN where there is none.
+        user: int64 (batch,), a hash of the user; 0 where the schema names no user.
+        misses: By side table's file, bool (batch,): its key was not found.
+    """
+
+    raw: dict[str, tf.Tensor]
+    faults: dict[str, tf.Tensor]
+    absent: dict[str, tf.Tensor]
+    labels: Labels
+    split: tf.Tensor
+    times: tf.Tensor
+    user: tf.Tensor
+    misses: dict[str, tf.Tensor]
+
+
+def examine(source: Source, records: tf.Tensor, unparseable: tf.Tensor) -> Rows:
+    """Takes a batch of records apart.
+
+    Args:
+        source: The data set.
+        records: Strings (batch,).
+        unparseable: Bool (batch,): Examples known to be malformed.
+    """
+    schema = source.schema
+    columns, broken = parse(source.layout, records, source.columns, unparseable)
+    misses = {}
+    for side in source.side_tables:
+        joined, missed = look_up(side, columns[side.join.key])
+        columns |= joined
+        misses[side.join.file] = missed & ~broken
+    raw, faults, absent = {}, {}, {}
+    for feature in schema.features:
+        name, column = feature.name, columns[feature.column]
+        raw[name], faults[name], absent[name] = raw_feature(feature, column)
+    user_text = single(columns[schema.user], tf.string).values if schema.user else None
+    times = tf.fill(tf.shape(records), tf.constant(np.nan, tf.float64))
+    if schema.time is not None:
+        times = row_times(schema.time, columns[schema.time.column])
+    unusable = {"unparseable" if source.layout.format == "tfrecord" else "columns": broken}
+    if source.split.kind == "time":
+        unusable["bad_time"] = tf.math.is_nan(times) | (times < 0.0)
+    split = tf.zeros_like(broken, tf.int32)
+    if source.split.kind == "time" and not source.split.needs_boundaries:
+        split = split_of_times(source.split, times)
+    elif source.split.kind == "user":
+        split = split_of_users(source.split, user_text)
+    user = tf.zeros_like(broken, tf.int64)
+    if user_text is not None:
+        user = fingerprint(user_text)
+    labels = read_labels(schema, columns, unusable)
+    return Rows(raw, faults, absent, labels, split, times, user, misses)

@@ -1,0 +1,254 @@
+"""Files to batches: shuffle files, interleave, shuffle, batch, parse whole batches, keep, rebatch.
+
+The same seed and epoch give the same batches in the same order. Nothing is cached and memory is
+bounded by the shuffle buffer.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from lt4rec_tf.data.formats.files import DataError, is_gzip
+from lt4rec_tf.data.formats.records import is_quarantined, records_of
+from lt4rec_tf.data.input.change_guard import Reading, refuse_changed
+from lt4rec_tf.data.input.features import features_to_ids
+from lt4rec_tf.data.input.labels import USABLE
+from lt4rec_tf.data.input.parsed_rows import Rows, examine
+from lt4rec_tf.data.input.source import Source, open_source
+from lt4rec_tf.data.input.splits import SPLITS, SplitRule
+from lt4rec_tf.distributed.shards import (
+    WHOLE,
+    Shard,
+    has_own_files,
+    own_batch_size,
+    own_files,
+    own_rows,
+)
+
+__all__ = ["SPLITS", "Source", "SplitRule", "batches", "open_source", "raw_batches"]
+
+_PARSED_TOGETHER = 4096  # records
+_OPEN_FILES = 8
+_RUN = 64  # records of one file in a row, before they are shuffled
+_PREFETCHED = 2  # batches
+
+
+def batches(
+    source: Source,
+    split: str,
+    batch_size: int,
+    shuffle_seed: int | None = None,
+    shuffle_buffer: int = 100_000,
+    epoch: int = 0,
+    skip_batches: int = 0,
+    shard: Shard = WHOLE,
+) -> Reading:
+    """Reads the usable rows of a split, once.
+
+    Args:
+        source: A data set that went through `audit.complete`.
+        split: One of `SPLITS`.
+        batch_size: Rows of a batch; the last one may hold fewer.
+        shuffle_seed: Together with `epoch` decides the order; None: the order of the files.
+        shuffle_buffer: Records held in memory for shuffling.
+        epoch: How many passes went before.
+        skip_batches: Batches to leave out at the start, to go on in the middle of a pass.
+        shard: Of processes that train together, which this one is. It reads files of its own and
+            gives its share of a batch; where there are fewer files than processes, it reads them
+            all and gives its rows of each batch, so that together they are what one would read.
+
+    Returns:
+        Batches {"features": {name: ids as `features_to_ids` gives them},
+        "labels": {task: float32 (batch,)}, "weights": {task: float32 (batch,)},
+        "user": int64 (batch,), "duration": float32 (batch,)}: the length of the row's video in
+        seconds, NaN where it is unknown. Labels outside their task's population are 0 with
+        weight 0.
+
+    Raises:
+        DataError: The source was not audited, or the split is none of `SPLITS`. While it is read:
+            a file is gone, or no longer what the audit read; names it.
+    """
+    files = files_of(source, split)
+    apart = has_own_files(files, shard)
+    seeds = None if shuffle_seed is None else epoch_seeds(shuffle_seed, epoch)
+    mine = own_files(files, shard) if apart else files
+    records = _records(source, mine, seeds, shuffle_buffer)
+    rows = _parsed(records, _batch_parser(source), split)
+    size = own_batch_size(batch_size, shard) if apart else batch_size
+    rows = rows.rebatch(size).skip(skip_batches)
+    if not apart:
+        rows = rows.map(lambda batch: _own_part(batch, shard))
+    due = _rows_of(source, split, mine, size * skip_batches) if apart or shard == WHOLE else None
+    return Reading(source, mine, rows.prefetch(_PREFETCHED), due)
+
+
+def _rows_of(source: Source, split: str, files: Sequence[Path], skipped: int = 0) -> int:
+    counted = (source.files_of_split or {})[split]
+    return max(0, sum(counted[path] for path in files) - skipped)
+
+
+def _own_part(batch: dict[str, Any], shard: Shard) -> dict[str, Any]:
+    mine = own_rows(tf.shape(batch["user"])[0], shard)
+    return tf.nest.map_structure(lambda values: values[mine], batch)
+
+
+def part_batches(
+    source: Source,
+    split: str,
+    batch_size: int,
+    part: tf.Tensor,
+    parts: int,
+    seeds: tf.Tensor | None,
+    shuffle_buffer: int,
+) -> tf.data.Dataset:
+    """Reads one of a split's parts; in graph, so that whichever worker is free can be told to.
+
+    Args:
+        source: As `batches` takes it.
+        split: One of `SPLITS`.
+        batch_size: Rows of a batch.
+        part: int64, which part.
+        parts: How many there are. Each has files of its own; where there are fewer files, it has
+            every `parts`-th batch of all.
+        seeds: int64 (2,), of `epoch_seeds`; None: the order of the files.
+        shuffle_buffer: Records that are shuffled among themselves.
+
+    Returns:
+        Batches as `batches` gives them.
+    """
+    files = files_of(source, split)
+    apart = has_own_files(files, Shard(0, parts))
+    paths, packings = _paths_and_packings(files)
+    if seeds is not None:  # tf.data shuffles by numbers that are known when it is traced
+        order = tf.random.experimental.stateless_shuffle(tf.range(len(files)), [seeds[0], 0])
+        paths, packings = tf.gather(paths, order), tf.gather(packings, order)
+    named = tf.data.Dataset.from_tensor_slices((paths, packings))
+    records = _interleaved(source, named.shard(parts, part) if apart else named, len(files))
+    if seeds is not None:
+        blocks = records.batch(shuffle_buffer).enumerate()
+        records = blocks.map(
+            lambda i, block: tf.random.experimental.stateless_shuffle(block, [seeds[1], i])
+        ).unbatch()
+    rows = _parsed(records, _batch_parser(source), split).rebatch(batch_size)
+    return (rows if apart else rows.shard(parts, part)).prefetch(_PREFETCHED)
+
+
+def raw_batches(source: Source, split: str, batch_size: int) -> Reading:
+    """Reads the usable rows of a split as a served model would be asked, in the files' order.
+
+    Returns:
+        Batches {feature: raw values}, of the shapes and dtypes of `features.raw_specs`.
+
+    Raises:
+        DataError: As `batches`.
+    """
+    files = files_of(source, split)
+    rows = _parsed(_records(source, files, None, 1), _raw_parser(source), split).rebatch(batch_size)
+    return Reading(source, files, rows.prefetch(_PREFETCHED), _rows_of(source, split, files))
+
+
+def files_of(source: Source, split: str) -> tuple[Path, ...]:
+    """The files that hold rows of a split.
+
+    Raises:
+        DataError: As `batches`.
+    """
+    if split not in SPLITS:
+        raise DataError(f"split: found {split!r}, expected one of {', '.join(SPLITS)}")
+    if source.files_of_split is None:
+        raise DataError(
+            f"{source.data_dir}: found no audit, expected audit.complete before reading"
+        )
+    return tuple(source.files_of_split[split])
+
+
+def epoch_seeds(shuffle_seed: int, epoch: int) -> np.ndarray:
+    """What decides the order of a pass: of its files, of its records; int64 (2,)."""
+    return np.random.SeedSequence([shuffle_seed, epoch]).generate_state(2).astype(np.int64)
+
+
+def _records(
+    source: Source, files: Sequence[Path], seeds: np.ndarray | None, shuffle_buffer: int
+) -> tf.data.Dataset:
+    """The records of files: shuffled, or in their order."""
+    refuse_changed(source, files)
+    named = tf.data.Dataset.from_tensor_slices(_paths_and_packings(files))
+    if seeds is None:
+        return named.flat_map(lambda path, packing: records_of(path, packing, source.layout))
+    named = named.shuffle(max(1, len(files)), seed=seeds[0], reshuffle_each_iteration=False)
+    records = _interleaved(source, named, len(files))
+    return records.shuffle(shuffle_buffer, seed=seeds[1], reshuffle_each_iteration=False)
+
+
+def _interleaved(source: Source, named: tf.data.Dataset, most: int) -> tf.data.Dataset:
+    """The records of several files at a time, of which there are so many at most."""
+    readers = max(1, min(_OPEN_FILES, most))  # a split may have no file
+    return named.interleave(
+        lambda path, packing: records_of(path, packing, source.layout),
+        cycle_length=readers,
+        block_length=_RUN,  # a turn of one record costs more than to read and parse it
+        num_parallel_calls=readers,
+        deterministic=True,
+    )
+
+
+def _paths_and_packings(files: Sequence[Path]) -> tuple[tf.Tensor, tf.Tensor]:
+    paths = tf.constant([str(path) for path in files], tf.string)
+    packings = tf.constant(["GZIP" if is_gzip(path) else "" for path in files], tf.string)
+    return paths, packings
+
+
+def _parsed(records: tf.data.Dataset, parser: Callable[..., Any], split: str) -> tf.data.Dataset:
+    place = tf.constant(SPLITS.index(split))
+    return records.batch(_PARSED_TOGETHER).map(
+        lambda lines: parser(lines, place),
+        num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=True,
+    )
+
+
+@functools.lru_cache(maxsize=4)
+def _batch_parser(source: Source) -> Callable[[tf.Tensor, tf.Tensor], Any]:
+    """The graph of `batches`, traced once for a source: a new pass costs next to nothing."""
+
+    def parse(source: Source, rows: Rows) -> dict[str, Any]:
+        return {
+            "features": features_to_ids(source.schema, rows.raw),
+            "labels": rows.labels.labels,
+            "weights": rows.labels.weights,
+            "user": rows.user,
+            "duration": rows.labels.duration,
+        }
+
+    return _parser(source, parse)
+
+
+@functools.lru_cache(maxsize=4)
+def _raw_parser(source: Source) -> Callable[[tf.Tensor, tf.Tensor], Any]:
+    return _parser(source, lambda _, rows: rows.raw)
+
+
+def _parser(
+    source: Source, select: Callable[[Source, Rows], dict[str, Any]]
+) -> Callable[[tf.Tensor, tf.Tensor], Any]:
+    """Makes the function that takes records apart and keeps the usable rows of one split."""
+
+    @tf.function(
+        input_signature=[tf.TensorSpec((None,), tf.string), tf.TensorSpec((), tf.int32)],
+        autograph=False,
+    )
+    def parse(records: tf.Tensor, split: tf.Tensor) -> dict[str, Any]:
+        rows = examine(source, records, is_quarantined(records, source.quarantine))
+        kept = rows.labels.reasons == USABLE
+        if source.split.kind != "files":  # whose files were chosen before
+            kept &= rows.split == split
+        places = tf.where(kept)[:, 0]
+        return tf.nest.map_structure(lambda values: tf.gather(values, places), select(source, rows))
+
+    return parse

@@ -1,0 +1,98 @@
+"""Reads every record of a data set in order, over broken ones, for whoever counts what it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from lt4rec_tf.data.formats.files import DataError, is_gzip, stamp_of
+from lt4rec_tf.data.formats.records import (
+    PARSE_ERRORS,
+    Layout,
+    is_quarantined,
+    malformed_examples,
+    open_records,
+)
+from lt4rec_tf.data.input.parsed_rows import Rows, examine
+from lt4rec_tf.data.input.source import Source
+
+_READ_TOGETHER = 4096  # records
+_FRAME = 16  # bytes beside a TFRecord's content: its length, and two sums
+
+Progress = Callable[[str, int], None]
+
+
+def read_all(
+    source: Source,
+    select: Callable[[Rows], dict[str, Any]],
+    quarantine: set[int],
+    progress: Progress | None = None,
+) -> Iterator[tuple[Path, tf.Tensor, dict[str, Any]]]:
+    """Reads all records of all files, in order.
+
+    Args:
+        source: From `open_source`.
+        select: Chooses, in graph, what of a batch of rows is wanted.
+        quarantine: Takes up the fingerprints of malformed Examples as they are met.
+        progress: Called after each batch with the file and the records read so far.
+
+    Yields:
+        (file, records, selected values as NumPy arrays) for each batch.
+
+    Raises:
+        DataError: A file is broken from some record on.
+    """
+
+    @tf.function(
+        input_signature=[tf.TensorSpec((None,), tf.string), tf.TensorSpec((None,), tf.bool)],
+        autograph=False,
+    )
+    def step(records: tf.Tensor, unparseable: tf.Tensor) -> dict[str, Any]:
+        return select(examine(source, records, unparseable))
+
+    seen = 0
+    for path in source.files:
+        batches = open_records(path, source.layout).batch(_READ_TOGETHER).prefetch(2)
+        for records in _read(path, source.layout, batches):
+            values = _step_over_malformed(source, step, records, quarantine)
+            seen += len(records)
+            yield path, records, tf.nest.map_structure(lambda value: value.numpy(), values)
+            if progress is not None:
+                progress(path.relative_to(source.data_dir).as_posix(), seen)
+
+
+def _read(path: Path, layout: Layout, batches: tf.data.Dataset) -> Iterator[tf.Tensor]:
+    read = taken = 0
+    try:
+        for records in batches:
+            yield records
+            read += len(records)
+            if layout.format == "tfrecord":
+                lengths = tf.strings.length(records)
+                taken += int(tf.reduce_sum(lengths)) + _FRAME * len(records)
+    except tf.errors.OpError as error:
+        raise DataError(
+            f"{path}: cannot be read past record {read} or soon after ({error.message})"
+        ) from error
+    if layout.format != "tfrecord" or is_gzip(path):  # whose own sums say that it is whole
+        return
+    left = stamp_of(path).size - taken
+    if left:  # TensorFlow passes over less than a frame's first part
+        raise DataError(
+            f"{path}: cannot be read past record {read} ({left} bytes left), expected whole records"
+        )
+
+
+def _step_over_malformed(
+    source: Source, step: Callable[..., Any], records: tf.Tensor, quarantine: set[int]
+) -> Any:
+    try:
+        return step(records, tf.zeros_like(records, tf.bool))
+    except PARSE_ERRORS:
+        if source.layout.format != "tfrecord":
+            raise
+    quarantine.update(malformed_examples(source.layout, records, source.columns))
+    return step(records, is_quarantined(records, tuple(quarantine)))

@@ -1,0 +1,145 @@
+"""A data set that is open for reading: its files, their layout, its side tables, its split."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import tensorflow as tf
+
+from lt4rec_tf.data.formats.files import DataError, Stamp, expand, stamp_of
+from lt4rec_tf.data.formats.records import Layout, read_layout
+from lt4rec_tf.data.input.labels import label_columns
+from lt4rec_tf.data.input.side_tables import SideTable, load_side_table, side_header
+from lt4rec_tf.data.input.splits import SplitRule
+from lt4rec_tf.schema.reader import Schema, TimeColumn
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A data set that is open for reading.
+
+    `open_source` makes one that the audit can read; `audit.complete` adds what the audit found,
+    and then `pipeline.batches` can read it.
+
+    Attributes:
+        schema: What it holds.
+        data_dir: The folder to which all names of files are relative.
+        files: The logs, sorted.
+        layout: How a record is built.
+        columns: The columns of the logs that are read.
+        side_tables: The joined tables, in the order of look-up.
+        split: What separates train, validation and test.
+        stamps: Of each log and side table, as it was when the source was opened.
+        quarantine: Fingerprints of malformed Examples.
+        files_of_split: By split the files that hold rows of it, with their number; None before the
+            audit.
+    """
+
+    schema: Schema
+    data_dir: Path
+    files: tuple[Path, ...]
+    layout: Layout
+    columns: tuple[str, ...]
+    side_tables: tuple[SideTable, ...]
+    split: SplitRule
+    stamps: Mapping[Path, Stamp] = field(repr=False)
+    quarantine: tuple[int, ...] = ()
+    files_of_split: Mapping[str, Mapping[Path, int]] | None = field(default=None, repr=False)
+
+
+def open_source(schema: Schema, data_dir: str | Path, split: SplitRule) -> Source:
+    """Opens a data set: finds its files, reads their headers and its side tables.
+
+    Args:
+        schema: What the data set holds.
+        data_dir: The folder to which the schema's globs are relative.
+        split: What separates train, validation and test.
+
+    Raises:
+        DataError: A glob matches nothing, headers differ, a column is nowhere, a side table cannot
+            be read, or the split needs a column that the schema does not name.
+    """
+    data_dir = Path(data_dir)
+    _check_split(schema, split)
+    files = expand(data_dir, schema.files)
+    joined = [data_dir / join.file for join in schema.joins]
+    stamps = {path: stamp_of(path) for path in [*files, *joined]}  # before a byte is read
+    layout = read_layout(schema, files)
+    columns, side_columns = _locate_columns(schema, data_dir, files[0], layout)
+    side_tables = tuple(
+        load_side_table(data_dir, join, wanted)
+        for join, wanted in zip(schema.joins, side_columns, strict=True)
+    )
+    return Source(schema, data_dir, files, layout, columns, side_tables, split, stamps)
+
+
+def place_files(source: Source) -> dict[Path, str]:
+    """The split in which each whole file lies, by the split rule "files".
+
+    Raises:
+        DataError: A glob matches nothing, or a file is in two splits.
+    """
+    validation = expand(source.data_dir, source.split.validation_files)
+    test = expand(source.data_dir, source.split.test_files)
+    twice = set(validation) & set(test)
+    if twice:
+        path = min(twice)
+        raise DataError(f"{path}: found in validation_files and in test_files, expected in one")
+    places = dict.fromkeys(source.files, "train")
+    named = dict.fromkeys(validation, "validation") | dict.fromkeys(test, "test")
+    return places | {path: split for path, split in named.items() if path in places}
+
+
+def _check_split(schema: Schema, split: SplitRule) -> None:
+    if split.kind == "user" and schema.user is None:
+        raise DataError(
+            f"{schema.path}: user: found nothing, expected a column: rows split by user"
+        )
+    if split.kind == "time" and schema.time is None:
+        raise DataError(
+            f"{schema.path}: time: found nothing, expected a column: rows split by time"
+        )
+    if schema.time is not None:
+        _check_patterns(schema, schema.time)
+
+
+def _check_patterns(schema: Schema, time: TimeColumn) -> None:
+    for pattern, _ in time.patterns:
+        try:
+            tf.strings.regex_full_match("", pattern)
+        except tf.errors.InvalidArgumentError as error:
+            raise DataError(
+                f"{schema.path}: time.patterns: found {pattern!r} ({error.message}), "
+                "expected a regular expression that RE2 can read"
+            ) from error
+
+
+def _locate_columns(
+    schema: Schema, data_dir: Path, first_file: Path, layout: Layout
+) -> tuple[tuple[str, ...], list[set[str]]]:
+    """Finds which columns the logs give and which each side table gives; the logs go first."""
+    needed = {feature.column for feature in schema.features} | label_columns(schema)
+    needed |= {join.key for join in schema.joins}
+    needed |= {schema.user} if schema.user else set()
+    needed |= {schema.time.column} if schema.time else set()
+    from_logs = needed & set(layout.columns)
+    open_columns = needed - from_logs
+    side_columns = []
+    for join in schema.joins:
+        names = set(side_header(data_dir, join))
+        if join.key in open_columns:
+            raise DataError(
+                f"{first_file}: found no column {join.key!r}, expected it: {join.file} is joined "
+                f"by it; the columns are {', '.join(layout.columns)}"
+            )
+        side_columns.append(open_columns & names)
+        open_columns = open_columns - names
+    if open_columns:
+        places = ", ".join([str(first_file), *(join.file for join in schema.joins)])
+        raise DataError(
+            f"{places}: found no column {sorted(open_columns)[0]!r}, which {schema.path} asks for; "
+            f"the log's columns are {', '.join(layout.columns)}"
+        )
+    return tuple(sorted(from_logs)), side_columns

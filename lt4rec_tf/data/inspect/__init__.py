@@ -1,0 +1,1 @@
+"""Drafts a schema from logs."""

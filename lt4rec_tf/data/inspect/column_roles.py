@@ -1,0 +1,200 @@
+"""Which column is the click, the play time, the user: as flags say, else by its name and values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from lt4rec_tf.core.flags import flag
+from lt4rec_tf.data.formats.files import DataError
+from lt4rec_tf.data.inspect.column_stats import ColumnStats
+
+NONE = "none"
+_LEAST_TIMES = 3  # distinct ones, of which train, validation and test can be made
+_NAMES = {
+    "click": ("click", "is_click", "clicked", "is_clicked", "clk", "isclick", "label"),
+    "conversion": ("conversion", "is_conversion", "purchase", "is_purchase", "buy", "is_buy"),
+    "watch_ratio": ("watch_ratio", "play_ratio", "completion_ratio"),
+    "play_time": (
+        *("play_time_ms", "play_time_s", "play_time", "play_duration", "playing_time"),
+        *("watch_time_ms", "watch_time_s", "watch_time"),
+    ),
+    "duration": (
+        *("duration_ms", "duration_s", "duration", "video_duration", "duration_time"),
+        *("video_duration_ms", "video_duration_s"),
+    ),
+    "user": ("user_id", "userid", "uid", "user"),
+    "time": (
+        *("time_ms", "timestamp_ms", "timestamp", "event_time", "ts", "unix_time", "time"),
+        *("date", "day", "dt"),
+    ),
+}
+# Words of names, cut at everything but letters.
+_FEEDBACK = re.compile(
+    "click(ed)?|label|(dis)?like|comment|forward|follow|share|hate|report|download|favorite|collect"
+    "|finish|play(ing)?|watch(ing)?|view|stay|enter|purchase|conversion|buy|p?(ctr|cvr)|cvrlabel"
+)
+_COUNTS = re.compile("num|count|cnt|range|user|avg|rate|hist(ory)?")  # known before the row
+_USER = re.compile("user(id)?|uid|gender|age(group)?|device|os|phone|register|fans|friend")
+_ITEM = re.compile(
+    "item|iid|video|s?vid|author|publisher|music|i?tags?|category|i?cate?|duration|brand|shop"
+    "|seller|goods|product|price|title|ad|cover|upload|channel|i?keyword"
+)
+_AMOUNT = re.compile("num|count|cnt|range|avg|rate|duration|price|age|days|width|height")
+_NAMED = re.compile("city|code|type")
+
+
+@dataclass(frozen=True)
+class RoleFlags:
+    """What names and values of columns cannot tell."""
+
+    click: str = flag("", "Column that is 1 where the user clicked; none: there is none.")
+    conversion: str = flag("", "Column that is 1 where a click became an order or the like.")
+    watch_ratio: str = flag("", "Column that is the share watched, in [0, 1].")
+    play_time: str = flag("", "Column of the time watched.")
+    duration: str = flag("", "Column of the video's length.")
+    user: str = flag("", "Column that names the user.")
+    time: str = flag("", "Column of the row's time, a number.")
+    user_columns: tuple[str, ...] = flag((), "Features that describe the user.")
+    item_columns: tuple[str, ...] = flag((), "Features that describe the item.")
+    id_columns: tuple[str, ...] = flag((), "Whole numbers that are names, not amounts.")
+    features: tuple[str, ...] = flag((), "Columns that are features although a rule leaves them.")
+    exclude: tuple[str, ...] = flag((), "Columns that are no features.")
+
+
+@dataclass(frozen=True)
+class Roles:
+    """By role its column, or None."""
+
+    click: str | None
+    conversion: str | None
+    watch_ratio: str | None
+    play_time: str | None
+    duration: str | None
+    user: str | None
+    time: str | None
+
+
+def find_roles(flags: RoleFlags, columns: Mapping[str, ColumnStats]) -> Roles:
+    """Finds which column plays which role.
+
+    Args:
+        flags: What the user says.
+        columns: By name.
+
+    Raises:
+        DataError: A flag names a column that there is not, or that holds other values.
+    """
+    for name in ("user_columns", "item_columns", "id_columns", "features", "exclude"):
+        for column in getattr(flags, name):
+            _expect_column(name, column, columns)
+
+    taken: list[str | None] = []
+    found = {}
+    for role, (fit, expected) in _FITS.items():
+        told = getattr(flags, role)
+        if told and told != NONE:
+            _expect_column(role, told, columns)
+            if not fit(columns[told]):
+                raise DataError(f"--{role}: found {told!r}, expected {expected}")
+        guessed = told or _by_name(role, columns, fit, taken)
+        found[role] = None if guessed == NONE else guessed
+        taken.append(found[role])
+    return Roles(**found)
+
+
+def _are_numbers(stats: ColumnStats) -> bool:
+    return len(stats.numbers) > 0 and stats.only_finite
+
+
+def _could_be_time(stats: ColumnStats) -> bool:
+    """Different numbers, or text of numbers that a float32 does not hold."""
+    texts = [text for text, _ in stats.commonest]
+    numbers = all(re.fullmatch(r"\d+(\.\d*)?", text) for text in texts)
+    single = stats.longest == 1
+    return stats.distinct >= _LEAST_TIMES and single and (stats.only_finite or numbers)
+
+
+# By role: whether a column's values fit, and what was expected of them.
+_FITS: dict[str, tuple[Callable[[ColumnStats], bool], str]] = {
+    "click": (lambda stats: stats.is_binary, "a column of 0 and 1"),
+    "conversion": (lambda stats: stats.is_binary, "a column of 0 and 1"),
+    "watch_ratio": (
+        lambda stats: _are_numbers(stats) and stats.numbers[0] >= 0,
+        "a column of numbers of 0 or more",
+    ),
+    "play_time": (_are_numbers, "a column of numbers"),
+    "duration": (_are_numbers, "a column of numbers"),
+    "user": (lambda stats: stats.longest == 1, "a column of one value a row"),
+    "time": (_could_be_time, f"a column of {_LEAST_TIMES} different numbers or more"),
+}
+
+
+def _expect_column(name: str, column: str, columns: Mapping[str, ColumnStats]) -> None:
+    if column not in columns:
+        raise DataError(f"--{name}: found {column!r}, expected one of {', '.join(columns)}")
+
+
+def _by_name(
+    role: str,
+    columns: Mapping[str, ColumnStats],
+    fit: Callable[[ColumnStats], bool],
+    taken: list[str | None],
+) -> str | None:
+    named = {name.lower(): name for name in columns}
+    for name in _NAMES[role]:
+        column = named.get(name)
+        if column is not None and column not in taken and fit(columns[column]):
+            return column
+    return None
+
+
+def is_feedback(name: str) -> bool:
+    """Whether a name says what the user did with the item: a label, never a feature.
+
+    >>> is_feedback("is_like"), is_feedback("long_view"), is_feedback("follow_user_num")
+    (True, True, False)
+    """
+    return _has(name, _FEEDBACK) and not _has(name, _COUNTS)
+
+
+def is_time(name: str) -> bool:
+    """Whether a name says when the row was, which does not come again."""
+    return name.lower() in _NAMES["time"]
+
+
+def side_of(name: str, flags: RoleFlags) -> str:
+    """The side of a feature: "user", "item" or "context"."""
+    if name in flags.user_columns:
+        return "user"
+    if name in flags.item_columns:
+        return "item"
+    return "user" if _has(name, _USER) else "item" if _has(name, _ITEM) else "context"
+
+
+def is_id(name: str, flags: RoleFlags) -> bool:
+    """Whether the whole numbers of a column are names.
+
+    >>> is_id("author_id", RoleFlags()), is_id("fans_user_num", RoleFlags())
+    (True, False)
+    """
+    if name in flags.id_columns:
+        return True
+    if is_amount_by_name(name):
+        return False
+    known = any(_has(name, pattern) for pattern in (_USER, _ITEM, _NAMED))
+    return known or name.lower().endswith("id")
+
+
+def is_amount_by_name(name: str) -> bool:
+    """Whether a name says how much or how many."""
+    return _has(name, _AMOUNT)
+
+
+def _has(name: str, pattern: re.Pattern[str]) -> bool:
+    return any(pattern.fullmatch(word) for word in _words(name))
+
+
+def _words(name: str) -> list[str]:
+    return re.split(r"[^a-z]+", name.lower())

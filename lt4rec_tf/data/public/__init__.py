@@ -1,0 +1,1 @@
+"""Public data sets: TensorFlow Datasets builders and what they share."""

@@ -1,0 +1,124 @@
+"""Reads and joins text files of any size as Apache Beam pipelines.
+
+Beam is loaded when a pipeline is made: it is an extra of the package.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import tensorflow_datasets as tfds
+from etils import epath
+
+from lt4rec_tf.data.formats.files import DataError
+from lt4rec_tf.data.public.archives import named
+
+RANGE_BYTES = 1 << 26  # of a file that one worker reads in a row
+
+Row = tuple[str, dict[str, str]]  # (file name and byte, texts by column)
+
+
+def beam() -> Any:
+    """Apache Beam.
+
+    Raises:
+        DataError: It is not installed.
+    """
+    try:
+        return tfds.core.lazy_imports.apache_beam
+    except ImportError as error:
+        raise DataError(
+            f"Apache Beam cannot be loaded ({error}); install it by pip install 'lt4rec_tf[beam]'"
+        ) from error
+
+
+def rows(
+    paths: Iterable[epath.PathLike],
+    names: Sequence[str] | None = None,
+    range_bytes: int = RANGE_BYTES,
+) -> Any:
+    """A transform that reads plain CSV files without line breaks inside values.
+
+    Args:
+        paths: The files.
+        names: The columns; None: each file's first line names them.
+        range_bytes: What one worker reads in a row.
+
+    Returns:
+        A PTransform from a pipeline to `Row`s; the place of a row is its key, and unique.
+    """
+    ranges = [(*part, names) for path in paths for part in _ranges(epath.Path(path), range_bytes)]
+    pipe = beam()
+    return pipe.Create(ranges) | pipe.Reshuffle() | pipe.FlatMapTuple(rows_between)
+
+
+def _ranges(path: epath.Path, size: int) -> list[tuple[str, int, int]]:
+    length = path.stat().length
+    return [(str(path), start, min(start + size, length)) for start in range(0, length, size)]
+
+
+def rows_between(
+    path: str, start: int, end: int, names: Sequence[str] | None = None
+) -> Iterator[Row]:
+    """The rows whose first byte lies in [start, end).
+
+    Raises:
+        DataError: A row has another number of values than there are columns, or is no UTF-8.
+    """
+    name = epath.Path(path).name
+    with epath.Path(path).open("rb") as file:
+        header = names or _values(file.readline(), f"{path}: first line")
+        if start > file.tell():
+            file.seek(start - 1)
+            file.readline()  # what began before, or the end of the line before
+        place = file.tell()
+        while place < end and (line := file.readline()):
+            where = f"{path}: byte {place}"
+            yield f"{name}:{place}", named(header, _values(line, where), where)
+            place = file.tell()
+
+
+def _values(line: bytes, where: str) -> list[str]:
+    try:
+        return next(csv.reader([line.decode("utf-8-sig").rstrip("\r\n")]), [])
+    except UnicodeDecodeError as error:
+        raise DataError(f"{where}: found no UTF-8 ({error}), expected text") from error
+
+
+def left_join(left: Any, right: Any, key: str) -> Any:
+    """Adds to each row the columns of the other table's row of the same key.
+
+    Args:
+        left: PCollection of `Row`s.
+        right: PCollection of `Row`s; of several with one key the first in the files counts.
+        key: The column that both share.
+
+    Returns:
+        PCollection of the left's `Row`s; where the other table has none they are as they were.
+    """
+    pipe = beam()
+
+    def keyed(row: Row) -> tuple[str, Row]:
+        return row[1][key].strip(), row
+
+    return (
+        {"left": left | f"key left by {key}" >> pipe.Map(keyed),
+         "right": right | f"key right by {key}" >> pipe.Map(keyed)}
+        | f"group by {key}" >> pipe.CoGroupByKey()
+        | f"join by {key}" >> pipe.FlatMapTuple(_joined)
+    )  # fmt: skip
+
+
+def _joined(key: str, sides: Mapping[str, Sequence[Row]]) -> Iterator[Row]:
+    del key
+    matches = sorted(sides["right"], key=_in_files)
+    added = matches[0][1] if matches else {}
+    for place, row in sides["left"]:
+        yield place, added | row
+
+
+def _in_files(row: Row) -> tuple[str, int]:
+    name, _, place = row[0].rpartition(":")
+    return name, int(place)

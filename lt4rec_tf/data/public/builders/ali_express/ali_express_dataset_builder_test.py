@@ -1,0 +1,12 @@
+"""TFDS's own checks: registered, documented, prepared, read back, no row in two splits."""
+
+import tensorflow_datasets as tfds
+
+from lt4rec_tf.data.public.builders.ali_express.ali_express_dataset_builder import Builder
+
+
+class AliExpressTest(tfds.testing.DatasetBuilderTestCase):
+    """On rows made up for the test, in dummy_data."""
+
+    DATASET_CLASS = Builder
+    SPLITS = {"train": 26, "validation": 4, "test": 6}

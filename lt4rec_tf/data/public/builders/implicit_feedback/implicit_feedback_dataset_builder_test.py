@@ -1,0 +1,14 @@
+"""TFDS's own checks: registered, documented, prepared, read back, no row in two splits."""
+
+import tensorflow_datasets as tfds
+
+from lt4rec_tf.data.public.builders.implicit_feedback.implicit_feedback_dataset_builder import (
+    Builder,
+)
+
+
+class ImplicitFeedbackTest(tfds.testing.DatasetBuilderTestCase):
+    """On rows made up for the test, in dummy_data."""
+
+    DATASET_CLASS = Builder
+    SPLITS = {"train": 3, "test": 2}

@@ -1,0 +1,211 @@
+"""Which videos the simulated feed shows to whom, when: requests and their candidates.
+
+Nothing here depends on clicks, so the days of a log, and the blocks of a day, can be made in any
+order and on their own. docs/simulator.md gives the equations.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lt4rec_tf.data.simulator.world import Array, World, scaled_to_length
+
+NETWORKS = ("wifi", "4g", "5g")
+NETWORK_SHARES = (0.65, 0.25, 0.1)
+NO_VIDEO = -1
+
+# Share of requests by number of videos shown: the position profile of the published sample.
+REQUEST_SIZES = np.arange(4, 11)
+REQUEST_SIZE_SHARES = np.array([0.10, 0.03, 0.07, 0.06, 0.02, 0.02, 0.70])
+MAX_POSITIONS = 10
+
+# Share of a day's requests by hour: a trough at night, peaks at noon and in the evening.
+TRAFFIC = np.array([3, 2, 1, 1, 1, 1, 2, 4, 5, 5, 5, 6, 8, 7, 6, 5, 5, 6, 7, 8, 9, 10, 8, 5])
+TRAFFIC_SHARES = TRAFFIC / TRAFFIC.sum()
+
+DRIFT_RADIANS_PER_DAY = 0.06
+SEASON_DAYS, SEASON_STRENGTH = 14, 0.2
+TREND_DAYS, TREND_STRENGTH = 10, 0.6
+NOVELTY_DAYS, NOVELTY_BOOST = 1.5, 2.0
+
+SOURCE_MISSING, SOURCE_OF_FAVOURITE = 0.12, 0.6
+LIKE_SOURCE, LIKE_FAVOURITE = 0.45, 0.25  # candidates; the rest are drawn by popularity alone
+
+
+@dataclass(frozen=True)
+class Impressions:
+    """Rows of the log before anything happened. All arrays are (rows,) and integer."""
+
+    number: Array  # running number within the day
+    user: Array
+    video: Array
+    source: Array  # video watched before, NO_VIDEO when none
+    position: Array  # from 1
+    hour: Array
+    network: Array  # index into NETWORKS
+
+
+@dataclass(frozen=True)
+class Day:
+    """The world as it is on one day."""
+
+    user_vector: Array  # (users, FACTORS)
+    arrived: Array  # (users,) running sum of activity
+    novelty: Array  # (videos,) in [0, 1]
+    released: Array  # videos that can be shown
+    by_category: Array  # videos, sorted by category
+    popular: Array  # (videos + 1,) running sum of popularity in that order, from 0
+    category_start: Array  # (categories + 1,) places in by_category
+
+
+def world_on_day(world: World, day: int) -> Day:
+    """Interests, popularity and arrivals as they are on a day, from the day alone.
+
+    A user's vector turns from `vector` towards `later_vector` by DRIFT_RADIANS_PER_DAY, and every
+    factor has its season; a video's popularity follows its trend and is raised while it is new.
+
+    Args:
+        world: The population.
+        day: From 0.
+    """
+    videos, users, drift = world.videos, world.users, world.settings.drift
+    angle = drift * DRIFT_RADIANS_PER_DAY * day
+    turned = np.cos(angle) * users.vector + np.sin(angle) * users.later_vector
+    season = np.sin(2 * np.pi * day / SEASON_DAYS + world.factor_phase)
+    in_season = scaled_to_length(turned) * (1 + drift * SEASON_STRENGTH * season)
+    age = day - videos.release_day
+    # Day 0 is the start of the log, not of the videos that are there by then.
+    is_new = (videos.release_day > 0) & (age >= 0)
+    novelty = np.where(is_new, np.exp(-np.maximum(age, 0) / NOVELTY_DAYS), 0.0)
+    trend = np.sin(2 * np.pi * day / TREND_DAYS + videos.trend_phase)
+    popularity = videos.popularity * (1 + NOVELTY_BOOST * novelty) * (age >= 0)
+    popularity *= np.exp(drift * TREND_STRENGTH * trend)
+    by_category = np.argsort(videos.category, kind="stable")
+    categories = np.arange(world.settings.categories + 1)
+    return Day(
+        user_vector=in_season.astype(np.float32),
+        arrived=np.cumsum(users.activity * (users.first_day <= day)),
+        novelty=novelty,
+        released=np.flatnonzero(age >= 0),
+        by_category=by_category,
+        popular=np.concatenate([[0.0], np.cumsum(popularity[by_category])]),
+        category_start=np.searchsorted(videos.category[by_category], categories),
+    )
+
+
+def expose(
+    world: World, day: Day, numbers: Array, rows_of_day: int, rng: np.random.Generator
+) -> Impressions:
+    """Draws requests and the videos shown in them.
+
+    A request has a user, an hour, a network, a source video, and 4 to 10 different videos: like
+    the source, of a favourite category, or merely popular. Rows are in order of time: the hour is
+    the one by which a share number / rows_of_day of the day's traffic has passed.
+
+    Args:
+        world: The population.
+        day: The world on the day.
+        numbers: (rows,) running numbers within the day, ascending.
+        rows_of_day: How many numbers the day has.
+        rng: Randomness.
+    """
+    rows = len(numbers)
+    sizes = rng.choice(REQUEST_SIZES, rows // REQUEST_SIZES[0] + 1, p=REQUEST_SIZE_SHARES)
+    ends = np.cumsum(sizes)
+    requests = int(np.searchsorted(ends, rows)) + 1
+    starts = (ends - sizes)[:requests]
+    request = np.repeat(np.arange(requests), sizes[:requests])[:rows]
+    place = np.arange(rows) - starts[request]
+    user = draw_users(day, requests, rng)
+    source, shown = draw_candidates(world, day, user, MAX_POSITIONS, rng)
+    # Numbers beyond the day's last exist in its last block only and are thrown away.
+    passed = np.minimum(numbers[starts] / rows_of_day, 1.0)
+    hour = np.searchsorted(np.cumsum(TRAFFIC_SHARES[:-1]), passed, side="right")
+    network = rng.choice(len(NETWORKS), requests, p=NETWORK_SHARES)
+    return Impressions(
+        number=numbers,
+        user=user[request],
+        video=shown[request, place],
+        source=source[request],
+        position=place + 1,
+        hour=hour[request],
+        network=network[request],
+    )
+
+
+def draw_users(day: Day, count: int, rng: np.random.Generator) -> Array:
+    """(count,) users who are there on the day, by their activity."""
+    return _draw(day.arrived, rng.random(count))
+
+
+def draw_candidates(
+    world: World, day: Day, user: Array, count: int, rng: np.random.Generator
+) -> tuple[Array, Array]:
+    """What could be shown in requests: like the source, of a favourite category, or popular.
+
+    Args:
+        world: The population.
+        day: The world on the day.
+        user: (requests,) who asks.
+        count: Candidates of a request.
+        rng: Randomness.
+
+    Returns:
+        (requests,) source videos, NO_VIDEO where there is none, and (requests, count) videos,
+        different from each other and from the source.
+    """
+    requests = len(user)
+    favourite = world.users.favourites[user, rng.integers(2, size=requests)]
+    source = _draw_sources(day, favourite, rng)
+    like_source = np.where(source == NO_VIDEO, favourite, world.videos.category[source])
+    channel = rng.random((requests, count))
+    category = np.where(channel < LIKE_SOURCE + LIKE_FAVOURITE, favourite[:, None], -1)
+    category = np.where(channel < LIKE_SOURCE, like_source[:, None], category)
+    videos = np.concatenate([source[:, None], _draw_videos(day, category, rng)], axis=1)
+    while (again := _repeated(videos)).any():
+        videos[again] = rng.choice(day.released, int(again.sum()))
+    return source, videos[:, 1:]
+
+
+def _draw_sources(day: Day, favourite: Array, rng: np.random.Generator) -> Array:
+    requests = len(favourite)
+    category = np.where(rng.random(requests) < SOURCE_OF_FAVOURITE, favourite, -1)
+    source = _draw_videos(day, category, rng)
+    return np.where(rng.random(requests) < SOURCE_MISSING, NO_VIDEO, source)
+
+
+def _draw_videos(day: Day, category: Array, rng: np.random.Generator) -> Array:
+    """Videos by the day's popularity, within a category or, for -1, among all."""
+    low = day.popular[day.category_start[category]]
+    high = day.popular[day.category_start[category + 1]]
+    within = (category >= 0) & (high > low)  # a category may have no released video
+    low, high = np.where(within, low, 0.0), np.where(within, high, day.popular[-1])
+    point = low + rng.random(category.shape) * (high - low)
+    place = np.searchsorted(day.popular, point, side="right") - 1
+    # A point rounded up to the whole sum would lie behind the last released video.
+    last = np.searchsorted(day.popular, day.popular[-1], side="left") - 1
+    return day.by_category[np.minimum(place, last)]
+
+
+def _draw(running_sum: Array, uniform: Array) -> Array:
+    """Indices with probabilities proportional to the steps of a running sum.
+
+    >>> _draw(np.array([1.0, 1.0, 4.0]), np.array([0.0, 0.2, 0.3, 0.99]))
+    array([0, 0, 2, 2])
+    """
+    return np.searchsorted(running_sum, uniform * running_sum[-1], side="right")
+
+
+def _repeated(rows: Array) -> Array:
+    """Marks the entries whose value stands further left in their row already.
+
+    >>> _repeated(np.array([[7, 8, 7, 7]]))
+    array([[False, False,  True,  True]])
+    """
+    order = np.argsort(rows, axis=1, kind="stable")
+    ranked = np.take_along_axis(rows, order, axis=1)
+    repeated = np.zeros(rows.shape, bool)
+    np.put_along_axis(repeated, order[:, 1:], ranked[:, 1:] == ranked[:, :-1], axis=1)
+    return repeated

@@ -1,0 +1,1 @@
+"""Several devices and machines: replicas, parameter servers, shards, clusters."""

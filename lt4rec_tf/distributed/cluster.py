@@ -1,0 +1,230 @@
+"""A run on several machines: who this process is, by TF_CONFIG, and what it does when one is lost.
+
+TF_CONFIG is TensorFlow's own: {"cluster": {job: [host:port, ...]}, "task": {"type": job, "index":
+i}}. Every process is started with the same command and sees the same folders for logs and run.
+
+* multi_worker: jobs "worker", and "chief" if one likes. All take the same steps; the first one
+  writes. One that is lost ends the step of all: they start over from the last checkpoint, as the
+  lost one does once it is started again.
+* parameter_server: jobs "chief" (the coordinator, which runs the procedure), "worker" and "ps".
+  Workers may be lost and come back; the chief and a server that are lost are started again and the
+  chief goes on from the last checkpoint.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from lt4rec_tf.config.parse import Settings
+from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.distributed.replicas import MULTI_WORKER, meet, this_process
+from lt4rec_tf.schema.reader import Schema
+
+FINISHED = "finished"
+POLLING_SECONDS = 1.0
+LEAST_THREADS = 4  # of a worker or server
+_JOBS = {"multi_worker": ("chief", "worker"), "parameter_server": ("chief", "worker", "ps")}
+# What TensorFlow raises in a process when another is gone.
+LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError)
+RESTARTS, MOST_RESTARTS = "LT4REC_TF_RESTARTS", 100
+
+
+class ClusterError(Exception):
+    """TF_CONFIG does not describe the cluster that is asked for, or a server is lost."""
+
+
+def check(kind: str) -> None:
+    """Refuses a TF_CONFIG that does not fit the distribution.
+
+    Raises:
+        ClusterError: Says what was found and what was expected.
+    """
+    text = os.environ.get("TF_CONFIG", "")
+    try:
+        told = json.loads(text or "{}")
+        counts = {job: len(addresses) for job, addresses in told["cluster"].items()}
+        job, index = told["task"]["type"], int(told["task"]["index"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if kind not in _JOBS:
+            return
+        raise ClusterError(
+            f"TF_CONFIG: found {text!r}, expected "
+            '{"cluster": {job: ["host:port", ...]}, "task": {"type": job, "index": number}} '
+            f"with --distribution={kind}"
+        ) from error
+    if kind not in _JOBS:
+        if sum(counts.values()) > 1:
+            raise ClusterError(
+                f"TF_CONFIG: found {sum(counts.values())} tasks, expected one with "
+                f"--distribution={kind}: each would train alone"
+            )
+        return
+    jobs = _JOBS[kind]
+    needed = ("worker",) if kind == "multi_worker" else jobs
+    if not set(counts) <= set(jobs) or not all(counts.get(job) for job in needed):
+        raise ClusterError(
+            f"TF_CONFIG: found jobs {', '.join(counts)}, expected {', '.join(jobs)} with "
+            f"--distribution={kind}"
+        )
+    if job not in counts or not 0 <= index < counts[job]:
+        raise ClusterError(
+            f"TF_CONFIG: found task {job} {index}, expected one of "
+            + ", ".join(f"{job} 0 to {count - 1}" for job, count in counts.items())
+        )
+
+
+def is_server(kind: str) -> bool:
+    """Whether this process serves a coordinator: a worker or a server of a parameter_server run."""
+    if kind != "parameter_server":
+        return False
+    return json.loads(os.environ["TF_CONFIG"])["task"]["type"] != "chief"
+
+
+def serve(folder: Path) -> None:
+    """Works for the coordinator until it says that the run is finished.
+
+    Args:
+        folder: RUN, where it says so.
+    """
+    resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
+    before = finished(folder)
+    # One thread reads a part's batches while others train on them: with one core's one thread alone
+    # a worker would wait for itself.
+    threads = max(LEAST_THREADS, len(os.sched_getaffinity(0)))
+    server = tf.distribute.Server(
+        resolver.cluster_spec(),
+        resolver.task_type,
+        resolver.task_id,
+        protocol="grpc",
+        config=tf.compat.v1.ConfigProto(inter_op_parallelism_threads=threads),
+    )
+    print(f"{resolver.task_type} {resolver.task_id} at {server.target}, for {folder}", flush=True)
+    while finished(folder) in (None, before):
+        time.sleep(POLLING_SECONDS)
+
+
+def finished(folder: Path) -> str | None:
+    """What tells one end of a run from the next; None before the first."""
+    file = folder / FINISHED
+    return file.read_text(encoding="utf-8") if file.exists() else None
+
+
+def wait_for_writer(folder: Path, before: str | None) -> None:
+    """Stays until the process that writes has ended, well or not: who leaves is taken for lost.
+
+    Args:
+        folder: RUN, which the writer holds.
+        before: What `finished` said when this process began.
+    """
+    while finished(folder) in (None, before):
+        with contextlib.suppress(runs.RunError), runs.locked(folder):
+            return
+        time.sleep(POLLING_SECONDS)
+
+
+def say_finished(folder: Path) -> None:
+    """Lets workers and servers go."""
+    runs.write_atomically(folder / FINISHED, uuid.uuid4().hex)
+
+
+@contextlib.contextmanager
+def joined(settings: Settings, schema: Schema) -> Iterator[None]:
+    """Within it networks and steps are those of the cluster, and one process writes for all.
+
+    A process of multi_worker that loses another starts over in its own place.
+
+    Raises:
+        ClusterError: A server of parameter_server is lost.
+    """
+    kind = settings.training.distribution
+    try:
+        strategy = _strategy(settings, schema)
+        scope = contextlib.nullcontext() if strategy is None else strategy.scope()
+        with scope, _one_writer():
+            yield
+    except LOST as error:
+        reason = str(error).partition("\n")[0]
+        if kind == "multi_worker":
+            _start_over(reason)
+        if kind != "parameter_server":
+            raise
+        raise ClusterError(
+            f"a parameter server or all workers are lost ({reason}); once every process of the "
+            "cluster is started again, the same command goes on from the last checkpoint"
+        ) from error
+
+
+def _strategy(settings: Settings, schema: Schema) -> tf.distribute.Strategy | None:
+    kind = settings.training.distribution
+    if kind == "none":
+        return None
+    if kind == "mirrored":
+        return tf.distribute.MirroredStrategy(_devices())
+    if kind == "multi_worker":
+        return MULTI_WORKER()
+    resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
+    servers = resolver.cluster_spec().num_tasks("ps")
+    table_rows = sum(table.rows for table in schema.tables)
+    partitioner = table_partitioner(table_rows, servers, settings.training.shard_mib)
+    return tf.distribute.ParameterServerStrategy(resolver, partitioner)
+
+
+def _devices() -> list[str]:
+    """All GPUs; without one, the processor's logical devices, of which there is mostly one."""
+    found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    return [device.name for device in found]
+
+
+def table_partitioner(
+    table_rows: int, servers: int, shard_mib: float
+) -> Callable[..., Sequence[int]]:
+    """Decides into how many parts a variable is cut: embedding tables by size, others never.
+
+    >>> cut = table_partitioner(table_rows=1_000_000, servers=4, shard_mib=64)
+    >>> cut(shape=tf.TensorShape((1_000_000, 32)), dtype=tf.float32)  # 122 MiB
+    [2, 1]
+    >>> cut(shape=tf.TensorShape((512, 256)), dtype=tf.float32)
+    [1, 1]
+    """
+
+    def parts(shape: tf.TensorShape, dtype: tf.DType, **_: Any) -> Sequence[int]:
+        ones = [1] * len(shape)
+        if len(shape) != 2 or shape[0] != table_rows:
+            return ones
+        mib = shape.num_elements() * dtype.size / 2**20
+        return [max(1, min(servers, ceil(mib / shard_mib))), *ones[1:]]
+
+    return parts
+
+
+@contextlib.contextmanager
+def _one_writer() -> Iterator[None]:
+    process = this_process()
+    if process.count == 1:
+        yield
+        return
+    with runs.written_by_one(process.index == 0, meet):
+        yield
+        meet()  # a process that leaves early is taken for lost
+
+
+def _start_over(reason: str) -> None:
+    """Replaces this process by one that was started as it was."""
+    restarts = int(os.environ.get(RESTARTS, "0")) + 1
+    if restarts > MOST_RESTARTS:
+        raise ClusterError(f"lost other workers {restarts} times, at last: {reason}")
+    print(f"another worker is lost ({reason}); starting over", file=sys.stderr, flush=True)
+    os.environ[RESTARTS] = str(restarts)
+    time.sleep(1.0)
+    os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - the command that runs already

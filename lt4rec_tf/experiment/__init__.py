@@ -1,0 +1,1 @@
+"""One run on disk: its folder, logs, ticket searches, joint training, results, publishing."""

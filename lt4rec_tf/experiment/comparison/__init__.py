@@ -1,0 +1,1 @@
+"""Many runs compared: models, seeds, tuning, one table with intervals."""

@@ -1,0 +1,197 @@
+"""What a comparison trains: rows read from a TOML file, each with its candidate settings.
+
+A row is one of train's rows with flags of its own, so whatever `train` can do can be a row:
+
+    [[rows]]
+    name = "s_neuron"
+    group = "Table 2 of LT4REC"
+    row = "s_weight"
+    flags = ["--pruned_unit=neuron"]
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lt4rec_tf.config.parse import ConfigError, DailySettings, Settings, flag
+from lt4rec_tf.config.settings import ROWS
+from lt4rec_tf.core.toml import TomlTable, read_toml
+
+
+@dataclass(frozen=True)
+class CompareFlags:
+    """What a comparison is, beyond the settings of each of its runs."""
+
+    rows_file: str = flag("configs/compare/rows.toml", "TOML file of the rows.")
+    only: tuple[str, ...] = flag((), "Names of the rows to compare; none: all of the file.")
+    seeds: tuple[int, ...] = flag((1, 2, 3, 4, 5), "A run for each; the first one tunes.")
+    learning_rates: tuple[str, ...] = flag(
+        (), "Candidates of every row, chosen on validation; none: --learning_rate."
+    )
+    cvr_weights: tuple[str, ...] = flag(
+        (), "Candidates of every joint row for Eq. 2's b, the weight of the task --weighted_task."
+    )
+    weighted_task: str = flag("cvr", "Task whose weight in Eq. 2 is tuned.")
+    against: str = flag("s_weight", "Row to which the report's second table takes all differences.")
+    jobs: int = flag(0, "Processes side by side; 0: one a core.")
+    threads: int = flag(1, "Threads of a process; they decide the last digits of a result.")
+    replicates: int = flag(1000, "Bootstrap replicates of an interval.")
+
+
+@dataclass(frozen=True)
+class RowSpec:
+    """One line of the comparison.
+
+    Attributes:
+        name: Of the line, also of its folder.
+        group: Heading above it.
+        row: What `train` calls it.
+        task: The task of a single-task row; empty for all others.
+        flags: Flags of `train` that make it what it is.
+        weights: Candidates for the tuned weight in place of --cvr_weights; None: those.
+        note: What it is, in a line.
+    """
+
+    name: str
+    group: str
+    row: str
+    task: str
+    flags: tuple[str, ...]
+    weights: tuple[str, ...] | None
+    note: str
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way to train a row.
+
+    Attributes:
+        settings: All flags, seed aside.
+        chosen: What was tuned: name -> value, as reports show it.
+    """
+
+    settings: Settings
+    chosen: dict[str, str]
+
+    def with_seed(self, seed: int) -> Settings:
+        """The settings of one run."""
+        return dataclasses.replace(self.settings, seed=seed)
+
+
+def check_flags(flags: CompareFlags) -> None:
+    """Refuses what no comparison can be.
+
+    Raises:
+        ConfigError: Naming the flag, what was found and what was expected.
+    """
+    if not flags.seeds or len(set(flags.seeds)) < len(flags.seeds):
+        raise ConfigError(f"--seeds: found {flags.seeds}, expected distinct numbers, one or more")
+    for name, least in (("jobs", 0), ("threads", 1), ("replicates", 1)):
+        value = getattr(flags, name)
+        if value < least:
+            raise ConfigError(f"--{name}: found {value}, expected {least} or more")
+
+
+def check_one_machine(settings: Settings) -> None:
+    """Refuses a distribution and earlier runs: trainings are jobs side by side on one machine.
+
+    Raises:
+        ConfigError: Naming the flag.
+    """
+    if settings.daily != DailySettings():
+        raise ConfigError(
+            f"--warm_start, --masks: found {settings.daily}, expected neither in a comparison"
+        )
+    kind = settings.training.distribution
+    if kind != "none":
+        raise ConfigError(f"--distribution: found {kind}, expected none in a comparison")
+
+
+def read_rows(path: Path, only: Sequence[str], tasks: Sequence[str]) -> list[RowSpec]:
+    """Reads the rows of a comparison; `base` becomes one line a task.
+
+    Args:
+        path: TOML file with a list `rows`.
+        only: Names to keep; none: all.
+        tasks: The comparison's.
+
+    Raises:
+        TomlError: The file is absent, or a key or value cannot be used.
+        ConfigError: `only` names a row that the file lacks, a name stands twice, or there is not
+            exactly one row of single tasks.
+    """
+    file = read_toml(path)
+    specs = [_read_row(table) for table in file.tables("rows")]
+    file.close()
+    names = [spec.name for spec in specs]
+    unknown = [name for name in only if name not in names]
+    if unknown:
+        raise ConfigError(f"--only: found {unknown}, expected rows of {path}: {', '.join(names)}")
+    kept = [spec for spec in specs if not only or spec.name in only]
+    bases = [spec.name for spec in kept if spec.row == "base"]
+    if len(bases) != 1:
+        raise ConfigError(
+            f"{path}: found {bases} with row 'base' among the rows to compare, expected one: all "
+            "differences are to it"
+        )
+    lines = [line for spec in kept for line in _lines(spec, tasks)]
+    twice = [name for name, count in Counter(line.name for line in lines).items() if count > 1]
+    if twice:
+        raise ConfigError(f"{path}: found {twice} more than once, expected distinct names")
+    return lines
+
+
+def _read_row(table: TomlTable) -> RowSpec:
+    spec = RowSpec(
+        name=table.text("name"),
+        group=table.text("group"),
+        row=table.choice("row", ROWS),
+        task="",
+        flags=table.texts("flags", ()),
+        weights=table.texts("weights") if table.has("weights") else None,
+        note=table.text("note", "", empty=True),
+    )
+    if "/" in spec.name or spec.name.startswith("."):
+        raise table.error("name", spec.name, "a folder's name")
+    table.close()
+    return spec
+
+
+def _lines(spec: RowSpec, tasks: Sequence[str]) -> list[RowSpec]:
+    if spec.row != "base":
+        return [spec]
+    return [
+        RowSpec(f"{spec.name}_{task}", spec.group, "base", task, spec.flags, (), spec.note)
+        for task in tasks
+    ]
+
+
+def candidates(
+    spec: RowSpec, compare: CompareFlags, parse: Callable[[Sequence[str]], Settings]
+) -> list[Candidate]:
+    """A row's candidates: every pair of a learning rate and a weight.
+
+    Args:
+        spec: The row.
+        compare: Holds the grid.
+        parse: More flags -> settings, after those of the command.
+    """
+    weights = compare.cvr_weights if spec.weights is None else spec.weights
+    found = []
+    for rate, weight in itertools.product(compare.learning_rates or [""], weights or [""]):
+        flags = [f"--rows={spec.row}", *spec.flags]
+        if rate:
+            flags.append(f"--learning_rate={rate}")
+        if weight:
+            flags.append(f"--loss_weights={compare.weighted_task}={weight}")
+        settings = parse(flags)
+        chosen = {"learning_rate": f"{settings.training.learning_rate:g}"}
+        if spec.row != "base":
+            chosen["loss_weights"] = ",".join(settings.training.loss_weights) or "1"
+        found.append(Candidate(settings, chosen))
+    return found

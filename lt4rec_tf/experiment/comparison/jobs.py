@@ -1,0 +1,227 @@
+"""The jobs of a comparison, each a function that a process of its own can run.
+
+COMPARISON/searches/<fingerprint>/seed_<n>/        theta_0, searches; rows that agree share it
+COMPARISON/rows/<row>/<fingerprint>/seed_<n>/      a run, as `train` leaves one
+... /test/<row>.json, <row>.npz                    its metrics and logits on test
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lt4rec_tf.config import parse as config
+from lt4rec_tf.config.parse import Settings
+from lt4rec_tf.config.settings import TICKET_ROWS, ModelSettings, TicketSettings, TrainingSettings
+from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core.progress import Progress
+from lt4rec_tf.data.input.source import Source
+from lt4rec_tf.experiment import logs
+from lt4rec_tf.experiment import run_folder as entry
+from lt4rec_tf.experiment.comparison.cost import cost_of
+from lt4rec_tf.experiment.comparison.grid import RowSpec
+from lt4rec_tf.experiment.initial_weights import keep_start
+from lt4rec_tf.experiment.rows import load_row, row_seconds, shared_overlap, worn_masks
+from lt4rec_tf.experiment.run import Run, network_in
+from lt4rec_tf.experiment.sharing_search import train_rows
+from lt4rec_tf.experiment.ticket_search import find_ticket, read_ticket
+from lt4rec_tf.tickets.masks import density
+from lt4rec_tf.training.evaluation import make_predictor, measure
+
+DEPTHS = ("start", "dense", "tickets")
+# Settings of models that no search trains.
+_OF_RIVALS = (
+    "experts",
+    "own_experts",
+    "shared_experts",
+    "expert_levels",
+    "label_embedding",
+    "representation",
+    "fusion",
+    "transfer_stop",
+    "label_noise",
+    "label_temperature",
+    "label_temperature_decay",
+    "label_temperature_steps",
+    "label_temperature_floor",
+)
+
+
+def search_settings(settings: Settings) -> Settings:
+    """What a search depends on: settings that do not change it take their defaults.
+
+    Rows with equal search settings share theta_0 and tickets.
+    """
+    tickets, training, model = TicketSettings(), TrainingSettings(), ModelSettings()
+    indifferent: dict[str, Any] = {}
+    # A warm-up and the search for a ticket of the tables are joint trainings.
+    if not settings.tickets.warmup_epochs and settings.tickets.embedding_density == 1:
+        names = ["loss_weights", "task_schedule", "balance", "gradient_conflict"]
+        names += [name for name in vars(training) if name.startswith(("conflict_", "core_"))]
+        indifferent = {name: getattr(training, name) for name in names}
+    return dataclasses.replace(
+        settings,
+        name="search",
+        rows=("s_weight",),
+        model=dataclasses.replace(
+            settings.model,
+            **{name: getattr(model, name) for name in _OF_RIVALS},
+        ),
+        tickets=dataclasses.replace(
+            settings.tickets,
+            ticket_choice=tickets.ticket_choice,
+            choice_tolerance=tickets.choice_tolerance,
+            ticket_control=tickets.ticket_control,
+        ),
+        training=dataclasses.replace(
+            settings.training,
+            epochs=training.epochs,
+            auto_trainings=training.auto_trainings,
+            search_processes=training.search_processes,
+            **indifferent,
+        ),
+    )
+
+
+def search_folder(comparison: Path, settings: Settings) -> Path:
+    """Where the searches of a run with these settings lie."""
+    key = config.fingerprint(search_settings(settings), "")
+    return comparison / "searches" / key / f"seed_{settings.seed}"
+
+
+def row_folder(comparison: Path, row: str, settings: Settings) -> Path:
+    """Where a line's run with these settings lies."""
+    return comparison / "rows" / row / config.fingerprint(settings, "") / f"seed_{settings.seed}"
+
+
+def test_name(spec: RowSpec) -> str:
+    """What a line's run calls the line's row."""
+    return f"base_{spec.task}" if spec.task else spec.row
+
+
+def is_searched(comparison: Path, settings: Settings, depth: str) -> bool:
+    """Whether `search` went that far or further."""
+    folder = search_folder(comparison, settings) / "searched"
+    return any(runs.is_done(folder / reached) for reached in DEPTHS[DEPTHS.index(depth) :])
+
+
+def is_trained(comparison: Path, spec: RowSpec, settings: Settings) -> bool:
+    """Whether `train` is done."""
+    return runs.is_done(row_folder(comparison, spec.name, settings) / "rows")
+
+
+def is_tested(comparison: Path, spec: RowSpec, settings: Settings) -> bool:
+    """Whether `test` is done."""
+    return test_file(row_folder(comparison, spec.name, settings), test_name(spec)).exists()
+
+
+def test_file(folder: Path, row: str) -> Path:
+    """Where a run's metrics on test lie; its logits lie beside them, as npz."""
+    return folder / "test" / f"{row}.json"
+
+
+def search(comparison: Path, settings: Settings, depth: str) -> None:
+    """Makes what rows start from: theta_0 or its warm-up, single tasks, tickets.
+
+    Args:
+        comparison: Its folder.
+        settings: Of a row.
+        depth: One of `DEPTHS`, each with what stands before it.
+    """
+    folder = search_folder(comparison, settings)
+    row = "s_weight" if depth == "tickets" else "base"  # base: a search of no rounds
+    settings = dataclasses.replace(search_settings(settings), rows=(row,))
+    with runs.locked(folder):
+        runs.sweep(folder)
+        runs.write_json(folder / "settings.json", config.to_dict(settings))
+        run = _open(comparison, folder, folder, settings)
+        keep_start(run)
+        if depth != "start":
+            network = network_in(run, "s_weight")
+            for task in run.tasks:
+                find_ticket(run, network, task)
+        runs.mark_done(folder / "searched" / depth)
+
+
+def train(comparison: Path, line: str, settings: Settings) -> None:
+    """Trains a line's row; its searches are done."""
+    folder = row_folder(comparison, line, settings)
+    searches = search_folder(comparison, settings)
+    with runs.locked(folder):
+        runs.sweep(folder)
+        run = _open(comparison, folder, searches, settings)
+        _make_a_run(comparison, run)
+        tickets = []
+        if set(TICKET_ROWS) & set(settings.rows):
+            network = network_in(run, "s_weight")
+            tickets = [read_ticket(run, network, task) for task in run.tasks]
+        train_rows(run, tickets)
+        runs.mark_done(folder / "rows")
+
+
+def test(comparison: Path, line: str, settings: Settings, row: str) -> None:
+    """Measures a trained run on test, once: metrics, logits, cost."""
+    folder = row_folder(comparison, line, settings)
+    place = test_file(folder, row)
+    source = _source(comparison, settings)
+    schema = source.schema
+    network = load_row(folder, row, settings, schema)
+    batches = logs.measuring_batches(source, "test", settings.data)
+    predictions = make_predictor(network, network.tasks)(batches)
+    labels = comparison / "test_labels.npz"
+    if len(network.tasks) == len(schema.tasks) and not labels.exists():
+        _write_arrays(labels, predictions.labels, predictions.weights, users=predictions.users)
+    _write_arrays(place.with_suffix(".npz"), predictions.logits)
+    found = {
+        "metrics": measure(predictions, schema, network.tasks),
+        "density": {task: density(masks) for task, masks in worn_masks(network).items()},
+        "overlap": shared_overlap(network),
+        "seconds": row_seconds(folder, row, network.tasks),
+        "cost": cost_of(network),
+    }
+    runs.write_json(place, runs.undefined_as_null(found))
+
+
+def _open(comparison: Path, folder: Path, searches: Path, settings: Settings) -> Run:
+    source = _source(comparison, settings)
+    feed = logs.training_feed(source, logs.read_audit(comparison), settings)
+    # Of what a job trains at most; a log needs no better estimate.
+    progress = Progress(
+        settings.training.epochs * feed.steps_per_epoch, settings.training.batch_size
+    )
+    return Run(
+        settings, source.schema, folder, searches, feed, progress, lambda stage, step, values: None
+    )
+
+
+def _source(comparison: Path, settings: Settings) -> Source:
+    """The comparison's logs, audited."""
+    schema = entry.read_schema(settings.data.schema, settings)
+    return logs.read_audited(logs.open_logs(settings.data, schema), comparison)
+
+
+def _make_a_run(comparison: Path, run: Run) -> None:
+    """Writes what `evaluate` and `export` want to find in a run's folder."""
+    files = runs.read_json(comparison / entry.CONFIG)["files"]
+    entry.claim_folder(run.folder, run.settings, files)
+    audit = (comparison / logs.AUDIT).read_bytes()
+    runs.write_atomically(run.folder / logs.AUDIT, audit)
+    runs.write_json(run.folder / runs.SEARCHES, os.path.relpath(run.searches, run.folder))
+
+
+def _write_arrays(path: Path, *by_task: dict[str, np.ndarray], **single: np.ndarray) -> None:
+    arrays = {f"{place}/{task}": a for place, d in enumerate(by_task) for task, a in d.items()}
+    content = io.BytesIO()
+    np.savez_compressed(content, **arrays, **single)  # type: ignore[arg-type]
+    runs.write_atomically(path, content.getvalue())
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """What a test left: "<place>/<task>" -> values, as they were written."""
+    with np.load(path, allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}

@@ -1,0 +1,305 @@
+"""What a run takes over from an earlier one: weights, masks, tickets of tables, vocabularies.
+
+All of it is copied, so that a finished run needs no other.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from lt4rec_tf.config import parse as config
+from lt4rec_tf.config.parse import Settings
+from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.data.audit.marginals import UNKNOWN_ID
+from lt4rec_tf.experiment import logs
+from lt4rec_tf.experiment import run_folder as entry
+from lt4rec_tf.experiment.daily.lineage import DAYS
+from lt4rec_tf.experiment.joint_training import CHOICE, WIDTHS, row_masks
+from lt4rec_tf.experiment.rows import built_as, load_row, row_names, stage_folder
+from lt4rec_tf.experiment.run import INITIAL, TABLE_MASKS, TABLES, table_ticket, theta_0_of
+from lt4rec_tf.models.feature_encoder import is_table
+from lt4rec_tf.models.layers.table_layout import layout_of, with_copied_rows
+from lt4rec_tf.schema.reader import Schema
+from lt4rec_tf.schema.vocabularies import growth_between
+from lt4rec_tf.tickets import masks as masks_file
+from lt4rec_tf.tickets.embedding_tables import TableTicket, grown, write_ticket
+from lt4rec_tf.training import checkpoint
+
+WEIGHTS, STATE = "weights", "state"
+# Of the model, what is no matter of its shape: how weights are drawn, how labels are sampled.
+_FREE = ("embedding_stddev", "label_noise", "label_temperature")
+
+
+@dataclass(frozen=True)
+class Parent:
+    """A finished run from which another takes something over.
+
+    Attributes:
+        folder: It.
+        settings: Its own.
+        schema: Its own, with the vocabularies and the amounts' units that its networks know.
+    """
+
+    folder: Path
+    settings: Settings
+    schema: Schema
+
+
+def open_parent(flag: str, settings: Settings, schema: Schema) -> Parent:
+    """Opens the run that a flag names, and refuses one that does not fit.
+
+    Args:
+        flag: "warm_start", "masks" or "frozen".
+        settings: Of the run that is to be.
+        schema: The same, by --schema.
+
+    Raises:
+        RunError: There is no such run, or it is not finished, or differs; names each difference.
+    """
+    folder = Path(getattr(settings.daily, flag))
+    if not (folder / entry.CONFIG).exists():
+        raise runs.RunError(f"--{flag}: found no run in {folder}, expected the folder of one")
+    theirs, their_schema = entry.read_run(folder)
+    if theirs.daily.warm_start and not (folder / DAYS).exists():
+        raise runs.RunError(f"--{flag}: {folder} is not finished; run its command again")
+    found = _differences(theirs, their_schema, settings, schema)
+    if found:
+        listed = "\n  ".join(found)
+        raise runs.RunError(f"--{flag}: {folder} does not fit this run:\n  {listed}")
+    return Parent(folder, theirs, logs.learned_schema(their_schema, folder))
+
+
+def _differences(
+    theirs: Settings, their_schema: Schema, mine: Settings, schema: Schema
+) -> list[str]:
+    found = config.differences(_shape(theirs, their_schema), _shape(mine, schema))
+    if not found:
+        try:
+            growth_between(schema, their_schema)
+        except ValueError as error:
+            found = [str(error)]
+    return found
+
+
+def _shape(settings: Settings, schema: Schema) -> dict[str, Any]:
+    """All that two runs must agree about; where a column lies in the logs is no part of it."""
+    tickets, model = settings.tickets, dataclasses.asdict(settings.model)
+    return {
+        "tasks": [task.name for task in schema.tasks],
+        "task": {
+            task.name: {
+                "kind": task.kind,
+                "population": task.population,
+                "outputs of": task.loss if task.kind == "amount" else task.kind,
+            }
+            for task in schema.tasks
+        },
+        "features": [feature.name for feature in schema.features],
+        "feature": {
+            feature.name: {
+                "side": feature.side,
+                "table": feature.table,
+                "max_values": feature.max_values,
+                "ids": dataclasses.asdict(dataclasses.replace(feature.ids, vocabulary=())),
+            }
+            for feature in schema.features
+        },
+        "model": {name: value for name, value in model.items() if not name.startswith(_FREE)},
+        "tickets": {
+            "embedding_density": tickets.embedding_density,
+            "embedding_unit": tickets.embedding_unit if tickets.embedding_density < 1 else None,
+        },
+    }
+
+
+def check_rows(flag: str, parent: Parent, rows: Sequence[str]) -> None:
+    """Refuses rows that a run does not have, or has not trained to the end.
+
+    Raises:
+        RunError: Names the row and those that there are.
+    """
+    names = row_names(parent.settings, parent.schema)
+    for row in rows:
+        if row not in names:
+            raise runs.RunError(
+                f"--rows: found {row!r}, expected rows of --{flag}={parent.folder}: "
+                f"{', '.join(names)}"
+            )
+        if not runs.is_done(stage_folder(parent.folder, row)):
+            raise runs.RunError(f"--{flag}: {parent.folder}: row {row} is not trained to the end")
+
+
+def take_masks(parent: Parent, row: str, folder: Path) -> None:
+    """Copies what a row of several tasks wears, and what its shape depends on.
+
+    Args:
+        parent: Whose row of this name it is.
+        row: The row.
+        folder: RUN.
+    """
+    theirs = stage_folder(parent.folder, row).parent
+    if row == "s_weight_auto":
+        # None was tried here: `train` fills in the seconds.
+        runs.write_json(folder / "rows" / row / CHOICE, {"chosen": theirs.name, "tried": []})
+    mine = stage_folder(folder, row).parent
+    if (theirs / WIDTHS).exists():
+        runs.write_json(mine / WIDTHS, runs.read_json(theirs / WIDTHS))
+    network = load_row(parent.folder, row, parent.settings, parent.schema)
+    for task in network.tasks:
+        if row_masks(theirs, task).exists():
+            masks_file.write_masks(row_masks(mine, task), network.masks(task))
+
+
+def check_sharing(row: str, weights: Parent, masks: Parent) -> None:
+    """Refuses to put masks of shared towers on separate ones, or the other way round.
+
+    Raises:
+        RunError: The two runs' ways of sharing differ.
+    """
+    homes = [stage_folder(parent.folder, row).parent for parent in (weights, masks)]
+    ways = [built_as(home, row) for home in homes]
+    if ways[0] != ways[1]:
+        raise runs.RunError(
+            f"--masks: found {row} as {homes[1].name} in {masks.folder}, expected towers shared "
+            f"as in {homes[0].name} of {weights.folder}"
+        )
+
+
+def take_tables(parent: Parent, folder: Path, schema: Schema) -> None:
+    """Copies the ticket of the embedding tables, if there is one; new rows are kept rows.
+
+    Args:
+        parent: Whose ticket it is.
+        folder: RUN.
+        schema: Of the run, its vocabularies grown.
+    """
+    ticket = _ticket(parent)
+    if ticket is not None:
+        write_ticket(folder / TABLES / TABLE_MASKS, _grown_ticket(ticket, parent.schema, schema))
+
+
+def take_theta_0(parent: Parent, folder: Path) -> None:
+    """Copies the weights that a run's searches started from; the last step of what is taken.
+
+    Raises:
+        RunError: That run began with another's weights, and has no theta_0.
+    """
+    if parent.settings.daily.warm_start:
+        raise runs.RunError(
+            f"--masks: found {parent.folder}, which goes on from another run, expected one that "
+            "began with theta_0, or --warm_start beside it"
+        )
+    theirs = theta_0_of(runs.searches_of(parent.folder), parent.settings)
+    mine = theta_0_of(folder, parent.settings)
+    _copy(theirs, mine)
+    if mine != folder / INITIAL:
+        _copy(runs.searches_of(parent.folder) / INITIAL, folder / INITIAL)
+    runs.mark_done(folder / INITIAL)
+
+
+def take_weights(
+    parent: Parent, row: str, settings: Settings, schema: Schema, folder: Path
+) -> None:
+    """Copies a row's weights, and the optimiser's state where it is kept and of one kind.
+
+    New rows of a table begin as its row of unknown values, with that row's state.
+
+    Args:
+        parent: Whose row of this name it is.
+        row: The row.
+        settings: Of the run.
+        schema: Of the run, its vocabularies grown.
+        folder: Gets "weights" and "state".
+    """
+    stage = stage_folder(parent.folder, row)
+    kinds = [WEIGHTS]
+    same = parent.settings.training.optimizer == settings.training.optimizer
+    if same and (stage / STATE).exists():
+        kinds.append(STATE)
+    for kind in kinds:
+        if schema.table_rows == parent.schema.table_rows:
+            _copy(stage / kind, folder / kind)
+        else:
+            values = _grown_values(parent, settings, schema, checkpoint.read_all(stage / kind))
+            with tf.device("CPU:0"):
+                variables = {name: tf.Variable(value) for name, value in values.items()}
+            checkpoint.save(folder / kind, variables)
+
+
+def _copy(theirs: Path, mine: Path) -> None:
+    def fill(folder: Path) -> None:
+        shutil.copytree(theirs, folder, dirs_exist_ok=True)
+
+    runs.write_folder_atomically(mine, fill)
+
+
+def _ticket(parent: Parent) -> TableTicket | None:
+    return table_ticket(runs.searches_of(parent.folder), parent.settings, parent.schema)
+
+
+def _grown_ticket(ticket: TableTicket, before: Schema, after: Schema) -> TableTicket:
+    rows = before.table_rows
+    return grown(ticket, {table: count - rows[table] for table, count in after.table_rows.items()})
+
+
+def _grown_values(
+    parent: Parent, settings: Settings, schema: Schema, values: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """A checkpoint's variables, each table with the new rows of its schema."""
+    found = {name: value for name, value in values.items() if not is_table(name)}
+    by_owner: dict[str, dict[str, np.ndarray]] = {}
+    for name, value in values.items():
+        if is_table(name):
+            owner, _, part = name.rpartition("/")
+            by_owner.setdefault(owner, {})[part] = value
+    before, after = parent.schema, schema
+    for owner, parts in by_owner.items():
+        dimension, ticket = _owner_tables(parent, settings, owner)
+        later = ticket and _grown_ticket(ticket, before, after)
+        many = with_copied_rows(
+            parts,
+            (layout_of(before, dimension, ticket), before.table_rows),
+            (layout_of(after, dimension, later), after.table_rows),
+            UNKNOWN_ID,
+        )
+        found |= {f"{owner}/{part}": value for part, value in many.items()}
+    return found
+
+
+def _owner_tables(parent: Parent, settings: Settings, owner: str) -> tuple[int, TableTicket | None]:
+    """Length of a field vector and ticket of the tables below "embedding" or "<task>/embedding"."""
+    own = config.own_embedding(settings, ())
+    for task, dimension in own.items():
+        if owner.endswith(f"{task}/embedding"):
+            return dimension, None
+    return settings.model.embedding_dim, _ticket(parent)
+
+
+def period_of(parent: Parent) -> dict[str, Any]:
+    """What is known of the logs of a run that began a chain, from what the run itself keeps.
+
+    Returns:
+        An entry of days.json without measurements: name, run, files {name: {"bytes", "sha256":
+        None}}, rows, times (of a split by time: where its test begins, a time that it surely saw).
+    """
+    audit = logs.read_audit(parent.folder)
+    sizes = runs.read_json(parent.folder / entry.CONFIG)["files"]
+    held = sorted({name for files in audit.files.values() for name in files})
+    test_from = audit.test_from
+    return {
+        "name": Path(parent.settings.data.data_dir).resolve().name,
+        "run": str(parent.folder),
+        "files": {name: {"bytes": sizes[name], "sha256": None} for name in held},
+        "rows": sum(counts.rows for counts in audit.splits.values()),
+        "first_time": None,
+        "last_time": None if test_from is None or not math.isfinite(test_from) else test_from,
+    }

@@ -1,0 +1,167 @@
+"""A new day of a chain: its logs are identified, counted and compared, its start is kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lt4rec_tf.config.parse import Settings
+from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.data.audit import marginals
+from lt4rec_tf.data.audit.audit import Audit
+from lt4rec_tf.data.audit.drift import drift
+from lt4rec_tf.data.audit.marginals import Marginals
+from lt4rec_tf.data.formats.files import DataError
+from lt4rec_tf.data.input.source import Source
+from lt4rec_tf.experiment import logs
+from lt4rec_tf.experiment import run_folder as entry
+from lt4rec_tf.experiment.daily import inheritance, lineage
+from lt4rec_tf.experiment.daily.inheritance import Parent
+from lt4rec_tf.experiment.run import INITIAL
+from lt4rec_tf.reports.daily import drift_table, marginals_text
+from lt4rec_tf.schema.reader import Schema
+from lt4rec_tf.schema.vocabularies import Growth, grow, growth_between, with_growth
+
+# Of RUN: what the day holds, its entry of days.json before it is measured, the entries before it.
+MARGINALS, DAY, HISTORY = "marginals.json", "day.json", "history.json"
+
+
+def prepare_day(settings: Settings, schema: Schema, folder: Path) -> None:
+    """Reads a day's logs, refuses known ones, grows vocabularies, copies what the day starts from.
+
+    Once it has returned, the run of the day before is not needed any more.
+
+    Args:
+        settings: The run's.
+        schema: By --schema.
+        folder: RUN.
+    """
+    parents = {
+        flag: _open_parent(flag, settings, schema)
+        for flag in ("warm_start", "masks", "frozen")
+        if getattr(settings.daily, flag)
+    }
+    parent = parents["warm_start"]
+    of_chain = grow(schema, growth_between(schema, parent.schema))
+    source = logs.open_logs(settings.data, of_chain)
+    days, held_before = _history(parent)
+    files = lineage.identify({_name(source, path): path for path in source.files})
+    if not settings.daily.retrain_day:
+        lineage.refuse_known_files(files, days)
+    text = _schema_text(settings, schema, of_chain)
+    if (folder / entry.CONFIG).exists():  # an attempt that ended before its training began
+        runs.write_atomically(folder / entry.SCHEMA, text)
+    entry.claim_folder(folder, settings, logs.file_sizes(source), text)
+    logs.keep_standards(folder, parent.schema)
+    source, audit = logs.audited(source, folder, settings.data, print)
+    held = marginals.count(source)
+    if not settings.daily.retrain_day:
+        lineage.refuse_earlier_day(held.last_time, days)
+    moved = runs.undefined_as_null(drift(of_chain, held_before, held))
+    added = marginals.new_values(of_chain, held, settings.daily.grow_vocabularies)
+    print(_described(moved, held, added))
+    period = {
+        "name": Path(settings.data.data_dir).resolve().name,
+        "run": str(folder),
+        "files": {name: files[name] for name in audit.files["train"]},  # those with rows
+    }
+    times = {name: getattr(held, name) for name in ("rows", "first_time", "last_time")}
+    listed = {table: list(values) for table, values in added.items()}
+    runs.write_json(folder / HISTORY, days)
+    runs.write_json(folder / DAY, period | times | {"drift": moved, "grown": listed})
+    marginals.write(folder / MARGINALS, held)
+    grown = grow(of_chain, added)
+    runs.write_atomically(folder / entry.SCHEMA, _schema_text(settings, schema, grown))
+    take_start(settings, grown, parent, parents.get("masks", parent), folder)
+
+
+def _open_parent(flag: str, settings: Settings, schema: Schema) -> Parent:
+    parent = inheritance.open_parent(flag, settings, schema)
+    inheritance.check_rows(flag, parent, settings.rows)
+    return parent
+
+
+def open_day(settings: Settings, schema: Schema, folder: Path) -> tuple[Source, Audit]:
+    """Opens the logs of a day that is prepared, by the vocabularies as they have grown on it.
+
+    Raises:
+        RunError: The folder was made with other settings, schema or logs.
+    """
+    kept = entry.read_run(folder)[1]
+    try:
+        grown = grow(schema, growth_between(schema, kept))
+    except ValueError:  # another --schema: claiming the folder names the difference
+        grown = schema
+    source = logs.open_logs(settings.data, grown)
+    text = _schema_text(settings, schema, grown)
+    entry.claim_folder(folder, settings, logs.file_sizes(source), text)
+    return logs.read_audited(source, folder), logs.read_audit(folder)
+
+
+def _name(source: Source, path: Path) -> str:
+    return path.relative_to(source.data_dir).as_posix()
+
+
+def _history(parent: Parent) -> tuple[list[dict[str, Any]], Marginals | None]:
+    """The days before this one, and what the last of them held; None: nobody knows any more."""
+    days = lineage.read_days(parent.folder)
+    if days:
+        kept = marginals.read(parent.folder / MARGINALS)
+        return days, marginals.recounted(kept, parent.schema)
+    first, held = first_period(parent)
+    return [first], held
+
+
+def first_period(parent: Parent) -> tuple[dict[str, Any], Marginals | None]:
+    """The entry of the run that began the chain, and what its logs hold, if they are still there.
+
+    Such a run keeps no marginals: its logs are read again, once in a chain.
+    """
+    known = inheritance.period_of(parent)
+    try:
+        source = logs.open_logs(parent.settings.data, parent.schema)
+        entry.check_files(parent.folder, logs.file_sizes(source))
+    except (DataError, runs.RunError):
+        print(f"the logs of {parent.folder} are gone or others: this day is compared with nothing")
+        return known, None
+    paths = {name: source.data_dir / name for name in known["files"]}
+    held = marginals.count(logs.read_audited(source, parent.folder))
+    times = {"first_time": held.first_time, "last_time": held.last_time}
+    return known | {"files": lineage.identify(paths)} | times, held
+
+
+def _schema_text(settings: Settings, schema: Schema, grown: Schema) -> str:
+    text = Path(settings.data.schema).read_text(encoding="utf-8")
+    return with_growth(text, growth_between(schema, grown))
+
+
+def _described(found: dict[str, Any], held: Marginals, added: Growth) -> str:
+    lines = [f"\n{marginals_text(found)}\n\n{drift_table(found)}\n"]
+    for table, values in added.items():
+        shown = ", ".join(values[:10]) + (", ..." if len(values) > 10 else "")
+        lines.append(f"vocabulary {table}: {len(values)} new values: {shown}")
+    lines += [
+        f"feature {name}: {count} unknown values beyond {marginals.MOST_UNSEEN} distinct ones"
+        for name, count in held.not_noted.items()
+    ]
+    return "\n".join(lines)
+
+
+def take_start(
+    settings: Settings, schema: Schema, parent: Parent, masks: Parent, folder: Path
+) -> None:
+    """Copies weights, tickets of tables and masks; then neither run they come from is needed.
+
+    Args:
+        settings: The run's.
+        schema: The run's, its vocabularies grown.
+        parent: Whose weights and tickets of tables they are.
+        masks: Whose masks.
+        folder: RUN.
+    """
+    inheritance.take_tables(parent, folder, schema)
+    for row in settings.rows:
+        inheritance.check_sharing(row, parent, masks)
+        inheritance.take_masks(masks, row, folder)
+        inheritance.take_weights(parent, row, settings, schema, folder / INITIAL / row)
+    runs.mark_done(folder / INITIAL)

@@ -1,0 +1,202 @@
+"""Daily training: masks are found once, then the network is trained day after day on new logs.
+
+A day is measured before it is trained on (progressive validation), compared with the day before,
+trained on, and exported.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from lt4rec_tf.config.parse import Settings
+from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core.progress import Progress
+from lt4rec_tf.data.audit.audit import Audit
+from lt4rec_tf.data.input.source import Source
+from lt4rec_tf.evaluate import EVALUATION, evaluate_rows
+from lt4rec_tf.experiment import logs
+from lt4rec_tf.experiment import run_folder as entry
+from lt4rec_tf.experiment.daily import inheritance
+from lt4rec_tf.experiment.daily.inheritance import STATE, WEIGHTS
+from lt4rec_tf.experiment.daily.lineage import DAYS
+from lt4rec_tf.experiment.daily.new_day import DAY, HISTORY, open_day, prepare_day
+from lt4rec_tf.experiment.initial_weights import table_search
+from lt4rec_tf.experiment.joint_training import CHOICE, FROM_THETA_0
+from lt4rec_tf.experiment.rows import (
+    built_as,
+    load_row,
+    measure_row,
+    reported_tasks,
+    row_names,
+    stage_folder,
+    worn_network,
+)
+from lt4rec_tf.experiment.run import INITIAL, Run, joint_trainer, load_start, plan_of
+from lt4rec_tf.export import default_row, published_version
+from lt4rec_tf.reports.daily import days_table, log_days
+from lt4rec_tf.reports.run_report import StageLog
+from lt4rec_tf.reports.text_tables import evaluation_table
+from lt4rec_tf.schema.reader import Schema
+from lt4rec_tf.schema.vocabularies import grow, growth_between
+from lt4rec_tf.training import checkpoint
+
+
+def takes_over(settings: Settings) -> bool:
+    """Whether a run goes on from others, in place of a search of its own."""
+    return bool(settings.daily.warm_start or settings.daily.masks)
+
+
+def train(settings: Settings, schema: Schema, folder: Path) -> None:
+    """Trains, measures and exports; what an earlier process finished is skipped.
+
+    Args:
+        settings: With --warm_start, --masks or both.
+        schema: By --schema.
+        folder: RUN, locked.
+
+    Raises:
+        RunError: A run that is named does not fit.
+        DayError: The chain was trained on these logs, or on later ones.
+    """
+    runs.sweep(folder)
+    if settings.daily.warm_start:
+        source = _train_day(settings, schema, folder)
+    else:
+        source = _train_with_masks(settings, schema, folder)
+    _export(settings, source, folder)
+
+
+def _train_with_masks(settings: Settings, schema: Schema, folder: Path) -> Source:
+    """Joint training from another run's theta_0 with its masks, by an ordinary split."""
+    parent = inheritance.open_parent("masks", settings, schema)
+    inheritance.check_rows("masks", parent, settings.rows)
+    source, audit = entry.open_audited(settings, schema, folder, f"run: {folder}", print)
+    if not runs.has_begun(folder):
+        inheritance.take_tables(parent, folder, schema)
+        for row in settings.rows:
+            inheritance.take_masks(parent, row, folder)
+        inheritance.take_theta_0(parent, folder)
+    train_rows(settings, source, audit, folder)
+    evaluation: Any = evaluate_rows(folder, settings, source.schema, source, "test")
+    runs.write_json(folder / EVALUATION, runs.undefined_as_null(evaluation))
+    print(f"\non test\n\n{evaluation_table(evaluation)}\n")
+    return source
+
+
+def _train_day(settings: Settings, schema: Schema, folder: Path) -> Source:
+    print(f"run: {folder}")
+    if not runs.has_begun(folder):
+        prepare_day(settings, schema, folder)
+    source, audit = open_day(settings, schema, folder)
+    facts = runs.read_json(folder / DAY)
+    measured: Any = measure_before(settings, schema, source, folder)
+    print(f"\n{facts['name']}, before training on it\n\n{evaluation_table(measured)}\n")
+    train_rows(settings, source, audit, folder)
+    facts |= {"measured": measured["rows"], "frozen": measured["frozen"]}
+    days = [*runs.read_json(folder / HISTORY), facts]
+    runs.write_json(folder / DAYS, days)
+    for row in settings.rows:  # copies of yesterday's weights, which nothing needs any more
+        runs.remove(folder / INITIAL / row)
+    log_days(folder / "tensorboard", days)
+    shown = days_table(measured["tasks"], days)
+    print(f"\neach day, before it was trained on\n\n{shown}\n")
+    return source
+
+
+def measure_before(
+    settings: Settings, flag_schema: Schema, source: Source, folder: Path
+) -> dict[str, Any]:
+    """Measures every row on the day with yesterday's weights; kept as evaluation.json.
+
+    Returns:
+        As `evaluate_rows`, and "frozen": the rows of --frozen, which is not updated.
+    """
+    path = folder / EVALUATION
+    if path.exists():
+        return runs.read_json(path)
+    schema = source.schema
+    rows = []
+    for row in row_names(settings, schema):
+        network = worn_network(folder, row, settings, schema)
+        checkpoint.restore(folder / INITIAL / row / WEIGHTS, network.variables)
+        batches = logs.measuring_batches(source, "train", settings.data)
+        rows.append(measure_row(row, network, schema, batches) | {"seconds": None})
+    evaluation = {
+        "split": "train, before training",
+        "tasks": reported_tasks(schema),
+        "rows": rows,
+        "frozen": _measure_frozen(settings, flag_schema, source),
+        "searches": {},
+        "tables": table_search(folder),
+    }
+    evaluation = runs.undefined_as_null(evaluation)
+    runs.write_json(path, evaluation)
+    return evaluation
+
+
+def _measure_frozen(
+    settings: Settings, flag_schema: Schema, source: Source
+) -> list[dict[str, Any]]:
+    if not settings.daily.frozen:
+        return []
+    frozen = inheritance.open_parent("frozen", settings, flag_schema)
+    inheritance.check_rows("frozen", frozen, settings.rows)
+    # The day's columns by the vocabularies and units that this run knows.
+    ids = grow(flag_schema, growth_between(flag_schema, frozen.schema))
+    schema = dataclasses.replace(ids, tasks=frozen.schema.tasks)
+    theirs = dataclasses.replace(source, schema=schema)
+    rows = []
+    for row in settings.rows:
+        network = load_row(frozen.folder, row, frozen.settings, frozen.schema)
+        batches = logs.measuring_batches(theirs, "train", settings.data)
+        rows.append(measure_row(row, network, schema, batches) | {"seconds": None})
+    return rows
+
+
+def train_rows(settings: Settings, source: Source, audit: Audit, folder: Path) -> None:
+    """Trains every row from what was taken over; what an earlier process finished is skipped."""
+    feed = logs.training_feed(source, audit, settings)
+    left = [row for row in settings.rows if not runs.is_done(stage_folder(folder, row))]
+    steps = len(left) * settings.training.epochs * feed.steps_per_epoch
+    with (
+        closing(StageLog(folder / "tensorboard")) as log,
+        Progress(steps, settings.training.batch_size) as progress,
+    ):
+        run = Run(settings, source.schema, folder, folder, feed, progress, log)
+        for row in left:
+            _train_row(run, row)
+    for row in settings.rows:
+        _keep_seconds(folder, row)
+
+
+def _train_row(run: Run, row: str) -> None:
+    stage, start = stage_folder(run.folder, row), run.folder / INITIAL / row
+    network = worn_network(run.folder, row, run.settings, run.schema)
+    plan = plan_of(run, run.settings.training.epochs)
+    if run.settings.daily.warm_start:
+        checkpoint.restore(start / WEIGHTS, network.variables)
+        state = start / STATE if (start / STATE).exists() else None
+        plan = dataclasses.replace(plan, patience=0, keep_last=True, state=state, keep_state=True)
+    elif built_as(stage.parent, row) in FROM_THETA_0:
+        load_start(run, network)
+    joint_trainer(run, network).fit(stage, row, plan)
+
+
+def _keep_seconds(folder: Path, row: str) -> None:
+    """Writes what the one way of sharing took that this run trained."""
+    if row != "s_weight_auto":
+        return
+    stage = stage_folder(folder, row)
+    seconds = runs.read_json(stage / "history.json")["seconds"]
+    tried = [{"name": stage.parent.name, "seconds": seconds}]
+    runs.write_json(folder / "rows" / row / CHOICE, {"chosen": stage.parent.name, "tried": tried})
+
+
+def _export(settings: Settings, source: Source, folder: Path) -> None:
+    version = published_version(folder, settings, source.schema, source)
+    print(f"SavedModel ({default_row(settings, source.schema)}): {version}")
+    print(f"TensorBoard: tensorboard --logdir {folder / 'tensorboard'}")
+    print(f"all numbers: {folder / EVALUATION}")

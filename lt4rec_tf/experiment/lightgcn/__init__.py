@@ -1,0 +1,1 @@
+"""Tickets in LightGCN's embedding table, on implicit feedback."""

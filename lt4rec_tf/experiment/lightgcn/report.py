@@ -1,0 +1,120 @@
+"""What a search for tickets in an embedding table found: its table and its picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator, ScalarFormatter
+
+from lt4rec_tf.data.public.interactions import Split
+from lt4rec_tf.reports.plots import FAINT, INK, TASK_COLOURS, new_figure, style_axes
+from lt4rec_tf.reports.text_tables import ABSENT, ReportedTask, markdown_table, metric_title
+
+METRICS = {"recall": "recall", "ndcg": "NDCG"}
+MARKERS = "osD^vP"
+
+
+def statistics(split: Split) -> str:
+    """What the files hold, in lines: counts, then each oddity."""
+    train, test = split.train, split.test
+    pairs = len(train.item_ids) + len(test.item_ids)
+    lines = [
+        f"{train.users:,} users, {train.items:,} items, {len(train.item_ids):,} pairs to train on, "
+        f"{len(test.item_ids):,} to test on, density {pairs / train.users / train.items:.5f}"
+    ]
+    lines += [f"  {number:,} {oddity}" for oddity, number in split.oddities.items()]
+    return "\n".join(lines)
+
+
+def level_table(rows: Sequence[Mapping[str, Any]], k: int) -> str:
+    """One line a training: size, metrics on test and validation, passes and seconds.
+
+    Args:
+        rows: Of evaluation.json.
+        k: Length of the lists.
+    """
+    header = [
+        "way", "level", "density", "numbers", *(f"{name}@{k}" for name in METRICS.values()),
+        f"validation recall@{k}", "best epoch", "seconds", "chosen",
+    ]  # fmt: skip
+    lines = []
+    for row in rows:
+        validation = row["validation"].get("recall")
+        lines.append(
+            [
+                row["way"],
+                str(row["level"]),
+                f"{row['density']:.3f}",
+                f"{row['parameters']:,}",
+                *(f"{row['test'][metric]:.4f}" for metric in METRICS),
+                ABSENT if validation is None else f"{validation:.4f}",
+                str(row["best_epoch"]),
+                f"{row['seconds']:.0f}",
+                "*" if row["chosen"] else "",
+            ]
+        )
+    return markdown_table(header, lines)
+
+
+def table_levels(search: Mapping[str, Any], tasks: Sequence[ReportedTask]) -> str:
+    """The levels of a search for a ticket of a ranking model's tables, the last one being worn.
+
+    Args:
+        search: unit; levels, each with density, numbers, validation {task: {metric: value}}.
+        tasks: Whose metrics are shown.
+    """
+    header = ["level", "density", "numbers", *(metric_title(task) for task in tasks)]
+    lines = []
+    for level, found in enumerate(search["levels"]):
+        values = [found["validation"][task["name"]].get(task["metric"]) for task in tasks]
+        cells = [ABSENT if value is None else f"{value:.5f}" for value in values]
+        lines.append([str(level), f"{found['density']:.3f}", f"{found['numbers']:,}", *cells])
+    return markdown_table(header, lines, texts=0)
+
+
+def search_figure(rows: Sequence[Mapping[str, Any]], k: int) -> Figure:
+    """Recall and NDCG on test against density, a line a way: Figures 3 and 4 of arXiv 2108.00944.
+
+    Args:
+        rows: Of evaluation.json; those of level 0 are the dense table.
+        k: Length of the lists.
+
+    Returns:
+        A figure of 100 dots per inch.
+    """
+    figure = new_figure(11.0, 4.2)
+    for axes, (metric, name) in zip(figure.subplots(1, 2), METRICS.items(), strict=True):
+        _draw(axes, rows, metric)
+        axes.set_ylabel(f"{name}@{k} on test", color=INK)
+    figure.axes[0].legend(edgecolor="none", framealpha=0.85, fontsize=9, labelcolor=INK)
+    return figure
+
+
+def _draw(axes: Axes, rows: Sequence[Mapping[str, Any]], metric: str) -> None:
+    style_axes(axes)
+    dense = next(row for row in rows if row["way"] == "dense")
+    axes.axhline(
+        dense["test"][metric], color=INK, linestyle=(0, (5, 4)), linewidth=1, label="dense"
+    )
+    ways = list(dict.fromkeys(row["way"] for row in rows if row["level"] and row["validation"]))
+    for place, way in enumerate(ways):
+        line = [dense, *(row for row in rows if row["way"] == way)]
+        densities = [row["density"] for row in line]
+        values = [row["test"][metric] for row in line]
+        axes.plot(
+            densities, values, label=way, linewidth=1.8, markersize=5,
+            color=TASK_COLOURS[place % len(TASK_COLOURS)], marker=MARKERS[place % len(MARKERS)],
+        )  # fmt: skip
+    ticks = sorted({round(row["density"], 3) for row in rows if row["way"] in ("dense", "ticket")})
+    axes.set_xscale("log")
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.invert_xaxis()
+    axes.yaxis.set_major_formatter(ScalarFormatter(useOffset=False))
+    axes.grid(axis="y", color=FAINT, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.set_xlabel("density (share of numbers kept)", color=INK)
+    axes.margins(y=0.12)

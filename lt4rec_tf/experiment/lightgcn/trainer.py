@@ -1,0 +1,307 @@
+"""Trains a table of users and items, one level of a ticket search after the other."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import tensorflow as tf
+
+from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core.progress import Progress
+from lt4rec_tf.data.public.interactions import Interactions
+from lt4rec_tf.experiment.lightgcn import (
+    batches as pair_batches,
+)
+from lt4rec_tf.experiment.lightgcn import (
+    losses as pair_losses,
+)
+from lt4rec_tf.experiment.lightgcn import (
+    ranking as pair_ranking,
+)
+from lt4rec_tf.experiment.lightgcn.model import normalised_adjacency, propagate
+from lt4rec_tf.experiment.lightgcn.threshold import ThresholdPlan, soft_threshold
+from lt4rec_tf.training import checkpoint
+from lt4rec_tf.training.optimizers import LazyAdam, reset
+from lt4rec_tf.training.trainer import LogScalars, TrainingError
+
+
+@dataclass(frozen=True)
+class PairPlan:
+    """How a table is trained.
+
+    Attributes:
+        layers: K of LightGCN; 0 is matrix factorisation.
+        loss: bpr or softmax, see `pair_losses`.
+        batch: Triples of a step with bpr, users of a step with softmax.
+        cosine: Whether vectors are scaled to length 1 after propagation.
+        temperature: T of softmax.
+        learning_rate: Of Adam.
+        beta_2: Of Adam, see `optimizers.LazyAdam`.
+        epsilon: Of Adam.
+        l2: Weight of `half_squares` over the rows of a batch.
+        epochs: Passes at most.
+        validate_every: Passes between two validations, the last pass included.
+        patience: Validations without a better recall after which the cooldown begins; 0: never.
+        cooldown: The last passes, at most `epochs`: with c of them to come, the learning rate is
+            c / (cooldown + 1) of what it was. Source: Zhai et al., Scaling Vision Transformers
+            (CVPR 2022, arXiv 2106.04560), section 3.5.
+        k: Length of the list that validation measures.
+    """
+
+    layers: int
+    loss: Literal["bpr", "softmax"]
+    batch: int
+    cosine: bool
+    temperature: float
+    learning_rate: float
+    beta_2: float
+    epsilon: float
+    l2: float
+    epochs: int
+    validate_every: int
+    patience: int
+    cooldown: int
+    k: int
+
+    def steps_per_epoch(self, train: Interactions) -> int:
+        """Steps of one pass, at most."""
+        of_all = len(train.item_ids) if self.loss == "bpr" else int((train.counts > 0).sum())
+        return -(-of_all // self.batch)
+
+
+@dataclass
+class _State:
+    """Where a training is; with the variables, all that resuming needs."""
+
+    end: int  # the last pass, as far as is known
+    epoch: int = 0
+    seconds: float = 0.0
+    best_epoch: int = 0
+    best_recall: float = -math.inf
+    stale: int = 0  # validations since the best
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+class PairTrainer:
+    """Trains, by one compiled step, as many tables of one size as are asked for.
+
+    A number that the mask cuts is 0 at the start and has no gradient, so Adam leaves it 0.
+
+    Args:
+        train: Who met what.
+        validation: What early stopping asks for; None: every pass is taken, and the last is kept.
+        dimension: Of the table.
+        plan: How to train.
+        seed: Of the batches, which are the same in every training.
+        progress: Told of every step.
+        log: (stage, step, {tag: value}), called at each validation.
+        threshold: Of PEP, which numbers must exceed; None: there is none.
+        enough: Asked after every pass, with the numbers that the table stands for; ends a training.
+    """
+
+    def __init__(
+        self,
+        train: Interactions,
+        validation: Interactions | None,
+        dimension: int,
+        plan: PairPlan,
+        seed: int,
+        progress: Progress,
+        log: LogScalars,
+        threshold: ThresholdPlan | None = None,
+        enough: Callable[[np.ndarray], bool] | None = None,
+    ) -> None:
+        self._train, self._validation, self._plan, self._seed = train, validation, plan, seed
+        self._progress, self._log = progress, log
+        self._adjacency = normalised_adjacency(
+            train.users, train.items, train.user_ids, train.item_ids
+        )
+        zeros = tf.zeros((train.users + train.items, dimension))
+        self.table, self._best, self._mask = (
+            tf.Variable(zeros, trainable=trainable) for trainable in (True, False, False)
+        )
+        self._threshold_plan, self._enough = threshold, enough
+        self._threshold = tf.Variable(0.0)
+        self._trained = [self.table, *([] if threshold is None else [self._threshold])]
+        self._optimizer = LazyAdam(plan.learning_rate, beta_2=plan.beta_2, epsilon=plan.epsilon)
+        self._optimizer.build(self._trained)
+        ids = tf.TensorSpec((None,), tf.int64)
+        self._step = tf.function(self._take_step, input_signature=[ids, ids, ids])
+        self._propagate = tf.function(lambda: self._vectors(self._numbers()))
+
+    def fit(self, folder: Path, name: str, start: np.ndarray, mask: np.ndarray) -> dict[str, Any]:
+        """Trains from `start * mask` until validation gets no better.
+
+        The table holds the best pass afterwards.
+
+        Args:
+            folder: The training's own; gets `table`, a checkpoint, and history.json.
+            name: What progress and TensorBoard call it.
+            start: float32 (users + items, dimension).
+            mask: bool of that shape, which numbers may differ from 0.
+
+        Returns:
+            best_epoch, how many of its passes were cooldown, validation metrics there, seconds,
+            history.
+
+        Raises:
+            TrainingError: The loss is no longer finite.
+        """
+        plan, steps = self._plan, self._plan.steps_per_epoch(self._train)
+        if runs.is_done(folder):
+            self._progress.skip(plan.epochs * steps)
+            self.load(folder)
+            return runs.read_json(folder / "history.json")
+        self._mask.assign(mask.astype(np.float32))
+        self.table.assign(start * mask)
+        self._best.assign(self.table)
+        if self._threshold_plan is not None:
+            self._threshold.assign(self._threshold_plan.start)
+        reset(self._optimizer)
+        state = self._resume(folder)
+        self._progress.start_stage(name, plan.epochs, steps)
+        self._progress.skip(state.epoch * steps)
+        while state.epoch < state.end:
+            self._epoch(folder, name, state)
+        self._progress.skip((plan.epochs - state.epoch) * steps)
+        return self._finish(folder, state)
+
+    def load(self, folder: Path) -> None:
+        """Takes up the table of a training that is done."""
+        checkpoint.restore(folder / "table", {"table": self.table})
+
+    def _vectors(self, table: tf.Tensor) -> tf.Tensor:
+        """What pairs are scored by."""
+        vectors = propagate(self._adjacency, table, self._plan.layers)
+        return tf.math.l2_normalize(vectors, axis=1) if self._plan.cosine else vectors
+
+    def _numbers(self) -> tf.Tensor:
+        """What the table stands for."""
+        if self._threshold_plan is None:
+            return tf.identity(self.table)
+        return soft_threshold(self.table, self._threshold, self._threshold_plan.scale)
+
+    def vectors(self) -> np.ndarray:
+        """What the table's present numbers score with, float32 (users + items, dimension)."""
+        return self._propagate().numpy()
+
+    def steps(self, epoch: int) -> Iterator[tf.Tensor]:
+        """Takes the steps of a pass, as they are asked for; each one's loss."""
+        for batch in self._batches(epoch):
+            yield self._step(*map(tf.constant, batch))
+
+    def _epoch(self, folder: Path, name: str, state: _State) -> None:
+        started = time.monotonic()
+        plan = self._plan
+        rate = plan.learning_rate * min(1.0, (state.end - state.epoch) / (plan.cooldown + 1))
+        self._optimizer.learning_rate = rate
+        losses = []
+        for taken in self.steps(state.epoch):
+            losses.append(taken)
+            self._progress.step({plan.loss: taken})
+        loss = float(np.mean([value.numpy() for value in losses]))
+        state.epoch += 1
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"{name}: the loss is {loss} in epoch {state.epoch}; a smaller --learning_rate "
+                "usually helps"
+            )
+        if self._enough is not None and self._enough(self._numbers().numpy()):
+            state.end = state.epoch
+        due = state.epoch == state.end or state.epoch % plan.validate_every == 0
+        metrics = self._validate(name, loss, rate, state) if due else {}
+        self._progress.end_epoch(metrics)
+        state.seconds += time.monotonic() - started
+        if due:
+            checkpoint.save_progress(folder / "progress", self._variables(), vars(state))
+
+    def _batches(self, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Three columns of rows of the table; what they are depends on the loss."""
+        rng = np.random.default_rng([self._seed, epoch, *b"batches"])
+        train, batch = self._train, self._plan.batch
+        if self._plan.loss == "bpr":
+            for users, met, others in pair_batches.triples(train, batch, rng):
+                yield users, train.users + met, train.users + others
+        else:
+            for users, places, items in pair_batches.users_with_items(train, batch, rng):
+                yield users, places, train.users + items
+
+    def _take_step(self, first: tf.Tensor, second: tf.Tensor, third: tf.Tensor) -> tf.Tensor:
+        plan = self._plan
+        with tf.GradientTape() as tape:
+            table = self._numbers()
+            vectors = self._vectors(table)
+            if plan.loss == "bpr":
+                loss = pair_losses.bpr(vectors, first, second, third)
+                touched, pairs = tf.concat([first, second, third], axis=0), tf.size(first)
+            else:
+                loss = pair_losses.softmax(
+                    vectors, self._train.users, first, second, third, plan.temperature
+                )
+                touched = tf.concat([tf.gather(first, second), third], axis=0)
+                pairs = tf.size(second)
+            total = loss + plan.l2 * pair_losses.half_squares(table, touched, pairs)
+            if self._threshold_plan is not None:
+                total += self._threshold_plan.decay * tf.nn.l2_loss(self._threshold)
+        gradients = [tf.convert_to_tensor(g) for g in tape.gradient(total, self._trained)]
+        gradients[0] *= self._mask
+        self._optimizer.apply_gradients(zip(gradients, self._trained, strict=True))
+        return loss
+
+    def _validate(self, name: str, loss: float, rate: float, state: _State) -> Mapping[str, float]:
+        metrics: dict[str, float] = {}
+        if self._validation is not None:
+            metrics = pair_ranking.measure(
+                self.vectors(), self._train, self._validation, self._plan.k
+            )
+        density = float(tf.reduce_mean(tf.cast(self._numbers() != 0, tf.float32)))
+        tags = {f"validation/{metric}": value for metric, value in metrics.items()}
+        tags |= {f"loss/{self._plan.loss}": loss, "density": density, "learning_rate": rate}
+        self._log(name, state.epoch, tags)
+        record = {"epoch": state.epoch, "loss": loss, "density": density, "learning_rate": rate}
+        state.history.append(record | {"validation": metrics})
+        if not metrics:
+            state.best_epoch = state.epoch
+            self._best.assign(self.table)
+        elif metrics["recall"] > state.best_recall:
+            state.best_epoch, state.best_recall, state.stale = state.epoch, metrics["recall"], 0
+            self._best.assign(self.table)
+        else:
+            state.stale += 1
+            if state.stale == self._plan.patience:
+                state.end = min(state.end, state.epoch + self._plan.cooldown)
+        return metrics
+
+    def _variables(self) -> dict[str, tf.Variable]:
+        slots = {f"optimizer/{i}": v for i, v in enumerate(self._optimizer.variables)}
+        threshold = {} if self._threshold_plan is None else {"threshold": self._threshold}
+        return {"table": self.table, "best": self._best} | threshold | slots
+
+    def _resume(self, folder: Path) -> _State:
+        saved = folder / "progress"
+        if not saved.exists():
+            return _State(self._plan.epochs)
+        return _State(**checkpoint.restore_progress(saved, self._variables()))
+
+    def _finish(self, folder: Path, state: _State) -> dict[str, Any]:
+        self.table.assign(self._best)
+        checkpoint.save(folder / "table", {"table": self.table})
+        at_best = next((r for r in state.history if r["epoch"] == state.best_epoch), None)
+        result = {
+            "best_epoch": state.best_epoch,
+            "cooldown": max(0, state.best_epoch - (state.end - self._plan.cooldown)),
+            "epochs": state.epoch,
+            "validation": at_best["validation"] if at_best else {},
+            "seconds": state.seconds,
+            "history": state.history,
+        }
+        runs.write_json(folder / "history.json", result)
+        runs.mark_done(folder)
+        runs.remove(folder / "progress")
+        return result

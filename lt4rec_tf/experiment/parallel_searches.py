@@ -1,0 +1,76 @@
+"""The tasks' searches in processes side by side.
+
+Steps of a single-task network are too small to fill several cores. Searches of different tasks
+have nothing in common but theta_0 and the logs, so each can have a process and cores of its own.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing
+from pathlib import Path
+
+from lt4rec_tf.config.parse import Settings
+from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core.job_pool import Job, JobPool
+from lt4rec_tf.core.progress import Progress
+from lt4rec_tf.experiment import logs
+from lt4rec_tf.experiment import run_folder as entry
+from lt4rec_tf.experiment.run import Run, network_in
+from lt4rec_tf.experiment.ticket_search import find_ticket, searched_levels
+from lt4rec_tf.reports.run_report import StageLog
+from lt4rec_tf.tickets.search import level_folder
+from lt4rec_tf.training.precision import settled
+from lt4rec_tf.training.trainer import TrainingError
+
+
+def search_side_by_side(run: Run) -> None:
+    """Finishes the searches that are not; `find_ticket` reads them back afterwards.
+
+    With --search_processes of 1, or one search left, it leaves them to `find_ticket`.
+
+    Raises:
+        TrainingError: A search failed; the others were finished.
+    """
+    left = [task for task in run.tasks if not _is_finished(run, task)]
+    processes = min(run.settings.training.search_processes, len(left))
+    if processes < 2:
+        return
+    settled(run.settings.training.precision, run.searches)  # once, not by each process
+    threads = max(1, (os.cpu_count() or 1) // processes)
+    levels = searched_levels(run.settings)
+    jobs = [Job(task, search_task, (run.folder, run.settings, task), levels) for task in left]
+    place = run.folder / "logs"
+    run.progress.note(f"{processes} ticket searches side by side, {threads} threads each: {place}")
+    with closing(JobPool(processes, threads, place, run.progress.note)) as pool:
+        failures = pool.run("ticket searches", jobs)
+    if failures:
+        task, failure = next(iter(failures.items()))
+        raise TrainingError(f"ticket search of {task}: {failure.error} (log: {failure.log})")
+
+
+def _is_finished(run: Run, task: str) -> bool:
+    last = searched_levels(run.settings) - 1
+    return runs.is_done(level_folder(run.searches / "tickets" / task, last))
+
+
+def search_task(folder: Path, settings: Settings, task: str) -> None:
+    """One task's search, for a process of its own.
+
+    Args:
+        folder: RUN, where theta_0 and the audit lie.
+        settings: The run's.
+        task: Whose ticket is searched.
+    """
+    schema = entry.read_schema(settings.data.schema, settings)
+    source = logs.read_audited(logs.open_logs(settings.data, schema), folder)
+    schema = source.schema
+    feed = logs.training_feed(source, logs.read_audit(folder), settings)
+    steps = searched_levels(settings) * settings.training.search_epochs * feed.steps_per_epoch
+    with (
+        runs.locked(folder / "tickets" / task),
+        closing(StageLog(folder / "tensorboard")) as log,
+        Progress(steps, settings.training.batch_size) as progress,
+    ):
+        run = Run(settings, schema, folder, folder, feed, progress, log)
+        find_ticket(run, network_in(run, "s_weight"), task)

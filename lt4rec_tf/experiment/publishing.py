@@ -1,0 +1,183 @@
+"""What goes with a published version: answers to check it with, warm-up requests, its card."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+
+from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.data.input.pipeline import batches, raw_batches
+from lt4rec_tf.data.input.source import Source
+from lt4rec_tf.experiment import logs
+from lt4rec_tf.experiment.rows import worn_masks
+from lt4rec_tf.models.losses import prediction
+from lt4rec_tf.models.network import RankingNetwork
+from lt4rec_tf.schema.reader import Schema
+from lt4rec_tf.serving.model_card import (
+    MODEL_CARD_FILE,
+    CardFacts,
+    deciles,
+    folder_size,
+    model_card,
+)
+from lt4rec_tf.serving.publish import Arrays, OpenedVersion
+from lt4rec_tf.serving.rank import Ranking, score
+from lt4rec_tf.serving.requests import Signatures, rank_request, requests_of
+from lt4rec_tf.serving.signatures import (
+    DEFAULT_SIGNATURE,
+    RANK,
+    REGRESS,
+    TF_EXAMPLE,
+    answer_names,
+    roomy_ids,
+)
+from lt4rec_tf.serving.warmup import WARMUP_FILE, ServingApiMissingError, replay, warmup_records
+from lt4rec_tf.tickets.masks import density
+from lt4rec_tf.training.evaluation import Predictions, make_predictor, measure
+
+# Rows of the test split on which a version must answer as the model does before it is published.
+CHECKED_ROWS = 1000
+RANK_REQUESTS = 4  # into which these rows are parted for `rank`
+WARMUP_BATCHES = (8, 64)
+
+
+def checked_answers(
+    signatures: Signatures,
+    network: RankingNetwork,
+    schema: Schema,
+    source: Source,
+    ranking: Ranking | None,
+) -> tuple[dict[str, Arrays], dict[str, Arrays]]:
+    """Requests to every signature from rows of the test split, and what the network says to them.
+
+    The network reads these rows through the input pipeline: a served feature that became another
+    id than in training would show.
+
+    Returns:
+        Signature -> input -> values, and signature -> output -> float32 values.
+    """
+    split = source.split.held_out
+    raw = {
+        name: values.numpy()
+        for name, values in next(iter(raw_batches(source, split, CHECKED_ROWS))).items()
+    }
+    first = itertools.islice(batches(source, split, CHECKED_ROWS), 1)
+    predictions = make_predictor(network, network.tasks)(first)
+    chances = {task: predictions.of(schema.task(task)) for task in network.tasks}
+    names = answer_names(schema, network.tasks)
+    answers = {
+        name: np.prod([chances[task] for task in factors], axis=0)
+        for name, factors in names.items()
+    }
+    expected: dict[str, Arrays] = {
+        name.removeprefix("p"): {name: values} for name, values in answers.items()
+    }
+    expected |= {DEFAULT_SIGNATURE: answers, TF_EXAMPLE: answers}
+    expected |= {f"{REGRESS}{task}": {"outputs": chances[task]} for task in network.tasks}
+    sample = requests_of(schema, signatures, raw)
+    if ranking:
+        sample[RANK], rows = rank_request(
+            schema, ranking, raw, min(RANK_REQUESTS, len(predictions.users))
+        )
+        expected[RANK] = _rank_answers(network, schema, ranking, sample[RANK], rows)
+    return sample, expected
+
+
+def _rank_answers(
+    network: RankingNetwork, schema: Schema, ranking: Ranking, sent: Arrays, rows: Arrays
+) -> dict[str, np.ndarray]:
+    ids = roomy_ids(schema, {name: tf.constant(values) for name, values in rows.items()})
+    logits = network.model(ids, training=False)
+    shape = next(sent[f.name].shape[:2] for f in schema.features if f.side == "item")
+    chances = {
+        task: tf.reshape(prediction(schema.task(task), logits[task]), shape)
+        for task in network.tasks
+    }
+    found = {f"p{task}": values.numpy() for task, values in chances.items()}
+    return {"score": score(ranking, chances, sent).numpy(), **found}
+
+
+def files_beside(
+    folder: Path,
+    row: str,
+    network: RankingNetwork,
+    schema: Schema,
+    source: Source,
+    sample: Mapping[str, Arrays],
+    ranking: Ranking | None,
+    *,
+    warmup: bool,
+) -> Callable[[OpenedVersion], dict[str, bytes]]:
+    """Makes the files that belong to a version: warm-up requests and the model card.
+
+    Args:
+        folder: RUN.
+        row: That was exported.
+        network: As it was trained.
+        schema: With the network's tasks.
+        source: The run's logs.
+        sample: Signature -> input -> values of real rows.
+        ranking: How `rank` scores, if there is such a signature.
+        warmup: Whether to make requests; without tensorflow-serving-api there are none either way.
+
+    Returns:
+        The checked version -> path -> content.
+    """
+
+    def files(version: OpenedVersion) -> dict[str, bytes]:
+        found, split = {}, source.split.held_out
+        records = _warmup(sample) if warmup else b""
+        count = len(replay(version, records)) if records else 0
+        if records:
+            found[WARMUP_FILE] = records
+        predictions = make_predictor(network, network.tasks)(logs.split_batches(source, split))
+        facts = CardFacts(
+            run=f"{folder.parent.name}/{folder.name}",
+            row=row,
+            data=runs.read_json(folder / logs.AUDIT),
+            measured="test" if split == "test" else "the rows it was trained on",
+            metrics=runs.undefined_as_null(measure(predictions, schema, network.tasks)),
+            calibration=_calibration(predictions, schema),
+            densities={task: density(masks) for task, masks in worn_masks(network).items()},
+            versions={"tensorflow": tf.__version__, "tf_keras": keras.__version__},
+            size=folder_size(version.folder) + len(records),
+            warmup_requests=count,
+            inputs=sample[DEFAULT_SIGNATURE],
+            answers=version.answers(DEFAULT_SIGNATURE, sample[DEFAULT_SIGNATURE]),
+            other_answers={"score": _score_meaning(ranking)},
+        )
+        found[MODEL_CARD_FILE] = model_card(schema, version.signatures, facts).encode()
+        return found
+
+    return files
+
+
+def _score_meaning(ranking: Ranking | None) -> str:
+    written = f"`{ranking.expression.text}`" if ranking and ranking.expression else "Eq. 3"
+    return f"By which `rank` orders a request's candidates ({written})."
+
+
+def _warmup(sample: Mapping[str, Arrays]) -> bytes:
+    rows = {name: inputs for name, inputs in sample.items() if name != RANK}
+    requests = {name: inputs for name, inputs in sample.items() if name == RANK}
+    try:
+        # A request to `rank` is many rows already. Record files laid end to end are one.
+        return warmup_records(rows, WARMUP_BATCHES) + warmup_records(requests)
+    except ServingApiMissingError as error:
+        print(f"published without warm-up requests: {error}", flush=True)
+        return b""
+
+
+def _calibration(predictions: Predictions, schema: Schema) -> dict:
+    found = {}
+    for task in schema.tasks:
+        member = predictions.weights[task.name] > 0
+        found[task.name] = deciles(
+            predictions.labels[task.name][member], predictions.of(task)[member]
+        )
+    return found

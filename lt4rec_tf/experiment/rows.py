@@ -1,0 +1,181 @@
+"""The rows of a run's comparison, read back from its folder and measured.
+
+`train`, `evaluate` and `export` all come here, so they agree about what a row is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from lt4rec_tf.config.parse import Settings
+from lt4rec_tf.config.settings import TICKET_ROWS
+from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.experiment import sharing_search as auto
+from lt4rec_tf.experiment.joint_training import CHOICE, row_masks, row_network
+from lt4rec_tf.experiment.run import TABLES, TRAINING, WARMUP, table_ticket
+from lt4rec_tf.experiment.ticket_search import read_masks, search_seconds
+from lt4rec_tf.models.network import RankingNetwork
+from lt4rec_tf.schema.reader import Schema
+from lt4rec_tf.tickets import masks as masks_file
+from lt4rec_tf.tickets import search
+from lt4rec_tf.training import checkpoint
+from lt4rec_tf.training.evaluation import make_predictor, measure
+from lt4rec_tf.training.plan import Batches
+
+
+def row_names(settings: Settings, schema: Schema) -> list[str]:
+    """The rows of a run, in the order of its table: base becomes one row a task."""
+    names = []
+    for row in settings.rows:
+        names += [f"base_{task.name}" for task in schema.tasks] if row == "base" else [row]
+    return names
+
+
+def load_row(folder: Path, row: str, settings: Settings, schema: Schema) -> RankingNetwork:
+    """Reads a trained row: its network, wearing its masks.
+
+    Args:
+        folder: RUN.
+        row: One of `row_names`.
+        settings: The run's.
+        schema: The run's, with all its tasks.
+
+    Raises:
+        RunError: The run has no such row, or it is not trained.
+    """
+    names = row_names(settings, schema)
+    if row not in names:
+        raise runs.RunError(f"{folder}: no row {row!r}, expected one of {', '.join(names)}")
+    stage = stage_folder(folder, row)
+    if not runs.is_done(stage):
+        raise runs.RunError(f"{folder}: row {row} is not trained; run train again to finish it")
+    if row.startswith("base_"):
+        schema, built = schema.with_tasks([row.removeprefix("base_")]), "base"
+    else:
+        built = built_as(stage.parent, row)
+    network = _worn_network(folder, stage.parent, built, settings, schema)
+    checkpoint.restore(stage / "weights", network.variables)
+    return network
+
+
+def worn_network(folder: Path, row: str, settings: Settings, schema: Schema) -> RankingNetwork:
+    """Builds the network of a row of several tasks, wearing the masks that lie in its folder.
+
+    Args:
+        folder: RUN.
+        row: One of the run's rows, not of single tasks.
+        settings: The run's.
+        schema: The run's, with all its tasks.
+    """
+    home = stage_folder(folder, row).parent
+    return _worn_network(folder, home, built_as(home, row), settings, schema)
+
+
+def built_as(home: Path, row: str) -> str:
+    """The row whose network a row has, which for s_weight_auto its way of sharing says."""
+    return auto.way_row(home.name) if row == "s_weight_auto" else row
+
+
+def _worn_network(
+    folder: Path, home: Path, built: str, settings: Settings, schema: Schema
+) -> RankingNetwork:
+    tables = table_ticket(runs.searches_of(folder), settings, schema)
+    network = row_network(home, built, settings, schema, tables)
+    for task in network.tasks:
+        path = row_masks(home, task)
+        if path.exists():
+            network.wear(task, read_masks(network, task, path))
+    return network
+
+
+def measure_rows(
+    folder: Path,
+    settings: Settings,
+    schema: Schema,
+    batches: Callable[[], Batches],
+) -> Iterator[dict[str, Any]]:
+    """Measures every row over a whole split.
+
+    Args:
+        folder: RUN.
+        settings: The run's.
+        schema: The run's.
+        batches: () -> the split's batches.
+
+    Yields:
+        {"row", "metrics": {task: {metric: value}}, "density": {task: share},
+        "overlap": |AND|/|OR| of the tasks' masks or None, "seconds": training time}.
+    """
+    for row in row_names(settings, schema):
+        network = load_row(folder, row, settings, schema)
+        seconds = row_seconds(folder, row, network.tasks)
+        yield measure_row(row, network, schema, batches()) | {"seconds": seconds}
+
+
+def measure_row(
+    row: str, network: RankingNetwork, schema: Schema, batches: Batches
+) -> dict[str, Any]:
+    """Measures a network on batches; what `measure_rows` yields, without the seconds."""
+    predictions = make_predictor(network, network.tasks)(batches)
+    masks = worn_masks(network)
+    return {
+        "row": row,
+        "metrics": measure(predictions, schema, network.tasks),
+        "density": {task: masks_file.density(worn) for task, worn in masks.items()},
+        "overlap": shared_overlap(network),
+    }
+
+
+def worn_masks(network: RankingNetwork) -> dict[str, masks_file.Masks]:
+    """Each task's masks; none for models whose layers wear none."""
+    return {task: network.masks(task) for task in network.tasks if network.towers[task]}
+
+
+def shared_overlap(network: RankingNetwork) -> float | None:
+    """|AND| / |OR| of the masks of tasks that share kernels; None where they do not."""
+    masks = worn_masks(network)
+    kernels = {task: next(iter(network.kernels(task).values())).ref() for task in masks}
+    if len(masks) < 2 or len(set(kernels.values())) > 1:
+        return None
+    return masks_file.overlap(list(masks.values()))
+
+
+def reported_tasks(schema: Schema) -> list[dict[str, Any]]:
+    """What tables say about the tasks."""
+    return [
+        {
+            name: getattr(task, name)
+            for name in ("name", "kind", "metric", "direction", "population")
+        }
+        for task in schema.tasks
+    ]
+
+
+def stage_folder(folder: Path, row: str) -> Path:
+    """Where the training whose weights a row has lies."""
+    if row.startswith("base_"):
+        task = runs.searches_of(folder) / "tickets" / row.removeprefix("base_")
+        return search.level_folder(task, 0) / TRAINING
+    row_folder = folder / "rows" / row
+    if row == "s_weight_auto" and (row_folder / CHOICE).exists():
+        row_folder = auto.chosen_folder(row_folder)
+    return row_folder / TRAINING
+
+
+def row_seconds(folder: Path, row: str, tasks: tuple[str, ...]) -> float:
+    """Training time of a row, which pays for the searches of all tickets that it wears."""
+    searches = runs.searches_of(folder)
+    if row == "s_weight_auto":
+        tried = runs.read_json(folder / "rows" / row / CHOICE)["tried"]
+        seconds = sum(way["seconds"] for way in tried)
+    else:
+        seconds = runs.read_json(stage_folder(folder, row) / "history.json")["seconds"]
+    histories = (searches / TABLES).glob(f"level_*/{TRAINING}/history.json")
+    seconds += sum(runs.read_json(history)["seconds"] for history in histories)
+    if row in TICKET_ROWS:
+        seconds += sum(search_seconds(searches, task) for task in tasks)
+        warm = searches / WARMUP / TRAINING / "history.json"
+        seconds += runs.read_json(warm)["seconds"] if warm.exists() else 0.0
+    return seconds

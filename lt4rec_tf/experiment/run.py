@@ -1,0 +1,194 @@
+"""What every stage of a run works with, and where its training starts from."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lt4rec_tf.config import parse as config
+from lt4rec_tf.config.parse import Settings
+from lt4rec_tf.core.progress import Progress
+from lt4rec_tf.distributed.replicas import parts_of
+from lt4rec_tf.models.lt4rec import shared_name
+from lt4rec_tf.models.network import TRANSFER, RankingNetwork
+from lt4rec_tf.models.registry import network_of
+from lt4rec_tf.schema.reader import Schema
+from lt4rec_tf.tickets.embedding_tables import TableTicket, read_ticket
+from lt4rec_tf.training import checkpoint, precision
+from lt4rec_tf.training.balancing.core_task import HTLNET_CORE, Core
+from lt4rec_tf.training.conflict import Conflict
+from lt4rec_tf.training.trainer import Feed, LogScalars, Plan, Trainer
+
+TRAINING = "training"
+INITIAL, TABLES, WARMUP = "initial", "tables", "warmup"
+TABLE_MASKS = "ticket.npz"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What every stage of a run works with.
+
+    Attributes:
+        settings: All flags.
+        schema: Its tasks are those of the run, in order.
+        folder: RUN, where the rows lie.
+        searches: Where theta_0 and the ticket searches lie: RUN, unless several runs share them.
+        feed: The logs.
+        progress: Told of every step.
+        log: Told of losses and metrics.
+    """
+
+    settings: Settings
+    schema: Schema
+    folder: Path
+    searches: Path
+    feed: Feed
+    progress: Progress
+    log: LogScalars
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The run's tasks, in order."""
+        return tuple(task.name for task in self.schema.tasks)
+
+
+def table_ticket(searches: Path, settings: Settings, schema: Schema) -> TableTicket | None:
+    """What is left of a run's embedding tables; None: all.
+
+    Args:
+        searches: Where the run's searches lie.
+        settings: The run's.
+        schema: The run's.
+
+    Raises:
+        MaskError: The ticket is not found yet, or damaged.
+    """
+    if settings.tickets.embedding_density == 1:
+        return None
+    path, unit = searches / TABLES / TABLE_MASKS, settings.tickets.embedding_unit
+    return read_ticket(path, unit, schema.table_rows, settings.model.embedding_dim)
+
+
+def network_in(
+    run: Run,
+    row: str,
+    *,
+    schema: Schema | None = None,
+    seed: int | None = None,
+) -> RankingNetwork:
+    """A row's network with the tables that the run's ticket leaves; see `network_of`."""
+    tables = table_ticket(run.searches, run.settings, run.schema)
+    return network_of(run.settings, schema or run.schema, row, seed=seed, tables=tables)
+
+
+def theta_0(run: Run) -> Path:
+    """Where theta_0 lies, with the tables that the run's ticket leaves."""
+    return theta_0_of(run.searches, run.settings)
+
+
+def theta_0_of(searches: Path, settings: Settings) -> Path:
+    """As `theta_0`, of a run whose searches lie in a folder."""
+    whole = settings.tickets.embedding_density == 1
+    return searches / INITIAL if whole else searches / TABLES / "start"
+
+
+def load_start(run: Run, network: RankingNetwork) -> None:
+    """Sets the weights that stages start from: theta_0, or what the warm-up made of it."""
+    warm = run.searches / WARMUP / TRAINING / "weights"
+    start = warm if run.settings.tickets.warmup_epochs else theta_0(run)
+    # Separate towers start from what the shared tower starts from: rows differ by sharing alone.
+    renames = {name: shared_name(name, network.tasks) for name in network.variables}
+    known = {n: v for n, v in network.variables.items() if not n.startswith(TRANSFER)}
+    checkpoint.restore(start, known, renames)
+
+
+def draw_afresh(run: Run, network: RankingNetwork, purpose: str) -> None:
+    """Sets a draw that differs from theta_0, and between purposes."""
+    seed = zlib.crc32(f"{run.settings.seed}/{purpose}".encode())
+    other = network_in(run, "s_weight", seed=seed)
+    for name, variable in network.variables.items():
+        if name.startswith(TRANSFER):
+            continue
+        drawn = parts_of(other.variables[shared_name(name, network.tasks)])
+        for part, values in zip(parts_of(variable), drawn, strict=True):
+            part.assign(values)
+
+
+def task_trainer(
+    run: Run,
+    network: RankingNetwork,
+    task: str,
+    before_step: Callable[[int], None] | None = None,
+) -> Trainer:
+    """Trains one task alone, as a search does."""
+    # Eq. 2 weighs tasks against each other: alone, a task's weight would only rescale its loss.
+    return _trainer(run, network, [task], {task: 1.0}, before_step=before_step)
+
+
+def joint_trainer(run: Run, network: RankingNetwork) -> Trainer:
+    """Trains all tasks of a network together."""
+    training = run.settings.training
+    conflict = Conflict(
+        cvr_weight=training.conflict_cvr_weight,
+        ctr_weight=training.conflict_ctr_weight,
+        long_video=training.conflict_long_video,
+        long_ratio=training.conflict_long_ratio,
+        short_ratio=training.conflict_short_ratio,
+    )
+    try:
+        return _trainer(
+            run,
+            network,
+            network.tasks,
+            config.loss_weights(run.settings, run.tasks),
+            balance=training.balance,
+            core=Core(
+                projection=training.core_projection,
+                relaxation=training.core_relaxation,
+                clip=training.core_clip,
+            ),
+            conflict=conflict if training.gradient_conflict else None,
+        )
+    except ValueError as error:  # a rule that this network or these tasks give nothing to balance
+        raise config.ConfigError(str(error)) from error
+
+
+def _trainer(
+    run: Run,
+    network: RankingNetwork,
+    tasks: Sequence[str],
+    loss_weights: dict[str, float],
+    *,
+    balance: str = "none",
+    core: Core = HTLNET_CORE,
+    conflict: Conflict | None = None,
+    before_step: Callable[[int], None] | None = None,
+) -> Trainer:
+    training = run.settings.training
+    return Trainer(
+        network,
+        run.schema,
+        tasks,
+        schedule=training.task_schedule,
+        loss_weights=loss_weights,
+        optimizer=training.optimizer,
+        learning_rate=training.learning_rate,
+        balance=balance,
+        core=core,
+        conflict=conflict,
+        feed=run.feed,
+        progress=run.progress,
+        log=run.log,
+        before_step=before_step,
+        seed=run.settings.seed,
+        precision=precision.settled(training.precision, run.searches),
+    )
+
+
+def plan_of(run: Run, epochs: int) -> Plan:
+    """How a stage of so many passes is trained."""
+    training = run.settings.training
+    pauses = -(-training.checkpoint_steps // run.feed.batches_per_step)
+    return Plan(epochs, training.patience, pauses)

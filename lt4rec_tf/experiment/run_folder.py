@@ -1,0 +1,203 @@
+"""What the entry points share: from settings to a run's folder, and from errors to exit codes."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lt4rec_tf.config import parse as config
+from lt4rec_tf.config.parse import ConfigError, Places, Settings
+from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core.toml import TomlError
+from lt4rec_tf.data.audit.audit import Audit
+from lt4rec_tf.data.formats.files import DataError
+from lt4rec_tf.data.input.source import Source
+from lt4rec_tf.data.simulator.writer import SimulatorError
+from lt4rec_tf.distributed.cluster import ClusterError
+from lt4rec_tf.experiment import logs
+from lt4rec_tf.experiment.daily.lineage import DayError
+from lt4rec_tf.schema.reader import Schema, SchemaError, load_schema
+from lt4rec_tf.serving.publish import PublishError
+from lt4rec_tf.tickets.masks import MaskError
+from lt4rec_tf.training.checkpoint import CheckpointError
+from lt4rec_tf.training.trainer import TrainingError
+
+CONFIG = "config.json"
+SCHEMA = "schema.toml"
+FORMAT_VERSION = 3
+
+# Faults of input, not of the program: the message says all, a stack trace would hide it.
+EXPECTED_ERRORS = (
+    ClusterError,
+    CheckpointError,
+    ConfigError,
+    DataError,
+    DayError,
+    MaskError,
+    PublishError,
+    runs.RunError,
+    SchemaError,
+    SimulatorError,
+    TomlError,
+    TrainingError,
+)
+
+
+def exit_on_error(main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> int:
+    """Runs an entry point; an expected error becomes one message and exit code 2."""
+    try:
+        main(argv)
+    except EXPECTED_ERRORS as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    return 0
+
+
+def make_deterministic() -> None:
+    """Makes the same command give the same numbers on the same machine."""
+    import tensorflow as tf
+
+    tf.config.experimental.enable_op_determinism()
+    # Determinism asks for a seed; the draws of this project have seeds of their own.
+    tf.random.set_seed(0)
+
+
+def read_schema(path: str | Path, settings: Settings) -> Schema:
+    """Reads a schema with a run's tasks, all where it names none, and its share of hash buckets."""
+    schema = load_schema(path).with_bucket_share(settings.model.bucket_share)
+    return schema.with_tasks(settings.tasks) if settings.tasks else schema
+
+
+def run_folder(settings: Settings, places: Places) -> Path:
+    """Where a run with these settings lies."""
+    schema_text = Path(settings.data.schema).read_text(encoding="utf-8")
+    fingerprint = config.fingerprint(settings, schema_text)
+    return place_of(places, settings.name, fingerprint, settings.seed)
+
+
+def place_of(places: Places, name: str, fingerprint: str, seed: int) -> Path:
+    """A run's folder: the one that is asked for, or one below the folder of all runs."""
+    if places.run_dir:
+        return Path(places.run_dir)
+    return Path(places.output_dir) / f"{name}-{fingerprint}" / f"seed_{seed}"
+
+
+def open_audited(
+    settings: Settings, schema: Schema, folder: Path, title: str, say: Callable[[str], None]
+) -> tuple[Source, Audit]:
+    """A run's logs: made where flags ask for it, opened, claimed for the run, audited once.
+
+    Args:
+        settings: All flags.
+        schema: The run's.
+        folder: RUN, locked.
+        title: Said once the folder is the run's.
+        say: Told what was found.
+
+    Raises:
+        DataError: The logs cannot be used.
+        RunError: The folder holds another run.
+    """
+    logs.simulate_if_asked(settings.data)
+    logs.prepare_if_asked(settings.data)
+    source = logs.open_logs(settings.data, schema)
+    claim_folder(folder, settings, logs.file_sizes(source))
+    say(title)
+    source, audit = logs.audited(source, folder, settings.data, say)
+    logs.compare_with_published(settings.data, source, audit, folder, say)
+    return source, audit
+
+
+def claim_folder(
+    folder: Path, settings: Settings, files: Mapping[str, int], schema_text: str | None = None
+) -> None:
+    """Writes config.json and the schema to a new run's folder, or compares them with an old one's.
+
+    Logs may change until something was learned from them, so that logs which an audit refused can
+    be mended.
+
+    Args:
+        folder: RUN, locked.
+        settings: All flags.
+        files: Size in bytes of each log file by name.
+        schema_text: Of the run, where it is not the text of --schema.
+
+    Raises:
+        RunError: The folder holds a run with other settings, schema or logs; names each difference.
+    """
+    if schema_text is None:
+        schema_text = Path(settings.data.schema).read_text(encoding="utf-8")
+    mine = {
+        "format": FORMAT_VERSION,
+        "settings": config.to_dict(settings),
+        "files": dict(files),
+    }
+    path = folder / CONFIG
+    if not path.exists():
+        runs.write_atomically(folder / SCHEMA, schema_text)
+        runs.write_json(path, mine)
+        return
+    old = _read_config(folder)
+    compared = old if runs.has_begun(folder) else old | {"files": mine["files"]}
+    found = config.differences(compared, mine) + _schema_differences(folder / SCHEMA, schema_text)
+    refuse_other_settings(folder, found)
+    runs.write_json(path, mine)
+
+
+def refuse_other_settings(folder: Path, differences: Sequence[str]) -> None:
+    """Refuses to go on with a run that was made with other settings.
+
+    Raises:
+        RunError: There are differences; names each.
+    """
+    if differences:
+        listed = "\n  ".join(differences)
+        raise runs.RunError(
+            f"{folder} was made with other settings:\n  {listed}\n"
+            "Use the old ones to go on with it, or another --run_dir or --name."
+        )
+
+
+def _schema_differences(old: Path, new: str) -> list[str]:
+    before = old.read_text(encoding="utf-8").splitlines()
+    changes = difflib.unified_diff(before, new.splitlines(), lineterm="", n=0)
+    return [f"schema {line}" for line in [*changes][2:]]  # below the names of two files
+
+
+def check_files(folder: Path, files: Mapping[str, int]) -> None:
+    """Refuses logs that are not those a run was trained on.
+
+    Raises:
+        RunError: A file is missing, new, or of another size; names each.
+    """
+    kept = _read_config(folder)["files"]
+    found = config.differences(kept, files)
+    if found:
+        listed = "\n  ".join(found)
+        raise runs.RunError(f"the logs are not those of {folder} (bytes by file):\n  {listed}")
+
+
+def read_run(folder: Path) -> tuple[Settings, Schema]:
+    """The settings and schema that a run was made with.
+
+    Raises:
+        RunError: The folder is no run.
+    """
+    settings = config.from_dict(_read_config(folder)["settings"])
+    return settings, read_schema(folder / SCHEMA, settings)
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    found = runs.read_json(folder / CONFIG)
+    version = found.get("format") if isinstance(found, dict) else None
+    if version != FORMAT_VERSION:
+        raise runs.RunError(
+            f"{folder / CONFIG}: found format {version!r}, expected {FORMAT_VERSION}"
+        )
+    return found

@@ -1,0 +1,208 @@
+"""Sparse sharing that needs no tuning by hand: validation of the joint model chooses the sharing.
+
+A search per task says how far each task alone can be pruned; it cannot say how much the tasks
+should share. Here some ways of sharing are trained jointly, each for the same number of passes,
+and the best on validation is kept: kernels shared or a tower a task, nothing cut or the tickets
+that the searches chose, and, as long as the budget lasts, the neighbours of the best levels: one
+task a level denser or sparser.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.experiment.joint_training import CHOICE, row_masks, train_row
+from lt4rec_tf.experiment.run import TRAINING, Run, joint_trainer, load_start, network_in, plan_of
+from lt4rec_tf.experiment.ticket_search import Ticket, level_masks
+from lt4rec_tf.metrics.gain import mean_relative_gain
+from lt4rec_tf.schema.reader import Schema
+from lt4rec_tf.tickets import masks as masks_file
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way of sharing.
+
+    Attributes:
+        separate: Whether every task has a tower of its own; if not, all wear masks on one.
+        levels: Each task's level of its search; 0 cuts nothing.
+    """
+
+    separate: bool
+    levels: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """The way's folder.
+
+        >>> Way(False, (0, 3)).name, Way(True, (1, 1)).name
+        ('shared_0_3', 'separate_1_1')
+        """
+        return "_".join(["separate" if self.separate else "shared", *map(str, self.levels)])
+
+
+def train_rows(run: Run, tickets: Sequence[Ticket]) -> None:
+    """Trains the run's rows of several tasks, in order; single tasks come from the searches.
+
+    Args:
+        run: The run.
+        tickets: Each task's search, in the order of the tasks, where a row asks for tickets.
+    """
+    for row in run.settings.rows:
+        if row == "s_weight_auto":
+            train_auto(run, tickets)
+        elif row != "base":
+            train_row(run, row, tickets)
+
+
+def train_auto(run: Run, tickets: Sequence[Ticket]) -> dict[str, Any]:
+    """Trains ways of sharing until the budget is spent, and keeps the best on validation.
+
+    Args:
+        run: The run; `--auto_trainings` is the budget.
+        tickets: Each task's search, in the order of the tasks.
+
+    Returns:
+        {"chosen": its folder's name, "tried": [{"name", "separate", "levels", "gain",
+        "seconds"}]}, kept as `choice.json`; `gain` is `mean_relative_gain` over the single tasks
+        on validation.
+    """
+    folder = run.folder / "rows" / "s_weight_auto"
+    if (folder / CHOICE).exists():
+        return runs.read_json(folder / CHOICE)
+    tried: dict[str, dict[str, Any]] = {}
+    for way in _ways(tickets, tried, run.settings.training.auto_trainings):
+        tried[way.name] = _train_way(run, tickets, folder, way)
+        _forget_all_but_best(folder, tried)
+    found = {"chosen": _best(tried)["name"], "tried": list(tried.values())}
+    choice = runs.undefined_as_null(found)
+    runs.write_json(folder / CHOICE, choice)
+    return choice
+
+
+def read_choice(row_folder: Path) -> dict[str, Any]:
+    """What `train_auto` returned.
+
+    Raises:
+        RunError: None is chosen yet.
+    """
+    return runs.read_json(row_folder / CHOICE)
+
+
+def chosen_folder(row_folder: Path) -> Path:
+    """Where the chosen way of sharing lies: masks, training.
+
+    Raises:
+        RunError: None is chosen yet.
+    """
+    return row_folder / read_choice(row_folder)["chosen"]
+
+
+def _ways(
+    tickets: Sequence[Ticket], tried: dict[str, dict[str, Any]], budget: int
+) -> Iterator[Way]:
+    """What to try next; looks at what was tried so far."""
+    dense, chosen = (0,) * len(tickets), tuple(ticket.chosen.level for ticket in tickets)
+    starts = [Way(False, dense), Way(True, dense), Way(False, chosen), Way(True, chosen)]
+    for way in starts[:budget]:
+        if way.name not in tried:
+            yield way
+    deepest = [len(ticket.levels) - 1 for ticket in tickets]
+    while len(tried) < budget:
+        best = _best(tried)
+        at = Way(best["separate"], tuple(best["levels"]))
+        fresh = [way for way in _neighbours(at, deepest) if way.name not in tried]
+        if not fresh:
+            return
+        yield fresh[0]
+
+
+def _neighbours(at: Way, deepest: Sequence[int]) -> Iterator[Way]:
+    """One task a level sparser or denser, then all of them."""
+    tasks = range(len(at.levels))
+    moves = [
+        tuple(step if task == moved else 0 for task in tasks) for moved in tasks for step in (1, -1)
+    ]
+    for move in [*moves, (1,) * len(tasks), (-1,) * len(tasks)]:
+        near = tuple(level + step for level, step in zip(at.levels, move, strict=True))
+        if all(0 <= level <= most for level, most in zip(near, deepest, strict=True)):
+            yield Way(at.separate, near)
+
+
+def _train_way(run: Run, tickets: Sequence[Ticket], folder: Path, way: Way) -> dict[str, Any]:
+    stage = folder / way.name / TRAINING
+    worn = {t.task: level_masks(t)[level] for t, level in zip(tickets, way.levels, strict=True)}
+    for task, masks in worn.items():
+        masks_file.write_masks(row_masks(folder / way.name, task), masks)
+    row = _trained_as(run, tickets, way)
+    if row and not stage.exists():
+        _copy(row, stage)
+    if runs.is_done(stage):  # as a row, or by an earlier process, which may have forgotten weights
+        result = runs.read_json(stage / "history.json")
+        run.progress.skip(run.settings.training.epochs * run.feed.steps_per_epoch)
+    else:
+        network = network_in(run, way_row(way.name))
+        load_start(run, network)
+        for task, masks in worn.items():
+            network.wear(task, masks)
+        plan = plan_of(run, run.settings.training.epochs)
+        result = joint_trainer(run, network).fit(stage, f"auto/{way.name}", plan)
+    return {
+        "name": way.name,
+        "separate": way.separate,
+        "levels": list(way.levels),
+        "gain": gain_over_single_tasks(run.schema, tickets, result),
+        "seconds": result["seconds"],
+    }
+
+
+def _copy(stage: Path, copy: Path) -> None:
+    def fill(folder: Path) -> None:
+        shutil.copytree(stage, folder, dirs_exist_ok=True)
+
+    runs.write_folder_atomically(copy, fill)
+
+
+def _trained_as(run: Run, tickets: Sequence[Ticket], way: Way) -> Path | None:
+    """The training of a row of this run that is this way: same start, masks and batches."""
+    same = {Way(True, (0,) * len(tickets)): "hard_sharing"}
+    if run.settings.tickets.ticket_control == "none":
+        same[Way(False, tuple(ticket.chosen.level for ticket in tickets))] = "s_weight"
+    stage = run.folder / "rows" / same.get(way, "") / TRAINING
+    return stage if way in same and runs.is_done(stage) else None
+
+
+def way_row(name: str) -> str:
+    """The row whose network a way of sharing has.
+
+    >>> way_row("shared_0_3"), way_row("separate_1_1")
+    ('s_weight', 'pruned_towers')
+    """
+    return "pruned_towers" if name.startswith("separate_") else "s_weight"
+
+
+def gain_over_single_tasks(
+    schema: Schema, tickets: Sequence[Ticket], result: dict[str, Any]
+) -> float:
+    """A joint stage's `mean_relative_gain` over level 0 of the searches, on validation."""
+    return mean_relative_gain(
+        {task.name: result["validation"][task.name][task.metric] for task in schema.tasks},
+        {ticket.task: ticket.levels[0].value for ticket in tickets},
+        {task.name: task.direction for task in schema.tasks},
+    )
+
+
+def _best(tried: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    return max(tried.values(), key=lambda way: way["gain"])
+
+
+def _forget_all_but_best(folder: Path, tried: dict[str, dict[str, Any]]) -> None:
+    best = _best(tried)["name"]
+    for name in tried:
+        if name != best:
+            runs.remove(folder / name / TRAINING / "weights")

@@ -1,0 +1,225 @@
+"""Each task's ticket: searched, chosen, kept, read back."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lt4rec_tf.config import parse as config
+from lt4rec_tf.config.parse import Settings
+from lt4rec_tf.config.settings import TICKET_ROWS
+from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.experiment.run import (
+    TRAINING,
+    Run,
+    draw_afresh,
+    load_start,
+    network_in,
+    plan_of,
+    task_trainer,
+)
+from lt4rec_tf.models.network import RankingNetwork
+from lt4rec_tf.schema.reader import Schema, Task
+from lt4rec_tf.tickets import masks as masks_file
+from lt4rec_tf.tickets import search
+from lt4rec_tf.tickets.magnitude import prune_by_magnitude
+from lt4rec_tf.tickets.masks import Masks
+from lt4rec_tf.tickets.neurons import prune_neurons
+from lt4rec_tf.tickets.search import Level, Prune, Score
+from lt4rec_tf.training import checkpoint
+from lt4rec_tf.training.gradual import build_gradual
+from lt4rec_tf.training.trainer import Plan
+
+SEARCH = "search.json"
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """A task's search and what was chosen from it."""
+
+    task: str
+    levels: list[Level]
+    chosen: Level
+    masks: Masks
+
+    @property
+    def seconds(self) -> float:
+        """Training time of the whole search."""
+        return sum(level.seconds for level in self.levels)
+
+
+def search_rounds(settings: Settings) -> int:
+    """Prunings of a search; none where no row wears tickets."""
+    return settings.tickets.rounds if set(TICKET_ROWS) & set(settings.rows) else 0
+
+
+def searched_levels(settings: Settings) -> int:
+    """Trainings that the search of one task takes."""
+    rounds = search_rounds(settings)
+    return 1 + (min(rounds, 1) if settings.tickets.ticket_finder == "gradual" else rounds)
+
+
+def prune_of(settings: Settings) -> Prune:
+    """What a round cuts: single weights or whole neurons."""
+    return prune_neurons if settings.tickets.pruned_unit == "neuron" else prune_by_magnitude
+
+
+def score_of(run: Run, network: RankingNetwork, task: str) -> Score:
+    """What weights are ranked by: w, or w - w_0 with w_0 where the run's trainings begin.
+
+    Rows are searched for some passes at most, in which few weights outgrow their draw: |w| then
+    ranks the draw more than what a task has learned. |w - w_0| ranks the latter alone (criterion
+    "movement" of Zhou et al., arXiv 1905.01067).
+    """
+    if run.settings.tickets.ticket_score == "magnitude":
+        return lambda trained: trained
+    kernels = network.kernels(task)
+    load_start(run, network)
+    start = {name: kernel.numpy() for name, kernel in kernels.items()}
+    return lambda trained: {name: trained[name] - start[name] for name in trained}
+
+
+def find_ticket(run: Run, network: RankingNetwork, task: str) -> Ticket:
+    """Searches and chooses a task's ticket (Algorithm 1, or one gradual training)."""
+    tickets, folder = run.settings.tickets, run.searches / "tickets" / task
+    rounds = search_rounds(run.settings)
+    gradual = tickets.ticket_finder == "gradual"
+    trainer = task_trainer(run, network, task)
+    plan = plan_of(run, run.settings.training.search_epochs)
+    kept_step = tickets.rewind_step if tickets.rewind == "step" else 0
+    dense_plan = dataclasses.replace(plan, snapshot_step=kept_step)
+
+    def train(level: int, stage: Path) -> None:
+        name = f"tickets/{task}/level_{level}"
+        trainer.fit(stage, name, dense_plan if level == 0 else plan)
+
+    schema_task = run.schema.task(task)
+
+    def value(result: dict[str, Any]) -> float:
+        return result["validation"][task][schema_task.metric]
+
+    levels = search.find_tickets(
+        network,
+        task,
+        folder,
+        rounds=0 if gradual else rounds,
+        final_density=tickets.final_density,
+        prune=prune_of(run.settings),
+        score=score_of(run, network, task),
+        rewind=_rewind(run, network, task),
+        train=train,
+        value=value,
+    )
+    if gradual and rounds:
+        _gradual_level(run, task, search.level_folder(folder, 1))
+        levels = search.read_levels(folder, 1, network.kernel_shapes(task), value)
+    if rounds:
+        _keep_search(folder, schema_task, levels, _choose(run, schema_task, levels))
+    return _ticket(run, network, schema_task, levels)
+
+
+def read_ticket(run: Run, network: RankingNetwork, task: str) -> Ticket:
+    """Reads back a finished search and chooses from it as this run's settings say."""
+    folder, schema_task = run.searches / "tickets" / task, run.schema.task(task)
+    last = searched_levels(run.settings) - 1
+    levels = search.read_levels(
+        folder,
+        last,
+        network.kernel_shapes(task),
+        lambda result: result["validation"][task][schema_task.metric],
+    )
+    return _ticket(run, network, schema_task, levels)
+
+
+def _ticket(run: Run, network: RankingNetwork, task: Task, levels: list[Level]) -> Ticket:
+    chosen = _choose(run, task, levels) if len(levels) > 1 else levels[0]
+    masks = read_masks(network, task.name, chosen.folder / search.MASKS)
+    return Ticket(task.name, levels, chosen, masks)
+
+
+def _choose(run: Run, task: Task, levels: list[Level]) -> Level:
+    tickets = run.settings.tickets
+    return search.choose_level(
+        levels, task.direction, tickets.ticket_choice, tickets.choice_tolerance
+    )
+
+
+def _keep_search(folder: Path, task: Task, levels: list[Level], chosen: Level) -> None:
+    kept = {
+        "metric": task.metric,
+        "direction": task.direction,
+        "densities": [level.density for level in levels],
+        "values": [level.value for level in levels],
+        "chosen": chosen.level,
+    }
+    runs.write_json(folder / SEARCH, kept)
+
+
+def read_searches(folder: Path, schema: Schema) -> dict[str, dict[str, Any]]:
+    """Every task's search as it was kept: metric, direction, densities, values, chosen level.
+
+    Args:
+        folder: Where the searches lie.
+        schema: The run's.
+    """
+    kept = {task.name: folder / "tickets" / task.name / SEARCH for task in schema.tasks}
+    return {task: runs.read_json(path) for task, path in kept.items() if path.exists()}
+
+
+def level_masks(ticket: Ticket) -> list[Masks]:
+    """The masks of every level of a search."""
+    shapes = {name: mask.shape for name, mask in ticket.masks.items()}
+    return [masks_file.read_masks(level.folder / search.MASKS, shapes) for level in ticket.levels]
+
+
+def read_masks(network: RankingNetwork, task: str, path: Path) -> Masks:
+    """Reads masks that fit a task's kernels."""
+    return masks_file.read_masks(path, network.kernel_shapes(task))
+
+
+def search_seconds(folder: Path, task: str) -> float:
+    """Training time of a task's whole search."""
+    histories = (folder / "tickets" / task).glob("level_*/*/history.json")
+    return sum(runs.read_json(history)["seconds"] for history in histories)
+
+
+def _rewind(run: Run, network: RankingNetwork, task: str) -> Callable[[int], None]:
+    tickets = run.settings.tickets
+    steps = run.settings.training.search_epochs * run.feed.steps_per_epoch
+    if tickets.rewind == "step" and tickets.rewind_step > steps:
+        raise config.ConfigError(
+            f"--rewind_step: found {tickets.rewind_step}, expected at most {steps}, "
+            "the steps of the dense training"
+        )
+
+    def rewind(level: int) -> None:
+        if level == 0 or tickets.rewind == "initial":
+            load_start(run, network)
+        elif tickets.rewind == "step":
+            dense = search.level_folder(run.searches / "tickets" / task, 0)
+            checkpoint.restore(dense / TRAINING / "rewind", network.variables)
+        else:
+            draw_afresh(run, network, f"{task}/level_{level}")
+
+    return rewind
+
+
+def _gradual_level(run: Run, task: str, here: Path) -> None:
+    if runs.is_done(here):
+        return
+    settings = run.settings
+    dense = network_in(run, "base", schema=run.schema.with_tasks([task]))
+    load_start(run, dense)
+    epochs = settings.training.search_epochs
+    steps = epochs * run.feed.steps_per_epoch
+    pruned = build_gradual(
+        dense, settings.tickets.final_density, steps, settings.tickets.block_width
+    )
+    trainer = task_trainer(run, pruned.network, task, before_step=pruned.before_step)
+    plan = Plan(epochs, 0, settings.training.checkpoint_steps, keep_last=True)
+    trainer.fit(here / TRAINING, f"tickets/{task}/level_1", plan)
+    masks_file.write_masks(here / search.MASKS, pruned.masks())
+    runs.mark_done(here)

@@ -1,0 +1,149 @@
+"""Metrics of binary tasks: AUC, AUC within groups, log loss. Exact, over all rows."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lt4rec_tf.metrics.inputs import finite_columns, same_length
+
+
+def auc(labels: ArrayLike, scores: ArrayLike) -> float:
+    """The chance that a random positive scores above a random negative, ties counted half.
+
+    AUC = (#{s_i > s_j} + #{s_i = s_j} / 2) / (P N) over all pairs of a positive i and a negative j
+    (the Mann-Whitney statistic). Pairs are counted in whole numbers: the only rounding is that of
+    the division.
+
+    >>> auc([0, 0, 1, 1], [0.1, 0.4, 0.4, 0.8])   # 3 of 4 pairs right, 1 tied
+    0.875
+
+    Args:
+        labels: 0 or 1, (rows,).
+        scores: Any finite numbers, (rows,).
+
+    Returns:
+        A number in [0, 1]; nan where a class is absent.
+
+    Raises:
+        ValueError: The columns do not fit, or hold other values.
+
+    Source: Hanley and McNeil (1982), doi 10.1148/radiology.143.1.7063747.
+    """
+    labels, scores = _binary(labels, scores)
+    one_group = np.zeros(len(labels), np.int64)
+    per_group, _ = _auc_per_group(labels, scores, one_group)
+    return float(per_group[0]) if per_group.size else float("nan")
+
+
+def gauc(labels: ArrayLike, scores: ArrayLike, groups: ArrayLike) -> float:
+    """AUC within groups (users), averaged by number of impressions.
+
+    GAUC = sum_g n_g AUC_g / sum_g n_g over the groups g that have both classes, n_g rows each.
+
+    >>> labels, scores = [0, 1, 0, 1, 1, 1], [0.2, 0.3, 0.9, 0.5, 0.6, 0.1]
+    >>> gauc(labels, scores, ["a", "a", "b", "b", "b", "c"])  # (2 * 1 + 3 * 0) / 5
+    0.4
+
+    Args:
+        labels: 0 or 1, (rows,).
+        scores: Any finite numbers, (rows,).
+        groups: Integers or strings, equal for rows of one group, (rows,).
+
+    Returns:
+        A number in [0, 1]; nan where no group has both classes.
+
+    Raises:
+        ValueError: The columns do not fit, or hold other values.
+
+    Source: Zhu et al., Optimized Cost per Click in Taobao Display Advertising (KDD 2017, arXiv
+    1703.02091); Zhou et al., Deep Interest Network (KDD 2018, arXiv 1706.06978).
+    """
+    labels, scores = _binary(labels, scores)
+    groups = np.asarray(groups)
+    same_length(labels=labels, groups=groups)
+    per_group, rows = _auc_per_group(labels, scores, np.unique(groups, return_inverse=True)[1])
+    defined = ~np.isnan(per_group)
+    if not defined.any():
+        return float("nan")
+    return float(np.average(per_group[defined], weights=rows[defined]))
+
+
+def log_loss(labels: ArrayLike, probabilities: ArrayLike) -> float:
+    """The mean cross entropy, in nats: -mean(y ln p + (1 - y) ln(1 - p)).
+
+    Probabilities are clipped to [e, 1 - e], e = 2^-52 (float64's epsilon), so that a certain and
+    wrong prediction costs 36.04 and not infinity.
+
+    >>> round(log_loss([1, 0], [0.5, 0.75]), 6)   # (ln 2 + ln 4) / 2
+    1.039721
+
+    Args:
+        labels: 0 or 1, (rows,).
+        probabilities: In [0, 1], (rows,).
+
+    Returns:
+        0 or more; nan without rows.
+
+    Raises:
+        ValueError: The columns do not fit, or hold other values.
+    """
+    labels, probabilities = _binary(labels, probabilities, "probabilities")
+    outside = np.flatnonzero((probabilities < 0) | (probabilities > 1))
+    if outside.size:
+        raise ValueError(
+            f"probabilities: found {probabilities[outside[0]]} in row {outside[0]}, "
+            "expected numbers in [0, 1]"
+        )
+    if not labels.size:
+        return float("nan")
+    epsilon = np.finfo(np.float64).eps
+    clipped = np.clip(probabilities, epsilon, 1.0 - epsilon)
+    # log1p keeps the digits of 1 - p where p is small.
+    losses = np.where(labels == 1, -np.log(clipped), -np.log1p(-clipped))
+    return float(losses.mean())
+
+
+def _auc_per_group(
+    labels: np.ndarray, scores: np.ndarray, groups: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Each group's AUC (nan where a class is absent) and number of rows, by rising group."""
+    if not labels.size:
+        return np.zeros(0), np.zeros(0, np.int64)
+    order = np.lexsort((scores, groups))
+    scores, groups = scores[order], groups[order]
+    positive = (labels[order] == 1).astype(np.int64)
+    group_starts = _starts(groups)
+    # A run: the rows of one group that tie.
+    run_starts = _starts(groups, scores)
+    positives = np.add.reduceat(positive, run_starts)
+    negatives = np.add.reduceat(1 - positive, run_starts)
+    group_of_run = np.searchsorted(group_starts, run_starts, side="right") - 1
+    first_run = np.searchsorted(run_starts, group_starts)
+    negatives_before = np.cumsum(negatives) - negatives
+    negatives_below = negatives_before - negatives_before[first_run][group_of_run]
+    # Twice the pairs won, as ties count half: whole numbers are exact.
+    twice_won = np.add.reduceat(positives * (2 * negatives_below + negatives), first_run)
+    pairs = np.add.reduceat(positives, first_run) * np.add.reduceat(negatives, first_run)
+    per_group = np.full(len(group_starts), np.nan)
+    np.divide(twice_won, 2 * pairs, out=per_group, where=pairs > 0)
+    return per_group, np.diff(group_starts, append=len(labels))
+
+
+def _starts(*columns: np.ndarray) -> np.ndarray:
+    """The rows that differ from the row before in any column; the first row is one."""
+    changes = np.zeros(len(columns[0]), bool)
+    changes[0] = True
+    for column in columns:
+        changes[1:] |= column[1:] != column[:-1]
+    return np.flatnonzero(changes)
+
+
+def _binary(
+    labels: ArrayLike, scores: ArrayLike, name: str = "scores"
+) -> tuple[np.ndarray, np.ndarray]:
+    checked, other = finite_columns(**{"labels": labels, name: scores})
+    wrong = np.flatnonzero((checked != 0) & (checked != 1))
+    if wrong.size:
+        raise ValueError(f"labels: found {checked[wrong[0]]} in row {wrong[0]}, expected 0 or 1")
+    return checked, other

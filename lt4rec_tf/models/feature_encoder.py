@@ -1,0 +1,126 @@
+"""What every model here begins with: ids -> field vectors -> cross layer."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+
+import tensorflow as tf
+import tf_keras as keras
+
+from lt4rec_tf.models.layers.cross import CrossNetworkV2, GramCross, TriangleCross
+from lt4rec_tf.models.layers.field_vectors import FieldVectors
+from lt4rec_tf.schema.reader import Feature, Schema
+from lt4rec_tf.tickets.embedding_tables import TableTicket
+
+
+@dataclass(frozen=True)
+class Bottom:
+    """The part that all tasks share in every model.
+
+    Attributes:
+        inputs: {feature: Keras input of its ids}.
+        crossed: Output of the cross layer, float32 (batch, width).
+        variables: The trained variables by name.
+    """
+
+    inputs: dict[str, tf.Tensor]
+    crossed: tf.Tensor
+    variables: dict[str, tf.Variable]
+
+
+def build_bottom(
+    schema: Schema,
+    *,
+    embedding_dim: int,
+    embedding_stddev: float,
+    cross: str,
+    dcn_layers: int,
+    seed: int,
+    tables: TableTicket | None = None,
+) -> Bottom:
+    """Builds embedding and cross layer. Embedding rows are drawn normal, kernels Xavier-normal.
+
+    Args:
+        schema: Features and tables.
+        embedding_dim: Length of a field vector.
+        embedding_stddev: Standard deviation of the embedding rows at the start, above 0.
+        cross: "gram", "triangle" or "dcn_v2".
+        dcn_layers: Number of layers of "dcn_v2".
+        seed: Of all draws.
+        tables: What is left of the embedding tables; None: all.
+    """
+    # Inputs have their features' names, which hold no dot: layers with one cannot clash with them.
+    inputs = {feature.name: _input(feature) for feature in schema.features}
+    fields = field_vectors(
+        schema,
+        embedding_dim,
+        embedding_stddev,
+        seed=seed_of(seed, "embedding"),
+        owner="shared",
+        ticket=tables,
+    )
+    cross_layer = _cross_layer(cross, dcn_layers, seed)
+    crossed = cross_layer(fields(inputs))
+    variables = {f"embedding/{name}": part for name, part in fields.parts.items()}
+    variables |= {f"cross/{i}": weight for i, weight in enumerate(cross_layer.weights)}
+    return Bottom(inputs, crossed, variables)
+
+
+def field_vectors(
+    schema: Schema,
+    dimension: int,
+    stddev: float,
+    *,
+    seed: int,
+    owner: str,
+    ticket: TableTicket | None = None,
+) -> FieldVectors:
+    """An embedding of all the schema's features, whose rows are drawn normal.
+
+    Args:
+        schema: Features and tables.
+        dimension: Length of a field vector.
+        stddev: Standard deviation of the rows at the start.
+        seed: Of the draw.
+        owner: Whose it is, which names the layer: "shared" or a task.
+        ticket: What is left of the tables; None: all.
+    """
+    draw = keras.initializers.RandomNormal(stddev=stddev, seed=seed)
+    return FieldVectors(schema, dimension, draw, ticket, name=f"{owner}.embedding")
+
+
+def is_table(name: str) -> bool:
+    """Whether a network's variable of this name holds embedding tables.
+
+    >>> is_table("embedding/table"), is_table("cvr/embedding/table_8"), is_table("head/kernel")
+    (True, True, False)
+    """
+    return name.rpartition("/")[0].split("/")[-1] == "embedding"
+
+
+def seed_of(seed: int, name: str) -> int:
+    """A seed for one variable, so that a draw does not depend on the order of building."""
+    return zlib.crc32(f"{seed}/{name}".encode())
+
+
+def _input(feature: Feature) -> tf.Tensor:
+    if feature.ids.kind == "numeric":
+        return keras.Input((), name=feature.name, dtype=tf.float32)
+    # Lists are as long as the longest of a batch or request.
+    shape = (None,) if feature.multivalued else ()
+    return keras.Input(shape, name=feature.name, dtype=tf.int64)
+
+
+def _cross_layer(cross: str, dcn_layers: int, seed: int) -> keras.layers.Layer:
+    if cross == "gram":
+        return GramCross(name="shared.cross")
+    if cross == "triangle":
+        return TriangleCross(name="shared.cross")
+    if cross == "dcn_v2":
+        draws = [
+            keras.initializers.GlorotNormal(seed=seed_of(seed, f"cross_{depth}"))
+            for depth in range(dcn_layers)
+        ]
+        return CrossNetworkV2(draws, name="shared.cross")
+    raise ValueError(f"cross: found {cross!r}, expected 'gram', 'triangle' or 'dcn_v2'")

@@ -1,0 +1,156 @@
+"""Field vectors: all tables in one variable, all features in one lookup."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from itertools import groupby
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+
+from lt4rec_tf.models.layers.table_layout import Layout, Tables, layout_of
+from lt4rec_tf.schema.reader import Feature, Schema
+from lt4rec_tf.tickets.embedding_tables import TableTicket
+
+
+class FieldVectors(keras.layers.Layer):
+    """Turns the ids of every feature into one vector a field.
+
+    The tables of the schema lie below each other in one variable, so that a batch costs one
+    gather and one sparse update whatever the number of features. Row 0 of a table is its
+    missing value. A multi-valued feature is the mean over its real values (ids above 0); one
+    without any is the table's missing row. A numeric feature x is x times the vector of its
+    table's row 1, or the missing row where x is NaN.
+
+    With a ticket the variables hold what it leaves: fewer rows, or a variable for each width.
+
+    Args:
+        schema: Says which features there are and which tables they share.
+        dimension: Length of a field vector.
+        initializer: Draws the rows.
+        ticket: What is left of the tables; None: all.
+
+    Call:
+        ids: {feature: int64 (batch,) or (batch, values); numeric: float32 (batch,)}.
+        Returns float32 (batch, fields, dimension), fields in the schema's order.
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        dimension: int,
+        initializer: keras.initializers.Initializer,
+        ticket: TableTicket | None = None,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(name=name)
+        self.features = schema.features
+        self.dimension = dimension
+        self.initializer = initializer
+        self.layout = layout_of(schema, dimension, ticket)
+
+    def build(self, input_shape: Mapping[str, tf.TensorShape]) -> None:
+        """Draws the rows of all tables."""
+        self.parts = {
+            part.name: self.add_weight(
+                name=part.name,
+                shape=(len(part.source), part.width),
+                initializer=self.initializer,
+            )
+            for part in self.layout.parts
+        }
+        layout = self.layout
+        self._row_of = None if layout.row_of is None else self._constant("row_of", layout.row_of)
+        self._bits = None
+        if layout.kept is not None and layout.cuts_numbers:
+            self._bits = self._constant("bits", np.packbits(layout.kept, axis=1))
+        super().build(input_shape)
+
+    def _constant(self, name: str, values: np.ndarray) -> tf.Variable:
+        """A variable, so that no graph holds the values; no checkpoint does either."""
+
+        def given(shape: tf.TensorShape, dtype: tf.DType) -> tf.Tensor:
+            return tf.constant(values)
+
+        return self.add_weight(
+            name=name, shape=values.shape, dtype=values.dtype, initializer=given, trainable=False
+        )
+
+    def call(self, ids: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """Looks up and pools; see the class."""
+        tables = Tables(self.layout, self.parts, self._row_of, self._bits)
+        return look_up(tables, self.features, ids)
+
+
+def look_up(tables: Tables, features: Sequence[Feature], ids: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    """One vector a field, by one gather for all features of a width.
+
+    Args:
+        tables: Of the features.
+        features: The fields, in order: all of a schema or some.
+        ids: As `FieldVectors` takes them.
+
+    Returns:
+        float32 (batch, fields, dimension).
+    """
+    layout = tables.layout
+    runs = _runs(features, layout)
+    parts = [layout.part_of[run[0].table] for run in runs]
+    asked = [_rows_and_pool(run, layout.first_row, ids) for run in runs]
+    pooled: dict[int, tf.Tensor] = {}
+    for part in dict.fromkeys(parts):
+        places = [place for place, other in enumerate(parts) if other == part]
+        rows = [asked[place][0] for place in places]
+        widths = [tf.shape(row)[1] if row.shape[1] is None else row.shape[1] for row in rows]
+        vectors = tables.rows(part, tf.concat(rows, axis=1))
+        for place, of_run in zip(places, tf.split(vectors, widths, axis=1), strict=True):
+            pooled[place] = asked[place][1](of_run)
+    found = tf.concat([pooled[place] for place in range(len(runs))], axis=1)
+    return tf.ensure_shape(found, (None, len(features), layout.dimension))
+
+
+def _runs(features: Sequence[Feature], layout: Layout) -> list[list[Feature]]:
+    """Neighbouring features that are looked up alike; one with several values stands alone."""
+
+    def likeness(feature: Feature) -> tuple[str, str]:
+        kind = feature.name if feature.multivalued else str(feature.ids.kind == "numeric")
+        return kind, layout.part_of[feature.table]
+
+    return [list(run) for _, run in groupby(features, key=likeness)]
+
+
+def _rows_and_pool(
+    run: Sequence[Feature], first_row: Mapping[str, int], ids: Mapping[str, tf.Tensor]
+) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+    """Rows of the table, int64 (batch, rows), and what makes fields of their vectors."""
+    offsets = tf.constant([first_row[feature.table] for feature in run], tf.int64)
+    if run[0].multivalued:
+        values = ids[run[0].name]
+        return offsets + values, partial(tf.matmul, mean_weights(values)[:, tf.newaxis, :])
+    values = tf.stack([ids[feature.name] for feature in run], axis=1)
+    if run[0].ids.kind != "numeric":
+        return offsets + values, tf.identity
+    known = tf.math.is_finite(values)
+    weights = tf.where(known, values, 1.0)[:, :, tf.newaxis]
+    return offsets + tf.cast(known, tf.int64), partial(tf.multiply, weights)
+
+
+def mean_weights(ids: tf.Tensor) -> tf.Tensor:
+    """What each value of a multi-valued feature weighs in its mean.
+
+    Args:
+        ids: int64 (batch, values), 0 where there is no value.
+
+    Returns:
+        float32 (batch, values): 1/n for each of a row's n real values and 0 for padding. A row
+        without real values puts weight 1 on its first place, which is the missing row.
+
+    >>> mean_weights(tf.constant([[5, 7, 0], [0, 0, 0]], tf.int64)).numpy().tolist()
+    [[0.5, 0.5, 0.0], [1.0, 0.0, 0.0]]
+    """
+    real = tf.cast(ids > 0, tf.float32)
+    count = tf.reduce_sum(real, axis=1, keepdims=True)
+    first = tf.one_hot(tf.zeros_like(ids[:, 0]), tf.shape(ids)[1])
+    return tf.where(count > 0, tf.math.divide_no_nan(real, count), first)

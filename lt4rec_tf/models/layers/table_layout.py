@@ -1,0 +1,236 @@
+"""Where embedding tables lie, whole or as a ticket leaves them, and how rows are looked up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from lt4rec_tf.schema.reader import Schema
+from lt4rec_tf.tickets.embedding_tables import TableTicket
+
+ONE = "table"  # the variable that holds all tables, unless they differ in width
+
+
+@dataclass(frozen=True)
+class Part:
+    """A variable that holds tables of one width below each other.
+
+    Attributes:
+        name: Of the variable.
+        width: Numbers of a row.
+        source: The place of each of its rows among those of all whole tables.
+    """
+
+    name: str
+    width: int
+    source: Sequence[int] | np.ndarray
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the tables of a schema lie.
+
+    Attributes:
+        dimension: Length of a field vector, to which shorter rows are filled up with 0.
+        parts: The variables.
+        part_of: Table -> the part in which it lies.
+        first_row: Table -> what is added to its ids.
+        row_of: int32 (rows of whole tables,): what that sum becomes; None: it is a row already.
+        kept: Of whole tables: bool (rows, dimension), which numbers may differ from 0, or with
+            `row_of` (rows,), which have a row of their own; None: all.
+    """
+
+    dimension: int
+    parts: tuple[Part, ...]
+    part_of: Mapping[str, str]
+    first_row: Mapping[str, int]
+    row_of: np.ndarray | None = None
+    kept: np.ndarray | None = None
+
+    @property
+    def cuts_numbers(self) -> bool:
+        """Whether `kept` says so number by number."""
+        return self.kept is not None and self.row_of is None
+
+    def taken(self, tables: np.ndarray) -> dict[str, np.ndarray]:
+        """Part -> its numbers, out of whole tables; a shared row takes the first of the cut ones.
+
+        Args:
+            tables: All whole tables below each other, (rows, dimension).
+        """
+        if self.cuts_numbers:
+            return {ONE: tables * self.kept}
+        return {part.name: tables[part.source, : part.width] for part in self.parts}
+
+    def spread(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Whole tables below each other, 0 where cut; ids that share a row have its numbers.
+
+        Args:
+            values: Part -> its numbers.
+        """
+        if self.row_of is not None:
+            return values[ONE][self.row_of]
+        rows = sum(len(part.source) for part in self.parts)
+        tables = np.zeros((rows, self.dimension), np.float32)
+        for part in self.parts:
+            tables[part.source, : part.width] = values[part.name]
+        return tables
+
+    def cut_numbers(self) -> int:
+        """How many of the variables' numbers are always 0."""
+        if self.kept is None or not self.cuts_numbers:
+            return 0
+        return self.kept.size - int(np.count_nonzero(self.kept))
+
+    def stored_bytes(self) -> int:
+        """What a version stores: float32 numbers that are not cut, and the bits of `kept`."""
+        numbers = sum(len(part.source) * part.width for part in self.parts) - self.cut_numbers()
+        bits = 0 if self.kept is None else self.kept.size
+        return 4 * numbers + -(-bits // 8)
+
+
+def with_copied_rows(
+    values: Mapping[str, np.ndarray],
+    before: tuple[Layout, Mapping[str, int]],
+    after: tuple[Layout, Mapping[str, int]],
+    copied: int,
+) -> dict[str, np.ndarray]:
+    """The variables of tables that have got rows at their ends, each a copy of one row.
+
+    Args:
+        values: Part of the layout before -> its numbers.
+        before: The layout, and table -> its rows.
+        after: The same of the grown tables.
+        copied: Which row of a table its new rows are copies of.
+
+    Returns:
+        Part of the layout after -> its numbers.
+    """
+    whole, first, pieces = before[0].spread(values), 0, []
+    for table, rows in before[1].items():
+        old = whole[first : first + rows]
+        pieces += [old, np.repeat(old[copied : copied + 1], after[1][table] - rows, axis=0)]
+        first += rows
+    return after[0].taken(np.concatenate(pieces))
+
+
+def table_offsets(schema: Schema) -> dict[str, int]:
+    """The first row of each table where all whole tables lie below each other."""
+    offsets, first = {}, 0
+    for table in schema.tables:
+        offsets[table.name] = first
+        first += table.rows
+    return offsets
+
+
+def layout_of(schema: Schema, dimension: int, ticket: TableTicket | None = None) -> Layout:
+    """Lays out a schema's tables.
+
+    Args:
+        schema: Its tables.
+        dimension: Length of a field vector.
+        ticket: What stays of them; None: all.
+    """
+    offsets = table_offsets(schema)
+    rows = schema.table_rows
+    if ticket is not None and ticket.unit == "dimension":
+        return _by_width(ticket, rows, dimension, offsets)
+    part_of = dict.fromkeys(rows, ONE)
+    kept = np.concatenate([ticket.masks[name] for name in rows]) if ticket is not None else None
+    if ticket is not None and ticket.unit == "row":
+        row_of, source = _shared_rows(ticket, rows)
+        return Layout(dimension, (Part(ONE, dimension, source),), part_of, offsets, row_of, kept)
+    whole = Part(ONE, dimension, range(sum(rows.values())))
+    return Layout(dimension, (whole,), part_of, offsets, kept=kept)
+
+
+def _shared_rows(ticket: TableTicket, rows: Mapping[str, int]) -> tuple[np.ndarray, np.ndarray]:
+    """The new place of every row, and the old one of every new row."""
+    places, sources = [], []
+    first_old = first_new = 0
+    for name, count in rows.items():
+        mask = ticket.masks[name]
+        kept = np.flatnonzero(mask)
+        place = np.full(count, len(kept))  # the shared row comes last
+        place[kept] = np.arange(len(kept))
+        places.append(first_new + place)
+        sources.append(first_old + np.concatenate([kept, np.flatnonzero(~mask)[:1]]))
+        first_old, first_new = first_old + count, first_new + len(sources[-1])
+    return np.concatenate(places).astype(np.int32), np.concatenate(sources)
+
+
+def _by_width(
+    ticket: TableTicket, rows: Mapping[str, int], dimension: int, offsets: Mapping[str, int]
+) -> Layout:
+    widths = {name: int(np.count_nonzero(ticket.masks[name])) for name in rows}
+    sources: dict[int, list[np.ndarray]] = {width: [] for width in sorted(set(widths.values()))}
+    first_row = {}
+    for name, count in rows.items():
+        before = sources[widths[name]]
+        first_row[name] = sum(map(len, before))
+        before.append(offsets[name] + np.arange(count))
+    names = {width: f"{ONE}_{width}" for width in sources}
+    parts = tuple(
+        Part(names[width], width, np.concatenate(source)) for width, source in sources.items()
+    )
+    return Layout(dimension, parts, {t: names[width] for t, width in widths.items()}, first_row)
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Tables that can be looked up.
+
+    Attributes:
+        layout: Where they lie.
+        parts: Part -> its numbers, a variable or tensor (rows, width) of any float dtype.
+        row_of: The layout's, int32 (rows of whole tables,).
+        bits: The layout's `kept`, packed as `np.packbits` does along each row, uint8.
+    """
+
+    layout: Layout
+    parts: Mapping[str, Any]
+    row_of: tf.Tensor | None = None
+    bits: tf.Tensor | None = None
+
+    def rows(self, part: str, rows: tf.Tensor) -> tf.Tensor:
+        """Vectors of rows of a part, float32 (batch, rows, dimension).
+
+        Args:
+            part: Its name.
+            rows: Ids, each with its table's `first_row` added, int64 (batch, rows).
+        """
+        if self.row_of is not None:
+            rows = tf.nn.embedding_lookup(self.row_of, rows)
+        # Not `tf.gather`, which would fetch the whole of a table that lies in parts on servers.
+        table = self.parts[part]
+        vectors = tf.cast(tf.nn.embedding_lookup(table, rows), tf.float32)
+        dimension = self.layout.dimension
+        if self.bits is not None:
+            vectors *= unpacked(tf.nn.embedding_lookup(self.bits, rows), dimension)
+        if table.shape[1] < dimension:
+            vectors = tf.pad(vectors, [[0, 0], [0, 0], [0, dimension - table.shape[1]]])
+        return vectors
+
+
+def unpacked(bits: tf.Tensor, count: int) -> tf.Tensor:
+    """The first bits of each row as numbers, the reverse of `np.packbits`.
+
+    >>> unpacked(tf.constant([[0b10100000]], tf.uint8), 3).numpy().tolist()
+    [[1.0, 0.0, 1.0]]
+
+    Args:
+        bits: uint8 (..., bytes).
+        count: How many of a row's bits are meant; the others are padding.
+
+    Returns:
+        float32 (..., count).
+    """
+    places = tf.constant(np.arange(7, -1, -1, dtype=np.uint8))
+    each = tf.bitwise.right_shift(bits[..., tf.newaxis], places)
+    each = tf.bitwise.bitwise_and(each, tf.constant(1, tf.uint8))
+    shape = tf.concat([tf.shape(bits)[:-1], 8 * tf.shape(bits)[-1:]], axis=0)
+    return tf.cast(tf.reshape(each, shape)[..., :count], tf.float32)

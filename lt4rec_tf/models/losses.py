@@ -1,0 +1,215 @@
+"""Losses of one task over its population, and what it predicts.
+
+All take logits float32 (batch,), labels float32 (batch,) in [0, 1] and weights float32 (batch,):
+1 for rows of the task's population, 0 for others; the losses of amounts say what they take instead.
+All return a scalar, the weighted mean
+sum(w * l) / sum(w), which is 0 where no row counts: a batch without clicks teaches CVR nothing.
+An emphasis e, float32 (batch,), makes it sum(e * w * l) / sum(w): a row with e = 5 pulls five times
+as hard, and all others as before.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import Protocol
+
+import tensorflow as tf
+
+from lt4rec_tf.distributed.replicas import over_replicas
+from lt4rec_tf.schema.reader import Task
+
+
+class Loss(Protocol):
+    """A loss as the module describes it."""
+
+    def __call__(
+        self,
+        logits: tf.Tensor,
+        labels: tf.Tensor,
+        weights: tf.Tensor,
+        emphasis: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """Returns the loss, a scalar."""
+
+
+FOCAL_ALPHA = 0.75
+FOCAL_GAMMA = 2.0
+
+
+def probability(logits: tf.Tensor) -> tf.Tensor:
+    """sigmoid(logit): pctr, or the expected watch ratio of a click, in (0, 1).
+
+    What `prediction` is for all tasks but amounts.
+    """
+    return tf.sigmoid(logits)
+
+
+def cross_entropy(
+    logits: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor, emphasis: tf.Tensor | None = None
+) -> tf.Tensor:
+    """Mean of -y log p - (1 - y) log(1 - p), p = sigmoid(logit).
+
+    With a label between 0 and 1 this is the soft cross entropy.
+
+    >>> float(cross_entropy(tf.constant([0.0]), tf.constant([1.0]), tf.constant([1.0])))
+    0.6931471824645996
+    """
+    losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=labels, logits=logits)
+    return population_mean(losses, weights, emphasis)
+
+
+def focal(
+    logits: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor, emphasis: tf.Tensor | None = None
+) -> tf.Tensor:
+    """Mean of -a_y (1 - p_y)^gamma log p_y with a_1 = alpha, a_0 = 1 - alpha.
+
+    p_y is the probability of the label that was seen; alpha = .75, gamma = 2 as in the LT4REC
+    authors' configuration. Source: Lin et al. (arXiv 1708.02002), Eq. 5.
+    """
+    signs = 2.0 * labels - 1.0
+    log_p = tf.math.log_sigmoid(signs * logits)
+    alpha = labels * FOCAL_ALPHA + (1.0 - labels) * (1.0 - FOCAL_ALPHA)
+    losses = -alpha * tf.pow(-tf.math.expm1(log_p), FOCAL_GAMMA) * log_p
+    return population_mean(losses, weights, emphasis)
+
+
+def mse(
+    logits: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor, emphasis: tf.Tensor | None = None
+) -> tf.Tensor:
+    """Mean of (sigmoid(logit) - y)^2, the CVR loss of LT4REC's authors."""
+    losses = tf.math.squared_difference(probability(logits), labels)
+    return population_mean(losses, weights, emphasis)
+
+
+def population_mean(
+    values: tf.Tensor, weights: tf.Tensor, emphasis: tf.Tensor | None = None
+) -> tf.Tensor:
+    """sum(e * w * v) / sum(w), and 0 where sum(w) is 0; e is 1 where there is no emphasis.
+
+    Replicas that train together have the same mean, over the rows of all of them.
+    """
+    if emphasis is not None:
+        values = emphasis * values
+    total, count = over_replicas([tf.reduce_sum(values * weights), tf.reduce_sum(weights)])
+    return tf.math.divide_no_nan(total, count)
+
+
+LOSSES: dict[str, Loss] = {
+    "cross_entropy": cross_entropy,
+    "soft_cross_entropy": cross_entropy,
+    "focal": focal,
+    "mse": mse,
+}
+
+
+ZILN_OUTPUTS = 3  # logit of "more than nothing", mean and raw deviation of the amount's logarithm
+LEAST_DEVIATION = 2.0**-12  # of a logarithm: the likelihood of a narrower peak has no bound
+LARGEST_LOG = 30.0  # of a prediction in deviations, beyond which float32 would overflow
+
+
+def standardised_mse(
+    outputs: tf.Tensor,
+    labels: tf.Tensor,
+    weights: tf.Tensor,
+    emphasis: tf.Tensor | None = None,
+    *,
+    mean: float,
+    scale: float,
+) -> tf.Tensor:
+    """Mean of (o - (y - mean) / scale)^2 of an amount y and the network's output o.
+
+    Args:
+        outputs: float32 (batch,).
+        labels: Amounts in their own unit, float32 (batch,).
+        weights: See the module.
+        emphasis: See the module.
+        mean: Of the amount in train.
+        scale: Its standard deviation there, above 0.
+
+    >>> y = tf.constant([10.0, 30.0])
+    >>> float(standardised_mse(tf.zeros(2), y, tf.ones(2), mean=20.0, scale=10.0))
+    1.0
+    """
+    losses = tf.math.squared_difference(outputs, (labels - mean) / scale)
+    return population_mean(losses, weights, emphasis)
+
+
+def ziln(
+    outputs: tf.Tensor,
+    labels: tf.Tensor,
+    weights: tf.Tensor,
+    emphasis: tf.Tensor | None = None,
+    *,
+    scale: float,
+) -> tf.Tensor:
+    """Mean negative log likelihood of a zero-inflated log-normal amount.
+
+    An amount is 0 with probability 1 - p, else log-normal: with z = y / scale,
+
+    -log(1 - p) where y = 0; -log p + log z + log d + log(2 pi) / 2 + (log z - m)^2 / (2 d^2) else
+
+    p = sigmoid(o_0), m = o_1, d = softplus(o_2). Source: Wang et al., A Deep Probabilistic Model
+    for Customer Lifetime Value Prediction (arXiv 1912.07753), Eq. 4 and 5.
+
+    Args:
+        outputs: float32 (batch, 3).
+        labels: Amounts in their own unit, float32 (batch,).
+        weights: See the module.
+        emphasis: See the module.
+        scale: Of the amount, above 0; the logarithm of what is small beside it starts far off.
+    """
+    logit, mean, deviation = _ziln_parts(outputs)
+    positive = labels > 0.0
+    log_z = tf.math.log(tf.where(positive, labels, scale) / scale)
+    bought = tf.nn.sigmoid_cross_entropy_with_logits(tf.cast(positive, tf.float32), logit)
+    amount = (
+        log_z
+        + tf.math.log(deviation)
+        + 0.5 * math.log(2 * math.pi)
+        + 0.5 * tf.square((log_z - mean) / deviation)
+    )
+    return population_mean(bought + tf.where(positive, amount, 0.0), weights, emphasis)
+
+
+def _ziln_parts(outputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    logit, mean, raw = tf.unstack(outputs, axis=-1)
+    return logit, mean, tf.maximum(tf.nn.softplus(raw), LEAST_DEVIATION)
+
+
+def loss_of(task: Task) -> Loss:
+    """A task's loss, as the schema names it."""
+    if task.kind != "amount":
+        return LOSSES[task.loss]
+    if task.loss == "ziln":
+        return partial(ziln, scale=task.scale)
+    return partial(standardised_mse, mean=task.mean, scale=task.scale)
+
+
+def outputs_of(task: Task) -> int:
+    """How many numbers of the network a task's loss and prediction take."""
+    return ZILN_OUTPUTS if task.loss == "ziln" else 1
+
+
+def prediction(task: Task, outputs: tf.Tensor) -> tf.Tensor:
+    """What a task predicts, in its label's own unit.
+
+    A probability or ratio: sigmoid(o). An amount: mean + scale o, which may lie below 0; with the
+    loss "ziln" its expectation, scale p exp(m + d^2 / 2).
+
+    The only way from outputs to predictions: metrics, evaluation and serving call it.
+
+    Args:
+        task: Of a schema whose amounts are standardised.
+        outputs: float32 (batch,), with "ziln" (batch, 3).
+
+    Returns:
+        float32 (batch,).
+    """
+    if task.kind != "amount":
+        return probability(outputs)
+    if task.loss == "mse":
+        return task.mean + task.scale * outputs
+    logit, mean, deviation = _ziln_parts(outputs)
+    log = tf.minimum(mean + 0.5 * tf.square(deviation), LARGEST_LOG)
+    return task.scale * tf.sigmoid(logit) * tf.exp(log)

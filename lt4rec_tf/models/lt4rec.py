@@ -1,0 +1,171 @@
+"""The LT4REC network: single task, hard sharing and sparse sharing in one functional model.
+
+ids -> field vectors -> cross layer -> per task: MaskedDense x depth -> head -> logit.
+
+With shared towers every depth has one kernel, of which each task wears its own mask: sparse
+sharing, and with masks of ones a fully shared bottom. With separate towers every task has kernels
+of its own: hard sharing of embeddings and cross layer only. One task alone is the single-task
+model. Source: LT4REC (arXiv 2008.09872), figures 1 to 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+
+from lt4rec_tf.models.feature_encoder import Bottom, build_bottom, field_vectors, seed_of
+from lt4rec_tf.models.layers.masked_dense import MaskedDense
+from lt4rec_tf.models.network import CROSSED, RankingNetwork, add_head, assemble
+from lt4rec_tf.schema.reader import Schema
+from lt4rec_tf.tickets.embedding_tables import TableTicket
+
+
+def build_network(
+    schema: Schema,
+    *,
+    separate_towers: bool,
+    embedding_dim: int,
+    embedding_stddev: float,
+    cross: str,
+    dcn_layers: int,
+    hidden_units: Sequence[int],
+    seed: int,
+    own_embedding: Mapping[str, int] | None = None,
+    tables: TableTicket | None = None,
+) -> RankingNetwork:
+    """Builds the network for the schema's tasks.
+
+    Embedding rows are drawn normal, kernels Xavier-normal, biases start at 0. Each variable's
+    draw depends on the seed and the variable's name alone, and the towers of separate tasks draw
+    what the shared tower draws: networks with different sharing start from the same theta_0.
+
+    A task with an embedding of its own reads a second vector per field, which no other task sees:
+    its first layer is relu(x (W * M) + o V + b) with o these vectors and V a kernel of its own,
+    which is concatenating o to x with rows that no mask lies on (LT4REC's "multiview").
+
+    Args:
+        schema: Features, tables and tasks.
+        separate_towers: Whether each task has kernels of its own.
+        embedding_dim: Length of a field vector.
+        embedding_stddev: Standard deviation of the embedding rows at the start, above 0.
+        cross: "gram", "triangle" or "dcn_v2".
+        dcn_layers: Number of layers of "dcn_v2".
+        hidden_units: Widths of the masked layers, from the bottom up.
+        seed: Of all draws.
+        own_embedding: Task -> length of the field vectors that it alone reads.
+        tables: What is left of the embedding tables that all tasks read; None: all.
+    """
+    bottom = build_bottom(
+        schema,
+        embedding_dim=embedding_dim,
+        embedding_stddev=embedding_stddev,
+        cross=cross,
+        dcn_layers=dcn_layers,
+        seed=seed,
+        tables=tables,
+    )
+    variables = dict(bottom.variables)
+    shared: list[keras.layers.Dense] = []
+    towers, heads, logits, tops = {}, {}, {}, {}
+    for task in (task.name for task in schema.tasks):
+        if separate_towers or not shared:
+            prefix = f"{task}/" if separate_towers else ""
+            shared = build_tower(bottom.crossed.shape[-1], hidden_units, prefix, seed, variables)
+        towers[task] = [
+            MaskedDense(dense, name=f"{task}.masked_{i}") for i, dense in enumerate(shared)
+        ]
+        own = None
+        if own_embedding and task in own_embedding:
+            own = _own_view(
+                schema, bottom, task, own_embedding[task], embedding_stddev, hidden_units[0], seed,
+                variables,
+            )  # fmt: skip
+        hidden = towers[task][0](bottom.crossed, addend=own)
+        for layer in towers[task][1:]:
+            hidden = layer(hidden)
+        heads[task], logits[task] = add_head(hidden, schema.task(task), seed, variables)
+        read = {CROSSED: bottom.crossed} | (bottom.inputs if own is not None else {})
+        tops[task] = keras.Model(read, logits[task])
+    return assemble(bottom, logits, heads, variables, towers=towers, tops=tops)
+
+
+def _own_view(
+    schema: Schema,
+    bottom: Bottom,
+    task: str,
+    dimension: int,
+    stddev: float,
+    units: int,
+    seed: int,
+    variables: dict[str, tf.Variable],
+) -> tf.Tensor:
+    """What a task's own field vectors add to its first layer, float32 (batch, units)."""
+    fields = field_vectors(
+        schema, dimension, stddev, seed=seed_of(seed, f"{task}/embedding"), owner=task
+    )
+    draw = keras.initializers.GlorotNormal(seed=seed_of(seed, f"{task}/own"))
+    own = keras.layers.Dense(units, use_bias=False, kernel_initializer=draw, name=f"{task}.own")
+    flat = keras.layers.Reshape((len(schema.features) * dimension,), name=f"{task}.own_fields")
+    added = own(flat(fields(bottom.inputs)))
+    variables.update({f"{task}/embedding/{name}": part for name, part in fields.parts.items()})
+    variables[f"{task}/own/kernel"] = own.kernel
+    return added
+
+
+def build_tower(
+    width: int,
+    hidden_units: Sequence[int],
+    prefix: str,
+    seed: int,
+    variables: dict[str, tf.Variable],
+) -> list[keras.layers.Dense]:
+    """The Dense layers over which tasks wear masks; towers of equal shape draw alike.
+
+    Args:
+        width: Of what the first layer is given.
+        hidden_units: Widths from the bottom up.
+        prefix: Of the variables' names: "<task>/", or "" where tasks share the tower.
+        seed: Of all draws.
+        variables: Gets "<prefix>tower_<depth>/kernel" and "<prefix>tower_<depth>/bias".
+    """
+    tower = []
+    for depth, units in enumerate(hidden_units):
+        name = f"tower_{depth}"
+        draw = keras.initializers.GlorotNormal(seed=seed_of(seed, name))
+        dense = keras.layers.Dense(units, activation="relu", kernel_initializer=draw, name=name)
+        dense.build((None, width))
+        variables[f"{prefix}{name}/kernel"] = dense.kernel
+        variables[f"{prefix}{name}/bias"] = dense.bias
+        tower.append(dense)
+        width = units
+    return tower
+
+
+def shared_name(name: str, tasks: Sequence[str]) -> str:
+    """The shared network's name for a variable of a network with separate towers.
+
+    >>> shared_name("cvr/tower_0/kernel", ["ctr", "cvr"]), shared_name("cvr/head/bias", ["cvr"])
+    ('tower_0/kernel', 'cvr/head/bias')
+    """
+    task, _, rest = name.partition("/")
+    return rest if task in tasks and rest.startswith("tower_") else name
+
+
+def load_variables(network: RankingNetwork, values: Mapping[str, np.ndarray]) -> None:
+    """Sets all trained variables; separate towers take the shared tower's values if need be.
+
+    Raises:
+        ValueError: A variable has no value, or one of another shape.
+    """
+    for name, variable in network.variables.items():
+        value = values.get(name, values.get(shared_name(name, network.tasks)))
+        if value is None:
+            raise ValueError(f"no value for the variable {name}")
+        if tuple(value.shape) != tuple(variable.shape):
+            raise ValueError(
+                f"{name}: value has shape {tuple(value.shape)}, variable {tuple(variable.shape)}"
+            )
+        variable.assign(value)

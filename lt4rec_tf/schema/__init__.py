@@ -1,0 +1,1 @@
+"""What logs hold: features, labels and tasks, read from a TOML file and written to one."""

@@ -1,0 +1,297 @@
+"""Reads what a data set is from a TOML file and checks it whole, once, at start.
+
+The result is the tree of frozen dataclasses of `lt4rec_tf.schema.types`, which this module offers
+too: readers import all of it from here. No TensorFlow on this floor.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from pathlib import Path
+
+from lt4rec_tf.core.toml import REQUIRED, TomlError, TomlTable, Words, read_toml
+from lt4rec_tf.schema.types import (
+    FIRST_VALUE_ID,
+    Feature,
+    IdRule,
+    Join,
+    Label,
+    Schema,
+    SchemaError,
+    Table,
+    Task,
+    TimeColumn,
+)
+from lt4rec_tf.schema.vocabularies import read_grown
+
+__all__ = [
+    "FIRST_VALUE_ID",
+    "METRIC_DIRECTIONS",
+    "Feature",
+    "IdRule",
+    "Join",
+    "Label",
+    "Schema",
+    "SchemaError",
+    "Table",
+    "Task",
+    "TimeColumn",
+    "load_schema",
+]
+
+METRIC_DIRECTIONS = {
+    "auc": "max",
+    "gauc": "max",
+    "xauc": "max",
+    "log_loss": "min",
+    "mse": "min",
+    "mae": "min",
+    "rmse": "min",
+    "nrmse": "min",
+    "nmae": "min",
+    "spearman": "max",
+    "gini": "max",
+}
+TASK_LOSSES = {
+    "binary": ("cross_entropy", "focal", "mse"),
+    "continuous": ("mse", "soft_cross_entropy"),
+    "amount": ("mse", "ziln"),
+}
+TASK_METRICS = {
+    "binary": ("auc", "gauc", "log_loss", "mse"),
+    "continuous": ("mse", "mae", "xauc"),
+    "amount": ("nrmse", "nmae", "rmse", "mae", "spearman", "gini", "xauc"),
+}
+LABEL_KIND_OF_TASK = {"binary": "binary", "continuous": "ratio", "amount": "amount"}
+DTYPES_OF_ID_RULE = {
+    "hash": ("string", "int64"),
+    "vocabulary": ("string", "int64"),
+    "integer": ("int64",),
+    "boundaries": ("int64", "float32"),
+    "numeric": ("int64", "float32"),
+}
+
+
+MISSING_OF_DTYPE: dict[str, str | int | float] = {"string": "", "int64": -1, "float32": math.nan}
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")  # names become variables, signature inputs and files
+
+
+def load_schema(path: str | Path) -> Schema:
+    """Reads a schema from a TOML file and checks it whole.
+
+    Args:
+        path: The file.
+
+    Raises:
+        SchemaError: The file is absent, is no TOML, or says something that cannot be; the message
+            names the file, the key, what was found and what was expected.
+    """
+    path = Path(path)
+    try:
+        top = read_toml(path)
+        schema = _schema(path, top)
+        _check_references(top, schema)
+    except TomlError as error:
+        raise SchemaError(str(error)) from None
+    return schema
+
+
+def _schema(path: Path, top: TomlTable) -> Schema:
+    file_format = top.choice("format", ("csv", "tsv", "tfrecord"))
+    schema = Schema(
+        path=path,
+        name=_name(top),
+        format=file_format,
+        files=top.texts("files"),
+        columns=top.texts("columns", ()),
+        quoted=top.flag("quoted", file_format == "csv"),
+        features=read_grown(
+            top, [_feature(table, file_format) for table in top.tables("features")]
+        ),
+        labels=tuple(_label(table) for table in top.tables("labels")),
+        tasks=tuple(_task(table) for table in top.tables("tasks")),
+        joins=tuple(_join(table) for table in top.tables("joins", ())),
+        time=_time(top.table("time")) if top.has("time") else None,
+        user=top.text("user", None),
+    )
+    top.close()
+    if schema.columns and file_format == "tfrecord":
+        raise top.error("columns", list(schema.columns), "nothing: TFRecords name their columns")
+    if not schema.files:
+        raise top.error("files", [], "one or more globs relative to the data folder")
+    return schema
+
+
+def _name(table: TomlTable) -> str:
+    name = table.text("name")
+    if not _NAME.fullmatch(name):
+        raise table.error("name", name, "letters, digits and underscores, a letter first")
+    return name
+
+
+def _feature(table: TomlTable, file_format: str) -> Feature:
+    name = _name(table)
+    dtype = table.choice("dtype", tuple(MISSING_OF_DTYPE))
+    multivalued = table.flag("multivalued", False)
+    # TFRecords hold lists as lists, but side tables may be joined to them, which are text.
+    no_separator = "" if file_format == "tfrecord" else REQUIRED
+    feature = Feature(
+        name=name,
+        column=table.text("column", name),
+        dtype=dtype,
+        multivalued=multivalued,
+        max_values=table.integer("max_values", minimum=1) if multivalued else 1,
+        separator=table.text("separator", no_separator) if multivalued else "",
+        side=table.choice("side", ("user", "item", "context")),
+        table=table.text("table", name),
+        missing=_missing(table, dtype),
+        ids=_id_rule(table.table("ids")),
+    )
+    table.close()
+    if dtype not in DTYPES_OF_ID_RULE[feature.ids.kind]:
+        kinds = [kind for kind, dtypes in DTYPES_OF_ID_RULE.items() if dtype in dtypes]
+        raise table.error("ids.kind", feature.ids.kind, f"for {dtype} one of {', '.join(kinds)}")
+    if feature.multivalued and feature.ids.kind == "numeric":
+        raise table.error("ids.kind", "numeric", "another kind: a list has no one number")
+    return feature
+
+
+def _missing(table: TomlTable, dtype: str) -> str | int | float:
+    default = MISSING_OF_DTYPE[dtype]
+    if dtype == "string":
+        return table.text("missing", default, empty=True)
+    if dtype == "int64":
+        return table.integer("missing", default=default)
+    number = table.number("missing", default)
+    return math.nan if math.isnan(number) else number  # one NaN object: equal schemas compare equal
+
+
+def _id_rule(table: TomlTable) -> IdRule:
+    kind = table.choice("kind", tuple(DTYPES_OF_ID_RULE))
+    if kind == "hash":
+        rule = IdRule(kind, buckets=table.integer("buckets", minimum=1))
+    elif kind == "vocabulary":
+        rule = IdRule(kind, vocabulary=table.texts("vocabulary"))
+    elif kind == "integer":
+        minimum = table.integer("minimum")
+        rule = IdRule(kind, minimum=minimum, maximum=table.integer("maximum", minimum=minimum))
+    elif kind == "boundaries":
+        rule = IdRule(kind, boundaries=table.increasing_numbers("boundaries"))
+    else:
+        transform = table.choice("transform", ("none", "log1p"), "none")
+        mean, scale = table.number("mean", 0.0), table.number("scale", 1.0)
+        if not (scale > 0 and math.isfinite(scale) and math.isfinite(mean)):
+            raise table.error("scale", scale, "a scale > 0 and a finite mean")
+        rule = IdRule(kind, transform=transform, mean=mean, scale=scale)
+    table.close()
+    return rule
+
+
+def _label(table: TomlTable) -> Label:
+    name, kind = _name(table), table.choice("kind", tuple(LABEL_KIND_OF_TASK.values()))
+    from_times = kind == "ratio" and not table.has("column")
+    duration = None
+    if kind == "ratio":
+        duration = table.text("duration") if from_times else table.text("duration", None)
+    label = Label(
+        name=name,
+        kind=kind,
+        column=None if from_times else table.text("column"),
+        play_time=table.text("play_time") if from_times else None,
+        duration=duration,
+        play_time_unit=table.choice("play_time_unit", ("s", "ms")) if from_times else "s",
+        duration_unit=table.choice("duration_unit", ("s", "ms")) if duration else "s",
+        zero_duration=table.choice("zero_duration", ("bad", "exclude", "unlabelled"), "bad")
+        if from_times
+        else "bad",
+        multiplier=_multiplier(table) if kind == "amount" else 1.0,
+        unit=table.text("unit", "", empty=True) if kind == "amount" else "",
+    )
+    table.close()
+    return label
+
+
+def _multiplier(table: TomlTable) -> float:
+    multiplier = table.number("multiplier", 1.0)
+    if not 0 < multiplier < math.inf:
+        raise table.error("multiplier", multiplier, "a number above 0")
+    return multiplier
+
+
+def _task(table: TomlTable) -> Task:
+    name, kind = _name(table), table.choice("kind", tuple(TASK_LOSSES))
+    metric = table.choice("metric", TASK_METRICS[kind])
+    better = METRIC_DIRECTIONS[metric]
+    task = Task(
+        name=name,
+        label=table.text("label"),
+        kind=kind,
+        population=table.text("population", None),
+        loss=table.choice("loss", TASK_LOSSES[kind]),
+        metric=metric,
+        direction=table.choice("direction", (better,), better),
+    )
+    table.close()
+    return task
+
+
+def _join(table: TomlTable) -> Join:
+    file_format = table.choice("format", ("csv", "tsv"))
+    join = Join(file=table.text("file"), format=file_format, key=table.text("key"))
+    table.close()
+    return join
+
+
+def _time(table: TomlTable) -> TimeColumn:
+    expected = "pairs [regular expression with one group, multiplier]"
+    patterns = []
+    for pair in table.items("patterns", []):
+        if not isinstance(pair, list) or len(pair) != 2 or not isinstance(pair[0], str):
+            raise table.error("patterns", pair, expected)
+        try:
+            groups = re.compile(pair[0]).groups
+        except re.error:
+            groups = -1
+        if groups != 1 or isinstance(pair[1], bool) or not isinstance(pair[1], int | float):
+            raise table.error("patterns", pair, expected)
+        patterns.append((pair[0], float(pair[1])))
+    time = TimeColumn(column=table.text("column"), patterns=tuple(patterns))
+    table.close()
+    return time
+
+
+def _check_references(top: TomlTable, schema: Schema) -> None:
+    for what, items in (
+        ("features", schema.features),
+        ("labels", schema.labels),
+        ("tasks", schema.tasks),
+    ):
+        for name, count in Counter(item.name for item in items).items():
+            if count > 1:
+                raise top.error(f"{what}[{name}]", Words(f"{count} of this name"), "distinct names")
+    _check_tables(top, schema)
+    kinds = {label.name: label.kind for label in schema.labels}
+    for task in schema.tasks:
+        kind = LABEL_KIND_OF_TASK[task.kind]
+        fitting = [name for name, found in kinds.items() if found == kind]
+        if kinds.get(task.label) != kind:
+            expected = f"a label of kind {kind} ({', '.join(fitting) or 'there is none'})"
+            raise top.error(f"tasks[{task.name}].label", task.label, expected)
+        if task.population is not None and kinds.get(task.population) != "binary":
+            expected = "a label of kind binary"
+            raise top.error(f"tasks[{task.name}].population", task.population, expected)
+
+
+def _check_tables(top: TomlTable, schema: Schema) -> None:
+    first_user: dict[str, Feature] = {}
+    for feature in schema.features:
+        other = first_user.setdefault(feature.table, feature)
+        if other.ids != feature.ids:
+            raise top.error(
+                f"features[{feature.name}].ids",
+                Words(f"{feature.ids.kind} with {feature.ids.rows} rows"),
+                f"the rule of {other.name} ({other.ids.kind} with {other.ids.rows} rows), "
+                f"which shares table {feature.table!r}",
+            )

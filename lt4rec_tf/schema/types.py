@@ -1,0 +1,317 @@
+"""What a data set is: its files, features, labels and tasks, as a TOML file says it.
+
+These frozen dataclasses are what every other room takes; `lt4rec_tf.schema.reader` reads and
+checks them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+FIRST_VALUE_ID = 2  # of vocabulary and integer rules: 0 is "missing", 1 is "unknown"
+
+
+class SchemaError(Exception):
+    """A schema cannot be used; the message names file, key, what was found and expected."""
+
+
+@dataclass(frozen=True)
+class IdRule:
+    """How raw values become ids. Id 0 always means "missing or padding".
+
+    Attributes:
+        kind: "hash", "vocabulary", "integer", "boundaries" or "numeric".
+        buckets: Of hash: values take the ids 1..buckets.
+        vocabulary: Of vocabulary: value k takes id k + 2; every unknown value takes id 1.
+        minimum: Of integer: this value takes id 2.
+        maximum: Of integer: the last value with an id of its own; values out of range take id 1.
+        boundaries: Of boundaries: n increasing numbers make the n + 1 ids 1..n + 1.
+        transform: Of numeric: "none", or "log1p" for log(1 + x), x clipped to be >= 0.
+        mean: Of numeric: the field's number is (transform(x) - mean) / scale.
+        scale: Of numeric, see mean.
+    """
+
+    kind: str
+    buckets: int = 0
+    vocabulary: tuple[str, ...] = ()
+    minimum: int = 0
+    maximum: int = 0
+    boundaries: tuple[float, ...] = ()
+    transform: str = "none"
+    mean: float = 0.0
+    scale: float = 1.0
+
+    @property
+    def rows(self) -> int:
+        """Embedding rows that this rule needs, row 0 ("missing") included.
+
+        >>> IdRule("hash", buckets=10).rows, IdRule("integer", minimum=0, maximum=23).rows
+        (11, 26)
+        >>> IdRule("boundaries", boundaries=(1.0, 2.0)).rows, IdRule("numeric").rows
+        (4, 2)
+        """
+        return {
+            "hash": self.buckets + 1,
+            "vocabulary": len(self.vocabulary) + FIRST_VALUE_ID,
+            "integer": self.maximum - self.minimum + 1 + FIRST_VALUE_ID,
+            "boundaries": len(self.boundaries) + 2,
+            "numeric": 2,
+        }[self.kind]
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One field of the model: a raw column and the rule that turns it into ids.
+
+    Attributes:
+        name: The field's name; names the raw input in serving signatures too.
+        column: The column of the logs, or of a joined side table.
+        dtype: "string", "int64" or "float32": what the raw text or record becomes.
+        multivalued: Whether a row holds a list of values.
+        max_values: Values kept of a list (the first ones); 1 when single-valued.
+        separator: Between the values of a list in CSV and TSV files, side tables among them.
+        side: "user", "item" or "context".
+        table: The embedding table; features may share one.
+        missing: The raw value that stands for "absent"; an empty column becomes it.
+        ids: How values become ids.
+    """
+
+    name: str
+    column: str
+    dtype: str
+    multivalued: bool
+    max_values: int
+    separator: str
+    side: str
+    table: str
+    missing: str | int | float
+    ids: IdRule
+
+
+@dataclass(frozen=True)
+class Table:
+    """An embedding table and the number of its rows, row 0 ("missing") included."""
+
+    name: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class Label:
+    """What a task learns to predict: a 0/1 column, a ratio in [0, 1], or an amount of 0 or more.
+
+    A ratio is a column, clipped to [0, 1], or clip(play_time / duration, 0, 1) of two columns. An
+    amount, such as seconds watched or money spent, is a column times a multiplier.
+
+    Attributes:
+        name: The label's name.
+        kind: "binary", "ratio" or "amount".
+        column: The column that holds the label itself, or None.
+        play_time: The column of the time watched, or None.
+        duration: The column of the video's length, or None. Beside `column` it is no part of the
+            label; it tells what a ratio is a ratio of, which batches hold as "duration".
+        play_time_unit: "s" or "ms".
+        duration_unit: "s" or "ms".
+        zero_duration: What a row with duration <= 0 is: "bad" (counts as an unusable row),
+            "exclude" (left out for every task, clicked or not, so that click rates stay
+            undistorted; counted apart), "unlabelled" (kept, with weight 0 for tasks on this label).
+        multiplier: Of an amount: what the column's numbers are multiplied with.
+        unit: Of an amount, as reports show it; "" for none.
+    """
+
+    name: str
+    kind: str
+    column: str | None
+    play_time: str | None
+    duration: str | None
+    play_time_unit: str
+    duration_unit: str
+    zero_duration: str
+    multiplier: float = 1.0
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One output of the model.
+
+    Attributes:
+        name: The task's name.
+        label: The label that it learns.
+        kind: "binary", "continuous" (a ratio) or "amount".
+        population: A binary label; the task is learned and measured where it is 1. None: all rows.
+        loss: "cross_entropy", "focal", "mse", "soft_cross_entropy" or "ziln".
+        metric: What is compared on validation, such as "auc" or "mse".
+        direction: "max" or "min": which side of the metric is better.
+        mean: Of an amount over its population in train, by which losses standardise it; no schema
+            says it, the audit does.
+        scale: Its standard deviation there.
+    """
+
+    name: str
+    label: str
+    kind: str
+    population: str | None
+    loss: str
+    metric: str
+    direction: str
+    mean: float = 0.0
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class Join:
+    """A side table, held in memory: its rows are looked up by a column that the logs share.
+
+    Attributes:
+        file: Path relative to the data folder; ".gz" files are read as they are.
+        format: "csv" or "tsv".
+        key: Name of the key column, both in the logs and in the side table.
+    """
+
+    file: str
+    format: str
+    key: str
+
+
+@dataclass(frozen=True)
+class TimeColumn:
+    """Where a row's time lies.
+
+    Attributes:
+        column: The column.
+        patterns: Pairs (regular expression with one group, multiplier): the time is the group of
+            the first expression found in the text, times its multiplier. Empty: the column is a
+            number already.
+    """
+
+    column: str
+    patterns: tuple[tuple[str, float], ...] = ()
+
+
+_Named = TypeVar("_Named", Feature, Label, Task)
+
+
+def _by_name(items: Iterable[_Named], name: str, what: str) -> _Named:
+    names = []
+    for item in items:
+        if item.name == name:
+            return item
+        names.append(item.name)
+    raise SchemaError(f"no {what} {name!r}; expected one of {', '.join(names)}")
+
+
+@dataclass(frozen=True)
+class Schema:
+    """A whole data set.
+
+    Attributes:
+        path: The TOML file it was read from.
+        name: The data set's name.
+        format: "csv", "tsv" or "tfrecord".
+        files: Globs relative to the data folder.
+        columns: Column names of CSV and TSV files without a header line; empty: the first line of
+            every file is the header.
+        quoted: Whether values may stand in double quotes (RFC 4180).
+        features: The model's fields, in order.
+        labels: What can be learned.
+        tasks: What is learned, in order.
+        joins: Side tables.
+        time: Where a row's time lies; splits by time need it.
+        user: The column by which rows are grouped for GAUC and for splits by user.
+    """
+
+    path: Path
+    name: str
+    format: str
+    files: tuple[str, ...]
+    columns: tuple[str, ...]
+    quoted: bool
+    features: tuple[Feature, ...]
+    labels: tuple[Label, ...]
+    tasks: tuple[Task, ...]
+    joins: tuple[Join, ...]
+    time: TimeColumn | None
+    user: str | None
+
+    @functools.cached_property
+    def tables(self) -> tuple[Table, ...]:
+        """The embedding tables that the features use, in order of first use."""
+        return tuple(Table(name, count) for name, count in self.table_rows.items())
+
+    @property
+    def table_rows(self) -> dict[str, int]:
+        """The rows of each table, in the order of `tables`."""
+        return {feature.table: feature.ids.rows for feature in self.features}
+
+    def feature(self, name: str) -> Feature:
+        """Returns the feature of this name.
+
+        Raises:
+            SchemaError: There is none.
+        """
+        return _by_name(self.features, name, f"{self.path}: feature")
+
+    def label(self, name: str) -> Label:
+        """Returns the label of this name.
+
+        Raises:
+            SchemaError: There is none.
+        """
+        return _by_name(self.labels, name, f"{self.path}: label")
+
+    def task(self, name: str) -> Task:
+        """Returns the task of this name.
+
+        Raises:
+            SchemaError: There is none.
+        """
+        return _by_name(self.tasks, name, f"{self.path}: task")
+
+    def table(self, name: str) -> Table:
+        """Returns the embedding table of this name.
+
+        Raises:
+            SchemaError: There is none.
+        """
+        for table in self.tables:
+            if table.name == name:
+                return table
+        raise SchemaError(f"{self.path}: no table {name!r}")
+
+    def with_bucket_share(self, share: float) -> Schema:
+        """Returns the schema with fewer hash buckets, one at least in each table.
+
+        Args:
+            share: Of the buckets of every hashed feature, in (0, 1].
+        """
+        features = []
+        for feature in self.features:
+            if feature.ids.kind == "hash":
+                ids = dataclasses.replace(
+                    feature.ids, buckets=max(1, round(share * feature.ids.buckets))
+                )
+                feature = dataclasses.replace(feature, ids=ids)
+            features.append(feature)
+        return dataclasses.replace(self, features=tuple(features))
+
+    def with_tasks(self, names: Sequence[str]) -> Schema:
+        """Returns the schema with these tasks only, in this order.
+
+        Labels that none of them uses go too, so that a row is never unusable for want of a label
+        that nobody learns.
+
+        Raises:
+            SchemaError: A name is unknown or named twice, or there is none.
+        """
+        tasks = tuple(self.task(name) for name in names)
+        if not tasks or len(set(names)) != len(tasks):
+            raise SchemaError(f"{self.path}: tasks: found {list(names)}, expected distinct names")
+        used = {task.label for task in tasks} | {task.population for task in tasks}
+        labels = tuple(label for label in self.labels if label.name in used)
+        return dataclasses.replace(self, tasks=tasks, labels=labels)

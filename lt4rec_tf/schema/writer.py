@@ -1,0 +1,119 @@
+"""Writes a schema as the TOML that `lt4rec_tf.schema.reader.load_schema` reads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from lt4rec_tf.core.toml import toml_text
+from lt4rec_tf.schema.reader import MISSING_OF_DTYPE, Feature, IdRule, Label, Schema, Task
+
+_KEYS_OF_RULE = {
+    "hash": ("buckets",),
+    "vocabulary": ("vocabulary",),
+    "integer": ("minimum", "maximum"),
+    "boundaries": ("boundaries",),
+    "numeric": ("transform", "mean", "scale"),
+}
+
+
+def to_toml(schema: Schema, notes: Mapping[str, Sequence[str]] | None = None) -> str:
+    """The schema as TOML: `load_schema` of it gives a schema that is equal but for its path.
+
+    Args:
+        schema: What to write.
+        notes: Comments by where they stand: "" above all, "features.NAME", "labels.NAME" and
+            "tasks.NAME" above that table.
+    """
+    notes = notes or {}
+    lines = [*_comments(notes.get("", ())), *_top(schema)]
+    for join in schema.joins:
+        lines += _table("joins", [("file", join.file), ("format", join.format), ("key", join.key)])
+    tables = [("features", each.name, _of_feature(each)) for each in schema.features]
+    tables += [("labels", each.name, _of_label(each)) for each in schema.labels]
+    tables += [("tasks", each.name, _of_task(each)) for each in schema.tasks]
+    for what, name, keys in tables:
+        lines += _table(what, keys, notes.get(f"{what}.{name}", ()))
+    return "\n".join(lines) + "\n"
+
+
+def _comments(texts: Iterable[str]) -> list[str]:
+    return ["# " + "".join(c if c.isprintable() else "?" for c in text) for text in texts]
+
+
+def _table(what: str, keys: Sequence[tuple[str, Any]], notes: Iterable[str] = ()) -> list[str]:
+    return ["", *_comments(notes), f"[[{what}]]", *(f"{key} = {toml(v)}" for key, v in keys)]
+
+
+def _top(schema: Schema) -> list[str]:
+    keys: list[tuple[str, Any]] = [
+        ("name", schema.name),
+        ("format", schema.format),
+        ("files", schema.files),
+    ]
+    keys += [("columns", schema.columns)] if schema.columns else []
+    keys += [("quoted", schema.quoted)] if schema.quoted != (schema.format == "csv") else []
+    keys += [("user", schema.user)] if schema.user is not None else []
+    lines = [f"{key} = {toml(value)}" for key, value in keys]
+    if schema.time is not None:
+        patterns = [list(pair) for pair in schema.time.patterns]
+        time = {"column": schema.time.column} | ({"patterns": patterns} if patterns else {})
+        lines.append(f"time = {toml(time)}")
+    return lines
+
+
+def _of_feature(feature: Feature) -> list[tuple[str, Any]]:
+    keys: list[tuple[str, Any]] = [("name", feature.name)]
+    keys += [("column", feature.column)] if feature.column != feature.name else []
+    keys += [("dtype", feature.dtype), ("side", feature.side)]
+    keys += [("table", feature.table)] if feature.table != feature.name else []
+    usual = MISSING_OF_DTYPE[feature.dtype]
+    is_nan = isinstance(feature.missing, float) and math.isnan(feature.missing)
+    keys += [("missing", feature.missing)] if feature.missing != usual and not is_nan else []
+    if feature.multivalued:
+        keys += [("multivalued", True), ("max_values", feature.max_values)]
+        keys += [("separator", feature.separator)] if feature.separator else []
+    return [*keys, ("ids", _of_rule(feature.ids))]
+
+
+def _of_rule(rule: IdRule) -> dict[str, Any]:
+    return {"kind": rule.kind} | {key: getattr(rule, key) for key in _KEYS_OF_RULE[rule.kind]}
+
+
+def _of_label(label: Label) -> list[tuple[str, Any]]:
+    keys: list[tuple[str, Any]] = [("name", label.name), ("kind", label.kind)]
+    if label.column is not None:
+        keys.append(("column", label.column))
+    else:
+        keys += [("play_time", label.play_time), ("play_time_unit", label.play_time_unit)]
+    if label.duration is not None:
+        keys += [("duration", label.duration), ("duration_unit", label.duration_unit)]
+    if label.column is None:
+        keys.append(("zero_duration", label.zero_duration))
+    if label.kind == "amount":
+        keys += [("multiplier", label.multiplier), ("unit", label.unit)]
+    return keys
+
+
+def _of_task(task: Task) -> list[tuple[str, Any]]:
+    keys: list[tuple[str, Any]] = [("name", task.name), ("label", task.label), ("kind", task.kind)]
+    keys += [("population", task.population)] if task.population is not None else []
+    return [*keys, ("loss", task.loss), ("metric", task.metric)]
+
+
+def toml(value: Any) -> str:
+    r"""A value as TOML.
+
+    >>> toml({"kind": "vocabulary", "vocabulary": ("a", 'b"\n')})
+    '{ kind = "vocabulary", vocabulary = ["a", "b\\"\\n"] }'
+    """
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return toml_text(value)
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{key} = {toml(each)}" for key, each in value.items()) + " }"
+    if isinstance(value, Sequence):
+        return "[" + ", ".join(toml(each) for each in value) + "]"
+    return repr(value)  # inf, nan and 1e-05 are TOML too

@@ -1,0 +1,157 @@
+"""What a model card says of features, labels, signatures and data."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import tensorflow as tf
+
+from lt4rec_tf.data.input.features import LARGEST_NUMBER
+from lt4rec_tf.reports.text_tables import ABSENT, markdown_table
+from lt4rec_tf.schema.reader import IdRule, Label, Schema, Task
+from lt4rec_tf.training.evaluation import chained_tasks, product_name
+
+_SECONDS, _MILLISECONDS = (1e9, 4e9), (1e12, 4e12)  # since 1970: the years 2001 to 2096
+
+
+def answers_section(schema: Schema, others: Mapping[str, str]) -> str:
+    """What each answer means; others: output -> meaning, besides tasks and their products."""
+    tasks = [task.name for task in schema.tasks]
+    lines = [f"- `p{task.name}`: {_meaning(task, schema)}" for task in schema.tasks]
+    for first, second in chained_tasks(schema, tasks):
+        lines.append(f"- `p{product_name(first, second)}` = `p{first}` * `p{second}`")
+    lines += [f"- `{name}`: {meaning}" for name, meaning in others.items()]
+    return "\n".join(lines)
+
+
+def _meaning(task: Task, schema: Schema) -> str:
+    label = schema.label(task.label)
+    what = f"expected `{task.label}`" + (f" in {label.unit}" if label.unit else "")
+    if label.kind == "binary":
+        what = f"probability that `{task.label}` is 1"
+    return what + (f", given that `{task.population}` is 1" if task.population else "")
+
+
+def signatures_section(signatures: Mapping[str, Any]) -> str:
+    """Each signature's inputs and outputs with dtype and shape, as the saved model has them."""
+    lines = ["`?` is any number: of rows, then of a list's values or of candidates.", ""]
+    for name, definition in sorted(signatures.items()):
+        lines.append(f"- `{name}`")
+        for verb, tensors in (("takes", definition.inputs), ("answers", definition.outputs)):
+            told = ", ".join(_tensor(*tensor) for tensor in sorted(tensors.items()))
+            lines.append(f"  - {verb} {told}")
+    return "\n".join(lines)
+
+
+def _tensor(name: str, info: Any) -> str:
+    axes = ", ".join("?" if axis.size < 0 else str(axis.size) for axis in info.tensor_shape.dim)
+    shape = "any shape" if info.tensor_shape.unknown_rank else f"({axes})"
+    return f"`{name}` {tf.as_dtype(info.dtype).name} {shape}"
+
+
+def features_section(schema: Schema) -> str:
+    """How each raw value enters the model."""
+    lines = []
+    for feature in schema.features:
+        rule, others = _rule(feature.ids)
+        shape = f"list of up to {feature.max_values}" if feature.multivalued else "one"
+        absent = json.dumps(feature.missing, ensure_ascii=False)
+        lines.append(
+            [f"`{feature.name}`", feature.side, feature.dtype, shape, rule, f"`{absent}`", others]
+        )
+    header = ["feature", "side", "dtype", "values", "rule", "missing", "other values"]
+    return markdown_table(header, lines, texts=len(header))
+
+
+def _rule(ids: IdRule) -> tuple[str, str]:
+    """How values enter, and what becomes of those that the rule does not foresee."""
+    transform = "log(1 + max(x, 0))" if ids.transform == "log1p" else "x"
+    limits = ", ".join(f"{limit:g}" for limit in ids.boundaries)
+    return {
+        "hash": (
+            f"hashed into {ids.buckets} rows",
+            "none: every value has a row, some share one",
+        ),
+        "vocabulary": (f"{len(ids.vocabulary)} known values", "share one row"),
+        "integer": (f"whole numbers {ids.minimum} to {ids.maximum}", "share one row"),
+        "boundaries": (f"ranges between {limits}", "none: the outer ranges are open"),
+        "numeric": (
+            f"({transform} - {ids.mean:g}) / {ids.scale:g}",
+            f"not finite: missing; beyond {LARGEST_NUMBER:g}: clipped",
+        ),
+    }[ids.kind]
+
+
+def labels_section(schema: Schema) -> str:
+    """What each label is in the logs."""
+    lines = [f"- `{label.name}`: {_definition(label)}" for label in schema.labels]
+    return "\n".join(lines)
+
+
+def _definition(label: Label) -> str:
+    if label.column:
+        source = f"column `{label.column}`"
+        if label.kind == "amount":
+            times = f" x {label.multiplier:g}" if label.multiplier != 1 else ""
+            return source + times + (f", in {label.unit}" if label.unit else "")
+        return source + (", 0 or 1" if label.kind == "binary" else ", clipped to [0, 1]")
+    zero = {
+        "bad": "counts as unusable",
+        "exclude": "is left out",
+        "unlabelled": "has no such label",
+    }[label.zero_duration]
+    return (
+        f"column `{label.play_time}` ({label.play_time_unit}) / column `{label.duration}` "
+        f"({label.duration_unit}), clipped to [0, 1]; a row of no duration {zero}"
+    )
+
+
+def data_section(schema: Schema, data: Mapping[str, Any]) -> str:
+    """Each split's window, its rows, and every task's rows with the mean of their labels."""
+    lines = []
+    for split, counts in data["splits"].items():
+        lines.append([split, _window(split, schema, data), "all", str(counts["rows"]), ""])
+        for task in schema.tasks:
+            of_task = counts["tasks"][task.name]
+            mean = number(of_task["label_mean"])
+            lines.append([split, "", task.name, str(of_task["rows"]), mean])
+    return markdown_table(["split", "window", "task", "rows", "mean label"], lines, texts=3)
+
+
+def _window(split: str, schema: Schema, data: Mapping[str, Any]) -> str:
+    validation, test = data.get("validation_from"), data.get("test_from")
+    if schema.time is None or validation is None or test is None:
+        files = [*data["files"].get(split, ())]
+        return f"{len(files)} files" + (f", `{files[0]}` to `{files[-1]}`" if files else "")
+    column = f"`{schema.time.column}`"
+    return {
+        "train": f"{column} before {_time(validation)}",
+        "validation": f"{column} from {_time(validation)}, before {_time(test)}",
+        "test": f"{column} from {_time(test)}",
+    }[split]
+
+
+def _time(value: float) -> str:
+    """A time in its column's unit; with the date where it counts (milli)seconds since 1970.
+
+    >>> _time(5.0), _time(1600000000.0)
+    ('5', '1600000000 (2020-09-13 12:26 UTC)')
+    """
+    text = f"{value:.15g}"
+    for (first, last), unit in ((_SECONDS, 1), (_MILLISECONDS, 1000)):
+        if first <= value < last:
+            return f"{text} ({datetime.fromtimestamp(value / unit, UTC):%Y-%m-%d %H:%M} UTC)"
+    return text
+
+
+def number(value: float | None) -> str:
+    """A number to 5 decimals; "-" for what is undefined.
+
+    >>> number(0.1234567), number(float("nan"))
+    ('0.12346', '-')
+    """
+    return ABSENT if value is None or not math.isfinite(value) else f"{value:.5f}"

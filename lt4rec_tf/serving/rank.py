@@ -1,0 +1,212 @@
+"""The signature `rank`: one request, many candidates, LT4REC's Eq. 3 or an expression of one's own.
+
+    score = prod_t p_t ** a_t * length ** c
+
+User and context features have shape (requests,), multi-valued ones (requests, values). Item
+features have one dimension more: (requests, candidates) and (requests, candidates, values); where
+requests have different numbers of candidates, the shorter lists are padded with anything, and what
+comes back for padding is ignored. Outputs are float32 (requests, candidates). All tensors share
+their first dimension, as TensorFlow Serving's row form and its batching want.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import tensorflow as tf
+
+from lt4rec_tf.config.checks import by_task
+from lt4rec_tf.config.parse import ConfigError
+from lt4rec_tf.data.input.features import raw_specs
+from lt4rec_tf.schema.reader import Feature, Schema
+from lt4rec_tf.serving.expression import LARGEST, Expression, names_in, parse_expression, value_of
+from lt4rec_tf.serving.first_layer import Sides
+from lt4rec_tf.training.evaluation import chained_tasks
+
+LENGTH = "length"  # as which an expression reads the length, whatever its input is called
+# What JSON cannot say, NaN and infinity, is answered so: finite, and below every other score.
+LOWEST = -LARGEST
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """How candidates are scored.
+
+    Attributes:
+        exponents: Task -> a_t; a task that is not named does not count; none with an expression.
+        length: The input that holds each candidate's length; empty: none.
+        length_exponent: c.
+        extra_input: `length` where it is no feature of the schema; empty where it is one.
+        expression: Scores instead of Eq. 3; None: Eq. 3 does.
+    """
+
+    exponents: Mapping[str, float]
+    length: str = ""
+    length_exponent: float = 0.0
+    extra_input: str = ""
+    expression: Expression | None = None
+
+
+def ranking_of(
+    schema: Schema,
+    exponents: Sequence[str],
+    length: str,
+    length_exponent: float,
+    expression: str = "",
+) -> Ranking | None:
+    """What flags say about the rank score.
+
+    Args:
+        schema: With the tasks that are served.
+        exponents: "task=exponent" each; none: 1 for a pair of chained tasks, or else for all.
+        length: An item feature that is a number, or the duration column of a ratio label, or "".
+        length_exponent: Of the length; 1 with an expression, which says its own.
+        expression: Scores instead of Eq. 3, from the tasks and, where one is given, `length`; "":
+            Eq. 3 does.
+
+    Returns:
+        None where no request can be parted: all features are items', or none is.
+
+    Raises:
+        ConfigError: An unknown task, an exponent that is no number above 0, an unknown length; an
+            expression that cannot be read, stands beside exponents, misses its length or leaves
+            it unread, or scores where there is no `rank`.
+    """
+    sides = sides_of(schema)
+    if not sides.asking or not sides.ranked:
+        if expression:
+            raise ConfigError(
+                "--rank_expression: expected none: all features are items' or none is, so that "
+                "there is no signature rank"
+            )
+        return None
+    if expression:
+        written = _written(schema, exponents, length, length_exponent, expression)
+        return _with_length(schema, Ranking({}, expression=written), length, 0.0)
+    tasks = [task.name for task in schema.tasks]
+    chained = chained_tasks(schema, tasks)
+    found = dict.fromkeys(chained[0] if chained else tasks, 1.0)
+    if exponents:
+        found = by_task("rank_exponents", exponents, tasks, float, "an exponent")
+    return _with_length(schema, Ranking(found), length, length_exponent)
+
+
+def _written(
+    schema: Schema, exponents: Sequence[str], length: str, length_exponent: float, text: str
+) -> Expression:
+    if exponents:
+        raise ConfigError(
+            f"--rank_exponents: found {','.join(exponents)}, expected none with "
+            "--rank_expression, which scores instead of Eq. 3"
+        )
+    if length_exponent != 1:
+        raise ConfigError(
+            f"--length_exponent: found {length_exponent}, expected 1 with --rank_expression: "
+            f"write {LENGTH} ** {length_exponent} there"
+        )
+    tasks = [task.name for task in schema.tasks]
+    expression = parse_expression(text, list(dict.fromkeys([*tasks, LENGTH])))
+    # A task of this name is what the expression means: then no length can be read.
+    read = LENGTH in names_in(expression) and LENGTH not in tasks
+    if read and not length:
+        raise ConfigError(
+            f"--rank_expression: found {LENGTH!r}, expected --length_feature beside it, which "
+            f"says where the length is found, or one of the names {', '.join(tasks)}"
+        )
+    if length and not read:
+        raise ConfigError(
+            f"--length_feature: found {length!r}, expected none: --rank_expression does not "
+            f"read {LENGTH}"
+        )
+    return expression
+
+
+def _with_length(schema: Schema, ranking: Ranking, length: str, exponent: float) -> Ranking:
+    if not length:
+        return ranking
+    found = replace(ranking, length=length, length_exponent=exponent)
+    if any(f.name == length and f.side == "item" and _is_number(f) for f in schema.features):
+        return found
+    durations = [label.duration for label in schema.labels if label.duration]
+    if length not in durations or length in [feature.name for feature in schema.features]:
+        numbers = [f.name for f in schema.features if f.side == "item" and _is_number(f)]
+        raise ConfigError(
+            f"--length_feature: found {length!r}, expected a numeric item feature or a label's "
+            f"duration, here {', '.join([*numbers, *durations]) or 'none'}"
+        )
+    return replace(found, extra_input=length)
+
+
+def _is_number(feature: Feature) -> bool:
+    return feature.dtype != "string" and not feature.multivalued
+
+
+def sides_of(schema: Schema) -> Sides:
+    """Which fields a request says once, and which of every candidate."""
+    ranked = [place for place, f in enumerate(schema.features) if f.side == "item"]
+    asking = [place for place, f in enumerate(schema.features) if f.side != "item"]
+    return Sides(tuple(asking), tuple(ranked))
+
+
+def rank_specs(schema: Schema, ranking: Ranking) -> dict[str, tf.TensorSpec]:
+    """The inputs of `rank` by name."""
+    specs = raw_specs(schema)
+    for feature in schema.features:
+        if feature.side == "item":
+            spec = specs[feature.name]
+            specs[feature.name] = tf.TensorSpec((None, *spec.shape), spec.dtype, feature.name)
+    if ranking.extra_input:
+        specs[ranking.extra_input] = tf.TensorSpec((None, None), tf.float32, ranking.extra_input)
+    return specs
+
+
+def score(
+    ranking: Ranking, chances: Mapping[str, tf.Tensor], raw: Mapping[str, tf.Tensor]
+) -> tf.Tensor:
+    """Eq. 3 or the ranking's expression, float32 (requests, candidates).
+
+    Eq. 3 is 0 where the length is no positive, finite number. An expression is `LOWEST`, the
+    lowest finite float32, where its value is infinite or NaN (a division by 0, a logarithm of 0)
+    and where it reads a length that is no positive, finite number: such candidates sort last, and
+    JSON can say the score.
+
+    Args:
+        ranking: Exponents, or an expression.
+        chances: Task -> probabilities; of amounts, any numbers, in Eq. 3 0 where below.
+        raw: The request's inputs.
+    """
+    if ranking.expression:
+        return _score_as_written(ranking, ranking.expression, chances, raw)
+    found = tf.ones_like(next(iter(chances.values())))
+    for task, exponent in ranking.exponents.items():
+        # A network may say less than nothing of an amount, which has no powers.
+        found *= tf.pow(tf.maximum(chances[task], 0.0), tf.cast(exponent, found.dtype))
+    if ranking.length:
+        length = tf.cast(raw[ranking.length], found.dtype)
+        known = _is_known(length)
+        power = tf.pow(tf.where(known, length, 1.0), tf.cast(ranking.length_exponent, found.dtype))
+        found = tf.where(known, found * power, 0.0)
+    return tf.cast(found, tf.float32)
+
+
+def _score_as_written(
+    ranking: Ranking,
+    expression: Expression,
+    chances: Mapping[str, tf.Tensor],
+    raw: Mapping[str, tf.Tensor],
+) -> tf.Tensor:
+    names = dict(chances)
+    if ranking.length:
+        names[LENGTH] = tf.cast(raw[ranking.length], tf.float32)
+    # A number alone still scores every candidate.
+    shape = tf.shape(next(iter(chances.values())))
+    found = tf.broadcast_to(value_of(expression, names), shape)
+    known = tf.math.is_finite(found)
+    if ranking.length:
+        known &= _is_known(names[LENGTH])
+    return tf.where(known, found, tf.constant(LOWEST, tf.float32))
+
+
+def _is_known(length: tf.Tensor) -> tf.Tensor:
+    return tf.math.is_finite(length) & (length > 0)

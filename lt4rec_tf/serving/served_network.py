@@ -1,0 +1,149 @@
+"""A network as a server computes it: ids in, logits out, for rows and for requests that rank."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+
+from lt4rec_tf.models.layers.field_vectors import look_up
+from lt4rec_tf.models.network import RankingNetwork
+from lt4rec_tf.schema.reader import Feature, Schema
+from lt4rec_tf.serving.embedding_tables import ServedTables
+from lt4rec_tf.serving.folded import FoldedKernels
+from lt4rec_tf.serving.kernel_forms import Forms
+from lt4rec_tf.serving.rank import sides_of
+from lt4rec_tf.serving.towers import ServedTowers, Vectors, by_row
+
+EMBEDDING = ".embedding"  # ends the names of layers that look up field vectors
+
+
+class ServedNetwork(tf.Module):
+    """Embedding tables, and what lies above them.
+
+    LT4REC's towers are computed as `ServedTowers` does; other models as Keras has them, with masks
+    folded into kernels.
+
+    Args:
+        network: Wears its masks.
+        schema: Features.
+        dtype: Of tables and towers' kernels: tf.float32 or tf.bfloat16.
+        forms: Of towers' kernels.
+    """
+
+    def __init__(
+        self,
+        network: RankingNetwork,
+        schema: Schema,
+        dtype: tf.DType,
+        forms: Forms,
+    ) -> None:
+        super().__init__(name="network")
+        self._schema, self._sides = schema, sides_of(schema)
+        layers = [layer for layer in network.model.layers if layer.name.endswith(EMBEDDING)]
+        owners = [layer.name.removesuffix(EMBEDDING) for layer in layers]
+        self.tables = {
+            owner: ServedTables(layer, dtype, owner)
+            for owner, layer in zip(owners, layers, strict=True)
+        }
+        self.cross = [v for name, v in network.variables.items() if name.startswith("cross/")]
+        self.towers: ServedTowers | None = None
+        self.other: list[tf.Variable] = []
+        above = _above(network.model, layers, owners)
+        if network.tops:
+            self.towers = ServedTowers(network, self._sides, dtype, forms)
+        elif any(network.towers.values()):
+            self.folded = FoldedKernels(network, dtype)
+            above = self.folded.in_place(above)
+        if not network.tops:
+            kept_elsewhere = {table.ref() for layer in layers for table in layer.parts.values()}
+            kept_elsewhere |= {k.ref() for t in network.tasks for k in network.kernels(t).values()}
+            self.other = [v for v in network.variables.values() if v.ref() not in kept_elsewhere]
+        # In a closure, so that saving stores no Keras objects.
+        self._keras_logits = _logits_of(above)
+
+    def logits(self, ids: Mapping[str, tf.Tensor], tasks: Sequence[str]) -> dict[str, tf.Tensor]:
+        """Task -> float32 (rows,), or (rows, outputs).
+
+        Args:
+            ids: Of every feature, as `features_to_ids` gives them.
+            tasks: To answer for.
+        """
+        places = range(len(self._schema.features))
+        return self._logits(self._vectors(ids, places), tasks)
+
+    def rank(self, ids: Mapping[str, tf.Tensor], tasks: Sequence[str]) -> dict[str, tf.Tensor]:
+        """Task -> float32 (requests, candidates), or with a dimension of outputs behind.
+
+        Args:
+            ids: Of every feature; those of items with a dimension of candidates after the first.
+            tasks: To answer for.
+        """
+        ranked = [self._schema.features[place] for place in self._sides.ranked]
+        shape = tf.shape(ids[ranked[0].name])[:2]
+        rows = {feature.name: _flat(feature, ids[feature.name]) for feature in ranked}
+        asking = self._vectors(ids, self._sides.asking)
+        candidates = {
+            owner: tf.reshape(vectors, tf.concat([shape, vectors.shape[1:]], axis=0))
+            for owner, vectors in self._vectors(rows, self._sides.ranked).items()
+        }
+        if self.towers and self.towers.is_parted:
+            logits = self.towers.rank(asking, candidates, tasks)
+        else:
+            logits = self._logits(self._repeated(asking, candidates), tasks)
+        return {
+            task: tf.reshape(logit, tf.concat([shape, logit.shape[1:]], axis=0))
+            for task, logit in logits.items()
+        }
+
+    def read_features(self, tasks: Sequence[str]) -> set[str]:
+        """The features that the answers about some tasks depend on."""
+        features = self._schema.features
+        read = self.towers.read_fields(tasks) if self.towers else range(len(features))
+        return {features[place].name for place in read}
+
+    def _logits(self, vectors: Vectors, tasks: Sequence[str]) -> dict[str, tf.Tensor]:
+        return (self.towers.logits if self.towers else self._keras_logits)(vectors, tasks)
+
+    def _repeated(self, asking: Vectors, ranked: Vectors) -> dict[str, tf.Tensor]:
+        """The asking fields beside each candidate's: (requests * candidates, fields, dimension)."""
+        order = np.argsort([*self._sides.asking, *self._sides.ranked])  # the schema's
+        whole = {}
+        for owner, vectors in ranked.items():
+            repeated = tf.repeat(asking[owner], tf.shape(vectors)[1], axis=0)
+            fields = tf.concat([repeated, by_row(vectors)], axis=1)
+            whole[owner] = tf.gather(fields, order, axis=1)
+        return whole
+
+    def _vectors(self, ids: Mapping[str, tf.Tensor], places: Sequence[int]) -> dict[str, tf.Tensor]:
+        features = [self._schema.features[place] for place in places]
+        return {
+            owner: look_up(tables.tables(), features, ids) for owner, tables in self.tables.items()
+        }
+
+
+def _flat(feature: Feature, ids: tf.Tensor) -> tf.Tensor:
+    """Of (requests, candidates) or (requests, candidates, values): a row a candidate."""
+    return tf.reshape(ids, [-1, tf.shape(ids)[2]] if feature.multivalued else [-1])
+
+
+def _above(
+    model: keras.Model, layers: Sequence[keras.layers.Layer], owners: Sequence[str]
+) -> keras.Model:
+    """The part of a model that reads field vectors: {owner: vectors} -> {task: logit}."""
+    vectors = {owner: layer.output for owner, layer in zip(owners, layers, strict=True)}
+    return keras.Model(vectors, dict(model.output))
+
+
+def _logits_of(
+    above: keras.Model,
+) -> Callable[[Vectors, Sequence[str]], dict[str, tf.Tensor]]:
+    """(field vectors, tasks) -> logits, by Keras's layers."""
+
+    def logits(vectors: Vectors, tasks: Sequence[str]) -> dict[str, tf.Tensor]:
+        asked = keras.Model(above.input, {task: above.output[task] for task in tasks})
+        return asked(dict(vectors), training=False)
+
+    return logits

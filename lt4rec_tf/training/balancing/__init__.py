@@ -1,0 +1,1 @@
+"""Rules that balance the gradients or losses of several tasks, one file a paper."""

@@ -1,0 +1,91 @@
+"""PCGrad: gradients that conflict are projected off each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from lt4rec_tf.training.balancing.gradients import Gradient, balanced_sum
+
+
+class PCGrad:
+    """Projects a task's gradient off those that it conflicts with.
+
+    For each task i, over the other tasks j in random order, where g_i . g_j < 0:
+
+    g_i <- g_i - (g_i . g_j) / |g_j|^2 g_j, with g_j as it was before any projection.
+
+    The update is sum_i g_i. g is the concatenation of all shared parameters: those that two tasks
+    or more have a gradient for, a task without one having zeros there. The other parameters have
+    their one task's gradient.
+
+    Every projected gradient is a combination of the first ones, so their inner products say it all
+    and no embedding table is ever made dense.
+    Source: Yu et al., Gradient Surgery for Multi-Task Learning (arXiv 2001.06782), Algorithm 1.
+
+    Args:
+        tasks: Their number.
+        seed: Of the orders, which depend on it and on the number of steps before.
+    """
+
+    def __init__(self, tasks: int, seed: int) -> None:
+        self._tasks, self._seed = tasks, seed
+        self._step = tf.Variable(
+            0,
+            dtype=tf.int64,
+            trainable=False,
+            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+        )
+        self.state = {"step": self._step}
+
+    def reset(self) -> None:
+        """Goes back to the first order."""
+        self._step.assign(0)
+
+    def targets(self, losses: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        """Each task's loss."""
+        return list(losses)
+
+    def combine(
+        self,
+        losses: Sequence[tf.Tensor],
+        gradients: Sequence[Sequence[Gradient | None]],
+        variables: Sequence[tf.Variable],
+    ) -> list[Gradient | None]:
+        """Sums the projected gradients."""
+        keys = tf.random.stateless_uniform(
+            (self._tasks, self._tasks), seed=tf.stack([self._seed, self._step])
+        )
+        self._step.assign_add(1)
+        orders = tf.argsort(keys, axis=1)
+        return balanced_sum(gradients, 2, lambda products: projected_weights(products, orders))
+
+
+def projected_weights(products: tf.Tensor, orders: tf.Tensor) -> tf.Tensor:
+    """How often each task's gradient is in the sum of the projected ones.
+
+    >>> at_135_degrees = tf.constant([[1.0, -1.0], [-1.0, 2.0]])
+    >>> projected_weights(at_135_degrees, tf.constant([[0, 1], [1, 0]])).numpy().tolist()
+    [2.0, 1.5]
+
+    Args:
+        products: float32 (tasks, tasks), inner products g_i . g_j of the tasks' gradients.
+        orders: int (tasks, tasks): row i is the order in which task i meets the tasks; itself,
+            which is among them, it passes by.
+
+    Returns:
+        float32 (tasks,), w of the sum sum_t w_t g_t.
+    """
+    tasks = products.shape[0]
+    total = tf.zeros(tasks)
+    for i in range(tasks):
+        mine = tf.one_hot(i, tasks)  # g_i as a combination of all tasks' gradients
+        for place in range(tasks):
+            j = orders[i, place]
+            product = tf.tensordot(mine, products[:, j], 1)
+            conflicts = (product < 0.0) & (j != i)
+            share = tf.math.divide_no_nan(product, products[j, j])
+            mine -= tf.where(conflicts, share, 0.0) * tf.one_hot(j, tasks)
+        total += mine
+    return total

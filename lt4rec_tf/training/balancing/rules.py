@@ -1,0 +1,123 @@
+"""How the losses of several tasks become one update.
+
+A rule says which scalars are differentiated, and what it makes of their gradients. The losses it is
+given are those of Eq. 2, already multiplied by their weights: with weights of 1 each rule is its
+paper's. Gradients follow `tf.GradientTape`: one for each variable, None where there is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import tensorflow as tf
+
+from lt4rec_tf.models.network import RankingNetwork
+from lt4rec_tf.schema.reader import Schema
+from lt4rec_tf.training.balancing.core_task import Core, HybridTargets, MetaBalance
+from lt4rec_tf.training.balancing.gradients import Gradient
+from lt4rec_tf.training.balancing.gradnorm import GradNorm, last_shared_kernel
+from lt4rec_tf.training.balancing.pcgrad import PCGrad
+from lt4rec_tf.training.balancing.uncertainty import Uncertainty
+
+RULES = ("none", "pcgrad", "gradnorm", "uncertainty", "metabalance", "htlnet")
+
+
+class Rule(Protocol):
+    """Turns the tasks' losses into one gradient for each variable.
+
+    Attributes:
+        state: What it has learned or counted, by name; a checkpoint must hold it.
+    """
+
+    state: dict[str, tf.Variable]
+
+    def reset(self) -> None:
+        """Makes the rule as it was before its first step."""
+
+    def targets(self, losses: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        """The scalars to differentiate; called within the tape."""
+
+    def combine(
+        self,
+        losses: Sequence[tf.Tensor],
+        gradients: Sequence[Sequence[Gradient | None]],
+        variables: Sequence[tf.Variable],
+    ) -> list[Gradient | None]:
+        """Makes the update's gradients, and takes the rule's own step.
+
+        Args:
+            losses: One scalar a task.
+            gradients: For each target its gradients for the variables.
+            variables: Those that are trained.
+        """
+
+
+def build_rule(
+    name: str,
+    network: RankingNetwork,
+    schema: Schema,
+    tasks: Sequence[str],
+    *,
+    optimizer: str,
+    learning_rate: float,
+    seed: int,
+    core: Core,
+    tensors: int,
+) -> Rule:
+    """Makes a rule for tasks that are trained together.
+
+    Args:
+        name: One of `RULES`.
+        network: Whose variables are trained.
+        schema: The tasks' losses.
+        tasks: Those whose losses the rule is given, in order.
+        optimizer: Of the network, see `optimizers.build_optimizer`.
+        learning_rate: Of the network.
+        seed: Of PCGrad's order.
+        core: Of HTLNet's rule.
+        tensors: Number of variables that are trained.
+
+    Raises:
+        ValueError: The name is unknown, there are fewer than two tasks to balance, or the network
+            has not what the rule needs.
+    """
+    if name not in RULES:
+        raise ValueError(f"balance: found {name!r}, expected one of {', '.join(RULES)}")
+    if name == "none":
+        return WeightedSum()
+    if len(tasks) < 2:
+        raise ValueError(f"balance {name}: found {', '.join(tasks)} alone, expected two tasks")
+    if name == "pcgrad":
+        return PCGrad(len(tasks), seed)
+    if name == "gradnorm":
+        return GradNorm(len(tasks), last_shared_kernel(network, tasks))
+    if name == "metabalance":
+        return MetaBalance(len(tasks), tensors)
+    if name == "htlnet":
+        return HybridTargets(core)
+    squared = [schema.task(task).loss == "mse" for task in tasks]
+    return Uncertainty(squared, optimizer, learning_rate)
+
+
+class WeightedSum:
+    """sum_t L_t, which is Eq. 2 of LT4REC (arXiv 2008.09872) and no balancing at all."""
+
+    def __init__(self) -> None:
+        self.state: dict[str, tf.Variable] = {}
+
+    def reset(self) -> None:
+        """Has nothing to forget."""
+
+    def targets(self, losses: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        """The sum."""
+        return [tf.add_n(losses)]
+
+    def combine(
+        self,
+        losses: Sequence[tf.Tensor],
+        gradients: Sequence[Sequence[Gradient | None]],
+        variables: Sequence[tf.Variable],
+    ) -> list[Gradient | None]:
+        """The sum's gradients."""
+        return list(gradients[0])

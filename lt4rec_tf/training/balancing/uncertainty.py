@@ -1,0 +1,60 @@
+"""Uncertainty weighting: losses are weighed by the noise that is learned of their labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from lt4rec_tf.training.balancing.gradients import Gradient
+from lt4rec_tf.training.optimizers import build_optimizer, reset
+
+FIRST_LOG_VARIANCE = -0.5
+
+
+class Uncertainty:
+    """Weighs each loss by the noise that the model learns to expect of its labels.
+
+    The network and s = log sigma^2 descend sum_t h_t exp(-s_t) L_t + s_t / 2, with h = 1/2 for a
+    squared error, the likelihood of a Gaussian, and h = 1 for a cross entropy, that of a softmax
+    scaled by sigma^2. s starts at -0.5. A batch without rows of a task leaves its term out.
+
+    s is learned as the network is, by an optimiser of its kind at its learning rate.
+    Source: Kendall et al., Multi-Task Learning Using Uncertainty to Weigh Losses (arXiv
+    1705.07115), Eq. 7 and 10.
+
+    Args:
+        squared: Of each task whether its loss is a squared error, by the schema; a network with
+            losses of its own is weighed by what they replace.
+        optimizer: Of the network.
+        learning_rate: Of the network.
+    """
+
+    def __init__(self, squared: Sequence[bool], optimizer: str, learning_rate: float) -> None:
+        self._factors = tf.constant([0.5 if one else 1.0 for one in squared])
+        self._s = tf.Variable(tf.fill(len(squared), FIRST_LOG_VARIANCE), trainable=False)
+        self._optimizer = build_optimizer(optimizer, learning_rate, [self._s])
+        self.state = {"s": self._s}
+        self.state |= {f"optimizer/{i}": v for i, v in enumerate(self._optimizer.variables)}
+
+    def reset(self) -> None:
+        """Forgets what was learned of the noise."""
+        self._s.assign(tf.fill(tf.shape(self._s), FIRST_LOG_VARIANCE))
+        reset(self._optimizer)
+
+    def targets(self, losses: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        """The weighted sum; the terms of s alone have no gradient for the network."""
+        return [tf.reduce_sum(self._factors * tf.exp(-self._s) * tf.stack(losses))]
+
+    def combine(
+        self,
+        losses: Sequence[tf.Tensor],
+        gradients: Sequence[Sequence[Gradient | None]],
+        variables: Sequence[tf.Variable],
+    ) -> list[Gradient | None]:
+        """The weighted sum's gradients; moves s."""
+        stacked = tf.stack(losses)
+        slope = 0.5 - self._factors * tf.exp(-self._s) * stacked  # d/ds of a task's term
+        slope = tf.where(stacked > 0.0, slope, 0.0)
+        self._optimizer.apply_gradients([(slope, self._s)], skip_gradients_aggregation=True)
+        return list(gradients[0])
