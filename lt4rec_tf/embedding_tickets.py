@@ -26,6 +26,8 @@ import numpy as np
 from lt4rec_tf.config import parse as config
 from lt4rec_tf.config.parse import Places
 from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core import flags
+from lt4rec_tf.core.flags import build, differences
 from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.data.public import datasets
 from lt4rec_tf.data.public.interactions import Split, hold_out, read_split
@@ -47,7 +49,7 @@ FORMAT_VERSION = 1
 def main(argv: Sequence[str]) -> None:
     """Reads pairs, trains every way at every density, measures once on test, prints and draws."""
     values = config.parse_flags(argv, __doc__ or "", [EmbeddingSettings, Places])
-    settings, places = config.build(EmbeddingSettings, values), config.build(Places, values)
+    settings, places = build(EmbeddingSettings, values), build(Places, values)
     check(settings)
     split = read_pairs(settings)
     folder = _run_folder(settings, places)
@@ -188,7 +190,7 @@ def _measured(one: Trained, trainer: PairTrainer, split: Split, k: int) -> dict[
 
 
 def _run_folder(settings: EmbeddingSettings, places: Places) -> Path:
-    digest = config.digest(dataclasses.asdict(settings) | {"seed": None})
+    digest = flags.digest(dataclasses.asdict(settings) | {"seed": None})
     return entry.place_of(places, settings.name, digest, settings.seed)
 
 
@@ -204,7 +206,7 @@ def _claim(folder: Path, settings: EmbeddingSettings, split: Split) -> None:
     if not path.exists():
         runs.write_json(path, mine)
         return
-    entry.refuse_other_settings(folder, config.differences(runs.read_json(path), mine))
+    entry.refuse_other_settings(folder, differences(runs.read_json(path), mine))
 
 
 if __name__ == "__main__":

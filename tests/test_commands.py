@@ -10,6 +10,7 @@ import pytest
 from lt4rec_tf import evaluate, export, simulate_online
 from lt4rec_tf.config import parse as config
 from lt4rec_tf.config import settings
+from lt4rec_tf.core.flags import build
 from lt4rec_tf.data.convert import command as convert
 from lt4rec_tf.data.inspect import command as inspect
 from lt4rec_tf.data.inspect.column_roles import RoleFlags
@@ -115,7 +116,7 @@ def check_module(module, flags):
         assert values["files"], "--files is missing"
     elif module == "lt4rec_tf.data.convert":
         values = config.parse_flags([module, *flags], "", [convert.ConvertFlags])
-        convert.check(config.build(convert.ConvertFlags, values))
+        convert.check(build(convert.ConvertFlags, values))
     else:
         raise AssertionError(f"{module}: is shown, and this test does not know its flags")
 
@@ -124,7 +125,7 @@ def check_embedding_tickets(flags):
     groups = [EmbeddingSettings, settings.Places]
     argv = ["embedding_tickets", "--data_dir=given", *flags]
     values = config.parse_flags(argv, "", groups)
-    found = config.build(EmbeddingSettings, values)
+    found = build(EmbeddingSettings, values)
     check(found)
     return found
 

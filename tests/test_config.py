@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from lt4rec_tf.config import parse as config
 from lt4rec_tf.config.parse import ConfigError
+from lt4rec_tf.core.flags import differences
 
 NEEDED = ("train", "--schema=s.toml", "--data_dir=logs")
 
@@ -292,12 +293,12 @@ def test_fingerprints_are_ten_hexadecimal_digits():
 def test_differences_name_values_that_are_new_gone_or_changed():
     old = {"a": {"b": {"c": 1}, "same": [1]}, "gone": None, "dropped": 2}
     new = {"a": {"b": {"c": 2}, "same": [1]}, "added": "x"}
-    assert config.differences(old, new) == [
+    assert differences(old, new) == [
         "a.b.c: was 1, is 2",
         "added: was None, is 'x'",
         "dropped: was 2, is None",
     ]
-    assert config.differences(new, new) == []
+    assert differences(new, new) == []
 
 
 def test_loss_weights_are_1_where_not_named():

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, NoReturn, TypeVar
+from collections.abc import Sequence
+from typing import Any, Literal
 
 from lt4rec_tf.config.settings import (
     ROWS,
@@ -14,10 +14,15 @@ from lt4rec_tf.config.settings import (
     TicketSettings,
     TrainingSettings,
 )
-from lt4rec_tf.core.flags import ConfigError
+from lt4rec_tf.core.flags import (
+    by_task,
+    expect,
+    expect_at_least,
+    expect_folder_name,
+    expect_positive,
+)
 
 _STOPPING = ("max_bad_fraction", "max_duplicate_fraction")
-Number = TypeVar("Number", int, float)
 
 
 def check(settings: Settings) -> None:
@@ -202,64 +207,3 @@ def own_embedding(settings: Settings, tasks: Sequence[str]) -> dict[str, int]:
         ConfigError: As `loss_weights`.
     """
     return by_task("own_embedding", settings.model.own_embedding, tasks, int, "a whole number")
-
-
-def by_task(
-    flag: str,
-    texts: Sequence[str],
-    tasks: Sequence[str],
-    number: Callable[[str], Number],
-    what: str,
-) -> dict[str, Number]:
-    """Reads a flag's "task=number" texts.
-
-    Args:
-        flag: Its name, for messages.
-        texts: Its values.
-        tasks: Those that may be named; empty: any.
-        number: Text -> number.
-        what: What such a number is, for messages.
-
-    Raises:
-        ConfigError: A text that is not task=number, a number not above 0, an unknown task.
-    """
-    found = {}
-    for text in texts:
-        task, _, digits = text.partition("=")
-        try:
-            value = number(digits)
-        except ValueError:
-            refuse(flag, text, f"task={what}, such as cvr=3")
-        expect(0 < value < float("inf"), flag, text, f"{what} above 0")
-        if tasks:
-            expect(task in tasks, flag, task, f"one of the tasks {tuple(tasks)}")
-        found[task] = value
-    return found
-
-
-def expect_folder_name(name: str) -> None:
-    """Refuses a --name that cannot name a folder."""
-    expect(name not in ("", ".", "..") and "/" not in name, "name", name, "a folder's name")
-
-
-def expect_at_least(least: int, group: object, *names: str) -> None:
-    """Refuses fields of a group that are below a number."""
-    for name in names:
-        expect(getattr(group, name) >= least, name, getattr(group, name), f"{least} or more")
-
-
-def expect_positive(group: object, name: str) -> None:
-    """Refuses a field of a group that is not a finite number above 0."""
-    value = getattr(group, name)
-    expect(0 < value < float("inf"), name, value, "a number above 0")
-
-
-def expect(holds: bool, flag: str, found: object, expected: str) -> None:
-    """Refuses a flag's value unless something holds."""
-    if not holds:
-        refuse(flag, found, expected)
-
-
-def refuse(flag: str, found: object, expected: str) -> NoReturn:
-    """Raises the error of a flag's value."""
-    raise ConfigError(f"--{flag}: found {found!r}, expected {expected}")

@@ -6,11 +6,10 @@ Only entry points call `parse`; everything below them takes plain arguments.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from lt4rec_tf.config.checks import check, check_tasks, loss_weights, own_embedding
 from lt4rec_tf.config.settings import (
@@ -22,7 +21,7 @@ from lt4rec_tf.config.settings import (
     TicketSettings,
     TrainingSettings,
 )
-from lt4rec_tf.core.flags import ConfigError, flag, parse_flags
+from lt4rec_tf.core.flags import ConfigError, T, build, digest, flag, parse_flags
 
 __all__ = [
     "ConfigError",
@@ -33,7 +32,6 @@ __all__ = [
     "Settings",
     "check",
     "check_tasks",
-    "differences",
     "fingerprint",
     "flag",
     "from_dict",
@@ -45,7 +43,6 @@ __all__ = [
     "to_dict",
 ]
 
-T = TypeVar("T")
 
 _GROUPS: dict[str, type] = {
     "data": DataSettings,
@@ -82,12 +79,6 @@ def parse_with(argv: Sequence[str], doc: str, more: type[T]) -> tuple[Settings, 
     settings = build(Settings, values | groups)
     check(settings)
     return settings, build(Places, values), build(more, values)
-
-
-def build(cls: type[T], values: Mapping[str, Any]) -> T:
-    """A dataclass of flags from all flags' values by name."""
-    names = [item.name for item in dataclasses.fields(cls)]  # type: ignore[arg-type]
-    return cls(**{name: values[name] for name in names if name in values})
 
 
 def to_dict(settings: Settings) -> dict[str, Any]:
@@ -129,24 +120,3 @@ def fingerprint(settings: Settings, schema_text: str) -> str:
     The seed is left out: runs that differ by seed alone lie side by side.
     """
     return digest(to_dict(settings) | {"seed": None, "schema_text": schema_text})
-
-
-def digest(values: Mapping[str, Any]) -> str:
-    """Ten hexadecimal digits that differ between plain values."""
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:10]
-
-
-def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Names each value that differs between two nested dictionaries.
-
-    >>> differences({"a": {"b": 1, "c": 2}}, {"a": {"b": 3, "c": 2}})
-    ['a.b: was 1, is 3']
-    """
-    found = []
-    for name in sorted({*old, *new}):
-        before, after = old.get(name), new.get(name)
-        if isinstance(before, Mapping) and isinstance(after, Mapping):
-            found += differences(before, after, f"{prefix}{name}.")
-        elif before != after:
-            found.append(f"{prefix}{name}: was {before!r}, is {after!r}")
-    return found

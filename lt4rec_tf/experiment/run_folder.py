@@ -11,6 +11,7 @@ from typing import Any
 from lt4rec_tf.config import parse as config
 from lt4rec_tf.config.parse import ConfigError, Places, Settings
 from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core import flags
 from lt4rec_tf.core.toml import TomlError
 from lt4rec_tf.data.audit.audit import Audit
 from lt4rec_tf.data.formats.files import DataError
@@ -145,7 +146,7 @@ def claim_folder(
         return
     old = _read_config(folder)
     compared = old if runs.has_begun(folder) else old | {"files": mine["files"]}
-    found = config.differences(compared, mine) + _schema_differences(folder / SCHEMA, schema_text)
+    found = flags.differences(compared, mine) + _schema_differences(folder / SCHEMA, schema_text)
     refuse_other_settings(folder, found)
     runs.write_json(path, mine)
 
@@ -177,7 +178,7 @@ def check_files(folder: Path, files: Mapping[str, int]) -> None:
         RunError: A file is missing, new, or of another size; names each.
     """
     kept = _read_config(folder)["files"]
-    found = config.differences(kept, files)
+    found = flags.differences(kept, files)
     if found:
         listed = "\n  ".join(found)
         raise runs.RunError(f"the logs are not those of {folder} (bytes by file):\n  {listed}")

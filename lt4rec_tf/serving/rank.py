@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 
 import tensorflow as tf
 
-from lt4rec_tf.config.checks import by_task
 from lt4rec_tf.config.parse import ConfigError
+from lt4rec_tf.core.flags import by_task
 from lt4rec_tf.data.input.features import raw_specs
 from lt4rec_tf.schema.reader import Feature, Schema
 from lt4rec_tf.serving.expression import LARGEST, Expression, names_in, parse_expression, value_of

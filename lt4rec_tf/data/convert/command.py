@@ -23,9 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from lt4rec_tf.config.parse import build
 from lt4rec_tf.core.artifacts import RunError, appearing_whole, locked, sweep, write_atomically
-from lt4rec_tf.core.flags import ConfigError, flag, parse_flags
+from lt4rec_tf.core.flags import ConfigError, build, flag, parse_flags
 from lt4rec_tf.data.convert.manifest import (
     MANIFEST,
     QUARANTINE,

@@ -8,8 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from lt4rec_tf.config.parse import differences
 from lt4rec_tf.core.artifacts import RunError, appearing_whole, read_json, sha256, write_json
+from lt4rec_tf.core.flags import differences
 from lt4rec_tf.data.convert.shards import (
     UNFINISHED,
     Converted,

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from lt4rec_tf.config.parse import build
 from lt4rec_tf.core.artifacts import write_atomically
-from lt4rec_tf.core.flags import ConfigError, flag, parse_flags
+from lt4rec_tf.core.flags import ConfigError, build, flag, parse_flags
 from lt4rec_tf.data.formats.discovery import LogFiles
 from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.inspect import log_sample

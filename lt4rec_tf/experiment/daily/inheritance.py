@@ -19,6 +19,7 @@ import tensorflow as tf
 from lt4rec_tf.config import parse as config
 from lt4rec_tf.config.parse import Settings
 from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core.flags import differences
 from lt4rec_tf.data.audit.marginals import UNKNOWN_ID
 from lt4rec_tf.experiment import logs
 from lt4rec_tf.experiment import run_folder as entry
@@ -81,7 +82,7 @@ def open_parent(flag: str, settings: Settings, schema: Schema) -> Parent:
 def _differences(
     theirs: Settings, their_schema: Schema, mine: Settings, schema: Schema
 ) -> list[str]:
-    found = config.differences(_shape(theirs, their_schema), _shape(mine, schema))
+    found = differences(_shape(theirs, their_schema), _shape(mine, schema))
     if not found:
         try:
             growth_between(schema, their_schema)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from lt4rec_tf.config.checks import expect, expect_at_least, expect_folder_name, expect_positive
-from lt4rec_tf.core.flags import flag
+from lt4rec_tf.core.flags import expect, expect_at_least, expect_folder_name, expect_positive, flag
 
 WAYS = ("ticket", "redrawn", "one_shot", "random", "small", "pep")
 
