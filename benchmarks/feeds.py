@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lt4rec_tf.schema.reader import Schema, load_schema
+from lt4rec_tf.schema.reader import load_schema
+from lt4rec_tf.schema.types import Schema
 
 FIELDS, DIMENSION, UNITS = 20, 32, (512, 256, 128)
 TASKS = ("ctr", "cvr")

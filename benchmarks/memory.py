@@ -30,7 +30,7 @@ from networks import wide_network
 
 from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.experiment import run_folder as entry
-from lt4rec_tf.schema.reader import Schema
+from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.training.plan import Feed, Plan
 from lt4rec_tf.training.trainer import Trainer
 

@@ -9,7 +9,7 @@ from feeds import DIMENSION, UNITS, random_ids, random_labels
 
 from lt4rec_tf.models.lt4rec import build_network
 from lt4rec_tf.models.network import RankingNetwork
-from lt4rec_tf.schema.reader import Schema
+from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.tickets.embedding_tables import TableTicket
 from lt4rec_tf.training.balancing.rules import WeightedSum
 from lt4rec_tf.training.optimizers import build_optimizer

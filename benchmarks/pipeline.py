@@ -42,10 +42,12 @@ from lt4rec_tf.data.input.labels import read_labels
 from lt4rec_tf.data.input.source import Source, open_source
 from lt4rec_tf.data.input.splits import SplitRule
 from lt4rec_tf.data.simulator.text import write_tfrecord
-from lt4rec_tf.data.simulator.writer import FeedSettings, simulate
+from lt4rec_tf.data.simulator.world import FeedSettings
+from lt4rec_tf.data.simulator.writer import simulate
 from lt4rec_tf.experiment import run_folder as entry
 from lt4rec_tf.reports.text_tables import markdown_table
-from lt4rec_tf.schema.reader import Schema, load_schema
+from lt4rec_tf.schema.reader import load_schema
+from lt4rec_tf.schema.types import Schema
 
 SCHEMA = "configs/schemas/simulated_feed.toml"
 BATCH, BUFFER, STEPS = 512, 20_000, 100

@@ -38,7 +38,7 @@ from lt4rec_tf.experiment.run import Run
 from lt4rec_tf.experiment.ticket_search import find_ticket
 from lt4rec_tf.models.registry import network_of
 from lt4rec_tf.reports.text_tables import markdown_table
-from lt4rec_tf.schema.reader import Schema
+from lt4rec_tf.schema.types import Schema
 
 EVERY_ROW = "every row"  # also those outside a task's population, which weigh nothing
 LADDER = {

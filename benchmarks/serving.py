@@ -34,7 +34,7 @@ from networks import wide_network
 
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.reports.text_tables import markdown_table
-from lt4rec_tf.schema.reader import Schema
+from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.serving.kernel_forms import COMPACT, DENSE, Forms
 from lt4rec_tf.serving.model_card import folder_size
 from lt4rec_tf.serving.publish import OpenedVersion, opened

@@ -33,7 +33,7 @@ from networks import wide_network
 
 from lt4rec_tf.models.layers.field_vectors import look_up
 from lt4rec_tf.reports.text_tables import markdown_table
-from lt4rec_tf.schema.reader import Schema
+from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.serving.model_card import folder_size
 from lt4rec_tf.serving.publish import opened
 from lt4rec_tf.serving.signatures import ServedModel

@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from lt4rec_tf.config import parse as config
-from lt4rec_tf.config.parse import Settings
-from lt4rec_tf.config.settings import TICKET_ROWS
+from lt4rec_tf.config.checks import check_tasks
+from lt4rec_tf.config.settings import TICKET_ROWS, Settings
 from lt4rec_tf.core import artifacts as runs
 from lt4rec_tf.core.job_pool import Failure, Job, JobPool
 from lt4rec_tf.experiment import run_folder as entry
@@ -45,7 +45,7 @@ from lt4rec_tf.reports.comparison import comparison_table, search_table
 from lt4rec_tf.reports.comparison_plots import figure4, overlap_bars
 from lt4rec_tf.reports.plots import save_png
 from lt4rec_tf.reports.size_plots import size_figure, sizes
-from lt4rec_tf.schema.reader import Schema
+from lt4rec_tf.schema.types import Schema
 
 
 @dataclass
@@ -85,7 +85,7 @@ def main(argv: Sequence[str]) -> None:
     def parse(more: Sequence[str]) -> Settings:
         parsed, _, _ = config.parse_with([*argv, *more], "", CompareFlags)
         check_one_machine(parsed)
-        config.check_tasks(parsed, [task.name for task in schema.tasks])
+        check_tasks(parsed, [task.name for task in schema.tasks])
         return parsed
 
     grid = {spec.name: candidates(spec, flags, parse) for spec in specs}

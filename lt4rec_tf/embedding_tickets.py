@@ -23,11 +23,10 @@ from typing import Any
 
 import numpy as np
 
-from lt4rec_tf.config import parse as config
-from lt4rec_tf.config.parse import Places
+from lt4rec_tf.config.settings import Places
 from lt4rec_tf.core import artifacts as runs
 from lt4rec_tf.core import flags
-from lt4rec_tf.core.flags import build, differences
+from lt4rec_tf.core.flags import ConfigError, build, differences, parse_flags
 from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.data.public import datasets
 from lt4rec_tf.data.public.interactions import Split, hold_out, read_split
@@ -48,7 +47,7 @@ FORMAT_VERSION = 1
 
 def main(argv: Sequence[str]) -> None:
     """Reads pairs, trains every way at every density, measures once on test, prints and draws."""
-    values = config.parse_flags(argv, __doc__ or "", [EmbeddingSettings, Places])
+    values = parse_flags(argv, __doc__ or "", [EmbeddingSettings, Places])
     settings, places = build(EmbeddingSettings, values), build(Places, values)
     check(settings)
     split = read_pairs(settings)
@@ -100,7 +99,7 @@ def train_and_measure(
     """
     train, validation = hold_out(split.train, settings.validation_fraction, settings.seed)
     if not len(validation.item_ids):
-        raise config.ConfigError(
+        raise ConfigError(
             f"--validation_fraction: found {settings.validation_fraction}, which takes no pair of "
             "any user of train; expected a larger share"
         )

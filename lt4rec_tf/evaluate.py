@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from lt4rec_tf.config import parse as config
-from lt4rec_tf.config.parse import Settings, flag
+from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core.flags import ConfigError, flag, parse_flags
 from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.experiment import logs
 from lt4rec_tf.experiment import run_folder as entry
@@ -27,7 +27,7 @@ from lt4rec_tf.experiment.initial_weights import table_search
 from lt4rec_tf.experiment.rows import measure_rows, reported_tasks
 from lt4rec_tf.experiment.ticket_search import read_searches
 from lt4rec_tf.reports.text_tables import evaluation_table, full_table
-from lt4rec_tf.schema.reader import Schema
+from lt4rec_tf.schema.types import Schema
 
 EVALUATION = "evaluation.json"
 
@@ -41,7 +41,7 @@ class _Flags:
 
 def main(argv: Sequence[str]) -> None:
     """Reads a run, measures its rows, prints and writes what it found."""
-    values = config.parse_flags(argv, __doc__ or "", [_Flags])
+    values = parse_flags(argv, __doc__ or "", [_Flags])
     folder, settings, schema, source = open_run(values["run"], values["data_dir"])
     # Where all rows train, evaluation.json holds what was measured before.
     split = "train" if settings.data.split == "none" else values["split"]
@@ -65,7 +65,7 @@ def open_run(run: str, data_dir: str) -> tuple[Path, Settings, Schema, Source]:
         DataError: The logs are not there.
     """
     if not run:
-        raise config.ConfigError("--run: found nothing, expected the folder of a run")
+        raise ConfigError("--run: found nothing, expected the folder of a run")
     folder = Path(run)
     settings, schema = entry.read_run(folder)
     data = dataclasses.replace(settings.data, data_dir=data_dir or settings.data.data_dir)

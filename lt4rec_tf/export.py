@@ -16,14 +16,14 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from lt4rec_tf.config import parse as config
-from lt4rec_tf.config.parse import Settings, flag
+from lt4rec_tf.config.settings import Settings
+from lt4rec_tf.core.flags import ConfigError, flag, parse_flags
 from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.evaluate import open_run
 from lt4rec_tf.experiment import run_folder as entry
 from lt4rec_tf.experiment.publishing import checked_answers, files_beside
 from lt4rec_tf.experiment.rows import load_row, row_names
-from lt4rec_tf.schema.reader import Schema
+from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.serving.kernel_forms import forms_of
 from lt4rec_tf.serving.publish import publish, published_versions
 from lt4rec_tf.serving.rank import ranking_of
@@ -73,7 +73,7 @@ class _Flags:
 
 def main(argv: Sequence[str]) -> None:
     """Reads a run's row, publishes it, prints where."""
-    values = config.parse_flags(argv, __doc__ or "", [_Flags, ExportFlags])
+    values = parse_flags(argv, __doc__ or "", [_Flags, ExportFlags])
     _check(values)
     folder, settings, schema, source = open_run(values["run"], values["data_dir"])
     flags = ExportFlags(**{field.name: values[field.name] for field in fields(ExportFlags)})
@@ -83,10 +83,10 @@ def main(argv: Sequence[str]) -> None:
 
 def _check(values: Mapping[str, Any]) -> None:
     if not values["export_dir"]:
-        raise config.ConfigError("--export_dir: found nothing, expected the model's folder")
+        raise ConfigError("--export_dir: found nothing, expected the model's folder")
     for name, least in (("keep_versions", 0), ("candidates", 1)):
         if values[name] < least:
-            raise config.ConfigError(f"--{name}: found {values[name]}, expected {least} or more")
+            raise ConfigError(f"--{name}: found {values[name]}, expected {least} or more")
 
 
 def default_row(settings: Settings, schema: Schema) -> str:

@@ -30,6 +30,7 @@ from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.data.simulator.candidates import candidates_as_text, read_lines, text_to_ids
 from lt4rec_tf.data.simulator.exposure import MAX_POSITIONS
+from lt4rec_tf.data.simulator.feed import Feed
 from lt4rec_tf.data.simulator.sessions import (
     Exponents,
     SessionBlock,
@@ -38,7 +39,8 @@ from lt4rec_tf.data.simulator.sessions import (
     session_blocks,
     show,
 )
-from lt4rec_tf.data.simulator.writer import Feed, FeedSettings, SimulatorError, simulate
+from lt4rec_tf.data.simulator.world import FeedSettings, SimulatorError
+from lt4rec_tf.data.simulator.writer import simulate
 from lt4rec_tf.evaluate import open_run
 from lt4rec_tf.experiment import run_folder as entry
 from lt4rec_tf.experiment.comparison.results import REPORT, tested_runs
@@ -47,7 +49,7 @@ from lt4rec_tf.metrics.sessions import SessionRatios, session_ratios
 from lt4rec_tf.models.losses import probability
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.reports.online import by_policy, online_table
-from lt4rec_tf.schema.reader import Schema
+from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.training.evaluation import chained_tasks
 
 # Policy -> the rows of a run that predict pctr and pcvr; "base" is each task's single-task row.

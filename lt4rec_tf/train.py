@@ -19,8 +19,8 @@ from contextlib import ExitStack, closing, nullcontext
 from pathlib import Path
 
 from lt4rec_tf.config import parse as config
-from lt4rec_tf.config.parse import Settings
-from lt4rec_tf.config.settings import TICKET_ROWS
+from lt4rec_tf.config.checks import check_tasks
+from lt4rec_tf.config.settings import TICKET_ROWS, Settings
 from lt4rec_tf.core import artifacts as runs
 from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.data.input.source import Source
@@ -40,7 +40,8 @@ from lt4rec_tf.experiment.ticket_search import Ticket, find_ticket, level_masks
 from lt4rec_tf.export import default_row, published_version
 from lt4rec_tf.reports.run_report import StageLog, report_run
 from lt4rec_tf.reports.text_tables import Evaluation, evaluation_table, sharing_table, ticket_table
-from lt4rec_tf.schema.reader import Schema
+from lt4rec_tf.schema.types import Schema
+from lt4rec_tf.training.plan import Feed
 
 
 def main(argv: Sequence[str]) -> None:
@@ -48,7 +49,7 @@ def main(argv: Sequence[str]) -> None:
     settings, places = config.parse(argv, __doc__ or "")
     cluster.check(settings.training.distribution)
     schema = entry.read_schema(settings.data.schema, settings)
-    config.check_tasks(settings, [task.name for task in schema.tasks])
+    check_tasks(settings, [task.name for task in schema.tasks])
     folder = entry.run_folder(settings, places)
     entry.make_deterministic()
     if daily.takes_over(settings):
@@ -97,7 +98,7 @@ def _say_nothing(text: str) -> None:
 
 
 def train_rows(
-    settings: Settings, schema: Schema, folder: Path, feed: logs.Feed, log: StageLog
+    settings: Settings, schema: Schema, folder: Path, feed: Feed, log: StageLog
 ) -> list[Ticket]:
     """Finds tickets and trains every row; what an earlier process finished is skipped.
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from lt4rec_tf.config.parse import DataSettings
+from lt4rec_tf.config.settings import DataSettings
 from lt4rec_tf.distributed.parameter_server import compile_reading, take_parts
 from lt4rec_tf.experiment import logs
 from lt4rec_tf.experiment import run_folder as entry

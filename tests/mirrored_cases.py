@@ -16,7 +16,7 @@ import tensorflow as tf
 from lt4rec_tf.models.network import read_variables
 from lt4rec_tf.schema.reader import load_schema
 from lt4rec_tf.training.balancing.rules import RULES
-from lt4rec_tf.training.trainer import Plan
+from lt4rec_tf.training.plan import Plan
 from tests.conftest import SMALL_SCHEMA, build_small
 from tests.small_models import BUILDERS, build_model
 from tests.small_training import random_masks, small_trainer

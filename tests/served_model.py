@@ -9,8 +9,7 @@ from lt4rec_tf.schema.reader import load_schema
 from lt4rec_tf.serving.publish import publish
 from lt4rec_tf.serving.rank import Ranking
 from lt4rec_tf.serving.signatures import ServedModel
-from lt4rec_tf.training.plan import Plan
-from lt4rec_tf.training.trainer import Feed
+from lt4rec_tf.training.plan import Feed, Plan
 from tests.conftest import SMALL_SCHEMA, build_small, small_batch
 from tests.serving_server import WIDTH, named_server, started_server
 from tests.small_training import random_masks, small_trainer

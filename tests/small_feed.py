@@ -8,8 +8,12 @@ import numpy as np
 import tensorflow as tf
 
 from lt4rec_tf.data.audit import audit
-from lt4rec_tf.data.input.pipeline import Source, SplitRule, batches, open_source
-from lt4rec_tf.schema.reader import Schema, load_schema
+from lt4rec_tf.data.audit.counts import Audit
+from lt4rec_tf.data.input.pipeline import batches
+from lt4rec_tf.data.input.source import Source, open_source
+from lt4rec_tf.data.input.splits import SplitRule
+from lt4rec_tf.schema.reader import load_schema
+from lt4rec_tf.schema.types import Schema
 
 COLUMNS = ("number", "user", "video", "tags", "day", "length", "click", "play_time")
 SCHEMA = """
@@ -138,10 +142,10 @@ def write_records(path: Path, records: list[bytes]) -> Path:
     return path
 
 
-def opened(made: Schema, folder: Path, rule: SplitRule | None = None) -> tuple[Source, audit.Audit]:
+def opened(made: Schema, folder: Path, rule: SplitRule | None = None) -> tuple[Source, Audit]:
     """Opens and audits; the audit goes through JSON, as it does in a run's folder."""
     source = open_source(made, folder, rule or SplitRule())
-    found = audit.Audit.from_json(json.loads(json.dumps(audit.audit(source).to_json())))
+    found = Audit.from_json(json.loads(json.dumps(audit.audit(source).to_json())))
     return audit.complete(source, found), found
 
 

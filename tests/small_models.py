@@ -14,7 +14,7 @@ from lt4rec_tf.models.lt4rec import build_network
 from lt4rec_tf.models.mmoe import build_mmoe
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.models.ple import build_ple
-from lt4rec_tf.schema.reader import Schema
+from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.tickets.embedding_tables import TableTicket, whole
 from tests.conftest import small_batch
 

@@ -7,11 +7,13 @@ import numpy as np
 import tensorflow as tf
 
 from lt4rec_tf.config import parse as config
+from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.experiment import run as stages
 from lt4rec_tf.experiment.initial_weights import keep_start
 from lt4rec_tf.models.network import RankingNetwork
-from lt4rec_tf.training.trainer import Feed, Trainer
+from lt4rec_tf.training.plan import Feed
+from lt4rec_tf.training.trainer import Trainer
 from tests.conftest import small_batch
 
 ROWS, BATCH = 36, 8
@@ -86,7 +88,7 @@ def random_masks(network: RankingNetwork, task: str, seed: int, density: float =
     }
 
 
-def small_settings(*flags: str, schema: Path | str = "small.toml") -> config.Settings:
+def small_settings(*flags: str, schema: Path | str = "small.toml") -> Settings:
     small = ["--embedding_dim=4", "--hidden_units=8,4", "--batch_size=8", "--learning_rate=0.01"]
     argv = ["train", f"--schema={schema}", "--data_dir=logs", *small, *flags]
     return config.parse(argv, "")[0]

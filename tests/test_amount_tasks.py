@@ -12,18 +12,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import lognorm, spearmanr
 
-from lt4rec_tf.config import parse as config
+from lt4rec_tf.core.flags import ConfigError
 from lt4rec_tf.data.audit import audit
+from lt4rec_tf.data.audit.counts import Audit
 from lt4rec_tf.data.input.pipeline import batches
 from lt4rec_tf.data.input.source import open_source
 from lt4rec_tf.data.input.splits import SplitRule
 from lt4rec_tf.experiment.comparison import results
 from lt4rec_tf.models.esmm import entire_space_losses
 from lt4rec_tf.models.losses import loss_of, outputs_of, prediction, standardised_mse, ziln
-from lt4rec_tf.schema.reader import SchemaError, Task, load_schema
+from lt4rec_tf.schema.reader import load_schema
+from lt4rec_tf.schema.types import SchemaError, Task
 from lt4rec_tf.serving.model_card_sections import answers_section, labels_section
 from lt4rec_tf.training.evaluation import Predictions, make_predictor, measure, split_losses
-from lt4rec_tf.training.trainer import Feed, Plan
+from lt4rec_tf.training.plan import Feed, Plan
 from tests.conftest import SMALL_SCHEMA, build_small, small_batch
 from tests.small_models import BUILDERS, build_model
 from tests.small_training import small_trainer
@@ -96,7 +98,7 @@ def test_the_audit_tells_the_schema_mean_and_deviation_of_the_population_in_trai
     amounts = np.array([ms / 1000 for _, click, _, ms in ROWS if click])
     task = source.schema.task("watch")
     assert (task.mean, task.scale) == pytest.approx((amounts.mean(), amounts.std()))
-    again = audit.Audit.from_json(found.to_json())
+    again = Audit.from_json(found.to_json())
     assert audit.complete(source, again).schema == source.schema
     assert source.schema.task("ctr").scale == 1.0  # told of amounts alone
 
@@ -271,5 +273,5 @@ def test_a_comparison_knows_intervals_for_amounts(tmp_path):
     schema = schema_of(tmp_path)
     results.check_metrics(schema)
     tasks = tuple(dataclasses.replace(task, metric="xauc") for task in schema.tasks)
-    with pytest.raises(config.ConfigError, match=r"expected one of .*nrmse"):
+    with pytest.raises(ConfigError, match=r"expected one of .*nrmse"):
         results.check_metrics(dataclasses.replace(schema, tasks=tasks))

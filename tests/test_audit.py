@@ -8,14 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lt4rec_tf.data.audit import audit
-from lt4rec_tf.data.audit.audit import Audit
+from lt4rec_tf.data.audit.counts import Audit, Example, TaskCounts
 from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.formats.records import is_quarantined, malformed_examples
 from lt4rec_tf.data.input import scan as reading
 from lt4rec_tf.data.input.features import features_to_ids
 from lt4rec_tf.data.input.labels import REASONS
 from lt4rec_tf.data.input.parsed_rows import examine
-from lt4rec_tf.data.input.pipeline import SplitRule, open_source
+from lt4rec_tf.data.input.source import open_source
+from lt4rec_tf.data.input.splits import SplitRule
 from tests.small_feed import (
     COLUMNS,
     example,
@@ -70,8 +71,8 @@ def test_tasks_are_counted_per_split(tmp_path):
     found = opened(schema(tmp_path), tmp_path, SplitRule("time", 1, 2))[1]
     for split in found.splits.values():
         assert split.rows == 10
-        assert split.tasks["ctr"] == audit.TaskCounts(10, 0.5, 0.5)
-        assert split.tasks["cvr"] == audit.TaskCounts(5, 0.25, 0.0)
+        assert split.tasks["ctr"] == TaskCounts(10, 0.5, 0.5)
+        assert split.tasks["cvr"] == TaskCounts(5, 0.25, 0.0)
     assert (found.validation_from, found.test_from) == (1, 2)
 
 
@@ -89,7 +90,7 @@ def test_examples_show_file_record_reason_and_text(tmp_path, monkeypatch, togeth
     found = opened(dirty_feed(tmp_path), tmp_path, SplitRule("time", 1, 2))[1]
     shown = {one.reason: one for one in found.examples}
     assert set(shown) == set(found.unusable)
-    assert shown["columns"] == audit.Example("a.csv", 9, "columns", "too,few")
+    assert shown["columns"] == Example("a.csv", 9, "columns", "too,few")
     assert shown["negative_play_time"].record == 3
 
 

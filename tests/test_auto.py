@@ -11,11 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lt4rec_tf.core import artifacts as runs
-from lt4rec_tf.experiment import run as stages
 from lt4rec_tf.experiment import sharing_search as auto
-from lt4rec_tf.experiment.joint_training import row_masks, steps_to_come
+from lt4rec_tf.experiment.joint_training import CHOICE, row_masks, steps_to_come
 from lt4rec_tf.experiment.rows import load_row, measure_rows, row_seconds, worn_masks
-from lt4rec_tf.experiment.sharing_search import CHOICE, Way, train_auto
+from lt4rec_tf.experiment.sharing_search import Way, train_auto
 from lt4rec_tf.experiment.ticket_search import (
     Ticket,
     find_ticket,
@@ -30,6 +29,7 @@ from lt4rec_tf.models.registry import network_of
 from lt4rec_tf.tickets import masks as masks_file
 from lt4rec_tf.tickets.search import Level
 from lt4rec_tf.training.evaluation import make_predictor
+from lt4rec_tf.training.trainer import Trainer
 from tests.small_training import Killed, KilledProgress, begin_run, small_settings
 
 DIRECTIONS = {"ctr": "max", "cvr": "min"}
@@ -194,14 +194,14 @@ def found(searched, small_schema, tmp_path_factory):
     folder = tmp_path_factory.mktemp("auto")
     run, tickets = auto_run(searched, small_schema, folder)
     starts = {}
-    fit = stages.Trainer.fit
+    fit = Trainer.fit
 
     def noted(trainer, stage, name, plan):
         starts[name] = (read_variables(trainer.network), worn_masks(trainer.network))
         return fit(trainer, stage, name, plan)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stages.Trainer, "fit", noted)
+        patch.setattr(Trainer, "fit", noted)
         choice = train_auto(run, tickets)
     return run, tickets, starts, choice
 
@@ -283,7 +283,7 @@ def test_whichever_way_is_chosen_is_read_back(searched, small_schema, tmp_path, 
         for ticket, level in zip(tickets, (2, 1), strict=True)
     ]
     answers = {}
-    fit = stages.Trainer.fit
+    fit = Trainer.fit
 
     def noted(trainer, folder, stage, plan):
         result = fit(trainer, folder, stage, plan)
@@ -294,7 +294,7 @@ def test_whichever_way_is_chosen_is_read_back(searched, small_schema, tmp_path, 
         return 1.0 if len(answers) and list(answers)[-1] == f"auto/{name}" else 0.0
 
     with monkeypatch.context() as patch:
-        patch.setattr(stages.Trainer, "fit", noted)
+        patch.setattr(Trainer, "fit", noted)
         patch.setattr(auto, "gain_over_single_tasks", gain)
         assert train_auto(run, tickets)["chosen"] == name
     loaded = load_row(tmp_path, "s_weight_auto", run.settings, run.schema)
@@ -319,7 +319,7 @@ def test_a_finished_choice_trains_nothing(found, monkeypatch):
     def never(*arguments):
         raise AssertionError
 
-    monkeypatch.setattr(stages.Trainer, "fit", never)
+    monkeypatch.setattr(Trainer, "fit", never)
     assert train_auto(run, tickets) == choice
 
 
@@ -351,14 +351,14 @@ def test_one_that_is_killed_after_a_way_ends_as_an_unbroken_one(
     assert not (row_folder(killed) / CHOICE).exists()
     again, tickets = auto_run(searched, small_schema, tmp_path)
     trained = []
-    epoch = stages.Trainer._epoch
+    epoch = Trainer._epoch
 
     def noted(trainer, folder, name, plan, state):
         trained.append(name)
         epoch(trainer, folder, name, plan, state)
 
     with monkeypatch.context() as patch:
-        patch.setattr(stages.Trainer, "_epoch", noted)
+        patch.setattr(Trainer, "_epoch", noted)
         choice = train_auto(again, tickets)
     expected = found[3]
     assert without_seconds(choice) == without_seconds(expected)
@@ -393,14 +393,14 @@ def test_ways_that_the_run_has_trained_as_rows_are_not_trained_again(
     rows = "--rows=hard_sharing,s_weight,s_weight_auto"
     run, tickets = auto_run(searched, small_schema, tmp_path, rows)
     trained = []
-    fit = stages.Trainer.fit
+    fit = Trainer.fit
 
     def noted(trainer, folder, name, plan):
         trained.append(name)
         return fit(trainer, folder, name, plan)
 
     with monkeypatch.context() as patch:
-        patch.setattr(stages.Trainer, "fit", noted)
+        patch.setattr(Trainer, "fit", noted)
         auto.train_rows(run, tickets)
     choice = runs.read_json(row_folder(run) / CHOICE)
     assert without_seconds(choice) == without_seconds(found[3])

@@ -17,7 +17,7 @@ from lt4rec_tf.training.balancing.gradnorm import GradNorm, last_shared_kernel
 from lt4rec_tf.training.balancing.pcgrad import PCGrad, projected_weights
 from lt4rec_tf.training.balancing.rules import RULES, build_rule
 from lt4rec_tf.training.balancing.uncertainty import Uncertainty
-from lt4rec_tf.training.trainer import Plan
+from lt4rec_tf.training.plan import Plan
 from tests.conftest import build_small
 from tests.small_training import (
     STEPS,

@@ -10,11 +10,13 @@ import tensorflow_datasets as tfds
 
 from lt4rec_tf import evaluate, train
 from lt4rec_tf.config import parse as config
-from lt4rec_tf.config.parse import ConfigError, DataSettings
+from lt4rec_tf.config.settings import DataSettings
 from lt4rec_tf.core.artifacts import read_json
+from lt4rec_tf.core.flags import ConfigError
 from lt4rec_tf.data.audit import audit
 from lt4rec_tf.data.formats.files import DataError
-from lt4rec_tf.data.input.pipeline import SPLITS, batches
+from lt4rec_tf.data.input.pipeline import batches
+from lt4rec_tf.data.input.splits import SPLITS
 from lt4rec_tf.data.public import datasets
 from lt4rec_tf.data.public.builders.simulated_feed.simulated_feed_dataset_builder import Builder
 from lt4rec_tf.data.simulator.text import COLUMNS

@@ -14,7 +14,9 @@ import pytest
 from lt4rec_tf import train
 from lt4rec_tf.config import parse as config
 from lt4rec_tf.core import artifacts as runs
-from lt4rec_tf.data.simulator.writer import FeedSettings, simulate
+from lt4rec_tf.core.flags import ConfigError
+from lt4rec_tf.data.simulator.world import FeedSettings
+from lt4rec_tf.data.simulator.writer import simulate
 from lt4rec_tf.distributed import cluster
 from lt4rec_tf.experiment import run_folder as entry
 from lt4rec_tf.experiment.rows import load_row
@@ -245,7 +247,7 @@ def test_a_cluster_that_does_not_fit_is_refused(monkeypatch, kind, told, message
 def test_what_several_processes_cannot_do_is_refused(flag, kind):
     flags = [f"--{flag}", "--rewind_step=3", f"--distribution={kind}", "--data_dir=d", "--schema=s"]
     name = flag.partition("=")[0]
-    with pytest.raises(config.ConfigError, match=f"--{name}.*--distribution={kind}"):
+    with pytest.raises(ConfigError, match=f"--{name}.*--distribution={kind}"):
         config.parse(["train", *flags], "")
 
 

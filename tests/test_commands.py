@@ -10,14 +10,16 @@ import pytest
 from lt4rec_tf import evaluate, export, simulate_online
 from lt4rec_tf.config import parse as config
 from lt4rec_tf.config import settings
-from lt4rec_tf.core.flags import build
+from lt4rec_tf.config.checks import loss_weights, own_embedding
+from lt4rec_tf.core.flags import ConfigError, build, parse_flags
 from lt4rec_tf.data.convert import command as convert
 from lt4rec_tf.data.inspect import command as inspect
 from lt4rec_tf.data.inspect.column_roles import RoleFlags
-from lt4rec_tf.data.simulator.writer import FeedSettings
+from lt4rec_tf.data.simulator.world import FeedSettings
 from lt4rec_tf.experiment import run_folder as entry
 from lt4rec_tf.experiment.comparison.grid import CompareFlags, candidates, read_rows
 from lt4rec_tf.experiment.lightgcn.settings import EmbeddingSettings, check
+from lt4rec_tf.schema.types import SchemaError
 from tests.conftest import PROJECT
 
 FLAGFILES = sorted((PROJECT / "configs").glob("*.cfg"))
@@ -97,14 +99,14 @@ def check_module(module, flags):
     elif module == "lt4rec_tf.compare":
         check_comparison(flags)
     elif module == "lt4rec_tf.simulate_online":
-        values = config.parse_flags([module, *flags], "", [simulate_online._Flags])
+        values = parse_flags([module, *flags], "", [simulate_online._Flags])
         assert values["runs"], "--runs is missing"
         simulate_online.check(values)
     elif module in ("lt4rec_tf.evaluate", "lt4rec_tf.export"):
         groups = [evaluate._Flags]
         if module == "lt4rec_tf.export":
             groups = [export._Flags, export.ExportFlags]
-        values = config.parse_flags([module, *flags], "", groups)
+        values = parse_flags([module, *flags], "", groups)
         assert values["run"], "--run is missing"
     elif module == "lt4rec_tf.embedding_tickets":
         check_embedding_tickets(flags)
@@ -112,10 +114,10 @@ def check_module(module, flags):
         known = {f"--{item.name}" for item in dataclasses.fields(FeedSettings)} | {"--dir"}
         assert {flag.partition("=")[0] for flag in flags if flag[:2] == "--"} <= known
     elif module == "lt4rec_tf.data.inspect":
-        values = config.parse_flags([module, *flags], "", [inspect.InspectFlags, RoleFlags])
+        values = parse_flags([module, *flags], "", [inspect.InspectFlags, RoleFlags])
         assert values["files"], "--files is missing"
     elif module == "lt4rec_tf.data.convert":
-        values = config.parse_flags([module, *flags], "", [convert.ConvertFlags])
+        values = parse_flags([module, *flags], "", [convert.ConvertFlags])
         convert.check(build(convert.ConvertFlags, values))
     else:
         raise AssertionError(f"{module}: is shown, and this test does not know its flags")
@@ -124,7 +126,7 @@ def check_module(module, flags):
 def check_embedding_tickets(flags):
     groups = [EmbeddingSettings, settings.Places]
     argv = ["embedding_tickets", "--data_dir=given", *flags]
-    values = config.parse_flags(argv, "", groups)
+    values = parse_flags(argv, "", groups)
     found = build(EmbeddingSettings, values)
     check(found)
     return found
@@ -136,8 +138,8 @@ def check_comparison(flags):
     def parse(more):
         argv = ["compare", "--data_dir=given", *flags, *more]
         parsed, _, _ = config.parse_with(argv, "", CompareFlags)
-        config.loss_weights(parsed, tasks)
-        config.own_embedding(parsed, tasks)
+        loss_weights(parsed, tasks)
+        own_embedding(parsed, tasks)
         return parsed
 
     argv = ["compare", "--data_dir=given", *flags]
@@ -218,7 +220,7 @@ def test_commands_are_found():
     ],
 )
 def test_commands_that_there_are_not_are_noticed(command):
-    with pytest.raises((AssertionError, config.ConfigError, entry.SchemaError)):
+    with pytest.raises((AssertionError, ConfigError, SchemaError)):
         check_command(command.split())
 
 
@@ -239,7 +241,7 @@ def test_a_flagfile_parses_and_its_schema_loads(path):
     if settings.tasks:
         assert names == list(settings.tasks)
     assert settings.name == path.stem
-    assert set(config.loss_weights(settings, names)) == set(names)
+    assert set(loss_weights(settings, names)) == set(names)
 
 
 @pytest.mark.parametrize("path", COMPARISONS, ids=lambda path: path.name)

@@ -15,7 +15,7 @@ from lt4rec_tf.experiment import run_folder as entry
 from lt4rec_tf.experiment.comparison import jobs as work
 from lt4rec_tf.experiment.comparison import results
 from lt4rec_tf.experiment.comparison.cost import cost_of
-from lt4rec_tf.experiment.comparison.grid import candidates, read_rows
+from lt4rec_tf.experiment.comparison.grid import CompareFlags, RowSpec, candidates, read_rows
 from lt4rec_tf.experiment.rows import load_row
 from lt4rec_tf.metrics.gain import mean_relative_gain
 from lt4rec_tf.schema.reader import load_schema
@@ -485,7 +485,7 @@ def test_rows_share_a_search_where_nothing_that_it_depends_on_differs(tmp_path):
 
 
 def score_of(made, values, base):
-    spec = results.RowSpec("mine", "group", "mmoe", "", (), None, "")
+    spec = RowSpec("mine", "group", "mmoe", "", (), None, "")
     metrics = {"ctr": {"auc": values[0]}, "cvr": {"mse": values[1]}}
     return results.score(made, spec, metrics, base)
 
@@ -502,7 +502,7 @@ def tuned(tmp_path, monkeypatch, outcomes):
     """What tuning makes of hard_sharing's candidates, of which each ends as `outcomes` says."""
     made = load_schema(schema(tmp_path).path)
     argv = ["compare", "--schema=s.toml", "--data_dir=logs"]
-    flags = compare.CompareFlags(cvr_weights=tuple(outcomes), seeds=(1,))
+    flags = CompareFlags(cvr_weights=tuple(outcomes), seeds=(1,))
     rows = read_rows(ROWS, ("base", "hard_sharing"), TASKS)
     grid = {
         spec.name: candidates(spec, flags, lambda more: config.parse([*argv, *more], "")[0])
@@ -566,7 +566,7 @@ def test_a_search_goes_as_far_as_its_most_demanding_row_needs(tmp_path):
 
     def depths(*names):
         rows = [spec for spec in read_rows(ROWS, (), TASKS) if spec.name in names]
-        comparison = compare.Comparison(tmp_path, made, compare.CompareFlags(), rows, {})
+        comparison = compare.Comparison(tmp_path, made, CompareFlags(), rows, {})
         wanted = [
             (spec, config.parse([*argv, f"--rows={spec.row}", *spec.flags], "")[0]) for spec in rows
         ]

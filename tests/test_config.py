@@ -6,8 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lt4rec_tf.config import parse as config
-from lt4rec_tf.config.parse import ConfigError
-from lt4rec_tf.core.flags import differences
+from lt4rec_tf.config.checks import loss_weights, own_embedding
+from lt4rec_tf.config.settings import (
+    DailySettings,
+    DataSettings,
+    ModelSettings,
+    Places,
+    Settings,
+    TicketSettings,
+    TrainingSettings,
+)
+from lt4rec_tf.core.flags import ConfigError, differences
 
 NEEDED = ("train", "--schema=s.toml", "--data_dir=logs")
 
@@ -35,7 +44,7 @@ def test_a_flagfile_becomes_settings(tmp_path):
     assert settings.data.validation_from == 3.5
     assert settings.training.loss_weights == ("cvr=1.5",)
     assert settings.seed == 7
-    assert places == config.Places(output_dir="there", run_dir="")
+    assert places == Places(output_dir="there", run_dir="")
 
 
 def test_flags_that_are_not_given_are_the_fields_defaults():
@@ -161,16 +170,16 @@ def test_help_lists_every_flag(capsys):
     shown = capsys.readouterr().out
     assert stop.value.code == 0
     assert shown.startswith("What this does.")
-    for group in (*config._GROUPS.values(), config.Places):
+    for group in (*config._GROUPS.values(), Places):
         for item in dataclasses.fields(group):
             assert f"--{item.name}:" in shown or f"--[no]{item.name}:" in shown
 
 
 densities = st.floats(0.01, 0.99)
 settings_trees = st.builds(
-    config.Settings,
+    Settings,
     data=st.builds(
-        config.DataSettings,
+        DataSettings,
         schema=st.text(min_size=1),
         data_dir=st.just("logs"),
         validation_from=st.none() | st.floats(-1e9, 0),
@@ -178,14 +187,14 @@ settings_trees = st.builds(
         validation_files=st.lists(st.text()).map(tuple),
     ),
     model=st.builds(
-        config.ModelSettings,
+        ModelSettings,
         cross=st.sampled_from(["gram", "triangle", "dcn_v2"]),
         embedding_dim=st.integers(1, 64),
         hidden_units=st.lists(st.integers(1, 512), min_size=1).map(tuple),
         dcn_layers=st.integers(1, 4),
     ),
     tickets=st.builds(
-        config.TicketSettings,
+        TicketSettings,
         final_density=densities,
         rounds=st.integers(1, 9),
         rewind_step=st.integers(1, 9),
@@ -193,7 +202,7 @@ settings_trees = st.builds(
         block_width=st.just(1),
     ),
     training=st.builds(
-        config.TrainingSettings,
+        TrainingSettings,
         learning_rate=st.floats(1e-6, 1.0),
         loss_weights=st.lists(st.floats(0.5, 2).map(lambda w: f"cvr={w}")).map(tuple),
         batch_size=st.integers(1, 999),
@@ -202,7 +211,7 @@ settings_trees = st.builds(
         patience=st.integers(0, 9),
         checkpoint_steps=st.integers(0, 9),
     ),
-    daily=st.just(config.DailySettings()),
+    daily=st.just(DailySettings()),
     name=st.just("run"),
     tasks=st.lists(st.text()).map(tuple),
     rows=st.sampled_from([("base",), ("base", "s_weight")]),
@@ -303,18 +312,18 @@ def test_differences_name_values_that_are_new_gone_or_changed():
 
 def test_loss_weights_are_1_where_not_named():
     settings = parsed("--loss_weights=cvr=1.5")
-    assert config.loss_weights(settings, ("ctr", "cvr")) == {"ctr": 1.0, "cvr": 1.5}
+    assert loss_weights(settings, ("ctr", "cvr")) == {"ctr": 1.0, "cvr": 1.5}
 
 
 def test_loss_weights_of_unknown_tasks_are_refused():
     with pytest.raises(ConfigError, match=r"--loss_weights: found 'like'.*\('ctr', 'cvr'\)"):
-        config.loss_weights(parsed("--loss_weights=like=2"), ("ctr", "cvr"))
+        loss_weights(parsed("--loss_weights=like=2"), ("ctr", "cvr"))
 
 
 def test_own_embeddings_are_whole_numbers_by_task():
-    assert config.own_embedding(parsed("--own_embedding=cvr=8,ctr=4"), ()) == {"cvr": 8, "ctr": 4}
+    assert own_embedding(parsed("--own_embedding=cvr=8,ctr=4"), ()) == {"cvr": 8, "ctr": 4}
     with pytest.raises(ConfigError, match=r"--own_embedding: found 'like'.*\('ctr', 'cvr'\)"):
-        config.own_embedding(parsed("--own_embedding=like=2"), ("ctr", "cvr"))
+        own_embedding(parsed("--own_embedding=like=2"), ("ctr", "cvr"))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from lt4rec_tf.training.conflict import Conflict, emphasis, hardly_watched, pairs_in_conflict
-from lt4rec_tf.training.trainer import Plan
+from lt4rec_tf.training.plan import Plan
 from tests.conftest import build_small
 from tests.small_training import small_feed, small_trainer
 

@@ -20,7 +20,7 @@ from lt4rec_tf.training.balancing.core_task import (
     adjusted_weights,
 )
 from lt4rec_tf.training.balancing.rules import WeightedSum
-from lt4rec_tf.training.trainer import Plan
+from lt4rec_tf.training.plan import Plan
 from tests.conftest import build_small
 from tests.small_models import batch_of_tasks, build_model, with_more_tasks
 from tests.small_training import random_masks, small_trainer

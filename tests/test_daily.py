@@ -11,8 +11,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from lt4rec_tf import evaluate, train
 from lt4rec_tf.config import checks
 from lt4rec_tf.config import parse as config
-from lt4rec_tf.config.parse import ConfigError
 from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core.flags import ConfigError
 from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.data.input.features import features_to_ids
 from lt4rec_tf.data.input.pipeline import batches, raw_batches
@@ -35,7 +35,7 @@ from lt4rec_tf.schema.vocabularies import grow
 from lt4rec_tf.serving.publish import session_answers
 from lt4rec_tf.tickets.embedding_tables import TableTicket, grown
 from lt4rec_tf.training import checkpoint
-from lt4rec_tf.training.trainer import Plan
+from lt4rec_tf.training.plan import Plan
 from tests.daily_feed import ROWS, flags, write_day, write_schema
 from tests.small_training import Killed, small_feed, small_trainer
 

@@ -13,6 +13,7 @@ import tensorflow_datasets as tfds
 from etils import epath
 
 from lt4rec_tf.config import parse as config
+from lt4rec_tf.config.checks import check_tasks
 from lt4rec_tf.data.audit import audit
 from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.input.pipeline import batches
@@ -57,7 +58,7 @@ def test_a_ready_configuration_names_a_data_set_and_a_schema_that_there_are(flag
     monkeypatch.chdir(PROJECT)
     settings = settings_of(flagfile)
     schema = entry.read_schema(settings.data.schema, settings)
-    config.check_tasks(settings, [task.name for task in schema.tasks])
+    check_tasks(settings, [task.name for task in schema.tasks])
     name, _, version = settings.data.dataset.partition("/")
     assert name in datasets.known_datasets()
     assert version in {"", *datasets._module(name, name).Builder.builder_configs}

@@ -10,7 +10,8 @@ from lt4rec_tf.data.audit import marginals
 from lt4rec_tf.data.audit.drift import drift
 from lt4rec_tf.metrics.population_stability import Shift, shift
 from lt4rec_tf.reports.daily import drift_table, marginals_text
-from lt4rec_tf.schema.reader import SchemaError, load_schema
+from lt4rec_tf.schema.reader import load_schema
+from lt4rec_tf.schema.types import SchemaError
 from lt4rec_tf.schema.vocabularies import grow, growth_between, with_growth
 from tests import small_feed
 from tests.small_feed import good_row, line, opened, write_lines

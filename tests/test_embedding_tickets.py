@@ -11,10 +11,10 @@ from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.experiment import run_folder as entry
 from lt4rec_tf.experiment.lightgcn.search import Trained, winning
 from lt4rec_tf.experiment.lightgcn.settings import EmbeddingSettings
-from lt4rec_tf.experiment.lightgcn.trainer import TrainingError
 from lt4rec_tf.tickets.magnitude import alive_at_level
 from lt4rec_tf.tickets.masks import read_masks
 from lt4rec_tf.training import checkpoint
+from lt4rec_tf.training.trainer import TrainingError
 from tests.conftest import PROJECT
 from tests.small_training import Killed
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from lt4rec_tf.config.parse import ConfigError
+from lt4rec_tf.core.flags import ConfigError
 from lt4rec_tf.serving.expression import (
     MAX_DEPTH,
     MAX_LENGTH,

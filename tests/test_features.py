@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lt4rec_tf.data.input.features import features_to_ids, raw_specs
-from lt4rec_tf.schema.reader import Feature, IdRule, load_schema
-from lt4rec_tf.schema.types import Schema
+from lt4rec_tf.schema.reader import load_schema
+from lt4rec_tf.schema.types import Feature, IdRule, Schema
 from tests.conftest import PROJECT
 
 MISSING = {"string": "", "int64": -1, "float32": float("nan")}

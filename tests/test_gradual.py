@@ -7,7 +7,7 @@ from lt4rec_tf.tickets import masks as masks_file
 from lt4rec_tf.tickets import search
 from lt4rec_tf.training.evaluation import make_predictor, measure
 from lt4rec_tf.training.gradual import build_gradual
-from lt4rec_tf.training.trainer import Plan
+from lt4rec_tf.training.plan import Plan
 from tests.conftest import build_small, small_batch
 from tests.small_training import (
     STEPS,

@@ -1,7 +1,7 @@
 import pytest
 
 from lt4rec_tf.config import parse as config
-from lt4rec_tf.config.parse import ConfigError
+from lt4rec_tf.core.flags import ConfigError
 from lt4rec_tf.core.toml import TomlError
 from lt4rec_tf.experiment.comparison.grid import (
     CompareFlags,

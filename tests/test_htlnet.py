@@ -12,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import expit, softmax
 
-from lt4rec_tf.config import parse as config
+from lt4rec_tf.core.flags import ConfigError
 from lt4rec_tf.experiment.comparison.cost import cost_of
 from lt4rec_tf.models.layers.label_embedding import LabelEmbedding, Temperature
 from lt4rec_tf.models.losses import loss_of
 from lt4rec_tf.models.network import TRANSFER as HANDED
 from lt4rec_tf.models.network import read_variables
 from lt4rec_tf.models.registry import network_of
-from lt4rec_tf.training.trainer import Plan
+from lt4rec_tf.training.plan import Plan
 from tests.conftest import build_small
 from tests.small_models import SAMPLED, TRANSFER, batch_of_tasks, build_model, with_more_tasks
 from tests.small_training import (
@@ -279,7 +279,7 @@ def test_what_is_unknown_is_refused(small_schema, wrong):
     ],
 )
 def test_settings_out_of_range_are_refused(flag, expected):
-    with pytest.raises(config.ConfigError, match=f"--{flag.partition('=')[0]}: found.*{expected}"):
+    with pytest.raises(ConfigError, match=f"--{flag.partition('=')[0]}: found.*{expected}"):
         small_settings(f"--{flag}")
 
 

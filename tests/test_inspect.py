@@ -15,7 +15,8 @@ from lt4rec_tf.data.input.pipeline import batches
 from lt4rec_tf.data.input.splits import SplitRule
 from lt4rec_tf.data.inspect import command as inspect
 from lt4rec_tf.experiment import run_folder as entry
-from lt4rec_tf.schema.reader import IdRule, SchemaError, load_schema
+from lt4rec_tf.schema.reader import load_schema
+from lt4rec_tf.schema.types import IdRule, SchemaError
 from tests.conftest import build_small, real_data
 from tests.small_feed import opened
 

@@ -8,7 +8,6 @@ import pytest
 
 from lt4rec_tf.config import settings
 from lt4rec_tf.core import artifacts as runs
-from lt4rec_tf.experiment import run as stages
 from lt4rec_tf.experiment.initial_weights import keep_start
 from lt4rec_tf.experiment.joint_training import (
     WIDTHS,
@@ -27,6 +26,7 @@ from lt4rec_tf.tickets.controls import dense_widths, shuffle_layerwise
 from lt4rec_tf.tickets.magnitude import prune_by_magnitude
 from lt4rec_tf.training import checkpoint
 from lt4rec_tf.training.evaluation import make_predictor
+from lt4rec_tf.training.trainer import Trainer
 from tests.small_training import STEPS, begin_run, small_settings
 
 # What a search depends on; rows of all kinds use the tickets that it finds.
@@ -77,7 +77,7 @@ def trained(searched, small_schema, tmp_path_factory):
         folder = tmp_path_factory.mktemp(row)
         run, tickets = begin_row(searched, small_schema, folder, f"--rows={row}", "--epochs=2")
         seen = []
-        fit = stages.Trainer.fit
+        fit = Trainer.fit
 
         def noted(trainer, stage, name, plan):
             start, masks = read_variables(trainer.network), worn_masks(trainer.network)
@@ -86,7 +86,7 @@ def trained(searched, small_schema, tmp_path_factory):
             return result
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(stages.Trainer, "fit", noted)
+            patch.setattr(Trainer, "fit", noted)
             result = train_row(run, row, tickets)
         return run, tickets, *seen, result
 
@@ -96,7 +96,7 @@ def trained(searched, small_schema, tmp_path_factory):
 def starts_of(train, monkeypatch):
     """(stage, weights, worn masks) with which each training of `train` begins."""
     starts = []
-    fit = stages.Trainer.fit
+    fit = Trainer.fit
 
     def noted(trainer, folder, name, plan):
         network = trainer.network
@@ -104,7 +104,7 @@ def starts_of(train, monkeypatch):
         return fit(trainer, folder, name, plan)
 
     with monkeypatch.context() as patch:
-        patch.setattr(stages.Trainer, "fit", noted)
+        patch.setattr(Trainer, "fit", noted)
         train()
     return starts
 
@@ -364,7 +364,7 @@ def starts_nothing(run, row, tickets, monkeypatch):
         raise AssertionError("a step is trained")
 
     with monkeypatch.context() as patch:
-        patch.setattr(stages.Trainer, "_epoch", never)
+        patch.setattr(Trainer, "_epoch", never)
         return train_row(run, row, tickets)
 
 

@@ -10,7 +10,8 @@ import sys
 
 import pytest
 
-from lt4rec_tf.data.simulator.writer import FeedSettings, simulate
+from lt4rec_tf.data.simulator.world import FeedSettings
+from lt4rec_tf.data.simulator.writer import simulate
 from lt4rec_tf.distributed import cluster
 from tests.cluster_processes import free_port
 from tests.conftest import PROJECT

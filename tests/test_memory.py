@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from lt4rec_tf.data.audit import audit
 from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.input.in_memory import hold
-from lt4rec_tf.data.input.pipeline import SplitRule, batches, open_source
+from lt4rec_tf.data.input.pipeline import batches
+from lt4rec_tf.data.input.source import open_source
+from lt4rec_tf.data.input.splits import SplitRule
 from lt4rec_tf.schema.reader import load_schema
 from tests.conftest import PROJECT, real_data
 from tests.small_feed import good_row, line, opened, schema, write_lines

@@ -9,9 +9,11 @@ import tensorflow as tf
 from lt4rec_tf.data.audit import audit
 from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.input.features import features_to_ids, raw_specs
-from lt4rec_tf.data.input.pipeline import SPLITS, SplitRule, batches, open_source, raw_batches
-from lt4rec_tf.data.input.splits import boundaries_for, row_times, split_of_users
-from lt4rec_tf.schema.reader import TimeColumn, load_schema
+from lt4rec_tf.data.input.pipeline import batches, raw_batches
+from lt4rec_tf.data.input.source import open_source
+from lt4rec_tf.data.input.splits import SPLITS, SplitRule, boundaries_for, row_times, split_of_users
+from lt4rec_tf.schema.reader import load_schema
+from lt4rec_tf.schema.types import TimeColumn
 from tests.conftest import PROJECT, real_data
 from tests.small_feed import (
     example,

@@ -9,8 +9,8 @@ import tensorflow as tf
 from lt4rec_tf.core import artifacts as runs
 from lt4rec_tf.models.network import read_variables
 from lt4rec_tf.training import precision
+from lt4rec_tf.training.plan import Plan
 from lt4rec_tf.training.precision import computing_in, settled
-from lt4rec_tf.training.trainer import Plan
 from tests.conftest import build_small
 from tests.small_training import small_trainer
 

@@ -16,7 +16,8 @@ from lt4rec_tf.data.input.side_tables import load_side_table
 from lt4rec_tf.data.input.source import open_source
 from lt4rec_tf.data.input.splits import SplitRule
 from lt4rec_tf.data.public.interactions import read_split
-from lt4rec_tf.schema.reader import Join, load_schema
+from lt4rec_tf.schema.reader import load_schema
+from lt4rec_tf.schema.types import Join
 from tests import dirty_files
 from tests.dirty_files import READERS
 from tests.small_feed import write_records

@@ -8,7 +8,7 @@ import tensorflow as tf
 from lt4rec_tf.models.losses import LOSSES
 from lt4rec_tf.models.lt4rec import load_variables
 from lt4rec_tf.models.network import CROSSED, read_variables
-from lt4rec_tf.schema.reader import Schema
+from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.tickets import masks as masks_file
 from tests.conftest import build_small, small_batch
 from tests.small_models import build_with_own_views

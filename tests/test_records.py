@@ -19,7 +19,7 @@ from lt4rec_tf.data.formats.records import (
 )
 from lt4rec_tf.data.formats.values import convert, multiple, single, text_to_float, text_to_int64
 from lt4rec_tf.data.input.side_tables import load_side_table, look_up
-from lt4rec_tf.schema.reader import Join
+from lt4rec_tf.schema.types import Join
 from tests.small_feed import example, good_row, line, schema, write_lines, write_records
 
 CSV = Layout("csv", ("a", "b", "c"), quoted=True, header_lines=1)

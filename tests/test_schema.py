@@ -4,7 +4,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lt4rec_tf.schema.reader import IdRule, SchemaError, load_schema
+from lt4rec_tf.schema.reader import load_schema
+from lt4rec_tf.schema.types import IdRule, SchemaError
 from tests.small_feed import SCHEMA, schema
 
 SCHEMAS = sorted((Path(__file__).parents[1] / "configs" / "schemas").glob("*.toml"))

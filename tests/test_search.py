@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lt4rec_tf.config import parse as config
 from lt4rec_tf.core import artifacts as runs
-from lt4rec_tf.experiment import run as stages
+from lt4rec_tf.core.flags import ConfigError
 from lt4rec_tf.experiment import ticket_search as searches
 from lt4rec_tf.experiment.joint_training import steps_to_come, train_row
 from lt4rec_tf.models.network import read_variables
@@ -19,7 +18,8 @@ from lt4rec_tf.tickets import search
 from lt4rec_tf.tickets.magnitude import prune_by_magnitude
 from lt4rec_tf.tickets.search import Level, choose_level
 from lt4rec_tf.training import checkpoint
-from lt4rec_tf.training.trainer import Plan
+from lt4rec_tf.training.plan import Plan
+from lt4rec_tf.training.trainer import Trainer
 from tests.conftest import build_small
 from tests.small_training import (
     STEPS,
@@ -299,13 +299,13 @@ def small_run(schema, folder, *flags, progress=None):
 def starts_of(run, network, task, monkeypatch):
     """The weights that each level of a run's search starts from, and the ticket."""
     starts = []
-    fit = stages.Trainer.fit
+    fit = Trainer.fit
 
     def noted(trainer, folder, name, plan):
         starts.append(read_variables(trainer.network))
         return fit(trainer, folder, name, plan)
 
-    monkeypatch.setattr(stages.Trainer, "fit", noted)
+    monkeypatch.setattr(Trainer, "fit", noted)
     return starts, searches.find_ticket(run, network, task)
 
 
@@ -357,7 +357,7 @@ def test_reinitialize_starts_each_pruned_level_from_a_fresh_draw(
 
 def test_a_rewind_step_after_the_dense_training_is_refused(small_schema, tmp_path):
     run, network = small_run(small_schema, tmp_path, "--rewind=step", f"--rewind_step={STEPS + 1}")
-    with pytest.raises(config.ConfigError, match=rf"--rewind_step: found {STEPS + 1}"):
+    with pytest.raises(ConfigError, match=rf"--rewind_step: found {STEPS + 1}"):
         searches.find_ticket(run, network, "ctr")
 
 
@@ -418,14 +418,14 @@ def test_movement_cuts_what_training_moved_least(small_schema, tmp_path, monkeyp
     run, network = small_run(small_schema, tmp_path, *flags)
     theta_0 = read_variables(network)
     trained = []
-    fit = stages.Trainer.fit
+    fit = Trainer.fit
 
     def noted(trainer, folder, name, plan):
         result = fit(trainer, folder, name, plan)
         trained.append(read_variables(trainer.network))
         return result
 
-    monkeypatch.setattr(stages.Trainer, "fit", noted)
+    monkeypatch.setattr(Trainer, "fit", noted)
     levels = searches.level_masks(searches.find_ticket(run, network, "ctr"))
     for weights, alive, kept in zip(trained, levels, levels[1:], strict=False):
         moved = {

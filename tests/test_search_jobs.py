@@ -2,8 +2,8 @@
 
 import pytest
 
-from lt4rec_tf.config.parse import ConfigError
 from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core.flags import ConfigError
 from lt4rec_tf.experiment.parallel_searches import search_side_by_side
 from lt4rec_tf.tickets.search import level_folder
 from lt4rec_tf.training.trainer import TrainingError

@@ -11,7 +11,8 @@ from scipy.special import expit
 from lt4rec_tf.data.input.features import features_to_ids
 from lt4rec_tf.models.feature_encoder import is_table
 from lt4rec_tf.models.network import RankingNetwork, read_variables
-from lt4rec_tf.schema.reader import Schema, load_schema
+from lt4rec_tf.schema.reader import load_schema
+from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.serving.publish import PublishError, publish, published_versions
 from lt4rec_tf.serving.requests import requests_of, serialized_examples
 from lt4rec_tf.serving.signatures import ServedModel, answer_names

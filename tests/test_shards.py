@@ -14,7 +14,8 @@ from lt4rec_tf.data.audit import audit
 from lt4rec_tf.data.input.pipeline import batches, epoch_seeds, part_batches
 from lt4rec_tf.data.input.source import open_source
 from lt4rec_tf.data.input.splits import SplitRule
-from lt4rec_tf.data.simulator.writer import FeedSettings, simulate
+from lt4rec_tf.data.simulator.world import FeedSettings
+from lt4rec_tf.data.simulator.writer import simulate
 from lt4rec_tf.distributed.shards import Shard, own_batch_size, own_files, own_rows, steps_of
 from lt4rec_tf.schema.reader import load_schema
 from tests.conftest import few_features

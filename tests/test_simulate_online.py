@@ -12,13 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lt4rec_tf import simulate_online, train
-from lt4rec_tf.config.parse import ConfigError
 from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core.flags import ConfigError
 from lt4rec_tf.data.input.pipeline import batches
-from lt4rec_tf.data.input.source import SplitRule, open_source
+from lt4rec_tf.data.input.source import open_source
+from lt4rec_tf.data.input.splits import SplitRule
 from lt4rec_tf.data.simulator.candidates import candidates_as_text, read_lines, text_to_ids
 from lt4rec_tf.data.simulator.exposure import NO_VIDEO
-from lt4rec_tf.data.simulator.feed import REPLAY_MEAN, REPLAY_SHARE, Truth
+from lt4rec_tf.data.simulator.feed import REPLAY_MEAN, REPLAY_SHARE, Feed, Truth
 from lt4rec_tf.data.simulator.sessions import (
     Draws,
     Exponents,
@@ -30,7 +31,8 @@ from lt4rec_tf.data.simulator.sessions import (
     session_blocks,
     show,
 )
-from lt4rec_tf.data.simulator.writer import Feed, FeedSettings, SimulatorError, simulate
+from lt4rec_tf.data.simulator.world import FeedSettings, SimulatorError
+from lt4rec_tf.data.simulator.writer import simulate
 from lt4rec_tf.evaluate import open_run
 from lt4rec_tf.experiment import run_folder as entry
 from lt4rec_tf.experiment.rows import load_row

@@ -19,16 +19,10 @@ from sklearn.metrics import roc_auc_score
 
 from lt4rec_tf.data.simulator import feed as simulator_feed
 from lt4rec_tf.data.simulator.exposure import NO_VIDEO, Impressions
-from lt4rec_tf.data.simulator.feed import Truth
+from lt4rec_tf.data.simulator.feed import Feed, Truth
 from lt4rec_tf.data.simulator.text import COLUMNS, TRUTH_COLUMNS
-from lt4rec_tf.data.simulator.writer import (
-    MODEL_VERSION,
-    Feed,
-    FeedSettings,
-    SimulatorError,
-    simulate,
-    write_shard,
-)
+from lt4rec_tf.data.simulator.world import FeedSettings, SimulatorError
+from lt4rec_tf.data.simulator.writer import MODEL_VERSION, simulate, write_shard
 
 SETTINGS = FeedSettings(rows=60_000, users=1_000, videos=1_500, days=4, seed=5)
 SMALL = FeedSettings(rows=3_000, users=80, videos=200, days=3, shards_per_day=2, seed=5)

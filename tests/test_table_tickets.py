@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from lt4rec_tf.config.parse import ConfigError
 from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core.flags import ConfigError
 from lt4rec_tf.experiment import run as stages
 from lt4rec_tf.experiment.initial_weights import keep_start, table_search
 from lt4rec_tf.experiment.joint_training import steps_to_come, train_row
@@ -31,6 +31,7 @@ from lt4rec_tf.tickets.embedding_tables import (
 )
 from lt4rec_tf.tickets.masks import MaskError
 from lt4rec_tf.training import checkpoint
+from lt4rec_tf.training.trainer import Trainer
 from tests.conftest import small_batch
 from tests.small_models import random_ticket
 from tests.small_training import Killed, KilledProgress, begin_run, small_feed, small_settings
@@ -309,7 +310,7 @@ def test_a_finished_search_is_not_repeated(small_schema, tmp_path, monkeypatch):
     def never(*_):
         raise AssertionError
 
-    monkeypatch.setattr(stages.Trainer, "fit", never)
+    monkeypatch.setattr(Trainer, "fit", never)
     keep_start(run)
 
 

@@ -15,7 +15,8 @@ from lt4rec_tf.models.lt4rec import load_variables
 from lt4rec_tf.models.network import read_variables
 from lt4rec_tf.tickets import masks as masks_file
 from lt4rec_tf.training import checkpoint
-from lt4rec_tf.training.trainer import Plan, TrainingError
+from lt4rec_tf.training.plan import Plan
+from lt4rec_tf.training.trainer import TrainingError
 from tests.conftest import build_small
 from tests.small_training import (
     STEPS,

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lt4rec_tf.config.checks import check, check_tasks, loss_weights, own_embedding
+from lt4rec_tf.config.checks import check
 from lt4rec_tf.config.settings import (
     DailySettings,
     DataSettings,
@@ -21,28 +21,7 @@ from lt4rec_tf.config.settings import (
     TicketSettings,
     TrainingSettings,
 )
-from lt4rec_tf.core.flags import ConfigError, T, build, digest, flag, parse_flags
-
-__all__ = [
-    "ConfigError",
-    "DailySettings",
-    "DataSettings",
-    "ModelSettings",
-    "Places",
-    "Settings",
-    "check",
-    "check_tasks",
-    "fingerprint",
-    "flag",
-    "from_dict",
-    "loss_weights",
-    "own_embedding",
-    "parse",
-    "parse_flags",
-    "parse_with",
-    "to_dict",
-]
-
+from lt4rec_tf.core.flags import ConfigError, T, build, digest, parse_flags
 
 _GROUPS: dict[str, type] = {
     "data": DataSettings,

@@ -26,10 +26,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from lt4rec_tf.config.parse import Settings
+from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts as runs
 from lt4rec_tf.distributed.replicas import MULTI_WORKER, meet, this_process
-from lt4rec_tf.schema.reader import Schema
+from lt4rec_tf.schema.types import Schema
 
 FINISHED = "finished"
 POLLING_SECONDS = 1.0

@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lt4rec_tf.config.parse import Settings
-from lt4rec_tf.config.settings import TICKET_ROWS
+from lt4rec_tf.config.settings import TICKET_ROWS, Settings
 from lt4rec_tf.core import artifacts as runs
 from lt4rec_tf.experiment.run import (
     TABLES,
@@ -26,14 +25,14 @@ from lt4rec_tf.experiment.run import (
 from lt4rec_tf.experiment.ticket_search import Ticket, prune_of, score_of, searched_levels
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.models.registry import HTLNET, network_of
-from lt4rec_tf.schema.reader import Schema
+from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.tickets import masks as masks_file
 from lt4rec_tf.tickets.controls import dense_widths, shuffle_layerwise
 from lt4rec_tf.tickets.embedding_tables import TableTicket
 from lt4rec_tf.tickets.masks import Masks
 from lt4rec_tf.tickets.search import level_folder
 from lt4rec_tf.training import checkpoint
-from lt4rec_tf.training.trainer import Feed
+from lt4rec_tf.training.plan import Feed
 
 WIDTHS = "hidden_units.json"
 CHOICE = "choice.json"  # of s_weight_auto

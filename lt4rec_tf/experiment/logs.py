@@ -14,21 +14,22 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from lt4rec_tf.config.parse import DataSettings, Settings
+from lt4rec_tf.config.settings import DataSettings, Settings
 from lt4rec_tf.core import artifacts as runs
 from lt4rec_tf.data.audit import audit as auditing
-from lt4rec_tf.data.audit.audit import Audit
+from lt4rec_tf.data.audit.counts import Audit
 from lt4rec_tf.data.input.change_guard import Reading, fault_of, refuse_changed
 from lt4rec_tf.data.input.in_memory import HeldRows, hold
 from lt4rec_tf.data.input.pipeline import batches, epoch_seeds, files_of, part_batches
 from lt4rec_tf.data.input.source import Source, open_source
 from lt4rec_tf.data.input.splits import SPLITS, SplitRule
 from lt4rec_tf.data.public import datasets, published
-from lt4rec_tf.data.simulator.writer import FeedSettings, simulate
+from lt4rec_tf.data.simulator.world import FeedSettings
+from lt4rec_tf.data.simulator.writer import simulate
 from lt4rec_tf.distributed.parameter_server import Pass
 from lt4rec_tf.distributed.replicas import by_parameter_server, this_process, workers_of_servers
 from lt4rec_tf.distributed.shards import WHOLE, Shard, has_own_files, own_files, steps_of
-from lt4rec_tf.schema.reader import Schema
+from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.training.plan import Batches, Feed
 
 AUDIT = "data.json"

@@ -10,7 +10,7 @@ import os
 from contextlib import closing
 from pathlib import Path
 
-from lt4rec_tf.config.parse import Settings
+from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts as runs
 from lt4rec_tf.core.job_pool import Job, JobPool
 from lt4rec_tf.core.progress import Progress

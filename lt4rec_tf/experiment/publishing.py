@@ -17,7 +17,7 @@ from lt4rec_tf.experiment import logs
 from lt4rec_tf.experiment.rows import worn_masks
 from lt4rec_tf.models.losses import prediction
 from lt4rec_tf.models.network import RankingNetwork
-from lt4rec_tf.schema.reader import Schema
+from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.serving.model_card import (
     MODEL_CARD_FILE,
     CardFacts,

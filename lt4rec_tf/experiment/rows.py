@@ -9,15 +9,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from lt4rec_tf.config.parse import Settings
-from lt4rec_tf.config.settings import TICKET_ROWS
+from lt4rec_tf.config.settings import TICKET_ROWS, Settings
 from lt4rec_tf.core import artifacts as runs
 from lt4rec_tf.experiment import sharing_search as auto
 from lt4rec_tf.experiment.joint_training import CHOICE, row_masks, row_network
 from lt4rec_tf.experiment.run import TABLES, TRAINING, WARMUP, table_ticket
 from lt4rec_tf.experiment.ticket_search import read_masks, search_seconds
 from lt4rec_tf.models.network import RankingNetwork
-from lt4rec_tf.schema.reader import Schema
+from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.tickets import masks as masks_file
 from lt4rec_tf.tickets import search
 from lt4rec_tf.training import checkpoint

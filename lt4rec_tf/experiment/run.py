@@ -7,19 +7,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lt4rec_tf.config import parse as config
-from lt4rec_tf.config.parse import Settings
+from lt4rec_tf.config import checks
+from lt4rec_tf.config.settings import Settings
+from lt4rec_tf.core.flags import ConfigError
 from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.distributed.replicas import parts_of
 from lt4rec_tf.models.lt4rec import shared_name
 from lt4rec_tf.models.network import TRANSFER, RankingNetwork
 from lt4rec_tf.models.registry import network_of
-from lt4rec_tf.schema.reader import Schema
+from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.tickets.embedding_tables import TableTicket, read_ticket
 from lt4rec_tf.training import checkpoint, precision
 from lt4rec_tf.training.balancing.core_task import HTLNET_CORE, Core
 from lt4rec_tf.training.conflict import Conflict
-from lt4rec_tf.training.trainer import Feed, LogScalars, Plan, Trainer
+from lt4rec_tf.training.plan import Feed, Plan
+from lt4rec_tf.training.trainer import LogScalars, Trainer
 
 TRAINING = "training"
 INITIAL, TABLES, WARMUP = "initial", "tables", "warmup"
@@ -142,7 +144,7 @@ def joint_trainer(run: Run, network: RankingNetwork) -> Trainer:
             run,
             network,
             network.tasks,
-            config.loss_weights(run.settings, run.tasks),
+            checks.loss_weights(run.settings, run.tasks),
             balance=training.balance,
             core=Core(
                 projection=training.core_projection,
@@ -152,7 +154,7 @@ def joint_trainer(run: Run, network: RankingNetwork) -> Trainer:
             conflict=conflict if training.gradient_conflict else None,
         )
     except ValueError as error:  # a rule that this network or these tasks give nothing to balance
-        raise config.ConfigError(str(error)) from error
+        raise ConfigError(str(error)) from error
 
 
 def _trainer(

@@ -9,18 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from lt4rec_tf.config import parse as config
-from lt4rec_tf.config.parse import ConfigError, Places, Settings
+from lt4rec_tf.config.settings import Places, Settings
 from lt4rec_tf.core import artifacts as runs
 from lt4rec_tf.core import flags
+from lt4rec_tf.core.flags import ConfigError
 from lt4rec_tf.core.toml import TomlError
-from lt4rec_tf.data.audit.audit import Audit
+from lt4rec_tf.data.audit.counts import Audit
 from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.input.source import Source
-from lt4rec_tf.data.simulator.writer import SimulatorError
+from lt4rec_tf.data.simulator.world import SimulatorError
 from lt4rec_tf.distributed.cluster import ClusterError
 from lt4rec_tf.experiment import logs
 from lt4rec_tf.experiment.daily.lineage import DayError
-from lt4rec_tf.schema.reader import Schema, SchemaError, load_schema
+from lt4rec_tf.schema.reader import load_schema
+from lt4rec_tf.schema.types import Schema, SchemaError
 from lt4rec_tf.serving.publish import PublishError
 from lt4rec_tf.tickets.masks import MaskError
 from lt4rec_tf.training.checkpoint import CheckpointError

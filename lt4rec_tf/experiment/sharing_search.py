@@ -20,7 +20,7 @@ from lt4rec_tf.experiment.joint_training import CHOICE, row_masks, train_row
 from lt4rec_tf.experiment.run import TRAINING, Run, joint_trainer, load_start, network_in, plan_of
 from lt4rec_tf.experiment.ticket_search import Ticket, level_masks
 from lt4rec_tf.metrics.gain import mean_relative_gain
-from lt4rec_tf.schema.reader import Schema
+from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.tickets import masks as masks_file
 
 

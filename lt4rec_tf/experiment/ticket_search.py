@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lt4rec_tf.config import parse as config
-from lt4rec_tf.config.parse import Settings
-from lt4rec_tf.config.settings import TICKET_ROWS
+from lt4rec_tf.config.settings import TICKET_ROWS, Settings
 from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core.flags import ConfigError
 from lt4rec_tf.experiment.run import (
     TRAINING,
     Run,
@@ -22,7 +21,7 @@ from lt4rec_tf.experiment.run import (
     task_trainer,
 )
 from lt4rec_tf.models.network import RankingNetwork
-from lt4rec_tf.schema.reader import Schema, Task
+from lt4rec_tf.schema.types import Schema, Task
 from lt4rec_tf.tickets import masks as masks_file
 from lt4rec_tf.tickets import search
 from lt4rec_tf.tickets.magnitude import prune_by_magnitude
@@ -31,7 +30,7 @@ from lt4rec_tf.tickets.neurons import prune_neurons
 from lt4rec_tf.tickets.search import Level, Prune, Score
 from lt4rec_tf.training import checkpoint
 from lt4rec_tf.training.gradual import build_gradual
-from lt4rec_tf.training.trainer import Plan
+from lt4rec_tf.training.plan import Plan
 
 SEARCH = "search.json"
 
@@ -190,7 +189,7 @@ def _rewind(run: Run, network: RankingNetwork, task: str) -> Callable[[int], Non
     tickets = run.settings.tickets
     steps = run.settings.training.search_epochs * run.feed.steps_per_epoch
     if tickets.rewind == "step" and tickets.rewind_step > steps:
-        raise config.ConfigError(
+        raise ConfigError(
             f"--rewind_step: found {tickets.rewind_step}, expected at most {steps}, "
             "the steps of the dense training"
         )

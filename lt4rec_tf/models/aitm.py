@@ -16,7 +16,7 @@ from lt4rec_tf.models.feature_encoder import Bottom, seed_of
 from lt4rec_tf.models.layers.attention import UnitAttention
 from lt4rec_tf.models.losses import loss_of, population_mean, probability
 from lt4rec_tf.models.network import OwnLosses, RankingNetwork, add_head, assemble, dense_stack
-from lt4rec_tf.schema.reader import Schema
+from lt4rec_tf.schema.types import Schema
 
 CALIBRATOR_WEIGHT = 0.6
 

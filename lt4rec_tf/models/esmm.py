@@ -13,7 +13,7 @@ import tensorflow as tf
 from lt4rec_tf.models.feature_encoder import Bottom
 from lt4rec_tf.models.losses import cross_entropy, loss_of, population_mean, prediction, probability
 from lt4rec_tf.models.network import OwnLosses, RankingNetwork, add_head, assemble, dense_stack
-from lt4rec_tf.schema.reader import Schema
+from lt4rec_tf.schema.types import Schema
 
 
 def build_esmm(

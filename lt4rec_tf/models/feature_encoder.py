@@ -10,7 +10,7 @@ import tf_keras as keras
 
 from lt4rec_tf.models.layers.cross import CrossNetworkV2, GramCross, TriangleCross
 from lt4rec_tf.models.layers.field_vectors import FieldVectors
-from lt4rec_tf.schema.reader import Feature, Schema
+from lt4rec_tf.schema.types import Feature, Schema
 from lt4rec_tf.tickets.embedding_tables import TableTicket
 
 

@@ -18,7 +18,7 @@ from lt4rec_tf.models.layers.label_embedding import LabelEmbedding, Temperature
 from lt4rec_tf.models.layers.masked_dense import MaskedDense
 from lt4rec_tf.models.lt4rec import build_tower
 from lt4rec_tf.models.network import TRANSFER, RankingNetwork, add_head, assemble
-from lt4rec_tf.schema.reader import Schema, Task
+from lt4rec_tf.schema.types import Schema, Task
 
 
 @dataclass(frozen=True)

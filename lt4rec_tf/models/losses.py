@@ -17,7 +17,7 @@ from typing import Protocol
 import tensorflow as tf
 
 from lt4rec_tf.distributed.replicas import over_replicas
-from lt4rec_tf.schema.reader import Task
+from lt4rec_tf.schema.types import Task
 
 
 class Loss(Protocol):

@@ -19,7 +19,7 @@ import tf_keras as keras
 from lt4rec_tf.models.feature_encoder import Bottom, build_bottom, field_vectors, seed_of
 from lt4rec_tf.models.layers.masked_dense import MaskedDense
 from lt4rec_tf.models.network import CROSSED, RankingNetwork, add_head, assemble
-from lt4rec_tf.schema.reader import Schema
+from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.tickets.embedding_tables import TableTicket
 
 

@@ -13,7 +13,7 @@ import tf_keras as keras
 from lt4rec_tf.models.feature_encoder import Bottom, seed_of
 from lt4rec_tf.models.layers.experts import ExpertMixture
 from lt4rec_tf.models.network import RankingNetwork, add_head, assemble, dense_stack
-from lt4rec_tf.schema.reader import Schema
+from lt4rec_tf.schema.types import Schema
 
 
 def build_mmoe(

@@ -14,7 +14,7 @@ from lt4rec_tf.distributed.replicas import parts_of
 from lt4rec_tf.models.feature_encoder import Bottom, seed_of
 from lt4rec_tf.models.layers.masked_dense import MaskedDense
 from lt4rec_tf.models.losses import outputs_of
-from lt4rec_tf.schema.reader import Task
+from lt4rec_tf.schema.types import Task
 from lt4rec_tf.tickets.masks import Masks
 
 # ({task: logit}, batch) -> {task: loss}; a model whose paper defines its losses over the tasks'

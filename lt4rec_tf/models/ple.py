@@ -14,7 +14,7 @@ import tensorflow as tf
 from lt4rec_tf.models.feature_encoder import Bottom
 from lt4rec_tf.models.mmoe import expert_units, mix
 from lt4rec_tf.models.network import RankingNetwork, add_head, assemble, dense_stack
-from lt4rec_tf.schema.reader import Schema
+from lt4rec_tf.schema.types import Schema
 
 
 def build_ple(

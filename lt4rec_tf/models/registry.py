@@ -7,8 +7,8 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 import tensorflow as tf
 
-from lt4rec_tf.config import parse as config
-from lt4rec_tf.config.parse import ModelSettings, Settings
+from lt4rec_tf.config.checks import own_embedding
+from lt4rec_tf.config.settings import ModelSettings, Settings
 from lt4rec_tf.models.aitm import build_aitm
 from lt4rec_tf.models.esmm import build_esmm
 from lt4rec_tf.models.feature_encoder import build_bottom
@@ -18,7 +18,7 @@ from lt4rec_tf.models.lt4rec import build_network
 from lt4rec_tf.models.mmoe import build_mmoe
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.models.ple import build_ple
-from lt4rec_tf.schema.reader import Schema
+from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.tickets.embedding_tables import TableTicket
 
 # Every task has kernels of its own: only embedding and cross layer are shared.
@@ -69,7 +69,7 @@ def network_of(
     if row in ("esmm", "mmoe", "ple", "aitm", *HTLNET):
         return _published_model(settings, schema, row, units, seed, bottom)
     tasks = {task.name for task in schema.tasks}
-    own = config.own_embedding(settings, ())
+    own = own_embedding(settings, ())
     return build_network(
         schema,
         separate_towers=row in SEPARATE_TOWERS,

@@ -13,33 +13,16 @@ from pathlib import Path
 
 from lt4rec_tf.core.toml import REQUIRED, TomlError, TomlTable, Words, read_toml
 from lt4rec_tf.schema.types import (
-    FIRST_VALUE_ID,
     Feature,
     IdRule,
     Join,
     Label,
     Schema,
     SchemaError,
-    Table,
     Task,
     TimeColumn,
 )
 from lt4rec_tf.schema.vocabularies import read_grown
-
-__all__ = [
-    "FIRST_VALUE_ID",
-    "METRIC_DIRECTIONS",
-    "Feature",
-    "IdRule",
-    "Join",
-    "Label",
-    "Schema",
-    "SchemaError",
-    "Table",
-    "Task",
-    "TimeColumn",
-    "load_schema",
-]
 
 METRIC_DIRECTIONS = {
     "auc": "max",

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from lt4rec_tf.core.toml import toml_text
-from lt4rec_tf.schema.reader import MISSING_OF_DTYPE, Feature, IdRule, Label, Schema, Task
+from lt4rec_tf.schema.reader import MISSING_OF_DTYPE
+from lt4rec_tf.schema.types import Feature, IdRule, Label, Schema, Task
 
 _KEYS_OF_RULE = {
     "hash": ("buckets",),

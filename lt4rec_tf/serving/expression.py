@@ -23,7 +23,7 @@ from typing import NoReturn, TypeAlias
 import numpy as np
 import tensorflow as tf
 
-from lt4rec_tf.config.parse import ConfigError
+from lt4rec_tf.core.flags import ConfigError
 
 FLAG = "rank_expression"
 # Far above what a score needs; below, neither Python's parser nor a graph grows without bound.

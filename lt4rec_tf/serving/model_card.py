@@ -16,7 +16,7 @@ import numpy as np
 
 from lt4rec_tf.metrics.inputs import finite_columns
 from lt4rec_tf.reports.text_tables import markdown_table, metric_name
-from lt4rec_tf.schema.reader import Schema
+from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.serving.model_card_sections import (
     answers_section,
     data_section,

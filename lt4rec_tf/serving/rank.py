@@ -16,10 +16,9 @@ from dataclasses import dataclass, replace
 
 import tensorflow as tf
 
-from lt4rec_tf.config.parse import ConfigError
-from lt4rec_tf.core.flags import by_task
+from lt4rec_tf.core.flags import ConfigError, by_task
 from lt4rec_tf.data.input.features import raw_specs
-from lt4rec_tf.schema.reader import Feature, Schema
+from lt4rec_tf.schema.types import Feature, Schema
 from lt4rec_tf.serving.expression import LARGEST, Expression, names_in, parse_expression, value_of
 from lt4rec_tf.serving.first_layer import Sides
 from lt4rec_tf.training.evaluation import chained_tasks

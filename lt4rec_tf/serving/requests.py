@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from lt4rec_tf.schema.reader import Feature, Schema
+from lt4rec_tf.schema.types import Feature, Schema
 from lt4rec_tf.serving.publish import Arrays
 from lt4rec_tf.serving.rank import Ranking
 from lt4rec_tf.serving.signatures import RANK, REGRESS, TF_EXAMPLE

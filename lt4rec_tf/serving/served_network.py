@@ -10,7 +10,7 @@ import tf_keras as keras
 
 from lt4rec_tf.models.layers.field_vectors import look_up
 from lt4rec_tf.models.network import RankingNetwork
-from lt4rec_tf.schema.reader import Feature, Schema
+from lt4rec_tf.schema.types import Feature, Schema
 from lt4rec_tf.serving.embedding_tables import ServedTables
 from lt4rec_tf.serving.folded import FoldedKernels
 from lt4rec_tf.serving.kernel_forms import Forms

@@ -18,7 +18,7 @@ import tensorflow as tf
 from lt4rec_tf.data.input.features import DTYPES, features_to_ids, raw_specs
 from lt4rec_tf.models.losses import prediction
 from lt4rec_tf.models.network import RankingNetwork
-from lt4rec_tf.schema.reader import Feature, Schema
+from lt4rec_tf.schema.types import Feature, Schema
 from lt4rec_tf.serving.kernel_forms import COMPACT, Forms
 from lt4rec_tf.serving.rank import Ranking, rank_specs, score
 from lt4rec_tf.serving.served_network import ServedNetwork

@@ -16,7 +16,7 @@ from lt4rec_tf.metrics import binary as ranking
 from lt4rec_tf.metrics import continuous as regression
 from lt4rec_tf.models.losses import loss_of, prediction
 from lt4rec_tf.models.network import RankingNetwork
-from lt4rec_tf.schema.reader import Schema, Task
+from lt4rec_tf.schema.types import Schema, Task
 from lt4rec_tf.training.plan import Batches
 
 Metrics = dict[str, dict[str, float]]

@@ -11,7 +11,7 @@ import tf_keras as keras
 from lt4rec_tf.distributed.replicas import gradients_over_replicas, spread
 from lt4rec_tf.models.losses import loss_of
 from lt4rec_tf.models.network import CROSSED, RankingNetwork
-from lt4rec_tf.schema.reader import Schema
+from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.training.balancing.rules import Rule
 from lt4rec_tf.training.conflict import Conflict, emphasis, pairs_in_conflict
 

@@ -22,7 +22,7 @@ from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.distributed.parameter_server import Pass, compile_part, take_parts
 from lt4rec_tf.distributed.replicas import parts_of
 from lt4rec_tf.models.network import RankingNetwork
-from lt4rec_tf.schema.reader import Schema
+from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.training import checkpoint, optimizers
 from lt4rec_tf.training.balancing.core_task import HTLNET_CORE, Core
 from lt4rec_tf.training.balancing.rules import build_rule
@@ -31,8 +31,6 @@ from lt4rec_tf.training.evaluation import Metrics, make_predictor, measure, spli
 from lt4rec_tf.training.plan import Feed, Plan
 from lt4rec_tf.training.precision import FLOAT32, computing_in
 from lt4rec_tf.training.steps import compile_step, loss_sum
-
-__all__ = ["Feed", "LogScalars", "Plan", "Trainer", "TrainingError"]
 
 LogScalars = Callable[[str, int, dict[str, float]], None]
 Losses = Mapping[str, Any]  # by task, what float() reads

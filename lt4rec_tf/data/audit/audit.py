@@ -14,7 +14,7 @@ from typing import IO, Any
 import numpy as np
 import tensorflow as tf
 
-from lt4rec_tf.data.audit.counts import Audit, Counts, Example, SplitCounts, TaskCounts
+from lt4rec_tf.data.audit.counts import Audit, Counts
 from lt4rec_tf.data.audit.duplicates import Duplicates
 from lt4rec_tf.data.formats.files import DataError, refuse_broken_gzip
 from lt4rec_tf.data.input.change_guard import refuse_changed
@@ -23,20 +23,7 @@ from lt4rec_tf.data.input.parsed_rows import Rows
 from lt4rec_tf.data.input.scan import Progress, read_all
 from lt4rec_tf.data.input.source import Source, place_files
 from lt4rec_tf.data.input.splits import SPLITS, boundaries_for
-from lt4rec_tf.schema.reader import Schema, Task
-
-__all__ = [
-    "Audit",
-    "Example",
-    "SplitCounts",
-    "TaskCounts",
-    "audit",
-    "bad_rows",
-    "check",
-    "complete",
-    "describe",
-    "quarantined",
-]
+from lt4rec_tf.schema.types import Schema, Task
 
 _SAMPLED_TIMES = 1_000_000
 _NAMED = 10  # files that a text names

@@ -7,7 +7,7 @@ from typing import Any
 
 from lt4rec_tf.data.audit.marginals import Marginals
 from lt4rec_tf.metrics.population_stability import shift
-from lt4rec_tf.schema.reader import Schema
+from lt4rec_tf.schema.types import Schema
 
 
 def drift(schema: Schema, before: Marginals | None, after: Marginals) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from lt4rec_tf.data.input.labels import USABLE
 from lt4rec_tf.data.input.parsed_rows import Rows
 from lt4rec_tf.data.input.scan import Progress, read_all
 from lt4rec_tf.data.input.source import Source
-from lt4rec_tf.schema.reader import FIRST_VALUE_ID, Feature, Schema
+from lt4rec_tf.schema.types import FIRST_VALUE_ID, Feature, Schema
 
 UNKNOWN_ID = 1
 # Of numeric features, which have no ids: quarters of a scale, and what lies beyond three of them.

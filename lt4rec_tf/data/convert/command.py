@@ -44,7 +44,8 @@ from lt4rec_tf.data.formats.column_types import ColumnType
 from lt4rec_tf.data.formats.discovery import LogFiles
 from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.inspect import log_sample
-from lt4rec_tf.schema.reader import Schema, SchemaError, load_schema
+from lt4rec_tf.schema.reader import load_schema
+from lt4rec_tf.schema.types import Schema, SchemaError
 from lt4rec_tf.schema.writer import to_toml
 
 EXPECTED_ERRORS = (ConfigError, DataError, RunError, SchemaError, OSError)

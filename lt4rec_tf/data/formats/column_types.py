@@ -12,7 +12,7 @@ import tensorflow as tf
 from lt4rec_tf.data.formats.examples import Ragged
 from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.formats.values import text_to_float, text_to_int64
-from lt4rec_tf.schema.reader import Feature, Schema
+from lt4rec_tf.schema.types import Feature, Schema
 
 SEPARATORS = ("|", ";", ",", "#", " ", "\x01", "\x02", "\x03")
 _WHOLE = re.compile(rb"\s*[+-]?(0|[1-9]\d*)\s*")

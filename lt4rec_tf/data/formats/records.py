@@ -18,7 +18,7 @@ from google.protobuf.message import DecodeError
 from lt4rec_tf.data.formats.files import DELIMITERS, DataError, common_header, is_gzip, refuse_utf16
 from lt4rec_tf.data.formats.fingerprints import find, fingerprint
 from lt4rec_tf.data.input.features import DTYPES
-from lt4rec_tf.schema.reader import Schema
+from lt4rec_tf.schema.types import Schema
 
 _PROBED_RECORDS = 256
 _KINDS = {"bytes_list": "string", "int64_list": "int64", "float_list": "float32"}

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from lt4rec_tf.data.input.features import DTYPES
-from lt4rec_tf.schema.reader import Feature
+from lt4rec_tf.schema.types import Feature
 
 
 def _up_to(limit: int) -> str:

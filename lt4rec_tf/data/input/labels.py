@@ -13,7 +13,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from lt4rec_tf.data.formats.values import Values, single
-from lt4rec_tf.schema.reader import Label, Schema
+from lt4rec_tf.schema.types import Label, Schema
 
 REASONS = (
     "usable",

@@ -20,8 +20,8 @@ from lt4rec_tf.data.input.change_guard import Reading, refuse_changed
 from lt4rec_tf.data.input.features import features_to_ids
 from lt4rec_tf.data.input.labels import USABLE
 from lt4rec_tf.data.input.parsed_rows import Rows, examine
-from lt4rec_tf.data.input.source import Source, open_source
-from lt4rec_tf.data.input.splits import SPLITS, SplitRule
+from lt4rec_tf.data.input.source import Source
+from lt4rec_tf.data.input.splits import SPLITS
 from lt4rec_tf.distributed.shards import (
     WHOLE,
     Shard,
@@ -30,8 +30,6 @@ from lt4rec_tf.distributed.shards import (
     own_files,
     own_rows,
 )
-
-__all__ = ["SPLITS", "Source", "SplitRule", "batches", "open_source", "raw_batches"]
 
 _PARSED_TOGETHER = 4096  # records
 _OPEN_FILES = 8

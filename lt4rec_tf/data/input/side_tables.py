@@ -13,7 +13,7 @@ from lt4rec_tf.data.formats.bad_rows import BadRow, shown
 from lt4rec_tf.data.formats.files import DataError, TextRow, header, text_rows, to_bytes
 from lt4rec_tf.data.formats.fingerprints import find, fingerprint
 from lt4rec_tf.data.formats.values import single
-from lt4rec_tf.schema.reader import Join
+from lt4rec_tf.schema.types import Join
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from lt4rec_tf.data.formats.records import Layout, read_layout
 from lt4rec_tf.data.input.labels import label_columns
 from lt4rec_tf.data.input.side_tables import SideTable, load_side_table, side_header
 from lt4rec_tf.data.input.splits import SplitRule
-from lt4rec_tf.schema.reader import Schema, TimeColumn
+from lt4rec_tf.schema.types import Schema, TimeColumn
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from lt4rec_tf.data.formats.fingerprints import fingerprint
 from lt4rec_tf.data.formats.values import single
-from lt4rec_tf.schema.reader import TimeColumn
+from lt4rec_tf.schema.types import TimeColumn
 
 SPLITS = ("train", "validation", "test")
 _USER_SALT = "lt4rec_tf split by user: "  # users must not fall together as in an embedding's hash

@@ -28,15 +28,8 @@ from lt4rec_tf.data.inspect.column_roles import (
     side_of,
 )
 from lt4rec_tf.data.inspect.column_stats import ColumnStats
-from lt4rec_tf.schema.reader import (
-    MISSING_OF_DTYPE,
-    Feature,
-    IdRule,
-    Label,
-    Schema,
-    Task,
-    TimeColumn,
-)
+from lt4rec_tf.schema.reader import MISSING_OF_DTYPE
+from lt4rec_tf.schema.types import Feature, IdRule, Label, Schema, Task, TimeColumn
 
 VOCABULARY = 50  # distinct texts up to which they are listed
 RANGE = 1000  # of whole numbers that have ids of their own

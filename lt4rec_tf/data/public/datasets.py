@@ -20,7 +20,7 @@ from lt4rec_tf.data.input.source import Source, open_source
 from lt4rec_tf.data.input.splits import SPLITS, SplitRule
 from lt4rec_tf.data.public import builders
 from lt4rec_tf.data.public.interactions import Pairs, Split, split_of_pairs
-from lt4rec_tf.schema.reader import Schema
+from lt4rec_tf.schema.types import Schema
 
 
 def known_datasets() -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from lt4rec_tf.data.formats.fingerprints import FINGERPRINTS, fingerprint
 from lt4rec_tf.data.input.parsed_rows import Rows
 from lt4rec_tf.data.input.scan import read_all
 from lt4rec_tf.data.input.source import Source
-from lt4rec_tf.schema.reader import Schema
+from lt4rec_tf.schema.types import Schema
 
 if TYPE_CHECKING:  # it loads TensorFlow Datasets
     from lt4rec_tf.data.public.archives import Statistics

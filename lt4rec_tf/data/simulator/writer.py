@@ -36,17 +36,6 @@ from lt4rec_tf.data.simulator.text import (
 )
 from lt4rec_tf.data.simulator.world import FeedSettings, SimulatorError
 
-__all__ = [
-    "Feed",
-    "FeedSettings",
-    "Manifest",
-    "Shard",
-    "SimulatorError",
-    "open_feed",
-    "simulate",
-    "write_shard",
-]
-
 # Raised by every change after which the same settings give other rows.
 MODEL_VERSION = 1
 

@@ -18,8 +18,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lt4rec_tf.config.parse import ConfigError, DailySettings, Settings, flag
-from lt4rec_tf.config.settings import ROWS
+from lt4rec_tf.config.settings import ROWS, DailySettings, Settings
+from lt4rec_tf.core.flags import ConfigError, flag
 from lt4rec_tf.core.toml import TomlTable, read_toml
 
 

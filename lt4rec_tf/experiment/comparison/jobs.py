@@ -16,8 +16,13 @@ from typing import Any
 import numpy as np
 
 from lt4rec_tf.config import parse as config
-from lt4rec_tf.config.parse import Settings
-from lt4rec_tf.config.settings import TICKET_ROWS, ModelSettings, TicketSettings, TrainingSettings
+from lt4rec_tf.config.settings import (
+    TICKET_ROWS,
+    ModelSettings,
+    Settings,
+    TicketSettings,
+    TrainingSettings,
+)
 from lt4rec_tf.core import artifacts as runs
 from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.data.input.source import Source

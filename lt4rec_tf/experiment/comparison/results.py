@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from lt4rec_tf.config import parse as config
-from lt4rec_tf.config.parse import Settings
+from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core.flags import ConfigError
 from lt4rec_tf.core.job_pool import Failure
 from lt4rec_tf.experiment.comparison.grid import Candidate, RowSpec
 from lt4rec_tf.experiment.comparison.jobs import read_arrays, row_folder, test_file, test_name
@@ -21,7 +22,7 @@ from lt4rec_tf.experiment.ticket_search import read_searches
 from lt4rec_tf.metrics.bootstrap import METRICS, paired_interval
 from lt4rec_tf.metrics.gain import mean_relative_gain
 from lt4rec_tf.models.losses import prediction
-from lt4rec_tf.schema.reader import Schema, Task
+from lt4rec_tf.schema.types import Schema, Task
 from lt4rec_tf.training.evaluation import Metrics
 
 Results = dict[str, Any]
@@ -36,7 +37,7 @@ def check_metrics(schema: Schema) -> None:
     """
     for task in schema.tasks:
         if task.metric not in METRICS:
-            raise config.ConfigError(
+            raise ConfigError(
                 f"task {task.name}: found metric {task.metric!r}, expected one of "
                 f"{', '.join(METRICS)}, for which intervals are known"
             )

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from lt4rec_tf.config import parse as config
-from lt4rec_tf.config.parse import Settings
+from lt4rec_tf.config.checks import own_embedding
+from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts as runs
 from lt4rec_tf.core.flags import differences
 from lt4rec_tf.data.audit.marginals import UNKNOWN_ID
@@ -29,7 +29,7 @@ from lt4rec_tf.experiment.rows import built_as, load_row, row_names, stage_folde
 from lt4rec_tf.experiment.run import INITIAL, TABLE_MASKS, TABLES, table_ticket, theta_0_of
 from lt4rec_tf.models.feature_encoder import is_table
 from lt4rec_tf.models.layers.table_layout import layout_of, with_copied_rows
-from lt4rec_tf.schema.reader import Schema
+from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.schema.vocabularies import growth_between
 from lt4rec_tf.tickets import masks as masks_file
 from lt4rec_tf.tickets.embedding_tables import TableTicket, grown, write_ticket
@@ -278,7 +278,7 @@ def _grown_values(
 
 def _owner_tables(parent: Parent, settings: Settings, owner: str) -> tuple[int, TableTicket | None]:
     """Length of a field vector and ticket of the tables below "embedding" or "<task>/embedding"."""
-    own = config.own_embedding(settings, ())
+    own = own_embedding(settings, ())
     for task, dimension in own.items():
         if owner.endswith(f"{task}/embedding"):
             return dimension, None

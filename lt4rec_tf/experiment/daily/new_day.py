@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from lt4rec_tf.config.parse import Settings
+from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts as runs
 from lt4rec_tf.data.audit import marginals
-from lt4rec_tf.data.audit.audit import Audit
+from lt4rec_tf.data.audit.counts import Audit
 from lt4rec_tf.data.audit.drift import drift
 from lt4rec_tf.data.audit.marginals import Marginals
 from lt4rec_tf.data.formats.files import DataError
@@ -19,7 +19,7 @@ from lt4rec_tf.experiment.daily import inheritance, lineage
 from lt4rec_tf.experiment.daily.inheritance import Parent
 from lt4rec_tf.experiment.run import INITIAL
 from lt4rec_tf.reports.daily import drift_table, marginals_text
-from lt4rec_tf.schema.reader import Schema
+from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.schema.vocabularies import Growth, grow, growth_between, with_growth
 
 # Of RUN: what the day holds, its entry of days.json before it is measured, the entries before it.

@@ -11,10 +11,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from lt4rec_tf.config.parse import Settings
+from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts as runs
 from lt4rec_tf.core.progress import Progress
-from lt4rec_tf.data.audit.audit import Audit
+from lt4rec_tf.data.audit.counts import Audit
 from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.evaluate import EVALUATION, evaluate_rows
 from lt4rec_tf.experiment import logs
@@ -39,7 +39,7 @@ from lt4rec_tf.export import default_row, published_version
 from lt4rec_tf.reports.daily import days_table, log_days
 from lt4rec_tf.reports.run_report import StageLog
 from lt4rec_tf.reports.text_tables import evaluation_table
-from lt4rec_tf.schema.reader import Schema
+from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.schema.vocabularies import grow, growth_between
 from lt4rec_tf.training import checkpoint
 

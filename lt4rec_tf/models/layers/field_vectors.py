@@ -11,7 +11,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from lt4rec_tf.models.layers.table_layout import Layout, Tables, layout_of
-from lt4rec_tf.schema.reader import Feature, Schema
+from lt4rec_tf.schema.types import Feature, Schema
 from lt4rec_tf.tickets.embedding_tables import TableTicket
 
 

@@ -13,7 +13,7 @@ from typing import Protocol
 import tensorflow as tf
 
 from lt4rec_tf.models.network import RankingNetwork
-from lt4rec_tf.schema.reader import Schema
+from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.training.balancing.core_task import Core, HybridTargets, MetaBalance
 from lt4rec_tf.training.balancing.gradients import Gradient
 from lt4rec_tf.training.balancing.gradnorm import GradNorm, last_shared_kernel

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import tensorflow_datasets as tfds
 from etils import epath
 
+from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.public import archives, archives_beam
 from lt4rec_tf.data.public.archives import Statistics
 from lt4rec_tf.data.public.kuairand_columns import LOG, USER, VIDEO
@@ -85,7 +86,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         folder = _folder(dl_manager, config)
         standard = sorted(folder.glob("log_standard_*.csv"))
         if not standard:
-            raise archives.DataError(
+            raise DataError(
                 f"{folder}: found no log_standard_*.csv.\n{self.MANUAL_DOWNLOAD_INSTRUCTIONS}"
             )
         random = sorted(folder.glob("log_random_*.csv"))

@@ -9,8 +9,10 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
+from lt4rec_tf.data.simulator.feed import Feed
 from lt4rec_tf.data.simulator.text import COLUMNS, TAG_SEPARATOR, impressions_to_csv
-from lt4rec_tf.data.simulator.writer import MODEL_VERSION, Feed, FeedSettings
+from lt4rec_tf.data.simulator.world import FeedSettings
+from lt4rec_tf.data.simulator.writer import MODEL_VERSION
 
 QUICKSTART_SEED = 2020  # the default of --simulate_seed
 
