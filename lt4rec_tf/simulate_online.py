@@ -49,8 +49,7 @@ from lt4rec_tf.metrics.sessions import SessionRatios, session_ratios
 from lt4rec_tf.models.losses import probability
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.reports.online import by_policy, online_table
-from lt4rec_tf.schema.types import Schema
-from lt4rec_tf.training.evaluation import chained_tasks
+from lt4rec_tf.schema.types import Schema, chained_tasks
 
 # Policy -> the rows of a run that predict pctr and pcvr; "base" is each task's single-task row.
 POLICIES = {

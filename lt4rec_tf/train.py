@@ -33,13 +33,18 @@ from lt4rec_tf.experiment import sharing_search as auto
 from lt4rec_tf.experiment.daily import procedure as daily
 from lt4rec_tf.experiment.initial_weights import keep_start
 from lt4rec_tf.experiment.joint_training import steps_to_come
-from lt4rec_tf.experiment.lightgcn.report import table_levels
 from lt4rec_tf.experiment.parallel_searches import search_side_by_side
 from lt4rec_tf.experiment.run import Run, network_in
 from lt4rec_tf.experiment.ticket_search import Ticket, find_ticket, level_masks
 from lt4rec_tf.export import default_row, published_version
 from lt4rec_tf.reports.run_report import StageLog, report_run
-from lt4rec_tf.reports.text_tables import Evaluation, evaluation_table, sharing_table, ticket_table
+from lt4rec_tf.reports.text_tables import (
+    Evaluation,
+    evaluation_table,
+    sharing_table,
+    table_levels,
+    ticket_table,
+)
 from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.training.plan import Feed
 

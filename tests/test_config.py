@@ -16,6 +16,7 @@ from lt4rec_tf.config.settings import (
     TicketSettings,
     TrainingSettings,
 )
+from lt4rec_tf.core import flags as core_flags
 from lt4rec_tf.core.flags import ConfigError, differences
 
 NEEDED = ("train", "--schema=s.toml", "--data_dir=logs")
@@ -328,7 +329,7 @@ def test_own_embeddings_are_whole_numbers_by_task():
 
 @dataclasses.dataclass(frozen=True)
 class _More:
-    colour: str = config.flag("red", "A flag of another command.")
+    colour: str = core_flags.flag("red", "A flag of another command.")
 
 
 def test_a_command_can_have_flags_of_its_own():

@@ -7,13 +7,8 @@ import tensorflow as tf
 from scipy.special import expit
 from sklearn import metrics as sk
 
-from lt4rec_tf.training.evaluation import (
-    Predictions,
-    chained_tasks,
-    make_predictor,
-    measure,
-    split_losses,
-)
+from lt4rec_tf.schema.types import chained_tasks
+from lt4rec_tf.training.evaluation import Predictions, make_predictor, measure, split_losses
 from tests.conftest import build_small
 from tests.small_training import random_masks, rows_of_tasks
 

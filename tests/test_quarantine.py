@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lt4rec_tf.data.audit import audit
-from lt4rec_tf.data.formats.bad_rows import SHOWN, BadRow, bad_rows, shown, write
+from lt4rec_tf.data.formats.bad_rows import SHOWN, BadRow, shown, write
 from lt4rec_tf.data.formats.files import stamp_of
 from lt4rec_tf.data.input import scan as reading
+from lt4rec_tf.data.input.labels import bad_rows
 from lt4rec_tf.data.input.source import open_source
 from lt4rec_tf.data.input.splits import SplitRule
 from lt4rec_tf.schema.reader import load_schema

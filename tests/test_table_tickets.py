@@ -13,13 +13,13 @@ from lt4rec_tf.core.flags import ConfigError
 from lt4rec_tf.experiment import run as stages
 from lt4rec_tf.experiment.initial_weights import keep_start, table_search
 from lt4rec_tf.experiment.joint_training import steps_to_come, train_row
-from lt4rec_tf.experiment.lightgcn.report import table_levels
 from lt4rec_tf.experiment.rows import load_row, row_seconds
 from lt4rec_tf.experiment.ticket_search import find_ticket
 from lt4rec_tf.models.layers.field_vectors import FieldVectors
 from lt4rec_tf.models.layers.table_layout import layout_of, table_offsets
 from lt4rec_tf.models.network import read_variables
 from lt4rec_tf.models.registry import network_of
+from lt4rec_tf.reports.text_tables import table_levels
 from lt4rec_tf.serving.embedding_tables import ServedTables
 from lt4rec_tf.tickets.embedding_tables import (
     TableTicket,

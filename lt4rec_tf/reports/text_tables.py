@@ -265,3 +265,19 @@ def _metric(row: EvaluationRow, task: str, metric: str) -> str:
 
 def _number(value: float | None, decimals: int) -> str:
     return ABSENT if value is None else f"{value:.{decimals}f}"
+
+
+def table_levels(search: Mapping[str, Any], tasks: Sequence[ReportedTask]) -> str:
+    """The levels of a search for a ticket of a ranking model's tables, the last one being worn.
+
+    Args:
+        search: unit; levels, each with density, numbers, validation {task: {metric: value}}.
+        tasks: Whose metrics are shown.
+    """
+    header = ["level", "density", "numbers", *(metric_title(task) for task in tasks)]
+    lines = []
+    for level, found in enumerate(search["levels"]):
+        values = [found["validation"][task["name"]].get(task["metric"]) for task in tasks]
+        cells = [ABSENT if value is None else f"{value:.5f}" for value in values]
+        lines.append([str(level), f"{found['density']:.3f}", f"{found['numbers']:,}", *cells])
+    return markdown_table(header, lines, texts=0)

@@ -315,3 +315,24 @@ class Schema:
         used = {task.label for task in tasks} | {task.population for task in tasks}
         labels = tuple(label for label in self.labels if label.name in used)
         return dataclasses.replace(self, tasks=tasks, labels=labels)
+
+
+def chained_tasks(schema: Schema, tasks: Sequence[str]) -> list[tuple[str, str]]:
+    """Pairs of a binary task and a task learned on that label's positives, such as CTR and CVR."""
+    return [
+        (first, second)
+        for first in tasks
+        for second in tasks
+        if schema.task(first).kind == "binary"
+        and schema.task(first).population is None
+        and schema.task(second).population == schema.task(first).label
+    ]
+
+
+def product_name(first: str, second: str) -> str:
+    """The name of the product of two chained tasks.
+
+    >>> product_name("ctr", "cvr"), product_name("click", "like")
+    ('ctcvr', 'click_like')
+    """
+    return "ctcvr" if (first, second) == ("ctr", "cvr") else f"{first}_{second}"

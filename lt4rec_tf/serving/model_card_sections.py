@@ -12,8 +12,7 @@ import tensorflow as tf
 
 from lt4rec_tf.data.input.features import LARGEST_NUMBER
 from lt4rec_tf.reports.text_tables import ABSENT, markdown_table
-from lt4rec_tf.schema.types import IdRule, Label, Schema, Task
-from lt4rec_tf.training.evaluation import chained_tasks, product_name
+from lt4rec_tf.schema.types import IdRule, Label, Schema, Task, chained_tasks, product_name
 
 _SECONDS, _MILLISECONDS = (1e9, 4e9), (1e12, 4e12)  # since 1970: the years 2001 to 2096
 

@@ -18,10 +18,9 @@ import tensorflow as tf
 
 from lt4rec_tf.core.flags import ConfigError, by_task
 from lt4rec_tf.data.input.features import raw_specs
-from lt4rec_tf.schema.types import Feature, Schema
+from lt4rec_tf.schema.types import Feature, Schema, chained_tasks
 from lt4rec_tf.serving.expression import LARGEST, Expression, names_in, parse_expression, value_of
 from lt4rec_tf.serving.first_layer import Sides
-from lt4rec_tf.training.evaluation import chained_tasks
 
 LENGTH = "length"  # as which an expression reads the length, whatever its input is called
 # What JSON cannot say, NaN and infinity, is answered so: finite, and below every other score.

@@ -15,14 +15,14 @@ from typing import Any
 
 import tensorflow as tf
 
-from lt4rec_tf.data.input.features import DTYPES, features_to_ids, raw_specs
+from lt4rec_tf.data.formats.values import DTYPES
+from lt4rec_tf.data.input.features import features_to_ids, raw_specs
 from lt4rec_tf.models.losses import prediction
 from lt4rec_tf.models.network import RankingNetwork
-from lt4rec_tf.schema.types import Feature, Schema
+from lt4rec_tf.schema.types import Feature, Schema, chained_tasks, product_name
 from lt4rec_tf.serving.kernel_forms import COMPACT, Forms
 from lt4rec_tf.serving.rank import Ranking, rank_specs, score
 from lt4rec_tf.serving.served_network import ServedNetwork
-from lt4rec_tf.training.evaluation import chained_tasks, product_name
 
 DEFAULT_SIGNATURE, RANK, TF_EXAMPLE, REGRESS = "serving_default", "rank", "tf_example", "regress_"
 

@@ -14,8 +14,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from lt4rec_tf.schema.types import Schema
-from lt4rec_tf.training.evaluation import chained_tasks
+from lt4rec_tf.schema.types import Schema, chained_tasks
 
 
 @dataclass(frozen=True)

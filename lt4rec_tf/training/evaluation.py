@@ -16,7 +16,7 @@ from lt4rec_tf.metrics import binary as ranking
 from lt4rec_tf.metrics import continuous as regression
 from lt4rec_tf.models.losses import loss_of, prediction
 from lt4rec_tf.models.network import RankingNetwork
-from lt4rec_tf.schema.types import Schema, Task
+from lt4rec_tf.schema.types import Schema, Task, chained_tasks, product_name
 from lt4rec_tf.training.plan import Batches
 
 Metrics = dict[str, dict[str, float]]
@@ -116,27 +116,6 @@ def measure(predictions: Predictions, schema: Schema, tasks: Sequence[str]) -> M
         of_product = _amount if later.kind == "amount" else _continuous
         metrics[product_name(first, second)] = of_product(observed[known], expected[known])
     return metrics
-
-
-def chained_tasks(schema: Schema, tasks: Sequence[str]) -> list[tuple[str, str]]:
-    """Pairs of a binary task and a task learned on that label's positives, such as CTR and CVR."""
-    return [
-        (first, second)
-        for first in tasks
-        for second in tasks
-        if schema.task(first).kind == "binary"
-        and schema.task(first).population is None
-        and schema.task(second).population == schema.task(first).label
-    ]
-
-
-def product_name(first: str, second: str) -> str:
-    """The name of the product of two chained tasks.
-
-    >>> product_name("ctr", "cvr"), product_name("click", "like")
-    ('ctcvr', 'click_like')
-    """
-    return "ctcvr" if (first, second) == ("ctr", "cvr") else f"{first}_{second}"
 
 
 def _chained_rows(predictions: Predictions, first: str, second: str) -> np.ndarray:

@@ -16,7 +16,7 @@ import tensorflow as tf
 from lt4rec_tf.data.audit.duplicates import KEPT, DistinctCounter, Duplicates
 from lt4rec_tf.data.formats import bad_rows as quarantine
 from lt4rec_tf.data.formats.fingerprints import FINGERPRINTS, fingerprint
-from lt4rec_tf.data.input.labels import REASONS, USABLE
+from lt4rec_tf.data.input.labels import REASONS, USABLE, bad_rows
 from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.data.input.splits import SPLITS
 
@@ -162,7 +162,7 @@ class Counts:
             split = np.full_like(split, SPLITS.index(file_split))
         self._distinct.add(fingerprint(records).numpy())
         first = self._read[name] + 1
-        quarantine.write(self._listed, quarantine.bad_rows(name, first, records, reasons))
+        quarantine.write(self._listed, bad_rows(name, first, records, reasons))
         self._note_examples(name, records, reasons)
         self._read[name] += len(reasons)
         _add_to(self._reasons, name, np.bincount(reasons, minlength=len(REASONS)))

@@ -41,7 +41,7 @@ from lt4rec_tf.data.convert.workers import by_beam, by_processes
 from lt4rec_tf.data.formats import column_types
 from lt4rec_tf.data.formats import parquet as log_parquet
 from lt4rec_tf.data.formats.column_types import ColumnType
-from lt4rec_tf.data.formats.discovery import LogFiles
+from lt4rec_tf.data.formats.discovery import LogFiles, open_logs
 from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.inspect import log_sample
 from lt4rec_tf.schema.reader import load_schema
@@ -142,7 +142,7 @@ def _open(flags: ConvertFlags, schema: Schema | None) -> LogFiles:
     told = schema if schema is not None and schema.format != "tfrecord" else None
     form = flags.format if flags.format != "auto" else ""
     columns = flags.columns or (told.columns if told else ())
-    logs = log_sample.open_logs(flags.files, form, columns, told.quoted if told else None)
+    logs = open_logs(flags.files, form, columns, told.quoted if told else None)
     if logs.layout.format == "tfrecord":
         raise DataError(f"{logs.paths[0]}: found TFRecords already, expected CSV, TSV or Parquet")
     return logs

@@ -6,11 +6,6 @@ import os
 from collections.abc import Iterable
 from typing import IO, NamedTuple
 
-import numpy as np
-import tensorflow as tf
-
-from lt4rec_tf.data.input.labels import EXCLUDED, REASONS, USABLE
-
 SHOWN = 200  # characters of a row's text
 _BYTES_OF_A_CHARACTER = 4  # at most, in UTF-8
 _FIRST_SURROGATE = 0xDC00  # surrogateescape adds the byte to it
@@ -59,28 +54,6 @@ def _escaped(character: str) -> str:
     if _FIRST_SURROGATE <= code < _FIRST_SURROGATE + 256:
         return f"\\x{code - _FIRST_SURROGATE:02x}"
     return f"\\u{code:04x}" if code < 1 << 16 else f"\\U{code:08x}"
-
-
-def bad_places(reasons: np.ndarray) -> np.ndarray:
-    """The places of rows that are listed: all but those of use and those the schema excludes."""
-    return np.flatnonzero((reasons != USABLE) & (reasons != EXCLUDED))
-
-
-def bad_rows(name: str, first: int, records: tf.Tensor, reasons: np.ndarray) -> Iterable[BadRow]:
-    """The rows of a batch that are listed.
-
-    Args:
-        name: The file.
-        first: The number of the first record, from 1.
-        records: Strings (batch,), eager.
-        reasons: int (batch,), places in `REASONS`.
-    """
-    places = bad_places(reasons)
-    if not len(places):
-        return
-    starts = tf.strings.substr(tf.gather(records, places), 0, SHOWN * _BYTES_OF_A_CHARACTER)
-    for place, text in zip(places.tolist(), starts.numpy(), strict=True):
-        yield BadRow(name, first + place, REASONS[reasons[place]], shown(text))
 
 
 def write(out: IO[bytes], rows: Iterable[BadRow]) -> None:

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lt4rec_tf.data.formats import discovery as log_files
+from lt4rec_tf.data.formats import parquet as log_parquet
 from lt4rec_tf.data.formats import records
 from lt4rec_tf.data.formats.files import (
     DELIMITERS,
@@ -19,7 +21,7 @@ from lt4rec_tf.data.formats.files import (
     open_binary,
     refuse_other_columns,
 )
-from lt4rec_tf.data.formats.records import Layout
+from lt4rec_tf.data.formats.records import Layout, tfrecord_layout
 
 FORMATS = ("csv", "tsv", "parquet", "tfrecord")
 _LONGEST_LINE = 1 << 20  # bytes of a first line that are looked at
@@ -141,3 +143,36 @@ def same_layout(path: Path, layout: Layout) -> None:
         names = header(path, layout.format)
         if names:  # an empty file is one without rows
             refuse_other_columns(path, names, layout.columns, "the first file")
+
+
+def open_logs(
+    globs: Sequence[str], form: str = "", columns: Sequence[str] = (), quoted: bool | None = None
+) -> LogFiles:
+    """Finds log files, their format and their columns.
+
+    Args:
+        globs: Absolute, or relative to the working folder.
+        form: One of `log_files.FORMATS`; "": found out.
+        columns: Of CSV and TSV without a header line.
+        quoted: Whether values may stand in double quotes; None: in CSV they may.
+
+    Raises:
+        DataError: There is no file, formats differ, or the first file cannot be read.
+    """
+    root, patterns, paths = log_files.find(globs)
+    formats = {path: form or log_files.format_of(path) for path in paths}
+    form = formats[paths[0]]
+    for path, other in formats.items():
+        if other != form:
+            raise DataError(f"{path}: found {other}, expected {form} as in {paths[0]}")
+    if columns and form not in ("csv", "tsv"):
+        raise DataError(f"--columns: found {columns[0]!r}, expected nothing: {form} has names")
+    if form == "parquet":
+        layout = Layout("parquet", tuple(log_parquet.columns(paths[0])))
+        log_files.check_names(paths[0], layout.columns)
+    elif form == "tfrecord":
+        layout = tfrecord_layout(paths)
+    else:
+        may_quote = form == "csv" if quoted is None else quoted
+        layout = log_files.text_layout(paths, form, columns, may_quote)
+    return LogFiles(root, patterns, paths, layout)

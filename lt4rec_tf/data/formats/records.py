@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError
 
 from lt4rec_tf.data.formats.files import DELIMITERS, DataError, common_header, is_gzip, refuse_utf16
 from lt4rec_tf.data.formats.fingerprints import find, fingerprint
-from lt4rec_tf.data.input.features import DTYPES
+from lt4rec_tf.data.formats.values import DTYPES
 from lt4rec_tf.schema.types import Schema
 
 _PROBED_RECORDS = 256

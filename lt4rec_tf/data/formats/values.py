@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from lt4rec_tf.data.input.features import DTYPES
 from lt4rec_tf.schema.types import Feature
+
+DTYPES = {"string": tf.string, "int64": tf.int64, "float32": tf.float32}
 
 
 def _up_to(limit: int) -> str:

@@ -8,10 +8,10 @@ import numpy as np
 import tensorflow as tf
 
 from lt4rec_tf.data.formats.fingerprints import find, fingerprint
+from lt4rec_tf.data.formats.values import DTYPES
 from lt4rec_tf.schema.types import FIRST_VALUE_ID, Feature, IdRule, Schema
 
 LARGEST_NUMBER = 1e6  # of a numeric feature, after its transform
-DTYPES = {"string": tf.string, "int64": tf.int64, "float32": tf.float32}
 
 
 def raw_specs(schema: Schema) -> dict[str, tf.TensorSpec]:

@@ -7,11 +7,13 @@ the code of one reason why, the first that applies in the order of `REASONS`.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
+from lt4rec_tf.data.formats.bad_rows import _BYTES_OF_A_CHARACTER, SHOWN, BadRow, shown
 from lt4rec_tf.data.formats.values import Values, single
 from lt4rec_tf.schema.types import Label, Schema
 
@@ -169,3 +171,25 @@ def _seconds(label: Label, duration: Values) -> tf.Tensor:
     seconds = tf.cast(duration.values * _UNIT_SECONDS[label.duration_unit], tf.float32)
     known = duration.valid & (seconds > 0.0) & tf.math.is_finite(seconds)
     return tf.where(known, seconds, math.nan)
+
+
+def bad_places(reasons: np.ndarray) -> np.ndarray:
+    """The places of rows that are listed: all but those of use and those the schema excludes."""
+    return np.flatnonzero((reasons != USABLE) & (reasons != EXCLUDED))
+
+
+def bad_rows(name: str, first: int, records: tf.Tensor, reasons: np.ndarray) -> Iterable[BadRow]:
+    """The rows of a batch that are listed.
+
+    Args:
+        name: The file.
+        first: The number of the first record, from 1.
+        records: Strings (batch,), eager.
+        reasons: int (batch,), places in `REASONS`.
+    """
+    places = bad_places(reasons)
+    if not len(places):
+        return
+    starts = tf.strings.substr(tf.gather(records, places), 0, SHOWN * _BYTES_OF_A_CHARACTER)
+    for place, text in zip(places.tolist(), starts.numpy(), strict=True):
+        yield BadRow(name, first + place, REASONS[reasons[place]], shown(text))

@@ -16,7 +16,7 @@ from typing import Literal
 
 from lt4rec_tf.core.artifacts import write_atomically
 from lt4rec_tf.core.flags import ConfigError, build, flag, parse_flags
-from lt4rec_tf.data.formats.discovery import LogFiles
+from lt4rec_tf.data.formats.discovery import LogFiles, open_logs
 from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.inspect import log_sample
 from lt4rec_tf.data.inspect.column_roles import RoleFlags, Roles, find_roles
@@ -69,7 +69,7 @@ def inspect(flags: InspectFlags, told: RoleFlags) -> None:
     """
     _check(flags)
     form = flags.format if flags.format != "auto" else ""
-    logs = log_sample.open_logs(flags.files, form, flags.columns)
+    logs = open_logs(flags.files, form, flags.columns)
     sample = log_sample.take(logs, flags.sample_rows)
     columns = {name: column_stats(name, sample) for name in sample.columns}
     broken = f"; {sample.broken} records cannot be read" if sample.broken else ""

@@ -8,13 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from lt4rec_tf.data.formats import discovery as log_files
-from lt4rec_tf.data.formats import parquet as log_parquet
 from lt4rec_tf.data.formats.column_batches import read_batches
 from lt4rec_tf.data.formats.column_types import ColumnType, guess
 from lt4rec_tf.data.formats.discovery import LogFiles
 from lt4rec_tf.data.formats.examples import Ragged
 from lt4rec_tf.data.formats.files import DataError
-from lt4rec_tf.data.formats.records import Layout, tfrecord_layout
 
 _MOST_FILES = 16
 _BATCH_ROWS = 4096
@@ -37,39 +35,6 @@ class Sample:
     rows: int
     broken: int
     files: int
-
-
-def open_logs(
-    globs: Sequence[str], form: str = "", columns: Sequence[str] = (), quoted: bool | None = None
-) -> LogFiles:
-    """Finds log files, their format and their columns.
-
-    Args:
-        globs: Absolute, or relative to the working folder.
-        form: One of `log_files.FORMATS`; "": found out.
-        columns: Of CSV and TSV without a header line.
-        quoted: Whether values may stand in double quotes; None: in CSV they may.
-
-    Raises:
-        DataError: There is no file, formats differ, or the first file cannot be read.
-    """
-    root, patterns, paths = log_files.find(globs)
-    formats = {path: form or log_files.format_of(path) for path in paths}
-    form = formats[paths[0]]
-    for path, other in formats.items():
-        if other != form:
-            raise DataError(f"{path}: found {other}, expected {form} as in {paths[0]}")
-    if columns and form not in ("csv", "tsv"):
-        raise DataError(f"--columns: found {columns[0]!r}, expected nothing: {form} has names")
-    if form == "parquet":
-        layout = Layout("parquet", tuple(log_parquet.columns(paths[0])))
-        log_files.check_names(paths[0], layout.columns)
-    elif form == "tfrecord":
-        layout = tfrecord_layout(paths)
-    else:
-        may_quote = form == "csv" if quoted is None else quoted
-        layout = log_files.text_layout(paths, form, columns, may_quote)
-    return LogFiles(root, patterns, paths, layout)
 
 
 def take(logs: LogFiles, most_rows: int) -> Sample:

@@ -11,7 +11,7 @@ from matplotlib.ticker import NullLocator, ScalarFormatter
 
 from lt4rec_tf.data.public.interactions import Split
 from lt4rec_tf.reports.plots import FAINT, INK, TASK_COLOURS, new_figure, style_axes
-from lt4rec_tf.reports.text_tables import ABSENT, ReportedTask, markdown_table, metric_title
+from lt4rec_tf.reports.text_tables import ABSENT, markdown_table
 
 METRICS = {"recall": "recall", "ndcg": "NDCG"}
 MARKERS = "osD^vP"
@@ -57,22 +57,6 @@ def level_table(rows: Sequence[Mapping[str, Any]], k: int) -> str:
             ]
         )
     return markdown_table(header, lines)
-
-
-def table_levels(search: Mapping[str, Any], tasks: Sequence[ReportedTask]) -> str:
-    """The levels of a search for a ticket of a ranking model's tables, the last one being worn.
-
-    Args:
-        search: unit; levels, each with density, numbers, validation {task: {metric: value}}.
-        tasks: Whose metrics are shown.
-    """
-    header = ["level", "density", "numbers", *(metric_title(task) for task in tasks)]
-    lines = []
-    for level, found in enumerate(search["levels"]):
-        values = [found["validation"][task["name"]].get(task["metric"]) for task in tasks]
-        cells = [ABSENT if value is None else f"{value:.5f}" for value in values]
-        lines.append([str(level), f"{found['density']:.3f}", f"{found['numbers']:,}", *cells])
-    return markdown_table(header, lines, texts=0)
 
 
 def search_figure(rows: Sequence[Mapping[str, Any]], k: int) -> Figure:
