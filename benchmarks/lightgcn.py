@@ -25,6 +25,8 @@ import time
 from itertools import islice
 from pathlib import Path
 
+from lt4rec_tf.core.command import make_deterministic
+
 MODELS = {  # name -> (package, loss, batch)
     "RecBole, bpr 2,048": ("recbole", "bpr", 2048),
     "RecBole, bpr 65,536": ("recbole", "bpr", 65536),
@@ -101,10 +103,9 @@ def serve(flags: argparse.Namespace) -> None:
     """Ours, in a process of its own: a turn for every line of standard input."""
     from lt4rec_tf.core.progress import Progress
     from lt4rec_tf.data.public.interactions import read_split
-    from lt4rec_tf.experiment import run_folder as entry
     from lt4rec_tf.experiment.lightgcn.trainer import PairPlan, PairTrainer
 
-    entry.make_deterministic()
+    make_deterministic()
     train = read_split(Path(flags.data_dir)).train
     _, loss, batch = MODELS[flags.serve]
     plan = PairPlan(

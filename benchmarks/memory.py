@@ -28,8 +28,8 @@ import tensorflow as tf
 from feeds import CLICK_SHARE, DIMENSION, wide_schema
 from networks import wide_network
 
+from lt4rec_tf.core.command import make_deterministic
 from lt4rec_tf.core.progress import Progress
-from lt4rec_tf.experiment import run_folder as entry
 from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.training.plan import Feed, Plan
 from lt4rec_tf.training.trainer import Trainer
@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     flags = parser.parse_args()
     flags.folder.mkdir(parents=True)
-    entry.make_deterministic()
+    make_deterministic()
     schema = wide_schema(OTHERS, more_rows={"user_0": USERS, "item_0": VIDEOS})
     rows = sum(table.rows for table in schema.tables)
     say(f"{rows:,} embedding rows of {DIMENSION} numbers: {rows * DIMENSION * 4 / 1e9:.1f} GB")

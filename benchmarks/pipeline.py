@@ -32,6 +32,7 @@ from pathlib import Path
 import tensorflow as tf
 from networks import joint_step, wide_network
 
+from lt4rec_tf.core.command import make_deterministic
 from lt4rec_tf.data.audit import audit
 from lt4rec_tf.data.formats.records import open_records, parse
 from lt4rec_tf.data.formats.values import raw_feature
@@ -44,7 +45,6 @@ from lt4rec_tf.data.input.splits import SplitRule
 from lt4rec_tf.data.simulator.text import write_tfrecord
 from lt4rec_tf.data.simulator.world import FeedSettings
 from lt4rec_tf.data.simulator.writer import simulate
-from lt4rec_tf.experiment import run_folder as entry
 from lt4rec_tf.reports.text_tables import markdown_table
 from lt4rec_tf.schema.reader import load_schema
 from lt4rec_tf.schema.types import Schema
@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=120_000, help="of the simulated feed")
     parser.add_argument("--rounds", type=int, default=5, help="0: the profile alone")
     flags = parser.parse_args()
-    entry.make_deterministic()
+    make_deterministic()
     with tempfile.TemporaryDirectory() as name:
         simulate(Path(name) / "feed", FeedSettings(rows=flags.rows))
         sources = written(load_schema(SCHEMA), Path(name))

@@ -23,6 +23,8 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+from lt4rec_tf.core.command import make_deterministic
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 KINDS = ("none", "multi_worker", "parameter_server")
 SERVERS = 2
@@ -131,11 +133,10 @@ def work(flags: argparse.Namespace) -> None:
 
     from lt4rec_tf.config import parse as config
     from lt4rec_tf.distributed import cluster
-    from lt4rec_tf.experiment import run_folder as entry
 
     told = ["train", "--schema=s", "--data_dir=d", f"--distribution={flags.kind}"]
     settings, _ = config.parse(told, "")
-    entry.make_deterministic()
+    make_deterministic()
     schema = wide_schema(flags.rows)
     if cluster.is_server(flags.kind):
         cluster.serve(Path("never"))

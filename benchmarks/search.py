@@ -29,6 +29,7 @@ import time
 from pathlib import Path
 
 from lt4rec_tf.config import parse as config
+from lt4rec_tf.core.command import make_deterministic
 from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.experiment import logs
 from lt4rec_tf.experiment import run_folder as entry
@@ -97,7 +98,7 @@ def search(flagfile: str, options: list[str], seed: int) -> dict:
     """
     argv = ["search", f"--flagfile={flagfile}", f"--seed={seed}", "--search_processes=1"]
     settings, _ = config.parse([*argv, *(o for o in options if o != EVERY_ROW)], __doc__ or "")
-    entry.make_deterministic()
+    make_deterministic()
     schema = entry.read_schema(settings.data.schema, settings)
     logs.simulate_if_asked(settings.data)
     source = logs.open_logs(settings.data, schema)

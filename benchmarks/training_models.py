@@ -31,6 +31,8 @@ from feeds import (
     wide_schema,
 )
 
+from lt4rec_tf.core.command import make_deterministic
+
 BATCHES = 8  # different ones, over and over
 TOWER = (64,)  # of a task, in models whose 512-256-128 is shared
 EXPERTS = 3  # DeepCTR's default
@@ -41,10 +43,9 @@ def lt4rec_tf(rows: int, batch: int, precision: str, density: float) -> Rounds:
     """Sparse sharing: two towers that wear masks on one set of kernels."""
     from networks import joint_step, random_batches, wide_network
 
-    from lt4rec_tf.experiment import run_folder as entry
     from lt4rec_tf.training.precision import computing_in
 
-    entry.make_deterministic()  # as `train` does
+    make_deterministic()  # as `train` does
     schema = wide_schema(rows)
     network = wide_network(schema)
     rng = np.random.default_rng(0)

@@ -26,6 +26,7 @@ from lt4rec_tf.config import parse as config
 from lt4rec_tf.config.checks import check_tasks
 from lt4rec_tf.config.settings import TICKET_ROWS, Settings
 from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core.command import exit_on_error
 from lt4rec_tf.core.job_pool import Failure, Job, JobPool
 from lt4rec_tf.experiment import run_folder as entry
 from lt4rec_tf.experiment.comparison import jobs as work
@@ -262,4 +263,4 @@ def report(comparison: Comparison, settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(entry.exit_on_error(main, sys.argv))
+    sys.exit(exit_on_error(main, sys.argv))

@@ -26,6 +26,7 @@ import numpy as np
 from lt4rec_tf.config.settings import Places
 from lt4rec_tf.core import artifacts as runs
 from lt4rec_tf.core import flags
+from lt4rec_tf.core.command import exit_on_error, make_deterministic
 from lt4rec_tf.core.flags import ConfigError, build, differences, parse_flags
 from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.data.public import datasets
@@ -52,7 +53,7 @@ def main(argv: Sequence[str]) -> None:
     check(settings)
     split = read_pairs(settings)
     folder = _run_folder(settings, places)
-    entry.make_deterministic()
+    make_deterministic()
     with runs.locked(folder), closing(StageLog(folder / "tensorboard")) as log:
         runs.sweep(folder)
         _claim(folder, settings, split)
@@ -209,4 +210,4 @@ def _claim(folder: Path, settings: EmbeddingSettings, split: Split) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(entry.exit_on_error(main, sys.argv))
+    sys.exit(exit_on_error(main, sys.argv))

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core.command import exit_on_error
 from lt4rec_tf.core.flags import ConfigError, flag, parse_flags
 from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.experiment import logs
@@ -95,4 +96,4 @@ def evaluate_rows(
 
 
 if __name__ == "__main__":
-    sys.exit(entry.exit_on_error(main, sys.argv))
+    sys.exit(exit_on_error(main, sys.argv))

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lt4rec_tf.config.settings import Settings
+from lt4rec_tf.core.command import exit_on_error
 from lt4rec_tf.core.flags import ConfigError, flag, parse_flags
 from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.evaluate import open_run
-from lt4rec_tf.experiment import run_folder as entry
 from lt4rec_tf.experiment.publishing import checked_answers, files_beside
 from lt4rec_tf.experiment.rows import load_row, row_names
 from lt4rec_tf.schema.types import Schema
@@ -160,4 +160,4 @@ def export_row(
 
 
 if __name__ == "__main__":
-    sys.exit(entry.exit_on_error(main, sys.argv))
+    sys.exit(exit_on_error(main, sys.argv))

@@ -25,6 +25,7 @@ import numpy as np
 import tensorflow as tf
 
 from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core.command import exit_on_error
 from lt4rec_tf.core.flags import ConfigError, flag, parse_flags
 from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.data.input.source import Source
@@ -319,4 +320,4 @@ def measure(totals: np.ndarray, plan: SessionPlan) -> dict[str, SessionRatios]:
 
 
 if __name__ == "__main__":
-    sys.exit(entry.exit_on_error(main, sys.argv))
+    sys.exit(exit_on_error(main, sys.argv))

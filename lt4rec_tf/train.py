@@ -22,6 +22,7 @@ from lt4rec_tf.config import parse as config
 from lt4rec_tf.config.checks import check_tasks
 from lt4rec_tf.config.settings import TICKET_ROWS, Settings
 from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core.command import exit_on_error, make_deterministic
 from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.distributed import cluster
@@ -56,7 +57,7 @@ def main(argv: Sequence[str]) -> None:
     schema = entry.read_schema(settings.data.schema, settings)
     check_tasks(settings, [task.name for task in schema.tasks])
     folder = entry.run_folder(settings, places)
-    entry.make_deterministic()
+    make_deterministic()
     if daily.takes_over(settings):
         with runs.locked(folder), cluster.joined(settings, schema):
             daily.train(settings, schema, folder)
@@ -158,4 +159,4 @@ def finish(
 
 
 if __name__ == "__main__":
-    sys.exit(entry.exit_on_error(main, sys.argv))
+    sys.exit(exit_on_error(main, sys.argv))

@@ -15,9 +15,9 @@ from pathlib import Path
 import tensorflow as tf
 
 from lt4rec_tf.config.settings import DataSettings
+from lt4rec_tf.core.command import exit_on_error
 from lt4rec_tf.distributed.parameter_server import compile_reading, take_parts
 from lt4rec_tf.experiment import logs
-from lt4rec_tf.experiment import run_folder as entry
 from tests.cluster_processes import free_port
 from tests.small_feed import good_row, line, opened, schema, write_lines
 
@@ -66,6 +66,6 @@ def read_parts(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    code = entry.exit_on_error(read_parts, sys.argv)
+    code = exit_on_error(read_parts, sys.argv)
     sys.stdout.flush()
     os._exit(code)  # the servers of this process never end

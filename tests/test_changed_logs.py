@@ -6,13 +6,13 @@ from contextlib import ExitStack
 
 import pytest
 
+from lt4rec_tf.core.command import exit_on_error
 from lt4rec_tf.data.audit import audit
 from lt4rec_tf.data.formats.files import DataError, stamp_of
 from lt4rec_tf.data.input.pipeline import batches, raw_batches
 from lt4rec_tf.data.input.source import open_source
 from lt4rec_tf.data.input.splits import SplitRule
 from lt4rec_tf.experiment import logs
-from lt4rec_tf.experiment import run_folder as entry
 from lt4rec_tf.schema.reader import load_schema
 from lt4rec_tf.training.plan import Plan
 from tests import dirty_files
@@ -171,5 +171,5 @@ def test_training_stops_unless_it_holds_what_was_audited(tmp_path, reading, harm
 def test_each_becomes_one_message_and_exit_code_2(opened, capsys):
     paths, source = opened["csv"]
     paths["b"].unlink()
-    assert entry.exit_on_error(lambda argv: list(batches(source, "train", 8)), []) == 2
+    assert exit_on_error(lambda argv: list(batches(source, "train", 8)), []) == 2
     assert capsys.readouterr().err.startswith(f"error: {paths['b']}: cannot be read")

@@ -14,6 +14,7 @@ import pytest
 from lt4rec_tf import train
 from lt4rec_tf.config import parse as config
 from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core.command import exit_on_error
 from lt4rec_tf.core.flags import ConfigError
 from lt4rec_tf.data.simulator.world import FeedSettings
 from lt4rec_tf.data.simulator.writer import simulate
@@ -79,7 +80,7 @@ def one_file(feed, tmp_path_factory):
 def alone(one_file, tmp_path_factory):
     """What one process makes of them."""
     folder = tmp_path_factory.mktemp("alone")
-    assert entry.exit_on_error(train.main, ["train", *flags_of(one_file, folder)]) == 0
+    assert exit_on_error(train.main, ["train", *flags_of(one_file, folder)]) == 0
     return folder
 
 
@@ -118,7 +119,7 @@ def is_whole(folder):
 
 def test_one_device_gives_its_own_numbers(one_file, alone, tmp_path):
     flags = flags_of(one_file, tmp_path, "--distribution=mirrored")
-    assert entry.exit_on_error(train.main, ["train", *flags]) == 0
+    assert exit_on_error(train.main, ["train", *flags]) == 0
     assert metrics(tmp_path) == pytest.approx(metrics(alone), rel=1e-6)
 
 

@@ -10,6 +10,7 @@ from sklearn.metrics import roc_auc_score
 from lt4rec_tf import compare, evaluate, export
 from lt4rec_tf.config import parse as config
 from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core.command import exit_on_error
 from lt4rec_tf.core.job_pool import Failure
 from lt4rec_tf.experiment import run_folder as entry
 from lt4rec_tf.experiment.comparison import jobs as work
@@ -62,7 +63,7 @@ def run_compare(home, folder, *flags):
             "--rounds=1",
             *flags,
         ]
-        assert entry.exit_on_error(compare.main, argv) == 0
+        assert exit_on_error(compare.main, argv) == 0
     return report(home / folder)
 
 
@@ -284,7 +285,7 @@ def test_a_lines_run_is_one_for_evaluate_and_export(first, home, capsys):
     for name, row_name in (("s_weight", "s_weight"), ("base_cvr", "base_cvr")):
         row = by_name(found)[name]
         run = folder_of(folder, row, 2)
-        assert entry.exit_on_error(evaluate.main, ["evaluate", f"--run={run}"]) == 0
+        assert exit_on_error(evaluate.main, ["evaluate", f"--run={run}"]) == 0
         assert f"| {row_name}" in capsys.readouterr().out
         measured = {r["row"]: r for r in runs.read_json(run / "evaluation.json")["rows"]}
         for task, metrics in row["runs"][1]["metrics"].items():
@@ -292,7 +293,7 @@ def test_a_lines_run_is_one_for_evaluate_and_export(first, home, capsys):
         assert measured[row_name]["seconds"] == row["runs"][1]["seconds"]
     models = home / "models"
     argv = ["export", f"--run={folder_of(folder, by_name(found)['s_weight'], 1)}"]
-    assert entry.exit_on_error(export.main, [*argv, f"--export_dir={models}"]) == 0
+    assert exit_on_error(export.main, [*argv, f"--export_dir={models}"]) == 0
     assert len(published_versions(models)) == 1
 
 
@@ -417,7 +418,7 @@ def tiny(tmp_path):
 )
 def test_what_cannot_be_compared_is_named_in_one_line(tiny, capsys, monkeypatch, flags, expected):
     monkeypatch.setattr(compare, "JobPool", None)  # lest one that is not refused trains for long
-    assert entry.exit_on_error(compare.main, ["compare", *tiny, *flags]) == 2
+    assert exit_on_error(compare.main, ["compare", *tiny, *flags]) == 2
     message = capsys.readouterr().err
     assert expected in message
     assert message.count("\n") == 1
@@ -429,7 +430,7 @@ def test_a_metric_without_intervals_is_refused(tiny, capsys):
         text = file.read().replace('metric = "auc"', 'metric = "gauc"')
     with open(path, "w", encoding="utf-8") as file:  # noqa: PTH123
         file.write(text)
-    assert entry.exit_on_error(compare.main, ["compare", *tiny]) == 2
+    assert exit_on_error(compare.main, ["compare", *tiny]) == 2
     assert "task ctr: found metric 'gauc', expected one of auc" in capsys.readouterr().err
 
 

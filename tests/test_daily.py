@@ -12,6 +12,7 @@ from lt4rec_tf import evaluate, train
 from lt4rec_tf.config import checks
 from lt4rec_tf.config import parse as config
 from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core.command import exit_on_error
 from lt4rec_tf.core.flags import ConfigError
 from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.data.input.features import features_to_ids
@@ -46,7 +47,7 @@ def run_train(home, name, *more):
     """Trains in this process; returns the run's folder."""
     folder = home / name
     argv = ["train", *flags(home, f"--run_dir={folder}", *more)]
-    assert entry.exit_on_error(train.main, argv) == 0
+    assert exit_on_error(train.main, argv) == 0
     return folder
 
 
@@ -231,7 +232,7 @@ def test_a_finished_run_needs_no_other(third, capsys):
     assert not Path(parent).exists()
     run = f"--run={third}"
     before = (third / "evaluation.json").read_bytes()
-    assert entry.exit_on_error(evaluate.main, ["evaluate", run]) == 0
+    assert exit_on_error(evaluate.main, ["evaluate", run]) == 0
     assert (third / "evaluation.json").read_bytes() == before  # it holds the day before training
     assert runs.read_json(third / "evaluation_train.json")["split"] == "train"
     assert "s_weight" in capsys.readouterr().out
@@ -264,7 +265,7 @@ def test_tensorboard_shows_every_day(third):
 
 def refused(home, capsys, *more):
     argv = ["train", *flags(home, f"--run_dir={home}/refused", *more)]
-    assert entry.exit_on_error(train.main, argv) == 2
+    assert exit_on_error(train.main, argv) == 2
     shutil.rmtree(home / "refused")
     return capsys.readouterr().err
 

@@ -13,6 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from lt4rec_tf import evaluate, export, train
 from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core.command import exit_on_error
 from lt4rec_tf.data.input.pipeline import raw_batches
 from lt4rec_tf.experiment import logs
 from lt4rec_tf.experiment import run_folder as entry
@@ -55,7 +56,7 @@ def command(module, *flags):
 
 def run_main(main, *flags):
     """Runs an entry point in this process."""
-    assert entry.exit_on_error(main, ["command", *map(str, flags)]) == 0
+    assert exit_on_error(main, ["command", *map(str, flags)]) == 0
 
 
 def without_seconds(value):

@@ -9,10 +9,10 @@ import pytest
 
 from lt4rec_tf import evaluate, export, train
 from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core.command import exit_on_error
 from lt4rec_tf.data.input.pipeline import raw_batches
 from lt4rec_tf.evaluate import open_run
 from lt4rec_tf.experiment import logs
-from lt4rec_tf.experiment import run_folder as entry
 from lt4rec_tf.experiment.rows import load_row
 from lt4rec_tf.serving.publish import opened, published_versions
 from lt4rec_tf.serving.rank import Ranking
@@ -36,7 +36,7 @@ EXPRESSION = "ctr * (0.1 * purchase + log1p(max(amount, 0)))"
 
 
 def run_main(main, *flags):
-    assert entry.exit_on_error(main, ["command", *map(str, flags)]) == 0
+    assert exit_on_error(main, ["command", *map(str, flags)]) == 0
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lt4rec_tf import train
+from lt4rec_tf.core.command import exit_on_error
 from lt4rec_tf.data.audit.audit import check
 from lt4rec_tf.data.formats.column_types import ColumnType, guess
 from lt4rec_tf.data.input.pipeline import batches
 from lt4rec_tf.data.input.splits import SplitRule
 from lt4rec_tf.data.inspect import command as inspect
-from lt4rec_tf.experiment import run_folder as entry
 from lt4rec_tf.schema.reader import load_schema
 from lt4rec_tf.schema.types import IdRule, SchemaError
 from tests.conftest import build_small, real_data
@@ -279,5 +279,5 @@ def test_a_file_without_header_is_trained_on(tmp_path):
     assert look(place / "byterec_sample.txt", tmp_path / "s.toml", *flags) == 0
     small = ["--rows=base", "--rounds=1", "--epochs=1", "--hidden_units=4", "--embedding_dim=2"]
     argv = ["train", f"--schema={tmp_path}/s.toml", f"--data_dir={place}", *small]
-    assert entry.exit_on_error(train.main, [*argv, f"--run_dir={tmp_path}/run"]) == 0
+    assert exit_on_error(train.main, [*argv, f"--run_dir={tmp_path}/run"]) == 0
     assert (tmp_path / "run" / "evaluation.json").exists()

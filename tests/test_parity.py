@@ -6,6 +6,7 @@ from sklearn.metrics import mean_squared_error, roc_auc_score
 
 from lt4rec_tf import export, train
 from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core.command import exit_on_error
 from lt4rec_tf.data.input.pipeline import raw_batches
 from lt4rec_tf.experiment import logs
 from lt4rec_tf.experiment import run_folder as entry
@@ -160,6 +161,6 @@ def test_flags_say_what_is_published(run, tmp_path, capsys):
 )
 def test_flags_that_cannot_be_are_refused_in_a_line(run, tmp_path, capsys, flag, message):
     argv = ["export", f"--run={run}", f"--export_dir={tmp_path}/feed", flag]
-    assert entry.exit_on_error(export.main, argv) != 0
+    assert exit_on_error(export.main, argv) != 0
     assert message in capsys.readouterr().err
     assert published_versions(tmp_path / "feed") == []

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from lt4rec_tf import simulate_online, train
 from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core.command import exit_on_error
 from lt4rec_tf.core.flags import ConfigError
 from lt4rec_tf.data.input.pipeline import batches
 from lt4rec_tf.data.input.source import open_source
@@ -34,7 +35,6 @@ from lt4rec_tf.data.simulator.sessions import (
 from lt4rec_tf.data.simulator.world import FeedSettings, SimulatorError
 from lt4rec_tf.data.simulator.writer import simulate
 from lt4rec_tf.evaluate import open_run
-from lt4rec_tf.experiment import run_folder as entry
 from lt4rec_tf.experiment.rows import load_row
 from lt4rec_tf.metrics.sessions import SessionRatios, session_ratios
 from lt4rec_tf.reports.online import by_policy, online_table
@@ -414,7 +414,7 @@ def run(home):
         "--hidden_units=8,4", "--embedding_dim=2", "--rounds=1", "--batch_size=256",
         "--learning_rate=0.01", "--reading=memory", f"--run_dir={home}/run",
     ]  # fmt: skip
-    assert entry.exit_on_error(train.main, ["train", *flags]) == 0
+    assert exit_on_error(train.main, ["train", *flags]) == 0
     return home / "run"
 
 
@@ -423,7 +423,7 @@ SMALL = ["--sessions=40", "--requests=2", "--candidates=8", "--shown=3"]
 
 def ended(capsys, *flags):
     capsys.readouterr()
-    code = entry.exit_on_error(simulate_online.main, ["simulate_online", *map(str, flags)])
+    code = exit_on_error(simulate_online.main, ["simulate_online", *map(str, flags)])
     out, err = capsys.readouterr()
     return code, out, err
 

@@ -27,11 +27,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from lt4rec_tf.core.errors import InputError
+
 DONE = "done"
 SEARCHES = "searches.json"
 
 
-class RunError(Exception):
+class RunError(InputError):
     """A run's folder cannot be used as it is."""
 
 

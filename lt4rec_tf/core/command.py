@@ -1,9 +1,13 @@
-"""What must be set before TensorFlow is loaded."""
+"""What every command does before and after its own work: process settings, exit codes."""
 
 from __future__ import annotations
 
 import gc
 import os
+import sys
+from collections.abc import Callable, Sequence
+
+from lt4rec_tf.core.errors import InputError
 
 
 def before_tensorflow() -> None:
@@ -23,3 +27,41 @@ def before_tensorflow() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
     gc.set_threshold(50_000, 20, 20)
+
+
+def exit_on_error(
+    main: Callable[[Sequence[str]], None],
+    argv: Sequence[str],
+    expected: tuple[type[Exception], ...] = (InputError,),
+    resumes: str = "from the last checkpoint",
+) -> int:
+    """Runs a command; an expected error becomes one message and exit code 2.
+
+    Args:
+        main: The command.
+        argv: Its arguments, the program's name first.
+        expected: Errors whose message says all that a user needs.
+        resumes: Where the same command continues after an interrupt; "": it starts anew.
+
+    Returns:
+        The exit code: 0, 2 after an expected error, 130 after an interrupt.
+    """
+    try:
+        main(argv)
+    except expected as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        if resumes:
+            print(f"stopped; the same command goes on {resumes}", file=sys.stderr)
+        return 130
+    return 0
+
+
+def make_deterministic() -> None:
+    """Makes the same command give the same numbers on the same machine."""
+    import tensorflow as tf
+
+    tf.config.experimental.enable_op_determinism()
+    # Determinism asks for a seed; the draws of this project have seeds of their own.
+    tf.random.set_seed(0)

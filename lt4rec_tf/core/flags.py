@@ -17,11 +17,13 @@ from typing import Any, Literal, NoReturn, TypeVar
 
 from absl import flags
 
+from lt4rec_tf.core.errors import InputError
+
 Number = TypeVar("Number", int, float)
 T = TypeVar("T")
 
 
-class ConfigError(Exception):
+class ConfigError(InputError):
     """A setting that cannot be used; the message names the flag."""
 
 

@@ -15,7 +15,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from lt4rec_tf.core.command import before_tensorflow
+from lt4rec_tf.core.command import before_tensorflow, make_deterministic
 from lt4rec_tf.core.orphans import end_with_parent
 from lt4rec_tf.core.progress import duration
 
@@ -144,11 +144,9 @@ def _prepare(threads: int) -> None:
     before_tensorflow()
     import tensorflow as tf
 
-    from lt4rec_tf.experiment import run_folder as entry
-
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
-    entry.make_deterministic()
+    make_deterministic()
     end_with_parent()
 
 

@@ -8,10 +8,12 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from lt4rec_tf.core.errors import InputError
+
 REQUIRED: Any = object()  # no default: the key must be there
 
 
-class TomlError(Exception):
+class TomlError(InputError):
     """A TOML file is absent, is no TOML, or holds what cannot be."""
 
 

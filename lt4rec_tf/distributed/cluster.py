@@ -28,6 +28,7 @@ import tensorflow as tf
 
 from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core.errors import InputError
 from lt4rec_tf.distributed.replicas import MULTI_WORKER, meet, this_process
 from lt4rec_tf.schema.types import Schema
 
@@ -40,7 +41,7 @@ LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineEx
 RESTARTS, MOST_RESTARTS = "LT4REC_TF_RESTARTS", 100
 
 
-class ClusterError(Exception):
+class ClusterError(InputError):
     """TF_CONFIG does not describe the cluster that is asked for, or a server is lost."""
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,63 +11,15 @@ from lt4rec_tf.config import parse as config
 from lt4rec_tf.config.settings import Places, Settings
 from lt4rec_tf.core import artifacts as runs
 from lt4rec_tf.core import flags
-from lt4rec_tf.core.flags import ConfigError
-from lt4rec_tf.core.toml import TomlError
 from lt4rec_tf.data.audit.counts import Audit
-from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.input.source import Source
-from lt4rec_tf.data.simulator.world import SimulatorError
-from lt4rec_tf.distributed.cluster import ClusterError
 from lt4rec_tf.experiment import logs
-from lt4rec_tf.experiment.daily.lineage import DayError
 from lt4rec_tf.schema.reader import load_schema
-from lt4rec_tf.schema.types import Schema, SchemaError
-from lt4rec_tf.serving.publish import PublishError
-from lt4rec_tf.tickets.masks import MaskError
-from lt4rec_tf.training.checkpoint import CheckpointError
-from lt4rec_tf.training.trainer import TrainingError
+from lt4rec_tf.schema.types import Schema
 
 CONFIG = "config.json"
 SCHEMA = "schema.toml"
 FORMAT_VERSION = 3
-
-# Faults of input, not of the program: the message says all, a stack trace would hide it.
-EXPECTED_ERRORS = (
-    ClusterError,
-    CheckpointError,
-    ConfigError,
-    DataError,
-    DayError,
-    MaskError,
-    PublishError,
-    runs.RunError,
-    SchemaError,
-    SimulatorError,
-    TomlError,
-    TrainingError,
-)
-
-
-def exit_on_error(main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> int:
-    """Runs an entry point; an expected error becomes one message and exit code 2."""
-    try:
-        main(argv)
-    except EXPECTED_ERRORS as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
-        return 130
-    return 0
-
-
-def make_deterministic() -> None:
-    """Makes the same command give the same numbers on the same machine."""
-    import tensorflow as tf
-
-    tf.config.experimental.enable_op_determinism()
-    # Determinism asks for a seed; the draws of this project have seeds of their own.
-    tf.random.set_seed(0)
 
 
 def read_schema(path: str | Path, settings: Settings) -> Schema:

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from lt4rec_tf.core.errors import InputError
+
 FIRST_VALUE_ID = 2  # of vocabulary and integer rules: 0 is "missing", 1 is "unknown"
 
 
-class SchemaError(Exception):
+class SchemaError(InputError):
     """A schema cannot be used; the message names file, key, what was found and expected."""
 
 

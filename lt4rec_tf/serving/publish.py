@@ -22,6 +22,7 @@ import numpy as np
 import tensorflow as tf
 
 from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core.errors import InputError
 
 TOLERANCE = 1e-6
 _SERVE_TAG = "serve"
@@ -31,7 +32,7 @@ _TEMPORARY = ".tmp-"  # no integer: no server takes it for a version
 Arrays = Mapping[str, np.ndarray]
 
 
-class PublishError(Exception):
+class PublishError(InputError):
     """A version was not published; no server sees any of it."""
 
 

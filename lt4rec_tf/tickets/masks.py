@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from lt4rec_tf.core.artifacts import write_atomically
+from lt4rec_tf.core.errors import InputError
 
 Masks = dict[str, np.ndarray]
 
@@ -23,7 +24,7 @@ UNITS = ".units"  # ends the name of what says how many of a kernel's last bits 
 DIGEST_LENGTH = 2 * hashlib.sha256().digest_size
 
 
-class MaskError(ValueError):
+class MaskError(InputError, ValueError):
     """Masks do not fit the model or each other, or their file is damaged."""
 
 

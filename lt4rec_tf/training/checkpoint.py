@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core.errors import InputError
 from lt4rec_tf.distributed.replicas import by_parameter_server, parts_of
 
 _PREFIX = "variables"
@@ -23,7 +24,7 @@ _PREFIX = "variables"
 _VARIABLES, _STATE = "variables", "state.json"
 
 
-class CheckpointError(Exception):
+class CheckpointError(InputError):
     """A checkpoint cannot be read into the variables at hand."""
 
 

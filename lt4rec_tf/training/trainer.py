@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core.errors import InputError
 from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.distributed.parameter_server import Pass, compile_part, take_parts
 from lt4rec_tf.distributed.replicas import parts_of
@@ -36,7 +37,7 @@ LogScalars = Callable[[str, int, dict[str, float]], None]
 Losses = Mapping[str, Any]  # by task, what float() reads
 
 
-class TrainingError(Exception):
+class TrainingError(InputError):
     """Training cannot go on; the message says where and why."""
 
 

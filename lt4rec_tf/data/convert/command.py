@@ -23,7 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from lt4rec_tf.core.artifacts import RunError, appearing_whole, locked, sweep, write_atomically
+from lt4rec_tf.core.artifacts import appearing_whole, locked, sweep, write_atomically
+from lt4rec_tf.core.command import exit_on_error
+from lt4rec_tf.core.errors import InputError
 from lt4rec_tf.core.flags import ConfigError, build, flag, parse_flags
 from lt4rec_tf.data.convert.manifest import (
     MANIFEST,
@@ -45,10 +47,9 @@ from lt4rec_tf.data.formats.discovery import LogFiles, open_logs
 from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.inspect import log_sample
 from lt4rec_tf.schema.reader import load_schema
-from lt4rec_tf.schema.types import Schema, SchemaError
+from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.schema.writer import to_toml
 
-EXPECTED_ERRORS = (ConfigError, DataError, RunError, SchemaError, OSError)
 _GUESSED_ROWS = 20_000
 
 
@@ -212,17 +213,15 @@ def _convert_all(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Converts logs; returns the exit code."""
-    try:
-        values = parse_flags(sys.argv if argv is None else argv, __doc__ or "", [ConvertFlags])
-        flags = build(ConvertFlags, values)
-        check(flags)
-        manifest = convert(flags)
-    except EXPECTED_ERRORS as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on with the files not done", file=sys.stderr)
-        return 130
+    argv = sys.argv if argv is None else argv
+    return exit_on_error(_convert, argv, (InputError, OSError), "with the files not done")
+
+
+def _convert(argv: Sequence[str]) -> None:
+    flags = build(ConvertFlags, parse_flags(argv, __doc__ or "", [ConvertFlags]))
+    check(flags)
+    manifest = convert(flags)
+
     size = sum(shard["bytes"] for shard in manifest["shards"])
     print(
         f"{flags.output_dir}: {manifest['rows']} rows in {len(manifest['shards'])} shards of "
@@ -231,4 +230,3 @@ def main(argv: Sequence[str] | None = None) -> int:
     if flags.schema:
         schema = Path(flags.output_dir) / "schema.toml"
         print(f"python -m lt4rec_tf.train --schema={schema} --data_dir={flags.output_dir}")
-    return 0

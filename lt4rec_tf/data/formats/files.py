@@ -12,12 +12,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Literal, NamedTuple
 
+from lt4rec_tf.core.errors import InputError
+
 DELIMITERS = {"csv": ",", "tsv": "\t"}
 _CHUNK = 1 << 20  # bytes
 _LISTED = 600  # characters of column names in an error
 
 
-class DataError(Exception):
+class DataError(InputError):
     """Logs or side tables cannot be used; the message names the file and what was expected."""
 
 

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Literal
 
 from lt4rec_tf.core.artifacts import write_atomically
+from lt4rec_tf.core.command import exit_on_error
+from lt4rec_tf.core.errors import InputError
 from lt4rec_tf.core.flags import ConfigError, build, flag, parse_flags
 from lt4rec_tf.data.formats.discovery import LogFiles, open_logs
 from lt4rec_tf.data.formats.files import DataError
@@ -23,8 +25,6 @@ from lt4rec_tf.data.inspect.column_roles import RoleFlags, Roles, find_roles
 from lt4rec_tf.data.inspect.column_stats import ColumnStats, column_stats, table
 from lt4rec_tf.data.inspect.schema_draft import Draft, draft
 from lt4rec_tf.schema.writer import to_toml
-
-EXPECTED_ERRORS = (ConfigError, DataError, OSError)
 
 _NO_LABEL = """
 # No label was recognised. Say --click=COLUMN (or --watch_ratio, --play_time and --duration) and
@@ -150,13 +150,10 @@ def _next_steps(flags: InspectFlags, logs: LogFiles, found: Draft) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Looks at logs; returns the exit code."""
-    try:
-        groups = (InspectFlags, RoleFlags)
-        values = parse_flags(sys.argv if argv is None else argv, __doc__ or "", groups)
-        inspect(build(InspectFlags, values), build(RoleFlags, values))
-    except EXPECTED_ERRORS as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    argv = sys.argv if argv is None else argv
+    return exit_on_error(_inspect, argv, (InputError, OSError), resumes="")
+
+
+def _inspect(argv: Sequence[str]) -> None:
+    values = parse_flags(argv, __doc__ or "", (InspectFlags, RoleFlags))
+    inspect(build(InspectFlags, values), build(RoleFlags, values))

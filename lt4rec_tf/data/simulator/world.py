@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from lt4rec_tf.core.errors import InputError
+
 Array = np.ndarray
 
 FACTORS = 4
@@ -33,7 +35,7 @@ WORLD_STREAM, BLOCK_STREAM, CALIBRATION_STREAM, ONLINE_STREAM = 0, 1, 2, 3
 SHOP_STREAM, PURCHASE_STREAM = 4, 5
 
 
-class SimulatorError(ValueError):
+class SimulatorError(InputError, ValueError):
     """The settings are impossible, or the folder was made with others."""
 
 

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core.errors import InputError
 
 DAYS = "days.json"  # of RUN: all days of its chain, in order
 
 
-class DayError(Exception):
+class DayError(InputError):
     """Logs must not be trained on: a chain has seen them, or later ones."""
 
 
