@@ -27,7 +27,7 @@ from lt4rec_tf.config.checks import check_tasks
 from lt4rec_tf.config.settings import TICKET_ROWS, Settings
 from lt4rec_tf.core import artifacts as runs
 from lt4rec_tf.core.command import exit_on_error
-from lt4rec_tf.core.job_pool import Failure, Job, JobPool
+from lt4rec_tf.core.processes import Failure, Job, JobPool
 from lt4rec_tf.experiment import run_folder as entry
 from lt4rec_tf.experiment.comparison import jobs as work
 from lt4rec_tf.experiment.comparison import results

@@ -11,7 +11,7 @@ from lt4rec_tf import compare, evaluate, export
 from lt4rec_tf.config import parse as config
 from lt4rec_tf.core import artifacts as runs
 from lt4rec_tf.core.command import exit_on_error
-from lt4rec_tf.core.job_pool import Failure
+from lt4rec_tf.core.processes import Failure
 from lt4rec_tf.experiment import run_folder as entry
 from lt4rec_tf.experiment.comparison import jobs as work
 from lt4rec_tf.experiment.comparison import results

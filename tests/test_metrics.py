@@ -11,8 +11,7 @@ from scipy.stats import kendalltau
 
 from lt4rec_tf.metrics.amounts import gini, nmae, nrmse, rmse, spearman
 from lt4rec_tf.metrics.binary import auc, gauc, log_loss
-from lt4rec_tf.metrics.calibration import pcoc
-from lt4rec_tf.metrics.continuous import mae, mse, xauc
+from lt4rec_tf.metrics.continuous import mae, mse, pcoc, xauc
 
 # A grid makes ties frequent; the wide range makes magnitudes differ.
 tying = st.integers(0, 4).map(lambda quarter: quarter / 4)

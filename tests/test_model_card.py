@@ -6,7 +6,7 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lt4rec_tf.metrics.calibration import pcoc
+from lt4rec_tf.metrics.continuous import pcoc
 from lt4rec_tf.schema.reader import load_schema
 from lt4rec_tf.serving.model_card import Bin, CardFacts, deciles, folder_size, model_card
 from lt4rec_tf.serving.publish import opened, publish

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from lt4rec_tf.core.job_pool import Failure, Job, JobPool
+from lt4rec_tf.core.processes import Failure, Job, JobPool
 from tests.conftest import PROJECT
 
 # What jobs do. A process of its own imports these by name.
@@ -141,7 +141,7 @@ def test_processes_have_their_own_few_threads(pool, tmp_path):
 def test_time_left_counts_passes(pool, tmp_path, monkeypatch):
     pool, _, said = pool
     clock = SimpleNamespace(monotonic=iter([0.0, 30.0, 40.0]).__next__)
-    monkeypatch.setattr("lt4rec_tf.core.job_pool.time", clock)
+    monkeypatch.setattr("lt4rec_tf.core.processes.time", clock)
     pool.run("rows:", [job(tmp_path, "long", passes=3), job(tmp_path, "short")])
     assert "about 10 s left" in said[0]  # 3 of 4 passes took 30 s
 
@@ -166,14 +166,14 @@ def test_jobs_whose_processes_die_are_noted_and_the_others_go_on(tmp_path):
 
 
 def test_a_process_that_was_an_orphan_before_it_looked_ends_too():
-    code = "from lt4rec_tf.core.job_pool import _end_with; _end_with(parent=-1)"
+    code = "from lt4rec_tf.core.processes import _end_with; _end_with(parent=-1)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 1
 
 
 PARENT = """
 import sys
 from pathlib import Path
-from lt4rec_tf.core.job_pool import Job, JobPool
+from lt4rec_tf.core.processes import Job, JobPool
 from tests.test_pool import leave_and_wait
 if __name__ == "__main__":
     pool = JobPool(1, 1, Path(sys.argv[1]) / "logs", print)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts as runs
-from lt4rec_tf.core.job_pool import Job, JobPool
+from lt4rec_tf.core.processes import Job, JobPool
 from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.experiment import logs
 from lt4rec_tf.experiment import run_folder as entry

@@ -11,9 +11,10 @@ import tensorflow as tf
 
 from lt4rec_tf.distributed.parameter_server import Opened, Pass, compile_reading, take_parts
 from lt4rec_tf.distributed.replicas import gathered
-from lt4rec_tf.metrics import amounts, calibration
+from lt4rec_tf.metrics import amounts
 from lt4rec_tf.metrics import binary as ranking
 from lt4rec_tf.metrics import continuous as regression
+from lt4rec_tf.metrics.continuous import pcoc
 from lt4rec_tf.models.losses import loss_of, prediction
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.schema.types import Schema, Task, chained_tasks, product_name
@@ -137,7 +138,7 @@ def _task_metrics(predictions: Predictions, task: Task) -> dict[str, float]:
         "gauc": ranking.gauc(labels, scores, predictions.users[member]),
         "log_loss": ranking.log_loss(labels, scores),
         "mse": regression.mse(labels, scores),
-        "pcoc": calibration.pcoc(labels, scores),
+        "pcoc": pcoc(labels, scores),
     }
 
 
@@ -146,7 +147,7 @@ def _continuous(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
         "mse": regression.mse(labels, scores),
         "mae": regression.mae(labels, scores),
         "xauc": regression.xauc(labels, scores),
-        "pcoc": calibration.pcoc(labels, scores),
+        "pcoc": pcoc(labels, scores),
     }
 
 
@@ -159,7 +160,7 @@ def _amount(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
         "spearman": amounts.spearman(labels, scores),
         "gini": amounts.gini(labels, scores),
         "xauc": regression.xauc(labels, scores),
-        "pcoc": calibration.pcoc(labels, scores),
+        "pcoc": pcoc(labels, scores),
     }
 
 

@@ -10,7 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from lt4rec_tf.core.artifacts import write_atomically
-from lt4rec_tf.core.orphans import end_with_parent
+from lt4rec_tf.core.processes import end_with_parent
 from lt4rec_tf.data.convert.manifest import done_before
 from lt4rec_tf.data.convert.shards import UNFINISHED, Converted, Job, convert_file
 from lt4rec_tf.data.formats.files import DataError

@@ -14,7 +14,7 @@ from lt4rec_tf.config import parse as config
 from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts as runs
 from lt4rec_tf.core.flags import ConfigError
-from lt4rec_tf.core.job_pool import Failure
+from lt4rec_tf.core.processes import Failure
 from lt4rec_tf.experiment.comparison.grid import Candidate, RowSpec
 from lt4rec_tf.experiment.comparison.jobs import read_arrays, row_folder, test_file, test_name
 from lt4rec_tf.experiment.rows import stage_folder

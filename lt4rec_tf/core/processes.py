@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
+import multiprocessing.connection
 import os
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from lt4rec_tf.core.command import before_tensorflow, make_deterministic
-from lt4rec_tf.core.orphans import end_with_parent
 from lt4rec_tf.core.progress import duration
 
 
@@ -180,3 +182,15 @@ def _output_to(target: int) -> Iterator[None]:
             stream.flush()
             os.dup2(original, stream.fileno())
             os.close(original)
+
+
+def end_with_parent() -> None:
+    """Has this process, begun by multiprocessing, end as soon as its parent has, however it did."""
+    threading.Thread(target=_wait_and_end, daemon=True).start()
+
+
+def _wait_and_end() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
