@@ -9,7 +9,9 @@ where it was stopped; rows that were added to the file are trained beside those 
 
 from __future__ import annotations
 
-from lt4rec_tf.core.command import before_tensorflow
+from functools import partial
+
+from lt4rec_tf.core.command import before_tensorflow, prepare_tensorflow
 
 if __name__ == "__main__":
     before_tensorflow()
@@ -96,7 +98,8 @@ def main(argv: Sequence[str]) -> None:
         source, _ = entry.open_audited(settings, schema, folder, f"comparison: {folder}", print)
         comparison = Comparison(folder, source.schema, flags, specs, grid)
         processes = flags.jobs or os.cpu_count() or 1
-        with closing(JobPool(processes, flags.threads, folder / "logs", _say)) as pool:
+        prepare = partial(prepare_tensorflow, flags.threads)
+        with closing(JobPool(processes, prepare, folder / "logs", _say)) as pool:
             tune(comparison, pool)
             train_seeds(comparison, pool)
             test_all(comparison, pool)

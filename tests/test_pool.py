@@ -5,11 +5,13 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from lt4rec_tf.core.command import prepare_tensorflow
 from lt4rec_tf.core.processes import Failure, Job, JobPool
 from tests.conftest import PROJECT
 
@@ -63,7 +65,7 @@ def job(folder, name, work=leave, *more, passes=1):
 def open_pool(tmp_path_factory):
     """(pool, logs, what it said); its processes take seconds to begin, so tests share them."""
     logs, said = tmp_path_factory.mktemp("logs"), []
-    pool = JobPool(1, 2, logs, said.append)
+    pool = JobPool(1, partial(prepare_tensorflow, 2), logs, said.append)
     yield pool, logs, said
     pool.close()
 
@@ -148,7 +150,7 @@ def test_time_left_counts_passes(pool, tmp_path, monkeypatch):
 
 def test_jobs_whose_processes_die_are_noted_and_the_others_go_on(tmp_path):
     said = []
-    pool = JobPool(2, 1, tmp_path / "logs", said.append)
+    pool = JobPool(2, partial(prepare_tensorflow, 1), tmp_path / "logs", said.append)
     deaths = {"exits": exit_at_once, "killed": kill_itself}
     try:
         jobs = [job(tmp_path, name, death) for name, death in deaths.items()]
@@ -165,25 +167,27 @@ def test_jobs_whose_processes_die_are_noted_and_the_others_go_on(tmp_path):
         pool.close()
 
 
-def test_a_process_that_was_an_orphan_before_it_looked_ends_too():
-    code = "from lt4rec_tf.core.processes import _end_with; _end_with(parent=-1)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 1
-
-
 PARENT = """
 import sys
+from functools import partial
 from pathlib import Path
 from lt4rec_tf.core.processes import Job, JobPool
-from tests.test_pool import leave_and_wait
+from tests.test_pool import leave_and_wait, nothing
 if __name__ == "__main__":
-    pool = JobPool(1, 1, Path(sys.argv[1]) / "logs", print)
-    pool.run("jobs", [Job("waits", leave_and_wait, (sys.argv[1] + "/pid",))])
+    wait = partial(leave_and_wait, sys.argv[1] + "/pid")
+    prepare, work = (partial(wait, 3), nothing) if sys.argv[2] == "prepare" else (nothing, wait)
+    pool = JobPool(1, prepare, Path(sys.argv[1]) / "logs", print)
+    pool.run("jobs", [Job("waits", work, ())])
 """
 
 
-def leave_and_wait(path):
+def nothing():
+    pass
+
+
+def leave_and_wait(path, seconds=600):
     Path(path).write_text(str(os.getpid()))
-    time.sleep(600)
+    time.sleep(seconds)
 
 
 def is_alive(pid):
@@ -198,11 +202,12 @@ def until(holds, seconds=60):
         time.sleep(0.1)
 
 
-def test_jobs_end_with_the_process_that_wants_them(tmp_path):
+@pytest.mark.parametrize("killed_in", ["work", "prepare"])  # there, before it watches its parent
+def test_jobs_end_with_the_process_that_wants_them(tmp_path, killed_in):
     script, pid = tmp_path / "parent.py", tmp_path / "pid"
     script.write_text(PARENT)
     parent = subprocess.Popen(
-        [sys.executable, str(script), str(tmp_path)],
+        [sys.executable, str(script), str(tmp_path), killed_in],
         cwd=PROJECT,
         env={**os.environ, "PYTHONPATH": str(PROJECT)},
     )

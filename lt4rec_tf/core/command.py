@@ -65,3 +65,17 @@ def make_deterministic() -> None:
     tf.config.experimental.enable_op_determinism()
     # Determinism asks for a seed; the draws of this project have seeds of their own.
     tf.random.set_seed(0)
+
+
+def prepare_tensorflow(threads: int) -> None:
+    """Readies a process that others begin: quiet, deterministic, with its own few threads.
+
+    Args:
+        threads: Of TensorFlow's pools, 1 or more.
+    """
+    before_tensorflow()
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(threads)
+    make_deterministic()

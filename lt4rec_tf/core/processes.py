@@ -18,7 +18,6 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from lt4rec_tf.core.command import before_tensorflow, make_deterministic
 from lt4rec_tf.core.progress import duration
 
 
@@ -51,16 +50,21 @@ class JobPool:
     """Processes that live as long as the pool: each opens TensorFlow and the logs once.
 
     Args:
-        processes: How many jobs run side by side.
-        threads: Of each process.
+        processes: How many jobs run in parallel.
+        prepare: Called once in each process before its first job; a function that a process can
+            import by its name.
         logs: Folder that gets a log for each job.
-        say: Told of every job's end.
+        say: Called with a line at every job's end.
     """
 
     def __init__(
-        self, processes: int, threads: int, logs: Path, say: Callable[[str], None]
+        self,
+        processes: int,
+        prepare: Callable[[], None],
+        logs: Path,
+        say: Callable[[str], None],
     ) -> None:
-        self._processes, self._threads, self._logs, self._say = processes, threads, logs, say
+        self._processes, self._prepare, self._logs, self._say = processes, prepare, logs, say
         self._pool = self._open(processes)
 
     def _open(self, processes: int) -> ProcessPoolExecutor:
@@ -68,8 +72,8 @@ class JobPool:
         return ProcessPoolExecutor(
             processes,
             get_context("spawn"),
-            initializer=_prepare,
-            initargs=(self._threads,),
+            initializer=_begin,
+            initargs=(self._prepare,),
         )
 
     def run(self, what: str, jobs: Sequence[Job]) -> dict[str, Failure]:
@@ -141,14 +145,8 @@ class _Counter:
         self._say(f"{self._what} {self._done}/{self._number} | {job.name} {end}{after}")
 
 
-def _prepare(threads: int) -> None:
-    """Readies a process: quiet, deterministic, its own few threads."""
-    before_tensorflow()
-    import tensorflow as tf
-
-    tf.config.threading.set_intra_op_parallelism_threads(threads)
-    tf.config.threading.set_inter_op_parallelism_threads(threads)
-    make_deterministic()
+def _begin(prepare: Callable[[], None]) -> None:
+    prepare()
     end_with_parent()
 
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core.command import prepare_tensorflow
 from lt4rec_tf.core.processes import Job, JobPool
 from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.experiment import logs
@@ -42,7 +44,8 @@ def search_side_by_side(run: Run) -> None:
     jobs = [Job(task, search_task, (run.folder, run.settings, task), levels) for task in left]
     place = run.folder / "logs"
     run.progress.note(f"{processes} ticket searches side by side, {threads} threads each: {place}")
-    with closing(JobPool(processes, threads, place, run.progress.note)) as pool:
+    prepare = partial(prepare_tensorflow, threads)
+    with closing(JobPool(processes, prepare, place, run.progress.note)) as pool:
         failures = pool.run("ticket searches", jobs)
     if failures:
         task, failure = next(iter(failures.items()))
