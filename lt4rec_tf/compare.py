@@ -42,6 +42,7 @@ from lt4rec_tf.experiment.comparison.grid import (
     check_one_machine,
     read_rows,
 )
+from lt4rec_tf.experiment.paths import LOGS, run_folder
 from lt4rec_tf.experiment.rows import reported_tasks
 from lt4rec_tf.experiment.ticket_search import searched_levels
 from lt4rec_tf.reports.comparison import comparison_table, search_table
@@ -92,14 +93,14 @@ def main(argv: Sequence[str]) -> None:
         return parsed
 
     grid = {spec.name: candidates(spec, flags, parse) for spec in specs}
-    folder = entry.run_folder(settings, places)
+    folder = run_folder(settings, places)
     folder = folder if places.run_dir else folder.parent
     with runs.locked(folder):
         source, _ = entry.open_audited(settings, schema, folder, f"comparison: {folder}", print)
         comparison = Comparison(folder, source.schema, flags, specs, grid)
         processes = flags.jobs or os.cpu_count() or 1
         prepare = partial(prepare_tensorflow, flags.threads)
-        with closing(JobPool(processes, prepare, folder / "logs", _say)) as pool:
+        with closing(JobPool(processes, prepare, folder / LOGS, _say)) as pool:
             tune(comparison, pool)
             train_seeds(comparison, pool)
             test_all(comparison, pool)

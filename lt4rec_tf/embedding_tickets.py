@@ -39,6 +39,7 @@ from lt4rec_tf.experiment.lightgcn.search import Search, Trained
 from lt4rec_tf.experiment.lightgcn.settings import EmbeddingSettings, check
 from lt4rec_tf.experiment.lightgcn.threshold import ThresholdPlan
 from lt4rec_tf.experiment.lightgcn.trainer import PairPlan, PairTrainer
+from lt4rec_tf.experiment.paths import CONFIG, TENSORBOARD, place_of
 from lt4rec_tf.reports.plots import save_png
 from lt4rec_tf.reports.run_report import StageLog
 
@@ -54,7 +55,7 @@ def main(argv: Sequence[str]) -> None:
     split = read_pairs(settings)
     folder = _run_folder(settings, places)
     make_deterministic()
-    with runs.locked(folder), closing(StageLog(folder / "tensorboard")) as log:
+    with runs.locked(folder), closing(StageLog(folder / TENSORBOARD)) as log:
         runs.sweep(folder)
         _claim(folder, settings, split)
         print(f"run: {folder}\n{statistics(split)}")
@@ -191,7 +192,7 @@ def _measured(one: Trained, trainer: PairTrainer, split: Split, k: int) -> dict[
 
 def _run_folder(settings: EmbeddingSettings, places: Places) -> Path:
     digest = flags.digest(dataclasses.asdict(settings) | {"seed": None})
-    return entry.place_of(places, settings.name, digest, settings.seed)
+    return place_of(places, settings.name, digest, settings.seed)
 
 
 def _claim(folder: Path, settings: EmbeddingSettings, split: Split) -> None:
@@ -202,7 +203,7 @@ def _claim(folder: Path, settings: EmbeddingSettings, split: Split) -> None:
         "settings": json.loads(json.dumps(dataclasses.asdict(settings))),
         "pairs": pairs,
     }
-    path = folder / entry.CONFIG
+    path = folder / CONFIG
     if not path.exists():
         runs.write_json(path, mine)
         return

@@ -24,13 +24,11 @@ from lt4rec_tf.core.flags import ConfigError, flag, parse_flags
 from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.experiment import logs
 from lt4rec_tf.experiment import run_folder as entry
-from lt4rec_tf.experiment.initial_weights import table_search
+from lt4rec_tf.experiment.paths import EVALUATION, searches_of, table_search
 from lt4rec_tf.experiment.rows import measure_rows, reported_tasks
 from lt4rec_tf.experiment.ticket_search import read_searches
 from lt4rec_tf.reports.text_tables import evaluation_table, full_table
 from lt4rec_tf.schema.types import Schema
-
-EVALUATION = "evaluation.json"
 
 
 @dataclass(frozen=True)
@@ -90,8 +88,8 @@ def evaluate_rows(
         "split": split,
         "tasks": reported_tasks(schema),
         "rows": list(rows),
-        "searches": read_searches(runs.searches_of(folder), schema),
-        "tables": table_search(runs.searches_of(folder)),
+        "searches": read_searches(searches_of(folder), schema),
+        "tables": table_search(searches_of(folder)),
     }
 
 

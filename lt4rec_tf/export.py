@@ -21,6 +21,7 @@ from lt4rec_tf.core.command import exit_on_error
 from lt4rec_tf.core.flags import ConfigError, flag, parse_flags
 from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.evaluate import open_run
+from lt4rec_tf.experiment.paths import SAVED_MODEL
 from lt4rec_tf.experiment.publishing import checked_answers, files_beside
 from lt4rec_tf.experiment.rows import load_row, row_names
 from lt4rec_tf.schema.types import Schema
@@ -105,7 +106,7 @@ def published_version(folder: Path, settings: Settings, schema: Schema, source: 
         schema: The run's.
         source: Its audited logs.
     """
-    export_dir = folder / "saved_model"
+    export_dir = folder / SAVED_MODEL
     published = published_versions(export_dir)
     if published:
         return published[-1]

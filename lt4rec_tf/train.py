@@ -27,7 +27,7 @@ from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.distributed import cluster
 from lt4rec_tf.distributed.replicas import this_process
-from lt4rec_tf.evaluate import EVALUATION, evaluate_rows
+from lt4rec_tf.evaluate import evaluate_rows
 from lt4rec_tf.experiment import logs
 from lt4rec_tf.experiment import run_folder as entry
 from lt4rec_tf.experiment import sharing_search as auto
@@ -35,6 +35,7 @@ from lt4rec_tf.experiment.daily import procedure as daily
 from lt4rec_tf.experiment.initial_weights import keep_start
 from lt4rec_tf.experiment.joint_training import steps_to_come
 from lt4rec_tf.experiment.parallel_searches import search_side_by_side
+from lt4rec_tf.experiment.paths import EVALUATION, TENSORBOARD, read_choice, row_folder, run_folder
 from lt4rec_tf.experiment.run import Run, network_in
 from lt4rec_tf.experiment.ticket_search import Ticket, find_ticket, level_masks
 from lt4rec_tf.export import default_row, published_version
@@ -56,7 +57,7 @@ def main(argv: Sequence[str]) -> None:
     cluster.check(settings.training.distribution)
     schema = entry.read_schema(settings.data.schema, settings)
     check_tasks(settings, [task.name for task in schema.tasks])
-    folder = entry.run_folder(settings, places)
+    folder = run_folder(settings, places)
     make_deterministic()
     if daily.takes_over(settings):
         with runs.locked(folder), cluster.joined(settings, schema):
@@ -91,7 +92,7 @@ def learn(
     runs.sweep(folder)
     source, audit = entry.open_audited(settings, schema, folder, f"run: {folder}", say)
     schema = source.schema  # knows what the audit found of amounts
-    with closing(StageLog(folder / "tensorboard" if writes else None)) as log:
+    with closing(StageLog(folder / TENSORBOARD if writes else None)) as log:
         feed = logs.training_feed(source, audit, settings)
         tickets = train_rows(settings, schema, folder, feed, log)
     evaluation = evaluate_rows(folder, settings, schema, source, "test")
@@ -149,7 +150,7 @@ def finish(
         print(f"\nticket search of {task}, on validation\n\n{ticket_table(task, search)}")
     if "s_weight_auto" in settings.rows:
         names = [task.name for task in schema.tasks]
-        choice = auto.read_choice(folder / "rows" / "s_weight_auto")
+        choice = read_choice(row_folder(folder, "s_weight_auto"))
         print(f"\nsharing, on validation\n\n{sharing_table(names, choice)}")
     print(f"\non test\n\n{evaluation_table(evaluation)}\n")
     print(f"SavedModel ({row}): {version}")

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from lt4rec_tf.core import artifacts as runs
 from lt4rec_tf.experiment import sharing_search as auto
-from lt4rec_tf.experiment.joint_training import CHOICE, row_masks, steps_to_come
+from lt4rec_tf.experiment.joint_training import steps_to_come
+from lt4rec_tf.experiment.paths import CHOICE, SEARCHES, row_masks
 from lt4rec_tf.experiment.rows import load_row, measure_rows, row_seconds, worn_masks
 from lt4rec_tf.experiment.sharing_search import Way, train_auto
 from lt4rec_tf.experiment.ticket_search import (
@@ -184,7 +185,7 @@ def auto_settings(*flags):
 def auto_run(searched, schema, folder, *flags, progress=None):
     settings = auto_settings(*flags)
     run, network = begin_run(settings, schema, folder, progress, searches=searched)
-    runs.write_json(folder / runs.SEARCHES, str(searched))
+    runs.write_json(folder / SEARCHES, str(searched))
     return run, [read_ticket(run, network, task) for task in run.tasks]
 
 

@@ -21,6 +21,7 @@ from lt4rec_tf.distributed.cluster import ClusterError
 from lt4rec_tf.experiment import logs
 from lt4rec_tf.experiment import run_folder as entry
 from lt4rec_tf.experiment.daily.lineage import DayError
+from lt4rec_tf.experiment.paths import run_folder
 from lt4rec_tf.schema.reader import load_schema
 from lt4rec_tf.schema.types import SchemaError
 from lt4rec_tf.serving.publish import PublishError
@@ -368,11 +369,11 @@ def test_a_run_without_a_folder_lies_below_the_output_dir(folder):
     settings, places = settings_of(folder, *flags)
     text = (folder / "small.toml").read_text()
     name = f"feed-{config.fingerprint(settings, text)}"
-    assert entry.run_folder(settings, places) == folder / "runs" / name / "seed_7"
+    assert run_folder(settings, places) == folder / "runs" / name / "seed_7"
     other, _ = settings_of(folder, *flags, "--epochs=2")
-    assert entry.run_folder(other, places).parent != entry.run_folder(settings, places).parent
+    assert run_folder(other, places).parent != run_folder(settings, places).parent
     other, _ = settings_of(folder, *flags, "--seed=8")
-    assert entry.run_folder(other, places) == folder / "runs" / name / "seed_8"
+    assert run_folder(other, places) == folder / "runs" / name / "seed_8"
 
 
 def test_a_run_reads_back_its_settings_and_schema(folder):

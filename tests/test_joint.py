@@ -9,14 +9,10 @@ import pytest
 from lt4rec_tf.config import settings
 from lt4rec_tf.core import artifacts as runs
 from lt4rec_tf.experiment.initial_weights import keep_start
-from lt4rec_tf.experiment.joint_training import (
-    WIDTHS,
-    row_masks,
-    row_network,
-    steps_to_come,
-    train_row,
-)
+from lt4rec_tf.experiment.joint_training import steps_to_come, train_row
+from lt4rec_tf.experiment.paths import SEARCHES, WIDTHS, row_masks
 from lt4rec_tf.experiment.rows import load_row, row_names, row_seconds, worn_masks
+from lt4rec_tf.experiment.run import row_network
 from lt4rec_tf.experiment.ticket_search import find_ticket, read_masks, read_ticket, search_seconds
 from lt4rec_tf.models.lt4rec import shared_name
 from lt4rec_tf.models.network import read_variables
@@ -60,7 +56,7 @@ def searched(small_schema, tmp_path_factory):
 def begin_row(searched, schema, folder, *flags):
     """A run in a folder of its own over searches that are done, and its tickets."""
     run, network = begin_run(small_settings(*SEARCH, *flags), schema, folder, searches=searched)
-    runs.write_json(folder / runs.SEARCHES, str(searched))
+    runs.write_json(folder / SEARCHES, str(searched))
     return run, [read_ticket(run, network, task) for task in run.tasks]
 
 

@@ -12,6 +12,7 @@ from lt4rec_tf.core import artifacts as runs
 from lt4rec_tf.core.flags import ConfigError
 from lt4rec_tf.experiment import ticket_search as searches
 from lt4rec_tf.experiment.joint_training import steps_to_come, train_row
+from lt4rec_tf.experiment.paths import SEARCH
 from lt4rec_tf.models.network import read_variables
 from lt4rec_tf.tickets import masks as masks_file
 from lt4rec_tf.tickets import search
@@ -323,7 +324,7 @@ def test_rewind_initial_starts_every_level_from_theta_0(small_schema, tmp_path, 
     assert [round(level.density, 2) for level in ticket.levels] == [1.0, 0.5, 0.25]
     assert ticket.chosen.level in (1, 2)
     assert masks_file.density(ticket.masks) == ticket.chosen.density
-    kept = runs.read_json(tmp_path / "tickets" / "ctr" / searches.SEARCH)
+    kept = runs.read_json(tmp_path / "tickets" / "ctr" / SEARCH)
     assert kept["chosen"] == ticket.chosen.level
     assert kept["values"] == [level.value for level in ticket.levels]
 

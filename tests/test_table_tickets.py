@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from lt4rec_tf.core import artifacts as runs
 from lt4rec_tf.core.flags import ConfigError
 from lt4rec_tf.experiment import run as stages
-from lt4rec_tf.experiment.initial_weights import keep_start, table_search
+from lt4rec_tf.experiment.initial_weights import keep_start
 from lt4rec_tf.experiment.joint_training import steps_to_come, train_row
+from lt4rec_tf.experiment.paths import table_search
 from lt4rec_tf.experiment.rows import load_row, row_seconds
 from lt4rec_tf.experiment.ticket_search import find_ticket
 from lt4rec_tf.models.layers.field_vectors import FieldVectors

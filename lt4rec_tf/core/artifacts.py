@@ -30,7 +30,6 @@ from typing import IO, Any
 from lt4rec_tf.core.errors import InputError
 
 DONE = "done"
-SEARCHES = "searches.json"
 
 
 class RunError(InputError):
@@ -217,17 +216,6 @@ def folders(parent: Path) -> list[Path]:
     if not parent.exists():
         return []
     return [path for path in parent.iterdir() if path.is_dir() and not path.name.startswith(".")]
-
-
-def searches_of(folder: Path) -> Path:
-    """Where the theta_0 and the ticket searches of a run lie: in it, unless several share them."""
-    pointer = folder / SEARCHES
-    return (folder / read_json(pointer)).resolve() if pointer.exists() else folder
-
-
-def has_begun(folder: Path) -> bool:
-    """Whether a run's training has begun, which binds it to the logs that its audit saw."""
-    return is_done(folder / "initial") or (folder / "searches").exists()
 
 
 @contextlib.contextmanager

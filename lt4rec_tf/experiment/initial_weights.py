@@ -10,18 +10,8 @@ from typing import Any
 import numpy as np
 
 from lt4rec_tf.core import artifacts as runs
-from lt4rec_tf.experiment.run import (
-    INITIAL,
-    TABLE_MASKS,
-    TABLES,
-    TRAINING,
-    WARMUP,
-    Run,
-    joint_trainer,
-    network_in,
-    plan_of,
-    theta_0,
-)
+from lt4rec_tf.experiment.paths import INITIAL, SEARCH, TABLE_MASKS, TABLES, TRAINING, WARMUP
+from lt4rec_tf.experiment.run import Run, joint_trainer, network_in, plan_of, theta_0
 from lt4rec_tf.models.layers.table_layout import Layout, table_offsets
 from lt4rec_tf.models.lt4rec import shared_name
 from lt4rec_tf.models.network import RankingNetwork
@@ -37,8 +27,6 @@ from lt4rec_tf.tickets.embedding_tables import (
 from lt4rec_tf.tickets.magnitude import alive_at_level
 from lt4rec_tf.tickets.search import MASKS, level_folder
 from lt4rec_tf.training import checkpoint
-
-SEARCH = "search.json"
 
 
 def keep_start(run: Run) -> None:
@@ -59,17 +47,6 @@ def keep_start(run: Run) -> None:
         checkpoint.restore(theta_0(run), network.variables)
         plan = dataclasses.replace(plan_of(run, epochs), patience=0, keep_last=True)
         joint_trainer(run, network).fit(warm, "warmup", plan)
-
-
-def table_search(searches: Path) -> dict[str, Any] | None:
-    """What the search for a ticket of the tables found; None: there was none.
-
-    Returns:
-        unit; levels, each with numbers (left, shared rows included), density (their share), kept
-        {table: units} and validation {task: {metric: value}}.
-    """
-    path = searches / TABLES / SEARCH
-    return runs.read_json(path) if path.exists() else None
 
 
 def _find_table_ticket(run: Run) -> None:

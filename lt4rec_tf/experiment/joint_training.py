@@ -11,31 +11,35 @@ import numpy as np
 
 from lt4rec_tf.config.settings import TICKET_ROWS, Settings
 from lt4rec_tf.core import artifacts as runs
-from lt4rec_tf.experiment.run import (
+from lt4rec_tf.experiment.paths import (
+    CHOICE,
     TABLES,
     TRAINING,
     WARMUP,
+    WIDTHS,
+    row_folder,
+    row_masks,
+    ticket_folder,
+)
+from lt4rec_tf.experiment.run import (
     Run,
     draw_afresh,
     joint_trainer,
     load_start,
     plan_of,
+    row_network,
     table_ticket,
 )
 from lt4rec_tf.experiment.ticket_search import Ticket, prune_of, score_of, searched_levels
 from lt4rec_tf.models.network import RankingNetwork
-from lt4rec_tf.models.registry import HTLNET, network_of
-from lt4rec_tf.schema.types import Schema
+from lt4rec_tf.models.registry import HTLNET
 from lt4rec_tf.tickets import masks as masks_file
 from lt4rec_tf.tickets.controls import dense_widths, shuffle_layerwise
-from lt4rec_tf.tickets.embedding_tables import TableTicket
 from lt4rec_tf.tickets.masks import Masks
 from lt4rec_tf.tickets.search import level_folder
 from lt4rec_tf.training import checkpoint
 from lt4rec_tf.training.plan import Feed
 
-WIDTHS = "hidden_units.json"
-CHOICE = "choice.json"  # of s_weight_auto
 # Rows made of LT4REC's own layers: they start from the theta_0 that the searches start from.
 FROM_THETA_0 = ("shared_bottom", "hard_sharing", "s_weight", "pruned_towers", *HTLNET)
 _WEARING = ("s_weight", "pruned_towers", "htlnet_tickets", "htlnet_s_weight")
@@ -52,7 +56,7 @@ def train_row(run: Run, row: str, tickets: Sequence[Ticket] = ()) -> dict[str, A
     Returns:
         The stage's result.
     """
-    folder = run.folder / "rows" / row
+    folder = row_folder(run.folder, row)
     if row == "small_dense":
         runs.write_json(folder / WIDTHS, _small_widths(run, tickets))
     tables = table_ticket(run.searches, run.settings, run.schema)
@@ -64,22 +68,6 @@ def train_row(run: Run, row: str, tickets: Sequence[Ticket] = ()) -> dict[str, A
     return joint_trainer(run, network).fit(
         folder / TRAINING, row, plan_of(run, run.settings.training.epochs)
     )
-
-
-def row_network(
-    folder: Path, row: str, settings: Settings, schema: Schema, tables: TableTicket | None
-) -> RankingNetwork:
-    """Builds a row's network; what its shape depends on beyond settings is read from its folder.
-
-    Args:
-        folder: The row's.
-        row: One of `settings.ROWS`.
-        settings: The run's.
-        schema: With the row's tasks.
-        tables: What is left of the embedding tables; None: all.
-    """
-    widths = runs.read_json(folder / WIDTHS) if row == "small_dense" else ()
-    return network_of(settings, schema, row, hidden_units=widths, tables=tables)
 
 
 def wear_tickets(
@@ -95,11 +83,6 @@ def wear_tickets(
         draw_afresh(run, network, "joint")
 
 
-def row_masks(row_folder: Path, task: str) -> Path:
-    """Where a row's masks for a task lie."""
-    return row_folder / "masks" / f"{task}.npz"
-
-
 def steps_to_come(
     settings: Settings, tasks: Sequence[str], folder: Path, searches: Path, feed: Feed
 ) -> int:
@@ -108,7 +91,7 @@ def steps_to_come(
     total = 0
     if {"base", *TICKET_ROWS} & set(settings.rows):
         levels = [
-            level_folder(searches / "tickets" / task, level)
+            level_folder(ticket_folder(searches, task), level)
             for task in tasks
             for level in range(searched_levels(settings))
         ]
@@ -123,9 +106,9 @@ def steps_to_come(
     if not runs.is_done(searches / WARMUP / TRAINING):
         total += settings.tickets.warmup_epochs * steps
     for row in set(settings.rows) - {"base", "s_weight_auto"}:
-        if not runs.is_done(folder / "rows" / row / TRAINING):
+        if not runs.is_done(row_folder(folder, row) / TRAINING):
             total += training.epochs * steps
-    auto = folder / "rows" / "s_weight_auto"
+    auto = row_folder(folder, "s_weight_auto")
     if "s_weight_auto" in settings.rows and not (auto / CHOICE).exists():
         done = len([*auto.glob(f"*/{TRAINING}/{runs.DONE}")])
         total += (training.auto_trainings - done) * training.epochs * steps
@@ -149,7 +132,7 @@ def _worn(run: Run, network: RankingNetwork, ticket: Ticket) -> Masks:
 
 def _cut_at_once(run: Run, network: RankingNetwork, ticket: Ticket) -> Masks:
     """The dense training's weights pruned in one go to the ticket's density."""
-    dense = level_folder(run.searches / "tickets" / ticket.task, 0)
+    dense = level_folder(ticket_folder(run.searches, ticket.task), 0)
     kernels = network.kernels(ticket.task)
     stored = {f"{name}/kernel": kernel for name, kernel in kernels.items()}
     checkpoint.restore(dense / TRAINING / "weights", stored)

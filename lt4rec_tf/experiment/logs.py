@@ -29,13 +29,10 @@ from lt4rec_tf.data.simulator.writer import simulate
 from lt4rec_tf.distributed.parameter_server import Pass
 from lt4rec_tf.distributed.replicas import by_parameter_server, this_process, workers_of_servers
 from lt4rec_tf.distributed.shards import WHOLE, Shard, has_own_files, own_files, steps_of
+from lt4rec_tf.experiment.paths import AUDIT, QUARANTINE, STANDARDS, STATISTICS, has_begun
 from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.training.plan import Batches, Feed
 
-AUDIT = "data.json"
-STATISTICS = "statistics.json"
-QUARANTINE = "quarantine.tsv"
-STANDARDS = "standards.json"  # of a run that goes on from another: task -> that run's mean, scale
 AUDIT_SECONDS = 5.0  # between two lines of progress
 PARTS_PER_WORKER = 4  # of a parameter server's pass, so that none waits long for the last
 # Evaluation holds no gradients, so its batches can be larger than training's.
@@ -99,7 +96,7 @@ def audited(
     Raises:
         DataError: Too many unusable or duplicate rows, or a split or population without rows.
     """
-    if not runs.has_begun(folder):
+    if not has_begun(folder):
         runs.change(lambda: _audit_into(folder, source, say))
     found = read_audit(folder)
     say(auditing.describe(found))

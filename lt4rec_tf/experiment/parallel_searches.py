@@ -18,6 +18,7 @@ from lt4rec_tf.core.processes import Job, JobPool
 from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.experiment import logs
 from lt4rec_tf.experiment import run_folder as entry
+from lt4rec_tf.experiment.paths import LOGS, TENSORBOARD, ticket_folder
 from lt4rec_tf.experiment.run import Run, network_in
 from lt4rec_tf.experiment.ticket_search import find_ticket, searched_levels
 from lt4rec_tf.reports.run_report import StageLog
@@ -42,7 +43,7 @@ def search_side_by_side(run: Run) -> None:
     threads = max(1, (os.cpu_count() or 1) // processes)
     levels = searched_levels(run.settings)
     jobs = [Job(task, search_task, (run.folder, run.settings, task), levels) for task in left]
-    place = run.folder / "logs"
+    place = run.folder / LOGS
     run.progress.note(f"{processes} ticket searches side by side, {threads} threads each: {place}")
     prepare = partial(prepare_tensorflow, threads)
     with closing(JobPool(processes, prepare, place, run.progress.note)) as pool:
@@ -54,7 +55,7 @@ def search_side_by_side(run: Run) -> None:
 
 def _is_finished(run: Run, task: str) -> bool:
     last = searched_levels(run.settings) - 1
-    return runs.is_done(level_folder(run.searches / "tickets" / task, last))
+    return runs.is_done(level_folder(ticket_folder(run.searches, task), last))
 
 
 def search_task(folder: Path, settings: Settings, task: str) -> None:
@@ -71,8 +72,8 @@ def search_task(folder: Path, settings: Settings, task: str) -> None:
     feed = logs.training_feed(source, logs.read_audit(folder), settings)
     steps = searched_levels(settings) * settings.training.search_epochs * feed.steps_per_epoch
     with (
-        runs.locked(folder / "tickets" / task),
-        closing(StageLog(folder / "tensorboard")) as log,
+        runs.locked(ticket_folder(folder, task)),
+        closing(StageLog(folder / TENSORBOARD)) as log,
         Progress(steps, settings.training.batch_size) as progress,
     ):
         run = Run(settings, schema, folder, folder, feed, progress, log)

@@ -14,6 +14,7 @@ from lt4rec_tf.core import artifacts as runs
 from lt4rec_tf.data.input.pipeline import batches, raw_batches
 from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.experiment import logs
+from lt4rec_tf.experiment.paths import AUDIT
 from lt4rec_tf.experiment.rows import worn_masks
 from lt4rec_tf.models.losses import prediction
 from lt4rec_tf.models.network import RankingNetwork
@@ -139,7 +140,7 @@ def files_beside(
         facts = CardFacts(
             run=f"{folder.parent.name}/{folder.name}",
             row=row,
-            data=runs.read_json(folder / logs.AUDIT),
+            data=runs.read_json(folder / AUDIT),
             measured="test" if split == "test" else "the rows it was trained on",
             metrics=runs.undefined_as_null(measure(predictions, schema, network.tasks)),
             calibration=_calibration(predictions, schema),

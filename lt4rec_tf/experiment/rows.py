@@ -11,14 +11,22 @@ from typing import Any
 
 from lt4rec_tf.config.settings import TICKET_ROWS, Settings
 from lt4rec_tf.core import artifacts as runs
-from lt4rec_tf.experiment import sharing_search as auto
-from lt4rec_tf.experiment.joint_training import CHOICE, row_masks, row_network
-from lt4rec_tf.experiment.run import TABLES, TRAINING, WARMUP, table_ticket
+from lt4rec_tf.experiment.paths import (
+    CHOICE,
+    TABLES,
+    TRAINING,
+    WARMUP,
+    built_as,
+    row_folder,
+    row_masks,
+    searches_of,
+    stage_folder,
+)
+from lt4rec_tf.experiment.run import row_network, table_ticket
 from lt4rec_tf.experiment.ticket_search import read_masks, search_seconds
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.tickets import masks as masks_file
-from lt4rec_tf.tickets import search
 from lt4rec_tf.training import checkpoint
 from lt4rec_tf.training.evaluation import make_predictor, measure
 from lt4rec_tf.training.plan import Batches
@@ -72,15 +80,10 @@ def worn_network(folder: Path, row: str, settings: Settings, schema: Schema) -> 
     return _worn_network(folder, home, built_as(home, row), settings, schema)
 
 
-def built_as(home: Path, row: str) -> str:
-    """The row whose network a row has, which for s_weight_auto its way of sharing says."""
-    return auto.way_row(home.name) if row == "s_weight_auto" else row
-
-
 def _worn_network(
     folder: Path, home: Path, built: str, settings: Settings, schema: Schema
 ) -> RankingNetwork:
-    tables = table_ticket(runs.searches_of(folder), settings, schema)
+    tables = table_ticket(searches_of(folder), settings, schema)
     network = row_network(home, built, settings, schema, tables)
     for task in network.tasks:
         path = row_masks(home, task)
@@ -152,22 +155,11 @@ def reported_tasks(schema: Schema) -> list[dict[str, Any]]:
     ]
 
 
-def stage_folder(folder: Path, row: str) -> Path:
-    """Where the training whose weights a row has lies."""
-    if row.startswith("base_"):
-        task = runs.searches_of(folder) / "tickets" / row.removeprefix("base_")
-        return search.level_folder(task, 0) / TRAINING
-    row_folder = folder / "rows" / row
-    if row == "s_weight_auto" and (row_folder / CHOICE).exists():
-        row_folder = auto.chosen_folder(row_folder)
-    return row_folder / TRAINING
-
-
 def row_seconds(folder: Path, row: str, tasks: tuple[str, ...]) -> float:
     """Training time of a row, which pays for the searches of all tickets that it wears."""
-    searches = runs.searches_of(folder)
+    searches = searches_of(folder)
     if row == "s_weight_auto":
-        tried = runs.read_json(folder / "rows" / row / CHOICE)["tried"]
+        tried = runs.read_json(row_folder(folder, row) / CHOICE)["tried"]
         seconds = sum(way["seconds"] for way in tried)
     else:
         seconds = runs.read_json(stage_folder(folder, row) / "history.json")["seconds"]

@@ -9,9 +9,11 @@ from pathlib import Path
 
 from lt4rec_tf.config import checks
 from lt4rec_tf.config.settings import Settings
+from lt4rec_tf.core import artifacts as runs
 from lt4rec_tf.core.flags import ConfigError
 from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.distributed.replicas import parts_of
+from lt4rec_tf.experiment.paths import TABLE_MASKS, TABLES, TRAINING, WARMUP, WIDTHS, theta_0_of
 from lt4rec_tf.models.lt4rec import shared_name
 from lt4rec_tf.models.network import TRANSFER, RankingNetwork
 from lt4rec_tf.models.registry import network_of
@@ -22,10 +24,6 @@ from lt4rec_tf.training.balancing.core_task import HTLNET_CORE, Core
 from lt4rec_tf.training.conflict import Conflict
 from lt4rec_tf.training.plan import Feed, Plan
 from lt4rec_tf.training.trainer import LogScalars, Trainer
-
-TRAINING = "training"
-INITIAL, TABLES, WARMUP = "initial", "tables", "warmup"
-TABLE_MASKS = "ticket.npz"
 
 
 @dataclass(frozen=True)
@@ -88,12 +86,6 @@ def network_in(
 def theta_0(run: Run) -> Path:
     """Where theta_0 lies, with the tables that the run's ticket leaves."""
     return theta_0_of(run.searches, run.settings)
-
-
-def theta_0_of(searches: Path, settings: Settings) -> Path:
-    """As `theta_0`, of a run whose searches lie in a folder."""
-    whole = settings.tickets.embedding_density == 1
-    return searches / INITIAL if whole else searches / TABLES / "start"
 
 
 def load_start(run: Run, network: RankingNetwork) -> None:
@@ -194,3 +186,19 @@ def plan_of(run: Run, epochs: int) -> Plan:
     training = run.settings.training
     pauses = -(-training.checkpoint_steps // run.feed.batches_per_step)
     return Plan(epochs, training.patience, pauses)
+
+
+def row_network(
+    folder: Path, row: str, settings: Settings, schema: Schema, tables: TableTicket | None
+) -> RankingNetwork:
+    """Builds a row's network; what its shape depends on beyond settings is read from its folder.
+
+    Args:
+        folder: The row's.
+        row: One of `settings.ROWS`.
+        settings: The run's.
+        schema: With the row's tasks.
+        tables: What is left of the embedding tables; None: all.
+    """
+    widths = runs.read_json(folder / WIDTHS) if row == "small_dense" else ()
+    return network_of(settings, schema, row, hidden_units=widths, tables=tables)

@@ -8,17 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from lt4rec_tf.config import parse as config
-from lt4rec_tf.config.settings import Places, Settings
+from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts as runs
 from lt4rec_tf.core import flags
 from lt4rec_tf.data.audit.counts import Audit
 from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.experiment import logs
+from lt4rec_tf.experiment.paths import CONFIG, SCHEMA, has_begun
 from lt4rec_tf.schema.reader import load_schema
 from lt4rec_tf.schema.types import Schema
 
-CONFIG = "config.json"
-SCHEMA = "schema.toml"
 FORMAT_VERSION = 3
 
 
@@ -26,20 +25,6 @@ def read_schema(path: str | Path, settings: Settings) -> Schema:
     """Reads a schema with a run's tasks, all where it names none, and its share of hash buckets."""
     schema = load_schema(path).with_bucket_share(settings.model.bucket_share)
     return schema.with_tasks(settings.tasks) if settings.tasks else schema
-
-
-def run_folder(settings: Settings, places: Places) -> Path:
-    """Where a run with these settings lies."""
-    schema_text = Path(settings.data.schema).read_text(encoding="utf-8")
-    fingerprint = config.fingerprint(settings, schema_text)
-    return place_of(places, settings.name, fingerprint, settings.seed)
-
-
-def place_of(places: Places, name: str, fingerprint: str, seed: int) -> Path:
-    """A run's folder: the one that is asked for, or one below the folder of all runs."""
-    if places.run_dir:
-        return Path(places.run_dir)
-    return Path(places.output_dir) / f"{name}-{fingerprint}" / f"seed_{seed}"
 
 
 def open_audited(
@@ -98,7 +83,7 @@ def claim_folder(
         runs.write_json(path, mine)
         return
     old = _read_config(folder)
-    compared = old if runs.has_begun(folder) else old | {"files": mine["files"]}
+    compared = old if has_begun(folder) else old | {"files": mine["files"]}
     found = flags.differences(compared, mine) + _schema_differences(folder / SCHEMA, schema_text)
     refuse_other_settings(folder, found)
     runs.write_json(path, mine)

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from lt4rec_tf.core import artifacts as runs
-from lt4rec_tf.experiment.joint_training import CHOICE, row_masks, train_row
-from lt4rec_tf.experiment.run import TRAINING, Run, joint_trainer, load_start, network_in, plan_of
+from lt4rec_tf.experiment.joint_training import train_row
+from lt4rec_tf.experiment.paths import CHOICE, TRAINING, row_folder, row_masks, way_row
+from lt4rec_tf.experiment.run import Run, joint_trainer, load_start, network_in, plan_of
 from lt4rec_tf.experiment.ticket_search import Ticket, level_masks
 from lt4rec_tf.metrics.gain import mean_relative_gain
 from lt4rec_tf.schema.types import Schema
@@ -72,7 +73,7 @@ def train_auto(run: Run, tickets: Sequence[Ticket]) -> dict[str, Any]:
         "seconds"}]}, kept as `choice.json`; `gain` is `mean_relative_gain` over the single tasks
         on validation.
     """
-    folder = run.folder / "rows" / "s_weight_auto"
+    folder = row_folder(run.folder, "s_weight_auto")
     if (folder / CHOICE).exists():
         return runs.read_json(folder / CHOICE)
     tried: dict[str, dict[str, Any]] = {}
@@ -83,24 +84,6 @@ def train_auto(run: Run, tickets: Sequence[Ticket]) -> dict[str, Any]:
     choice = runs.undefined_as_null(found)
     runs.write_json(folder / CHOICE, choice)
     return choice
-
-
-def read_choice(row_folder: Path) -> dict[str, Any]:
-    """What `train_auto` returned.
-
-    Raises:
-        RunError: None is chosen yet.
-    """
-    return runs.read_json(row_folder / CHOICE)
-
-
-def chosen_folder(row_folder: Path) -> Path:
-    """Where the chosen way of sharing lies: masks, training.
-
-    Raises:
-        RunError: None is chosen yet.
-    """
-    return row_folder / read_choice(row_folder)["chosen"]
 
 
 def _ways(
@@ -173,17 +156,8 @@ def _trained_as(run: Run, tickets: Sequence[Ticket], way: Way) -> Path | None:
     same = {Way(True, (0,) * len(tickets)): "hard_sharing"}
     if run.settings.tickets.ticket_control == "none":
         same[Way(False, tuple(ticket.chosen.level for ticket in tickets))] = "s_weight"
-    stage = run.folder / "rows" / same.get(way, "") / TRAINING
+    stage = row_folder(run.folder, same.get(way, "")) / TRAINING
     return stage if way in same and runs.is_done(stage) else None
-
-
-def way_row(name: str) -> str:
-    """The row whose network a way of sharing has.
-
-    >>> way_row("shared_0_3"), way_row("separate_1_1")
-    ('s_weight', 'pruned_towers')
-    """
-    return "pruned_towers" if name.startswith("separate_") else "s_weight"
 
 
 def gain_over_single_tasks(

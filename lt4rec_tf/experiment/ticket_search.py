@@ -11,15 +11,8 @@ from typing import Any
 from lt4rec_tf.config.settings import TICKET_ROWS, Settings
 from lt4rec_tf.core import artifacts as runs
 from lt4rec_tf.core.flags import ConfigError
-from lt4rec_tf.experiment.run import (
-    TRAINING,
-    Run,
-    draw_afresh,
-    load_start,
-    network_in,
-    plan_of,
-    task_trainer,
-)
+from lt4rec_tf.experiment.paths import SEARCH, TRAINING, ticket_folder
+from lt4rec_tf.experiment.run import Run, draw_afresh, load_start, network_in, plan_of, task_trainer
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.schema.types import Schema, Task
 from lt4rec_tf.tickets import masks as masks_file
@@ -31,8 +24,6 @@ from lt4rec_tf.tickets.search import Level, Prune, Score
 from lt4rec_tf.training import checkpoint
 from lt4rec_tf.training.gradual import build_gradual
 from lt4rec_tf.training.plan import Plan
-
-SEARCH = "search.json"
 
 
 @dataclass(frozen=True)
@@ -83,7 +74,7 @@ def score_of(run: Run, network: RankingNetwork, task: str) -> Score:
 
 def find_ticket(run: Run, network: RankingNetwork, task: str) -> Ticket:
     """Searches and chooses a task's ticket (Algorithm 1, or one gradual training)."""
-    tickets, folder = run.settings.tickets, run.searches / "tickets" / task
+    tickets, folder = run.settings.tickets, ticket_folder(run.searches, task)
     rounds = search_rounds(run.settings)
     gradual = tickets.ticket_finder == "gradual"
     trainer = task_trainer(run, network, task)
@@ -122,7 +113,7 @@ def find_ticket(run: Run, network: RankingNetwork, task: str) -> Ticket:
 
 def read_ticket(run: Run, network: RankingNetwork, task: str) -> Ticket:
     """Reads back a finished search and chooses from it as this run's settings say."""
-    folder, schema_task = run.searches / "tickets" / task, run.schema.task(task)
+    folder, schema_task = ticket_folder(run.searches, task), run.schema.task(task)
     last = searched_levels(run.settings) - 1
     levels = search.read_levels(
         folder,
@@ -164,7 +155,7 @@ def read_searches(folder: Path, schema: Schema) -> dict[str, dict[str, Any]]:
         folder: Where the searches lie.
         schema: The run's.
     """
-    kept = {task.name: folder / "tickets" / task.name / SEARCH for task in schema.tasks}
+    kept = {task.name: ticket_folder(folder, task.name) / SEARCH for task in schema.tasks}
     return {task: runs.read_json(path) for task, path in kept.items() if path.exists()}
 
 
@@ -181,7 +172,7 @@ def read_masks(network: RankingNetwork, task: str, path: Path) -> Masks:
 
 def search_seconds(folder: Path, task: str) -> float:
     """Training time of a task's whole search."""
-    histories = (folder / "tickets" / task).glob("level_*/*/history.json")
+    histories = (ticket_folder(folder, task)).glob("level_*/*/history.json")
     return sum(runs.read_json(history)["seconds"] for history in histories)
 
 
@@ -198,7 +189,7 @@ def _rewind(run: Run, network: RankingNetwork, task: str) -> Callable[[int], Non
         if level == 0 or tickets.rewind == "initial":
             load_start(run, network)
         elif tickets.rewind == "step":
-            dense = search.level_folder(run.searches / "tickets" / task, 0)
+            dense = search.level_folder(ticket_folder(run.searches, task), 0)
             checkpoint.restore(dense / TRAINING / "rewind", network.variables)
         else:
             draw_afresh(run, network, f"{task}/level_{level}")

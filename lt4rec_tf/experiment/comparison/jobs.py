@@ -31,6 +31,7 @@ from lt4rec_tf.experiment import run_folder as entry
 from lt4rec_tf.experiment.comparison.cost import cost_of
 from lt4rec_tf.experiment.comparison.grid import RowSpec
 from lt4rec_tf.experiment.initial_weights import keep_start
+from lt4rec_tf.experiment.paths import AUDIT, CONFIG, SEARCHES
 from lt4rec_tf.experiment.rows import load_row, row_seconds, shared_overlap, worn_masks
 from lt4rec_tf.experiment.run import Run, network_in
 from lt4rec_tf.experiment.sharing_search import train_rows
@@ -212,11 +213,11 @@ def _source(comparison: Path, settings: Settings) -> Source:
 
 def _make_a_run(comparison: Path, run: Run) -> None:
     """Writes what `evaluate` and `export` want to find in a run's folder."""
-    files = runs.read_json(comparison / entry.CONFIG)["files"]
+    files = runs.read_json(comparison / CONFIG)["files"]
     entry.claim_folder(run.folder, run.settings, files)
-    audit = (comparison / logs.AUDIT).read_bytes()
-    runs.write_atomically(run.folder / logs.AUDIT, audit)
-    runs.write_json(run.folder / runs.SEARCHES, os.path.relpath(run.searches, run.folder))
+    audit = (comparison / AUDIT).read_bytes()
+    runs.write_atomically(run.folder / AUDIT, audit)
+    runs.write_json(run.folder / SEARCHES, os.path.relpath(run.searches, run.folder))
 
 
 def _write_arrays(path: Path, *by_task: dict[str, np.ndarray], **single: np.ndarray) -> None:

@@ -17,7 +17,7 @@ from lt4rec_tf.core.flags import ConfigError
 from lt4rec_tf.core.processes import Failure
 from lt4rec_tf.experiment.comparison.grid import Candidate, RowSpec
 from lt4rec_tf.experiment.comparison.jobs import read_arrays, row_folder, test_file, test_name
-from lt4rec_tf.experiment.rows import stage_folder
+from lt4rec_tf.experiment.paths import searches_of, stage_folder
 from lt4rec_tf.experiment.ticket_search import read_searches
 from lt4rec_tf.metrics.bootstrap import METRICS, paired_interval
 from lt4rec_tf.metrics.gain import mean_relative_gain
@@ -253,7 +253,7 @@ def _searches(
             continue
         for seed in seeds:
             folder = row_folder(comparison, spec.name, candidate.with_seed(seed))
-            searches = runs.searches_of(folder)
+            searches = searches_of(folder)
             if searches in seen or not searches.exists():
                 continue
             seen.add(searches)

@@ -23,10 +23,23 @@ from lt4rec_tf.core.flags import differences
 from lt4rec_tf.data.audit.marginals import UNKNOWN_ID
 from lt4rec_tf.experiment import logs
 from lt4rec_tf.experiment import run_folder as entry
-from lt4rec_tf.experiment.daily.lineage import DAYS
-from lt4rec_tf.experiment.joint_training import CHOICE, WIDTHS, row_masks
-from lt4rec_tf.experiment.rows import built_as, load_row, row_names, stage_folder
-from lt4rec_tf.experiment.run import INITIAL, TABLE_MASKS, TABLES, table_ticket, theta_0_of
+from lt4rec_tf.experiment.paths import (
+    CHOICE,
+    CONFIG,
+    DAYS,
+    INITIAL,
+    TABLE_MASKS,
+    TABLES,
+    WIDTHS,
+    built_as,
+    row_folder,
+    row_masks,
+    searches_of,
+    stage_folder,
+    theta_0_of,
+)
+from lt4rec_tf.experiment.rows import load_row, row_names
+from lt4rec_tf.experiment.run import table_ticket
 from lt4rec_tf.models.feature_encoder import is_table
 from lt4rec_tf.models.layers.table_layout import layout_of, with_copied_rows
 from lt4rec_tf.schema.types import Schema
@@ -67,7 +80,7 @@ def open_parent(flag: str, settings: Settings, schema: Schema) -> Parent:
         RunError: There is no such run, or it is not finished, or differs; names each difference.
     """
     folder = Path(getattr(settings.daily, flag))
-    if not (folder / entry.CONFIG).exists():
+    if not (folder / CONFIG).exists():
         raise runs.RunError(f"--{flag}: found no run in {folder}, expected the folder of one")
     theirs, their_schema = entry.read_run(folder)
     if theirs.daily.warm_start and not (folder / DAYS).exists():
@@ -150,7 +163,7 @@ def take_masks(parent: Parent, row: str, folder: Path) -> None:
     theirs = stage_folder(parent.folder, row).parent
     if row == "s_weight_auto":
         # None was tried here: `train` fills in the seconds.
-        runs.write_json(folder / "rows" / row / CHOICE, {"chosen": theirs.name, "tried": []})
+        runs.write_json(row_folder(folder, row) / CHOICE, {"chosen": theirs.name, "tried": []})
     mine = stage_folder(folder, row).parent
     if (theirs / WIDTHS).exists():
         runs.write_json(mine / WIDTHS, runs.read_json(theirs / WIDTHS))
@@ -199,11 +212,11 @@ def take_theta_0(parent: Parent, folder: Path) -> None:
             f"--masks: found {parent.folder}, which goes on from another run, expected one that "
             "began with theta_0, or --warm_start beside it"
         )
-    theirs = theta_0_of(runs.searches_of(parent.folder), parent.settings)
+    theirs = theta_0_of(searches_of(parent.folder), parent.settings)
     mine = theta_0_of(folder, parent.settings)
     _copy(theirs, mine)
     if mine != folder / INITIAL:
-        _copy(runs.searches_of(parent.folder) / INITIAL, folder / INITIAL)
+        _copy(searches_of(parent.folder) / INITIAL, folder / INITIAL)
     runs.mark_done(folder / INITIAL)
 
 
@@ -244,7 +257,7 @@ def _copy(theirs: Path, mine: Path) -> None:
 
 
 def _ticket(parent: Parent) -> TableTicket | None:
-    return table_ticket(runs.searches_of(parent.folder), parent.settings, parent.schema)
+    return table_ticket(searches_of(parent.folder), parent.settings, parent.schema)
 
 
 def _grown_ticket(ticket: TableTicket, before: Schema, after: Schema) -> TableTicket:
@@ -293,7 +306,7 @@ def period_of(parent: Parent) -> dict[str, Any]:
         None}}, rows, times (of a split by time: where its test begins, a time that it surely saw).
     """
     audit = logs.read_audit(parent.folder)
-    sizes = runs.read_json(parent.folder / entry.CONFIG)["files"]
+    sizes = runs.read_json(parent.folder / CONFIG)["files"]
     held = sorted({name for files in audit.files.values() for name in files})
     test_from = audit.test_from
     return {

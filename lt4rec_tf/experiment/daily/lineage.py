@@ -8,8 +8,7 @@ from typing import Any
 
 from lt4rec_tf.core import artifacts as runs
 from lt4rec_tf.core.errors import InputError
-
-DAYS = "days.json"  # of RUN: all days of its chain, in order
+from lt4rec_tf.experiment.paths import DAYS
 
 
 class DayError(InputError):

@@ -17,13 +17,10 @@ from lt4rec_tf.experiment import logs
 from lt4rec_tf.experiment import run_folder as entry
 from lt4rec_tf.experiment.daily import inheritance, lineage
 from lt4rec_tf.experiment.daily.inheritance import Parent
-from lt4rec_tf.experiment.run import INITIAL
+from lt4rec_tf.experiment.paths import CONFIG, DAY, HISTORY, INITIAL, MARGINALS, SCHEMA
 from lt4rec_tf.reports.daily import drift_table, marginals_text
 from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.schema.vocabularies import Growth, grow, growth_between, with_growth
-
-# Of RUN: what the day holds, its entry of days.json before it is measured, the entries before it.
-MARGINALS, DAY, HISTORY = "marginals.json", "day.json", "history.json"
 
 
 def prepare_day(settings: Settings, schema: Schema, folder: Path) -> None:
@@ -49,8 +46,8 @@ def prepare_day(settings: Settings, schema: Schema, folder: Path) -> None:
     if not settings.daily.retrain_day:
         lineage.refuse_known_files(files, days)
     text = _schema_text(settings, schema, of_chain)
-    if (folder / entry.CONFIG).exists():  # an attempt that ended before its training began
-        runs.write_atomically(folder / entry.SCHEMA, text)
+    if (folder / CONFIG).exists():  # an attempt that ended before its training began
+        runs.write_atomically(folder / SCHEMA, text)
     entry.claim_folder(folder, settings, logs.file_sizes(source), text)
     logs.keep_standards(folder, parent.schema)
     source, audit = logs.audited(source, folder, settings.data, print)
@@ -71,7 +68,7 @@ def prepare_day(settings: Settings, schema: Schema, folder: Path) -> None:
     runs.write_json(folder / DAY, period | times | {"drift": moved, "grown": listed})
     marginals.write(folder / MARGINALS, held)
     grown = grow(of_chain, added)
-    runs.write_atomically(folder / entry.SCHEMA, _schema_text(settings, schema, grown))
+    runs.write_atomically(folder / SCHEMA, _schema_text(settings, schema, grown))
     take_start(settings, grown, parent, parents.get("masks", parent), folder)
 
 

@@ -16,25 +16,29 @@ from lt4rec_tf.core import artifacts as runs
 from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.data.audit.counts import Audit
 from lt4rec_tf.data.input.source import Source
-from lt4rec_tf.evaluate import EVALUATION, evaluate_rows
+from lt4rec_tf.evaluate import evaluate_rows
 from lt4rec_tf.experiment import logs
 from lt4rec_tf.experiment import run_folder as entry
 from lt4rec_tf.experiment.daily import inheritance
 from lt4rec_tf.experiment.daily.inheritance import STATE, WEIGHTS
-from lt4rec_tf.experiment.daily.lineage import DAYS
-from lt4rec_tf.experiment.daily.new_day import DAY, HISTORY, open_day, prepare_day
-from lt4rec_tf.experiment.initial_weights import table_search
-from lt4rec_tf.experiment.joint_training import CHOICE, FROM_THETA_0
-from lt4rec_tf.experiment.rows import (
+from lt4rec_tf.experiment.daily.new_day import open_day, prepare_day
+from lt4rec_tf.experiment.joint_training import FROM_THETA_0
+from lt4rec_tf.experiment.paths import (
+    CHOICE,
+    DAY,
+    DAYS,
+    EVALUATION,
+    HISTORY,
+    INITIAL,
+    TENSORBOARD,
     built_as,
-    load_row,
-    measure_row,
-    reported_tasks,
-    row_names,
+    has_begun,
+    row_folder,
     stage_folder,
-    worn_network,
+    table_search,
 )
-from lt4rec_tf.experiment.run import INITIAL, Run, joint_trainer, load_start, plan_of
+from lt4rec_tf.experiment.rows import load_row, measure_row, reported_tasks, row_names, worn_network
+from lt4rec_tf.experiment.run import Run, joint_trainer, load_start, plan_of
 from lt4rec_tf.export import default_row, published_version
 from lt4rec_tf.reports.daily import days_table, log_days
 from lt4rec_tf.reports.run_report import StageLog
@@ -74,7 +78,7 @@ def _train_with_masks(settings: Settings, schema: Schema, folder: Path) -> Sourc
     parent = inheritance.open_parent("masks", settings, schema)
     inheritance.check_rows("masks", parent, settings.rows)
     source, audit = entry.open_audited(settings, schema, folder, f"run: {folder}", print)
-    if not runs.has_begun(folder):
+    if not has_begun(folder):
         inheritance.take_tables(parent, folder, schema)
         for row in settings.rows:
             inheritance.take_masks(parent, row, folder)
@@ -88,7 +92,7 @@ def _train_with_masks(settings: Settings, schema: Schema, folder: Path) -> Sourc
 
 def _train_day(settings: Settings, schema: Schema, folder: Path) -> Source:
     print(f"run: {folder}")
-    if not runs.has_begun(folder):
+    if not has_begun(folder):
         prepare_day(settings, schema, folder)
     source, audit = open_day(settings, schema, folder)
     facts = runs.read_json(folder / DAY)
@@ -100,7 +104,7 @@ def _train_day(settings: Settings, schema: Schema, folder: Path) -> Source:
     runs.write_json(folder / DAYS, days)
     for row in settings.rows:  # copies of yesterday's weights, which nothing needs any more
         runs.remove(folder / INITIAL / row)
-    log_days(folder / "tensorboard", days)
+    log_days(folder / TENSORBOARD, days)
     shown = days_table(measured["tasks"], days)
     print(f"\neach day, before it was trained on\n\n{shown}\n")
     return source
@@ -162,7 +166,7 @@ def train_rows(settings: Settings, source: Source, audit: Audit, folder: Path) -
     left = [row for row in settings.rows if not runs.is_done(stage_folder(folder, row))]
     steps = len(left) * settings.training.epochs * feed.steps_per_epoch
     with (
-        closing(StageLog(folder / "tensorboard")) as log,
+        closing(StageLog(folder / TENSORBOARD)) as log,
         Progress(steps, settings.training.batch_size) as progress,
     ):
         run = Run(settings, source.schema, folder, folder, feed, progress, log)
@@ -192,7 +196,7 @@ def _keep_seconds(folder: Path, row: str) -> None:
     stage = stage_folder(folder, row)
     seconds = runs.read_json(stage / "history.json")["seconds"]
     tried = [{"name": stage.parent.name, "seconds": seconds}]
-    runs.write_json(folder / "rows" / row / CHOICE, {"chosen": stage.parent.name, "tried": tried})
+    runs.write_json(row_folder(folder, row) / CHOICE, {"chosen": stage.parent.name, "tried": tried})
 
 
 def _export(settings: Settings, source: Source, folder: Path) -> None:
