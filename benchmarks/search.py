@@ -33,6 +33,7 @@ from lt4rec_tf.core.command import make_deterministic
 from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.experiment import logs
 from lt4rec_tf.experiment import run_folder as entry
+from lt4rec_tf.experiment.feed import training_feed
 from lt4rec_tf.experiment.initial_weights import keep_start
 from lt4rec_tf.experiment.parallel_searches import search_side_by_side
 from lt4rec_tf.experiment.run import Run
@@ -105,7 +106,7 @@ def search(flagfile: str, options: list[str], seed: int) -> dict:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         source, audit = logs.audited(source, folder, settings.data, lambda _: None)
-        feed = logs.training_feed(source, audit, settings)
+        feed = training_feed(source, audit, settings)
         taught = without_populations(schema) if EVERY_ROW in options else schema
         progress = Progress(10**6, settings.training.batch_size, io.StringIO(), 1e9)
         run = Run(settings, taught, folder, folder, feed, progress, lambda *_: None)

@@ -12,39 +12,26 @@ from lt4rec_tf.core.command import before_tensorflow
 if __name__ == "__main__":
     before_tensorflow()
 
-import dataclasses
-import functools
-import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
-from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from lt4rec_tf.config.settings import Places
 from lt4rec_tf.core import artifacts as runs
-from lt4rec_tf.core import flags
 from lt4rec_tf.core.command import exit_on_error, make_deterministic
-from lt4rec_tf.core.flags import ConfigError, build, differences, parse_flags
-from lt4rec_tf.core.progress import Progress
-from lt4rec_tf.data.public import datasets
-from lt4rec_tf.data.public.interactions import Split, hold_out, read_split
-from lt4rec_tf.experiment import run_folder as entry
-from lt4rec_tf.experiment.lightgcn import ranking as pair_ranking
+from lt4rec_tf.core.flags import build, parse_flags
 from lt4rec_tf.experiment.lightgcn import search as embedding_search
+from lt4rec_tf.experiment.lightgcn.procedure import (
+    _claim,
+    _run_folder,
+    read_pairs,
+    train_and_measure,
+)
 from lt4rec_tf.experiment.lightgcn.report import level_table, search_figure, statistics
-from lt4rec_tf.experiment.lightgcn.search import Search, Trained
 from lt4rec_tf.experiment.lightgcn.settings import EmbeddingSettings, check
-from lt4rec_tf.experiment.lightgcn.threshold import ThresholdPlan
-from lt4rec_tf.experiment.lightgcn.trainer import PairPlan, PairTrainer
-from lt4rec_tf.experiment.paths import CONFIG, TENSORBOARD, place_of
+from lt4rec_tf.experiment.paths import EVALUATION, TENSORBOARD
 from lt4rec_tf.reports.plots import save_png
 from lt4rec_tf.reports.run_report import StageLog
-
-EVALUATION = "evaluation.json"
-FORMAT_VERSION = 1
 
 
 def main(argv: Sequence[str]) -> None:
@@ -71,143 +58,6 @@ def main(argv: Sequence[str]) -> None:
         print(f"{missing}\n")
     print(f"TensorBoard: tensorboard --logdir {folder / 'tensorboard'}")
     print(f"picture: {picture}\nall numbers: {folder / EVALUATION}")
-
-
-def read_pairs(settings: EmbeddingSettings) -> Split:
-    """The pairs that the settings name, prepared by TensorFlow Datasets first where they say so."""
-    if not settings.dataset:
-        return read_split(Path(settings.data_dir))
-    datasets.prepare(settings.dataset, settings.data_dir, settings.manual_dir)
-    split = datasets.open_pairs(settings.dataset, settings.data_dir)
-    known, _ = datasets.published(settings.dataset)
-    found = (
-        split.train.users,
-        split.train.items,
-        len(split.train.item_ids),
-        len(split.test.item_ids),
-    )
-    if known is not None and found != dataclasses.astuple(known):
-        print(f"published are other numbers: {known}")
-    return split
-
-
-def train_and_measure(
-    settings: EmbeddingSettings, split: Split, folder: Path, log: StageLog
-) -> list[dict[str, Any]]:
-    """Trains what is asked for; test is touched when all is trained.
-
-    Returns:
-        The rows of evaluation.json.
-    """
-    train, validation = hold_out(split.train, settings.validation_fraction, settings.seed)
-    if not len(validation.item_ids):
-        raise ConfigError(
-            f"--validation_fraction: found {settings.validation_fraction}, which takes no pair of "
-            "any user of train; expected a larger share"
-        )
-    plan = _plan(settings)
-    thresholds = int("pep" in settings.ways and settings.rounds > 0)  # a training for all levels
-    trainings = 1 + len(settings.ways) * settings.rounds + thresholds
-    with Progress(trainings * plan.epochs * plan.steps_per_epoch(train), plan.batch) as progress:
-
-        @functools.cache
-        def trainer(dimension: int) -> PairTrainer:
-            return PairTrainer(train, validation, dimension, plan, settings.seed, progress, log)
-
-        def threshold_trainer(enough: Callable[[np.ndarray], bool]) -> PairTrainer:
-            whole = dataclasses.replace(plan, patience=0)  # the more passes, the more it cuts
-            threshold = ThresholdPlan(
-                settings.pep_threshold, settings.pep_scale, settings.pep_decay
-            )
-            return PairTrainer(
-                train, validation, settings.embedding_dim, whole, settings.seed, progress, log,
-                threshold, enough,
-            )  # fmt: skip
-
-        shape = (split.train.users + split.train.items, settings.embedding_dim)
-        search = Search(
-            folder, trainer, threshold_trainer, shape, settings.embedding_stddev,
-            settings.rounds, settings.final_density, settings.seed,
-        )  # fmt: skip
-        trained = embedding_search.train_all(search, settings.ways)
-    chosen = embedding_search.winning(trained)
-    rows = [_measured(one, trainer(one.dimension), split, settings.top_k) for one in trained]
-    if settings.refit:
-        rows += _refitted(settings, split, search, [trained[0], chosen], log)
-    for row in rows:
-        row["chosen"] = (row["way"], row["level"]) == (chosen.way, chosen.level)
-    return rows
-
-
-def _plan(settings: EmbeddingSettings) -> PairPlan:
-    return PairPlan(
-        layers=settings.layers,
-        loss=settings.loss,
-        batch=settings.batch_size,
-        cosine=settings.score == "cosine",
-        temperature=settings.temperature,
-        learning_rate=settings.learning_rate,
-        beta_2=settings.beta_2,
-        epsilon=settings.epsilon,
-        l2=settings.l2,
-        epochs=settings.epochs,
-        validate_every=settings.validate_every,
-        patience=settings.patience,
-        cooldown=settings.cooldown,
-        k=settings.top_k,
-    )
-
-
-def _refitted(
-    settings: EmbeddingSettings, split: Split, search: Search, chosen: list[Trained], log: StageLog
-) -> list[dict[str, Any]]:
-    """The dense table and the winning ticket once more, on all of train, as long as was best."""
-    rows = []
-    for one in {one.way: one for one in chosen}.values():
-        epochs, cooldown = max(1, one.history["best_epoch"]), one.history["cooldown"]
-        plan = dataclasses.replace(_plan(settings), epochs=epochs, patience=0, cooldown=cooldown)
-        with Progress(epochs * plan.steps_per_epoch(split.train), plan.batch) as progress:
-            trainer = PairTrainer(
-                split.train, None, one.dimension, plan, settings.seed, progress, log
-            )
-            refitted = embedding_search.refit(search, one, trainer)
-        rows.append(_measured(refitted, trainer, split, settings.top_k))
-    return rows
-
-
-def _measured(one: Trained, trainer: PairTrainer, split: Split, k: int) -> dict[str, Any]:
-    """A row of evaluation.json, of a training that is done."""
-    trainer.load(one.folder / embedding_search.TRAINING)
-    return {
-        "way": one.way,
-        "level": one.level,
-        "density": one.density,
-        "parameters": one.parameters,
-        "test": pair_ranking.measure(trainer.vectors(), split.train, split.test, k),
-        "validation": one.history["validation"],
-        "best_epoch": one.history["best_epoch"],
-        "seconds": one.history["seconds"],
-    }
-
-
-def _run_folder(settings: EmbeddingSettings, places: Places) -> Path:
-    digest = flags.digest(dataclasses.asdict(settings) | {"seed": None})
-    return place_of(places, settings.name, digest, settings.seed)
-
-
-def _claim(folder: Path, settings: EmbeddingSettings, split: Split) -> None:
-    """Writes config.json to a new run's folder, or compares it with an old one's."""
-    pairs = {"train": len(split.train.item_ids), "test": len(split.test.item_ids)}
-    mine = {
-        "format": FORMAT_VERSION,
-        "settings": json.loads(json.dumps(dataclasses.asdict(settings))),
-        "pairs": pairs,
-    }
-    path = folder / CONFIG
-    if not path.exists():
-        runs.write_json(path, mine)
-        return
-    entry.refuse_other_settings(folder, differences(runs.read_json(path), mine))
 
 
 if __name__ == "__main__":

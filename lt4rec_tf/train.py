@@ -27,18 +27,18 @@ from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.distributed import cluster
 from lt4rec_tf.distributed.replicas import this_process
-from lt4rec_tf.evaluate import evaluate_rows
-from lt4rec_tf.experiment import logs
 from lt4rec_tf.experiment import run_folder as entry
 from lt4rec_tf.experiment import sharing_search as auto
 from lt4rec_tf.experiment.daily import procedure as daily
+from lt4rec_tf.experiment.evaluation import evaluate_rows
+from lt4rec_tf.experiment.feed import training_feed
 from lt4rec_tf.experiment.initial_weights import keep_start
 from lt4rec_tf.experiment.joint_training import steps_to_come
 from lt4rec_tf.experiment.parallel_searches import search_side_by_side
 from lt4rec_tf.experiment.paths import EVALUATION, TENSORBOARD, read_choice, row_folder, run_folder
+from lt4rec_tf.experiment.publishing import default_row, published_version
 from lt4rec_tf.experiment.run import Run, network_in
 from lt4rec_tf.experiment.ticket_search import Ticket, find_ticket, level_masks
-from lt4rec_tf.export import default_row, published_version
 from lt4rec_tf.reports.run_report import StageLog, report_run
 from lt4rec_tf.reports.text_tables import (
     Evaluation,
@@ -93,7 +93,7 @@ def learn(
     source, audit = entry.open_audited(settings, schema, folder, f"run: {folder}", say)
     schema = source.schema  # knows what the audit found of amounts
     with closing(StageLog(folder / TENSORBOARD if writes else None)) as log:
-        feed = logs.training_feed(source, audit, settings)
+        feed = training_feed(source, audit, settings)
         tickets = train_rows(settings, schema, folder, feed, log)
     evaluation = evaluate_rows(folder, settings, schema, source, "test")
     runs.write_json(folder / EVALUATION, runs.undefined_as_null(evaluation))

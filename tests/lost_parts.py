@@ -17,7 +17,7 @@ import tensorflow as tf
 from lt4rec_tf.config.settings import DataSettings
 from lt4rec_tf.core.command import exit_on_error
 from lt4rec_tf.distributed.parameter_server import compile_reading, take_parts
-from lt4rec_tf.experiment import logs
+from lt4rec_tf.experiment.feed import measuring_batches
 from tests.cluster_processes import free_port
 from tests.small_feed import good_row, line, opened, schema, write_lines
 
@@ -46,7 +46,7 @@ def read_parts(argv: list[str]) -> None:
         write_lines(folder / name, rows)
     source = opened(schema(folder), folder)[0]
     with strategy().scope():
-        given = logs.measuring_batches(source, "train", DataSettings())
+        given = measuring_batches(source, "train", DataSettings())
 
         def users(batch):
             return [batch["user"]]

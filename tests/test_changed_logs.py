@@ -12,7 +12,7 @@ from lt4rec_tf.data.formats.files import DataError, stamp_of
 from lt4rec_tf.data.input.pipeline import batches, raw_batches
 from lt4rec_tf.data.input.source import open_source
 from lt4rec_tf.data.input.splits import SplitRule
-from lt4rec_tf.experiment import logs
+from lt4rec_tf.experiment.feed import training_feed
 from lt4rec_tf.schema.reader import load_schema
 from lt4rec_tf.training.plan import Plan
 from tests import dirty_files
@@ -152,7 +152,7 @@ def test_training_stops_unless_it_holds_what_was_audited(tmp_path, reading, harm
     paths, source = audited(tmp_path, "csv", SplitRule("time", 2, 3))  # "a" is train
     flags = [f"--data_dir={tmp_path}", f"--reading={reading}"]
     settings = small_settings(*flags, schema=tmp_path / "small.toml")
-    feed = logs.training_feed(source, audit.audit(source), settings)
+    feed = training_feed(source, audit.audit(source), settings)
     trainer = small_trainer(
         build_with_own_views({}, source.schema),
         source.schema,

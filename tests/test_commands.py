@@ -19,6 +19,7 @@ from lt4rec_tf.data.simulator.world import FeedSettings
 from lt4rec_tf.experiment import run_folder as entry
 from lt4rec_tf.experiment.comparison.grid import CompareFlags, candidates, read_rows
 from lt4rec_tf.experiment.lightgcn.settings import EmbeddingSettings, check
+from lt4rec_tf.experiment.publishing import ExportFlags
 from lt4rec_tf.schema.types import SchemaError
 from tests.conftest import PROJECT
 
@@ -105,7 +106,7 @@ def check_module(module, flags):
     elif module in ("lt4rec_tf.evaluate", "lt4rec_tf.export"):
         groups = [evaluate._Flags]
         if module == "lt4rec_tf.export":
-            groups = [export._Flags, export.ExportFlags]
+            groups = [export._Flags, ExportFlags]
         values = parse_flags([module, *flags], "", groups)
         assert values["run"], "--run is missing"
     elif module == "lt4rec_tf.embedding_tickets":

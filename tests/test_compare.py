@@ -17,6 +17,7 @@ from lt4rec_tf.experiment.comparison import jobs as work
 from lt4rec_tf.experiment.comparison import results
 from lt4rec_tf.experiment.comparison.cost import cost_of
 from lt4rec_tf.experiment.comparison.grid import CompareFlags, RowSpec, candidates, read_rows
+from lt4rec_tf.experiment.comparison.procedure import Comparison, _row_name, _search_jobs, tune
 from lt4rec_tf.experiment.rows import load_row
 from lt4rec_tf.metrics.gain import mean_relative_gain
 from lt4rec_tf.schema.reader import load_schema
@@ -509,7 +510,7 @@ def tuned(tmp_path, monkeypatch, outcomes):
         spec.name: candidates(spec, flags, lambda more: config.parse([*argv, *more], "")[0])
         for spec in rows
     }
-    comparison = compare.Comparison(tmp_path, made, flags, rows, grid)
+    comparison = Comparison(tmp_path, made, flags, rows, grid)
 
     def outcome(spec, settings):
         ended = outcomes[settings.training.loss_weights[0].partition("=")[2]]
@@ -517,7 +518,7 @@ def tuned(tmp_path, monkeypatch, outcomes):
 
     def train(comparison, pool, what, wanted):
         return {
-            compare._row_name(comparison, spec, settings): Failure("died", tmp_path / "log")
+            _row_name(comparison, spec, settings): Failure("died", tmp_path / "log")
             for spec, settings in wanted
             if not spec.task and outcome(spec, settings)["cvr"]["mse"] is None
         }
@@ -529,7 +530,7 @@ def tuned(tmp_path, monkeypatch, outcomes):
 
     monkeypatch.setattr(compare, "_train", train)
     monkeypatch.setattr(results, "validation_metrics", measured)
-    compare.tune(comparison, pool=None)
+    tune(comparison, pool=None)
     return comparison
 
 
@@ -567,11 +568,11 @@ def test_a_search_goes_as_far_as_its_most_demanding_row_needs(tmp_path):
 
     def depths(*names):
         rows = [spec for spec in read_rows(ROWS, (), TASKS) if spec.name in names]
-        comparison = compare.Comparison(tmp_path, made, CompareFlags(), rows, {})
+        comparison = Comparison(tmp_path, made, CompareFlags(), rows, {})
         wanted = [
             (spec, config.parse([*argv, f"--rows={spec.row}", *spec.flags], "")[0]) for spec in rows
         ]
-        return [(job.arguments[2], job.passes) for job in compare._search_jobs(comparison, wanted)]
+        return [(job.arguments[2], job.passes) for job in _search_jobs(comparison, wanted)]
 
     assert depths("hard_sharing", "mmoe", "pcgrad") == [("start", 0)]
     assert depths("hard_sharing_warmup") == [("start", 1)]

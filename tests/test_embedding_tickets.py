@@ -10,6 +10,7 @@ from lt4rec_tf import embedding_tickets
 from lt4rec_tf.core.command import exit_on_error
 from lt4rec_tf.core.errors import InputError
 from lt4rec_tf.core.progress import Progress
+from lt4rec_tf.experiment.lightgcn.procedure import read_pairs
 from lt4rec_tf.experiment.lightgcn.search import Trained, winning
 from lt4rec_tf.experiment.lightgcn.settings import EmbeddingSettings
 from lt4rec_tf.tickets.magnitude import alive_at_level
@@ -338,8 +339,8 @@ def test_a_named_data_set_is_read_as_its_files_are(tmp_path, capsys):
     named = EmbeddingSettings(
         data_dir=str(tmp_path), dataset="implicit_feedback/gowalla", manual_dir=str(made_up)
     )
-    split = embedding_tickets.read_pairs(named)
-    files = embedding_tickets.read_pairs(EmbeddingSettings(data_dir=str(made_up / "gowalla")))
+    split = read_pairs(named)
+    files = read_pairs(EmbeddingSettings(data_dir=str(made_up / "gowalla")))
     np.testing.assert_array_equal(split.train.keys, files.train.keys)
     np.testing.assert_array_equal(split.test.keys, files.test.keys)
     assert split.train.users == files.train.users == 3

@@ -11,8 +11,8 @@ from lt4rec_tf import evaluate, export, train
 from lt4rec_tf.core import artifacts as runs
 from lt4rec_tf.core.command import exit_on_error
 from lt4rec_tf.data.input.pipeline import raw_batches
-from lt4rec_tf.evaluate import open_run
-from lt4rec_tf.experiment import logs
+from lt4rec_tf.experiment.evaluation import open_run
+from lt4rec_tf.experiment.feed import split_batches
 from lt4rec_tf.experiment.rows import load_row
 from lt4rec_tf.serving.publish import opened, published_versions
 from lt4rec_tf.serving.rank import Ranking
@@ -98,7 +98,7 @@ def test_a_version_ranks_by_an_expression_of_all_tasks(shop, tmp_path, row):
     )
     _, settings, schema, source = open_run(str(shop), "")
     network = load_row(shop, row, settings, schema)
-    predictions = make_predictor(network, network.tasks)(logs.split_batches(source, "test"))
+    predictions = make_predictor(network, network.tasks)(split_batches(source, "test"))
     expected = {task.name: predictions.of(task) for task in schema.tasks}
     raw = {n: v.numpy() for n, v in next(iter(raw_batches(source, "test", 500))).items()}
     (version,) = published_versions(tmp_path / "shop")

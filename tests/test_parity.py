@@ -10,6 +10,8 @@ from lt4rec_tf.core.command import exit_on_error
 from lt4rec_tf.data.input.pipeline import raw_batches
 from lt4rec_tf.experiment import logs
 from lt4rec_tf.experiment import run_folder as entry
+from lt4rec_tf.experiment.feed import split_batches
+from lt4rec_tf.experiment.publishing import TOLERANCES
 from lt4rec_tf.experiment.rows import load_row
 from lt4rec_tf.serving.publish import opened, published_versions
 from lt4rec_tf.serving.rank import Ranking
@@ -48,7 +50,7 @@ def whole(run):
         for batch in raw_batches(source, "test", 200)
     ]
     network = load_row(run, "s_weight", settings, schema)
-    predictions = make_predictor(network, network.tasks)(logs.split_batches(source, "test"))
+    predictions = make_predictor(network, network.tasks)(split_batches(source, "test"))
     return schema, batches, predictions
 
 
@@ -114,7 +116,7 @@ def test_bfloat16_stays_near_and_ranks_the_same(run, whole, tmp_path):
     schema, batches, predictions = whole
     with opened(published(run, tmp_path, "--precision=bfloat16")) as version:
         rows = joined([version.answers("serving_default", batch) for batch in batches])
-    assert_near(rows, schema, predictions, export.TOLERANCES["bfloat16"])
+    assert_near(rows, schema, predictions, TOLERANCES["bfloat16"])
     exact = predictions.of(schema.task("ctr"))
     assert not np.array_equal(rows["pctr"], exact)
     click = predictions.labels["ctr"]

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from lt4rec_tf import export
 from lt4rec_tf.core.flags import ConfigError, parse_flags
+from lt4rec_tf.experiment.publishing import ExportFlags, export_row
 from lt4rec_tf.serving.expression import parse_expression
 from lt4rec_tf.serving.rank import LOWEST, Ranking, rank_specs, ranking_of, score, sides_of
 from lt4rec_tf.serving.signatures import ServedModel
@@ -294,9 +295,9 @@ def test_an_expression_without_a_signature_to_score_in_is_refused(schema):
 def test_export_takes_the_expression_from_its_flag(schema, monkeypatch):
     text = "max(ctr, 2 * cvr, 0.1) / length"  # commas part no values of this flag
     argv = ["export", f"--rank_expression={text}", "--length_feature=length"]
-    values = parse_flags(argv, "", [export.ExportFlags])
-    names = [field.name for field in dataclasses.fields(export.ExportFlags)]
-    flags = export.ExportFlags(**{name: values[name] for name in names})
+    values = parse_flags(argv, "", [ExportFlags])
+    names = [field.name for field in dataclasses.fields(ExportFlags)]
+    flags = ExportFlags(**{name: values[name] for name in names})
     served = []
 
     class Stopped(Exception):
@@ -312,5 +313,5 @@ def test_export_takes_the_expression_from_its_flag(schema, monkeypatch):
     monkeypatch.setattr(export, "ServedModel", serve)
     flags = dataclasses.replace(flags, row="s_weight")
     with pytest.raises(Stopped):
-        export.export_row(None, None, schema, None, None, flags)
+        export_row(None, None, schema, None, None, flags)
     assert served == [written(text, length="length")]

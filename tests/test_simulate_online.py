@@ -34,7 +34,15 @@ from lt4rec_tf.data.simulator.sessions import (
 )
 from lt4rec_tf.data.simulator.world import FeedSettings, SimulatorError
 from lt4rec_tf.data.simulator.writer import simulate
-from lt4rec_tf.evaluate import open_run
+from lt4rec_tf.experiment.evaluation import open_run
+from lt4rec_tf.experiment.online_simulation import (
+    load_networks,
+    measure,
+    places_of,
+    predictor,
+    ranking_tasks,
+    shared_feed,
+)
 from lt4rec_tf.experiment.rows import load_row
 from lt4rec_tf.metrics.sessions import SessionRatios, session_ratios
 from lt4rec_tf.reports.online import by_policy, online_table
@@ -355,7 +363,7 @@ def test_statistics_are_those_of_table_3():
     plan = SessionPlan(sessions=2, requests=5, candidates=9, shown=2, seed=0)
     base = [[100.0, 300.0], [2, 6], [1.0, 3.5]]  # seconds, clicks, watch ratios of two sessions
     other = [[200.0, 400.0], [5, 5], [5.0, 4.0]]
-    found = simulate_online.measure(np.array([[base, other]]), plan)
+    found = measure(np.array([[base, other]]), plan)
     assert found["view_time"].value.tolist() == [200, 300]
     np.testing.assert_allclose(found["cvr"].value, [4.5 / 8, 0.9])
     np.testing.assert_allclose(found["ctr"].value, [8 / 20, 0.5])
@@ -436,14 +444,14 @@ def refusal(capsys, *flags):
 
 def test_candidates_are_read_and_scored_as_the_log_is(run):
     folder, settings, schema, source = open_run(str(run), "")
-    feed = Feed(simulate_online.shared_feed([source]))
+    feed = Feed(shared_feed([source]))
     block = logged_block(feed, feed.settings.days - 1)
     (batch,) = batches(source, "test", 10_000)
     text = candidates_as_text(feed.world, block)
     same_features(text_to_ids(read_lines(source), text), batch["features"])
 
-    networks = simulate_online.load_networks(simulate_online.places_of(folder)[0], schema)
-    found = simulate_online.predictor(networks, feed, source, folder)(block)
+    networks = load_networks(places_of(folder)[0], schema)
+    found = predictor(networks, feed, source, folder)(block)
     rows = {"base": None, "hard_sharing": ["cvr"], "s_weight": ["ctr", "cvr"]}
     assert set(found) == {
         ("base", "ctr"), ("base", "cvr"), ("hard_sharing", "cvr"), ("s_weight", "ctr"),
@@ -459,10 +467,10 @@ def test_candidates_are_read_and_scored_as_the_log_is(run):
 
 def test_a_row_that_diverged_is_named(run):
     folder, _, schema, source = open_run(str(run), "")
-    feed = Feed(simulate_online.shared_feed([source]))
-    networks = simulate_online.load_networks(simulate_online.places_of(folder)[0], schema)
+    feed = Feed(shared_feed([source]))
+    networks = load_networks(places_of(folder)[0], schema)
     networks["hard_sharing", "cvr"][0].heads["cvr"].bias.assign([np.nan])
-    predict = simulate_online.predictor(networks, feed, source, folder)
+    predict = predictor(networks, feed, source, folder)
     with pytest.raises(runs.RunError, match="pcvr NaN of row hard_sharing, which diverged"):
         predict(next(session_blocks(feed, replace(PLAN, sessions=2))))
 
@@ -553,7 +561,7 @@ def test_logs_that_are_no_simulated_feed_are_refused(run, tmp_path):
 
     def refused(match, *folders):
         with pytest.raises(SimulatorError, match=match):
-            simulate_online.shared_feed([replace(source, data_dir=folder) for folder in folders])
+            shared_feed([replace(source, data_dir=folder) for folder in folders])
 
     refused(
         "manifest.json: found no such file, expected the manifest of a simulated feed", tmp_path
@@ -586,6 +594,6 @@ def test_a_run_without_a_row_is_refused(run, home, capsys):
 
 def test_the_tasks_must_be_a_click_and_what_it_is_worth():
     schema = load_schema(SCHEMA)
-    assert simulate_online.ranking_tasks(schema) == ("ctr", "cvr")
+    assert ranking_tasks(schema) == ("ctr", "cvr")
     with pytest.raises(ConfigError, match="found tasks ctr, expected a click and one continuous"):
-        simulate_online.ranking_tasks(schema.with_tasks(["ctr"]))
+        ranking_tasks(schema.with_tasks(["ctr"]))

@@ -3,40 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import itertools
-import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import tensorflow as tf
-
-from lt4rec_tf.config.settings import DataSettings, Settings
+from lt4rec_tf.config.settings import DataSettings
 from lt4rec_tf.core import artifacts as runs
 from lt4rec_tf.data.audit import audit as auditing
 from lt4rec_tf.data.audit.counts import Audit
-from lt4rec_tf.data.input.change_guard import Reading, fault_of, refuse_changed
-from lt4rec_tf.data.input.in_memory import HeldRows, hold
-from lt4rec_tf.data.input.pipeline import batches, epoch_seeds, files_of, part_batches
 from lt4rec_tf.data.input.source import Source, open_source
 from lt4rec_tf.data.input.splits import SPLITS, SplitRule
 from lt4rec_tf.data.public import datasets, published
 from lt4rec_tf.data.simulator.world import FeedSettings
 from lt4rec_tf.data.simulator.writer import simulate
-from lt4rec_tf.distributed.parameter_server import Pass
-from lt4rec_tf.distributed.replicas import by_parameter_server, this_process, workers_of_servers
-from lt4rec_tf.distributed.shards import WHOLE, Shard, has_own_files, own_files, steps_of
 from lt4rec_tf.experiment.paths import AUDIT, QUARANTINE, STANDARDS, STATISTICS, has_begun
 from lt4rec_tf.schema.types import Schema
-from lt4rec_tf.training.plan import Batches, Feed
 
 AUDIT_SECONDS = 5.0  # between two lines of progress
-PARTS_PER_WORKER = 4  # of a parameter server's pass, so that none waits long for the last
-# Evaluation holds no gradients, so its batches can be larger than training's.
-EVALUATION_BATCH = 4096
 
 
 def simulate_if_asked(data: DataSettings) -> None:
@@ -207,131 +190,3 @@ def read_audit(folder: Path) -> Audit:
         RunError: The run has no audit yet.
     """
     return Audit.from_json(runs.read_json(folder / AUDIT))
-
-
-def split_batches(source: Source, split: str, shard: Shard = WHOLE) -> Reading:
-    """A whole split in the order of its files, for measuring; or one process's share of it."""
-    return batches(source, split, EVALUATION_BATCH, shard=shard)
-
-
-def measuring_batches(source: Source, split: str, data: DataSettings) -> Batches:
-    """What predictions of a whole split are made from, wherever this process trains.
-
-    With --reading=memory the rows come from memory.
-    """
-    if by_parameter_server():
-        refuse_changed(source, files_of(source, split))
-        return _pass_in_parts(source, split)
-    if data.reading == "memory":
-        return _held(source, split, data.memory_limit_gib).batches(EVALUATION_BATCH)
-    return split_batches(source, split, this_process())
-
-
-def training_feed(source: Source, audit: Audit, settings: Settings) -> Feed:
-    """The logs as the trainer wants them: whole, this process's share, or parts for workers."""
-
-    def validation() -> Batches:
-        return measuring_batches(source, "validation", settings.data)
-
-    if by_parameter_server():
-        return _feed_in_parts(source, audit, settings, validation)
-    training, data, shard = settings.training, settings.data, this_process()
-    rows_by_file = [*audit.files["train"].values()]
-    steps = steps_of(rows_by_file, training.batch_size, shard.count)
-
-    def stream(epoch: int, skip: int) -> Batches:
-        read = batches(
-            source,
-            "train",
-            training.batch_size,
-            shuffle_seed=settings.seed,
-            shuffle_buffer=data.shuffle_buffer,
-            epoch=epoch,
-            skip_batches=skip,
-            shard=shard,
-        )
-        return read if shard == WHOLE else _lengthened(read, steps - skip)
-
-    def remember(epoch: int, skip: int) -> Batches:
-        return _held(source, "train", data.memory_limit_gib).batches(
-            training.batch_size, shuffle_seed=settings.seed, epoch=epoch, skip_batches=skip
-        )
-
-    return Feed(
-        train=remember if data.reading == "memory" else stream,
-        validation=None if data.split == "none" else validation,
-        steps_per_epoch=steps,
-    )
-
-
-def _lengthened(read: Reading, steps: int) -> Iterator[Any]:
-    """Batches without rows after the last, for a process that has read its share before others."""
-    spec = read.element_spec
-    empty = tf.nest.map_structure(lambda s: tf.zeros([n or 0 for n in s.shape], s.dtype), spec)
-    given = 0
-    for batch in read:
-        given += 1
-        yield batch
-    yield from itertools.repeat(empty, steps - given)
-
-
-def _feed_in_parts(
-    source: Source, audit: Audit, settings: Settings, validation: Callable[[], Batches]
-) -> Feed:
-    training, count = settings.training, _parts_of(source, "train")
-
-    def opened(part: tf.Tensor, seeds: tf.Tensor) -> tf.data.Dataset:
-        buffer = settings.data.shuffle_buffer
-        return part_batches(source, "train", training.batch_size, part, count, seeds, buffer)
-
-    rows = _rows_of_parts([*audit.files["train"].values()], count)
-    files = files_of(source, "train")
-
-    def train(epoch: int, skip: int) -> Batches:
-        refuse_changed(source, files)
-        order = np.random.default_rng([settings.seed, epoch]).permutation(count)[skip:]
-        of_parts = tuple(rows[part] for part in order)
-        seeds = epoch_seeds(settings.seed, epoch)
-        fault = functools.partial(fault_of, source, files)
-        return Pass(opened, tuple(map(int, order)), of_parts, seeds, fault)
-
-    def measured() -> Batches:
-        refuse_changed(source, files)  # which workers have just read: they do not look themselves
-        return validation()
-
-    return Feed(
-        train=train,
-        validation=measured,
-        steps_per_epoch=count,
-        batches_per_step=math.ceil(sum(rows) / count / training.batch_size),
-    )
-
-
-@functools.lru_cache(maxsize=4)
-def _pass_in_parts(source: Source, split: str) -> Pass:
-    """A split in the order of its files; one object, since each is compiled."""
-    count = _parts_of(source, split)
-
-    def opened(part: tf.Tensor, seeds: tf.Tensor) -> tf.data.Dataset:
-        return part_batches(source, split, EVALUATION_BATCH, part, count, None, 1)
-
-    order = tuple(range(count))
-    fault = functools.partial(fault_of, source, files_of(source, split))
-    return Pass(opened, order, (0.0,) * count, np.zeros(2, np.int64), fault)
-
-
-def _parts_of(source: Source, split: str) -> int:
-    """How many parts a split is read in: one a file, or where files are few, a few a worker."""
-    return max(len(files_of(source, split)), PARTS_PER_WORKER * workers_of_servers())
-
-
-def _rows_of_parts(rows_by_file: list[int], parts: int) -> list[float]:
-    if has_own_files(rows_by_file, Shard(0, parts)):
-        return [float(sum(own_files(rows_by_file, Shard(part, parts)))) for part in range(parts)]
-    return [sum(rows_by_file) / parts] * parts
-
-
-@functools.lru_cache(maxsize=4)
-def _held(source: Source, split: str, limit_gib: float) -> HeldRows:
-    """A split's parsed rows, kept for as long as the process lives."""
-    return hold(split_batches(source, split), limit_gib)

@@ -18,6 +18,7 @@ from lt4rec_tf.core.processes import Job, JobPool
 from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.experiment import logs
 from lt4rec_tf.experiment import run_folder as entry
+from lt4rec_tf.experiment.feed import training_feed
 from lt4rec_tf.experiment.paths import LOGS, TENSORBOARD, ticket_folder
 from lt4rec_tf.experiment.run import Run, network_in
 from lt4rec_tf.experiment.ticket_search import find_ticket, searched_levels
@@ -69,7 +70,7 @@ def search_task(folder: Path, settings: Settings, task: str) -> None:
     schema = entry.read_schema(settings.data.schema, settings)
     source = logs.read_audited(logs.open_logs(settings.data, schema), folder)
     schema = source.schema
-    feed = logs.training_feed(source, logs.read_audit(folder), settings)
+    feed = training_feed(source, logs.read_audit(folder), settings)
     steps = searched_levels(settings) * settings.training.search_epochs * feed.steps_per_epoch
     with (
         runs.locked(ticket_folder(folder, task)),

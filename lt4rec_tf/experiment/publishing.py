@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
+from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core.flags import flag
 from lt4rec_tf.data.input.pipeline import batches, raw_batches
 from lt4rec_tf.data.input.source import Source
-from lt4rec_tf.experiment import logs
-from lt4rec_tf.experiment.paths import AUDIT
-from lt4rec_tf.experiment.rows import worn_masks
+from lt4rec_tf.experiment.feed import split_batches
+from lt4rec_tf.experiment.paths import AUDIT, SAVED_MODEL
+from lt4rec_tf.experiment.rows import load_row, row_names, worn_masks
 from lt4rec_tf.models.losses import prediction
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.schema.types import Schema
+from lt4rec_tf.serving.kernel_forms import forms_of
 from lt4rec_tf.serving.model_card import (
     MODEL_CARD_FILE,
     CardFacts,
@@ -26,20 +31,24 @@ from lt4rec_tf.serving.model_card import (
     folder_size,
     model_card,
 )
-from lt4rec_tf.serving.publish import Arrays, OpenedVersion
-from lt4rec_tf.serving.rank import Ranking, score
+from lt4rec_tf.serving.publish import Arrays, OpenedVersion, publish, published_versions
+from lt4rec_tf.serving.rank import Ranking, ranking_of, score
 from lt4rec_tf.serving.requests import Signatures, rank_request, requests_of
 from lt4rec_tf.serving.signatures import (
     DEFAULT_SIGNATURE,
     RANK,
     REGRESS,
     TF_EXAMPLE,
+    ServedModel,
     answer_names,
     roomy_ids,
 )
 from lt4rec_tf.serving.warmup import WARMUP_FILE, ServingApiMissingError, replay, warmup_records
 from lt4rec_tf.tickets.masks import density
 from lt4rec_tf.training.evaluation import Predictions, make_predictor, measure
+
+# Largest difference to the model's own answers with which a version is published.
+TOLERANCES = {"float32": 1e-6, "bfloat16": 0.01}
 
 # Rows of the test split on which a version must answer as the model does before it is published.
 CHECKED_ROWS = 1000
@@ -136,7 +145,7 @@ def files_beside(
         count = len(replay(version, records)) if records else 0
         if records:
             found[WARMUP_FILE] = records
-        predictions = make_predictor(network, network.tasks)(logs.split_batches(source, split))
+        predictions = make_predictor(network, network.tasks)(split_batches(source, split))
         facts = CardFacts(
             run=f"{folder.parent.name}/{folder.name}",
             row=row,
@@ -182,3 +191,104 @@ def _calibration(predictions: Predictions, schema: Schema) -> dict:
             predictions.labels[task.name][member], predictions.of(task)[member]
         )
     return found
+
+
+@dataclass(frozen=True)
+class ExportFlags:
+    """How a row is published."""
+
+    row: str = flag("", "Row to export; none: s_weight_auto, or s_weight, or the run's last row.")
+    keep_versions: int = flag(0, "Versions to keep, the newest; older ones are removed; 0: all.")
+    precision: Literal["float32", "bfloat16"] = flag(
+        "float32", "In which tables and kernels are stored, and kernels multiplied."
+    )
+    kernel_form: Literal["auto", "compact", "csr", "dense"] = flag(
+        "auto",
+        "compact: dead neurons are taken out. csr: and zeros skipped. auto: as is faster here, "
+        "layer by layer. dense: kernels as they are.",
+    )
+    candidates: int = flag(512, "Candidates of a request to be fast for: what auto measures with.")
+    rank_exponents: tuple[str, ...] = flag(
+        (), "Exponents of the rank score (Eq. 3) as task=exponent; none: 1 for ctr and cvr."
+    )
+    rank_expression: str = flag(
+        "", "Rank score instead of Eq. 3: arithmetic of tasks, such as ctr * log1p(watch_time)."
+    )
+    length_feature: str = flag(
+        "", "Rank score: item feature, or duration column of a ratio label, that says the length."
+    )
+    length_exponent: float = flag(1.0, "Rank score: exponent of the length.")
+    signature_inputs: Literal["all", "used"] = flag(
+        "all", "Whether a signature asks for all features or for those alone that it reads."
+    )
+    warmup: bool = flag(True, "Add requests that a server replays before it takes traffic.")
+
+
+def default_row(settings: Settings, schema: Schema) -> str:
+    """What is exported unless a row is named: sparse sharing where the run has it."""
+    names = row_names(settings, schema)
+    preferred = [row for row in ("s_weight_auto", "s_weight") if row in names]
+    return preferred[0] if preferred else names[-1]
+
+
+def published_version(folder: Path, settings: Settings, schema: Schema, source: Source) -> Path:
+    """The newest version below a run, which an earlier process published, or now.
+
+    Args:
+        folder: RUN.
+        settings: The run's.
+        schema: The run's.
+        source: Its audited logs.
+    """
+    export_dir = folder / SAVED_MODEL
+    published = published_versions(export_dir)
+    if published:
+        return published[-1]
+    return export_row(folder, settings, schema, source, export_dir, ExportFlags())
+
+
+def export_row(
+    folder: Path,
+    settings: Settings,
+    schema: Schema,
+    source: Source,
+    export_dir: Path,
+    flags: ExportFlags,
+) -> Path:
+    """Publishes a row after its answers were compared with the model's on rows of the test split.
+
+    Returns:
+        The version's folder.
+    """
+    row = flags.row or default_row(settings, schema)
+    network = load_row(folder, row, settings, schema)
+    schema = schema.with_tasks(network.tasks)
+    ranking = ranking_of(
+        schema,
+        flags.rank_exponents,
+        flags.length_feature,
+        flags.length_exponent,
+        flags.rank_expression,
+    )
+    served = ServedModel(
+        network,
+        schema,
+        ranking=ranking,
+        precision=flags.precision,
+        forms=forms_of(network, flags.kernel_form, flags.precision, flags.candidates),
+        minimal=flags.signature_inputs == "used",
+    )
+    signatures = served.signatures()
+    sample, expected = checked_answers(signatures, network, schema, source, ranking)
+    return publish(
+        served,
+        signatures,
+        export_dir,
+        sample,
+        expected,
+        extra=files_beside(
+            folder, row, network, schema, source, sample, ranking, warmup=flags.warmup
+        ),
+        keep_versions=flags.keep_versions,
+        tolerance=TOLERANCES[flags.precision],
+    )

@@ -30,6 +30,7 @@ from lt4rec_tf.experiment import logs
 from lt4rec_tf.experiment import run_folder as entry
 from lt4rec_tf.experiment.comparison.cost import cost_of
 from lt4rec_tf.experiment.comparison.grid import RowSpec
+from lt4rec_tf.experiment.feed import measuring_batches, training_feed
 from lt4rec_tf.experiment.initial_weights import keep_start
 from lt4rec_tf.experiment.paths import AUDIT, CONFIG, SEARCHES
 from lt4rec_tf.experiment.rows import load_row, row_seconds, shared_overlap, worn_masks
@@ -177,7 +178,7 @@ def test(comparison: Path, line: str, settings: Settings, row: str) -> None:
     source = _source(comparison, settings)
     schema = source.schema
     network = load_row(folder, row, settings, schema)
-    batches = logs.measuring_batches(source, "test", settings.data)
+    batches = measuring_batches(source, "test", settings.data)
     predictions = make_predictor(network, network.tasks)(batches)
     labels = comparison / "test_labels.npz"
     if len(network.tasks) == len(schema.tasks) and not labels.exists():
@@ -195,7 +196,7 @@ def test(comparison: Path, line: str, settings: Settings, row: str) -> None:
 
 def _open(comparison: Path, folder: Path, searches: Path, settings: Settings) -> Run:
     source = _source(comparison, settings)
-    feed = logs.training_feed(source, logs.read_audit(comparison), settings)
+    feed = training_feed(source, logs.read_audit(comparison), settings)
     # Of what a job trains at most; a log needs no better estimate.
     progress = Progress(
         settings.training.epochs * feed.steps_per_epoch, settings.training.batch_size

@@ -16,12 +16,12 @@ from lt4rec_tf.core import artifacts as runs
 from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.data.audit.counts import Audit
 from lt4rec_tf.data.input.source import Source
-from lt4rec_tf.evaluate import evaluate_rows
-from lt4rec_tf.experiment import logs
 from lt4rec_tf.experiment import run_folder as entry
 from lt4rec_tf.experiment.daily import inheritance
 from lt4rec_tf.experiment.daily.inheritance import STATE, WEIGHTS
 from lt4rec_tf.experiment.daily.new_day import open_day, prepare_day
+from lt4rec_tf.experiment.evaluation import evaluate_rows
+from lt4rec_tf.experiment.feed import measuring_batches, training_feed
 from lt4rec_tf.experiment.joint_training import FROM_THETA_0
 from lt4rec_tf.experiment.paths import (
     CHOICE,
@@ -37,9 +37,9 @@ from lt4rec_tf.experiment.paths import (
     stage_folder,
     table_search,
 )
+from lt4rec_tf.experiment.publishing import default_row, published_version
 from lt4rec_tf.experiment.rows import load_row, measure_row, reported_tasks, row_names, worn_network
 from lt4rec_tf.experiment.run import Run, joint_trainer, load_start, plan_of
-from lt4rec_tf.export import default_row, published_version
 from lt4rec_tf.reports.daily import days_table, log_days
 from lt4rec_tf.reports.run_report import StageLog
 from lt4rec_tf.reports.text_tables import evaluation_table
@@ -126,7 +126,7 @@ def measure_before(
     for row in row_names(settings, schema):
         network = worn_network(folder, row, settings, schema)
         checkpoint.restore(folder / INITIAL / row / WEIGHTS, network.variables)
-        batches = logs.measuring_batches(source, "train", settings.data)
+        batches = measuring_batches(source, "train", settings.data)
         rows.append(measure_row(row, network, schema, batches) | {"seconds": None})
     evaluation = {
         "split": "train, before training",
@@ -155,14 +155,14 @@ def _measure_frozen(
     rows = []
     for row in settings.rows:
         network = load_row(frozen.folder, row, frozen.settings, frozen.schema)
-        batches = logs.measuring_batches(theirs, "train", settings.data)
+        batches = measuring_batches(theirs, "train", settings.data)
         rows.append(measure_row(row, network, schema, batches) | {"seconds": None})
     return rows
 
 
 def train_rows(settings: Settings, source: Source, audit: Audit, folder: Path) -> None:
     """Trains every row from what was taken over; what an earlier process finished is skipped."""
-    feed = logs.training_feed(source, audit, settings)
+    feed = training_feed(source, audit, settings)
     left = [row for row in settings.rows if not runs.is_done(stage_folder(folder, row))]
     steps = len(left) * settings.training.epochs * feed.steps_per_epoch
     with (

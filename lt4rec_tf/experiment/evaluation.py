@@ -1,0 +1,60 @@
+"""Opens a finished run and measures its rows."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from lt4rec_tf.config.settings import Settings
+from lt4rec_tf.core.flags import ConfigError
+from lt4rec_tf.data.input.source import Source
+from lt4rec_tf.experiment import logs
+from lt4rec_tf.experiment import run_folder as entry
+from lt4rec_tf.experiment.feed import measuring_batches
+from lt4rec_tf.experiment.paths import searches_of, table_search
+from lt4rec_tf.experiment.rows import measure_rows, reported_tasks
+from lt4rec_tf.experiment.ticket_search import read_searches
+from lt4rec_tf.schema.types import Schema
+
+
+def open_run(run: str, data_dir: str) -> tuple[Path, Settings, Schema, Source]:
+    """Opens a trained run and its logs.
+
+    Args:
+        run: RUN.
+        data_dir: Where the logs lie; empty: where they were when it was trained.
+
+    Raises:
+        ConfigError: No run is named.
+        RunError: The folder is no run.
+        DataError: The logs are not there.
+    """
+    if not run:
+        raise ConfigError("--run: found nothing, expected the folder of a run")
+    folder = Path(run)
+    settings, schema = entry.read_run(folder)
+    data = dataclasses.replace(settings.data, data_dir=data_dir or settings.data.data_dir)
+    source = logs.open_logs(data, schema)
+    entry.check_files(folder, logs.file_sizes(source))
+    source = logs.read_audited(source, folder)
+    return folder, settings, source.schema, source
+
+
+def evaluate_rows(
+    folder: Path, settings: Settings, schema: Schema, source: Source, split: str
+) -> Any:
+    """The content of evaluation.json: tasks, split, rows with their metrics, ticket searches.
+
+    "tables" is the search for a ticket of the embedding tables, null where there was none.
+    """
+    rows = measure_rows(
+        folder, settings, schema, lambda: measuring_batches(source, split, settings.data)
+    )
+    return {
+        "split": split,
+        "tasks": reported_tasks(schema),
+        "rows": list(rows),
+        "searches": read_searches(searches_of(folder), schema),
+        "tables": table_search(searches_of(folder)),
+    }
