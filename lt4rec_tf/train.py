@@ -59,8 +59,13 @@ def main(argv: Sequence[str]) -> None:
     check_tasks(settings, [task.name for task in schema.tasks])
     folder = run_folder(settings, places)
     make_deterministic()
+    training = settings.training
+    table_rows = sum(table.rows for table in schema.tables)
     if daily.takes_over(settings):
-        with runs.locked(folder), cluster.joined(settings, schema):
+        with (
+            runs.locked(folder),
+            cluster.joined(training.distribution, table_rows, training.shard_mib),
+        ):
             daily.train(settings, schema, folder)
         return
     if cluster.is_server(settings.training.distribution):
@@ -68,7 +73,7 @@ def main(argv: Sequence[str]) -> None:
         return
     before = cluster.finished(folder)
     with ExitStack() as held:
-        with cluster.joined(settings, schema):
+        with cluster.joined(training.distribution, table_rows, training.shard_mib):
             writes = this_process().index == 0
             held.enter_context(runs.locked(folder) if writes else nullcontext())
             source, tickets, evaluation = learn(settings, schema, folder)

@@ -46,6 +46,7 @@ class Search:
         self.network = build_small(schema)
         self.trainer = small_trainer(self.network, schema, ["cvr"])
         self.theta_0 = read_variables(self.network)
+        self.shapes = self.network.kernel_shapes("cvr")
         self.rewound, self.starts, self.trained = [], [], {}
 
     def rewind(self, level):
@@ -60,18 +61,24 @@ class Search:
             name: kernel.numpy() for name, kernel in self.network.kernels("cvr").items()
         }
 
+    def wear(self, masks):
+        self.network.wear("cvr", masks)
+
+    def scores(self, folder):
+        checkpoint.restore(folder / "weights", self.network.variables)
+        return {name: kernel.numpy() for name, kernel in self.network.kernels("cvr").items()}
+
+    def value(self, result):
+        return result["validation"]["cvr"]["mse"]
+
     def find(self, train=None):
+        training = self if train is None else Replaced(self, train)
         return search.find_tickets(
-            self.network,
-            "cvr",
+            training,
             self.folder,
             rounds=ROUNDS,
             final_density=DENSITY,
             prune=prune_by_magnitude,
-            score=lambda trained: trained,
-            rewind=self.rewind,
-            train=train or self.train,
-            value=lambda result: result["validation"]["cvr"]["mse"],
         )
 
     def masks(self):
@@ -80,6 +87,15 @@ class Search:
             masks_file.read_masks(search.level_folder(self.folder, level) / search.MASKS, shapes)
             for level in range(ROUNDS + 1)
         ]
+
+
+class Replaced:
+    """A search whose levels are trained by another function."""
+
+    def __init__(self, found, train):
+        self.train = train
+        self.shapes, self.wear, self.rewind = found.shapes, found.wear, found.rewind
+        self.scores, self.value = found.scores, found.value
 
 
 @pytest.fixture(scope="module")

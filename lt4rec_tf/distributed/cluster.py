@@ -26,11 +26,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts as runs
 from lt4rec_tf.core.errors import InputError
 from lt4rec_tf.distributed.replicas import MULTI_WORKER, meet, this_process
-from lt4rec_tf.schema.types import Schema
 
 FINISHED = "finished"
 POLLING_SECONDS = 1.0
@@ -140,17 +138,21 @@ def say_finished(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def joined(settings: Settings, schema: Schema) -> Iterator[None]:
-    """Within it networks and steps are those of the cluster, and one process writes for all.
+def joined(kind: str, table_rows: int, shard_mib: float) -> Iterator[None]:
+    """Joins the cluster: within it networks and steps are distributed, and one process writes.
 
     A process of multi_worker that loses another starts over in its own place.
+
+    Args:
+        kind: --distribution.
+        table_rows: Rows of all embedding tables together.
+        shard_mib: Of a variable on one parameter server, above which it is spread over more.
 
     Raises:
         ClusterError: A server of parameter_server is lost.
     """
-    kind = settings.training.distribution
     try:
-        strategy = _strategy(settings, schema)
+        strategy = _strategy(kind, table_rows, shard_mib)
         scope = contextlib.nullcontext() if strategy is None else strategy.scope()
         with scope, _one_writer():
             yield
@@ -166,8 +168,7 @@ def joined(settings: Settings, schema: Schema) -> Iterator[None]:
         ) from error
 
 
-def _strategy(settings: Settings, schema: Schema) -> tf.distribute.Strategy | None:
-    kind = settings.training.distribution
+def _strategy(kind: str, table_rows: int, shard_mib: float) -> tf.distribute.Strategy | None:
     if kind == "none":
         return None
     if kind == "mirrored":
@@ -176,8 +177,7 @@ def _strategy(settings: Settings, schema: Schema) -> tf.distribute.Strategy | No
         return MULTI_WORKER()
     resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
     servers = resolver.cluster_spec().num_tasks("ps")
-    table_rows = sum(table.rows for table in schema.tables)
-    partitioner = table_partitioner(table_rows, servers, settings.training.shard_mib)
+    partitioner = table_partitioner(table_rows, servers, shard_mib)
     return tf.distribute.ParameterServerStrategy(resolver, partitioner)
 
 

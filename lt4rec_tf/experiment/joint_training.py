@@ -38,7 +38,7 @@ from lt4rec_tf.tickets.controls import dense_widths, shuffle_layerwise
 from lt4rec_tf.tickets.masks import Masks
 from lt4rec_tf.tickets.search import level_folder
 from lt4rec_tf.training import checkpoint
-from lt4rec_tf.training.plan import Feed
+from lt4rec_tf.training.plan import WEIGHTS, Feed
 
 # Rows made of LT4REC's own layers: they start from the theta_0 that the searches start from.
 FROM_THETA_0 = ("shared_bottom", "hard_sharing", "s_weight", "pruned_towers", *HTLNET)
@@ -135,7 +135,7 @@ def _cut_at_once(run: Run, network: RankingNetwork, ticket: Ticket) -> Masks:
     dense = level_folder(ticket_folder(run.searches, ticket.task), 0)
     kernels = network.kernels(ticket.task)
     stored = {f"{name}/kernel": kernel for name, kernel in kernels.items()}
-    checkpoint.restore(dense / TRAINING / "weights", stored)
+    checkpoint.restore(dense / TRAINING / WEIGHTS, stored)
     trained = {name: kernel.numpy() for name, kernel in kernels.items()}
     scores = score_of(run, network, ticket.task)(trained)
     load_start(run, network)

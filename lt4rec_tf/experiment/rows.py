@@ -29,7 +29,7 @@ from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.tickets import masks as masks_file
 from lt4rec_tf.training import checkpoint
 from lt4rec_tf.training.evaluation import make_predictor, measure
-from lt4rec_tf.training.plan import Batches
+from lt4rec_tf.training.plan import HISTORY, WEIGHTS, Batches
 
 
 def row_names(settings: Settings, schema: Schema) -> list[str]:
@@ -63,7 +63,7 @@ def load_row(folder: Path, row: str, settings: Settings, schema: Schema) -> Rank
     else:
         built = built_as(stage.parent, row)
     network = _worn_network(folder, stage.parent, built, settings, schema)
-    checkpoint.restore(stage / "weights", network.variables)
+    checkpoint.restore(stage / WEIGHTS, network.variables)
     return network
 
 
@@ -162,11 +162,11 @@ def row_seconds(folder: Path, row: str, tasks: tuple[str, ...]) -> float:
         tried = runs.read_json(row_folder(folder, row) / CHOICE)["tried"]
         seconds = sum(way["seconds"] for way in tried)
     else:
-        seconds = runs.read_json(stage_folder(folder, row) / "history.json")["seconds"]
+        seconds = runs.read_json(stage_folder(folder, row) / HISTORY)["seconds"]
     histories = (searches / TABLES).glob(f"level_*/{TRAINING}/history.json")
     seconds += sum(runs.read_json(history)["seconds"] for history in histories)
     if row in TICKET_ROWS:
         seconds += sum(search_seconds(searches, task) for task in tasks)
-        warm = searches / WARMUP / TRAINING / "history.json"
+        warm = searches / WARMUP / TRAINING / HISTORY
         seconds += runs.read_json(warm)["seconds"] if warm.exists() else 0.0
     return seconds

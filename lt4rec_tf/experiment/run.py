@@ -22,7 +22,7 @@ from lt4rec_tf.tickets.embedding_tables import TableTicket, read_ticket
 from lt4rec_tf.training import checkpoint, precision
 from lt4rec_tf.training.balancing.core_task import HTLNET_CORE, Core
 from lt4rec_tf.training.conflict import Conflict
-from lt4rec_tf.training.plan import Feed, Plan
+from lt4rec_tf.training.plan import WEIGHTS, Feed, Plan
 from lt4rec_tf.training.trainer import LogScalars, Trainer
 
 
@@ -90,7 +90,7 @@ def theta_0(run: Run) -> Path:
 
 def load_start(run: Run, network: RankingNetwork) -> None:
     """Sets the weights that stages start from: theta_0, or what the warm-up made of it."""
-    warm = run.searches / WARMUP / TRAINING / "weights"
+    warm = run.searches / WARMUP / TRAINING / WEIGHTS
     start = warm if run.settings.tickets.warmup_epochs else theta_0(run)
     # Separate towers start from what the shared tower starts from: rows differ by sharing alone.
     renames = {name: shared_name(name, network.tasks) for name in network.variables}

@@ -23,6 +23,7 @@ from lt4rec_tf.experiment.ticket_search import Ticket, level_masks
 from lt4rec_tf.metrics.gain import mean_relative_gain
 from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.tickets import masks as masks_file
+from lt4rec_tf.training.plan import HISTORY, WEIGHTS
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def _train_way(run: Run, tickets: Sequence[Ticket], folder: Path, way: Way) -> d
     if row and not stage.exists():
         _copy(row, stage)
     if runs.is_done(stage):  # as a row, or by an earlier process, which may have forgotten weights
-        result = runs.read_json(stage / "history.json")
+        result = runs.read_json(stage / HISTORY)
         run.progress.skip(run.settings.training.epochs * run.feed.steps_per_epoch)
     else:
         network = network_in(run, way_row(way.name))
@@ -179,4 +180,4 @@ def _forget_all_but_best(folder: Path, tried: dict[str, dict[str, Any]]) -> None
     best = _best(tried)["name"]
     for name in tried:
         if name != best:
-            runs.remove(folder / name / TRAINING / "weights")
+            runs.remove(folder / name / TRAINING / WEIGHTS)

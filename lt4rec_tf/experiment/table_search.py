@@ -26,6 +26,7 @@ from lt4rec_tf.tickets.embedding_tables import (
 from lt4rec_tf.tickets.magnitude import alive_at_level
 from lt4rec_tf.tickets.search import MASKS, level_folder
 from lt4rec_tf.training import checkpoint
+from lt4rec_tf.training.plan import HISTORY, WEIGHTS
 
 
 def find_table_ticket(run: Run) -> None:
@@ -46,7 +47,7 @@ def find_table_ticket(run: Run) -> None:
         above = level_folder(folder, level + 1)
         if level < rounds and not (above / MASKS).exists():
             write_ticket(above / MASKS, _pruned(run, network, ticket, level + 1))
-        runs.remove(here / TRAINING / "weights")
+        runs.remove(here / TRAINING / WEIGHTS)
     write_ticket(folder / TABLE_MASKS, ticket)
     smaller = network_in(run, "s_weight")
     _load_theta_0(run, smaller)
@@ -69,10 +70,10 @@ def _train(
     """A level's network, at its best epoch where the next level still needs it."""
     network = network_of(run.settings, run.schema, "hard_sharing", tables=ticket if level else None)
     stage = here / TRAINING
-    if runs.is_done(stage) and not (stage / "weights").exists():  # the next level is made
+    if runs.is_done(stage) and not (stage / WEIGHTS).exists():  # the next level is made
         epochs = run.settings.training.search_epochs
         run.progress.skip(epochs * run.feed.steps_per_epoch)
-        return network, runs.read_json(stage / "history.json")
+        return network, runs.read_json(stage / HISTORY)
     _load_theta_0(run, network)
     plan = plan_of(run, run.settings.training.search_epochs)
     result = joint_trainer(run, network).fit(stage, f"{TABLES}/level_{level}", plan)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from lt4rec_tf.config.settings import TICKET_ROWS, Settings
 from lt4rec_tf.core import artifacts as runs
@@ -20,10 +23,12 @@ from lt4rec_tf.tickets import search
 from lt4rec_tf.tickets.magnitude import prune_by_magnitude
 from lt4rec_tf.tickets.masks import Masks
 from lt4rec_tf.tickets.neurons import prune_neurons
-from lt4rec_tf.tickets.search import Level, Prune, Score
+from lt4rec_tf.tickets.search import Level, Prune
 from lt4rec_tf.training import checkpoint
 from lt4rec_tf.training.gradual import build_gradual
-from lt4rec_tf.training.plan import Plan
+from lt4rec_tf.training.plan import HISTORY, REWIND, WEIGHTS, Plan
+
+Score = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -72,40 +77,78 @@ def score_of(run: Run, network: RankingNetwork, task: str) -> Score:
     return lambda trained: {name: trained[name] - start[name] for name in trained}
 
 
+class _TaskTraining:
+    """Trains one task of a run's shared network; a `tickets.search.TaskTraining`."""
+
+    def __init__(self, run: Run, network: RankingNetwork, task: str) -> None:
+        self._run, self._network, self._task = run, network, task
+        self._trainer = task_trainer(run, network, task)
+        self._score = score_of(run, network, task)
+        self._plan = plan_of(run, run.settings.training.search_epochs)
+        self.shapes = network.kernel_shapes(task)
+        _check_rewind_step(run)
+
+    def wear(self, masks: Masks) -> None:
+        self._network.wear(self._task, masks)
+
+    def rewind(self, level: int) -> None:
+        rewind = self._run.settings.tickets.rewind
+        if level == 0 or rewind == "initial":
+            load_start(self._run, self._network)
+        elif rewind == "step":
+            dense = search.level_folder(ticket_folder(self._run.searches, self._task), 0)
+            checkpoint.restore(dense / TRAINING / REWIND, self._network.variables)
+        else:
+            draw_afresh(self._run, self._network, f"{self._task}/level_{level}")
+
+    def train(self, level: int, folder: Path) -> None:
+        tickets, plan = self._run.settings.tickets, self._plan
+        if level == 0 and tickets.rewind == "step":
+            plan = dataclasses.replace(plan, snapshot_step=tickets.rewind_step)
+        self._trainer.fit(folder, f"tickets/{self._task}/level_{level}", plan)
+
+    def scores(self, folder: Path) -> Mapping[str, np.ndarray]:
+        checkpoint.restore(folder / WEIGHTS, self._network.variables)
+        kernels = self._network.kernels(self._task)
+        return self._score({name: kernel.numpy() for name, kernel in kernels.items()})
+
+    def value(self, result: dict[str, Any]) -> float:
+        return _validation_metric(self._run.schema.task(self._task), result)
+
+
+def _validation_metric(task: Task, result: dict[str, Any]) -> float:
+    return result["validation"][task.name][task.metric]
+
+
+def _check_rewind_step(run: Run) -> None:
+    tickets = run.settings.tickets
+    steps = run.settings.training.search_epochs * run.feed.steps_per_epoch
+    if tickets.rewind == "step" and tickets.rewind_step > steps:
+        raise ConfigError(
+            f"--rewind_step: found {tickets.rewind_step}, expected at most {steps}, "
+            "the steps of the dense training"
+        )
+
+
 def find_ticket(run: Run, network: RankingNetwork, task: str) -> Ticket:
     """Searches and chooses a task's ticket (Algorithm 1, or one gradual training)."""
     tickets, folder = run.settings.tickets, ticket_folder(run.searches, task)
     rounds = search_rounds(run.settings)
     gradual = tickets.ticket_finder == "gradual"
-    trainer = task_trainer(run, network, task)
-    plan = plan_of(run, run.settings.training.search_epochs)
-    kept_step = tickets.rewind_step if tickets.rewind == "step" else 0
-    dense_plan = dataclasses.replace(plan, snapshot_step=kept_step)
-
-    def train(level: int, stage: Path) -> None:
-        name = f"tickets/{task}/level_{level}"
-        trainer.fit(stage, name, dense_plan if level == 0 else plan)
-
-    schema_task = run.schema.task(task)
-
-    def value(result: dict[str, Any]) -> float:
-        return result["validation"][task][schema_task.metric]
-
+    training = _TaskTraining(run, network, task)
     levels = search.find_tickets(
-        network,
-        task,
+        training,
         folder,
         rounds=0 if gradual else rounds,
         final_density=tickets.final_density,
         prune=prune_of(run.settings),
-        score=score_of(run, network, task),
-        rewind=_rewind(run, network, task),
-        train=train,
-        value=value,
     )
+
     if gradual and rounds:
         _gradual_level(run, task, search.level_folder(folder, 1))
-        levels = search.read_levels(folder, 1, network.kernel_shapes(task), value)
+        levels = search.read_levels(folder, 1, training.shapes, training.value)
+
+    schema_task = run.schema.task(task)
     if rounds:
         _keep_search(folder, schema_task, levels, _choose(run, schema_task, levels))
     return _ticket(run, network, schema_task, levels)
@@ -119,7 +162,7 @@ def read_ticket(run: Run, network: RankingNetwork, task: str) -> Ticket:
         folder,
         last,
         network.kernel_shapes(task),
-        lambda result: result["validation"][task][schema_task.metric],
+        partial(_validation_metric, schema_task),
     )
     return _ticket(run, network, schema_task, levels)
 
@@ -172,29 +215,8 @@ def read_masks(network: RankingNetwork, task: str, path: Path) -> Masks:
 
 def search_seconds(folder: Path, task: str) -> float:
     """Training time of a task's whole search."""
-    histories = (ticket_folder(folder, task)).glob("level_*/*/history.json")
+    histories = (ticket_folder(folder, task)).glob(f"level_*/{TRAINING}/{HISTORY}")
     return sum(runs.read_json(history)["seconds"] for history in histories)
-
-
-def _rewind(run: Run, network: RankingNetwork, task: str) -> Callable[[int], None]:
-    tickets = run.settings.tickets
-    steps = run.settings.training.search_epochs * run.feed.steps_per_epoch
-    if tickets.rewind == "step" and tickets.rewind_step > steps:
-        raise ConfigError(
-            f"--rewind_step: found {tickets.rewind_step}, expected at most {steps}, "
-            "the steps of the dense training"
-        )
-
-    def rewind(level: int) -> None:
-        if level == 0 or tickets.rewind == "initial":
-            load_start(run, network)
-        elif tickets.rewind == "step":
-            dense = search.level_folder(ticket_folder(run.searches, task), 0)
-            checkpoint.restore(dense / TRAINING / "rewind", network.variables)
-        else:
-            draw_afresh(run, network, f"{task}/level_{level}")
-
-    return rewind
 
 
 def _gradual_level(run: Run, task: str, here: Path) -> None:

@@ -6,20 +6,19 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from lt4rec_tf.core import artifacts as runs
-from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.tickets import masks as masks_file
 from lt4rec_tf.tickets.magnitude import alive_at_level
 from lt4rec_tf.tickets.masks import Masks
-from lt4rec_tf.training import checkpoint
 
 Prune = Callable[[Mapping[str, np.ndarray], Masks, int], Masks]
-Score = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
 
+# What a training leaves in its folder: as `training.plan` has it.
+WEIGHTS, HISTORY = "weights", "history.json"
 MASKS = "masks.npz"
 TRAINING = "training"
 
@@ -43,18 +42,39 @@ class Level:
     folder: Path
 
 
+class TaskTraining(Protocol):
+    """The training of one task's network, as Algorithm 1 needs it."""
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the kernels that the task wears masks on, by name."""
+
+    def wear(self, masks: Masks) -> None:
+        """Puts masks on the network."""
+
+    def rewind(self, level: int) -> None:
+        """Sets the weights that a level's training starts from."""
+
+    def train(self, level: int, folder: Path) -> object:
+        """Trains the task alone.
+
+        Leaves the best epoch's weights in folder / WEIGHTS, its result in "history.json".
+        """
+
+    def scores(self, folder: Path) -> Mapping[str, np.ndarray]:
+        """Reads a training's weights and returns what they are ranked by, one array a kernel."""
+
+    def value(self, result: dict[str, Any]) -> float:
+        """Returns the task's validation metric in a training's result."""
+
+
 def find_tickets(
-    network: RankingNetwork,
-    task: str,
+    training: TaskTraining,
     folder: Path,
     *,
     rounds: int,
     final_density: float,
     prune: Prune,
-    score: Score,
-    rewind: Callable[[int], None],
-    train: Callable[[int, Path], Any],
-    value: Callable[[dict[str, Any]], float],
 ) -> list[Level]:
     """Trains, prunes and rewinds a task's network, keeping every level's masks and metric.
 
@@ -63,64 +83,59 @@ def find_tickets(
     epoch are cut to make level k + 1. Levels that an earlier process finished are skipped.
 
     Args:
-        network: Its `task` wears the masks of the level at hand.
-        task: Whose ticket is searched.
+        training: Of the task whose ticket is searched.
         folder: Gets one folder a level.
         rounds: Number of prunings.
-        final_density: Share of weights left after the last of them.
+        final_density: Share of weights left after the last of them, in (0, 1].
         prune: (scores, masks, weights to keep) -> the next level's masks.
-        score: Trained kernels -> what their weights are ranked by, of the same shapes.
-        rewind: Called with a level: sets the weights that the level's training starts from.
-        train: Called with a level and a folder: trains `task` alone, leaves the best epoch's
-            weights in the network and in folder / "weights", its result in "history.json".
-        value: The task's validation metric in a stage's result.
+
+    Returns:
+        The levels 0 to rounds.
 
     Source: LT4REC (arXiv 2008.09872), Algorithm 1, lines 1 to 10.
     """
-    shapes = network.kernel_shapes(task)
     for level in range(rounds + 1):
         here = level_folder(folder, level)
         if not (here / MASKS).exists():
-            _keep_masks(here, network, task, level, final_density, rounds, prune, score)
-        if level > 1:  # the level's masks are made: the weights that made them have served
+            masks = _next_masks(training, here, level, final_density, rounds, prune)
+            masks_file.write_masks(here / MASKS, masks)
+
+        # The level's masks are written, so the weights that they come from are not needed again.
+        if level > 1:
             _forget_weights(level_folder(folder, level - 1))
         if runs.is_done(here):
             continue
-        network.wear(task, masks_file.read_masks(here / MASKS, shapes))
-        rewind(level)
-        train(level, here / TRAINING)
+
+        training.wear(masks_file.read_masks(here / MASKS, training.shapes))
+        training.rewind(level)
+        training.train(level, here / TRAINING)
         runs.mark_done(here)
+
     if rounds:
         _forget_weights(level_folder(folder, rounds))
-    return read_levels(folder, rounds, shapes, value)
+    return read_levels(folder, rounds, training.shapes, training.value)
 
 
-def _keep_masks(
+def _next_masks(
+    training: TaskTraining,
     here: Path,
-    network: RankingNetwork,
-    task: str,
     level: int,
     final_density: float,
     rounds: int,
     prune: Prune,
-    score: Score,
-) -> None:
-    """Writes a level's masks: ones, or the level below pruned by the weights it has learned."""
-    shapes = network.kernel_shapes(task)
+) -> Masks:
+    """Returns a level's masks: ones, or the level below pruned by the weights it has learned."""
     if level == 0:
-        masks_file.write_masks(here / MASKS, masks_file.ones(shapes))
-        return
+        return masks_file.ones(training.shapes)
     below = level_folder(here.parent, level - 1)
-    checkpoint.restore(below / TRAINING / "weights", network.variables)
-    weights = {name: kernel.numpy() for name, kernel in network.kernels(task).items()}
-    total = sum(kernel.size for kernel in weights.values())
+    scores = training.scores(below / TRAINING)
+    total = sum(kernel.size for kernel in scores.values())
     keep = alive_at_level(total, final_density, rounds, level)
-    masks = prune(score(weights), masks_file.read_masks(below / MASKS, shapes), keep)
-    masks_file.write_masks(here / MASKS, masks)
+    return prune(scores, masks_file.read_masks(below / MASKS, training.shapes), keep)
 
 
 def _forget_weights(level: Path) -> None:
-    runs.remove(level / TRAINING / "weights")
+    runs.remove(level / TRAINING / WEIGHTS)
 
 
 def read_levels(
@@ -133,7 +148,7 @@ def read_levels(
     levels = []
     for level in range(last + 1):
         here = level_folder(folder, level)
-        result = runs.read_json(here / TRAINING / "history.json")
+        result = runs.read_json(here / TRAINING / HISTORY)
         density = masks_file.density(masks_file.read_masks(here / MASKS, shapes))
         levels.append(Level(level, density, value(result), result["seconds"], here))
     return levels

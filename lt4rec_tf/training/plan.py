@@ -9,6 +9,10 @@ from typing import Any
 
 from lt4rec_tf.distributed.parameter_server import Pass
 
+# What a stage's folder holds: the best epoch's weights, the result; weights to rewind to; what
+# another run's training continues from.
+WEIGHTS, HISTORY, REWIND, STATE = "weights", "history.json", "rewind", "state"
+
 # Batches that this process reads, or a pass that workers read in parts.
 Batches = Iterable[dict[str, Any]] | Pass
 

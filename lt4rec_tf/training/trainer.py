@@ -29,7 +29,7 @@ from lt4rec_tf.training.balancing.core_task import HTLNET_CORE, Core
 from lt4rec_tf.training.balancing.rules import build_rule
 from lt4rec_tf.training.conflict import Conflict
 from lt4rec_tf.training.evaluation import Metrics, make_predictor, measure, split_losses
-from lt4rec_tf.training.plan import Feed, Plan
+from lt4rec_tf.training.plan import HISTORY, REWIND, STATE, WEIGHTS, Feed, Plan
 from lt4rec_tf.training.precision import FLOAT32, computing_in
 from lt4rec_tf.training.steps import compile_step, loss_sum
 
@@ -170,8 +170,8 @@ class Trainer:
         steps = self.feed.steps_per_epoch
         if runs.is_done(folder):
             self.progress.skip(plan.epochs * steps)
-            checkpoint.restore(folder / "weights", self.network.variables)
-            return runs.read_json(folder / "history.json")
+            checkpoint.restore(folder / WEIGHTS, self.network.variables)
+            return runs.read_json(folder / HISTORY)
         optimizers.reset(self._optimizer)
         self._rule.reset()
         for counter in self.network.counters.values():
@@ -199,7 +199,7 @@ class Trainer:
                 tags = {f"loss/{task}": float(loss) for task, loss in losses.items()}
                 self.log(name, done_steps, tags)
             if done_steps == plan.snapshot_step:
-                checkpoint.save(folder / "rewind", self.network.variables)
+                checkpoint.save(folder / REWIND, self.network.variables)
             if plan.checkpoint_steps and state.step % plan.checkpoint_steps == 0:
                 state.seconds += time.monotonic() - started
                 started = time.monotonic()
@@ -212,7 +212,7 @@ class Trainer:
         if plan.keep_last or record["score"] > state.best_score or state.best_epoch < 0:
             state.best_epoch, state.best_score = state.epoch, record["score"]
             if plan.keep_state:
-                checkpoint.save(folder / "state", self._carried_variables())
+                checkpoint.save(folder / STATE, self._carried_variables())
             checkpoint.save(folder / "best", self.network.variables)
         state.epoch, state.step = state.epoch + 1, 0
         for total in self._loss_sums.values():
@@ -327,7 +327,7 @@ class Trainer:
 
     def _finish(self, folder: Path, state: _State) -> dict[str, Any]:
         # A kill between here and `done` finds either `best` or `weights`, never neither.
-        best, weights = folder / "best", folder / "weights"
+        best, weights = folder / "best", folder / WEIGHTS
         if best.exists():
             runs.replace_folder(best, weights)
         checkpoint.restore(weights, self.network.variables)
@@ -339,7 +339,7 @@ class Trainer:
             "seconds": state.seconds,
             "history": state.history,
         }
-        runs.write_json(folder / "history.json", result)
+        runs.write_json(folder / HISTORY, result)
         runs.mark_done(folder)
         runs.remove(folder / "progress")
         return result

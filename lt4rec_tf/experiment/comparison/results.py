@@ -24,6 +24,7 @@ from lt4rec_tf.metrics.gain import mean_relative_gain
 from lt4rec_tf.models.losses import prediction
 from lt4rec_tf.schema.types import Schema, Task
 from lt4rec_tf.training.evaluation import Metrics
+from lt4rec_tf.training.plan import HISTORY
 
 Results = dict[str, Any]
 REPORT = Path("report/results.json")
@@ -50,7 +51,7 @@ def validation_metrics(comparison: Path, spec: RowSpec, settings: Settings) -> M
         RunError: The run is not trained.
     """
     folder = row_folder(comparison, spec.name, settings)
-    return runs.read_json(stage_folder(folder, test_name(spec)) / "history.json")["validation"]
+    return runs.read_json(stage_folder(folder, test_name(spec)) / HISTORY)["validation"]
 
 
 def score(schema: Schema, spec: RowSpec, metrics: Metrics, base: Mapping[str, float]) -> float:

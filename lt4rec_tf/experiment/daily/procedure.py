@@ -194,7 +194,7 @@ def _keep_seconds(folder: Path, row: str) -> None:
     if row != "s_weight_auto":
         return
     stage = stage_folder(folder, row)
-    seconds = runs.read_json(stage / "history.json")["seconds"]
+    seconds = runs.read_json(stage / HISTORY)["seconds"]
     tried = [{"name": stage.parent.name, "seconds": seconds}]
     runs.write_json(row_folder(folder, row) / CHOICE, {"chosen": stage.parent.name, "tried": tried})
 

@@ -17,6 +17,7 @@ from lt4rec_tf.tickets.controls import shuffle_layerwise
 from lt4rec_tf.tickets.magnitude import alive_at_level, prune_by_magnitude
 from lt4rec_tf.tickets.masks import Masks, ones, read_masks, write_masks
 from lt4rec_tf.training import checkpoint
+from lt4rec_tf.training.plan import HISTORY
 
 MASKS = "masks.npz"
 TRAINING = "training"
@@ -170,7 +171,7 @@ def not_reached(folder: Path, rounds: int) -> str:
     missing = [str(i) for i in levels if not (_folder(folder, "pep", i) / MASKS).exists()]
     if not missing:
         return ""
-    record = runs.read_json(folder / THRESHOLD / "history.json")["history"][-1]
+    record = runs.read_json(folder / THRESHOLD / HISTORY)["history"][-1]
     advice = (
         "More --epochs or a higher --pep_threshold, --pep_scale or --pep_decay cuts more."
         if record["density"]

@@ -28,6 +28,7 @@ from lt4rec_tf.experiment.lightgcn.model import normalised_adjacency, propagate
 from lt4rec_tf.experiment.lightgcn.threshold import ThresholdPlan, soft_threshold
 from lt4rec_tf.training import checkpoint
 from lt4rec_tf.training.optimizers import LazyAdam, reset
+from lt4rec_tf.training.plan import HISTORY
 from lt4rec_tf.training.trainer import LogScalars, TrainingError
 
 
@@ -157,7 +158,7 @@ class PairTrainer:
         if runs.is_done(folder):
             self._progress.skip(plan.epochs * steps)
             self.load(folder)
-            return runs.read_json(folder / "history.json")
+            return runs.read_json(folder / HISTORY)
         self._mask.assign(mask.astype(np.float32))
         self.table.assign(start * mask)
         self._best.assign(self.table)
@@ -301,7 +302,7 @@ class PairTrainer:
             "seconds": state.seconds,
             "history": state.history,
         }
-        runs.write_json(folder / "history.json", result)
+        runs.write_json(folder / HISTORY, result)
         runs.mark_done(folder)
         runs.remove(folder / "progress")
         return result
