@@ -1,0 +1,430 @@
+"""Whole runs from logs to a published model: repeated, killed, on real rows."""
+
+import gzip
+import math
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from lt4rec_tf import evaluate, export, train
+from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.data.input.pipeline import raw_batches
+from lt4rec_tf.experiment import logs
+from lt4rec_tf.experiment import run_folder as entry
+from lt4rec_tf.experiment.rows import load_row
+from lt4rec_tf.serving.publish import published_versions, session_answers
+from lt4rec_tf.tickets import masks as masks_file
+from tests.support.commands import ROWS, run_main, small
+from tests.support.paths import PROJECT, real_data
+
+pytestmark = pytest.mark.slow
+
+STEPS = 12  # of an epoch
+ALL_ROWS = ["base_ctr", "base_cvr", "hard_sharing", "s_weight"]
+
+
+def command(module, *flags):
+    return [sys.executable, "-m", f"lt4rec_tf.{module}", *map(str, flags)]
+
+
+def without_seconds(value):
+    if isinstance(value, dict):
+        return {k: without_seconds(inner) for k, inner in value.items() if k != "seconds"}
+    return [without_seconds(inner) for inner in value] if isinstance(value, list) else value
+
+
+def evaluation(folder):
+    return runs.read_json(folder / "evaluation.json")
+
+
+def numbers(folder):
+    return without_seconds(evaluation(folder))
+
+
+def check_evaluation(folder, rows):
+    """Every row is there with finite metrics and densities in (0, 1]."""
+    found = evaluation(folder)
+    assert [row["row"] for row in found["rows"]] == rows
+    for row in found["rows"]:
+        tasks = [task["name"] for task in found["tasks"]]
+        if row["row"].startswith("base_"):
+            tasks = [row["row"].removeprefix("base_")]
+        assert set(row["density"]) == set(tasks)
+        assert set(tasks) <= set(row["metrics"])
+        for task, values in row["metrics"].items():
+            assert all(math.isfinite(value) for value in values.values()), (row["row"], task)
+        assert row["seconds"] > 0
+        for task, density in row["density"].items():
+            if row["row"] == "s_weight_auto":
+                assert density in [1.0, *found["searches"][task]["densities"]]
+                continue
+            chosen = row["row"] == "s_weight"
+            assert density == (
+                found["searches"][task]["densities"][found["searches"][task]["chosen"]]
+                if chosen
+                else 1.0
+            )
+    return found
+
+
+def check_served(folder, task_names):
+    """The run's SavedModel answers every signature for rows of the test split."""
+    settings, schema = entry.read_run(folder)
+    source = logs.read_audited(logs.open_logs(settings.data, schema), folder)
+    raw = {name: rows.numpy() for name, rows in next(iter(raw_batches(source, "test", 9))).items()}
+    (version,) = runs.folders(folder / "saved_model")
+    for signature in [*task_names, "serving_default"]:
+        for answer in session_answers(version, signature, raw).values():
+            assert answer.shape == (9,)
+            assert np.all((answer > 0) & (answer < 1))
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """Where the runs on the simulated feed lie."""
+    return tmp_path_factory.mktemp("end_to_end")
+
+
+@pytest.fixture(scope="module")
+def unbroken(home):
+    """(run folder, what it printed) of a run from the command line that nothing disturbed."""
+    folder = home / "unbroken"
+    ended = subprocess.run(
+        command("train", *small(folder, "--checkpoint_steps=5")),
+        capture_output=True,
+        text=True,
+        cwd=PROJECT,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "Traceback" not in ended.stderr
+    return folder, ended.stdout
+
+
+def test_a_run_ends_with_finite_metrics_of_every_row(unbroken):
+    folder, _ = unbroken
+    found = check_evaluation(folder, ALL_ROWS)
+    assert found["split"] == "test"
+    shares, rest = found["searches"], ["ctcvr"]
+    for row in found["rows"][2:]:
+        assert sorted(row["metrics"]) == sorted(["ctr", "cvr", *rest])
+    for task in ("ctr", "cvr"):
+        # rate = 1 - 0.2 ** (1 / 2) of 16 * (inputs + 8) weights, cut to whole weights
+        np.testing.assert_allclose(shares[task]["densities"], [1, 0.2**0.5, 0.2], atol=1e-3)
+        assert shares[task]["chosen"] in (1, 2)
+
+
+def test_a_run_keeps_the_masks_that_it_reports(unbroken):
+    folder, _ = unbroken
+    found = evaluation(folder)
+    worn = {}
+    for task in ("ctr", "cvr"):
+        levels = folder / "tickets" / task
+        chosen = levels / f"level_{found['searches'][task]['chosen']}" / "masks.npz"
+        kept = folder / "rows" / "s_weight" / "masks" / f"{task}.npz"
+        assert kept.read_bytes() == chosen.read_bytes()
+        with np.load(kept, allow_pickle=False) as file:
+            shapes = {
+                name: (len(file[name]), int(file[f"{name}.units"]))
+                for name in ("tower_0", "tower_1")
+            }
+        worn[task] = masks_file.read_masks(kept, shapes)
+    row = found["rows"][-1]
+    assert row["density"] == {task: masks_file.density(masks) for task, masks in worn.items()}
+    assert row["overlap"] == masks_file.overlap(list(worn.values()))
+
+
+def test_a_run_prints_its_tables_and_where_everything_lies(unbroken):
+    folder, printed = unbroken
+    assert f"run: {folder}\n" in printed
+    assert f"\n{ROWS} records, 0 without use\n" in printed  # a slow machine says more between
+    lines = printed.splitlines()
+    header = next(line for line in lines if line.startswith("| row "))
+    for column in ("CVR MSE on clicks", "CTR AUC", "CTR GAUC", "density", "overlap", "seconds"):
+        assert column in header
+    table = lines[lines.index(header) + 2 :][:4]
+    assert [line.split()[1] for line in table] == ALL_ROWS
+    for row, line in zip(evaluation(folder)["rows"], table, strict=True):
+        for task, metric in (("ctr", "auc"), ("cvr", "mse")):
+            if task in row["metrics"]:
+                assert f"{row['metrics'][task][metric]:.5f}" in line
+    for task in ("ctr", "cvr"):
+        assert f"ticket search of {task}, on validation" in printed
+    assert f"SavedModel (s_weight): {folder}/saved_model/1\n" in printed
+    assert f"tensorboard --logdir {folder}/tensorboard" in printed
+    for name in ("ticket_search.png", "overlap.png", "evaluation.json"):
+        assert str(folder / name) in printed
+        assert (folder / name).stat().st_size > 0
+
+
+def test_a_run_serves_its_sparse_row(unbroken):
+    folder, _ = unbroken
+    check_served(folder, ["ctr", "cvr"])
+
+
+def scalar_tags(folder):
+    events = EventAccumulator(str(folder), size_guidance={"tensors": 0})
+    events.Reload()
+    return {tag: [event.step for event in events.Tensors(tag)] for tag in events.Tags()["tensors"]}
+
+
+def test_tensorboard_shows_every_stage(unbroken):
+    events = unbroken[0] / "tensorboard"
+    tasks = ("ctr", "cvr")
+    stages = ["hard_sharing", "s_weight", *(f"tickets/level_{level}" for level in range(3))]
+    for stage in stages:
+        tags = scalar_tags(events / stage)
+        for task in tasks:
+            assert tags[f"loss/{task}"] == list(range(1, STEPS + 1))
+            assert tags[f"validation_loss/{task}"] == [STEPS]
+        assert tags["validation/ctr/auc"] == tags["validation/cvr/mse"] == [STEPS]
+    for task in tasks:
+        tags = scalar_tags(events / "tickets" / task)
+        metric = {"ctr": "auc", "cvr": "mse"}[task]
+        for tag in (f"ticket/{metric}", "density/all", "density/tower_0", "dead_neurons/tower_1"):
+            assert tags[tag] == [0, 1, 2]
+    summary = scalar_tags(events / "summary")
+    assert {"tickets/search", "tickets/overlap", "settings"} <= set(summary)
+    assert [tag for tag in summary if "s_weight" in tag and "auc" in tag]
+
+
+def test_searches_side_by_side_find_the_same(home, unbroken, capsys):
+    folder = home / "side_by_side"
+    run_main(train.main, *small(folder, "--checkpoint_steps=5", "--search_processes=2"))
+    assert "2 ticket searches side by side" in capsys.readouterr().err
+    found, expected = evaluation(folder), evaluation(unbroken[0])
+    for task in ("ctr", "cvr"):
+        mine, theirs = found["searches"][task], expected["searches"][task]
+        assert mine["chosen"] == theirs["chosen"]
+        # Fewer threads may add in another order.
+        np.testing.assert_allclose(mine["values"], theirs["values"], rtol=1e-4)
+        for level in range(3):
+            tags = scalar_tags(folder / "tensorboard" / "tickets" / f"level_{level}")
+            assert tags[f"loss/{task}"] == list(range(1, STEPS + 1))
+        assert "level_2" in (folder / "logs" / f"{task}.log").read_text()
+
+
+def test_measuring_again_gives_the_same_file(unbroken, capsys):
+    folder, _ = unbroken
+    before = (folder / "evaluation.json").read_bytes()
+    run_main(evaluate.main, f"--run={folder}")
+    assert (folder / "evaluation.json").read_bytes() == before
+    assert "| s_weight" in capsys.readouterr().out
+
+
+def test_rows_are_published_as_one_version_after_another(unbroken, tmp_path, capsys):
+    folder, _ = unbroken
+    (tmp_path / "models" / "6").mkdir(parents=True)
+    for row in ("", "hard_sharing", "base_cvr"):
+        run_main(export.main, f"--run={folder}", f"--export_dir={tmp_path}/models", f"--row={row}")
+    assert "published s_weight as" in capsys.readouterr().out
+    versions = published_versions(tmp_path / "models")
+    assert [version.name for version in versions] == ["6", "7", "8", "9"]
+    settings, schema = entry.read_run(folder)
+    source = logs.read_audited(logs.open_logs(settings.data, schema), folder)
+    raw = next(iter(raw_batches(source, "validation", 5)))
+    raw = {name: rows.numpy() for name, rows in raw.items()}
+    answers = session_answers(tmp_path / "models" / "9", "serving_default", raw)
+    assert list(answers) == ["pcvr"]
+    both = session_answers(tmp_path / "models" / "7", "serving_default", raw)
+    np.testing.assert_allclose(both["pctcvr"], both["pctr"] * both["pcvr"], atol=1e-6)
+
+
+def test_a_finished_run_is_not_trained_again(unbroken):
+    folder, _ = unbroken
+    kept = [path for path in folder.rglob("*") if path.name in ("done", "masks.npz", "weights")]
+    times = {path: path.stat().st_mtime_ns for path in kept}
+    before = (folder / "evaluation.json").read_bytes()
+    run_main(train.main, *small(folder, "--checkpoint_steps=5"))
+    assert (folder / "evaluation.json").read_bytes() == before
+    assert {path: path.stat().st_mtime_ns for path in kept} == times
+    assert [path.name for path in runs.folders(folder / "saved_model")] == ["1"]
+
+
+def test_a_stage_that_is_not_marked_is_done_again_with_the_same_numbers(unbroken):
+    """A kill between a stage's last file and its mark."""
+    folder, _ = unbroken
+    before = evaluation(folder)
+    marks = [
+        folder / "initial" / "done",
+        folder / "rows" / "hard_sharing" / "training" / "done",
+        folder / "tickets" / "ctr" / "level_0" / "done",
+        folder / "tickets" / "cvr" / "search.json",
+        folder / "evaluation.json",
+    ]
+    for mark in marks:
+        mark.unlink()
+    run_main(train.main, *small(folder, "--checkpoint_steps=5"))
+    assert without_seconds(evaluation(folder)) == without_seconds(before)
+
+
+def test_a_seed_decides_the_numbers(unbroken, home):
+    """Also where other stages ran before in the process, and checkpoints lie elsewhere."""
+    expected = numbers(unbroken[0])["rows"][2]
+    for seed in ("1", "2"):
+        flags = [f"--seed={seed}", "--checkpoint_steps=0", "--rows=hard_sharing"]
+        run_main(train.main, *small(home / f"seed_{seed}", *flags))
+        (found,) = numbers(home / f"seed_{seed}")["rows"]
+        assert found["row"] == expected["row"]
+        assert (found["metrics"] == expected["metrics"]) == (seed == "1")
+
+
+def mask_files(folder):
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.npz")
+    }
+
+
+# One process a line: it is killed as soon as something fits one of the patterns. What a stage
+# removes when it ends is joined by what it leaves, lest a fast machine is waited for in vain.
+KILLS = [
+    ["tickets/ctr/level_1/training/progress/0*", "tickets/ctr/level_1/done"],
+    ["rows/s_weight/training/progress/0000_*10", "rows/s_weight/training/done"],
+    ["saved_model/.tmp-*", "saved_model/1"],
+]
+
+
+def test_a_run_that_is_killed_again_and_again_ends_as_an_unbroken_one(unbroken, home, tmp_path):
+    folder = home / "killed"
+    flags = small(folder, "--checkpoint_steps=5")
+    with (tmp_path / "log").open("w") as log:
+        for patterns in KILLS:
+            process = subprocess.Popen(
+                command("train", *flags), stdout=log, stderr=log, cwd=PROJECT
+            )
+            assert killed_when(process, folder, patterns), (tmp_path / "log").read_text()
+        subprocess.run(command("train", *flags), stdout=log, stderr=log, cwd=PROJECT, check=True)
+    assert numbers(folder) == numbers(unbroken[0])
+    assert mask_files(folder) == mask_files(unbroken[0])
+    names = [path.name for path in folder.rglob("*")]
+    assert [name for name in names if name.startswith(".") or name.endswith(".tmp")] == []
+    assert [path.name for path in runs.folders(folder / "saved_model")] == ["1"]
+    check_served(folder, ["ctr", "cvr"])
+
+
+def killed_when(process, folder, patterns, patience=120):
+    """Kills the process when a pattern fits something in the folder; False if it ends before."""
+    deadline = time.monotonic() + patience
+    while process.poll() is None and time.monotonic() < deadline:
+        if any(next(folder.glob(pattern), None) for pattern in patterns):
+            process.send_signal(signal.SIGKILL)
+        time.sleep(0.001)
+    process.kill()
+    return process.wait() == -signal.SIGKILL
+
+
+# Real rows, in the files as they were published.
+
+QUICK = [
+    "--hidden_units=16,8",
+    "--embedding_dim=4",
+    "--rounds=1",
+    "--search_epochs=1",
+    "--epochs=1",
+    "--final_density=0.3",
+    "--auto_trainings=3",
+]
+
+
+def run_real(monkeypatch, tmp_path, name, data, *flags):
+    monkeypatch.chdir(PROJECT)  # flagfiles name their schemas from here
+    flagfile = f"--flagfile=configs/{name}.cfg"
+    run_main(
+        train.main, flagfile, f"--data_dir={data}", f"--run_dir={tmp_path}/run", *QUICK, *flags
+    )
+    return tmp_path / "run"
+
+
+def test_the_authors_sample(monkeypatch, tmp_path):
+    data = real_data("tencent_video_sample")
+    folder = run_real(monkeypatch, tmp_path, "tencent_video", data, "--rows=s_weight,s_weight_auto")
+    found = check_evaluation(folder, ["s_weight", "s_weight_auto"])
+    assert runs.read_json(folder / "data.json")["rows"] == 4322
+    for search in found["searches"].values():
+        np.testing.assert_allclose(search["densities"], [1, 0.3], atol=1e-3)
+    check_served(folder, ["ctr", "cvr"])
+
+
+def tenth_of_kuairand(data, folder):
+    """Every tenth row of the log, with the same side tables."""
+    folder.mkdir()
+    for path in data.glob("*.csv.gz"):
+        (folder / path.name).symlink_to(path)
+    header, *rows = gzip.decompress((data / "log.tsv.gz").read_bytes()).splitlines(keepends=True)
+    (folder / "log.tsv.gz").write_bytes(gzip.compress(header + b"".join(rows[::10])))
+    return folder
+
+
+def test_three_tasks_of_the_kuairand_sample_in_turn(monkeypatch, tmp_path, capsys):
+    data = tenth_of_kuairand(real_data("kuairand_feedback_sample"), tmp_path / "data")
+    flags = ["--task_schedule=alternate", "--loss_weights=cvr=2,long_view=0.5"]
+    flags += ["--rows=hard_sharing,s_weight"]
+    folder = run_real(monkeypatch, tmp_path, "kuairand_three_tasks", data, *flags)
+    tasks = ["ctr", "cvr", "long_view"]
+    check_evaluation(folder, ["hard_sharing", "s_weight"])
+    printed = capsys.readouterr().out
+    assert "LONG_VIEW AUC" in printed
+    assert "density (ctr / cvr / long_view)" in printed
+    check_served(folder, tasks)
+
+
+# Options, several at a time.
+
+
+def test_gradual_tickets_in_blocks(home):
+    flags = ["--ticket_finder=gradual", "--block_width=4", "--final_density=0.3", "--rounds=4"]
+    flags += ["--rows=s_weight"]
+    folder = home / "gradual"
+    run_main(train.main, *small(folder, *flags))
+    found = check_evaluation(folder, ["s_weight"])
+    network = load_row(folder, "s_weight", *entry.read_run(folder))
+    for task, search in found["searches"].items():
+        assert search["chosen"] == 1
+        assert search["densities"] == pytest.approx([1, 0.3], abs=0.02)
+        for mask in network.masks(task).values():
+            blocks = mask.reshape(len(mask), -1, 4)
+            assert np.all(blocks.all(axis=2) == blocks.any(axis=2))
+    check_served(folder, ["ctr", "cvr"])
+    before = numbers(folder)
+    for name in ("done", "masks.npz"):  # as a kill at that moment leaves it
+        (folder / "tickets" / "cvr" / "level_1" / name).unlink()
+    run_main(train.main, *small(folder, *flags))
+    assert numbers(folder) == before
+
+
+def test_adagrad_users_apart_and_rewinding_to_a_step(home):
+    flags = ["--optimizer=adagrad", "--split=user", "--rewind=step", "--rewind_step=3"]
+    flags += ["--cross=triangle", "--checkpoint_steps=2", "--ticket_choice=best_or_dense"]
+    flags += ["--rows=s_weight"]
+    folder = home / "adagrad"
+    run_main(train.main, *small(folder, *flags))
+    check_evaluation(folder, ["s_weight"])
+    check_served(folder, ["ctr", "cvr"])
+    splits = runs.read_json(folder / "data.json")["splits"]
+    assert sum(split["rows"] for split in splits.values()) == ROWS
+
+
+def test_files_apart_fresh_draws_and_the_sparsest_ticket(unbroken, home):
+    flags = ["--split=files", "--validation_files=impressions/day_05_*", "--cross=dcn_v2"]
+    flags += ["--test_files=impressions/day_06_*", "--rewind=reinitialize", "--patience=1"]
+    flags += ["--ticket_choice=sparsest", "--choice_tolerance=9", "--search_epochs=2"]
+    folder = home / "files"
+    run_main(train.main, *small(folder, *flags, "--rows=s_weight"))
+    found = check_evaluation(folder, ["s_weight"])
+    assert {search["chosen"] for search in found["searches"].values()} == {2}
+    # Days 5 and 6, as the split by time has them.
+    by_time = runs.read_json(unbroken[0] / "data.json")["splits"]
+    assert runs.read_json(folder / "data.json")["splits"] == by_time
+
+
+def test_one_task_and_one_row(home):
+    folder = home / "one"
+    run_main(train.main, *small(folder, "--tasks=cvr", "--rows=base"))
+    found = check_evaluation(folder, ["base_cvr"])
+    assert found["searches"] == {}
+    check_served(folder, ["cvr"])

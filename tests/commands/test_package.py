@@ -1,0 +1,77 @@
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+import lt4rec_tf
+from lt4rec_tf.schema.reader import load_schema
+from tests.support.paths import PROJECT
+
+
+def run(code):
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PROJECT
+    ).stdout
+
+
+def test_importing_the_package_loads_no_tensorflow():
+    modules = "lt4rec_tf.config.parse, lt4rec_tf.schema.reader, lt4rec_tf.metrics.binary"
+    assert run(f"import sys, {modules}; print('tensorflow' in sys.modules)") == "False\n"
+
+
+def test_a_command_loads_no_keras_3():
+    """Which TensorFlow loads unless it is told of tf_keras; a second of every start."""
+    command = [sys.executable, "-X", "importtime", "-m", "lt4rec_tf.train", "--help"]
+    environment = {k: v for k, v in os.environ.items() if k != "TF_USE_LEGACY_KERAS"}
+    loaded = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT, env=environment)
+    modules = {line.rpartition("|")[2].strip() for line in loaded.stderr.splitlines()}
+    assert "tf_keras.src" in modules
+    assert "keras.src" not in modules
+
+
+def test_importing_every_module_has_no_effect():
+    modules = [
+        ".".join(path.relative_to(PROJECT).with_suffix("").parts)
+        for path in sorted((PROJECT / "lt4rec_tf").rglob("*.py"))
+        if path.name != "__init__.py" and "builders" not in path.parts
+    ]
+    assert len(modules) > 40
+    code = f"""
+import logging, os, random, numpy
+from tensorflow.python.eager import context
+def state():
+    root = logging.getLogger()
+    return dict(
+        random=random.getstate(), numpy=numpy.random.get_state()[1].tolist(), env=dict(os.environ),
+        folder=os.getcwd(), handlers=list(root.handlers), level=root.level,
+        devices=context.context()._initialized,
+    )
+before = state()
+for module in {modules}:
+    __import__(module)
+after = state()
+print([name for name in before if after[name] != before[name]])
+"""
+    assert run(code) == "[]\n"
+
+
+def test_the_version_is_set_ups():
+    assert f'version="{lt4rec_tf.__version__}"' in (PROJECT / "setup.py").read_text("utf-8")
+
+
+@pytest.mark.parametrize("name", ["README.md", "WORKSPACE.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_links_in_the_documents_lead_somewhere(name):
+    text = (PROJECT / name).read_text("utf-8")
+    for target in re.findall(r"\]\(([^)#]+)\)", text):
+        if not target.startswith("http"):
+            assert (PROJECT / target).exists(), f"{name}: {target}"
+
+
+def test_the_sample_request_asks_for_every_feature_of_the_quickstart():
+    schema = load_schema(PROJECT / "configs/schemas/simulated_feed.toml")
+    request = json.loads((PROJECT / "export/request.json").read_text("utf-8"))
+    for row in request["instances"]:
+        assert set(row) == {feature.name for feature in schema.features}

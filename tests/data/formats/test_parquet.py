@@ -1,0 +1,164 @@
+"""Parquet files: what their columns become, and rows that are those of the same logs as CSV."""
+
+import datetime
+import decimal
+import sys
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from lt4rec_tf.data.convert import command as convert
+from lt4rec_tf.data.inspect import command as inspect
+from lt4rec_tf.schema.reader import load_schema
+from tests.support.conversions import assert_same_rows, manifest_of, quarantine_of, records_of, run
+from tests.support.feeds import COLUMNS, good_row, line, schema, write_lines
+
+UTC = datetime.UTC
+
+
+def write(path, columns, **options):
+    pq.write_table(pa.table(columns), path, **options)
+    return path
+
+
+def test_columns_by_value(tmp_path):
+    day = datetime.datetime(2022, 1, 1, tzinfo=UTC)
+    tags = pa.array(
+        [["a"], ["b", None, "a"], None], pa.list_(pa.dictionary(pa.int32(), pa.string()))
+    )
+    columns = {
+        "text": pa.array(["a", None, ""]),
+        "category": pa.array(["x", "y", None]).dictionary_encode(),
+        "small": pa.array([1, None, -3], pa.int8()),
+        "huge": pa.array([2**64 - 1, None, 0], pa.uint64()),
+        "flag": pa.array([True, None, False]),
+        "double": pa.array([1.5, None, float("nan")]),
+        "half": pa.array(np.array([1.5, 2, 3], np.float16)),
+        "price": pa.array([decimal.Decimal("1.25"), None, decimal.Decimal(2)], pa.decimal128(8, 2)),
+        "tags": tags,
+        "numbers": pa.array([[1, 2], [], [3]]),
+        "pair": pa.array([[1, 2], [3, 4], [5, 6]], pa.list_(pa.int8(), 2)),
+        "seen": pa.array([day, None, day], pa.timestamp("ns", tz="UTC")),
+        "date": pa.array([datetime.date(1970, 1, 2), None, datetime.date(2022, 1, 1)]),
+        "nothing": pa.nulls(3),
+        "raw": pa.array([b"\xff", None, b"b"]),
+        "view": pa.array(["q", None, "r"], pa.string_view()),
+    }
+    write(tmp_path / "a.parquet", columns)
+    assert run(tmp_path / "a.parquet", tmp_path / "out") == 0
+    first, second, third = records_of(tmp_path / "out")
+    expected = {
+        "text": ("bytes", [b"a"], [], []),
+        "category": ("bytes", [b"x"], [b"y"], []),
+        "small": ("int64", [1], [], [-3]),
+        "huge": ("bytes", [b"18446744073709551615"], [], [b"0"]),
+        "flag": ("int64", [1], [], [0]),
+        "double": ("float", [1.5], [], [np.nan]),
+        "half": ("float", [1.5], [2.0], [3.0]),
+        "price": ("float", [1.25], [], [2.0]),
+        "tags": ("bytes", [b"a"], [b"b", b"a"], []),
+        "numbers": ("int64", [1, 2], [], [3]),
+        "pair": ("int64", [1, 2], [3, 4], [5, 6]),
+        "seen": ("int64", [1640995200000], [], [1640995200000]),
+        "date": ("int64", [86400000], [], [1640995200000]),
+        "nothing": ("int64", [], [], []),
+        "raw": ("bytes", [b"\xff"], [], [b"b"]),
+        "view": ("bytes", [b"q"], [], [b"r"]),
+    }
+    for name, (kind, *rows) in expected.items():
+        for row, values in zip((first, second, third), rows, strict=True):
+            assert row[name][0] == kind, name
+            np.testing.assert_array_equal(row[name][1], values, err_msg=name)
+    assert set(first) == set(expected)
+
+
+def feed(rows):
+    """Columns of the small feed, of Parquet's own types."""
+    texts = {name: [row[name] or None for row in rows] for name in COLUMNS}
+    numbers = {name: [int(value) for value in texts[name]] for name in ("number", "click")}
+    times = {
+        name: [None if value is None else float(value) for value in texts[name]]
+        for name in ("length", "play_time")
+    }
+    tags = [value.split("|") if value else None for value in texts["tags"]]
+    days = {"day": [int(value) for value in texts["day"]]}
+    return {name: {**texts, **numbers, **times, **days, "tags": tags}[name] for name in COLUMNS}
+
+
+def test_rows_are_those_of_the_same_logs_as_csv(tmp_path):
+    made = schema(tmp_path, glob="a.csv")
+    rows = [good_row(number) for number in range(300)]
+    rows[5] |= {"length": "12.345678901234", "play_time": "3.3333333333"}
+    write_lines(tmp_path / "a.csv", [line(row) for row in rows])
+    beside = {"zip": ["01", *["7"] * 298, "x"], "more": range(300)}
+    columns = {name: pa.array(values) for name, values in (feed(rows) | beside).items()}
+    write(tmp_path / "a.parquet", columns, row_group_size=70)
+    assert run(tmp_path / "a.parquet", tmp_path / "out", f"--schema={made.path}") == 0
+    assert manifest_of(tmp_path / "out")["rows"] == 300
+    assert_same_rows(made, tmp_path, tmp_path / "out")
+    kinds = {name: kind["dtype"] for name, kind in manifest_of(tmp_path / "out")["columns"].items()}
+    assert (kinds["zip"], kinds["more"]) == ("string", "int64")
+
+
+def test_from_a_look_to_shards_that_the_schema_describes(tmp_path, capsys):
+    rows = [good_row(number) for number in range(300)]
+    for part in range(2):
+        write(tmp_path / f"part-{part}.parquet", feed(rows[part::2]))
+    files = tmp_path / "*.parquet"
+    argv = [f"--files={files}", f"--schema_out={tmp_path}/s.toml"]
+    assert inspect.main(["inspect", *argv]) == 0
+    out = capsys.readouterr().out
+    assert f"lt4rec_tf.data.convert --files='{files}' --schema={tmp_path}/s.toml" in out
+    assert "--schema=SHARDS/schema.toml --data_dir=SHARDS" in out
+    found = load_schema(tmp_path / "s.toml")
+    assert (found.format, found.feature("tags").max_values) == ("tfrecord", 2)
+    assert [task.name for task in found.tasks] == ["ctr", "cvr"]
+    assert run(files, tmp_path / "out", f"--schema={tmp_path}/s.toml") == 0
+    assert len(records_of(tmp_path / "out")) == 300
+
+
+def test_values_of_another_type_go_to_quarantine(tmp_path):
+    made = schema(tmp_path, glob="a.csv")
+    columns = feed([good_row(number) for number in range(10)])
+    columns |= {"number": [*range(9), 2.5], "length": ["1", "long", *"22222222"]}
+    write(tmp_path / "a.parquet", columns)
+    flags = [f"--schema={made.path}", "--max_bad_fraction=0.2"]
+    assert run(tmp_path / "a.parquet", tmp_path / "out", *flags) == 0
+    assert quarantine_of(tmp_path / "out") == [
+        ("a.parquet", "2", "length: found 'long', expected float32",
+         "number=1.0, user=u1, video=v1, tags=t1|t1, day=0, length=long, click=1, play_time=25.0"),
+        ("a.parquet", "10", "number: found '2.5', expected int64",
+         "number=2.5, user=u2, video=v9, tags=t0|t4, day=0, length=2, click=1, play_time=25.0"),
+    ]  # fmt: skip
+
+
+def test_what_cannot_be_read_is_named(tmp_path, capsys):
+    nested = pa.array([{"x": 1}])
+    write(tmp_path / "nested.parquet", {"a": [1], "b": nested})
+    write(tmp_path / "one.parquet", {"a": [1], "b": [2]})
+    write(tmp_path / "two.parquet", {"a": [1], "c": [2]})
+    whole = (tmp_path / "one.parquet").read_bytes()
+    (tmp_path / "cut.parquet").write_bytes(whole[:-9])
+    for files, message in (
+        ("nested.parquet", "column b: found the type struct<x: int64>, expected a number"),
+        ("cut.parquet", "cut.parquet: cannot be read as Parquet"),
+        (
+            "[ot][nw]*.parquet",
+            "two.parquet: found the columns a, c, expected those of the first file: a, b; "
+            "absent: b; not expected: c",
+        ),
+    ):
+        assert run(tmp_path / files, tmp_path / "out") == 2
+        assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("main", [convert.main, inspect.main])
+def test_pyarrow_that_is_not_installed_is_named(tmp_path, monkeypatch, capsys, main):
+    write(tmp_path / "a.parquet", {"a": [1], "b": [2]})
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    flags = [f"--files={tmp_path}/a.parquet"]
+    flags += [f"--output_dir={tmp_path}/out"] if main is convert.main else []
+    assert main(["command", *flags]) == 2
+    assert "pip install 'lt4rec_tf[parquet]'" in capsys.readouterr().err

@@ -1,0 +1,284 @@
+"""What a look at logs prints, and the schema that it writes: by value, on real rows, trained on."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lt4rec_tf import train
+from lt4rec_tf.core.command import exit_on_error
+from lt4rec_tf.data.audit.audit import check
+from lt4rec_tf.data.formats.column_types import ColumnType, guess
+from lt4rec_tf.data.input.pipeline import batches
+from lt4rec_tf.data.input.splits import SplitRule
+from lt4rec_tf.data.inspect import command as inspect
+from lt4rec_tf.schema.reader import load_schema
+from lt4rec_tf.schema.types import IdRule, SchemaError
+from tests.support.feeds import opened
+from tests.support.networks import build_small
+from tests.support.paths import real_data
+
+ROWS = 2000
+BYTEREC = (
+    "uid,user_city,item_id,author_id,item_city,channel,finish,like,music_id,device,time,length"
+)
+
+
+def look(files, schema_out, *flags):
+    argv = ["inspect", f"--files={files}", f"--schema_out={schema_out}", *flags]
+    return inspect.main(argv)
+
+
+def write_feed(path: Path, rows=ROWS):
+    """A feed of which every statistic is known."""
+    lines = ["impression_id,user_id,video_id,country,tags,age,score,temperature,Größe 1,one,"
+             "is_click,is_like,play_time_ms,duration_ms,time_ms"]  # fmt: skip
+    for k in range(rows):
+        country = ["de", "fr", "", "it"][k % 4]
+        click, like = k % 4 == 0, k % 100 == 0
+        play_time = 1000 * (k % 10) if click else ""
+        lines.append(
+            f"i{k},u{k % 50},v{k},{country},t{k % 3}|t{k % 7},{k % 80 if k % 8 else -1},"
+            f"{k / rows},{k % 5 - 2},{k % 3},x,{click:d},{like:d},{play_time},10000,"
+            f"{1600000000000 + k}"
+        )
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def assert_trainable(schema, folder, rule):
+    """Rows are used, and a network makes finite predictions of every task from them."""
+    few = dataclasses.replace(schema, features=schema.features[:25])  # tracing takes seconds
+    source, found = opened(few, folder, rule)
+    check(found, 0.01)
+    network = build_small(source.schema, hidden_units=(4,))
+    batch = next(iter(batches(source, "train", 64, shuffle_seed=1)))
+    outputs = network.model(batch["features"])
+    assert set(outputs) == {task.name for task in schema.tasks}
+    assert all(np.isfinite(output).all() for output in outputs.values())
+    return found
+
+
+# By value
+
+
+def test_the_table_says_what_columns_hold(tmp_path, capsys):
+    write_feed(tmp_path / "a.csv")
+    assert look(tmp_path / "a.csv", tmp_path / "s.toml") == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    words = {line.split()[0]: " ".join(line.split()[1:]) for line in out.splitlines() if line}
+    assert words["impression_id"].startswith("string 2000, growing 0.0% 'i0' 0.1%, 'i1' 0.1%")
+    assert words["country"] == "string 3 25.0% 'de' 25.0%, 'fr' 25.0%, 'it' 25.0%"
+    assert words["tags"].startswith("list of string, cut by '|' 7 0.0% 't0' ")
+    assert words["age"].startswith("int64 71 0.0% least -1, mean ")
+    assert words["score"] == "float32 2000, growing 0.0% least 0, mean 0.49975, most 0.9995"
+    assert words["is_like"] == "int64 2 0.0% 1 in 1.0%"
+    assert words["play_time_ms"].startswith("int64 5 75.0% least 0, mean 4000, most 8000")
+    assert "click       is_click, 1 in 25.00%" in out
+    assert "play_time   play_time_ms, mean 4000" in out
+    assert "duration    duration_ms, mean 10000" in out
+    assert "user        user_id" in out
+    assert f"python -m lt4rec_tf.train --schema={tmp_path}/s.toml --data_dir={tmp_path}" in out
+
+
+def test_the_schema_follows_the_stated_rules(tmp_path):
+    write_feed(tmp_path / "a.csv")
+    assert look(tmp_path / "a.csv", tmp_path / "s.toml", "--sample_rows=2000") == 0
+    found = load_schema(tmp_path / "s.toml")
+    scores = (np.arange(ROWS) / ROWS).astype(np.float32).astype(np.float64)
+    cuts = np.quantile(scores, np.arange(1, 16) / 16)
+    assert (found.format, found.files, found.user) == ("csv", ("a.csv",), "user_id")
+    assert found.time.column == "time_ms"
+    assert {feature.name: feature.ids for feature in found.features} == {
+        "user_id": IdRule("hash", buckets=100),
+        "country": IdRule("vocabulary", vocabulary=("de", "fr", "it")),
+        "tags": IdRule("vocabulary", vocabulary=("t0", "t1", "t2", "t3", "t4", "t5", "t6")),
+        "age": IdRule("integer", minimum=1, maximum=79),
+        "score": IdRule("boundaries", boundaries=tuple(float(f"{cut:.6g}") for cut in cuts)),
+        "temperature": IdRule("integer", minimum=-2, maximum=2),
+        "Gr__e_1": IdRule("integer", minimum=0, maximum=2),
+    }  # fmt: skip
+    assert found.feature("Gr__e_1").column == "Größe 1"
+    assert found.feature("age").missing == -1
+    assert found.feature("temperature").missing == -(2**63)  # of which -1 is one
+    assert found.feature("tags").max_values == 2
+    sides = {feature.name: feature.side for feature in found.features}
+    assert (sides["user_id"], sides["tags"], sides["country"]) == ("user", "item", "context")
+    click, ratio = found.labels
+    assert (click.column, ratio.play_time, ratio.duration) == (
+        "is_click",
+        "play_time_ms",
+        "duration_ms",
+    )
+    assert (ratio.play_time_unit, ratio.duration_unit, ratio.zero_duration) == ("ms", "ms", "bad")
+    assert [(t.name, t.population, t.metric) for t in found.tasks] == [
+        ("ctr", None, "auc"),
+        ("cvr", "click", "mse"),
+    ]
+    text = (tmp_path / "s.toml").read_text(encoding="utf-8")
+    assert "# No feature: impression_id (another value in each row of the sample)." in text
+    assert "# No feature: is_like (by its name what the user did: a label, not a feature)." in text
+    assert "# No feature: one (one value in all rows of the sample)." in text
+    assert "# 50 distinct values in 2000 rows, 0.0% missing: twice as many buckets" in text
+    assert_trainable(found, tmp_path, SplitRule(kind="time"))
+
+
+def test_flags_say_what_a_guess_cannot_know(tmp_path):
+    write_feed(tmp_path / "a.csv")
+    flags = ["--click=is_like", "--time=none", "--play_time=none", "--features=is_click"]
+    flags += ["--exclude=tags,score", "--item_columns=video_id", "--id_columns=age"]
+    flags += ["--user=country", "--watch_ratio=score"]
+    assert look(tmp_path / "a.csv", tmp_path / "s.toml", *flags) == 0
+    found = load_schema(tmp_path / "s.toml")
+    names = [feature.name for feature in found.features]
+    assert names == ["user_id", "video_id", "country", "age", "temperature", "Gr__e_1", "is_click"]
+    assert found.feature("age").ids.kind == "hash"
+    assert found.feature("video_id").ids == IdRule("hash", buckets=20_000)
+    assert (found.user, found.time) == ("country", None)
+    assert [label.column for label in found.labels] == ["is_like", "score"]
+
+
+def test_without_a_label_the_schema_has_a_place_to_fill_in(tmp_path, capsys):
+    (tmp_path / "a.csv").write_text("a,b\n" + "".join(f"{k % 9},x{k % 5}\n" for k in range(90)))
+    out = tmp_path / "s.toml"
+    assert look(tmp_path / "a.csv", out) == 0
+    assert "NO LABEL: none was recognised. Say --click=COLUMN" in capsys.readouterr().out
+    with pytest.raises(SchemaError, match="labels: found nothing"):
+        load_schema(out)
+    text = out.read_text()
+    before, start, place = text.partition("# [[labels]]")
+    filled = (start + place).replace("# ", "").replace("#\n", "\n")
+    out.write_text(before + filled.replace('"..."', '"b"'))
+    assert load_schema(out).tasks[0].name == "ctr"
+
+
+def test_a_schema_that_is_there_stays(tmp_path, capsys):
+    write_feed(tmp_path / "a.csv", rows=100)
+    (tmp_path / "s.toml").write_text("mine")
+    assert look(tmp_path / "a.csv", tmp_path / "s.toml") == 2
+    assert "expected a new file, or --overwrite" in capsys.readouterr().err
+    assert (tmp_path / "s.toml").read_text() == "mine"
+    assert look(tmp_path / "a.csv", tmp_path / "s.toml", "--overwrite") == 0
+    assert load_schema(tmp_path / "s.toml").tasks
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--click=clik"], "--click: found 'clik', expected one of impression_id, user_id"),
+        (["--click=age"], "--click: found 'age', expected a column of 0 and 1"),
+        (["--watch_ratio=country"], "--watch_ratio: found 'country', expected a column of numbers"),
+        (["--time=one"], "--time: found 'one', expected a column of 3 different numbers"),
+        (["--exclude=nothing"], "--exclude: found 'nothing', expected one of"),
+        (["--sample_rows=0"], "--sample_rows: found 0, expected 1 or more"),
+        (["--format=tsv"], "expected more, cut by '\\t'"),
+        (["--format=parquet"], "a.csv: cannot be read as Parquet"),
+        (["--format=tfrecord"], "a.csv: cannot be read as TFRecords"),
+        (["--colour=red"], "--help lists the flags"),
+    ],
+)
+def test_what_cannot_be_is_one_message(tmp_path, capsys, flags, message):
+    write_feed(tmp_path / "a.csv", rows=20)
+    assert look(tmp_path / "a.csv", tmp_path / "s.toml", *flags) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: ")
+    assert message in err
+    assert not (tmp_path / "s.toml").exists()
+
+
+def test_files_are_named_from_the_folder_that_all_lie_in(tmp_path, capsys):
+    for day in ("2026-11-01", "2026-11-02"):
+        (tmp_path / "logs" / day).mkdir(parents=True)
+        write_feed(tmp_path / "logs" / day / "part.csv", rows=60)
+    assert look(tmp_path / "logs" / "2026-*" / "*.csv", tmp_path / "s.toml") == 0
+    assert load_schema(tmp_path / "s.toml").files == ("2026-*/*.csv",)
+    assert f"--data_dir={tmp_path}/logs" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (["1", "-2", "+3"], ColumnType("int64")),
+        (["1", "2.0"], ColumnType("float32")),
+        (["1", ".5", "nan", "1e3"], ColumnType("float32")),
+        (["1", "007"], ColumnType("string")),
+        (["1", "NULL"], ColumnType("string")),
+        (["9223372036854775808"], ColumnType("string")),
+        (["1600000000.5", "1.5"], ColumnType("string")),
+        (["a b", "b a", "a"], ColumnType("string", " ")),
+        (["1,2", "2,1", "1"], ColumnType("int64", ",")),
+        (["1|x", "x|1"], ColumnType("string", "|")),
+        (["1|2", "3|4"], ColumnType("string")),  # nothing comes again
+        (["[0,1)", "[0,1)", "[1,2)"], ColumnType("string")),
+        (["2022-04-17 10:00:00"] * 4, ColumnType("string")),
+        ([], ColumnType("string")),
+    ],
+)
+def test_types_hold_all_values(values, kind):
+    assert guess(np.array([value.encode() for value in values], object)) == kind
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    head=st.sampled_from([b"", b"click,b\n", b"a\tb\n", b"b,label,time\n"]),
+    body=st.binary(max_size=150)
+    | st.lists(st.sampled_from(["1", "0", ",", "\n", "x|y", "1.5"]), max_size=60).map(
+        lambda parts: "".join(parts).encode()
+    ),
+)
+def test_random_bytes_are_described_or_refused(tmp_path_factory, capsys, head, body):
+    folder = tmp_path_factory.mktemp("bytes")
+    (folder / "a.csv").write_bytes(head + body)
+    code = look(folder / "a.csv", folder / "s.toml")
+    out, err = capsys.readouterr()
+    assert code == 0 or (code == 2 and err.startswith("error: "))
+    if code == 0 and "NO LABEL" not in out:
+        assert load_schema(folder / "s.toml").tasks
+
+
+# Real rows
+
+
+@pytest.mark.parametrize(
+    ("folder", "files", "flags", "rule", "tasks"),
+    [
+        ("kuairand_feedback_sample", "log.tsv.gz", [], SplitRule(kind="time"), ["ctr", "cvr"]),
+        (
+            "format_samples/aliccp_sample_torchrechub", "ali_ccp_*.csv", [],
+            SplitRule("files", validation_files=("*val*",), test_files=("*test*",)),
+            ["ctr", "conversion"],
+        ),
+        (
+            "format_samples/aliexpress_tiny_fuxictr", "*.csv", ["--user=search_id"],
+            SplitRule(kind="user"), ["ctr", "conversion"],
+        ),
+        (
+            "tencent_video_sample", "part-*.gz",
+            ["--watch_ratio=cvrlabel", "--duration=FEA_DURATION", "--user=FEA_UID"],
+            SplitRule(kind="user"), ["ctr", "cvr"],
+        ),
+    ],
+    ids=lambda value: value.split("/")[-1] if isinstance(value, str) else "",
+)  # fmt: skip
+def test_real_rows_can_be_trained_on_from_the_schema(tmp_path, folder, files, flags, rule, tasks):
+    place = real_data(folder)
+    assert look(place / files, tmp_path / "s.toml", *flags) == 0
+    found = load_schema(tmp_path / "s.toml")
+    assert [task.name for task in found.tasks] == tasks
+    assert_trainable(found, place, rule)
+
+
+@pytest.mark.slow
+def test_a_file_without_header_is_trained_on(tmp_path):
+    place = real_data("format_samples/byterec_sample")
+    flags = [f"--columns={BYTEREC}", "--click=finish"]
+    assert look(place / "byterec_sample.txt", tmp_path / "s.toml", *flags) == 0
+    small = ["--rows=base", "--rounds=1", "--epochs=1", "--hidden_units=4", "--embedding_dim=2"]
+    argv = ["train", f"--schema={tmp_path}/s.toml", f"--data_dir={place}", *small]
+    assert exit_on_error(train.main, [*argv, f"--run_dir={tmp_path}/run"]) == 0
+    assert (tmp_path / "run" / "evaluation.json").exists()

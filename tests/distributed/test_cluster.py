@@ -1,0 +1,272 @@
+"""Whole runs on several devices and in several processes, some of which are killed."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+import sys
+from contextlib import closing
+
+import numpy as np
+import pytest
+
+from lt4rec_tf import train
+from lt4rec_tf.config import parse as config
+from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core.command import exit_on_error
+from lt4rec_tf.core.flags import ConfigError
+from lt4rec_tf.data.simulator.world import FeedSettings
+from lt4rec_tf.data.simulator.writer import simulate
+from lt4rec_tf.distributed import cluster
+from lt4rec_tf.experiment import run_folder as entry
+from lt4rec_tf.experiment.rows import load_row
+from lt4rec_tf.serving.publish import published_versions
+from tests.support.cluster_processes import Cluster
+from tests.support.paths import PROJECT
+from tests.support.schemas import few_features
+
+ROWS = 6_000
+FLAGS = [
+    "--split=time",
+    "--rows=base,s_weight",
+    "--hidden_units=16,8",
+    "--embedding_dim=4",
+    "--rounds=1",
+    "--batch_size=128",
+    "--learning_rate=0.01",
+    "--checkpoint_steps=8",
+]
+ON_LOGICAL_DEVICES = """
+import sys
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from lt4rec_tf import entry, train
+sys.exit(entry.exit_on_error(train.main, sys.argv))
+"""
+
+
+def flags_of(feed, folder, *more):
+    """Flags of a run in a folder over a feed."""
+    schema = feed / "simulated_feed.toml"
+    return [*FLAGS, f"--schema={schema}", f"--data_dir={feed}", f"--run_dir={folder}", *more]
+
+
+@pytest.fixture(scope="module")
+def feed(tmp_path_factory):
+    """Logs in many files."""
+    folder = tmp_path_factory.mktemp("feed")
+    simulate(folder, FeedSettings(rows=ROWS))
+    few_features("simulated_feed", folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def one_file(feed, tmp_path_factory):
+    """The same logs in one file."""
+    folder = tmp_path_factory.mktemp("one_file")
+    lines = [gzip.decompress(path.read_bytes()) for path in sorted(feed.glob("impressions/*"))]
+    header = lines[0].partition(b"\n")[0]
+    bodies = [text.partition(b"\n")[2] for text in lines]
+    (folder / "impressions").mkdir()
+    (folder / "impressions" / "all.csv.gz").write_bytes(
+        gzip.compress(header + b"\n" + b"".join(bodies))
+    )
+    few_features("simulated_feed", folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def alone(one_file, tmp_path_factory):
+    """What one process makes of them."""
+    folder = tmp_path_factory.mktemp("alone")
+    assert exit_on_error(train.main, ["train", *flags_of(one_file, folder)]) == 0
+    return folder
+
+
+def test_every_model_and_rule_learns_on_two_devices_as_on_one():
+    told = subprocess.run(
+        [sys.executable, "-m", "tests.support.mirrored_cases"],
+        cwd=PROJECT,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    apart = json.loads(told.stdout)
+    assert len(apart) == 13
+    assert max(apart.values()) < 1e-5, apart
+
+
+def metrics(folder):
+    """{(row, task): the task's metric}."""
+    found = runs.read_json(folder / "evaluation.json")
+    own = {task["name"]: task["metric"] for task in found["tasks"]}
+    return {
+        (row["row"], task): row["metrics"][task][metric]
+        for row in found["rows"]
+        for task, metric in own.items()
+        if task in row["metrics"]
+    }
+
+
+def is_whole(folder):
+    """Whether a run is measured and published, and its networks are read by one process."""
+    settings, schema = entry.read_run(folder)
+    network = load_row(folder, "s_weight", settings, schema)
+    finite = all(np.isfinite(v.numpy()).all() for v in network.variables.values())
+    return finite and len(published_versions(folder / "saved_model")) == 1
+
+
+def test_one_device_gives_its_own_numbers(one_file, alone, tmp_path):
+    flags = flags_of(one_file, tmp_path, "--distribution=mirrored")
+    assert exit_on_error(train.main, ["train", *flags]) == 0
+    assert metrics(tmp_path) == pytest.approx(metrics(alone), rel=1e-6)
+
+
+def test_two_devices_give_the_numbers_of_one(one_file, alone, tmp_path):
+    flags = flags_of(one_file, tmp_path, "--distribution=mirrored")
+    subprocess.run([sys.executable, "-c", ON_LOGICAL_DEVICES, *flags], cwd=PROJECT, check=True)
+    assert metrics(tmp_path) == pytest.approx(metrics(alone), rel=1e-4)
+    assert is_whole(tmp_path)
+
+
+def test_two_workers_on_one_file_give_the_numbers_of_one_process(one_file, alone, tmp_path):
+    folder = tmp_path / "run"
+    flags = flags_of(one_file, folder, "--distribution=multi_worker")
+    with closing(Cluster("multi_worker", flags, tmp_path)) as workers:
+        workers.start()
+        assert workers.ends("worker:0") == 0, workers.told("worker:0")
+        assert workers.ends("worker:1") == 0, workers.told("worker:1")
+    assert metrics(folder) == pytest.approx(metrics(alone), rel=1e-4)
+    assert is_whole(folder)
+
+
+@pytest.mark.slow
+def test_workers_that_are_killed_and_started_again_do_not_end_the_run(feed, alone, tmp_path):
+    folder = tmp_path / "run"
+    flags = flags_of(feed, folder, "--distribution=multi_worker")
+    with closing(Cluster("multi_worker", flags, tmp_path)) as workers:
+        workers.start()
+        for killed, other, stage in (
+            ("worker:1", "worker:0", "tickets/ctr/level_1"),
+            ("worker:0", "worker:1", "tickets/cvr/level_1"),
+        ):
+            begun = folder / stage / "training" / "progress"
+            workers.wait_until(begun.exists, killed)
+            workers.kill(killed)
+            workers.start(killed)
+            workers.wait_until(lambda o=other: "starting over" in workers.told(o), other)
+        assert workers.ends("worker:0") == 0, workers.told("worker:0")
+        assert workers.ends("worker:1") == 0, workers.told("worker:1")
+    close_to(metrics(folder), metrics(alone))
+    assert is_whole(folder)
+
+
+@pytest.mark.slow
+def test_a_parameter_server_run_outlives_the_loss_of_any_process(feed, alone, tmp_path):
+    folder = tmp_path / "run"
+    flags = flags_of(feed, folder, "--distribution=parameter_server", "--shard_mib=0.25")
+
+    def begun(stage):
+        return lambda: (folder / stage / "training" / "progress").exists()
+
+    with closing(Cluster("parameter_server", flags, tmp_path)) as run:
+        run.start()
+        run.wait_until(begun("tickets/ctr/level_0"), "chief:0")
+        run.kill("worker:1")  # the others do its work until it is back
+        run.wait_until(begun("tickets/ctr/level_1"), "chief:0")
+        run.start("worker:1")
+        run.wait_until(begun("tickets/cvr/level_0"), "chief:0")
+        run.kill("chief:0")
+        run.start("chief:0")
+        run.wait_until(begun("tickets/cvr/level_1"), "chief:0")
+        run.kill("ps:1")
+        assert run.ends("chief:0") == 2
+        assert "parameter server or all workers are lost" in run.told("chief:0")
+        assert "the same command goes on" in run.told("chief:0")
+        run.start()
+        assert run.ends("chief:0") == 0, run.told("chief:0")
+        for task in ("worker:0", "worker:1", "ps:0", "ps:1"):
+            assert run.ends(task) == 0, run.told(task)
+    close_to(metrics(folder), metrics(alone))
+    assert is_whole(folder)
+
+
+def test_a_file_that_a_worker_cannot_read_is_named(tmp_path):
+    ended = subprocess.run(
+        [sys.executable, "-m", "tests.support.lost_parts", str(tmp_path)],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.stdout.splitlines() == ["rows 30", "raised InvalidArgumentError"], ended.stderr
+    assert ended.returncode == 2
+    assert f"error: {tmp_path}/b.csv: cannot be read" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def close_to(found, expected):
+    """Batches of other rows in another order: as near as two seeds are."""
+    assert found.keys() == expected.keys()
+    for row, task in found:
+        assert found[row, task] == pytest.approx(expected[row, task], rel=0.1), (row, task)
+
+
+WORKERS = '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 0}}'
+
+
+@pytest.mark.parametrize(
+    ("kind", "told", "message"),
+    [
+        ("none", WORKERS, "found 2 tasks, expected one with --distribution=none"),
+        ("mirrored", WORKERS, "found 2 tasks, expected one with --distribution=mirrored"),
+        ("multi_worker", "", "found ''"),
+        ("multi_worker", "{", "found '{'"),
+        ("multi_worker", '{"cluster": {"worker": ["a:1"]}}', "expected {\"cluster\""),
+        ("multi_worker", WORKERS.replace("0}", "2}"), "found task worker 2, expected one of"),
+        ("multi_worker", WORKERS.replace('"worker":', '"ps":'), "found jobs ps, expected chief,"),
+        ("parameter_server", WORKERS, "found jobs worker, expected chief, worker, ps"),
+    ],
+)  # fmt: skip
+def test_a_cluster_that_does_not_fit_is_refused(monkeypatch, kind, told, message):
+    monkeypatch.setenv("TF_CONFIG", told)
+    with pytest.raises(cluster.ClusterError, match="TF_CONFIG") as refused:
+        cluster.check(kind)
+    assert message in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("flag", "kind"),
+    [
+        ("search_processes=2", "mirrored"),
+        ("reading=memory", "multi_worker"),
+        ("ticket_finder=gradual", "parameter_server"),
+        ("rewind=step", "parameter_server"),
+    ],
+)
+def test_what_several_processes_cannot_do_is_refused(flag, kind):
+    flags = [f"--{flag}", "--rewind_step=3", f"--distribution={kind}", "--data_dir=d", "--schema=s"]
+    name = flag.partition("=")[0]
+    with pytest.raises(ConfigError, match=f"--{name}.*--distribution={kind}"):
+        config.parse(["train", *flags], "")
+
+
+def test_one_of_several_processes_writes_and_all_meet_around_it(tmp_path):
+    told = []
+
+    def meet():
+        told.append(sorted(path.name for path in tmp_path.iterdir()))
+
+    with runs.written_by_one(writer=True, meet=meet):
+        runs.write_json(tmp_path / "a", 1)
+        runs.write_folder_atomically(
+            tmp_path / "b", lambda folder: runs.write_json(folder / "c", 2)
+        )
+    with runs.written_by_one(writer=False, meet=meet):
+        runs.write_json(tmp_path / "d", 3)
+        runs.remove(tmp_path / "b")
+    assert told == [[], ["a"], ["a"], ["a", "b"], *[["a", "b"]] * 4]
+    runs.remove(tmp_path / "b")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]

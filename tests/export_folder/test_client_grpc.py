@@ -1,0 +1,153 @@
+"""The client by gRPC, against a server of the published interface over the session loader."""
+
+import importlib
+import socket
+from concurrent import futures
+
+import grpc
+import pytest
+import tensorflow as tf
+
+from tests.serving_stand_in.served_sums import run_script, save_sums
+from tests.serving_stand_in.serving_stand_in import start_stand_in
+from tests.support.paths import PROJECT
+
+pytest.importorskip("tensorflow_serving", reason="needs tensorflow-serving-api (extra `serving`)")
+
+from tensorflow_serving.apis import (
+    get_model_metadata_pb2,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+    regression_pb2,
+)
+
+ROWS = "request,user,age,tags,length\nr1,ann,7,a|b,2.5\nr1,ann,7,,3\nr2,bø,40,c,\n"
+
+ROW_FLAGS = ("--request_column=request", "--batch_size=2")
+
+
+class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
+    """Answers for version 1 of the model `sums`, label `stable`."""
+
+    def __init__(self, session, definitions):
+        self._session, self._definitions = session, definitions
+
+    def GetModelMetadata(self, request, context):
+        self._check(request.model_spec, context)
+        assert list(request.metadata_field) == ["signature_def"]
+        found = get_model_metadata_pb2.SignatureDefMap(signature_def=self._definitions)
+        answer = get_model_metadata_pb2.GetModelMetadataResponse()
+        answer.metadata["signature_def"].Pack(found)
+        return answer
+
+    def Predict(self, request, context):
+        self._check(request.model_spec, context)
+        inputs = {name: tf.make_ndarray(given) for name, given in request.inputs.items()}
+        outputs = self._run(request.model_spec.signature_name, inputs)
+        made = {name: tf.make_tensor_proto(values) for name, values in outputs.items()}
+        return predict_pb2.PredictResponse(outputs=made)
+
+    def Regress(self, request, context):
+        self._check(request.model_spec, context)
+        examples = request.input.example_list.examples
+        inputs = {"inputs": [example.SerializeToString() for example in examples]}
+        answer = regression_pb2.RegressionResponse()
+        for value in self._run(request.model_spec.signature_name, inputs)["outputs"]:
+            answer.result.regressions.add(value=value)
+        return answer
+
+    def _check(self, spec, context):
+        known = spec.version.value in (0, 1) and spec.version_label in ("", "stable")
+        if spec.name != "sums" or not known:
+            context.abort(grpc.StatusCode.NOT_FOUND, "Servable not found for request")
+
+    def _run(self, signature, inputs):
+        definition = self._definitions[signature]
+        fed = {definition.inputs[name].name: values for name, values in inputs.items()}
+        fetched = {name: info.name for name, info in definition.outputs.items()}
+        return self._session.run(fetched, fed)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    base = tmp_path_factory.mktemp("models") / "sums"
+    save_sums(base)
+    return base
+
+
+@pytest.fixture(scope="module")
+def target(base):
+    graph = tf.Graph()
+    with graph.as_default(), tf.compat.v1.Session(graph=graph) as session:
+        loaded = tf.compat.v1.saved_model.loader.load(session, ["serve"], str(base / "1"))
+        server = grpc.server(futures.ThreadPoolExecutor(2))
+        service = PredictionService(session, dict(loaded.signature_def))
+        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(service, server)
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        yield f"127.0.0.1:{port}"
+        server.stop(None).wait()
+
+
+@pytest.fixture
+def rows(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text(ROWS, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def ask(rows, monkeypatch, capsys):
+    """Runs the client in this process, in which TensorFlow is loaded already."""
+    monkeypatch.syspath_prepend(str(PROJECT / "export"))
+    client = importlib.import_module("client")
+
+    def run(*flags):
+        code = client.main([str(rows), "--model=sums", *ROW_FLAGS, *flags])
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def answers(code, output, errors):
+    assert code == 0, errors
+    header, *lines = output.splitlines()
+    return header, [[float(cell) for cell in line.split(",")] for line in lines]
+
+
+@pytest.mark.parametrize("signature", ["serving_default", "rank", "tf_example", "regress_ctr"])
+@pytest.mark.parametrize("version", ["--version=", "--version=1", "--label=stable"])
+def test_grpc_answers_as_rest_does(base, target, ask, signature, version):
+    with start_stand_in({"sums": base}) as url:
+        header, expected = answers(*ask(f"--url={url}", f"--signature={signature}"))
+    found = answers(*ask(f"--grpc={target}", f"--signature={signature}", version))
+    assert found == (header, [pytest.approx(row, abs=1e-6) for row in expected])
+
+
+def test_the_command_by_grpc(target, rows):
+    run = run_script("client.py", rows, f"--grpc={target}", "--model=sums", packages=True)
+    header, found = answers(run.returncode, run.stdout, run.stderr)
+    assert header == "pctr,pcvr"
+    assert found == [
+        pytest.approx(row, abs=1e-6) for row in [(3.072, 2.5), (3.07, 3.0), (3.401, -1.0)]
+    ]
+
+
+def test_errors_by_grpc_end_with_the_codes_of_rest(target, ask):
+    for wrong in ("--version=9", "--label=new", "--model=other"):
+        code, output, errors = ask(f"--grpc={target}", wrong)
+        assert (code, output) == (1, "")
+        assert "GetModelMetadata: NOT_FOUND: Servable not found for request" in errors
+    code, output, errors = ask("--grpc=127.0.0.1:1", "--timeout=5")
+    assert (code, output) == (3, "")
+    assert "UNAVAILABLE" in errors
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        code, output, errors = ask(f"--grpc=127.0.0.1:{silent.getsockname()[1]}", "--timeout=0.5")
+    assert (code, output) == (3, "")
+    assert "DEADLINE_EXCEEDED" in errors
+
+
+def test_grpc_without_its_packages_says_what_to_install(rows):
+    run = run_script("client.py", rows, "--grpc=localhost:8500")
+    assert (run.returncode, run.stdout) == (2, "")
+    assert "--grpc: needs tensorflow-serving-api, pip install 'lt4rec_tf[serving]'" in run.stderr

@@ -1,0 +1,168 @@
+"""One model, four ways to its answers on a whole test split: trained, measured, loaded, served."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import mean_squared_error, roc_auc_score
+
+from lt4rec_tf import export, train
+from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core.command import exit_on_error
+from lt4rec_tf.data.input.pipeline import raw_batches
+from lt4rec_tf.experiment import logs
+from lt4rec_tf.experiment import run_folder as entry
+from lt4rec_tf.experiment.feed import split_batches
+from lt4rec_tf.experiment.publishing import TOLERANCES
+from lt4rec_tf.experiment.rows import load_row
+from lt4rec_tf.serving.publish import opened, published_versions
+from lt4rec_tf.serving.rank import Ranking
+from lt4rec_tf.serving.requests import rank_request, serialized_examples
+from lt4rec_tf.serving.warmup import WARMUP_FILE, replay
+from lt4rec_tf.training.evaluation import make_predictor
+from tests.serving_stand_in.serving_server import started_server
+from tests.support.commands import run_main, small
+from tests.support.paths import PROJECT
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run whose tickets cut whole neurons, so that what is served is smaller than the network."""
+    folder = tmp_path_factory.mktemp("parity") / "run"
+    flags = (
+        f"--schema={PROJECT}/configs/schemas/simulated_feed.toml",
+        "--rows=s_weight",
+        "--pruned_unit=neuron",
+        "--ticket_choice=sparsest",
+        "--choice_tolerance=9",
+    )
+    run_main(train.main, *small(folder, *flags))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(run):
+    """(every feature of the test split's rows, the network's predictions for them)."""
+    settings, schema = entry.read_run(run)
+    source = logs.read_audited(logs.open_logs(settings.data, schema), run)
+    batches = [
+        {name: values.numpy() for name, values in batch.items()}
+        for batch in raw_batches(source, "test", 200)
+    ]
+    network = load_row(run, "s_weight", settings, schema)
+    predictions = make_predictor(network, network.tasks)(split_batches(source, "test"))
+    return schema, batches, predictions
+
+
+def published(run, folder, *flags):
+    run_main(export.main, f"--run={run}", f"--export_dir={folder}", *flags)
+    return published_versions(folder)[-1]
+
+
+def assert_near(found, schema, predictions, atol):
+    expected = {task: predictions.of(schema.task(task)) for task in ("ctr", "cvr")}
+    for task, values in expected.items():
+        np.testing.assert_allclose(found[f"p{task}"], values, rtol=0, atol=atol, err_msg=task)
+    both = expected["ctr"] * expected["cvr"]
+    np.testing.assert_allclose(found["pctcvr"], both, rtol=0, atol=atol)
+
+
+def as_json(batch):
+    """Columns as a client sends them."""
+    return {
+        name: np.char.decode(values.astype(bytes)).tolist()
+        if values.dtype == object
+        else values.tolist()
+        for name, values in batch.items()
+    }
+
+
+def joined(parts):
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def test_a_loaded_version_answers_as_was_trained(run, whole, tmp_path):
+    schema, batches, predictions = whole
+    with opened(published(run, tmp_path)) as version:
+        rows = joined([version.answers("serving_default", batch) for batch in batches])
+        examples = joined(
+            [
+                version.answers("tf_example", {"examples": serialized_examples(schema, batch)})
+                for batch in batches
+            ]
+        )
+        records = (version.folder / WARMUP_FILE).read_bytes()
+        assert len(replay(version, records)) > len(version.signatures)
+    assert_near(rows, schema, predictions, 1e-6)
+    assert_near(examples, schema, predictions, 1e-6)
+    assert (run / "saved_model" / "1" / "model_card.md").exists()
+
+
+def test_what_evaluate_measured_is_what_a_server_answers(run, whole, tmp_path):
+    schema, batches, predictions = whole
+    published(run, tmp_path / "feed")
+    with started_server(tmp_path / "feed") as server:
+        rows = joined([server.columns("serving_default", as_json(batch)) for batch in batches])
+    assert_near(rows, schema, predictions, 1e-6)
+    labels, clicked = predictions.labels, predictions.weights["cvr"] > 0
+    (measured,) = runs.read_json(run / "evaluation.json")["rows"]
+    auc = roc_auc_score(labels["ctr"], rows["pctr"])
+    assert measured["metrics"]["ctr"]["auc"] == pytest.approx(auc, abs=1e-6)
+    mse = mean_squared_error(labels["cvr"][clicked], rows["pcvr"][clicked])
+    assert measured["metrics"]["cvr"]["mse"] == pytest.approx(mse, abs=1e-6)
+
+
+def test_bfloat16_stays_near_and_ranks_the_same(run, whole, tmp_path):
+    schema, batches, predictions = whole
+    with opened(published(run, tmp_path, "--precision=bfloat16")) as version:
+        rows = joined([version.answers("serving_default", batch) for batch in batches])
+    assert_near(rows, schema, predictions, TOLERANCES["bfloat16"])
+    exact = predictions.of(schema.task("ctr"))
+    assert not np.array_equal(rows["pctr"], exact)
+    click = predictions.labels["ctr"]
+    assert roc_auc_score(click, rows["pctr"]) == pytest.approx(
+        roc_auc_score(click, exact), abs=2e-3
+    )
+
+
+def test_flags_say_what_is_published(run, tmp_path, capsys):
+    flags = (
+        "--rank_exponents=ctr=1,cvr=2",
+        "--length_feature=duration",
+        "--length_exponent=0.5",
+        "--signature_inputs=used",
+        "--kernel_form=compact",
+        "--keep_versions=1",
+        "--nowarmup",
+    )
+    for number in (1, 2):
+        version = published(run, tmp_path, *flags)
+        assert version.name == str(number)
+        assert published_versions(tmp_path) == [version]
+    assert not (version / WARMUP_FILE).exists()
+    settings, schema = entry.read_run(run)
+    source = logs.read_audited(logs.open_logs(settings.data, schema), run)
+    batch = next(iter(raw_batches(source, "test", 6)))
+    raw = {name: values.numpy() for name, values in batch.items()}
+    sent, _ = rank_request(schema, Ranking({}), raw, 2)
+    with opened(version) as loaded:
+        answers = loaded.answers("rank", sent)
+    expected = answers["pctr"] * answers["pcvr"] ** 2 * sent["duration"] ** 0.5
+    np.testing.assert_allclose(answers["score"], expected, rtol=1e-5)
+    assert (answers["score"] > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--row=mmoe", "no row 'mmoe', expected one of s_weight"),
+        ("--length_feature=hour", "--length_feature: found 'hour'"),
+        ("--keep_versions=-1", "keep_versions: found -1, expected 0 or more"),
+        ("--precision=float16", "float16"),
+    ],
+)
+def test_flags_that_cannot_be_are_refused_in_a_line(run, tmp_path, capsys, flag, message):
+    argv = ["export", f"--run={run}", f"--export_dir={tmp_path}/feed", flag]
+    assert exit_on_error(export.main, argv) != 0
+    assert message in capsys.readouterr().err
+    assert published_versions(tmp_path / "feed") == []

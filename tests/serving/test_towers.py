@@ -1,0 +1,175 @@
+"""Towers as a server computes them: what is stored, what is left out, that nothing changes."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from lt4rec_tf.serving.kernel_forms import COMPACT, DENSE, Forms, forms_of
+from lt4rec_tf.serving.kernels import worn_bytes
+from lt4rec_tf.serving.rank import Ranking
+from lt4rec_tf.serving.signatures import ServedModel
+from lt4rec_tf.serving.towers import HALVED
+from lt4rec_tf.tickets.neurons import prune_neurons
+from tests.support.networks import build_small
+from tests.support.served_networks import (
+    expected_answers,
+    raw_rows,
+    request,
+    schema,
+    trained_network,
+)
+
+__all__ = ["schema"]  # a fixture
+
+RANKING = Ranking({"ctr": 1.0, "cvr": 1.0})
+
+
+@pytest.fixture
+def two(schema):
+    return schema.with_tasks(["ctr", "cvr"])
+
+
+def neuron_network(schema, keep=0.2):
+    """Sparse sharing whose tickets cut whole neurons."""
+    network = trained_network(schema, "sparse sharing")
+    for task in network.tasks:
+        kernels = {name: kernel.numpy() for name, kernel in network.kernels(task).items()}
+        ones = {name: np.ones(kernel.shape, bool) for name, kernel in kernels.items()}
+        scores = {name: kernel * (1 + (task == "cvr")) for name, kernel in kernels.items()}
+        size = sum(mask.size for mask in ones.values())
+        network.wear(task, prune_neurons(scores, ones, round(keep * size)))
+    return network
+
+
+def held_bytes(served):
+    return sum(variable.numpy().nbytes for variable in served.variables)
+
+
+def assert_answers(served, network, schema, atol=1e-6):
+    signatures = served.signatures()
+    raw = raw_rows(schema, 33, seed=2)
+    expected = expected_answers(network, schema, raw)["serving_default"]
+    answers = signatures["serving_default"](**{n: tf.constant(v) for n, v in raw.items()})
+    for name, values in expected.items():
+        np.testing.assert_allclose(answers[name], values, rtol=0, atol=atol)
+    for requests, candidates in [(2, 5), (1, HALVED + 1)]:
+        sent, rows = request(schema, requests, candidates)
+        expected = expected_answers(network, schema, rows)["serving_default"]
+        answers = signatures["rank"](**{n: tf.constant(v) for n, v in sent.items()})
+        for task in network.tasks:
+            found = tf.reshape(answers[f"p{task}"], [-1])
+            np.testing.assert_allclose(found, expected[f"p{task}"], rtol=0, atol=atol)
+
+
+EVERY = frozenset((task, depth) for task in ("ctr", "cvr") for depth in range(2))
+
+
+@pytest.mark.parametrize(
+    "forms", [DENSE, COMPACT, Forms(sparse=EVERY)], ids=["dense", "compact", "csr"]
+)
+@pytest.mark.parametrize("make", [neuron_network, lambda s: trained_network(s, "sparse sharing")])
+def test_every_form_answers_as_the_network(two, forms, make):
+    network = make(two)
+    assert_answers(ServedModel(network, two, ranking=RANKING, forms=forms), network, two)
+
+
+def test_tasks_of_one_tower_are_ranked_by_one_product(two):
+    network = build_small(two)  # without masks: hard sharing
+    towers = ServedModel(network, two, ranking=RANKING).network.towers.towers
+    assert towers["ctr"].parted is towers["cvr"].parted
+    assert_answers(ServedModel(network, two, ranking=RANKING), network, two)
+
+
+def test_neuron_tickets_become_small_dense_towers(two):
+    network = neuron_network(two)
+    served = ServedModel(network, two)
+    whole = ServedModel(network, two, forms=DENSE)
+    for task in network.tasks:
+        masks = list(network.masks(task).values())
+        alive = [int(mask.any(axis=0).sum()) for mask in masks]
+        kernels = served.network.towers.towers[task].kernels
+        assert [kernel.shape[1] for kernel in kernels] == alive
+        assert kernels[0].shape[0] == masks[0].shape[0]
+        shapes = [kernel.shape for kernel in whole.network.towers.towers[task].kernels]
+        assert shapes == [mask.shape for mask in masks]
+    assert held_bytes(served) < held_bytes(whole)
+
+
+def test_worn_kernels_are_stored_once_with_a_bit_a_weight_and_task(two):
+    network = trained_network(two, "sparse sharing")
+    storage = ServedModel(network, two).network.towers.storage
+    assert len(storage.worn) >= 1
+    for kernel in storage.worn:
+        held = sum(v.numpy().nbytes for v in (kernel.weights, *kernel.bits.values()))
+        assert held == worn_bytes(kernel.weights.shape, tasks=2, size=4)
+
+
+def test_tasks_that_wear_the_same_share_what_is_stored_and_computed(two):
+    network = build_small(two)  # masks of ones: a shared bottom
+    served = ServedModel(network, two)
+    ctr, cvr = (served.network.towers.towers[task] for task in ("ctr", "cvr"))
+    assert [id(kernel) for kernel in ctr.kernels] == [id(kernel) for kernel in cvr.kernels]
+    assert not served.network.towers.storage.worn
+    products = [
+        node.type
+        for node in served.signatures()["serving_default"].graph.get_operations()
+        if node.type == "MatMul"
+    ]
+    assert len(products) == len(ctr.kernels) + 2  # and a head each
+
+
+def test_bfloat16_halves_what_is_stored_and_moves_answers_little(two):
+    network = trained_network(two, "sparse sharing")
+    single, half = (
+        ServedModel(network, two, ranking=RANKING, precision=precision)
+        for precision in ("float32", "bfloat16")
+    )
+    assert_answers(half, network, two, atol=0.05)
+    assert held_bytes(half) < 0.6 * held_bytes(single)
+    assert {v.dtype for v in half.variables} <= {tf.bfloat16, tf.float32, tf.uint8}
+
+
+def test_a_signature_may_ask_for_nothing_that_it_does_not_read(two):
+    network = trained_network(two, "sparse sharing")
+    names = [feature.name for feature in two.features]
+    first = names.index("age")
+    masks = network.masks("cvr")
+    dimension = network.model.get_layer("shared.embedding").dimension
+    masks["tower_0"][:] = False
+    masks["tower_0"][len(names) ** 2 + first * dimension] = True  # one number of one field
+    network.wear("cvr", masks)
+    served = ServedModel(network, two, ranking=RANKING, minimal=True)
+    assert served.features(["cvr"]) == ["age"]
+    assert served.features(["ctr", "cvr"]) == served.features(["ctr"])
+    raw = raw_rows(two, 9)
+    signature = served.signatures()["cvr"]
+    answers = signature(age=tf.constant(raw["age"]))["pcvr"]
+    expected = expected_answers(network, two, raw)["cvr"]["pcvr"]
+    np.testing.assert_allclose(answers, expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("forms", [DENSE, COMPACT], ids=repr)
+def test_a_task_of_which_nothing_is_left_is_answered_by_its_biases(two, forms):
+    network = trained_network(two, "sparse sharing")
+    network.wear("cvr", {name: mask & False for name, mask in network.masks("cvr").items()})
+    served = ServedModel(network, two, ranking=RANKING, forms=forms)
+    assert_answers(served, network, two)
+    raw = raw_rows(two, 4)
+    chances = expected_answers(network, two, raw)["cvr"]["pcvr"]
+    assert len(set(chances.tolist())) == 1
+    # Even one that asks for what it reads alone must be told how many rows there are.
+    signature = ServedModel(network, two, forms=forms, minimal=True).signatures()["cvr"]
+    wanted = signature.structured_input_signature[0][0]
+    answers = signature(**{name: tf.constant(raw[name]) for name in wanted})["pcvr"]
+    np.testing.assert_allclose(answers, chances, rtol=0, atol=1e-6)
+
+
+def test_forms_are_what_flags_ask_for(two):
+    network = neuron_network(two)
+    assert forms_of(network, "dense", "float32", 8) == DENSE
+    assert forms_of(network, "compact", "float32", 8) == COMPACT
+    assert forms_of(network, "csr", "float32", 8).sparse == EVERY
+    # Neuron tickets leave dense kernels: there is nothing to try.
+    assert forms_of(network, "auto", "float32", 8) == COMPACT
+    with pytest.raises(ValueError, match="kernel_form: found 'fast'"):
+        forms_of(network, "fast", "float32", 8)

@@ -1,0 +1,35 @@
+"""A small run of the commands over a simulated feed, in this process."""
+
+from __future__ import annotations
+
+from lt4rec_tf.core.command import exit_on_error
+from tests.support.schemas import few_features
+
+ROWS = 4000
+
+SMALL = f"""\
+# What the tests of whole runs have in common.
+--name=small
+--simulate_rows={ROWS}
+--split=time
+--rows=base,hard_sharing,s_weight
+--hidden_units=16,8
+--embedding_dim=4
+--rounds=2
+--batch_size=256
+--learning_rate=0.01
+"""
+
+
+def small(folder, *flags):
+    """Flags of a run in folder/run over the feed that is simulated into folder's parent."""
+    flagfile = folder.parent / "small.cfg"
+    if not flagfile.exists():
+        schema = few_features("simulated_feed", folder.parent)
+        flagfile.write_text(SMALL + f"--schema={schema}\n--data_dir={folder.parent}/feed\n")
+    return [f"--flagfile={flagfile}", f"--run_dir={folder}", *flags]
+
+
+def run_main(main, *flags):
+    """Runs an entry point in this process."""
+    assert exit_on_error(main, ["command", *map(str, flags)]) == 0

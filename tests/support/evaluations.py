@@ -1,0 +1,23 @@
+"""Tasks and metrics as reports have them."""
+
+from __future__ import annotations
+
+from lt4rec_tf.metrics import amounts
+from lt4rec_tf.metrics import binary as ranking
+from lt4rec_tf.metrics import continuous as regression
+from lt4rec_tf.metrics.bootstrap import METRICS
+
+CTR = {"name": "ctr", "kind": "binary", "metric": "auc", "direction": "max", "population": None}
+CVR = {
+    "name": "cvr",
+    "kind": "continuous",
+    "metric": "mse",
+    "direction": "min",
+    "population": "click",
+}
+OURS = {
+    name: getattr(module, name)
+    for module in (amounts, ranking, regression)
+    for name in METRICS
+    if hasattr(module, name)
+}

@@ -1,0 +1,68 @@
+"""Trains small networks on one device and on two, and prints how far they come apart.
+
+A process of its own, because TensorFlow makes its devices once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from lt4rec_tf.models.network import read_variables
+from lt4rec_tf.schema.reader import load_schema
+from lt4rec_tf.training.balancing.rules import RULES
+from lt4rec_tf.training.plan import Plan
+from tests.support.networks import BUILDERS, build_model, build_small
+from tests.support.schemas import SMALL_SCHEMA
+from tests.support.training import random_masks, small_trainer
+
+CASES = {
+    "both": {"schedule": "both"},
+    "alternate": {},
+    "adagrad": {"optimizer": "adagrad"},
+    **{f"balance {rule}": {"schedule": "both", "balance": rule} for rule in RULES[1:]},
+    **{model: {"schedule": "both", "model": model} for model in BUILDERS},
+}
+
+
+def trained(schema, model=None, **changes) -> dict:
+    """The variables after an epoch, the last batch of which is short."""
+    if model is None:
+        network = build_small(schema)
+        for seed, task in enumerate(network.tasks):
+            network.wear(task, random_masks(network, task, seed))
+    else:
+        network = build_model(model, schema)
+    with tempfile.TemporaryDirectory() as folder:
+        result = small_trainer(network, schema, **changes).fit(Path(folder), "stage", Plan(2))
+    losses = result["validation_loss"] | result["history"][-1]["train_loss"]
+    return read_variables(network) | {f"loss/{name}": np.array(v) for name, v in losses.items()}
+
+
+def main() -> None:
+    """Prints {case: largest difference of a number}."""
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "small.toml"
+        path.write_text(SMALL_SCHEMA, encoding="utf-8")
+        schema = load_schema(path)
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    apart = {}
+    for case, changes in CASES.items():
+        found = []
+        for scope in (contextlib.nullcontext(), strategy.scope()):
+            with scope:
+                found.append(trained(schema, **changes))
+        one, two = found
+        apart[case] = max(float(np.abs(one[name] - two[name]).max()) for name in one)
+    print(json.dumps(apart))
+
+
+if __name__ == "__main__":
+    main()

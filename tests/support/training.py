@@ -1,0 +1,116 @@
+"""A feed held in memory and what a trainer and the stages need, for the small schema."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from lt4rec_tf.config import parse as config
+from lt4rec_tf.config.settings import Settings
+from lt4rec_tf.core.progress import Progress
+from lt4rec_tf.experiment import run as stages
+from lt4rec_tf.experiment.initial_weights import keep_start
+from lt4rec_tf.models.network import RankingNetwork
+from lt4rec_tf.training.plan import Feed
+from lt4rec_tf.training.trainer import Trainer
+from tests.support.networks import small_batch
+
+ROWS, BATCH = 36, 8
+STEPS = 5  # of an epoch; the last batch has 4 rows
+
+
+class Killed(Exception):
+    """Stands for a process that ends here."""
+
+
+def quiet_progress() -> Progress:
+    return Progress(total_steps=100, batch_size=BATCH, out=io.StringIO(), interval_seconds=1e9)
+
+
+class KilledProgress(Progress):
+    """Ends the process when so many steps were taken."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__(total_steps=100, batch_size=BATCH, out=io.StringIO(), interval_seconds=1e9)
+        self.left = at
+
+    def step(self, losses, examples=None) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise Killed
+
+
+def rows_of_tasks(schema, rows: int, seed: int) -> dict:
+    """`small_batch` with labels for any tasks on clicks or watch ratios."""
+    batch = small_batch(rows, seed)
+    known = {"click": "ctr", "watch_ratio": "cvr"}
+    for kind in ("labels", "weights"):
+        batch[kind] = {task.name: batch[kind][known[task.label]] for task in schema.tasks}
+    return batch
+
+
+def small_feed(schema, seed: int = 0) -> Feed:
+    """Each epoch has the same rows in an order of its own."""
+    rows = rows_of_tasks(schema, ROWS, seed)
+
+    def train(epoch: int, skip: int) -> tf.data.Dataset:
+        order = np.random.default_rng(epoch).permutation(ROWS)
+        shuffled = tf.nest.map_structure(lambda column: tf.gather(column, order), rows)
+        return tf.data.Dataset.from_tensor_slices(shuffled).batch(BATCH).skip(skip)
+
+    validation = rows_of_tasks(schema, 30, seed + 1)
+    return Feed(
+        train=train,
+        validation=lambda: tf.data.Dataset.from_tensor_slices(validation).batch(16),
+        steps_per_epoch=STEPS,
+    )
+
+
+def small_trainer(network: RankingNetwork, schema, tasks=None, **changes) -> Trainer:
+    arguments = {
+        "schedule": "alternate",
+        "loss_weights": {task.name: 1.0 for task in schema.tasks},
+        "optimizer": "adam",
+        "learning_rate": 0.01,
+        "feed": changes.pop("feed", None) or small_feed(schema),
+        "progress": quiet_progress(),
+        "log": lambda stage, step, values: None,
+    }
+    return Trainer(network, schema, tasks or network.tasks, **(arguments | changes))
+
+
+def random_masks(network: RankingNetwork, task: str, seed: int, density: float = 0.5) -> dict:
+    rng = np.random.default_rng(seed)
+    return {
+        name: rng.random(tuple(kernel.shape)) < density
+        for name, kernel in network.kernels(task).items()
+    }
+
+
+def small_settings(*flags: str, schema: Path | str = "small.toml") -> Settings:
+    small = ["--embedding_dim=4", "--hidden_units=8,4", "--batch_size=8", "--learning_rate=0.01"]
+    argv = ["train", f"--schema={schema}", "--data_dir=logs", *small, *flags]
+    return config.parse(argv, "")[0]
+
+
+def begin_run(
+    settings,
+    schema,
+    folder: Path,
+    progress: Progress | None = None,
+    *,
+    searches: Path | None = None,
+):
+    """A run on `small_feed` with its theta_0 kept, and its shared network."""
+    run = stages.Run(
+        settings,
+        schema,
+        folder,
+        searches or folder,
+        small_feed(schema),
+        progress or quiet_progress(),
+        lambda stage, step, values: None,
+    )
+    keep_start(run)
+    return run, stages.network_in(run, "s_weight")
