@@ -28,11 +28,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from lt4rec_tf.config import parse as config
+from lt4rec_tf.config.parse import parse
 from lt4rec_tf.core.command import make_deterministic
 from lt4rec_tf.core.progress import Progress
-from lt4rec_tf.experiment import logs
-from lt4rec_tf.experiment import run_folder as entry
+from lt4rec_tf.experiment import logs, run_folder
 from lt4rec_tf.experiment.feed import training_feed
 from lt4rec_tf.experiment.initial_weights import keep_start
 from lt4rec_tf.experiment.parallel_searches import search_side_by_side
@@ -98,9 +97,9 @@ def search(flagfile: str, options: list[str], seed: int) -> dict:
         chosen ticket's validation metric.
     """
     argv = ["search", f"--flagfile={flagfile}", f"--seed={seed}", "--search_processes=1"]
-    settings, _ = config.parse([*argv, *(o for o in options if o != EVERY_ROW)], __doc__ or "")
+    settings, _ = parse([*argv, *(o for o in options if o != EVERY_ROW)], __doc__ or "")
     make_deterministic()
-    schema = entry.read_schema(settings.data.schema, settings)
+    schema = run_folder.read_schema(settings.data.schema, settings)
     logs.simulate_if_asked(settings.data)
     source = logs.open_logs(settings.data, schema)
     with tempfile.TemporaryDirectory() as name:

@@ -22,10 +22,10 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from lt4rec_tf.config import parse as config
 from lt4rec_tf.config.checks import check_tasks
+from lt4rec_tf.config.parse import parse_with
 from lt4rec_tf.config.settings import Settings
-from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.command import exit_on_error
 from lt4rec_tf.core.processes import JobPool
 from lt4rec_tf.experiment import run_folder as entry
@@ -49,7 +49,7 @@ from lt4rec_tf.experiment.paths import LOGS, run_folder
 
 def main(argv: Sequence[str]) -> None:
     """Runs the whole comparison, from flags to the report."""
-    settings, places, flags = config.parse_with(argv, __doc__ or "", CompareFlags)
+    settings, places, flags = parse_with(argv, __doc__ or "", CompareFlags)
     schema = entry.read_schema(settings.data.schema, settings)
     check_flags(flags)
     check_one_machine(settings)
@@ -57,7 +57,7 @@ def main(argv: Sequence[str]) -> None:
     specs = read_rows(Path(flags.rows_file), flags.only, [task.name for task in schema.tasks])
 
     def parse(more: Sequence[str]) -> Settings:
-        parsed, _, _ = config.parse_with([*argv, *more], "", CompareFlags)
+        parsed, _, _ = parse_with([*argv, *more], "", CompareFlags)
         check_one_machine(parsed)
         check_tasks(parsed, [task.name for task in schema.tasks])
         return parsed
@@ -65,7 +65,7 @@ def main(argv: Sequence[str]) -> None:
     grid = {spec.name: candidates(spec, flags, parse) for spec in specs}
     folder = run_folder(settings, places)
     folder = folder if places.run_dir else folder.parent
-    with runs.locked(folder):
+    with artifacts.locked(folder):
         source, _ = entry.open_audited(settings, schema, folder, f"comparison: {folder}", print)
         comparison = Comparison(folder, source.schema, flags, specs, grid)
         processes = flags.jobs or os.cpu_count() or 1

@@ -17,10 +17,10 @@ from collections.abc import Sequence
 from contextlib import closing
 
 from lt4rec_tf.config.settings import Places
-from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.command import exit_on_error, make_deterministic
 from lt4rec_tf.core.flags import build, parse_flags
-from lt4rec_tf.experiment.lightgcn import search as embedding_search
+from lt4rec_tf.experiment.lightgcn import search
 from lt4rec_tf.experiment.lightgcn.procedure import (
     _claim,
     _run_folder,
@@ -42,18 +42,16 @@ def main(argv: Sequence[str]) -> None:
     split = read_pairs(settings)
     folder = _run_folder(settings, places)
     make_deterministic()
-    with runs.locked(folder), closing(StageLog(folder / TENSORBOARD)) as log:
-        runs.sweep(folder)
+    with artifacts.locked(folder), closing(StageLog(folder / TENSORBOARD)) as log:
+        artifacts.sweep(folder)
         _claim(folder, settings, split)
         print(f"run: {folder}\n{statistics(split)}")
         rows = train_and_measure(settings, split, folder, log)
-        runs.write_json(folder / EVALUATION, runs.undefined_as_null({"rows": rows}))
+        artifacts.write_json(folder / EVALUATION, artifacts.undefined_as_null({"rows": rows}))
         picture = folder / "embedding_tickets.png"
         save_png(search_figure(rows, settings.top_k), picture)
     print(f"\non test\n\n{level_table(rows, settings.top_k)}\n")
-    missing = (
-        embedding_search.not_reached(folder, settings.rounds) if "pep" in settings.ways else ""
-    )
+    missing = search.not_reached(folder, settings.rounds) if "pep" in settings.ways else ""
     if missing:
         print(f"{missing}\n")
     print(f"TensorBoard: tensorboard --logdir {folder / 'tensorboard'}")

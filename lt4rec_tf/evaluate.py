@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.command import exit_on_error
 from lt4rec_tf.core.flags import flag, parse_flags
 from lt4rec_tf.experiment.evaluation import evaluate_rows, open_run
@@ -39,7 +39,7 @@ def main(argv: Sequence[str]) -> None:
     evaluation = evaluate_rows(folder, settings, schema, source, split)
     print(evaluation_table(evaluation), full_table(evaluation), sep="\n\n")
     name = EVALUATION if split == "test" else f"evaluation_{split}.json"
-    runs.write_json(folder / name, runs.undefined_as_null(evaluation))
+    artifacts.write_json(folder / name, artifacts.undefined_as_null(evaluation))
     print(f"\nwritten to {folder / name}")
 
 

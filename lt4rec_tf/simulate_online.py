@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.command import exit_on_error
 from lt4rec_tf.core.flags import ConfigError, flag, parse_flags
 from lt4rec_tf.core.progress import Progress
@@ -49,7 +49,7 @@ from lt4rec_tf.reports.online import by_policy, online_table
 
 @dataclass(frozen=True)
 class _Flags:
-    runs: tuple[str, ...] = flag(
+    artifacts: tuple[str, ...] = flag(
         (), "Folders of trained runs on one simulated feed, such as its seeds, or of comparisons."
     )
     data_dir: str = flag("", "Where the runs' logs lie now, if not where they were.")
@@ -94,7 +94,7 @@ def main(argv: Sequence[str]) -> None:
             "rows": POLICIES,
             "policies": by_policy(NAMES, [str(folder) for folder, *_ in opened], found),
         }
-        runs.write_json(Path(values["output"]), runs.undefined_as_null(result))
+        artifacts.write_json(Path(values["output"]), artifacts.undefined_as_null(result))
         print(f"\nwritten to {values['output']}")
 
 

@@ -18,18 +18,18 @@ from collections.abc import Sequence
 from contextlib import ExitStack, closing, nullcontext
 from pathlib import Path
 
-from lt4rec_tf.config import parse as config
 from lt4rec_tf.config.checks import check_tasks
+from lt4rec_tf.config.parse import parse, to_dict
 from lt4rec_tf.config.settings import TICKET_ROWS, Settings
-from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.command import exit_on_error, make_deterministic
 from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.distributed import cluster
 from lt4rec_tf.distributed.replicas import this_process
 from lt4rec_tf.experiment import run_folder as entry
-from lt4rec_tf.experiment import sharing_search as auto
-from lt4rec_tf.experiment.daily import procedure as daily
+from lt4rec_tf.experiment import sharing_search
+from lt4rec_tf.experiment.daily import procedure
 from lt4rec_tf.experiment.evaluation import evaluate_rows
 from lt4rec_tf.experiment.feed import training_feed
 from lt4rec_tf.experiment.initial_weights import keep_start
@@ -53,7 +53,7 @@ from lt4rec_tf.training.plan import Feed
 
 def main(argv: Sequence[str]) -> None:
     """Runs the whole procedure, from flags to a published model."""
-    settings, places = config.parse(argv, __doc__ or "")
+    settings, places = parse(argv, __doc__ or "")
     cluster.check(settings.training.distribution)
     schema = entry.read_schema(settings.data.schema, settings)
     check_tasks(settings, [task.name for task in schema.tasks])
@@ -61,12 +61,12 @@ def main(argv: Sequence[str]) -> None:
     make_deterministic()
     training = settings.training
     table_rows = sum(table.rows for table in schema.tables)
-    if daily.takes_over(settings):
+    if procedure.takes_over(settings):
         with (
-            runs.locked(folder),
+            artifacts.locked(folder),
             cluster.joined(training.distribution, table_rows, training.shard_mib),
         ):
-            daily.train(settings, schema, folder)
+            procedure.train(settings, schema, folder)
         return
     if cluster.is_server(settings.training.distribution):
         cluster.serve(folder)
@@ -75,7 +75,7 @@ def main(argv: Sequence[str]) -> None:
     with ExitStack() as held:
         with cluster.joined(training.distribution, table_rows, training.shard_mib):
             writes = this_process().index == 0
-            held.enter_context(runs.locked(folder) if writes else nullcontext())
+            held.enter_context(artifacts.locked(folder) if writes else nullcontext())
             source, tickets, evaluation = learn(settings, schema, folder)
         if writes:
             finish(settings, source.schema, folder, source, tickets, evaluation)
@@ -94,14 +94,14 @@ def learn(
     """
     writes = this_process().index == 0
     say = print if writes else _say_nothing
-    runs.sweep(folder)
+    artifacts.sweep(folder)
     source, audit = entry.open_audited(settings, schema, folder, f"run: {folder}", say)
     schema = source.schema  # knows what the audit found of amounts
     with closing(StageLog(folder / TENSORBOARD if writes else None)) as log:
         feed = training_feed(source, audit, settings)
         tickets = train_rows(settings, schema, folder, feed, log)
     evaluation = evaluate_rows(folder, settings, schema, source, "test")
-    runs.write_json(folder / EVALUATION, runs.undefined_as_null(evaluation))
+    artifacts.write_json(folder / EVALUATION, artifacts.undefined_as_null(evaluation))
     return source, tickets, evaluation
 
 
@@ -128,7 +128,7 @@ def train_rows(
             search_side_by_side(run)
             shared = network_in(run, "s_weight")
             tickets = [find_ticket(run, shared, task) for task in run.tasks]
-        auto.train_rows(run, tickets)
+        sharing_search.train_rows(run, tickets)
     return tickets
 
 
@@ -146,7 +146,7 @@ def finish(
     searches = evaluation["searches"]
     masks = {ticket.task: level_masks(ticket) for ticket in tickets if ticket.task in searches}
     worn = {ticket.task: ticket.masks for ticket in tickets if ticket.task in searches}
-    values = config.to_dict(settings)
+    values = to_dict(settings)
     pictures = report_run(folder, values, evaluation, searches, masks, worn)
     if tables := evaluation["tables"]:
         levels = table_levels(tables, evaluation["tasks"])

@@ -26,7 +26,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.errors import InputError
 from lt4rec_tf.distributed.replicas import MULTI_WORKER, meet, this_process
 
@@ -127,14 +127,14 @@ def wait_for_writer(folder: Path, before: str | None) -> None:
         before: What `finished` said when this process began.
     """
     while finished(folder) in (None, before):
-        with contextlib.suppress(runs.RunError), runs.locked(folder):
+        with contextlib.suppress(artifacts.RunError), artifacts.locked(folder):
             return
         time.sleep(POLLING_SECONDS)
 
 
 def say_finished(folder: Path) -> None:
     """Lets workers and servers go."""
-    runs.write_atomically(folder / FINISHED, uuid.uuid4().hex)
+    artifacts.write_atomically(folder / FINISHED, uuid.uuid4().hex)
 
 
 @contextlib.contextmanager
@@ -215,7 +215,7 @@ def _one_writer() -> Iterator[None]:
     if process.count == 1:
         yield
         return
-    with runs.written_by_one(process.index == 0, meet):
+    with artifacts.written_by_one(process.index == 0, meet):
         yield
         meet()  # a process that leaves early is taken for lost
 

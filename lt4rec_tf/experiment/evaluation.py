@@ -9,8 +9,7 @@ from typing import Any
 from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core.flags import ConfigError
 from lt4rec_tf.data.input.source import Source
-from lt4rec_tf.experiment import logs
-from lt4rec_tf.experiment import run_folder as entry
+from lt4rec_tf.experiment import logs, run_folder
 from lt4rec_tf.experiment.feed import measuring_batches
 from lt4rec_tf.experiment.paths import searches_of, table_search
 from lt4rec_tf.experiment.rows import measure_rows, reported_tasks
@@ -33,10 +32,10 @@ def open_run(run: str, data_dir: str) -> tuple[Path, Settings, Schema, Source]:
     if not run:
         raise ConfigError("--run: found nothing, expected the folder of a run")
     folder = Path(run)
-    settings, schema = entry.read_run(folder)
+    settings, schema = run_folder.read_run(folder)
     data = dataclasses.replace(settings.data, data_dir=data_dir or settings.data.data_dir)
     source = logs.open_logs(data, schema)
-    entry.check_files(folder, logs.file_sizes(source))
+    run_folder.check_files(folder, logs.file_sizes(source))
     source = logs.read_audited(source, folder)
     return folder, settings, source.schema, source
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from lt4rec_tf.config.settings import TICKET_ROWS, Settings
-from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core import artifacts
 from lt4rec_tf.experiment.paths import (
     CHOICE,
     TABLES,
@@ -58,7 +58,7 @@ def train_row(run: Run, row: str, tickets: Sequence[Ticket] = ()) -> dict[str, A
     """
     folder = row_folder(run.folder, row)
     if row == "small_dense":
-        runs.write_json(folder / WIDTHS, _small_widths(run, tickets))
+        artifacts.write_json(folder / WIDTHS, _small_widths(run, tickets))
     tables = table_ticket(run.searches, run.settings, run.schema)
     network = row_network(folder, row, run.settings, run.schema, tables)
     if row in FROM_THETA_0:
@@ -95,22 +95,24 @@ def steps_to_come(
             for task in tasks
             for level in range(searched_levels(settings))
         ]
-        total += sum(not runs.is_done(level) for level in levels) * training.search_epochs * steps
+        total += (
+            sum(not artifacts.is_done(level) for level in levels) * training.search_epochs * steps
+        )
     if settings.tickets.embedding_density < 1:
         levels = [
             level_folder(searches / TABLES, level)
             for level in range(settings.tickets.embedding_rounds + 1)
         ]
-        left = sum(not runs.is_done(level / TRAINING) for level in levels)
+        left = sum(not artifacts.is_done(level / TRAINING) for level in levels)
         total += left * training.search_epochs * steps
-    if not runs.is_done(searches / WARMUP / TRAINING):
+    if not artifacts.is_done(searches / WARMUP / TRAINING):
         total += settings.tickets.warmup_epochs * steps
     for row in set(settings.rows) - {"base", "s_weight_auto"}:
-        if not runs.is_done(row_folder(folder, row) / TRAINING):
+        if not artifacts.is_done(row_folder(folder, row) / TRAINING):
             total += training.epochs * steps
     auto = row_folder(folder, "s_weight_auto")
     if "s_weight_auto" in settings.rows and not (auto / CHOICE).exists():
-        done = len([*auto.glob(f"*/{TRAINING}/{runs.DONE}")])
+        done = len([*auto.glob(f"*/{TRAINING}/{artifacts.DONE}")])
         total += (training.auto_trainings - done) * training.epochs * steps
     return total
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lt4rec_tf.config.settings import DataSettings
-from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core import artifacts
 from lt4rec_tf.data.audit import audit as auditing
 from lt4rec_tf.data.audit.counts import Audit
 from lt4rec_tf.data.input.source import Source, open_source
@@ -32,13 +32,13 @@ def simulate_if_asked(data: DataSettings) -> None:
             conflict=data.simulate_conflict,
             purchases=data.simulate_purchases,
         )
-        runs.change(lambda: simulate(Path(data.data_dir), feed))
+        artifacts.change(lambda: simulate(Path(data.data_dir), feed))
 
 
 def prepare_if_asked(data: DataSettings) -> None:
     """Has TensorFlow Datasets prepare the named data set, unless it is there already."""
     if data.dataset:
-        runs.change(lambda: datasets.prepare(data.dataset, data.data_dir, data.manual_dir))
+        artifacts.change(lambda: datasets.prepare(data.dataset, data.data_dir, data.manual_dir))
 
 
 def open_logs(data: DataSettings, schema: Schema) -> Source:
@@ -80,7 +80,7 @@ def audited(
         DataError: Too many unusable or duplicate rows, or a split or population without rows.
     """
     if not has_begun(folder):
-        runs.change(lambda: _audit_into(folder, source, say))
+        artifacts.change(lambda: _audit_into(folder, source, say))
     found = read_audit(folder)
     say(auditing.describe(found))
     splits = ("train",) if source.split.kind == "none" else SPLITS
@@ -110,16 +110,16 @@ def compare_with_published(
 
     def count() -> None:
         if not path.exists():
-            runs.write_json(path, published.statistics(source, audit, item))
+            artifacts.write_json(path, published.statistics(source, audit, item))
 
-    runs.change(count)
-    say(published.comparison(runs.read_json(path), known))
+    artifacts.change(count)
+    say(published.comparison(artifacts.read_json(path), known))
 
 
 def _audit_into(folder: Path, source: Source, say: Callable[[str], None]) -> None:
-    with runs.opened_atomically(folder / QUARANTINE) as listed:
+    with artifacts.opened_atomically(folder / QUARANTINE) as listed:
         found = auditing.audit(source, _audit_progress(say), listed)
-    runs.write_json(folder / AUDIT, found.to_json())
+    artifacts.write_json(folder / AUDIT, found.to_json())
 
 
 def _audit_progress(say: Callable[[str], None]) -> Callable[[str, int], None]:
@@ -158,7 +158,7 @@ def _with_standards(schema: Schema, folder: Path) -> Schema:
     path = folder / STANDARDS
     if not path.exists():
         return schema
-    kept = runs.read_json(path)
+    kept = artifacts.read_json(path)
     tasks = tuple(dataclasses.replace(task, **kept[task.name]) for task in schema.tasks)
     return dataclasses.replace(schema, tasks=tasks)
 
@@ -171,7 +171,7 @@ def keep_standards(folder: Path, schema: Schema) -> None:
         schema: That run's, as `learned_schema` gives it.
     """
     kept = {task.name: {"mean": task.mean, "scale": task.scale} for task in schema.tasks}
-    runs.write_json(folder / STANDARDS, kept)
+    artifacts.write_json(folder / STANDARDS, kept)
 
 
 def learned_schema(schema: Schema, folder: Path) -> Schema:
@@ -189,4 +189,4 @@ def read_audit(folder: Path) -> Audit:
     Raises:
         RunError: The run has no audit yet.
     """
-    return Audit.from_json(runs.read_json(folder / AUDIT))
+    return Audit.from_json(artifacts.read_json(folder / AUDIT))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.flags import ConfigError
 from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.data.input.source import Source
@@ -24,7 +24,7 @@ from lt4rec_tf.data.simulator.sessions import (
 )
 from lt4rec_tf.data.simulator.world import FeedSettings, SimulatorError
 from lt4rec_tf.data.simulator.writer import simulate
-from lt4rec_tf.experiment import run_folder as entry
+from lt4rec_tf.experiment import run_folder
 from lt4rec_tf.experiment.comparison.results import REPORT, tested_runs
 from lt4rec_tf.experiment.rows import load_row, row_names
 from lt4rec_tf.metrics.sessions import SessionRatios, session_ratios
@@ -61,7 +61,7 @@ def shared_feed(sources: Sequence[Source]) -> FeedSettings:
                 f"{path}: found no such file, expected the manifest of a simulated feed: only "
                 "there is the truth known"
             )
-        stored = runs.read_json(path)
+        stored = artifacts.read_json(path)
         try:
             settings = FeedSettings(**stored["settings"])
         except (KeyError, TypeError) as error:
@@ -84,7 +84,7 @@ def places_of(run: Path) -> list[dict[str, Path]]:
         RunError: It is neither.
     """
     if not (run / REPORT).exists():
-        return [dict.fromkeys(row_names(*entry.read_run(run)), run)]
+        return [dict.fromkeys(row_names(*run_folder.read_run(run)), run)]
     by_seed = tested_runs(run)
     return [by_seed[seed] for seed in sorted(by_seed)]
 
@@ -113,9 +113,11 @@ def load_networks(
     }
     absent = sorted(set(names.values()) - set(places))
     if absent:
-        raise runs.RunError(f"found rows {', '.join(places)}, expected {', '.join(absent)} too")
+        raise artifacts.RunError(
+            f"found rows {', '.join(places)}, expected {', '.join(absent)} too"
+        )
     loaded = {
-        name: load_row(places[name], name, *entry.read_run(places[name]))
+        name: load_row(places[name], name, *run_folder.read_run(places[name]))
         for name in set(names.values())
     }
     return {(row, kind): (loaded[names[row, kind]], task) for row, kind, task in wanted}
@@ -168,7 +170,9 @@ def predictor(
         found = {key: chances.numpy() for key, chances in answers.items()}
         for (row, kind), chances in found.items():
             if np.isnan(chances).any():
-                raise runs.RunError(f"{folder}: found p{kind} NaN of row {row}, which diverged")
+                raise artifacts.RunError(
+                    f"{folder}: found p{kind} NaN of row {row}, which diverged"
+                )
         return found
 
     return predict

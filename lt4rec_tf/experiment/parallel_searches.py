@@ -12,12 +12,11 @@ from functools import partial
 from pathlib import Path
 
 from lt4rec_tf.config.settings import Settings
-from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.command import prepare_tensorflow
 from lt4rec_tf.core.processes import Job, JobPool
 from lt4rec_tf.core.progress import Progress
-from lt4rec_tf.experiment import logs
-from lt4rec_tf.experiment import run_folder as entry
+from lt4rec_tf.experiment import logs, run_folder
 from lt4rec_tf.experiment.feed import training_feed
 from lt4rec_tf.experiment.paths import LOGS, TENSORBOARD, ticket_folder
 from lt4rec_tf.experiment.run import Run, network_in
@@ -56,7 +55,7 @@ def search_side_by_side(run: Run) -> None:
 
 def _is_finished(run: Run, task: str) -> bool:
     last = searched_levels(run.settings) - 1
-    return runs.is_done(level_folder(ticket_folder(run.searches, task), last))
+    return artifacts.is_done(level_folder(ticket_folder(run.searches, task), last))
 
 
 def search_task(folder: Path, settings: Settings, task: str) -> None:
@@ -67,13 +66,13 @@ def search_task(folder: Path, settings: Settings, task: str) -> None:
         settings: The run's.
         task: Whose ticket is searched.
     """
-    schema = entry.read_schema(settings.data.schema, settings)
+    schema = run_folder.read_schema(settings.data.schema, settings)
     source = logs.read_audited(logs.open_logs(settings.data, schema), folder)
     schema = source.schema
     feed = training_feed(source, logs.read_audit(folder), settings)
     steps = searched_levels(settings) * settings.training.search_epochs * feed.steps_per_epoch
     with (
-        runs.locked(ticket_folder(folder, task)),
+        artifacts.locked(ticket_folder(folder, task)),
         closing(StageLog(folder / TENSORBOARD)) as log,
         Progress(steps, settings.training.batch_size) as progress,
     ):

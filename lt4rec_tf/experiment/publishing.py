@@ -13,7 +13,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from lt4rec_tf.config.settings import Settings
-from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.flags import flag
 from lt4rec_tf.data.input.pipeline import batches, raw_batches
 from lt4rec_tf.data.input.source import Source
@@ -149,9 +149,9 @@ def files_beside(
         facts = CardFacts(
             run=f"{folder.parent.name}/{folder.name}",
             row=row,
-            data=runs.read_json(folder / AUDIT),
+            data=artifacts.read_json(folder / AUDIT),
             measured="test" if split == "test" else "the rows it was trained on",
-            metrics=runs.undefined_as_null(measure(predictions, schema, network.tasks)),
+            metrics=artifacts.undefined_as_null(measure(predictions, schema, network.tasks)),
             calibration=_calibration(predictions, schema),
             densities={task: density(masks) for task, masks in worn_masks(network).items()},
             versions={"tensorflow": tf.__version__, "tf_keras": keras.__version__},

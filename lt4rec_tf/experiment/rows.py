@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lt4rec_tf.config.settings import TICKET_ROWS, Settings
-from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core import artifacts
 from lt4rec_tf.experiment.paths import (
     CHOICE,
     TABLES,
@@ -54,10 +54,12 @@ def load_row(folder: Path, row: str, settings: Settings, schema: Schema) -> Rank
     """
     names = row_names(settings, schema)
     if row not in names:
-        raise runs.RunError(f"{folder}: no row {row!r}, expected one of {', '.join(names)}")
+        raise artifacts.RunError(f"{folder}: no row {row!r}, expected one of {', '.join(names)}")
     stage = stage_folder(folder, row)
-    if not runs.is_done(stage):
-        raise runs.RunError(f"{folder}: row {row} is not trained; run train again to finish it")
+    if not artifacts.is_done(stage):
+        raise artifacts.RunError(
+            f"{folder}: row {row} is not trained; run train again to finish it"
+        )
     if row.startswith("base_"):
         schema, built = schema.with_tasks([row.removeprefix("base_")]), "base"
     else:
@@ -159,14 +161,14 @@ def row_seconds(folder: Path, row: str, tasks: tuple[str, ...]) -> float:
     """Training time of a row, which pays for the searches of all tickets that it wears."""
     searches = searches_of(folder)
     if row == "s_weight_auto":
-        tried = runs.read_json(row_folder(folder, row) / CHOICE)["tried"]
+        tried = artifacts.read_json(row_folder(folder, row) / CHOICE)["tried"]
         seconds = sum(way["seconds"] for way in tried)
     else:
-        seconds = runs.read_json(stage_folder(folder, row) / HISTORY)["seconds"]
+        seconds = artifacts.read_json(stage_folder(folder, row) / HISTORY)["seconds"]
     histories = (searches / TABLES).glob(f"level_*/{TRAINING}/history.json")
-    seconds += sum(runs.read_json(history)["seconds"] for history in histories)
+    seconds += sum(artifacts.read_json(history)["seconds"] for history in histories)
     if row in TICKET_ROWS:
         seconds += sum(search_seconds(searches, task) for task in tasks)
         warm = searches / WARMUP / TRAINING / HISTORY
-        seconds += runs.read_json(warm)["seconds"] if warm.exists() else 0.0
+        seconds += artifacts.read_json(warm)["seconds"] if warm.exists() else 0.0
     return seconds

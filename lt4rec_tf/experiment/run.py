@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lt4rec_tf.config import checks
 from lt4rec_tf.config.settings import Settings
-from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.flags import ConfigError
 from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.distributed.replicas import parts_of
@@ -200,5 +200,5 @@ def row_network(
         schema: With the row's tasks.
         tables: What is left of the embedding tables; None: all.
     """
-    widths = runs.read_json(folder / WIDTHS) if row == "small_dense" else ()
+    widths = artifacts.read_json(folder / WIDTHS) if row == "small_dense" else ()
     return network_of(settings, schema, row, hidden_units=widths, tables=tables)

@@ -7,10 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lt4rec_tf.config import parse as config
+from lt4rec_tf.config.parse import from_dict, to_dict
 from lt4rec_tf.config.settings import Settings
-from lt4rec_tf.core import artifacts as runs
-from lt4rec_tf.core import flags
+from lt4rec_tf.core import artifacts, flags
 from lt4rec_tf.data.audit.counts import Audit
 from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.experiment import logs
@@ -74,19 +73,19 @@ def claim_folder(
         schema_text = Path(settings.data.schema).read_text(encoding="utf-8")
     mine = {
         "format": FORMAT_VERSION,
-        "settings": config.to_dict(settings),
+        "settings": to_dict(settings),
         "files": dict(files),
     }
     path = folder / CONFIG
     if not path.exists():
-        runs.write_atomically(folder / SCHEMA, schema_text)
-        runs.write_json(path, mine)
+        artifacts.write_atomically(folder / SCHEMA, schema_text)
+        artifacts.write_json(path, mine)
         return
     old = _read_config(folder)
     compared = old if has_begun(folder) else old | {"files": mine["files"]}
     found = flags.differences(compared, mine) + _schema_differences(folder / SCHEMA, schema_text)
     refuse_other_settings(folder, found)
-    runs.write_json(path, mine)
+    artifacts.write_json(path, mine)
 
 
 def refuse_other_settings(folder: Path, differences: Sequence[str]) -> None:
@@ -97,7 +96,7 @@ def refuse_other_settings(folder: Path, differences: Sequence[str]) -> None:
     """
     if differences:
         listed = "\n  ".join(differences)
-        raise runs.RunError(
+        raise artifacts.RunError(
             f"{folder} was made with other settings:\n  {listed}\n"
             "Use the old ones to go on with it, or another --run_dir or --name."
         )
@@ -119,7 +118,7 @@ def check_files(folder: Path, files: Mapping[str, int]) -> None:
     found = flags.differences(kept, files)
     if found:
         listed = "\n  ".join(found)
-        raise runs.RunError(f"the logs are not those of {folder} (bytes by file):\n  {listed}")
+        raise artifacts.RunError(f"the logs are not those of {folder} (bytes by file):\n  {listed}")
 
 
 def read_run(folder: Path) -> tuple[Settings, Schema]:
@@ -128,15 +127,15 @@ def read_run(folder: Path) -> tuple[Settings, Schema]:
     Raises:
         RunError: The folder is no run.
     """
-    settings = config.from_dict(_read_config(folder)["settings"])
+    settings = from_dict(_read_config(folder)["settings"])
     return settings, read_schema(folder / SCHEMA, settings)
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
-    found = runs.read_json(folder / CONFIG)
+    found = artifacts.read_json(folder / CONFIG)
     version = found.get("format") if isinstance(found, dict) else None
     if version != FORMAT_VERSION:
-        raise runs.RunError(
+        raise artifacts.RunError(
             f"{folder / CONFIG}: found format {version!r}, expected {FORMAT_VERSION}"
         )
     return found

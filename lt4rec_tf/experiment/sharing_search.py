@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core import artifacts
 from lt4rec_tf.experiment.joint_training import train_row
 from lt4rec_tf.experiment.paths import CHOICE, TRAINING, row_folder, row_masks, way_row
 from lt4rec_tf.experiment.run import Run, joint_trainer, load_start, network_in, plan_of
@@ -76,14 +76,14 @@ def train_auto(run: Run, tickets: Sequence[Ticket]) -> dict[str, Any]:
     """
     folder = row_folder(run.folder, "s_weight_auto")
     if (folder / CHOICE).exists():
-        return runs.read_json(folder / CHOICE)
+        return artifacts.read_json(folder / CHOICE)
     tried: dict[str, dict[str, Any]] = {}
     for way in _ways(tickets, tried, run.settings.training.auto_trainings):
         tried[way.name] = _train_way(run, tickets, folder, way)
         _forget_all_but_best(folder, tried)
     found = {"chosen": _best(tried)["name"], "tried": list(tried.values())}
-    choice = runs.undefined_as_null(found)
-    runs.write_json(folder / CHOICE, choice)
+    choice = artifacts.undefined_as_null(found)
+    artifacts.write_json(folder / CHOICE, choice)
     return choice
 
 
@@ -126,8 +126,10 @@ def _train_way(run: Run, tickets: Sequence[Ticket], folder: Path, way: Way) -> d
     row = _trained_as(run, tickets, way)
     if row and not stage.exists():
         _copy(row, stage)
-    if runs.is_done(stage):  # as a row, or by an earlier process, which may have forgotten weights
-        result = runs.read_json(stage / HISTORY)
+    if artifacts.is_done(
+        stage
+    ):  # as a row, or by an earlier process, which may have forgotten weights
+        result = artifacts.read_json(stage / HISTORY)
         run.progress.skip(run.settings.training.epochs * run.feed.steps_per_epoch)
     else:
         network = network_in(run, way_row(way.name))
@@ -149,7 +151,7 @@ def _copy(stage: Path, copy: Path) -> None:
     def fill(folder: Path) -> None:
         shutil.copytree(stage, folder, dirs_exist_ok=True)
 
-    runs.write_folder_atomically(copy, fill)
+    artifacts.write_folder_atomically(copy, fill)
 
 
 def _trained_as(run: Run, tickets: Sequence[Ticket], way: Way) -> Path | None:
@@ -158,7 +160,7 @@ def _trained_as(run: Run, tickets: Sequence[Ticket], way: Way) -> Path | None:
     if run.settings.tickets.ticket_control == "none":
         same[Way(False, tuple(ticket.chosen.level for ticket in tickets))] = "s_weight"
     stage = row_folder(run.folder, same.get(way, "")) / TRAINING
-    return stage if way in same and runs.is_done(stage) else None
+    return stage if way in same and artifacts.is_done(stage) else None
 
 
 def gain_over_single_tasks(
@@ -180,4 +182,4 @@ def _forget_all_but_best(folder: Path, tried: dict[str, dict[str, Any]]) -> None
     best = _best(tried)["name"]
     for name in tried:
         if name != best:
-            runs.remove(folder / name / TRAINING / WEIGHTS)
+            artifacts.remove(folder / name / TRAINING / WEIGHTS)

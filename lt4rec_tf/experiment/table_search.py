@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core import artifacts
 from lt4rec_tf.experiment.paths import INITIAL, SEARCH, TABLE_MASKS, TABLES, TRAINING
 from lt4rec_tf.experiment.run import Run, joint_trainer, network_in, plan_of, theta_0
 from lt4rec_tf.models.layers.table_layout import Layout, table_offsets
@@ -35,7 +35,7 @@ def find_table_ticket(run: Run) -> None:
     Source: Wang et al. (arXiv 2108.00944), Algorithm 1, on the tables of a ranking model.
     """
     folder = run.searches / TABLES
-    if runs.is_done(folder):
+    if artifacts.is_done(folder):
         return
     rounds = run.settings.tickets.embedding_rounds
     found = []
@@ -47,14 +47,14 @@ def find_table_ticket(run: Run) -> None:
         above = level_folder(folder, level + 1)
         if level < rounds and not (above / MASKS).exists():
             write_ticket(above / MASKS, _pruned(run, network, ticket, level + 1))
-        runs.remove(here / TRAINING / WEIGHTS)
+        artifacts.remove(here / TRAINING / WEIGHTS)
     write_ticket(folder / TABLE_MASKS, ticket)
     smaller = network_in(run, "s_weight")
     _load_theta_0(run, smaller)
     checkpoint.save(theta_0(run), smaller.variables)
     found_by = {"unit": ticket.unit, "levels": found}
-    runs.write_json(folder / SEARCH, runs.undefined_as_null(found_by))
-    runs.mark_done(folder)
+    artifacts.write_json(folder / SEARCH, artifacts.undefined_as_null(found_by))
+    artifacts.mark_done(folder)
 
 
 def _read(run: Run, here: Path, level: int) -> TableTicket:
@@ -70,10 +70,10 @@ def _train(
     """A level's network, at its best epoch where the next level still needs it."""
     network = network_of(run.settings, run.schema, "hard_sharing", tables=ticket if level else None)
     stage = here / TRAINING
-    if runs.is_done(stage) and not (stage / WEIGHTS).exists():  # the next level is made
+    if artifacts.is_done(stage) and not (stage / WEIGHTS).exists():  # the next level is made
         epochs = run.settings.training.search_epochs
         run.progress.skip(epochs * run.feed.steps_per_epoch)
-        return network, runs.read_json(stage / HISTORY)
+        return network, artifacts.read_json(stage / HISTORY)
     _load_theta_0(run, network)
     plan = plan_of(run, run.settings.training.search_epochs)
     result = joint_trainer(run, network).fit(stage, f"{TABLES}/level_{level}", plan)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lt4rec_tf.config.settings import TICKET_ROWS, Settings
-from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.flags import ConfigError
 from lt4rec_tf.experiment.paths import SEARCH, TRAINING, ticket_folder
 from lt4rec_tf.experiment.run import Run, draw_afresh, load_start, network_in, plan_of, task_trainer
@@ -188,7 +188,7 @@ def _keep_search(folder: Path, task: Task, levels: list[Level], chosen: Level) -
         "values": [level.value for level in levels],
         "chosen": chosen.level,
     }
-    runs.write_json(folder / SEARCH, kept)
+    artifacts.write_json(folder / SEARCH, kept)
 
 
 def read_searches(folder: Path, schema: Schema) -> dict[str, dict[str, Any]]:
@@ -199,7 +199,7 @@ def read_searches(folder: Path, schema: Schema) -> dict[str, dict[str, Any]]:
         schema: The run's.
     """
     kept = {task.name: ticket_folder(folder, task.name) / SEARCH for task in schema.tasks}
-    return {task: runs.read_json(path) for task, path in kept.items() if path.exists()}
+    return {task: artifacts.read_json(path) for task, path in kept.items() if path.exists()}
 
 
 def level_masks(ticket: Ticket) -> list[Masks]:
@@ -216,11 +216,11 @@ def read_masks(network: RankingNetwork, task: str, path: Path) -> Masks:
 def search_seconds(folder: Path, task: str) -> float:
     """Training time of a task's whole search."""
     histories = (ticket_folder(folder, task)).glob(f"level_*/{TRAINING}/{HISTORY}")
-    return sum(runs.read_json(history)["seconds"] for history in histories)
+    return sum(artifacts.read_json(history)["seconds"] for history in histories)
 
 
 def _gradual_level(run: Run, task: str, here: Path) -> None:
-    if runs.is_done(here):
+    if artifacts.is_done(here):
         return
     settings = run.settings
     dense = network_in(run, "base", schema=run.schema.with_tasks([task]))
@@ -234,4 +234,4 @@ def _gradual_level(run: Run, task: str, here: Path) -> None:
     plan = Plan(epochs, 0, settings.training.checkpoint_steps, keep_last=True)
     trainer.fit(here / TRAINING, f"tickets/{task}/level_1", plan)
     masks_file.write_masks(here / search.MASKS, pruned.masks())
-    runs.mark_done(here)
+    artifacts.mark_done(here)

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.errors import InputError
 
 TOLERANCE = 1e-6
@@ -138,7 +138,9 @@ def publish(
 def published_versions(base: Path) -> list[Path]:
     """The versions in a model's folder, in their order."""
     found = [
-        child for child in runs.folders(base) if child.name.isascii() and child.name.isdecimal()
+        child
+        for child in artifacts.folders(base)
+        if child.name.isascii() and child.name.isdecimal()
     ]
     return sorted(found, key=lambda child: int(child.name))
 
@@ -250,10 +252,10 @@ def _sole_exporter(base: Path) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         try:
             base.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(runs.locked(base))
+            stack.enter_context(artifacts.locked(base))
         except OSError as error:
             raise PublishError(f"{base}: cannot publish here ({error})") from error
-        except runs.RunError as error:
+        except artifacts.RunError as error:
             raise PublishError(f"{base}: another process publishes here") from error
         for leftover in base.glob(f"{_TEMPORARY}*"):
             shutil.rmtree(leftover, ignore_errors=True)

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core import artifacts
 from lt4rec_tf.tickets import masks as masks_file
 from lt4rec_tf.tickets.magnitude import alive_at_level
 from lt4rec_tf.tickets.masks import Masks
@@ -103,13 +103,13 @@ def find_tickets(
         # The level's masks are written, so the weights that they come from are not needed again.
         if level > 1:
             _forget_weights(level_folder(folder, level - 1))
-        if runs.is_done(here):
+        if artifacts.is_done(here):
             continue
 
         training.wear(masks_file.read_masks(here / MASKS, training.shapes))
         training.rewind(level)
         training.train(level, here / TRAINING)
-        runs.mark_done(here)
+        artifacts.mark_done(here)
 
     if rounds:
         _forget_weights(level_folder(folder, rounds))
@@ -135,7 +135,7 @@ def _next_masks(
 
 
 def _forget_weights(level: Path) -> None:
-    runs.remove(level / TRAINING / WEIGHTS)
+    artifacts.remove(level / TRAINING / WEIGHTS)
 
 
 def read_levels(
@@ -148,7 +148,7 @@ def read_levels(
     levels = []
     for level in range(last + 1):
         here = level_folder(folder, level)
-        result = runs.read_json(here / TRAINING / HISTORY)
+        result = artifacts.read_json(here / TRAINING / HISTORY)
         density = masks_file.density(masks_file.read_masks(here / MASKS, shapes))
         levels.append(Level(level, density, value(result), result["seconds"], here))
     return levels

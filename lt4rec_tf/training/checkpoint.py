@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.errors import InputError
 from lt4rec_tf.distributed.replicas import by_parameter_server, parts_of
 
@@ -30,7 +30,7 @@ class CheckpointError(InputError):
 
 def save(folder: Path, variables: Mapping[str, tf.Variable]) -> None:
     """Writes variables to a folder, which appears whole or not at all."""
-    runs.write_folder_atomically(folder, lambda temporary: _write(temporary, variables))
+    artifacts.write_folder_atomically(folder, lambda temporary: _write(temporary, variables))
 
 
 def _write(folder: Path, variables: Mapping[str, tf.Variable]) -> None:
@@ -187,9 +187,9 @@ def save_progress(
 
     def write(temporary: Path) -> None:
         save(temporary / _VARIABLES, variables)
-        runs.write_json(temporary / _STATE, state)
+        artifacts.write_json(temporary / _STATE, state)
 
-    runs.write_folder_atomically(folder, write)
+    artifacts.write_folder_atomically(folder, write)
 
 
 def restore_progress(folder: Path, variables: Mapping[str, tf.Variable]) -> dict[str, Any]:
@@ -199,7 +199,7 @@ def restore_progress(folder: Path, variables: Mapping[str, tf.Variable]) -> dict
         CheckpointError: As `restore`.
     """
     restore(folder / _VARIABLES, variables)
-    return runs.read_json(folder / _STATE)
+    return artifacts.read_json(folder / _STATE)
 
 
 @contextmanager

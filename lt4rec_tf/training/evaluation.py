@@ -11,9 +11,7 @@ import tensorflow as tf
 
 from lt4rec_tf.distributed.parameter_server import Opened, Pass, compile_reading, take_parts
 from lt4rec_tf.distributed.replicas import gathered
-from lt4rec_tf.metrics import amounts
-from lt4rec_tf.metrics import binary as ranking
-from lt4rec_tf.metrics import continuous as regression
+from lt4rec_tf.metrics import amounts, binary, continuous
 from lt4rec_tf.metrics.continuous import pcoc
 from lt4rec_tf.models.losses import loss_of, prediction
 from lt4rec_tf.models.network import RankingNetwork
@@ -134,19 +132,19 @@ def _task_metrics(predictions: Predictions, task: Task) -> dict[str, float]:
     if task.kind == "amount":
         return _amount(labels, scores)
     return {
-        "auc": ranking.auc(labels, scores),
-        "gauc": ranking.gauc(labels, scores, predictions.users[member]),
-        "log_loss": ranking.log_loss(labels, scores),
-        "mse": regression.mse(labels, scores),
+        "auc": binary.auc(labels, scores),
+        "gauc": binary.gauc(labels, scores, predictions.users[member]),
+        "log_loss": binary.log_loss(labels, scores),
+        "mse": continuous.mse(labels, scores),
         "pcoc": pcoc(labels, scores),
     }
 
 
 def _continuous(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
     return {
-        "mse": regression.mse(labels, scores),
-        "mae": regression.mae(labels, scores),
-        "xauc": regression.xauc(labels, scores),
+        "mse": continuous.mse(labels, scores),
+        "mae": continuous.mae(labels, scores),
+        "xauc": continuous.xauc(labels, scores),
         "pcoc": pcoc(labels, scores),
     }
 
@@ -154,12 +152,12 @@ def _continuous(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
 def _amount(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
     return {
         "rmse": amounts.rmse(labels, scores),
-        "mae": regression.mae(labels, scores),
+        "mae": continuous.mae(labels, scores),
         "nrmse": amounts.nrmse(labels, scores),
         "nmae": amounts.nmae(labels, scores),
         "spearman": amounts.spearman(labels, scores),
         "gini": amounts.gini(labels, scores),
-        "xauc": regression.xauc(labels, scores),
+        "xauc": continuous.xauc(labels, scores),
         "pcoc": pcoc(labels, scores),
     }
 

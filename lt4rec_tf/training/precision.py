@@ -15,7 +15,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core import artifacts
 
 FLOAT32, BFLOAT16, AUTO = "float32", "bfloat16", "auto"
 # bfloat16 is chosen where its products are at least so many times as fast: for less, the casts
@@ -57,8 +57,8 @@ def settled(precision: str, folder: Path) -> str:
     if not file.exists():
         ratio = product_ratio()
         chosen = BFLOAT16 if ratio >= WORTHWHILE else FLOAT32
-        runs.write_json(file, {"precision": chosen, "bfloat16_is_faster_by": round(ratio, 2)})
-    return runs.read_json(file)["precision"]
+        artifacts.write_json(file, {"precision": chosen, "bfloat16_is_faster_by": round(ratio, 2)})
+    return artifacts.read_json(file)["precision"]
 
 
 def product_ratio() -> float:

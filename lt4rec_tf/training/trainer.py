@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.errors import InputError
 from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.distributed.parameter_server import Pass, compile_part, take_parts
@@ -168,10 +168,10 @@ class Trainer:
             TrainingError: The loss is no longer finite.
         """
         steps = self.feed.steps_per_epoch
-        if runs.is_done(folder):
+        if artifacts.is_done(folder):
             self.progress.skip(plan.epochs * steps)
             checkpoint.restore(folder / WEIGHTS, self.network.variables)
-            return runs.read_json(folder / HISTORY)
+            return artifacts.read_json(folder / HISTORY)
         optimizers.reset(self._optimizer)
         self._rule.reset()
         for counter in self.network.counters.values():
@@ -314,13 +314,13 @@ class Trainer:
         progress = folder / "progress"
         now = progress / f"{state.epoch:04d}_{state.step:09d}"
         checkpoint.save_progress(now, self._state_variables(), vars(state))
-        for older in sorted(runs.folders(progress))[:-1]:
-            runs.remove(older)
+        for older in sorted(artifacts.folders(progress))[:-1]:
+            artifacts.remove(older)
 
     def _resume(self, folder: Path) -> _State:
         for total in self._loss_sums.values():
             total.assign([0.0, 0.0])
-        saved = sorted(runs.folders(folder / "progress"))
+        saved = sorted(artifacts.folders(folder / "progress"))
         if not saved:
             return _State()
         return _State(**checkpoint.restore_progress(saved[-1], self._state_variables()))
@@ -329,7 +329,7 @@ class Trainer:
         # A kill between here and `done` finds either `best` or `weights`, never neither.
         best, weights = folder / "best", folder / WEIGHTS
         if best.exists():
-            runs.replace_folder(best, weights)
+            artifacts.replace_folder(best, weights)
         checkpoint.restore(weights, self.network.variables)
         best_record = state.history[state.best_epoch]
         result = {
@@ -339,7 +339,7 @@ class Trainer:
             "seconds": state.seconds,
             "history": state.history,
         }
-        runs.write_json(folder / HISTORY, result)
-        runs.mark_done(folder)
-        runs.remove(folder / "progress")
+        artifacts.write_json(folder / HISTORY, result)
+        artifacts.mark_done(folder)
+        artifacts.remove(folder / "progress")
         return result

@@ -16,7 +16,7 @@ from lt4rec_tf.data.convert import command as convert
 from lt4rec_tf.data.inspect import command as inspect
 from lt4rec_tf.data.inspect.column_roles import RoleFlags
 from lt4rec_tf.data.simulator.world import FeedSettings
-from lt4rec_tf.experiment import run_folder as entry
+from lt4rec_tf.experiment import run_folder
 from lt4rec_tf.experiment.comparison.grid import CompareFlags, candidates, read_rows
 from lt4rec_tf.experiment.lightgcn.settings import EmbeddingSettings, check
 from lt4rec_tf.experiment.publishing import ExportFlags
@@ -96,7 +96,7 @@ def check_module(module, flags):
     flags = [flag for flag in flags if flag not in ("--help", "...")]
     if module == "lt4rec_tf.train":
         settings, _ = config.parse(["train", "--data_dir=given", *flags], "")
-        entry.read_schema(existing(settings.data.schema), settings)
+        run_folder.read_schema(existing(settings.data.schema), settings)
     elif module == "lt4rec_tf.compare":
         check_comparison(flags)
     elif module == "lt4rec_tf.simulate_online":
@@ -145,7 +145,7 @@ def check_comparison(flags):
 
     argv = ["compare", "--data_dir=given", *flags]
     settings, _, compare = config.parse_with(argv, "", CompareFlags)
-    schema = entry.read_schema(existing(settings.data.schema), settings)
+    schema = run_folder.read_schema(existing(settings.data.schema), settings)
     tasks = [task.name for task in schema.tasks]
     specs = read_rows(Path(compare.rows_file), compare.only, tasks)
     return settings, {spec.name: candidates(spec, compare, parse) for spec in specs}
@@ -235,7 +235,7 @@ def parsed(flagfile):
 @pytest.mark.parametrize("path", FLAGFILES, ids=lambda path: path.name)
 def test_a_flagfile_parses_and_its_schema_loads(path):
     settings = parsed(path)
-    schema = entry.read_schema(settings.data.schema, settings)
+    schema = run_folder.read_schema(settings.data.schema, settings)
     names = [task.name for task in schema.tasks]
     assert names[0] == "ctr"
     assert {task.kind for task in schema.tasks} > {"binary"}  # hybrid targets

@@ -8,13 +8,12 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from lt4rec_tf import compare, evaluate, export
-from lt4rec_tf.config import parse as config
-from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.config.parse import from_dict, parse
+from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.command import exit_on_error
 from lt4rec_tf.core.processes import Failure
-from lt4rec_tf.experiment import run_folder as entry
-from lt4rec_tf.experiment.comparison import jobs as work
-from lt4rec_tf.experiment.comparison import results
+from lt4rec_tf.experiment import run_folder
+from lt4rec_tf.experiment.comparison import jobs, results
 from lt4rec_tf.experiment.comparison.cost import cost_of
 from lt4rec_tf.experiment.comparison.grid import CompareFlags, RowSpec, candidates, read_rows
 from lt4rec_tf.experiment.comparison.procedure import Comparison, _row_name, _search_jobs, tune
@@ -103,11 +102,11 @@ def first(home):
 
 def settings_of(row, seed):
     values = row["settings"] | {"seed": seed}
-    return config.from_dict(values)
+    return from_dict(values)
 
 
 def folder_of(folder, row, seed):
-    return work.row_folder(folder, row["row"], settings_of(row, seed))
+    return jobs.row_folder(folder, row["row"], settings_of(row, seed))
 
 
 @pytest.mark.slow
@@ -122,7 +121,7 @@ def test_the_report_holds_every_row_run_and_setting(first):
         for run in row["runs"]:
             assert set(tasks) <= set(run["metrics"])
             assert run["seconds"] > 0
-            assert runs.is_done(folder_of(folder, row, run["seed"]) / "rows")
+            assert artifacts.is_done(folder_of(folder, row, run["seed"]) / "rows")
         assert settings_of(row, 1).rows == (("base",) if "base" in row["row"] else (row["row"],))
         assert list(row["cost"]["alive_parameters"]) == tasks
     for name in ("table2.md", "figure4.png", "overlap.png"):
@@ -142,7 +141,7 @@ def test_validation_chooses_among_the_candidates(first):
         row = rows[f"base_{task}"]
         assert row["chosen"] == {"learning_rate": "0.001"}
         (stage,) = (folder / "searches").glob(f"*/seed_1/tickets/{task}/level_0/training")
-        base[task] = runs.read_json(stage / "history.json")["validation"][task][metric]
+        base[task] = artifacts.read_json(stage / "history.json")["validation"][task][metric]
         expected = base[task] if task == "ctr" else -base[task]
         assert [tried["score"] for tried in row["candidates"]] == [expected]
     for name in ("hard_sharing", "s_weight"):
@@ -150,9 +149,9 @@ def test_validation_chooses_among_the_candidates(first):
         assert [tried["loss_weights"] for tried in row["candidates"]] == ["cvr=1", "cvr=3"]
         for tried in row["candidates"]:
             weighted = dict(row["settings"]["training"], loss_weights=[tried["loss_weights"]])
-            settings = config.from_dict(row["settings"] | {"training": weighted, "seed": 1})
-            stage = work.row_folder(folder, name, settings) / "rows" / name / "training"
-            values = runs.read_json(stage / "history.json")["validation"]
+            settings = from_dict(row["settings"] | {"training": weighted, "seed": 1})
+            stage = jobs.row_folder(folder, name, settings) / "rows" / name / "training"
+            values = artifacts.read_json(stage / "history.json")["validation"]
             gain = mean_relative_gain(
                 {"ctr": values["ctr"]["auc"], "cvr": values["cvr"]["mse"]},
                 base,
@@ -186,7 +185,7 @@ def test_rows_that_agree_share_their_searches(first):
 def test_differences_are_of_the_metrics_of_paired_runs(first):
     folder, found, _ = first
     rows = by_name(found)
-    labels = work.read_arrays(folder / "test_labels.npz")
+    labels = jobs.read_arrays(folder / "test_labels.npz")
     clicked = labels["1/cvr"] > 0
     assert not rows["base_ctr"]["differences"]
     for name in ("hard_sharing", "s_weight"):
@@ -213,7 +212,7 @@ def test_differences_are_of_the_metrics_of_paired_runs(first):
 
 def measured(folder, row, task, labels, clicked):
     """A run's metric on test, from its logits."""
-    logits = work.read_arrays(folder / "test" / f"{row}.npz")[f"0/{task}"]
+    logits = jobs.read_arrays(folder / "test" / f"{row}.npz")[f"0/{task}"]
     truth = labels[f"0/{task}"]
     assert logits.shape == truth.shape == labels["users"].shape
     if task == "ctr":
@@ -228,7 +227,7 @@ def test_costs_are_means_over_the_runs(first):
     row = by_name(found)["s_weight"]
     costs = []
     for seed in (1, 2):
-        settings, made = entry.read_run(folder_of(folder, row, seed))
+        settings, made = run_folder.read_run(folder_of(folder, row, seed))
         network = load_row(folder_of(folder, row, seed), "s_weight", settings, made)
         costs.append(cost_of(network))
         density = {task: np.mean([np.mean(m) for m in [flat(network, task)]]) for task in TASKS}
@@ -289,7 +288,7 @@ def test_a_lines_run_is_one_for_evaluate_and_export(first, home, capsys):
         run = folder_of(folder, row, 2)
         assert exit_on_error(evaluate.main, ["evaluate", f"--run={run}"]) == 0
         assert f"| {row_name}" in capsys.readouterr().out
-        measured = {r["row"]: r for r in runs.read_json(run / "evaluation.json")["rows"]}
+        measured = {r["row"]: r for r in artifacts.read_json(run / "evaluation.json")["rows"]}
         for task, metrics in row["runs"][1]["metrics"].items():
             assert measured[row_name]["metrics"][task] == pytest.approx(metrics, rel=1e-5)
         assert measured[row_name]["seconds"] == row["runs"][1]["seconds"]
@@ -448,7 +447,7 @@ def test_help_lists_what_a_comparison_is_and_what_a_run_is(capsys):
 def test_rows_share_a_search_where_nothing_that_it_depends_on_differs(tmp_path):
     def folder(*flags):
         argv = ["train", "--schema=s.toml", "--data_dir=logs", *flags]
-        return work.search_folder(tmp_path, config.parse(argv, "")[0])
+        return jobs.search_folder(tmp_path, parse(argv, "")[0])
 
     same = folder("--rows=s_weight")
     for flags in (
@@ -508,7 +507,7 @@ def tuned(tmp_path, monkeypatch, outcomes):
     flags = CompareFlags(cvr_weights=tuple(outcomes), seeds=(1,))
     rows = read_rows(ROWS, ("base", "hard_sharing"), TASKS)
     grid = {
-        spec.name: candidates(spec, flags, lambda more: config.parse([*argv, *more], "")[0])
+        spec.name: candidates(spec, flags, lambda more: parse([*argv, *more], "")[0])
         for spec in rows
     }
     comparison = Comparison(tmp_path, made, flags, rows, grid)
@@ -570,9 +569,7 @@ def test_a_search_goes_as_far_as_its_most_demanding_row_needs(tmp_path):
     def depths(*names):
         rows = [spec for spec in read_rows(ROWS, (), TASKS) if spec.name in names]
         comparison = Comparison(tmp_path, made, CompareFlags(), rows, {})
-        wanted = [
-            (spec, config.parse([*argv, f"--rows={spec.row}", *spec.flags], "")[0]) for spec in rows
-        ]
+        wanted = [(spec, parse([*argv, f"--rows={spec.row}", *spec.flags], "")[0]) for spec in rows]
         return [(job.arguments[2], job.passes) for job in _search_jobs(comparison, wanted)]
 
     assert depths("hard_sharing", "mmoe", "pcgrad") == [("start", 0)]

@@ -12,10 +12,9 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lt4rec_tf import evaluate, export, train
-from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core import artifacts
 from lt4rec_tf.data.input.pipeline import raw_batches
-from lt4rec_tf.experiment import logs
-from lt4rec_tf.experiment import run_folder as entry
+from lt4rec_tf.experiment import logs, run_folder
 from lt4rec_tf.experiment.rows import load_row
 from lt4rec_tf.serving.publish import published_versions, session_answers
 from lt4rec_tf.tickets import masks as masks_file
@@ -39,7 +38,7 @@ def without_seconds(value):
 
 
 def evaluation(folder):
-    return runs.read_json(folder / "evaluation.json")
+    return artifacts.read_json(folder / "evaluation.json")
 
 
 def numbers(folder):
@@ -74,10 +73,10 @@ def check_evaluation(folder, rows):
 
 def check_served(folder, task_names):
     """The run's SavedModel answers every signature for rows of the test split."""
-    settings, schema = entry.read_run(folder)
+    settings, schema = run_folder.read_run(folder)
     source = logs.read_audited(logs.open_logs(settings.data, schema), folder)
     raw = {name: rows.numpy() for name, rows in next(iter(raw_batches(source, "test", 9))).items()}
-    (version,) = runs.folders(folder / "saved_model")
+    (version,) = artifacts.folders(folder / "saved_model")
     for signature in [*task_names, "serving_default"]:
         for answer in session_answers(version, signature, raw).values():
             assert answer.shape == (9,)
@@ -225,7 +224,7 @@ def test_rows_are_published_as_one_version_after_another(unbroken, tmp_path, cap
     assert "published s_weight as" in capsys.readouterr().out
     versions = published_versions(tmp_path / "models")
     assert [version.name for version in versions] == ["6", "7", "8", "9"]
-    settings, schema = entry.read_run(folder)
+    settings, schema = run_folder.read_run(folder)
     source = logs.read_audited(logs.open_logs(settings.data, schema), folder)
     raw = next(iter(raw_batches(source, "validation", 5)))
     raw = {name: rows.numpy() for name, rows in raw.items()}
@@ -243,7 +242,7 @@ def test_a_finished_run_is_not_trained_again(unbroken):
     run_main(train.main, *small(folder, "--checkpoint_steps=5"))
     assert (folder / "evaluation.json").read_bytes() == before
     assert {path: path.stat().st_mtime_ns for path in kept} == times
-    assert [path.name for path in runs.folders(folder / "saved_model")] == ["1"]
+    assert [path.name for path in artifacts.folders(folder / "saved_model")] == ["1"]
 
 
 def test_a_stage_that_is_not_marked_is_done_again_with_the_same_numbers(unbroken):
@@ -303,7 +302,7 @@ def test_a_run_that_is_killed_again_and_again_ends_as_an_unbroken_one(unbroken, 
     assert mask_files(folder) == mask_files(unbroken[0])
     names = [path.name for path in folder.rglob("*")]
     assert [name for name in names if name.startswith(".") or name.endswith(".tmp")] == []
-    assert [path.name for path in runs.folders(folder / "saved_model")] == ["1"]
+    assert [path.name for path in artifacts.folders(folder / "saved_model")] == ["1"]
     check_served(folder, ["ctr", "cvr"])
 
 
@@ -344,7 +343,7 @@ def test_the_authors_sample(monkeypatch, tmp_path):
     data = real_data("tencent_video_sample")
     folder = run_real(monkeypatch, tmp_path, "tencent_video", data, "--rows=s_weight,s_weight_auto")
     found = check_evaluation(folder, ["s_weight", "s_weight_auto"])
-    assert runs.read_json(folder / "data.json")["rows"] == 4322
+    assert artifacts.read_json(folder / "data.json")["rows"] == 4322
     for search in found["searches"].values():
         np.testing.assert_allclose(search["densities"], [1, 0.3], atol=1e-3)
     check_served(folder, ["ctr", "cvr"])
@@ -382,7 +381,7 @@ def test_gradual_tickets_in_blocks(home):
     folder = home / "gradual"
     run_main(train.main, *small(folder, *flags))
     found = check_evaluation(folder, ["s_weight"])
-    network = load_row(folder, "s_weight", *entry.read_run(folder))
+    network = load_row(folder, "s_weight", *run_folder.read_run(folder))
     for task, search in found["searches"].items():
         assert search["chosen"] == 1
         assert search["densities"] == pytest.approx([1, 0.3], abs=0.02)
@@ -405,7 +404,7 @@ def test_adagrad_users_apart_and_rewinding_to_a_step(home):
     run_main(train.main, *small(folder, *flags))
     check_evaluation(folder, ["s_weight"])
     check_served(folder, ["ctr", "cvr"])
-    splits = runs.read_json(folder / "data.json")["splits"]
+    splits = artifacts.read_json(folder / "data.json")["splits"]
     assert sum(split["rows"] for split in splits.values()) == ROWS
 
 
@@ -418,8 +417,8 @@ def test_files_apart_fresh_draws_and_the_sparsest_ticket(unbroken, home):
     found = check_evaluation(folder, ["s_weight"])
     assert {search["chosen"] for search in found["searches"].values()} == {2}
     # Days 5 and 6, as the split by time has them.
-    by_time = runs.read_json(unbroken[0] / "data.json")["splits"]
-    assert runs.read_json(folder / "data.json")["splits"] == by_time
+    by_time = artifacts.read_json(unbroken[0] / "data.json")["splits"]
+    assert artifacts.read_json(folder / "data.json")["splits"] == by_time
 
 
 def test_one_task_and_one_row(home):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lt4rec_tf import evaluate, export, train
-from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.command import exit_on_error
 from lt4rec_tf.data.input.pipeline import raw_batches
 from lt4rec_tf.experiment.evaluation import open_run
@@ -58,7 +58,7 @@ def shop(tmp_path_factory):
 
 
 def check_metrics(folder, amount):
-    found = runs.read_json(folder / "evaluation.json")
+    found = artifacts.read_json(folder / "evaluation.json")
     of_amount = {"rmse", "mae", "nrmse", "nmae", "spearman", "gini", "xauc", "pcoc"}
     for row in found["rows"]:
         for task, metrics in row["metrics"].items():

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lt4rec_tf import simulate_online, train
-from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.command import exit_on_error
 from lt4rec_tf.core.flags import ConfigError
 from lt4rec_tf.data.input.pipeline import batches
@@ -273,7 +273,7 @@ def test_the_oracle_beats_a_random_policy_and_its_own_reverse(feed):
 
 def some_sessions(runs=1, policies=1, sessions=400, seed=0):
     rng = np.random.default_rng(seed)
-    clicks = rng.integers(1, 9, (runs, policies, sessions)).astype(float)
+    clicks = rng.integers(1, 9, (artifacts, policies, sessions)).astype(float)
     return clicks * rng.random(clicks.shape), clicks
 
 
@@ -307,7 +307,7 @@ def test_runs_are_drawn_too():
 
 @given(st.integers(0, 1000), st.integers(1, 3))
 def test_swapping_policies_flips_the_sign_and_equal_ones_differ_by_nothing(seed, runs):
-    ratios, clicks = some_sessions(runs, 2, 30, seed)
+    ratios, clicks = some_sessions(artifacts, 2, 30, seed)
     forth = session_ratios(ratios, clicks, replicates=50, seed=seed)
     back = session_ratios(ratios[:, ::-1], clicks[:, ::-1], replicates=50, seed=seed)
     assert forth.difference[1] == -back.difference[1]
@@ -471,7 +471,7 @@ def test_a_row_that_diverged_is_named(run):
     networks = load_networks(places_of(folder)[0], schema)
     networks["hard_sharing", "cvr"][0].heads["cvr"].bias.assign([np.nan])
     predict = predictor(networks, feed, source, folder)
-    with pytest.raises(runs.RunError, match="pcvr NaN of row hard_sharing, which diverged"):
+    with pytest.raises(artifacts.RunError, match="pcvr NaN of row hard_sharing, which diverged"):
         predict(next(session_blocks(feed, replace(PLAN, sessions=2))))
 
 
@@ -489,7 +489,7 @@ def test_the_command_prints_a_table_and_writes_the_same_numbers_again(run, home,
     assert again.replace("second", "first") == out
     assert (home / "second.json").read_bytes() == (home / "first.json").read_bytes()
 
-    found = runs.read_json(home / "first.json")
+    found = artifacts.read_json(home / "first.json")
     assert found["settings"]["sessions"] == 40
     assert found["feed"]["rows"] == 3000
     assert found["day"] == 7
@@ -511,7 +511,7 @@ def test_the_exponents_decide_what_a_policy_earns(run, home, capsys):
     nothing = ["--ctr_exponent=0", "--cvr_exponent=0", "--length_exponent=0"]
     code, *_ = ended(capsys, f"--runs={run}", *SMALL, *nothing, f"--output={home}/zero.json")
     assert code == 0
-    policies = runs.read_json(home / "zero.json")["policies"]
+    policies = artifacts.read_json(home / "zero.json")["policies"]
     # All candidates are worth the same: every policy, the oracle too, shows the first.
     assert all(policies[name] == policies["base"] for name in policies)
 
@@ -524,7 +524,7 @@ def test_several_runs_are_averaged_and_kept(run, home, capsys):
     code, _, err = ended(capsys, f"--runs={run},{copy}", *SMALL, f"--output={home}/two.json")
     assert code == 0
     assert "0 s left" in err
-    one, two = (runs.read_json(home / f"{name}.json")["policies"] for name in ("one", "two"))
+    one, two = (artifacts.read_json(home / f"{name}.json")["policies"] for name in ("one", "two"))
     for name in one:
         for statistic, ratio in two[name].items():
             assert ratio["by_run"] == dict.fromkeys(
@@ -585,9 +585,9 @@ def test_a_run_without_a_row_is_refused(run, home, capsys):
     shutil.copytree(run, lacking)
     (lacking / "rows" / "s_weight" / "training" / "done").unlink()
     assert "row s_weight is not trained" in refusal(capsys, f"--runs={lacking}", *SMALL)
-    found = runs.read_json(lacking / "config.json")
+    found = artifacts.read_json(lacking / "config.json")
     found["settings"]["rows"] = ["base", "hard_sharing"]
-    runs.write_json(lacking / "config.json", found)
+    artifacts.write_json(lacking / "config.json", found)
     message = refusal(capsys, f"--runs={lacking}", *SMALL)
     assert "found rows base_ctr, base_cvr, hard_sharing, expected s_weight too" in message
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lt4rec_tf.config import parse as config
 from lt4rec_tf.config.checks import loss_weights, own_embedding
+from lt4rec_tf.config.parse import _GROUPS, fingerprint, from_dict, parse, parse_with, to_dict
 from lt4rec_tf.config.settings import (
     DailySettings,
     DataSettings,
@@ -23,7 +23,7 @@ NEEDED = ("train", "--schema=s.toml", "--data_dir=logs")
 
 
 def parsed(*flags):
-    return config.parse([*NEEDED, *flags], "")[0]
+    return parse([*NEEDED, *flags], "")[0]
 
 
 def test_a_flagfile_becomes_settings(tmp_path):
@@ -34,7 +34,7 @@ def test_a_flagfile_becomes_settings(tmp_path):
         f"# a run\n--flagfile={common}\n--epochs=5\n--hidden_units=8,4\n--tasks=cvr,ctr\n"
         "--validation_from=3.5\n--cross=dcn_v2\n--loss_weights=cvr=1.5\n"
     )
-    settings, places = config.parse(
+    settings, places = parse(
         ["train", f"--flagfile={flagfile}", "--seed=7", "--output_dir=there"], ""
     )
     assert settings.data.schema == "s.toml"
@@ -50,7 +50,7 @@ def test_a_flagfile_becomes_settings(tmp_path):
 
 def test_flags_that_are_not_given_are_the_fields_defaults():
     settings = parsed()
-    for name, group in config._GROUPS.items():
+    for name, group in _GROUPS.items():
         given = {"schema": "s.toml", "data_dir": "logs"} if name == "data" else {}
         assert getattr(settings, name) == group(**given)
 
@@ -162,16 +162,16 @@ def test_flags_that_do_not_fit_each_other_are_refused(flags, name):
 
 def test_the_schema_must_be_named():
     with pytest.raises(ConfigError, match="--schema"):
-        config.parse(["train"], "")
+        parse(["train"], "")
 
 
 def test_help_lists_every_flag(capsys):
     with pytest.raises(SystemExit) as stop:
-        config.parse(["train", "--help"], "What this does.")
+        parse(["train", "--help"], "What this does.")
     shown = capsys.readouterr().out
     assert stop.value.code == 0
     assert shown.startswith("What this does.")
-    for group in (*config._GROUPS.values(), Places):
+    for group in (*_GROUPS.values(), Places):
         for item in dataclasses.fields(group):
             assert f"--{item.name}:" in shown or f"--[no]{item.name}:" in shown
 
@@ -222,12 +222,12 @@ settings_trees = st.builds(
 
 @given(settings_trees)
 def test_settings_survive_json(settings):
-    through_json = json.loads(json.dumps(config.to_dict(settings)))
-    assert config.from_dict(through_json) == settings
+    through_json = json.loads(json.dumps(to_dict(settings)))
+    assert from_dict(through_json) == settings
 
 
 def changed(path, value):
-    values = config.to_dict(parsed())
+    values = to_dict(parsed())
     *groups, name = path.split(".")
     inner = values
     for group in groups:
@@ -249,14 +249,14 @@ def changed(path, value):
 )
 def test_dictionaries_that_are_no_settings_are_refused(path, value, message):
     with pytest.raises(ConfigError, match=message):
-        config.from_dict(changed(path, value))
+        from_dict(changed(path, value))
 
 
 def test_a_dictionary_without_a_group_is_refused():
-    values = config.to_dict(parsed())
+    values = to_dict(parsed())
     del values["tickets"]
     with pytest.raises(ConfigError, match="tickets"):
-        config.from_dict(values)
+        from_dict(values)
 
 
 def other_value(value):
@@ -271,7 +271,7 @@ def other_value(value):
 
 def settings_that_differ_once():
     settings = parsed()
-    for name, group in config._GROUPS.items():
+    for name, group in _GROUPS.items():
         values = getattr(settings, name)
         for item in dataclasses.fields(group):
             new = dataclasses.replace(
@@ -285,19 +285,19 @@ def settings_that_differ_once():
 
 def test_every_setting_but_the_seed_changes_the_fingerprint():
     settings = parsed()
-    expected = config.fingerprint(settings, "schema")
+    expected = fingerprint(settings, "schema")
     seen = {expected}
     for path, other in settings_that_differ_once():
-        found = config.fingerprint(other, "schema")
+        found = fingerprint(other, "schema")
         assert found not in seen, path
         seen.add(found)
-    assert config.fingerprint(settings, "another schema") not in seen
-    assert config.fingerprint(dataclasses.replace(settings, seed=9), "schema") == expected
+    assert fingerprint(settings, "another schema") not in seen
+    assert fingerprint(dataclasses.replace(settings, seed=9), "schema") == expected
 
 
 def test_fingerprints_are_ten_hexadecimal_digits():
-    assert len(config.fingerprint(parsed(), "")) == 10
-    int(config.fingerprint(parsed(), ""), 16)
+    assert len(fingerprint(parsed(), "")) == 10
+    int(fingerprint(parsed(), ""), 16)
 
 
 def test_differences_name_values_that_are_new_gone_or_changed():
@@ -333,8 +333,8 @@ class _More:
 
 
 def test_a_command_can_have_flags_of_its_own():
-    settings, places, more = config.parse_with([*NEEDED, "--colour=blue"], "", _More)
-    assert (settings, places) == config.parse([*NEEDED], "")
+    settings, places, more = parse_with([*NEEDED, "--colour=blue"], "", _More)
+    assert (settings, places) == parse([*NEEDED], "")
     assert more == _More("blue")
     with pytest.raises(ConfigError, match="colour"):
         parsed("--colour=blue")

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 
 from lt4rec_tf import train
-from lt4rec_tf.config import parse as config
-from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.config.parse import parse
+from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.command import exit_on_error
 from lt4rec_tf.core.flags import ConfigError
 from lt4rec_tf.data.simulator.world import FeedSettings
 from lt4rec_tf.data.simulator.writer import simulate
 from lt4rec_tf.distributed import cluster
-from lt4rec_tf.experiment import run_folder as entry
+from lt4rec_tf.experiment import run_folder
 from lt4rec_tf.experiment.rows import load_row
 from lt4rec_tf.serving.publish import published_versions
 from tests.support.cluster_processes import Cluster
@@ -100,7 +100,7 @@ def test_every_model_and_rule_learns_on_two_devices_as_on_one():
 
 def metrics(folder):
     """{(row, task): the task's metric}."""
-    found = runs.read_json(folder / "evaluation.json")
+    found = artifacts.read_json(folder / "evaluation.json")
     own = {task["name"]: task["metric"] for task in found["tasks"]}
     return {
         (row["row"], task): row["metrics"][task][metric]
@@ -112,7 +112,7 @@ def metrics(folder):
 
 def is_whole(folder):
     """Whether a run is measured and published, and its networks are read by one process."""
-    settings, schema = entry.read_run(folder)
+    settings, schema = run_folder.read_run(folder)
     network = load_row(folder, "s_weight", settings, schema)
     finite = all(np.isfinite(v.numpy()).all() for v in network.variables.values())
     return finite and len(published_versions(folder / "saved_model")) == 1
@@ -250,7 +250,7 @@ def test_what_several_processes_cannot_do_is_refused(flag, kind):
     flags = [f"--{flag}", "--rewind_step=3", f"--distribution={kind}", "--data_dir=d", "--schema=s"]
     name = flag.partition("=")[0]
     with pytest.raises(ConfigError, match=f"--{name}.*--distribution={kind}"):
-        config.parse(["train", *flags], "")
+        parse(["train", *flags], "")
 
 
 def test_one_of_several_processes_writes_and_all_meet_around_it(tmp_path):
@@ -259,14 +259,14 @@ def test_one_of_several_processes_writes_and_all_meet_around_it(tmp_path):
     def meet():
         told.append(sorted(path.name for path in tmp_path.iterdir()))
 
-    with runs.written_by_one(writer=True, meet=meet):
-        runs.write_json(tmp_path / "a", 1)
-        runs.write_folder_atomically(
-            tmp_path / "b", lambda folder: runs.write_json(folder / "c", 2)
+    with artifacts.written_by_one(writer=True, meet=meet):
+        artifacts.write_json(tmp_path / "a", 1)
+        artifacts.write_folder_atomically(
+            tmp_path / "b", lambda folder: artifacts.write_json(folder / "c", 2)
         )
-    with runs.written_by_one(writer=False, meet=meet):
-        runs.write_json(tmp_path / "d", 3)
-        runs.remove(tmp_path / "b")
+    with artifacts.written_by_one(writer=False, meet=meet):
+        artifacts.write_json(tmp_path / "d", 3)
+        artifacts.remove(tmp_path / "b")
     assert told == [[], ["a"], ["a"], ["a", "b"], *[["a", "b"]] * 4]
-    runs.remove(tmp_path / "b")
+    artifacts.remove(tmp_path / "b")
     assert [path.name for path in tmp_path.iterdir()] == ["a"]

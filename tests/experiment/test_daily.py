@@ -10,17 +10,15 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from lt4rec_tf import evaluate, train
 from lt4rec_tf.config import checks
-from lt4rec_tf.config import parse as config
-from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.config.parse import from_dict, parse, to_dict
+from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.command import exit_on_error
 from lt4rec_tf.core.flags import ConfigError
 from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.data.input.features import features_to_ids
 from lt4rec_tf.data.input.pipeline import batches, raw_batches
-from lt4rec_tf.experiment import logs
-from lt4rec_tf.experiment import run_folder as entry
-from lt4rec_tf.experiment.daily import inheritance, new_day
-from lt4rec_tf.experiment.daily import procedure as daily
+from lt4rec_tf.experiment import logs, run_folder
+from lt4rec_tf.experiment.daily import inheritance, new_day, procedure
 from lt4rec_tf.experiment.daily.lineage import (
     DayError,
     identify,
@@ -83,7 +81,7 @@ def second(home, first):
         with pytest.raises(Killed):
             run_train(home, "day_3_run", *wanted)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(daily, "Progress", KilledProgress)
+        patch.setattr(procedure, "Progress", KilledProgress)
         with pytest.raises(Killed):
             run_train(home, "day_3_run", *wanted)
     check_started_from(home / "day_3_run", first)
@@ -116,16 +114,16 @@ class KilledProgress(Progress):
 
 
 def weights(folder):
-    network = load_row(folder, "s_weight", *entry.read_run(folder))
+    network = load_row(folder, "s_weight", *run_folder.read_run(folder))
     return {name: variable.numpy() for name, variable in network.variables.items()}
 
 
 def check_started_from(folder, parent):
     """Every variable begins as the parent's ended, new rows as the row of unknown values."""
-    schema = entry.read_run(folder)[1]
+    schema = run_folder.read_run(folder)[1]
     assert schema.feature("device").ids.vocabulary == ("phone", "tv", "watch")
     start = checkpoint.read_all(folder / "initial" / "s_weight" / "weights")
-    network = load_row(parent, "s_weight", *entry.read_run(parent))
+    network = load_row(parent, "s_weight", *run_folder.read_run(parent))
     assert set(start) == set(network.variables)
     for name, variable in network.variables.items():
         if not name.startswith("embedding/"):
@@ -139,7 +137,7 @@ def check_started_from(folder, parent):
 
 
 def spread(folder, table):
-    settings, schema = entry.read_run(folder)
+    settings, schema = run_folder.read_run(folder)
     ticket = table_ticket(folder, settings, schema)
     return layout_of(schema, settings.model.embedding_dim, ticket).spread({"table": table})
 
@@ -149,7 +147,11 @@ def whole_tables(folder):
 
 
 def test_a_day_is_measured_by_the_network_of_the_day_before(second):
-    (day,) = [entry for entry in runs.read_json(second / "days.json") if "measured" in entry]
+    (day,) = [
+        run_folder
+        for run_folder in artifacts.read_json(second / "days.json")
+        if "measured" in run_folder
+    ]
     measured = {row["row"]: row["metrics"] for row in day["measured"]}
     frozen = {row["row"]: row["metrics"] for row in day["frozen"]}
     # The first day's network is the first run's; its new rows are copies of the unknown row.
@@ -159,19 +161,19 @@ def test_a_day_is_measured_by_the_network_of_the_day_before(second):
 
 
 def test_the_next_day_is_measured_by_what_the_last_one_trained(second, third):
-    settings, schema = entry.read_run(third)
+    settings, schema = run_folder.read_run(third)
     source = logs.read_audited(logs.open_logs(settings.data, schema), third)
-    network = load_row(second, "s_weight", *entry.read_run(second))
+    network = load_row(second, "s_weight", *run_folder.read_run(second))
     found = measure_row("s_weight", network, source.schema, batches(source, "train", 100))
-    measured = runs.read_json(third / "evaluation.json")["rows"][0]
+    measured = artifacts.read_json(third / "evaluation.json")["rows"][0]
     for task in ("ctr", "watch"):
         assert measured["metrics"][task] == pytest.approx(found["metrics"][task], rel=1e-5)
-    frozen = runs.read_json(third / "days.json")[-1]["frozen"][0]
+    frozen = artifacts.read_json(third / "days.json")[-1]["frozen"][0]
     assert frozen["metrics"]["ctr"] != measured["metrics"]["ctr"]
 
 
 def test_days_are_kept_over_the_chain(first, second, third):
-    days = runs.read_json(third / "days.json")
+    days = artifacts.read_json(third / "days.json")
     assert [day["name"] for day in days] == ["first_days", "day_3", "day_4"]
     assert [day["rows"] for day in days] == [3 * ROWS, ROWS, ROWS]
     assert [(day["first_time"], day["last_time"]) for day in days] == [(0, 2), (3, 3), (4, 4)]
@@ -188,7 +190,7 @@ def test_killed_twice_is_as_if_never_killed(home, first, second):
     assert set(found) == set(expected)
     for name, values in expected.items():
         np.testing.assert_array_equal(found[name], values, err_msg=name)
-    days = [runs.read_json(run / "days.json")[-1] for run in (folder, second)]
+    days = [artifacts.read_json(run / "days.json")[-1] for run in (folder, second)]
     for day in days:
         del day["run"], day["frozen"]
     assert days[0] == days[1]
@@ -196,7 +198,9 @@ def test_killed_twice_is_as_if_never_killed(home, first, second):
 
 
 def test_masks_stay_and_what_is_cut_for_all_stays_as_it_was(first, second):
-    before, after = [load_row(run, "s_weight", *entry.read_run(run)) for run in (first, second)]
+    before, after = [
+        load_row(run, "s_weight", *run_folder.read_run(run)) for run in (first, second)
+    ]
     moved = 0
     for task in before.tasks:
         for name, mask in before.masks(task).items():
@@ -211,7 +215,7 @@ def test_masks_stay_and_what_is_cut_for_all_stays_as_it_was(first, second):
 
 
 def test_rows_of_new_values_are_kept_rows_of_a_ticket(first, second):
-    before, after = [table_ticket(run, *entry.read_run(run)) for run in (first, second)]
+    before, after = [table_ticket(run, *run_folder.read_run(run)) for run in (first, second)]
     assert before.masks["device"].shape == (4,)
     np.testing.assert_array_equal(after.masks["device"], [*before.masks["device"], True])
     np.testing.assert_array_equal(after.masks["user"], before.masks["user"])
@@ -219,27 +223,27 @@ def test_rows_of_new_values_are_kept_rows_of_a_ticket(first, second):
 
 def test_amounts_stay_in_the_units_that_the_network_has_learned(first, second, third):
     def units(run):
-        found = logs.learned_schema(entry.read_run(run)[1], run).task("watch")
+        found = logs.learned_schema(run_folder.read_run(run)[1], run).task("watch")
         return found.mean, found.scale
 
     assert units(first) == units(second) == units(third)
-    of_day = runs.read_json(third / "data.json")["splits"]["train"]["tasks"]["watch"]
+    of_day = artifacts.read_json(third / "data.json")["splits"]["train"]["tasks"]["watch"]
     assert units(third)[0] != of_day["label_mean"]
 
 
 def test_a_finished_run_needs_no_other(third, capsys):
-    parent = entry.read_run(third)[0].daily.warm_start
+    parent = run_folder.read_run(third)[0].daily.warm_start
     assert not Path(parent).exists()
     run = f"--run={third}"
     before = (third / "evaluation.json").read_bytes()
     assert exit_on_error(evaluate.main, ["evaluate", run]) == 0
     assert (third / "evaluation.json").read_bytes() == before  # it holds the day before training
-    assert runs.read_json(third / "evaluation_train.json")["split"] == "train"
+    assert artifacts.read_json(third / "evaluation_train.json")["split"] == "train"
     assert "s_weight" in capsys.readouterr().out
 
 
 def test_the_version_of_a_day_answers_as_its_network_does(third):
-    settings, schema = entry.read_run(third)
+    settings, schema = run_folder.read_run(third)
     source = logs.read_audited(logs.open_logs(settings.data, schema), third)
     raw = next(iter(raw_batches(source, "train", 9)))
     raw = {name: values.numpy() for name, values in raw.items()}
@@ -290,7 +294,7 @@ def test_a_day_is_trained_on_again_when_that_is_asked_for(home, second, monkeypa
     monkeypatch.setattr(new_day, "take_start", killed)  # by then nothing is refused any more
     with pytest.raises(Killed):
         run_train(home, "forced", *day_flags(home, "day_3", second), "--retrain_day")
-    assert runs.read_json(home / "forced" / "history.json")[-1]["name"] == "day_3"
+    assert artifacts.read_json(home / "forced" / "history.json")[-1]["name"] == "day_3"
 
 
 def test_a_run_of_other_shape_is_refused_with_each_difference(home, second, capsys):
@@ -313,13 +317,15 @@ def test_masks_alone_train_from_the_theta_0_they_were_found_with(home, first):
     for name, values in theirs.items():
         np.testing.assert_array_equal(mine[name], values, err_msg=name)
     assert not (folder / "tickets").exists()
-    found = runs.read_json(folder / "evaluation.json")
-    expected = runs.read_json(first / "evaluation.json")
+    found = artifacts.read_json(folder / "evaluation.json")
+    expected = artifacts.read_json(first / "evaluation.json")
     assert found["split"] == "test"
     (row,), theirs = found["rows"], expected["rows"][1]
     assert (row["density"], row["overlap"]) == (theirs["density"], theirs["overlap"])
     assert row["seconds"] > 0
-    choices = [runs.read_json(run / "rows/s_weight_auto/choice.json") for run in (first, folder)]
+    choices = [
+        artifacts.read_json(run / "rows/s_weight_auto/choice.json") for run in (first, folder)
+    ]
     assert choices[0]["chosen"] == choices[1]["chosen"]
 
 
@@ -432,13 +438,13 @@ WARM = ["--warm_start=R", "--split=none", "--rows=s_weight"]
 )
 def test_flags_that_do_not_go_together_are_refused(given, flag):
     with pytest.raises(ConfigError, match=f"--{flag}: found"):
-        config.parse(["train", "--schema=s.toml", "--data_dir=d", *given], "")
+        parse(["train", "--schema=s.toml", "--data_dir=d", *given], "")
 
 
 def test_runs_that_take_nothing_over_keep_their_settings_as_they_were():
-    plain = config.parse(["train", "--schema=s.toml", "--data_dir=d"], "")[0]
-    assert "daily" not in config.to_dict(plain)
-    warm = config.parse(["train", "--schema=s.toml", "--data_dir=d", *WARM], "")[0]
+    plain = parse(["train", "--schema=s.toml", "--data_dir=d"], "")[0]
+    assert "daily" not in to_dict(plain)
+    warm = parse(["train", "--schema=s.toml", "--data_dir=d", *WARM], "")[0]
     for settings in (plain, warm):
         checks.check(settings)
-        assert config.from_dict(config.to_dict(settings)) == settings
+        assert from_dict(to_dict(settings)) == settings

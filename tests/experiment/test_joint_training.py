@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lt4rec_tf.config import settings
-from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core import artifacts
 from lt4rec_tf.experiment.initial_weights import keep_start
 from lt4rec_tf.experiment.joint_training import steps_to_come, train_row
 from lt4rec_tf.experiment.paths import SEARCHES, WIDTHS, row_masks
@@ -56,7 +56,7 @@ def searched(small_schema, tmp_path_factory):
 def begin_row(searched, schema, folder, *flags):
     """A run in a folder of its own over searches that are done, and its tickets."""
     run, network = begin_run(small_settings(*SEARCH, *flags), schema, folder, searches=searched)
-    runs.write_json(folder / SEARCHES, str(searched))
+    artifacts.write_json(folder / SEARCHES, str(searched))
     return run, [read_ticket(run, network, task) for task in run.tasks]
 
 
@@ -193,10 +193,12 @@ def test_after_a_warm_up_searches_and_joint_rows_begin_at_its_weights(
         for variable, value in weights.items():
             expected = warm[shared_name(variable, run.tasks)]
             np.testing.assert_array_equal(value, expected, err_msg=f"{name} {variable}")
-    warmed = runs.read_json(tmp_path / "warmup" / "training" / "history.json")
+    warmed = artifacts.read_json(tmp_path / "warmup" / "training" / "history.json")
     assert warmed["best_epoch"] == 1  # the last: its weights are a start, not a result
     searching = sum(search_seconds(tmp_path, task) for task in run.tasks)
-    own = runs.read_json(tmp_path / "rows" / "s_weight" / "training" / "history.json")["seconds"]
+    own = artifacts.read_json(tmp_path / "rows" / "s_weight" / "training" / "history.json")[
+        "seconds"
+    ]
     seconds = row_seconds(tmp_path, "s_weight", run.tasks)
     assert seconds == pytest.approx(own + searching + warmed["seconds"])
     again = starts_of(lambda: keep_start(run), monkeypatch)
@@ -304,7 +306,7 @@ def test_small_dense_towers_have_the_tickets_number_of_weights(
     alive = [sum(int(m.sum()) for m in ticket.masks.values()) for ticket in tickets]
     inputs = tickets[0].masks["tower_0"].shape[0]
     first, second = dense_widths((8, 4), inputs, round(sum(alive) / 2))
-    assert runs.read_json(tmp_path / "rows" / "small_dense" / WIDTHS) == [first, second]
+    assert artifacts.read_json(tmp_path / "rows" / "small_dense" / WIDTHS) == [first, second]
     for task in run.tasks:
         assert weights[f"{task}/tower_0/kernel"].shape == (inputs, first)
         assert weights[f"{task}/tower_1/kernel"].shape == (first, second)
@@ -365,7 +367,9 @@ def starts_nothing(run, row, tickets, monkeypatch):
 
 
 def test_all_rows_have_a_test_here():
-    assert {*JOINT, "base", "s_weight_auto"} == set(settings.ROWS)  # the last: test_sharing_search.py
+    assert {*JOINT, "base", "s_weight_auto"} == set(
+        settings.ROWS
+    )  # the last: test_sharing_search.py
 
 
 def test_single_tasks_are_read_from_searches_that_lie_elsewhere(searched, small_schema, tmp_path):
@@ -386,9 +390,11 @@ def test_single_tasks_are_read_from_searches_that_lie_elsewhere(searched, small_
 def test_a_row_that_is_not_trained_is_refused(searched, small_schema, tmp_path):
     run, _ = begin_row(searched, small_schema, tmp_path, "--rows=mmoe,s_weight_auto")
     for row in ("mmoe", "s_weight_auto"):
-        with pytest.raises(runs.RunError, match=f"row {row} is not trained"):
+        with pytest.raises(artifacts.RunError, match=f"row {row} is not trained"):
             load_row(tmp_path, row, run.settings, small_schema)
-    with pytest.raises(runs.RunError, match="no row 'ple', expected one of mmoe, s_weight_auto"):
+    with pytest.raises(
+        artifacts.RunError, match="no row 'ple', expected one of mmoe, s_weight_auto"
+    ):
         load_row(tmp_path, "ple", run.settings, small_schema)
 
 

@@ -1,8 +1,8 @@
-"""Ticket searches in processes side by side; tests/commands/test_end_to_end.py has their numbers."""
+"""Ticket searches in parallel processes; commands/test_end_to_end.py has their numbers."""
 
 import pytest
 
-from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.flags import ConfigError
 from lt4rec_tf.experiment.parallel_searches import search_side_by_side
 from lt4rec_tf.tickets.search import level_folder
@@ -28,7 +28,7 @@ def test_one_search_needs_no_process_of_its_own(small_schema, tmp_path, finished
     settings = small_settings(*FLAGS, f"--search_processes={processes}")
     run, _ = begin_run(settings, small_schema, tmp_path)
     for task in finished:
-        runs.mark_done(level_folder(tmp_path / "tickets" / task, 2))
+        artifacts.mark_done(level_folder(tmp_path / "tickets" / task, 2))
     search_side_by_side(run)
     assert not (tmp_path / "logs").exists()
 

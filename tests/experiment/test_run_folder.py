@@ -9,8 +9,8 @@ import sys
 import pytest
 
 from lt4rec_tf import evaluate, export, train
-from lt4rec_tf.config import parse as config
-from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.config.parse import fingerprint, parse
+from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.artifacts import RunError
 from lt4rec_tf.core.command import exit_on_error
 from lt4rec_tf.core.flags import ConfigError
@@ -29,7 +29,7 @@ from lt4rec_tf.serving.warmup import WarmupError
 from lt4rec_tf.tickets.masks import MaskError
 from lt4rec_tf.training.checkpoint import CheckpointError
 from lt4rec_tf.training.trainer import TrainingError
-from tests.support import feeds as small_feed
+from tests.support import feeds
 from tests.support.feeds import good_row, line, write_lines
 from tests.support.paths import PROJECT
 
@@ -43,7 +43,7 @@ def folder(tmp_path):
     (tmp_path / "logs").mkdir()
     rows = [line(good_row(number)) for number in range(60)]
     write_lines(tmp_path / "logs" / "a.csv", [*rows, line(good_row(60, click="7"))])
-    small_feed.schema(tmp_path, glob="*.csv")
+    feeds.schema(tmp_path, glob="*.csv")
     return tmp_path
 
 
@@ -83,7 +83,7 @@ def untrained(folder, capsys):
 
 
 def test_a_run_that_stops_at_its_audit_keeps_the_counts(untrained):
-    found = runs.read_json(untrained / "data.json")
+    found = artifacts.read_json(untrained / "data.json")
     assert found["rows"] == 61
     assert found["unusable"] == {"bad_label": 1}
     assert not (untrained / "initial").exists()
@@ -117,7 +117,7 @@ def test_logs_that_are_mended_before_training_are_read_again(untrained, folder, 
     code, out, err = ended(capsys, train.main, *train_flags(folder))
     assert code == 0, err
     assert "61 records, 0 without use" in out
-    assert runs.read_json(untrained / "data.json")["unusable"] == {}
+    assert artifacts.read_json(untrained / "data.json")["unusable"] == {}
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +127,7 @@ def trained(tmp_path_factory):
     (folder / "logs").mkdir()
     rows = [line(good_row(number)) for number in range(60)]
     write_lines(folder / "logs" / "a.csv", [*rows, line(good_row(60, click="7"))])
-    small_feed.schema(folder, glob="*.csv")
+    feeds.schema(folder, glob="*.csv")
     flags = train_flags(folder, "--max_bad_fraction=0.05")
     assert exit_on_error(train.main, ["train", *flags]) == 0
     return folder, folder / "run", flags
@@ -138,7 +138,7 @@ def test_few_unusable_rows_are_printed_and_kept(trained, capsys):
     code, out, _ = ended(capsys, train.main, *flags)
     assert code == 0
     assert "61 records, 1 without use\n  bad_label                          1\n" in out
-    assert runs.read_json(run / "data.json")["unusable_by_file"] == {"a.csv": {"bad_label": 1}}
+    assert artifacts.read_json(run / "data.json")["unusable_by_file"] == {"a.csv": {"bad_label": 1}}
 
 
 @contextlib.contextmanager
@@ -205,7 +205,7 @@ def test_another_split_is_measured_into_a_file_of_its_own(trained, capsys):
     before = (run / "evaluation.json").read_bytes()
     code, out, _ = ended(capsys, evaluate.main, f"--run={run}", "--split=validation")
     assert code == 0
-    assert runs.read_json(run / "evaluation_validation.json")["split"] == "validation"
+    assert artifacts.read_json(run / "evaluation_validation.json")["split"] == "validation"
     assert f"written to {run}/evaluation_validation.json" in out
     assert (run / "evaluation.json").read_bytes() == before
 
@@ -361,14 +361,14 @@ def test_side_tables_are_part_of_the_logs(folder):
 
 
 def settings_of(folder, *more):
-    return config.parse(["train", *train_flags(folder, *more)], "")
+    return parse(["train", *train_flags(folder, *more)], "")
 
 
 def test_a_run_without_a_folder_lies_below_the_output_dir(folder):
     flags = ["--run_dir=", f"--output_dir={folder}/runs", "--seed=7"]
     settings, places = settings_of(folder, *flags)
     text = (folder / "small.toml").read_text()
-    name = f"feed-{config.fingerprint(settings, text)}"
+    name = f"feed-{fingerprint(settings, text)}"
     assert run_folder(settings, places) == folder / "runs" / name / "seed_7"
     other, _ = settings_of(folder, *flags, "--epochs=2")
     assert run_folder(other, places).parent != run_folder(settings, places).parent

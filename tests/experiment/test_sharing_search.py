@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lt4rec_tf.core import artifacts as runs
-from lt4rec_tf.experiment import sharing_search as auto
+from lt4rec_tf.core import artifacts
+from lt4rec_tf.experiment import sharing_search
 from lt4rec_tf.experiment.joint_training import steps_to_come
 from lt4rec_tf.experiment.paths import CHOICE, SEARCHES, row_masks
 from lt4rec_tf.experiment.rows import load_row, measure_rows, row_seconds, worn_masks
@@ -84,7 +84,7 @@ def tickets_of(*chosen, levels=4):
 def tried_in_order(tickets, budget, gain):
     """The ways that a search tries where `gain` says what each is worth."""
     tried, ways = {}, []
-    for way in auto._ways(tickets, tried, budget):
+    for way in sharing_search._ways(tickets, tried, budget):
         assert way.name not in tried
         ways.append(way)
         # As it comes from JSON.
@@ -185,7 +185,7 @@ def auto_settings(*flags):
 def auto_run(searched, schema, folder, *flags, progress=None):
     settings = auto_settings(*flags)
     run, network = begin_run(settings, schema, folder, progress, searches=searched)
-    runs.write_json(folder / SEARCHES, str(searched))
+    artifacts.write_json(folder / SEARCHES, str(searched))
     return run, [read_ticket(run, network, task) for task in run.tasks]
 
 
@@ -239,7 +239,7 @@ def test_gains_are_measured_on_validation_against_the_single_tasks(found):
     alone = {ticket.task: ticket.levels[0].value for ticket in tickets}
     for way in choice["tried"]:
         stage = row_folder(run) / way["name"] / "training"
-        history = runs.read_json(stage / "history.json")
+        history = artifacts.read_json(stage / "history.json")
         values = history["validation"]
         by_hand = (
             (values["ctr"]["auc"] - alone["ctr"]) / alone["ctr"]
@@ -253,7 +253,7 @@ def test_the_best_is_chosen_and_alone_keeps_its_weights(found):
     run, _, _, choice = found
     best = max(choice["tried"], key=lambda way: way["gain"])
     assert choice["chosen"] == best["name"]
-    assert runs.read_json(row_folder(run) / CHOICE) == choice
+    assert artifacts.read_json(row_folder(run) / CHOICE) == choice
     for way in choice["tried"]:
         weights = row_folder(run) / way["name"] / "training" / "weights"
         assert weights.exists() == (way["name"] == best["name"])
@@ -270,7 +270,7 @@ def test_the_chosen_way_is_read_back_with_its_answers(found):
             np.testing.assert_array_equal(loaded.masks(ticket.task)[name], mask)
     (row,) = measure_rows(run.folder, run.settings, run.schema, run.feed.validation)
     stage = row_folder(run) / way["name"] / "training"
-    kept = runs.read_json(stage / "history.json")["validation"]
+    kept = artifacts.read_json(stage / "history.json")["validation"]
     for task in run.tasks:
         assert row["metrics"][task] == pytest.approx(kept[task], rel=1e-6)
 
@@ -296,7 +296,7 @@ def test_whichever_way_is_chosen_is_read_back(searched, small_schema, tmp_path, 
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "fit", noted)
-        patch.setattr(auto, "gain_over_single_tasks", gain)
+        patch.setattr(sharing_search, "gain_over_single_tasks", gain)
         assert train_auto(run, tickets)["chosen"] == name
     loaded = load_row(tmp_path, "s_weight_auto", run.settings, run.schema)
     for task, answer in answers_of(loaded, run).items():
@@ -338,7 +338,7 @@ def test_one_that_is_killed_after_a_way_ends_as_an_unbroken_one(
     found, searched, small_schema, tmp_path, monkeypatch
 ):
     killed, tickets = auto_run(searched, small_schema, tmp_path)
-    forget = auto._forget_all_but_best
+    forget = sharing_search._forget_all_but_best
 
     def stop(folder, tried):
         forget(folder, tried)
@@ -346,7 +346,7 @@ def test_one_that_is_killed_after_a_way_ends_as_an_unbroken_one(
             raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(auto, "_forget_all_but_best", stop)
+        patch.setattr(sharing_search, "_forget_all_but_best", stop)
         with pytest.raises(Killed):
             train_auto(killed, tickets)
     assert not (row_folder(killed) / CHOICE).exists()
@@ -402,8 +402,8 @@ def test_ways_that_the_run_has_trained_as_rows_are_not_trained_again(
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "fit", noted)
-        auto.train_rows(run, tickets)
-    choice = runs.read_json(row_folder(run) / CHOICE)
+        sharing_search.train_rows(run, tickets)
+    choice = artifacts.read_json(row_folder(run) / CHOICE)
     assert without_seconds(choice) == without_seconds(found[3])
     chosen = Way(False, tuple(ticket.chosen.level for ticket in tickets))
     known = {separate(0, 0).name, chosen.name}
@@ -418,9 +418,9 @@ def test_a_row_in_other_masks_than_its_tickets_is_no_way_of_sharing(
 ):
     flags = ("--rows=s_weight,s_weight_auto", "--ticket_control=shuffle")
     run, tickets = auto_run(searched, small_schema, tmp_path, *flags)
-    runs.mark_done(tmp_path / "rows" / "s_weight" / "training")
+    artifacts.mark_done(tmp_path / "rows" / "s_weight" / "training")
     chosen = Way(False, tuple(ticket.chosen.level for ticket in tickets))
-    assert auto._trained_as(run, tickets, chosen) is None
+    assert sharing_search._trained_as(run, tickets, chosen) is None
 
 
 def test_a_way_keeps_its_masks_beside_its_training(found):
@@ -436,7 +436,7 @@ def test_a_way_keeps_its_masks_beside_its_training(found):
 def test_a_choice_without_a_finite_gain_is_still_json(
     searched, small_schema, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(auto, "gain_over_single_tasks", lambda *arguments: -math.inf)
+    monkeypatch.setattr(sharing_search, "gain_over_single_tasks", lambda *arguments: -math.inf)
     run, tickets = auto_run(searched, small_schema, tmp_path, "--auto_trainings=1")
     train_auto(run, tickets)
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.flags import ConfigError
 from lt4rec_tf.experiment import run as stages
 from lt4rec_tf.experiment.initial_weights import keep_start
@@ -263,7 +263,7 @@ def test_all_rows_wear_the_ticket_of_the_tables(unit, small_schema, tmp_path):
     if unit == "number":
         assert (trained["embedding/table"][~layout.kept] == 0).all()
     histories = (tmp_path / "tables").glob("level_*/training/history.json")
-    searching = sum(runs.read_json(path)["seconds"] for path in histories)
+    searching = sum(artifacts.read_json(path)["seconds"] for path in histories)
     assert row_seconds(tmp_path, "s_weight", run.tasks) > searching > 0
     assert not list((tmp_path / "tables").glob("level_*/training/weights"))
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from lt4rec_tf.metrics import binary as ranking
+from lt4rec_tf.metrics import binary
 from lt4rec_tf.metrics.amounts import gini, nmae, nrmse, rmse, spearman
 from lt4rec_tf.metrics.resampled import MEASURES
 from tests.support.evaluations import OURS
@@ -204,7 +204,7 @@ def test_units_do_not_matter(rows):
 @given(columns(st.integers(0, 1), tying))
 def test_gini_of_binary_labels_is_that_of_auc(rows):
     zeros = np.sum(rows[0] == 0)
-    expected = (1 + zeros * (2 * ranking.auc(*rows) - 1)) / (1 + zeros)
+    expected = (1 + zeros * (2 * binary.auc(*rows) - 1)) / (1 + zeros)
     assert gini(*rows) == pytest.approx(expected, abs=1e-12, nan_ok=True)
 
 

@@ -15,8 +15,7 @@ from sklearn.metrics import (
     root_mean_squared_error,
 )
 
-from lt4rec_tf.metrics import binary as ranking
-from lt4rec_tf.metrics import bootstrap
+from lt4rec_tf.metrics import binary, bootstrap
 from lt4rec_tf.metrics.bootstrap import METRICS, paired_interval, resampled_counts, value_interval
 from tests.support.evaluations import OURS
 
@@ -266,7 +265,7 @@ def test_a_metric_without_a_value_has_no_interval():
 
 def test_log_loss_of_a_certain_and_wrong_score_is_that_of_the_metric():
     found = value_interval("log_loss", [1.0, 0.0], [[0.0, 1.0]], [1, 2], replicates=9, seed=0)
-    assert found.value == ranking.log_loss([1.0, 0.0], [0.0, 1.0])
+    assert found.value == binary.log_loss([1.0, 0.0], [0.0, 1.0])
 
 
 GOOD = {

@@ -5,11 +5,10 @@ import pytest
 from sklearn.metrics import mean_squared_error, roc_auc_score
 
 from lt4rec_tf import export, train
-from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.command import exit_on_error
 from lt4rec_tf.data.input.pipeline import raw_batches
-from lt4rec_tf.experiment import logs
-from lt4rec_tf.experiment import run_folder as entry
+from lt4rec_tf.experiment import logs, run_folder
 from lt4rec_tf.experiment.feed import split_batches
 from lt4rec_tf.experiment.publishing import TOLERANCES
 from lt4rec_tf.experiment.rows import load_row
@@ -43,7 +42,7 @@ def run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def whole(run):
     """(every feature of the test split's rows, the network's predictions for them)."""
-    settings, schema = entry.read_run(run)
+    settings, schema = run_folder.read_run(run)
     source = logs.read_audited(logs.open_logs(settings.data, schema), run)
     batches = [
         {name: values.numpy() for name, values in batch.items()}
@@ -105,7 +104,7 @@ def test_what_evaluate_measured_is_what_a_server_answers(run, whole, tmp_path):
         rows = joined([server.columns("serving_default", as_json(batch)) for batch in batches])
     assert_near(rows, schema, predictions, 1e-6)
     labels, clicked = predictions.labels, predictions.weights["cvr"] > 0
-    (measured,) = runs.read_json(run / "evaluation.json")["rows"]
+    (measured,) = artifacts.read_json(run / "evaluation.json")["rows"]
     auc = roc_auc_score(labels["ctr"], rows["pctr"])
     assert measured["metrics"]["ctr"]["auc"] == pytest.approx(auc, abs=1e-6)
     mse = mean_squared_error(labels["cvr"][clicked], rows["pcvr"][clicked])
@@ -140,7 +139,7 @@ def test_flags_say_what_is_published(run, tmp_path, capsys):
         assert version.name == str(number)
         assert published_versions(tmp_path) == [version]
     assert not (version / WARMUP_FILE).exists()
-    settings, schema = entry.read_run(run)
+    settings, schema = run_folder.read_run(run)
     source = logs.read_audited(logs.open_logs(settings.data, schema), run)
     batch = next(iter(raw_batches(source, "test", 6)))
     raw = {name: values.numpy() for name, values in batch.items()}

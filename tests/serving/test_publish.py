@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core import artifacts
 from lt4rec_tf.serving.publish import (
     TOLERANCE,
     PublishError,
@@ -307,7 +307,7 @@ def test_nothing_is_removed_for_a_version_that_is_not_published(tmp_path):
 
 def test_two_exporters_do_not_collide(tmp_path):
     theirs = tmp_path / ".tmp-theirs"
-    with runs.locked(tmp_path):
+    with artifacts.locked(tmp_path):
         theirs.mkdir()
         with pytest.raises(PublishError, match="another process publishes here"):
             publish_doubler(tmp_path)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from lt4rec_tf.config import parse as config
+from lt4rec_tf.config.parse import parse
 from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.experiment import run as stages
@@ -91,7 +91,7 @@ def random_masks(network: RankingNetwork, task: str, seed: int, density: float =
 def small_settings(*flags: str, schema: Path | str = "small.toml") -> Settings:
     small = ["--embedding_dim=4", "--hidden_units=8,4", "--batch_size=8", "--learning_rate=0.01"]
     argv = ["train", f"--schema={schema}", "--data_dir=logs", *small, *flags]
-    return config.parse(argv, "")[0]
+    return parse(argv, "")[0]
 
 
 def begin_run(

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.flags import ConfigError
-from lt4rec_tf.experiment import ticket_search as searches
+from lt4rec_tf.experiment import ticket_search
 from lt4rec_tf.experiment.joint_training import steps_to_come, train_row
 from lt4rec_tf.experiment.paths import SEARCH
 from lt4rec_tf.models.network import read_variables
@@ -159,7 +159,7 @@ def test_levels_keep_value_time_and_only_the_dense_weights(searched):
         assert level.value == result["validation"]["cvr"]["mse"]
         assert level.seconds == result["seconds"] > 0
         assert (level.folder / search.TRAINING / "weights").exists() == (level.level == 0)
-        assert runs.is_done(level.folder)
+        assert artifacts.is_done(level.folder)
 
 
 @pytest.fixture(scope="module")
@@ -216,7 +216,7 @@ def test_a_search_stopped_at_a_mark_ends_as_an_unbroken_one(
 ):
     # Level 1: its weights are removed beside the mark; either order of the two must resume.
     found = stopped_searches(tmp_path)
-    real = runs.mark_done
+    real = artifacts.mark_done
 
     def killed_mark(stage: Path):
         if stage.name != "level_1":
@@ -226,7 +226,7 @@ def test_a_search_stopped_at_a_mark_ends_as_an_unbroken_one(
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(runs, "mark_done", killed_mark)
+        patch.setattr(artifacts, "mark_done", killed_mark)
         with pytest.raises(Killed):
             found.find()
     check_same_search(found, found.find(), searched)
@@ -323,7 +323,7 @@ def starts_of(run, network, task, monkeypatch):
         return fit(trainer, folder, name, plan)
 
     monkeypatch.setattr(Trainer, "fit", noted)
-    return starts, searches.find_ticket(run, network, task)
+    return starts, ticket_search.find_ticket(run, network, task)
 
 
 def equal(first, second):
@@ -340,7 +340,7 @@ def test_rewind_initial_starts_every_level_from_theta_0(small_schema, tmp_path, 
     assert [round(level.density, 2) for level in ticket.levels] == [1.0, 0.5, 0.25]
     assert ticket.chosen.level in (1, 2)
     assert masks_file.density(ticket.masks) == ticket.chosen.density
-    kept = runs.read_json(tmp_path / "tickets" / "ctr" / SEARCH)
+    kept = artifacts.read_json(tmp_path / "tickets" / "ctr" / SEARCH)
     assert kept["chosen"] == ticket.chosen.level
     assert kept["values"] == [level.value for level in ticket.levels]
 
@@ -375,54 +375,54 @@ def test_reinitialize_starts_each_pruned_level_from_a_fresh_draw(
 def test_a_rewind_step_after_the_dense_training_is_refused(small_schema, tmp_path):
     run, network = small_run(small_schema, tmp_path, "--rewind=step", f"--rewind_step={STEPS + 1}")
     with pytest.raises(ConfigError, match=rf"--rewind_step: found {STEPS + 1}"):
-        searches.find_ticket(run, network, "ctr")
+        ticket_search.find_ticket(run, network, "ctr")
 
 
 def test_a_step_to_rewind_to_is_kept_where_tickets_are_searched_later(small_schema, tmp_path):
     flags = ("--rewind=step", "--rewind_step=3")
     run, network = small_run(small_schema, tmp_path, *flags, "--rows=base")
-    assert len(searches.find_ticket(run, network, "ctr").levels) == 1
+    assert len(ticket_search.find_ticket(run, network, "ctr").levels) == 1
     run, network = small_run(small_schema, tmp_path, *flags, "--rows=base,s_weight")
-    assert len(searches.find_ticket(run, network, "ctr").levels) == 3
+    assert len(ticket_search.find_ticket(run, network, "ctr").levels) == 3
 
 
 def test_a_run_without_tickets_searches_none(small_schema, tmp_path):
     run, network = small_run(small_schema, tmp_path, "--rows=base,mmoe")
-    ticket = searches.find_ticket(run, network, "cvr")
+    ticket = ticket_search.find_ticket(run, network, "cvr")
     assert ticket.chosen == ticket.levels[0]
     assert all(mask.all() for mask in ticket.masks.values())
-    assert searches.read_searches(tmp_path, small_schema) == {}
-    assert searches.search_seconds(tmp_path, "cvr") == ticket.seconds
+    assert ticket_search.read_searches(tmp_path, small_schema) == {}
+    assert ticket_search.search_seconds(tmp_path, "cvr") == ticket.seconds
 
 
 @pytest.mark.parametrize("finder", ["iterative", "gradual"])
 def test_a_finished_search_is_read_without_training(small_schema, tmp_path, finder):
     flags = (f"--ticket_finder={finder}", "--rows=s_weight")
     run, network = small_run(small_schema, tmp_path, *flags)
-    found = searches.find_ticket(run, network, "cvr")
+    found = ticket_search.find_ticket(run, network, "cvr")
     other, _ = small_run(small_schema, tmp_path, *flags, progress=KilledProgress(1))
-    again = searches.read_ticket(other, network, "cvr")
+    again = ticket_search.read_ticket(other, network, "cvr")
     assert (again.task, again.levels, again.chosen) == ("cvr", found.levels, found.chosen)
-    assert len(again.levels) == searches.searched_levels(run.settings)
+    assert len(again.levels) == ticket_search.searched_levels(run.settings)
     for name, mask in again.masks.items():
         np.testing.assert_array_equal(mask, found.masks[name])
-    for masks, level in zip(searches.level_masks(again), again.levels, strict=True):
+    for masks, level in zip(ticket_search.level_masks(again), again.levels, strict=True):
         assert masks_file.density(masks) == level.density
 
 
 def test_another_choice_is_made_from_the_same_search(small_schema, tmp_path):
     run, network = small_run(small_schema, tmp_path, "--rows=s_weight")
-    searches.find_ticket(run, network, "ctr")
+    ticket_search.find_ticket(run, network, "ctr")
     sparsest = ("--ticket_choice=sparsest", "--choice_tolerance=9")
     other, _ = small_run(small_schema, tmp_path, "--rows=s_weight", *sparsest)
-    assert searches.read_ticket(other, network, "ctr").chosen.level == 2
+    assert ticket_search.read_ticket(other, network, "ctr").chosen.level == 2
 
 
 def test_tickets_of_neurons_are_whole_neurons(small_schema, tmp_path):
     run, network = small_run(small_schema, tmp_path, "--pruned_unit=neuron", "--rows=s_weight")
-    ticket = searches.find_ticket(run, network, "ctr")
+    ticket = ticket_search.find_ticket(run, network, "ctr")
     assert [level.level for level in ticket.levels] == [0, 1, 2]
-    for masks, most in zip(searches.level_masks(ticket), (1.0, 0.5, 0.25), strict=True):
+    for masks, most in zip(ticket_search.level_masks(ticket), (1.0, 0.5, 0.25), strict=True):
         assert 0 < masks_file.density(masks) <= most
         first, second = masks.values()
         alive = first.any(axis=0), second.any(axis=0)
@@ -443,7 +443,7 @@ def test_movement_cuts_what_training_moved_least(small_schema, tmp_path, monkeyp
         return result
 
     monkeypatch.setattr(Trainer, "fit", noted)
-    levels = searches.level_masks(searches.find_ticket(run, network, "ctr"))
+    levels = ticket_search.level_masks(ticket_search.find_ticket(run, network, "ctr"))
     for weights, alive, kept in zip(trained, levels, levels[1:], strict=False):
         moved = {
             name: np.abs(weights[f"{name}/kernel"] - theta_0[f"{name}/kernel"]) for name in kept
@@ -467,7 +467,7 @@ def test_steps_to_come_count_down_to_nothing(small_schema, tmp_path):
     assert to_come() == STEPS * (2 * 3 * 2 + 2 * 3)
     tickets = []
     for left, task in ((1, "ctr"), (0, "cvr")):
-        tickets.append(searches.find_ticket(run, network, task))
+        tickets.append(ticket_search.find_ticket(run, network, task))
         assert to_come() == STEPS * (left * 3 * 2 + 2 * 3)
     train_row(run, "s_weight", tickets)
     assert to_come() == STEPS * 3

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from lt4rec_tf.core import artifacts as runs
-from lt4rec_tf.experiment import ticket_search as searches
+from lt4rec_tf.core import artifacts
+from lt4rec_tf.experiment import ticket_search
 from lt4rec_tf.tickets import masks as masks_file
 from lt4rec_tf.tickets import search
 from lt4rec_tf.training.evaluation import make_predictor, measure
@@ -37,7 +37,7 @@ def gradual_run(schema, folder, *flags, progress=None):
 @pytest.fixture(scope="module")
 def found(small_schema, tmp_path_factory):
     run, network = gradual_run(small_schema, tmp_path_factory.mktemp("gradual"))
-    return searches.find_ticket(run, network, "ctr")
+    return ticket_search.find_ticket(run, network, "ctr")
 
 
 def test_each_kernel_has_the_final_density(found):
@@ -53,7 +53,7 @@ def test_the_levels_are_the_dense_and_the_gradual_training(found):
     assert found.chosen == found.levels[1]
     assert found.chosen.density == masks_file.density(found.masks)
     for level in found.levels:
-        history = runs.read_json(level.folder / search.TRAINING / "history.json")
+        history = artifacts.read_json(level.folder / search.TRAINING / "history.json")
         assert level.value == history["validation"]["ctr"]["auc"]
     assert history["best_epoch"] == EPOCHS - 1  # the schedule runs to its end
 
@@ -62,10 +62,10 @@ def test_the_levels_are_the_dense_and_the_gradual_training(found):
 def test_a_killed_gradual_training_ends_with_the_same_ticket(found, small_schema, tmp_path, at):
     run, network = gradual_run(small_schema, tmp_path, progress=KilledProgress(at))
     with pytest.raises(Killed):
-        searches.find_ticket(run, network, "ctr")
-    assert not runs.is_done(tmp_path / "tickets" / "ctr" / "level_1")
+        ticket_search.find_ticket(run, network, "ctr")
+    assert not artifacts.is_done(tmp_path / "tickets" / "ctr" / "level_1")
     run, network = gradual_run(small_schema, tmp_path)
-    again = searches.find_ticket(run, network, "ctr")
+    again = ticket_search.find_ticket(run, network, "ctr")
     for name, mask in again.masks.items():
         np.testing.assert_array_equal(mask, found.masks[name])
     values = [(level.density, level.value) for level in again.levels]
@@ -75,7 +75,7 @@ def test_a_killed_gradual_training_ends_with_the_same_ticket(found, small_schema
 def test_a_found_gradual_ticket_is_read_back(found, small_schema):
     folder = found.levels[0].folder.parents[2]
     run, network = gradual_run(small_schema, folder, progress=KilledProgress(1))
-    again = searches.find_ticket(run, network, "ctr")
+    again = ticket_search.find_ticket(run, network, "ctr")
     assert again.levels == found.levels
     for name, mask in again.masks.items():
         np.testing.assert_array_equal(mask, found.masks[name])
@@ -84,7 +84,7 @@ def test_a_found_gradual_ticket_is_read_back(found, small_schema):
 def test_blocks_are_cut_whole(small_schema, tmp_path):
     blocks = ("--block_width=4", "--hidden_units=16,8", "--search_epochs=2")
     run, network = gradual_run(small_schema, tmp_path, *blocks)
-    masks = searches.find_ticket(run, network, "cvr").masks
+    masks = ticket_search.find_ticket(run, network, "cvr").masks
     for mask in masks.values():
         blocks = mask.reshape(mask.shape[0], -1, 4)
         assert (blocks.all(axis=2) | ~blocks.any(axis=2)).all()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core import artifacts
 from lt4rec_tf.models.network import read_variables
 from lt4rec_tf.training import precision
 from lt4rec_tf.training.plan import Plan
@@ -87,7 +87,7 @@ def test_auto_measures_once_a_run(tmp_path, monkeypatch, ratio, chosen):
     monkeypatch.setattr(precision, "product_ratio", lambda: ratio)
     assert settled("auto", tmp_path) == chosen
     kept = {"precision": chosen, "bfloat16_is_faster_by": ratio}
-    assert runs.read_json(tmp_path / "precision.json") == kept
+    assert artifacts.read_json(tmp_path / "precision.json") == kept
     monkeypatch.setattr(precision, "product_ratio", lambda: 1 / ratio)  # another machine goes on
     assert settled("auto", tmp_path) == chosen
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.models.losses import LOSSES
 from lt4rec_tf.models.lt4rec import load_variables
@@ -167,7 +167,7 @@ class Kill:
             self._watch(monkeypatch, name)
 
     def _watch(self, monkeypatch, function):
-        real = getattr(runs, function)
+        real = getattr(artifacts, function)
 
         def watched(path, content):
             nested = any(part.endswith(".tmp") for part in Path(path).parts)
@@ -184,7 +184,7 @@ class Kill:
             if self.left == 0:
                 raise Killed
 
-        monkeypatch.setattr(runs, function, watched)
+        monkeypatch.setattr(artifacts, function, watched)
 
 
 RESUMED = Plan(epochs=2, checkpoint_steps=2, snapshot_step=3)
@@ -222,7 +222,7 @@ def check_equal_to_unbroken(unbroken, trainer, result, folder):
     expected, weights, unbroken_folder = unbroken
     assert without_seconds(result) == without_seconds(expected)
     same_weights(read_variables(trainer.network), weights)
-    kept = runs.read_json(folder / "history.json")
+    kept = artifacts.read_json(folder / "history.json")
     assert without_seconds(kept) == without_seconds(expected)
     for part in ("weights", "rewind"):
         checkpoint.restore(unbroken_folder / part, trainer.network.variables)
@@ -397,7 +397,7 @@ def test_a_loss_that_is_not_finite_names_stage_and_task(small_schema, tmp_path, 
     trainer = small_trainer(network, small_schema, ["ctr"], learning_rate=1e30, feed=feed)
     with pytest.raises(TrainingError, match=r"tickets/ctr/level_2.* task ctr .*--learning_rate"):
         trainer.fit(tmp_path, "tickets/ctr/level_2", Plan(epochs=3))
-    assert not runs.is_done(tmp_path)
+    assert not artifacts.is_done(tmp_path)
     with pytest.raises(TrainingError, match="level_2"):  # and again when started again
         trainer.fit(tmp_path, "tickets/ctr/level_2", Plan(epochs=3))
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core import artifacts
 from lt4rec_tf.data.input.features import features_to_ids
 from lt4rec_tf.data.input.labels import USABLE
 from lt4rec_tf.data.input.parsed_rows import Rows
@@ -241,7 +241,7 @@ def write(path: Path, found: Marginals) -> None:
             "counts": of_feature[ids].tolist(),
         }
     values = vars(found) | {"counts": counts}
-    runs.write_atomically(path, json.dumps(values, ensure_ascii=False) + "\n")
+    artifacts.write_atomically(path, json.dumps(values, ensure_ascii=False) + "\n")
 
 
 def read(path: Path) -> Marginals:
@@ -250,7 +250,7 @@ def read(path: Path) -> Marginals:
     Raises:
         RunError: The file is absent or is no JSON.
     """
-    values = runs.read_json(path)
+    values = artifacts.read_json(path)
     counts = {}
     for name, of_feature in values["counts"].items():
         counts[name] = np.zeros(of_feature["size"], np.int64)

@@ -40,8 +40,7 @@ from lt4rec_tf.data.convert.manifest import (
 )
 from lt4rec_tf.data.convert.shards import SUFFIXES, UNFINISHED, Job
 from lt4rec_tf.data.convert.workers import by_beam, by_processes
-from lt4rec_tf.data.formats import column_types
-from lt4rec_tf.data.formats import parquet as log_parquet
+from lt4rec_tf.data.formats import column_types, parquet
 from lt4rec_tf.data.formats.column_types import ColumnType
 from lt4rec_tf.data.formats.discovery import LogFiles, open_logs
 from lt4rec_tf.data.formats.files import DataError
@@ -159,7 +158,7 @@ def _types(flags: ConvertFlags, logs: LogFiles, schema: Schema | None) -> dict[s
         return guessed | {name: ColumnType("string") for name in flags.texts}
     others = dict.fromkeys(names, ColumnType("string"))
     if logs.layout.format == "parquet":
-        kinds = log_parquet.columns(logs.paths[0])
+        kinds = parquet.columns(logs.paths[0])
         others = {name: ColumnType(kind) for name, kind in kinds.items()}
     return column_types.of_schema(schema, names, others)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from lt4rec_tf.data.formats import parquet as log_parquet
+from lt4rec_tf.data.formats import parquet
 from lt4rec_tf.data.formats.bad_rows import SHOWN, shown
 from lt4rec_tf.data.formats.examples import Ragged
 from lt4rec_tf.data.formats.files import DataError, refuse_broken_gzip
@@ -72,7 +72,7 @@ def read_batches(path: Path, layout: Layout, rows: int) -> Iterator[RawBatch]:
         DataError: The file is broken from some row on, or pyarrow, which it needs, is absent.
     """
     if layout.format == "parquet":
-        for columns, read in log_parquet.batches(path, layout.columns, rows):
+        for columns, read in parquet.batches(path, layout.columns, rows):
             yield RawBatch(columns, np.zeros(read, bool))
         return
     refuse_broken_gzip(path)

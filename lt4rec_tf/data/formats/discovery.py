@@ -10,9 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lt4rec_tf.data.formats import discovery as log_files
-from lt4rec_tf.data.formats import parquet as log_parquet
-from lt4rec_tf.data.formats import records
+from lt4rec_tf.data.formats import discovery, parquet, records
 from lt4rec_tf.data.formats.files import (
     DELIMITERS,
     DataError,
@@ -159,8 +157,8 @@ def open_logs(
     Raises:
         DataError: There is no file, formats differ, or the first file cannot be read.
     """
-    root, patterns, paths = log_files.find(globs)
-    formats = {path: form or log_files.format_of(path) for path in paths}
+    root, patterns, paths = discovery.find(globs)
+    formats = {path: form or discovery.format_of(path) for path in paths}
     form = formats[paths[0]]
     for path, other in formats.items():
         if other != form:
@@ -168,11 +166,11 @@ def open_logs(
     if columns and form not in ("csv", "tsv"):
         raise DataError(f"--columns: found {columns[0]!r}, expected nothing: {form} has names")
     if form == "parquet":
-        layout = Layout("parquet", tuple(log_parquet.columns(paths[0])))
-        log_files.check_names(paths[0], layout.columns)
+        layout = Layout("parquet", tuple(parquet.columns(paths[0])))
+        discovery.check_names(paths[0], layout.columns)
     elif form == "tfrecord":
         layout = tfrecord_layout(paths)
     else:
         may_quote = form == "csv" if quoted is None else quoted
-        layout = log_files.text_layout(paths, form, columns, may_quote)
+        layout = discovery.text_layout(paths, form, columns, may_quote)
     return LogFiles(root, patterns, paths, layout)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lt4rec_tf.data.formats import discovery as log_files
+from lt4rec_tf.data.formats import discovery
 from lt4rec_tf.data.formats.column_batches import read_batches
 from lt4rec_tf.data.formats.column_types import ColumnType, guess
 from lt4rec_tf.data.formats.discovery import LogFiles
@@ -53,7 +53,7 @@ def take(logs: LogFiles, most_rows: int) -> Sample:
     rows, broken = 0, 0
     for path in (logs.paths[place] for place in places):
         if logs.layout.format in ("csv", "tsv"):
-            log_files.same_layout(path, logs.layout)
+            discovery.same_layout(path, logs.layout)
         left = share
         for batch in read_batches(path, logs.layout, min(_BATCH_ROWS, share)):
             good = ~batch.broken

@@ -17,7 +17,7 @@ from typing import cast
 
 import numpy as np
 
-from lt4rec_tf.data.simulator import feed as simulator_feed
+from lt4rec_tf.data.simulator import feed
 from lt4rec_tf.data.simulator.exposure import Impressions
 from lt4rec_tf.data.simulator.feed import Feed, Outcomes, Truth, sigmoid, solve, weighted_sum
 from lt4rec_tf.data.simulator.world import (
@@ -130,7 +130,7 @@ class ShopFeed(Feed):
             start: First row's number within the day.
             stop: One past the last row's number, at most `rows_of_day(day)`.
         """
-        rows = simulator_feed.BLOCK_ROWS
+        rows = feed.BLOCK_ROWS
         blocks = super().blocks(day, start, stop)
         for block, (shown, known, happened) in enumerate(blocks, start // rows):
             # Drawn for the whole block: a row's fate does not depend on where the range starts.

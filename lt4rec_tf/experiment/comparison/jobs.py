@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from lt4rec_tf.config import parse as config
+from lt4rec_tf.config.parse import fingerprint, to_dict
 from lt4rec_tf.config.settings import (
     TICKET_ROWS,
     ModelSettings,
@@ -23,11 +23,10 @@ from lt4rec_tf.config.settings import (
     TicketSettings,
     TrainingSettings,
 )
-from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.data.input.source import Source
-from lt4rec_tf.experiment import logs
-from lt4rec_tf.experiment import run_folder as entry
+from lt4rec_tf.experiment import logs, run_folder
 from lt4rec_tf.experiment.comparison.cost import cost_of
 from lt4rec_tf.experiment.comparison.grid import RowSpec
 from lt4rec_tf.experiment.feed import measuring_batches, training_feed
@@ -97,13 +96,13 @@ def search_settings(settings: Settings) -> Settings:
 
 def search_folder(comparison: Path, settings: Settings) -> Path:
     """Where the searches of a run with these settings lie."""
-    key = config.fingerprint(search_settings(settings), "")
+    key = fingerprint(search_settings(settings), "")
     return comparison / "searches" / key / f"seed_{settings.seed}"
 
 
 def row_folder(comparison: Path, row: str, settings: Settings) -> Path:
     """Where a line's run with these settings lies."""
-    return comparison / "rows" / row / config.fingerprint(settings, "") / f"seed_{settings.seed}"
+    return comparison / "rows" / row / fingerprint(settings, "") / f"seed_{settings.seed}"
 
 
 def test_name(spec: RowSpec) -> str:
@@ -114,12 +113,12 @@ def test_name(spec: RowSpec) -> str:
 def is_searched(comparison: Path, settings: Settings, depth: str) -> bool:
     """Whether `search` went that far or further."""
     folder = search_folder(comparison, settings) / "searched"
-    return any(runs.is_done(folder / reached) for reached in DEPTHS[DEPTHS.index(depth) :])
+    return any(artifacts.is_done(folder / reached) for reached in DEPTHS[DEPTHS.index(depth) :])
 
 
 def is_trained(comparison: Path, spec: RowSpec, settings: Settings) -> bool:
     """Whether `train` is done."""
-    return runs.is_done(row_folder(comparison, spec.name, settings) / "rows")
+    return artifacts.is_done(row_folder(comparison, spec.name, settings) / "rows")
 
 
 def is_tested(comparison: Path, spec: RowSpec, settings: Settings) -> bool:
@@ -143,24 +142,24 @@ def search(comparison: Path, settings: Settings, depth: str) -> None:
     folder = search_folder(comparison, settings)
     row = "s_weight" if depth == "tickets" else "base"  # base: a search of no rounds
     settings = dataclasses.replace(search_settings(settings), rows=(row,))
-    with runs.locked(folder):
-        runs.sweep(folder)
-        runs.write_json(folder / "settings.json", config.to_dict(settings))
+    with artifacts.locked(folder):
+        artifacts.sweep(folder)
+        artifacts.write_json(folder / "settings.json", to_dict(settings))
         run = _open(comparison, folder, folder, settings)
         keep_start(run)
         if depth != "start":
             network = network_in(run, "s_weight")
             for task in run.tasks:
                 find_ticket(run, network, task)
-        runs.mark_done(folder / "searched" / depth)
+        artifacts.mark_done(folder / "searched" / depth)
 
 
 def train(comparison: Path, line: str, settings: Settings) -> None:
     """Trains a line's row; its searches are done."""
     folder = row_folder(comparison, line, settings)
     searches = search_folder(comparison, settings)
-    with runs.locked(folder):
-        runs.sweep(folder)
+    with artifacts.locked(folder):
+        artifacts.sweep(folder)
         run = _open(comparison, folder, searches, settings)
         _make_a_run(comparison, run)
         tickets = []
@@ -168,7 +167,7 @@ def train(comparison: Path, line: str, settings: Settings) -> None:
             network = network_in(run, "s_weight")
             tickets = [read_ticket(run, network, task) for task in run.tasks]
         train_rows(run, tickets)
-        runs.mark_done(folder / "rows")
+        artifacts.mark_done(folder / "rows")
 
 
 def test(comparison: Path, line: str, settings: Settings, row: str) -> None:
@@ -191,7 +190,7 @@ def test(comparison: Path, line: str, settings: Settings, row: str) -> None:
         "seconds": row_seconds(folder, row, network.tasks),
         "cost": cost_of(network),
     }
-    runs.write_json(place, runs.undefined_as_null(found))
+    artifacts.write_json(place, artifacts.undefined_as_null(found))
 
 
 def _open(comparison: Path, folder: Path, searches: Path, settings: Settings) -> Run:
@@ -208,24 +207,24 @@ def _open(comparison: Path, folder: Path, searches: Path, settings: Settings) ->
 
 def _source(comparison: Path, settings: Settings) -> Source:
     """The comparison's logs, audited."""
-    schema = entry.read_schema(settings.data.schema, settings)
+    schema = run_folder.read_schema(settings.data.schema, settings)
     return logs.read_audited(logs.open_logs(settings.data, schema), comparison)
 
 
 def _make_a_run(comparison: Path, run: Run) -> None:
     """Writes what `evaluate` and `export` want to find in a run's folder."""
-    files = runs.read_json(comparison / CONFIG)["files"]
-    entry.claim_folder(run.folder, run.settings, files)
+    files = artifacts.read_json(comparison / CONFIG)["files"]
+    run_folder.claim_folder(run.folder, run.settings, files)
     audit = (comparison / AUDIT).read_bytes()
-    runs.write_atomically(run.folder / AUDIT, audit)
-    runs.write_json(run.folder / SEARCHES, os.path.relpath(run.searches, run.folder))
+    artifacts.write_atomically(run.folder / AUDIT, audit)
+    artifacts.write_json(run.folder / SEARCHES, os.path.relpath(run.searches, run.folder))
 
 
 def _write_arrays(path: Path, *by_task: dict[str, np.ndarray], **single: np.ndarray) -> None:
     arrays = {f"{place}/{task}": a for place, d in enumerate(by_task) for task, a in d.items()}
     content = io.BytesIO()
     np.savez_compressed(content, **arrays, **single)  # type: ignore[arg-type]
-    runs.write_atomically(path, content.getvalue())
+    artifacts.write_atomically(path, content.getvalue())
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:

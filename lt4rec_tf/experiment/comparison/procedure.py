@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lt4rec_tf.config.settings import TICKET_ROWS, Settings
-from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.processes import Failure, Job, JobPool
 from lt4rec_tf.experiment.comparison import jobs as work
 from lt4rec_tf.experiment.comparison import results
@@ -188,11 +188,11 @@ def report(comparison: Comparison, settings: Settings) -> None:
         ),
     }
     folder = comparison.folder / "report"
-    runs.write_json(comparison.folder / results.REPORT, runs.undefined_as_null(found))
+    artifacts.write_json(comparison.folder / results.REPORT, artifacts.undefined_as_null(found))
     table = comparison_table(found)
     if found["searches"]:
         table += f"\n\n### Ticket searches, on validation\n\n{search_table(found['searches'])}"
-    runs.write_atomically(folder / "table2.md", table)
+    artifacts.write_atomically(folder / "table2.md", table)
     print(f"\n{table}\n")
     if found["searches"]:
         save_png(figure4(found["searches"]), folder / "figure4.png")

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from lt4rec_tf.config import parse as config
+from lt4rec_tf.config.parse import from_dict, to_dict
 from lt4rec_tf.config.settings import Settings
-from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.flags import ConfigError
 from lt4rec_tf.core.processes import Failure
 from lt4rec_tf.experiment.comparison.grid import Candidate, RowSpec
@@ -51,7 +51,7 @@ def validation_metrics(comparison: Path, spec: RowSpec, settings: Settings) -> M
         RunError: The run is not trained.
     """
     folder = row_folder(comparison, spec.name, settings)
-    return runs.read_json(stage_folder(folder, test_name(spec)) / HISTORY)["validation"]
+    return artifacts.read_json(stage_folder(folder, test_name(spec)) / HISTORY)["validation"]
 
 
 def score(schema: Schema, spec: RowSpec, metrics: Metrics, base: Mapping[str, float]) -> float:
@@ -113,7 +113,7 @@ def collect(
                 "note": spec.note,
                 "flags": list(spec.flags),
                 "chosen": candidate.chosen if candidate else {},
-                "settings": config.to_dict(candidate.settings) if candidate else None,
+                "settings": to_dict(candidate.settings) if candidate else None,
                 "candidates": candidates[spec.name],
                 "runs": found[spec.name],
                 "cost": _mean_cost([run["cost"] for run in done]),
@@ -146,7 +146,7 @@ def _runs(
             )
             continue
         place = _test_file(comparison, spec, candidate, seed)
-        found.append({"seed": seed, "status": "done", **runs.read_json(place)})
+        found.append({"seed": seed, "status": "done", **artifacts.read_json(place)})
     return found
 
 
@@ -267,10 +267,10 @@ def _searches(
 def tested_runs(comparison: Path) -> dict[int, dict[str, Path]]:
     """The finished runs behind a written report: seed -> line -> RUN."""
     found: dict[int, dict[str, Path]] = {}
-    for line in runs.read_json(comparison / REPORT)["rows"]:
+    for line in artifacts.read_json(comparison / REPORT)["rows"]:
         for run in line["runs"]:
             if run["status"] == "done":
-                settings = config.from_dict(line["settings"] | {"seed": run["seed"]})
+                settings = from_dict(line["settings"] | {"seed": run["seed"]})
                 place = row_folder(comparison, line["row"], settings)
                 found.setdefault(run["seed"], {})[line["row"]] = place
     return found

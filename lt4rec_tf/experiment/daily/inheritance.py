@@ -18,11 +18,10 @@ import tensorflow as tf
 
 from lt4rec_tf.config.checks import own_embedding
 from lt4rec_tf.config.settings import Settings
-from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.flags import differences
 from lt4rec_tf.data.audit.marginals import UNKNOWN_ID
-from lt4rec_tf.experiment import logs
-from lt4rec_tf.experiment import run_folder as entry
+from lt4rec_tf.experiment import logs, run_folder
 from lt4rec_tf.experiment.paths import (
     CHOICE,
     CONFIG,
@@ -81,14 +80,14 @@ def open_parent(flag: str, settings: Settings, schema: Schema) -> Parent:
     """
     folder = Path(getattr(settings.daily, flag))
     if not (folder / CONFIG).exists():
-        raise runs.RunError(f"--{flag}: found no run in {folder}, expected the folder of one")
-    theirs, their_schema = entry.read_run(folder)
+        raise artifacts.RunError(f"--{flag}: found no run in {folder}, expected the folder of one")
+    theirs, their_schema = run_folder.read_run(folder)
     if theirs.daily.warm_start and not (folder / DAYS).exists():
-        raise runs.RunError(f"--{flag}: {folder} is not finished; run its command again")
+        raise artifacts.RunError(f"--{flag}: {folder} is not finished; run its command again")
     found = _differences(theirs, their_schema, settings, schema)
     if found:
         listed = "\n  ".join(found)
-        raise runs.RunError(f"--{flag}: {folder} does not fit this run:\n  {listed}")
+        raise artifacts.RunError(f"--{flag}: {folder} does not fit this run:\n  {listed}")
     return Parent(folder, theirs, logs.learned_schema(their_schema, folder))
 
 
@@ -144,12 +143,14 @@ def check_rows(flag: str, parent: Parent, rows: Sequence[str]) -> None:
     names = row_names(parent.settings, parent.schema)
     for row in rows:
         if row not in names:
-            raise runs.RunError(
+            raise artifacts.RunError(
                 f"--rows: found {row!r}, expected rows of --{flag}={parent.folder}: "
                 f"{', '.join(names)}"
             )
-        if not runs.is_done(stage_folder(parent.folder, row)):
-            raise runs.RunError(f"--{flag}: {parent.folder}: row {row} is not trained to the end")
+        if not artifacts.is_done(stage_folder(parent.folder, row)):
+            raise artifacts.RunError(
+                f"--{flag}: {parent.folder}: row {row} is not trained to the end"
+            )
 
 
 def take_masks(parent: Parent, row: str, folder: Path) -> None:
@@ -163,10 +164,10 @@ def take_masks(parent: Parent, row: str, folder: Path) -> None:
     theirs = stage_folder(parent.folder, row).parent
     if row == "s_weight_auto":
         # None was tried here: `train` fills in the seconds.
-        runs.write_json(row_folder(folder, row) / CHOICE, {"chosen": theirs.name, "tried": []})
+        artifacts.write_json(row_folder(folder, row) / CHOICE, {"chosen": theirs.name, "tried": []})
     mine = stage_folder(folder, row).parent
     if (theirs / WIDTHS).exists():
-        runs.write_json(mine / WIDTHS, runs.read_json(theirs / WIDTHS))
+        artifacts.write_json(mine / WIDTHS, artifacts.read_json(theirs / WIDTHS))
     network = load_row(parent.folder, row, parent.settings, parent.schema)
     for task in network.tasks:
         if row_masks(theirs, task).exists():
@@ -182,7 +183,7 @@ def check_sharing(row: str, weights: Parent, masks: Parent) -> None:
     homes = [stage_folder(parent.folder, row).parent for parent in (weights, masks)]
     ways = [built_as(home, row) for home in homes]
     if ways[0] != ways[1]:
-        raise runs.RunError(
+        raise artifacts.RunError(
             f"--masks: found {row} as {homes[1].name} in {masks.folder}, expected towers shared "
             f"as in {homes[0].name} of {weights.folder}"
         )
@@ -208,7 +209,7 @@ def take_theta_0(parent: Parent, folder: Path) -> None:
         RunError: That run began with another's weights, and has no theta_0.
     """
     if parent.settings.daily.warm_start:
-        raise runs.RunError(
+        raise artifacts.RunError(
             f"--masks: found {parent.folder}, which goes on from another run, expected one that "
             "began with theta_0, or --warm_start beside it"
         )
@@ -217,7 +218,7 @@ def take_theta_0(parent: Parent, folder: Path) -> None:
     _copy(theirs, mine)
     if mine != folder / INITIAL:
         _copy(searches_of(parent.folder) / INITIAL, folder / INITIAL)
-    runs.mark_done(folder / INITIAL)
+    artifacts.mark_done(folder / INITIAL)
 
 
 def take_weights(
@@ -253,7 +254,7 @@ def _copy(theirs: Path, mine: Path) -> None:
     def fill(folder: Path) -> None:
         shutil.copytree(theirs, folder, dirs_exist_ok=True)
 
-    runs.write_folder_atomically(mine, fill)
+    artifacts.write_folder_atomically(mine, fill)
 
 
 def _ticket(parent: Parent) -> TableTicket | None:
@@ -306,7 +307,7 @@ def period_of(parent: Parent) -> dict[str, Any]:
         None}}, rows, times (of a split by time: where its test begins, a time that it surely saw).
     """
     audit = logs.read_audit(parent.folder)
-    sizes = runs.read_json(parent.folder / CONFIG)["files"]
+    sizes = artifacts.read_json(parent.folder / CONFIG)["files"]
     held = sorted({name for files in audit.files.values() for name in files})
     test_from = audit.test_from
     return {

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.errors import InputError
 from lt4rec_tf.experiment.paths import DAYS
 
@@ -25,7 +25,7 @@ def identify(files: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
         Name -> {"bytes", "sha256"} of its content as it lies on disk.
     """
     return {
-        name: {"bytes": path.stat().st_size, "sha256": runs.sha256(path)}
+        name: {"bytes": path.stat().st_size, "sha256": artifacts.sha256(path)}
         for name, path in files.items()
     }
 
@@ -33,7 +33,7 @@ def identify(files: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
 def read_days(folder: Path) -> list[dict[str, Any]]:
     """The days of a run's chain, in order; none for a run that began one."""
     path = folder / DAYS
-    return runs.read_json(path) if path.exists() else []
+    return artifacts.read_json(path) if path.exists() else []
 
 
 def refuse_known_files(files: Mapping[str, Mapping[str, Any]], days: Sequence[Any]) -> None:

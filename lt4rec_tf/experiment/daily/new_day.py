@@ -6,15 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from lt4rec_tf.config.settings import Settings
-from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core import artifacts
 from lt4rec_tf.data.audit import marginals
 from lt4rec_tf.data.audit.counts import Audit
 from lt4rec_tf.data.audit.drift import drift
 from lt4rec_tf.data.audit.marginals import Marginals
 from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.input.source import Source
-from lt4rec_tf.experiment import logs
-from lt4rec_tf.experiment import run_folder as entry
+from lt4rec_tf.experiment import logs, run_folder
 from lt4rec_tf.experiment.daily import inheritance, lineage
 from lt4rec_tf.experiment.daily.inheritance import Parent
 from lt4rec_tf.experiment.paths import CONFIG, DAY, HISTORY, INITIAL, MARGINALS, SCHEMA
@@ -47,14 +46,14 @@ def prepare_day(settings: Settings, schema: Schema, folder: Path) -> None:
         lineage.refuse_known_files(files, days)
     text = _schema_text(settings, schema, of_chain)
     if (folder / CONFIG).exists():  # an attempt that ended before its training began
-        runs.write_atomically(folder / SCHEMA, text)
-    entry.claim_folder(folder, settings, logs.file_sizes(source), text)
+        artifacts.write_atomically(folder / SCHEMA, text)
+    run_folder.claim_folder(folder, settings, logs.file_sizes(source), text)
     logs.keep_standards(folder, parent.schema)
     source, audit = logs.audited(source, folder, settings.data, print)
     held = marginals.count(source)
     if not settings.daily.retrain_day:
         lineage.refuse_earlier_day(held.last_time, days)
-    moved = runs.undefined_as_null(drift(of_chain, held_before, held))
+    moved = artifacts.undefined_as_null(drift(of_chain, held_before, held))
     added = marginals.new_values(of_chain, held, settings.daily.grow_vocabularies)
     print(_described(moved, held, added))
     period = {
@@ -64,11 +63,11 @@ def prepare_day(settings: Settings, schema: Schema, folder: Path) -> None:
     }
     times = {name: getattr(held, name) for name in ("rows", "first_time", "last_time")}
     listed = {table: list(values) for table, values in added.items()}
-    runs.write_json(folder / HISTORY, days)
-    runs.write_json(folder / DAY, period | times | {"drift": moved, "grown": listed})
+    artifacts.write_json(folder / HISTORY, days)
+    artifacts.write_json(folder / DAY, period | times | {"drift": moved, "grown": listed})
     marginals.write(folder / MARGINALS, held)
     grown = grow(of_chain, added)
-    runs.write_atomically(folder / SCHEMA, _schema_text(settings, schema, grown))
+    artifacts.write_atomically(folder / SCHEMA, _schema_text(settings, schema, grown))
     take_start(settings, grown, parent, parents.get("masks", parent), folder)
 
 
@@ -84,14 +83,14 @@ def open_day(settings: Settings, schema: Schema, folder: Path) -> tuple[Source, 
     Raises:
         RunError: The folder was made with other settings, schema or logs.
     """
-    kept = entry.read_run(folder)[1]
+    kept = run_folder.read_run(folder)[1]
     try:
         grown = grow(schema, growth_between(schema, kept))
     except ValueError:  # another --schema: claiming the folder names the difference
         grown = schema
     source = logs.open_logs(settings.data, grown)
     text = _schema_text(settings, schema, grown)
-    entry.claim_folder(folder, settings, logs.file_sizes(source), text)
+    run_folder.claim_folder(folder, settings, logs.file_sizes(source), text)
     return logs.read_audited(source, folder), logs.read_audit(folder)
 
 
@@ -117,8 +116,8 @@ def first_period(parent: Parent) -> tuple[dict[str, Any], Marginals | None]:
     known = inheritance.period_of(parent)
     try:
         source = logs.open_logs(parent.settings.data, parent.schema)
-        entry.check_files(parent.folder, logs.file_sizes(source))
-    except (DataError, runs.RunError):
+        run_folder.check_files(parent.folder, logs.file_sizes(source))
+    except (DataError, artifacts.RunError):
         print(f"the logs of {parent.folder} are gone or others: this day is compared with nothing")
         return known, None
     paths = {name: source.data_dir / name for name in known["files"]}
@@ -161,4 +160,4 @@ def take_start(
         inheritance.check_sharing(row, parent, masks)
         inheritance.take_masks(masks, row, folder)
         inheritance.take_weights(parent, row, settings, schema, folder / INITIAL / row)
-    runs.mark_done(folder / INITIAL)
+    artifacts.mark_done(folder / INITIAL)

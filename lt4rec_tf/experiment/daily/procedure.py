@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from lt4rec_tf.config.settings import Settings
-from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.data.audit.counts import Audit
 from lt4rec_tf.data.input.source import Source
-from lt4rec_tf.experiment import run_folder as entry
+from lt4rec_tf.experiment import run_folder
 from lt4rec_tf.experiment.daily import inheritance
 from lt4rec_tf.experiment.daily.inheritance import STATE, WEIGHTS
 from lt4rec_tf.experiment.daily.new_day import open_day, prepare_day
@@ -65,7 +65,7 @@ def train(settings: Settings, schema: Schema, folder: Path) -> None:
         RunError: A run that is named does not fit.
         DayError: The chain was trained on these logs, or on later ones.
     """
-    runs.sweep(folder)
+    artifacts.sweep(folder)
     if settings.daily.warm_start:
         source = _train_day(settings, schema, folder)
     else:
@@ -77,7 +77,7 @@ def _train_with_masks(settings: Settings, schema: Schema, folder: Path) -> Sourc
     """Joint training from another run's theta_0 with its masks, by an ordinary split."""
     parent = inheritance.open_parent("masks", settings, schema)
     inheritance.check_rows("masks", parent, settings.rows)
-    source, audit = entry.open_audited(settings, schema, folder, f"run: {folder}", print)
+    source, audit = run_folder.open_audited(settings, schema, folder, f"run: {folder}", print)
     if not has_begun(folder):
         inheritance.take_tables(parent, folder, schema)
         for row in settings.rows:
@@ -85,7 +85,7 @@ def _train_with_masks(settings: Settings, schema: Schema, folder: Path) -> Sourc
         inheritance.take_theta_0(parent, folder)
     train_rows(settings, source, audit, folder)
     evaluation: Any = evaluate_rows(folder, settings, source.schema, source, "test")
-    runs.write_json(folder / EVALUATION, runs.undefined_as_null(evaluation))
+    artifacts.write_json(folder / EVALUATION, artifacts.undefined_as_null(evaluation))
     print(f"\non test\n\n{evaluation_table(evaluation)}\n")
     return source
 
@@ -95,15 +95,15 @@ def _train_day(settings: Settings, schema: Schema, folder: Path) -> Source:
     if not has_begun(folder):
         prepare_day(settings, schema, folder)
     source, audit = open_day(settings, schema, folder)
-    facts = runs.read_json(folder / DAY)
+    facts = artifacts.read_json(folder / DAY)
     measured: Any = measure_before(settings, schema, source, folder)
     print(f"\n{facts['name']}, before training on it\n\n{evaluation_table(measured)}\n")
     train_rows(settings, source, audit, folder)
     facts |= {"measured": measured["rows"], "frozen": measured["frozen"]}
-    days = [*runs.read_json(folder / HISTORY), facts]
-    runs.write_json(folder / DAYS, days)
+    days = [*artifacts.read_json(folder / HISTORY), facts]
+    artifacts.write_json(folder / DAYS, days)
     for row in settings.rows:  # copies of yesterday's weights, which nothing needs any more
-        runs.remove(folder / INITIAL / row)
+        artifacts.remove(folder / INITIAL / row)
     log_days(folder / TENSORBOARD, days)
     shown = days_table(measured["tasks"], days)
     print(f"\neach day, before it was trained on\n\n{shown}\n")
@@ -120,7 +120,7 @@ def measure_before(
     """
     path = folder / EVALUATION
     if path.exists():
-        return runs.read_json(path)
+        return artifacts.read_json(path)
     schema = source.schema
     rows = []
     for row in row_names(settings, schema):
@@ -136,8 +136,8 @@ def measure_before(
         "searches": {},
         "tables": table_search(folder),
     }
-    evaluation = runs.undefined_as_null(evaluation)
-    runs.write_json(path, evaluation)
+    evaluation = artifacts.undefined_as_null(evaluation)
+    artifacts.write_json(path, evaluation)
     return evaluation
 
 
@@ -163,7 +163,7 @@ def _measure_frozen(
 def train_rows(settings: Settings, source: Source, audit: Audit, folder: Path) -> None:
     """Trains every row from what was taken over; what an earlier process finished is skipped."""
     feed = training_feed(source, audit, settings)
-    left = [row for row in settings.rows if not runs.is_done(stage_folder(folder, row))]
+    left = [row for row in settings.rows if not artifacts.is_done(stage_folder(folder, row))]
     steps = len(left) * settings.training.epochs * feed.steps_per_epoch
     with (
         closing(StageLog(folder / TENSORBOARD)) as log,
@@ -194,9 +194,11 @@ def _keep_seconds(folder: Path, row: str) -> None:
     if row != "s_weight_auto":
         return
     stage = stage_folder(folder, row)
-    seconds = runs.read_json(stage / HISTORY)["seconds"]
+    seconds = artifacts.read_json(stage / HISTORY)["seconds"]
     tried = [{"name": stage.parent.name, "seconds": seconds}]
-    runs.write_json(row_folder(folder, row) / CHOICE, {"chosen": stage.parent.name, "tried": tried})
+    artifacts.write_json(
+        row_folder(folder, row) / CHOICE, {"chosen": stage.parent.name, "tried": tried}
+    )
 
 
 def _export(settings: Settings, source: Source, folder: Path) -> None:

@@ -12,14 +12,13 @@ from typing import Any
 import numpy as np
 
 from lt4rec_tf.config.settings import Places
-from lt4rec_tf.core import artifacts as runs
-from lt4rec_tf.core import flags
+from lt4rec_tf.core import artifacts, flags
 from lt4rec_tf.core.flags import ConfigError, differences
 from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.data.public import datasets
 from lt4rec_tf.data.public.interactions import Split, hold_out, read_split
-from lt4rec_tf.experiment import run_folder as entry
-from lt4rec_tf.experiment.lightgcn import ranking as pair_ranking
+from lt4rec_tf.experiment import run_folder
+from lt4rec_tf.experiment.lightgcn import ranking
 from lt4rec_tf.experiment.lightgcn import search as embedding_search
 from lt4rec_tf.experiment.lightgcn.search import Search, Trained
 from lt4rec_tf.experiment.lightgcn.settings import EmbeddingSettings
@@ -141,7 +140,7 @@ def _measured(one: Trained, trainer: PairTrainer, split: Split, k: int) -> dict[
         "level": one.level,
         "density": one.density,
         "parameters": one.parameters,
-        "test": pair_ranking.measure(trainer.vectors(), split.train, split.test, k),
+        "test": ranking.measure(trainer.vectors(), split.train, split.test, k),
         "validation": one.history["validation"],
         "best_epoch": one.history["best_epoch"],
         "seconds": one.history["seconds"],
@@ -163,6 +162,6 @@ def _claim(folder: Path, settings: EmbeddingSettings, split: Split) -> None:
     }
     path = folder / CONFIG
     if not path.exists():
-        runs.write_json(path, mine)
+        artifacts.write_json(path, mine)
         return
-    entry.refuse_other_settings(folder, differences(runs.read_json(path), mine))
+    run_folder.refuse_other_settings(folder, differences(artifacts.read_json(path), mine))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core import artifacts
 from lt4rec_tf.experiment.lightgcn.trainer import PairTrainer
 from lt4rec_tf.tickets.controls import shuffle_layerwise
 from lt4rec_tf.tickets.magnitude import alive_at_level, prune_by_magnitude
@@ -151,7 +151,7 @@ def pep(search: Search, level: int) -> Trained | None:
 
     start = search.draw(search.shape[1])
     thresholds = search.folder / THRESHOLD
-    if not runs.is_done(thresholds):
+    if not artifacts.is_done(thresholds):
         every = np.ones(search.shape, bool)
         search.threshold_trainer(note_levels).fit(thresholds, "pep/threshold", start, every)
     path = _folder(search.folder, "pep", level) / MASKS
@@ -171,7 +171,7 @@ def not_reached(folder: Path, rounds: int) -> str:
     missing = [str(i) for i in levels if not (_folder(folder, "pep", i) / MASKS).exists()]
     if not missing:
         return ""
-    record = runs.read_json(folder / THRESHOLD / HISTORY)["history"][-1]
+    record = artifacts.read_json(folder / THRESHOLD / HISTORY)["history"][-1]
     advice = (
         "More --epochs or a higher --pep_threshold, --pep_scale or --pep_decay cuts more."
         if record["density"]

@@ -12,17 +12,12 @@ from typing import Any, Literal
 import numpy as np
 import tensorflow as tf
 
-from lt4rec_tf.core import artifacts as runs
+from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.data.public.interactions import Interactions
-from lt4rec_tf.experiment.lightgcn import (
-    batches as pair_batches,
-)
+from lt4rec_tf.experiment.lightgcn import batches, ranking
 from lt4rec_tf.experiment.lightgcn import (
     losses as pair_losses,
-)
-from lt4rec_tf.experiment.lightgcn import (
-    ranking as pair_ranking,
 )
 from lt4rec_tf.experiment.lightgcn.model import normalised_adjacency, propagate
 from lt4rec_tf.experiment.lightgcn.threshold import ThresholdPlan, soft_threshold
@@ -155,10 +150,10 @@ class PairTrainer:
             TrainingError: The loss is no longer finite.
         """
         plan, steps = self._plan, self._plan.steps_per_epoch(self._train)
-        if runs.is_done(folder):
+        if artifacts.is_done(folder):
             self._progress.skip(plan.epochs * steps)
             self.load(folder)
-            return runs.read_json(folder / HISTORY)
+            return artifacts.read_json(folder / HISTORY)
         self._mask.assign(mask.astype(np.float32))
         self.table.assign(start * mask)
         self._best.assign(self.table)
@@ -227,10 +222,10 @@ class PairTrainer:
         rng = np.random.default_rng([self._seed, epoch, *b"batches"])
         train, batch = self._train, self._plan.batch
         if self._plan.loss == "bpr":
-            for users, met, others in pair_batches.triples(train, batch, rng):
+            for users, met, others in batches.triples(train, batch, rng):
                 yield users, train.users + met, train.users + others
         else:
-            for users, places, items in pair_batches.users_with_items(train, batch, rng):
+            for users, places, items in batches.users_with_items(train, batch, rng):
                 yield users, places, train.users + items
 
     def _take_step(self, first: tf.Tensor, second: tf.Tensor, third: tf.Tensor) -> tf.Tensor:
@@ -258,9 +253,7 @@ class PairTrainer:
     def _validate(self, name: str, loss: float, rate: float, state: _State) -> Mapping[str, float]:
         metrics: dict[str, float] = {}
         if self._validation is not None:
-            metrics = pair_ranking.measure(
-                self.vectors(), self._train, self._validation, self._plan.k
-            )
+            metrics = ranking.measure(self.vectors(), self._train, self._validation, self._plan.k)
         density = float(tf.reduce_mean(tf.cast(self._numbers() != 0, tf.float32)))
         tags = {f"validation/{metric}": value for metric, value in metrics.items()}
         tags |= {f"loss/{self._plan.loss}": loss, "density": density, "learning_rate": rate}
@@ -302,7 +295,7 @@ class PairTrainer:
             "seconds": state.seconds,
             "history": state.history,
         }
-        runs.write_json(folder / HISTORY, result)
-        runs.mark_done(folder)
-        runs.remove(folder / "progress")
+        artifacts.write_json(folder / HISTORY, result)
+        artifacts.mark_done(folder)
+        artifacts.remove(folder / "progress")
         return result

@@ -11,7 +11,7 @@ from lt4rec_tf.data.audit import audit
 from lt4rec_tf.data.audit.counts import Audit, Example, TaskCounts
 from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.formats.records import is_quarantined, malformed_examples
-from lt4rec_tf.data.input import scan as reading
+from lt4rec_tf.data.input import scan
 from lt4rec_tf.data.input.features import features_to_ids
 from lt4rec_tf.data.input.labels import REASONS
 from lt4rec_tf.data.input.parsed_rows import examine
@@ -86,7 +86,7 @@ def test_unlabelled_rows_are_kept_and_counted(tmp_path):
 
 @pytest.mark.parametrize("together", [4096, 4])
 def test_examples_show_file_record_reason_and_text(tmp_path, monkeypatch, together):
-    monkeypatch.setattr(reading, "_READ_TOGETHER", together)
+    monkeypatch.setattr(scan, "_READ_TOGETHER", together)
     found = opened(dirty_feed(tmp_path), tmp_path, SplitRule("time", 1, 2))[1]
     shown = {one.reason: one for one in found.examples}
     assert set(shown) == set(found.unusable)

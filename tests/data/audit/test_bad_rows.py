@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from lt4rec_tf.data.audit import audit
 from lt4rec_tf.data.formats.bad_rows import SHOWN, BadRow, shown, write
 from lt4rec_tf.data.formats.files import stamp_of
-from lt4rec_tf.data.input import scan as reading
+from lt4rec_tf.data.input import scan
 from lt4rec_tf.data.input.labels import bad_rows
 from lt4rec_tf.data.input.source import open_source
 from lt4rec_tf.data.input.splits import SplitRule
@@ -78,7 +78,7 @@ def test_a_name_cannot_break_the_list():
 
 @pytest.mark.parametrize("together", [4096, 3])
 def test_all_but_rows_that_the_schema_excludes_are_listed(tmp_path, monkeypatch, together):
-    monkeypatch.setattr(reading, "_READ_TOGETHER", together)
+    monkeypatch.setattr(scan, "_READ_TOGETHER", together)
     (tmp_path / "a").mkdir()
     rows = [line(good_row(number)) for number in range(8)]
     rows[2], rows[5], rows[6] = b"1,2", line(good_row(5, length="0")), line(good_row(6, click="2"))

@@ -13,7 +13,7 @@ from lt4rec_tf.reports.daily import drift_table, marginals_text
 from lt4rec_tf.schema.reader import load_schema
 from lt4rec_tf.schema.types import SchemaError
 from lt4rec_tf.schema.vocabularies import grow, growth_between, with_growth
-from tests.support import feeds as small_feed
+from tests.support import feeds
 from tests.support.feeds import good_row, line, opened, write_lines
 
 VOCABULARY = """
@@ -90,7 +90,7 @@ def test_a_period_without_values_has_no_index():
 
 
 def vocabulary_schema(folder):
-    path = small_feed.schema(folder).path
+    path = feeds.schema(folder).path
     text = path.read_text().replace("[[labels]]", VOCABULARY + "\n[[labels]]", 1)
     path.write_text(text)
     return load_schema(path)

@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lt4rec_tf.data.audit import audit
-from lt4rec_tf.data.audit import counts as audit_counts
+from lt4rec_tf.data.audit import audit, counts
 from lt4rec_tf.data.audit.duplicates import DistinctCounter, Duplicates
 from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.input.splits import SplitRule
@@ -73,7 +72,7 @@ def test_copies_over_all_files_are_told_and_stop_a_run(tmp_path):
 
 
 def test_an_audit_says_where_it_estimated(tmp_path, monkeypatch):
-    monkeypatch.setattr(audit_counts, "KEPT", 16)
+    monkeypatch.setattr(counts, "KEPT", 16)
     write_lines(tmp_path / "a.csv", 2 * [line(good_row(number)) for number in range(40)])
     found = opened(schema(tmp_path), tmp_path)[1]
     assert found.duplicates.estimated

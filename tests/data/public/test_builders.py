@@ -9,7 +9,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from lt4rec_tf import evaluate, train
-from lt4rec_tf.config import parse as config
+from lt4rec_tf.config.parse import parse
 from lt4rec_tf.config.settings import DataSettings
 from lt4rec_tf.core.artifacts import read_json
 from lt4rec_tf.core.flags import ConfigError
@@ -47,7 +47,7 @@ def prepared(tmp_path_factory):
 
 
 def settings_of(*flags):
-    return config.parse(["train", f"--schema={SCHEMA}", "--data_dir=logs", *flags], "")[0]
+    return parse(["train", f"--schema={SCHEMA}", "--data_dir=logs", *flags], "")[0]
 
 
 def rows(source, split):
@@ -92,7 +92,7 @@ def test_the_metadata_are_installed_with_the_package():
 
 def test_the_quickstart_configuration_is_the_quickstarts_log():
     flagfile = PROJECT / "configs" / "quickstart.cfg"
-    data = config.parse(["train", f"--flagfile={flagfile}"], "")[0].data
+    data = parse(["train", f"--flagfile={flagfile}"], "")[0].data
     drawn = Builder.builder_configs["quickstart"].settings
     assert (drawn.rows, drawn.seed) == (data.simulate_rows, data.simulate_seed)
 
@@ -154,7 +154,7 @@ def test_flags_that_a_data_set_leaves_without_meaning_are_refused(flag):
 
 def test_the_ready_configuration_can_be_read():
     flagfile = PROJECT / "configs" / "simulated_feed_tfds.cfg"
-    data = config.parse(["train", f"--flagfile={flagfile}"], "")[0].data
+    data = parse(["train", f"--flagfile={flagfile}"], "")[0].data
     expected = DataSettings(
         schema="configs/schemas/simulated_feed.toml",
         data_dir="data/tfds",

@@ -12,8 +12,8 @@ import pytest
 import tensorflow_datasets as tfds
 from etils import epath
 
-from lt4rec_tf.config import parse as config
 from lt4rec_tf.config.checks import check_tasks
+from lt4rec_tf.config.parse import parse
 from lt4rec_tf.data.audit import audit
 from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.input.pipeline import batches
@@ -22,8 +22,7 @@ from lt4rec_tf.data.public.builders.ali_ccp import ali_ccp_dataset_builder as al
 from lt4rec_tf.data.public.builders.ali_express import ali_express_dataset_builder as ali_express
 from lt4rec_tf.data.public.builders.byterec import byterec_dataset_builder as byterec
 from lt4rec_tf.data.public.builders.kuairand import kuairand_dataset_builder as kuairand
-from lt4rec_tf.experiment import logs
-from lt4rec_tf.experiment import run_folder as entry
+from lt4rec_tf.experiment import logs, run_folder
 from tests.support.paths import PROJECT, real_data
 
 BUILDERS = PROJECT / "lt4rec_tf" / "data" / "builders"
@@ -38,7 +37,7 @@ def dummy_data(dataset):
 
 
 def settings_of(flagfile, *flags):
-    return config.parse(["train", f"--flagfile={flagfile}", *flags], "")[0]
+    return parse(["train", f"--flagfile={flagfile}", *flags], "")[0]
 
 
 def prepared(flagfile, folder):
@@ -47,7 +46,7 @@ def prepared(flagfile, folder):
     dataset = settings_of(flagfile).data.dataset
     settings = settings_of(flagfile, *flags, f"--manual_dir={dummy_data(dataset)}")
     logs.prepare_if_asked(settings.data)
-    schema = entry.read_schema(PROJECT / settings.data.schema, settings)
+    schema = run_folder.read_schema(PROJECT / settings.data.schema, settings)
     source = logs.open_logs(settings.data, schema)
     found = audit.audit(source)
     return audit.complete(source, found), found
@@ -57,7 +56,7 @@ def prepared(flagfile, folder):
 def test_a_ready_configuration_names_a_data_set_and_a_schema_that_there_are(flagfile, monkeypatch):
     monkeypatch.chdir(PROJECT)
     settings = settings_of(flagfile)
-    schema = entry.read_schema(settings.data.schema, settings)
+    schema = run_folder.read_schema(settings.data.schema, settings)
     check_tasks(settings, [task.name for task in schema.tasks])
     name, _, version = settings.data.dataset.partition("/")
     assert name in datasets.known_datasets()
@@ -237,7 +236,7 @@ def test_the_authors_sample_is_what_is_published(tmp_path, monkeypatch):
     manual = real_data("tencent_video_sample")
     settings = settings_of(flagfile, f"--data_dir={tmp_path}", f"--manual_dir={manual}")
     logs.prepare_if_asked(settings.data)
-    source = logs.open_logs(settings.data, entry.read_schema(settings.data.schema, settings))
+    source = logs.open_logs(settings.data, run_folder.read_schema(settings.data.schema, settings))
     found = audit.audit(source)
     said = []
     logs.compare_with_published(settings.data, source, found, tmp_path / "run", said.append)
