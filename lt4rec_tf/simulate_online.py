@@ -49,7 +49,7 @@ from lt4rec_tf.reports.online import by_policy, online_table
 
 @dataclass(frozen=True)
 class _Flags:
-    artifacts: tuple[str, ...] = flag(
+    runs: tuple[str, ...] = flag(
         (), "Folders of trained runs on one simulated feed, such as its seeds, or of comparisons."
     )
     data_dir: str = flag("", "Where the runs' logs lie now, if not where they were.")

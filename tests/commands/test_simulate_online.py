@@ -273,7 +273,7 @@ def test_the_oracle_beats_a_random_policy_and_its_own_reverse(feed):
 
 def some_sessions(runs=1, policies=1, sessions=400, seed=0):
     rng = np.random.default_rng(seed)
-    clicks = rng.integers(1, 9, (artifacts, policies, sessions)).astype(float)
+    clicks = rng.integers(1, 9, (runs, policies, sessions)).astype(float)
     return clicks * rng.random(clicks.shape), clicks
 
 
@@ -307,7 +307,7 @@ def test_runs_are_drawn_too():
 
 @given(st.integers(0, 1000), st.integers(1, 3))
 def test_swapping_policies_flips_the_sign_and_equal_ones_differ_by_nothing(seed, runs):
-    ratios, clicks = some_sessions(artifacts, 2, 30, seed)
+    ratios, clicks = some_sessions(runs, 2, 30, seed)
     forth = session_ratios(ratios, clicks, replicates=50, seed=seed)
     back = session_ratios(ratios[:, ::-1], clicks[:, ::-1], replicates=50, seed=seed)
     assert forth.difference[1] == -back.difference[1]
