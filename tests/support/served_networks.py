@@ -5,12 +5,10 @@ from __future__ import annotations
 from functools import partial
 
 import numpy as np
-import pytest
 import tensorflow as tf
 from scipy.special import expit
 
 from lt4rec_tf.data.input.features import features_to_ids
-from lt4rec_tf.schema.reader import load_schema
 from tests.support.networks import (
     SAMPLED,
     build_model,
@@ -18,7 +16,6 @@ from tests.support.networks import (
     build_with_own_views,
     build_with_ticket,
 )
-from tests.support.schemas import SMALL_SCHEMA
 from tests.support.training import random_masks
 
 # Every rule by which raw values become ids, and every dtype, alone and in lists.
@@ -117,13 +114,6 @@ def request(schema, requests, candidates, lists=3, seed=0):
             sent[feature.name] = asking[feature.name]
             rows[feature.name] = np.repeat(asking[feature.name], candidates, axis=0)
     return sent, rows
-
-
-@pytest.fixture(scope="module")
-def schema(tmp_path_factory):
-    path = tmp_path_factory.mktemp("schema") / "served.toml"
-    path.write_text(SMALL_SCHEMA + MORE_FEATURES, encoding="utf-8")
-    return load_schema(path)
 
 
 def raw_rows(schema, rows, lists=3, seed=0):
