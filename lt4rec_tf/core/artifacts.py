@@ -186,6 +186,15 @@ def _write_folder_atomically(folder: Path, write: Callable[[Path], None]) -> Non
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def copy_folder(source: Path, copy: Path) -> None:
+    """Copies a folder with all that is in it, atomically."""
+
+    def fill(folder: Path) -> None:
+        shutil.copytree(source, folder, dirs_exist_ok=True)
+
+    write_folder_atomically(copy, fill)
+
+
 def remove(folder: Path) -> None:
     """Removes a folder with all that is in it, if it is there."""
     change(lambda: shutil.rmtree(folder, ignore_errors=True))

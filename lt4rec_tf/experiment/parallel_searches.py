@@ -20,9 +20,8 @@ from lt4rec_tf.experiment import logs, run_folder
 from lt4rec_tf.experiment.feed import training_feed
 from lt4rec_tf.experiment.paths import LOGS, TENSORBOARD, ticket_folder
 from lt4rec_tf.experiment.run import Run, network_in
-from lt4rec_tf.experiment.ticket_search import find_ticket, searched_levels
+from lt4rec_tf.experiment.ticket_search import find_ticket, level_folders, searched_levels
 from lt4rec_tf.reports.run_report import StageLog
-from lt4rec_tf.tickets.search import level_folder
 from lt4rec_tf.training.precision import settled
 from lt4rec_tf.training.trainer import TrainingError
 
@@ -54,8 +53,7 @@ def search_side_by_side(run: Run) -> None:
 
 
 def _is_finished(run: Run, task: str) -> bool:
-    last = searched_levels(run.settings) - 1
-    return artifacts.is_done(level_folder(ticket_folder(run.searches, task), last))
+    return artifacts.is_done(level_folders(run.settings, run.searches, task)[-1])
 
 
 def search_task(folder: Path, settings: Settings, task: str) -> None:

@@ -1,4 +1,4 @@
-"""Every file and folder of a run, named once; which network a saved row has.
+"""Files and folders of a run and of a comparison, each named once.
 
     RUN = runs/<name>-<fingerprint>/seed_<n>/
       config.json schema.toml data.json quarantine.tsv statistics.json evaluation.json
@@ -9,12 +9,19 @@
       rows/<row>/                           masks/<task>.npz, training/
       saved_model/<version>/ tensorboard/ logs/
 
-A run's searches lie in its own folder, unless several runs share them (`searches_of`). What lies in
-a stage's folder, `training/`, is named by `training.plan`; WORKSPACE.md tells who writes what.
+    COMPARISON = runs/<name>-<fingerprint>/
+      searches/<fingerprint>/seed_<n>/      theta_0 and searches, shared by rows that agree
+      rows/<row>/<fingerprint>/seed_<n>/    a RUN; beside its files test/<row>.json, <row>.npz
+      test_labels.npz report/
+
+A run's searches lie in its own folder, unless several runs share them (`searches_of`).
+`training.plan` names what lies in a stage's folder, `training/`.
+WORKSPACE.md lists who writes what.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,32 +38,42 @@ SEARCHES = "searches.json"  # where the searches lie, if not in RUN
 
 # Of RUN, written by training and after it.
 INITIAL, TABLES, WARMUP = "initial", "tables", "warmup"
+TICKETS, ROWS = "tickets", "rows"
 EVALUATION = "evaluation.json"
 TENSORBOARD, SAVED_MODEL, LOGS = "tensorboard", "saved_model", "logs"
 
 # Of a search, a row or a level.
 TRAINING = search.TRAINING
-TABLE_MASKS = "ticket.npz"
+MASK_FOLDER = "masks"
+TABLE_MASKS, TABLE_START = "ticket.npz", "start"  # of the search of tables
 SEARCH = "search.json"
 WIDTHS = "hidden_units.json"  # of small_dense
 CHOICE = "choice.json"  # of s_weight_auto
 
-# Of RUN, where it continues from another run: the days of its chain, in order; what the day holds;
-# its entry of days.json before it is measured; the entries before it; task -> the mean and scale of
-# the other run's amounts.
-DAYS = "days.json"
-MARGINALS, DAY, HISTORY = "marginals.json", "day.json", "history.json"
-STANDARDS = "standards.json"
+# Of RUN, where it continues from another run.
+DAYS = "days.json"  # the entries of its chain's days, in order
+EARLIER_DAYS = "history.json"  # those before this day
+DAY = "day.json"  # this day's entry, before it is measured
+MARGINALS = "marginals.json"  # what the day's logs hold
+STANDARDS = "standards.json"  # task -> the mean and scale of the other run's amounts
+
+# Of a comparison.
+SEARCH_RUNS = "searches"  # its rows lie in ROWS
+TEST, TEST_LABELS = "test", "test_labels.npz"
+REPORT, RESULTS = "report", "results.json"
+
+# Of a comparison's search: its settings; how far it went.
+SEARCH_SETTINGS, SEARCHED = "settings.json", "searched"
 
 
 def run_folder(settings: Settings, places: Places) -> Path:
     """Returns the folder of a run with these settings."""
     schema_text = Path(settings.data.schema).read_text(encoding="utf-8")
     fingerprint = parse.fingerprint(settings, schema_text)
-    return place_of(places, settings.name, fingerprint, settings.seed)
+    return seed_folder(places, settings.name, fingerprint, settings.seed)
 
 
-def place_of(places: Places, name: str, fingerprint: str, seed: int) -> Path:
+def seed_folder(places: Places, name: str, fingerprint: str, seed: int) -> Path:
     """Returns a run's folder: --run_dir, or one below the folder of all runs."""
     if places.run_dir:
         return Path(places.run_dir)
@@ -64,8 +81,8 @@ def place_of(places: Places, name: str, fingerprint: str, seed: int) -> Path:
 
 
 def has_begun(folder: Path) -> bool:
-    """Tells if a run's training has begun, which binds it to the logs that its audit read."""
-    return artifacts.is_done(folder / INITIAL) or (folder / "searches").exists()
+    """Tells if training has begun, which binds a run or a comparison to its audited logs."""
+    return artifacts.is_done(folder / INITIAL) or (folder / SEARCH_RUNS).exists()
 
 
 def searches_of(folder: Path) -> Path:
@@ -77,15 +94,15 @@ def searches_of(folder: Path) -> Path:
 def theta_0_of(searches: Path, settings: Settings) -> Path:
     """Returns the folder of theta_0, with the tables that the run's ticket leaves."""
     whole = settings.tickets.embedding_density == 1
-    return searches / INITIAL if whole else searches / TABLES / "start"
+    return searches / INITIAL if whole else searches / TABLES / TABLE_START
 
 
 def table_search(searches: Path) -> dict[str, Any] | None:
     """Reads the search for a ticket of the embedding tables; None: there was none.
 
     Returns:
-        unit; levels, each with numbers (left, shared rows included), density (their share), kept
-        {table: units} and validation {task: {metric: value}}.
+        unit; levels, each with numbers (kept ones, shared rows included), density (their share),
+        kept {table: units} and validation {task: {metric: value}}.
     """
     path = searches / TABLES / SEARCH
     return artifacts.read_json(path) if path.exists() else None
@@ -97,7 +114,7 @@ def ticket_folder(searches: Path, task: str) -> Path:
     >>> ticket_folder(Path("RUN"), "ctr").as_posix()
     'RUN/tickets/ctr'
     """
-    return searches / "tickets" / task
+    return searches / TICKETS / task
 
 
 def row_folder(folder: Path, row: str) -> Path:
@@ -106,12 +123,12 @@ def row_folder(folder: Path, row: str) -> Path:
     >>> row_folder(Path("RUN"), "mmoe").as_posix()
     'RUN/rows/mmoe'
     """
-    return folder / "rows" / row
+    return folder / ROWS / row
 
 
 def row_masks(row_folder: Path, task: str) -> Path:
     """Returns the file of a row's masks for a task."""
-    return row_folder / "masks" / f"{task}.npz"
+    return row_folder / MASK_FOLDER / f"{task}.npz"
 
 
 def stage_folder(folder: Path, row: str) -> Path:
@@ -124,10 +141,11 @@ def stage_folder(folder: Path, row: str) -> Path:
     if row.startswith("base_"):
         task = row.removeprefix("base_")
         return search.level_folder(ticket_folder(searches_of(folder), task), 0) / TRAINING
-    home = row_folder(folder, row)
-    if row == "s_weight_auto" and (home / CHOICE).exists():
-        home = chosen_folder(home)
-    return home / TRAINING
+
+    parent = row_folder(folder, row)
+    if row == "s_weight_auto" and (parent / CHOICE).exists():
+        parent = chosen_folder(parent)
+    return parent / TRAINING
 
 
 def read_choice(row_folder: Path) -> dict[str, Any]:
@@ -148,15 +166,44 @@ def chosen_folder(row_folder: Path) -> Path:
     return row_folder / read_choice(row_folder)["chosen"]
 
 
-def built_as(home: Path, row: str) -> str:
-    """The row whose network a row has, which for s_weight_auto its way of sharing says."""
-    return way_row(home.name) if row == "s_weight_auto" else row
+def network_row(folder: Path, row: str) -> str:
+    """Returns the row whose network a saved row has.
+
+    Args:
+        folder: RUN.
+        row: One of `settings.ROWS`.
+
+    Raises:
+        RunError: No way of sharing is chosen yet for s_weight_auto.
+    """
+    if row != "s_weight_auto":
+        return row
+    choice = read_choice(row_folder(folder, row))
+    return sharing_row(separate=is_separate(choice))
 
 
-def way_row(name: str) -> str:
-    """The row whose network a way of sharing has.
+def sharing_row(*, separate: bool) -> str:
+    """Returns the row whose network a way of sharing has.
 
-    >>> way_row("shared_0_3"), way_row("separate_1_1")
+    >>> sharing_row(separate=False), sharing_row(separate=True)
     ('s_weight', 'pruned_towers')
     """
-    return "pruned_towers" if name.startswith("separate_") else "s_weight"
+    return "pruned_towers" if separate else "s_weight"
+
+
+def is_separate(choice: Mapping[str, Any]) -> bool:
+    """Tells if the chosen way of sharing has a tower for each task.
+
+    >>> is_separate({"chosen": "separate_1_1", "tried": [], "separate": True})
+    True
+
+    Args:
+        choice: As `read_choice` returns it.
+    """
+    name = choice["chosen"]
+    for way in (choice, *choice["tried"]):
+        if "separate" in way and way.get("name", name) == name:
+            return way["separate"]
+
+    # Runs that continue from another once kept the name alone, which begins with the answer.
+    return name.startswith("separate_")

@@ -16,7 +16,7 @@ from lt4rec_tf.experiment.paths import (
     TABLES,
     TRAINING,
     WARMUP,
-    built_as,
+    network_row,
     row_folder,
     row_masks,
     searches_of,
@@ -61,10 +61,11 @@ def load_row(folder: Path, row: str, settings: Settings, schema: Schema) -> Rank
             f"{folder}: row {row} is not trained; run train again to finish it"
         )
     if row.startswith("base_"):
-        schema, built = schema.with_tasks([row.removeprefix("base_")]), "base"
+        schema = schema.with_tasks([row.removeprefix("base_")])
+        built_as = "base"
     else:
-        built = built_as(stage.parent, row)
-    network = _worn_network(folder, stage.parent, built, settings, schema)
+        built_as = network_row(folder, row)
+    network = _masked_network(folder, stage.parent, built_as, settings, schema)
     checkpoint.restore(stage / WEIGHTS, network.variables)
     return network
 
@@ -78,17 +79,18 @@ def worn_network(folder: Path, row: str, settings: Settings, schema: Schema) -> 
         settings: The run's.
         schema: The run's, with all its tasks.
     """
-    home = stage_folder(folder, row).parent
-    return _worn_network(folder, home, built_as(home, row), settings, schema)
+    parent = stage_folder(folder, row).parent
+    return _masked_network(folder, parent, network_row(folder, row), settings, schema)
 
 
-def _worn_network(
-    folder: Path, home: Path, built: str, settings: Settings, schema: Schema
+def _masked_network(
+    folder: Path, parent: Path, built_as: str, settings: Settings, schema: Schema
 ) -> RankingNetwork:
+    """Builds a network by the files in a row's folder and applies the masks that lie there."""
     tables = table_ticket(searches_of(folder), settings, schema)
-    network = row_network(home, built, settings, schema, tables)
+    network = row_network(parent, built_as, settings, schema, tables)
     for task in network.tasks:
-        path = row_masks(home, task)
+        path = row_masks(parent, task)
         if path.exists():
             network.wear(task, read_masks(network, task, path))
     return network
@@ -165,7 +167,7 @@ def row_seconds(folder: Path, row: str, tasks: tuple[str, ...]) -> float:
         seconds = sum(way["seconds"] for way in tried)
     else:
         seconds = artifacts.read_json(stage_folder(folder, row) / HISTORY)["seconds"]
-    histories = (searches / TABLES).glob(f"level_*/{TRAINING}/history.json")
+    histories = (searches / TABLES).glob(f"level_*/{TRAINING}/{HISTORY}")
     seconds += sum(artifacts.read_json(history)["seconds"] for history in histories)
     if row in TICKET_ROWS:
         seconds += sum(search_seconds(searches, task) for task in tasks)

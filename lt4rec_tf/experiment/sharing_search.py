@@ -1,23 +1,25 @@
 """Sparse sharing that needs no tuning by hand: validation of the joint model chooses the sharing.
 
-A search per task says how far each task alone can be pruned; it cannot say how much the tasks
-should share. Here some ways of sharing are trained jointly, each for the same number of passes,
-and the best on validation is kept: kernels shared or a tower a task, nothing cut or the tickets
-that the searches chose, and, as long as the budget lasts, the neighbours of the best levels: one
-task a level denser or sparser.
+A task's search measures how far this task alone can be pruned. It cannot measure how much the tasks
+should share. Here some ways of sharing are trained jointly, each for the same number of passes, and
+the best on validation is kept:
+
+- kernels shared, or a tower for each task;
+- nothing cut, or the tickets that the searches chose;
+- while the budget lasts, the neighbours of the best levels: one task a level denser or sparser.
 """
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts
-from lt4rec_tf.experiment.joint_training import train_row
-from lt4rec_tf.experiment.paths import CHOICE, TRAINING, row_folder, row_masks, way_row
+from lt4rec_tf.experiment import joint_training
+from lt4rec_tf.experiment.paths import CHOICE, TRAINING, row_folder, row_masks, sharing_row
 from lt4rec_tf.experiment.run import Run, joint_trainer, load_start, network_in, plan_of
 from lt4rec_tf.experiment.ticket_search import Ticket, level_masks
 from lt4rec_tf.metrics.gain import mean_relative_gain
@@ -31,7 +33,7 @@ class Way:
     """A way of sharing.
 
     Attributes:
-        separate: Whether every task has a tower of its own; if not, all wear masks on one.
+        separate: Whether every task has a tower of its own; if not, their masks share one.
         levels: Each task's level of its search; 0 cuts nothing.
     """
 
@@ -40,7 +42,7 @@ class Way:
 
     @property
     def name(self) -> str:
-        """The way's folder.
+        """Returns the name of the way's folder.
 
         >>> Way(False, (0, 3)).name, Way(True, (1, 1)).name
         ('shared_0_3', 'separate_1_1')
@@ -53,13 +55,37 @@ def train_rows(run: Run, tickets: Sequence[Ticket]) -> None:
 
     Args:
         run: The run.
-        tickets: Each task's search, in the order of the tasks, where a row asks for tickets.
+        tickets: Each task's search, in the order of the tasks, if a row needs tickets.
     """
     for row in run.settings.rows:
         if row == "s_weight_auto":
             train_auto(run, tickets)
         elif row != "base":
-            train_row(run, row, tickets)
+            joint_training.train_row(run, row, tickets)
+
+
+def pending_epochs(settings: Settings, folder: Path) -> int:
+    """Returns the epochs that the rows of several tasks may still take.
+
+    Args:
+        settings: The run's.
+        folder: RUN.
+    """
+    epochs = 0
+    for row in set(settings.rows):
+        if row == "s_weight_auto":
+            epochs += _pending_auto_epochs(settings, row_folder(folder, row))
+        elif row != "base":
+            epochs += joint_training.pending_epochs(settings, folder, row)
+    return epochs
+
+
+def _pending_auto_epochs(settings: Settings, folder: Path) -> int:
+    """Returns the epochs of the ways that are not tried yet, each counted to its end."""
+    if (folder / CHOICE).exists():
+        return 0
+    tried = len([*folder.glob(f"*/{TRAINING}/{artifacts.DONE}")])
+    return (settings.training.auto_trainings - tried) * settings.training.epochs
 
 
 def train_auto(run: Run, tickets: Sequence[Ticket]) -> dict[str, Any]:
@@ -77,12 +103,14 @@ def train_auto(run: Run, tickets: Sequence[Ticket]) -> dict[str, Any]:
     folder = row_folder(run.folder, "s_weight_auto")
     if (folder / CHOICE).exists():
         return artifacts.read_json(folder / CHOICE)
+
     tried: dict[str, dict[str, Any]] = {}
     for way in _ways(tickets, tried, run.settings.training.auto_trainings):
         tried[way.name] = _train_way(run, tickets, folder, way)
         _forget_all_but_best(folder, tried)
-    found = {"chosen": _best(tried)["name"], "tried": list(tried.values())}
-    choice = artifacts.undefined_as_null(found)
+
+    choice = {"chosen": _best(tried)["name"], "tried": list(tried.values())}
+    choice = artifacts.undefined_as_null(choice)
     artifacts.write_json(folder / CHOICE, choice)
     return choice
 
@@ -90,12 +118,13 @@ def train_auto(run: Run, tickets: Sequence[Ticket]) -> dict[str, Any]:
 def _ways(
     tickets: Sequence[Ticket], tried: dict[str, dict[str, Any]], budget: int
 ) -> Iterator[Way]:
-    """What to try next; looks at what was tried so far."""
+    """Yields what to try next, by what `tried` holds then."""
     dense, chosen = (0,) * len(tickets), tuple(ticket.chosen.level for ticket in tickets)
     starts = [Way(False, dense), Way(True, dense), Way(False, chosen), Way(True, chosen)]
     for way in starts[:budget]:
         if way.name not in tried:
             yield way
+
     deepest = [len(ticket.levels) - 1 for ticket in tickets]
     while len(tried) < budget:
         best = _best(tried)
@@ -107,37 +136,46 @@ def _ways(
 
 
 def _neighbours(at: Way, deepest: Sequence[int]) -> Iterator[Way]:
-    """One task a level sparser or denser, then all of them."""
-    tasks = range(len(at.levels))
-    moves = [
-        tuple(step if task == moved else 0 for task in tasks) for moved in tasks for step in (1, -1)
-    ]
-    for move in [*moves, (1,) * len(tasks), (-1,) * len(tasks)]:
+    """Yields the ways with one task a level sparser or denser, then those with all tasks."""
+    count = len(at.levels)
+    moves = []
+    for task in range(count):
+        for step in (1, -1):
+            moves.append((0,) * task + (step,) + (0,) * (count - task - 1))
+    moves += [(1,) * count, (-1,) * count]
+
+    for move in moves:
         near = tuple(level + step for level, step in zip(at.levels, move, strict=True))
         if all(0 <= level <= most for level, most in zip(near, deepest, strict=True)):
             yield Way(at.separate, near)
 
 
 def _train_way(run: Run, tickets: Sequence[Ticket], folder: Path, way: Way) -> dict[str, Any]:
+    """Trains a way and returns its entry in choice.json."""
     stage = folder / way.name / TRAINING
-    worn = {t.task: level_masks(t)[level] for t, level in zip(tickets, way.levels, strict=True)}
-    for task, masks in worn.items():
+    masks_by_task = {}
+    for ticket, level in zip(tickets, way.levels, strict=True):
+        masks_by_task[ticket.task] = level_masks(ticket)[level]
+    for task, masks in masks_by_task.items():
         masks_file.write_masks(row_masks(folder / way.name, task), masks)
-    row = _trained_as(run, tickets, way)
-    if row and not stage.exists():
-        _copy(row, stage)
-    if artifacts.is_done(
-        stage
-    ):  # as a row, or by an earlier process, which may have forgotten weights
+
+    same_row = _row_trained_alike(run, tickets, way)
+    if same_row and not stage.exists():
+        artifacts.copy_folder(same_row, stage)
+
+    if artifacts.is_done(stage):
+        # As a row, or by an earlier process, which may have removed its weights: nothing is
+        # restored.
         result = artifacts.read_json(stage / HISTORY)
         run.progress.skip(run.settings.training.epochs * run.feed.steps_per_epoch)
     else:
-        network = network_in(run, way_row(way.name))
+        network = network_in(run, sharing_row(separate=way.separate))
         load_start(run, network)
-        for task, masks in worn.items():
+        for task, masks in masks_by_task.items():
             network.wear(task, masks)
         plan = plan_of(run, run.settings.training.epochs)
         result = joint_trainer(run, network).fit(stage, f"auto/{way.name}", plan)
+
     return {
         "name": way.name,
         "separate": way.separate,
@@ -147,15 +185,8 @@ def _train_way(run: Run, tickets: Sequence[Ticket], folder: Path, way: Way) -> d
     }
 
 
-def _copy(stage: Path, copy: Path) -> None:
-    def fill(folder: Path) -> None:
-        shutil.copytree(stage, folder, dirs_exist_ok=True)
-
-    artifacts.write_folder_atomically(copy, fill)
-
-
-def _trained_as(run: Run, tickets: Sequence[Ticket], way: Way) -> Path | None:
-    """The training of a row of this run that is this way: same start, masks and batches."""
+def _row_trained_alike(run: Run, tickets: Sequence[Ticket], way: Way) -> Path | None:
+    """Returns the training of a row with this way's start, masks and batches; None: no row has."""
     same = {Way(True, (0,) * len(tickets)): "hard_sharing"}
     if run.settings.tickets.ticket_control == "none":
         same[Way(False, tuple(ticket.chosen.level for ticket in tickets))] = "s_weight"
@@ -166,7 +197,7 @@ def _trained_as(run: Run, tickets: Sequence[Ticket], way: Way) -> Path | None:
 def gain_over_single_tasks(
     schema: Schema, tickets: Sequence[Ticket], result: dict[str, Any]
 ) -> float:
-    """A joint stage's `mean_relative_gain` over level 0 of the searches, on validation."""
+    """Returns a joint stage's `mean_relative_gain` over level 0 of the searches, on validation."""
     return mean_relative_gain(
         {task.name: result["validation"][task.name][task.metric] for task in schema.tasks},
         {ticket.task: ticket.levels[0].value for ticket in tickets},
@@ -179,6 +210,7 @@ def _best(tried: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def _forget_all_but_best(folder: Path, tried: dict[str, dict[str, Any]]) -> None:
+    """Removes the weights of all tried ways but the best, which alone is served."""
     best = _best(tried)["name"]
     for name in tried:
         if name != best:

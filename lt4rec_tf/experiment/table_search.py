@@ -1,4 +1,4 @@
-"""Finds the ticket of a run's embedding tables, which all its rows wear."""
+"""Search for a ticket of the embedding tables, which all rows of a run use."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.experiment.paths import INITIAL, SEARCH, TABLE_MASKS, TABLES, TRAINING
 from lt4rec_tf.experiment.run import Run, joint_trainer, network_in, plan_of, theta_0
@@ -30,31 +31,56 @@ from lt4rec_tf.training.plan import HISTORY, WEIGHTS
 
 
 def find_table_ticket(run: Run) -> None:
-    """Algorithm 1 on the embedding tables, all tasks trained together, each with its own tower.
+    """Runs Algorithm 1 on the embedding tables, if flags ask for it.
+
+    All tasks are trained together, each with a tower of its own.
 
     Source: Wang et al. (arXiv 2108.00944), Algorithm 1, on the tables of a ranking model.
     """
-    folder = run.searches / TABLES
-    if artifacts.is_done(folder):
+    folder, level_folders = run.searches / TABLES, _level_folders(run.settings, run.searches)
+    if not level_folders or artifacts.is_done(folder):
         return
-    rounds = run.settings.tickets.embedding_rounds
-    found = []
-    for level in range(rounds + 1):
-        here = level_folder(folder, level)
+
+    levels = []
+    for level, here in enumerate(level_folders):
         ticket = _read(run, here, level)
         network, result = _train(run, here, level, ticket)
-        found.append(_described(run, ticket, result))
-        above = level_folder(folder, level + 1)
-        if level < rounds and not (above / MASKS).exists():
-            write_ticket(above / MASKS, _pruned(run, network, ticket, level + 1))
-        artifacts.remove(here / TRAINING / WEIGHTS)
+        levels.append(_described(run, ticket, result))
+
+        if here != level_folders[-1]:
+            next_masks = level_folders[level + 1] / MASKS
+            if not next_masks.exists():
+                write_ticket(next_masks, _pruned(run, network, ticket, level + 1))
+        artifacts.remove(here / TRAINING / WEIGHTS)  # a table's checkpoint is large
+
     write_ticket(folder / TABLE_MASKS, ticket)
     smaller = network_in(run, "s_weight")
     _load_theta_0(run, smaller)
     checkpoint.save(theta_0(run), smaller.variables)
-    found_by = {"unit": ticket.unit, "levels": found}
-    artifacts.write_json(folder / SEARCH, artifacts.undefined_as_null(found_by))
+
+    search = {"unit": ticket.unit, "levels": levels}
+    artifacts.write_json(folder / SEARCH, artifacts.undefined_as_null(search))
     artifacts.mark_done(folder)
+
+
+def pending_epochs(settings: Settings, searches: Path) -> int:
+    """Returns the epochs that the search may still take.
+
+    Args:
+        settings: The run's.
+        searches: Folder of the run's searches.
+    """
+    levels = _level_folders(settings, searches)
+    pending = sum(not artifacts.is_done(level / TRAINING) for level in levels)
+    return pending * settings.training.search_epochs
+
+
+def _level_folders(settings: Settings, searches: Path) -> list[Path]:
+    """Returns the folders of the levels, in order; none if the tables stay whole."""
+    if settings.tickets.embedding_density == 1:
+        return []
+    levels = range(settings.tickets.embedding_rounds + 1)
+    return [level_folder(searches / TABLES, level) for level in levels]
 
 
 def _read(run: Run, here: Path, level: int) -> TableTicket:
@@ -67,21 +93,27 @@ def _read(run: Run, here: Path, level: int) -> TableTicket:
 def _train(
     run: Run, here: Path, level: int, ticket: TableTicket
 ) -> tuple[RankingNetwork, dict[str, Any]]:
-    """A level's network, at its best epoch where the next level still needs it."""
+    """Trains a level, which leaves its network at its best epoch.
+
+    A finished level's weights are removed once the next masks are made: its network is then left
+    as it was drawn.
+    """
     network = network_of(run.settings, run.schema, "hard_sharing", tables=ticket if level else None)
-    stage = here / TRAINING
-    if artifacts.is_done(stage) and not (stage / WEIGHTS).exists():  # the next level is made
-        epochs = run.settings.training.search_epochs
+    stage, epochs = here / TRAINING, run.settings.training.search_epochs
+    if artifacts.is_done(stage) and not (stage / WEIGHTS).exists():
         run.progress.skip(epochs * run.feed.steps_per_epoch)
         return network, artifacts.read_json(stage / HISTORY)
+
     _load_theta_0(run, network)
-    plan = plan_of(run, run.settings.training.search_epochs)
+    plan = plan_of(run, epochs)
     result = joint_trainer(run, network).fit(stage, f"{TABLES}/level_{level}", plan)
     return network, result
 
 
 def _pruned(run: Run, network: RankingNetwork, ticket: TableTicket, level: int) -> TableTicket:
+    """Returns a level's ticket: the largest units of the trained tables below it."""
     tickets, rows = run.settings.tickets, run.schema.table_rows
+
     values = {
         part.name: network.variables[f"embedding/{part.name}"].numpy()
         for part in _layout(network).parts
@@ -91,14 +123,17 @@ def _pruned(run: Run, network: RankingNetwork, ticket: TableTicket, level: int) 
         # How far training moved each: one that no example looked up is as long as its draw, and
         # takes the place of one that was (docs/embedding_tickets.md).
         tables = tables - checkpoint.read(run.searches / INITIAL, "embedding/table")
+
     first = table_offsets(run.schema)
     by_name = {name: tables[first[name] :][:count] for name, count in rows.items()}
+
     total = units(ticket, rows, run.settings.model.embedding_dim)
     keep = alive_at_level(total, tickets.embedding_density, tickets.embedding_rounds, level)
     return prune_tables(ticket, by_name, keep)
 
 
 def _described(run: Run, ticket: TableTicket, result: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a level's entry in search.json."""
     rows, dimension = run.schema.table_rows, run.settings.model.embedding_dim
     numbers = ticket.numbers(rows, dimension)
     return {
@@ -110,11 +145,12 @@ def _described(run: Run, ticket: TableTicket, result: Mapping[str, Any]) -> dict
 
 
 def _load_theta_0(run: Run, network: RankingNetwork) -> None:
-    """Sets theta_0, of whose tables the network has what its ticket leaves."""
-    names = {f"embedding/{part.name}" for part in _layout(network).parts}
-    others = {name: v for name, v in network.variables.items() if name not in names}
+    """Sets theta_0, of whose tables the network has what its ticket keeps."""
+    table_names = {f"embedding/{part.name}" for part in _layout(network).parts}
+    others = {name: v for name, v in network.variables.items() if name not in table_names}
     renames = {name: shared_name(name, network.tasks) for name in others}
     checkpoint.restore(run.searches / INITIAL, others, renames)
+
     tables = checkpoint.read(run.searches / INITIAL, "embedding/table")
     for name, values in _layout(network).taken(tables).items():
         network.variables[f"embedding/{name}"].assign(values)

@@ -46,15 +46,39 @@ class Ticket:
         return sum(level.seconds for level in self.levels)
 
 
+def is_needed(settings: Settings) -> bool:
+    """Tells if a run searches tickets: for rows that use them, or for single tasks, level 0."""
+    return bool({"base", *TICKET_ROWS} & set(settings.rows))
+
+
 def search_rounds(settings: Settings) -> int:
-    """Prunings of a search; none where no row wears tickets."""
+    """Returns the number of prunings of a search; 0 if no row uses tickets."""
     return settings.tickets.rounds if set(TICKET_ROWS) & set(settings.rows) else 0
 
 
 def searched_levels(settings: Settings) -> int:
-    """Trainings that the search of one task takes."""
+    """Returns the number of trainings that the search of one task takes."""
     rounds = search_rounds(settings)
     return 1 + (min(rounds, 1) if settings.tickets.ticket_finder == "gradual" else rounds)
+
+
+def level_folders(settings: Settings, searches: Path, task: str) -> list[Path]:
+    """Returns the folders of a task's levels, in the order in which they are trained."""
+    folder = ticket_folder(searches, task)
+    return [search.level_folder(folder, level) for level in range(searched_levels(settings))]
+
+
+def pending_epochs(settings: Settings, searches: Path, task: str) -> int:
+    """Returns the epochs that a task's search may still take.
+
+    Args:
+        settings: The run's.
+        searches: Folder of the run's searches.
+        task: Whose ticket is searched.
+    """
+    levels = level_folders(settings, searches, task)
+    pending = sum(not artifacts.is_done(level) for level in levels)
+    return pending * settings.training.search_epochs
 
 
 def prune_of(settings: Settings) -> Prune:

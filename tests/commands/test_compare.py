@@ -13,7 +13,7 @@ from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.command import exit_on_error
 from lt4rec_tf.core.processes import Failure
 from lt4rec_tf.experiment import run_folder
-from lt4rec_tf.experiment.comparison import jobs, results
+from lt4rec_tf.experiment.comparison import jobs, procedure, results
 from lt4rec_tf.experiment.comparison.cost import cost_of
 from lt4rec_tf.experiment.comparison.grid import CompareFlags, RowSpec, candidates, read_rows
 from lt4rec_tf.experiment.comparison.procedure import Comparison, _row_name, _search_jobs, tune
@@ -528,7 +528,7 @@ def tuned(tmp_path, monkeypatch, outcomes):
             return {"ctr": {"auc": 0.7}, "cvr": {"mse": 0.06}}
         return outcome(spec, settings)
 
-    monkeypatch.setattr(compare, "_train", train)
+    monkeypatch.setattr(procedure, "_train", train)
     monkeypatch.setattr(results, "validation_metrics", measured)
     tune(comparison, pool=None)
     return comparison

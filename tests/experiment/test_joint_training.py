@@ -9,10 +9,11 @@ import pytest
 from lt4rec_tf.config import settings
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.experiment.initial_weights import keep_start
-from lt4rec_tf.experiment.joint_training import steps_to_come, train_row
+from lt4rec_tf.experiment.joint_training import train_row
 from lt4rec_tf.experiment.paths import SEARCHES, WIDTHS, row_masks
 from lt4rec_tf.experiment.rows import load_row, row_names, row_seconds, worn_masks
 from lt4rec_tf.experiment.run import row_network
+from lt4rec_tf.experiment.stages import steps_to_come
 from lt4rec_tf.experiment.ticket_search import find_ticket, read_masks, read_ticket, search_seconds
 from lt4rec_tf.models.lt4rec import shared_name
 from lt4rec_tf.models.network import read_variables

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.experiment import sharing_search
-from lt4rec_tf.experiment.joint_training import steps_to_come
 from lt4rec_tf.experiment.paths import CHOICE, SEARCHES, row_masks
 from lt4rec_tf.experiment.rows import load_row, measure_rows, row_seconds, worn_masks
 from lt4rec_tf.experiment.sharing_search import Way, train_auto
+from lt4rec_tf.experiment.stages import steps_to_come
 from lt4rec_tf.experiment.ticket_search import (
     Ticket,
     find_ticket,
@@ -420,7 +420,7 @@ def test_a_row_in_other_masks_than_its_tickets_is_no_way_of_sharing(
     run, tickets = auto_run(searched, small_schema, tmp_path, *flags)
     artifacts.mark_done(tmp_path / "rows" / "s_weight" / "training")
     chosen = Way(False, tuple(ticket.chosen.level for ticket in tickets))
-    assert sharing_search._trained_as(run, tickets, chosen) is None
+    assert sharing_search._row_trained_alike(run, tickets, chosen) is None
 
 
 def test_a_way_keeps_its_masks_beside_its_training(found):

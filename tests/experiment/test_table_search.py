@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.flags import ConfigError
-from lt4rec_tf.experiment import run as stages
 from lt4rec_tf.experiment.initial_weights import keep_start
-from lt4rec_tf.experiment.joint_training import steps_to_come, train_row
+from lt4rec_tf.experiment.joint_training import train_row
 from lt4rec_tf.experiment.paths import table_search
 from lt4rec_tf.experiment.rows import load_row, row_seconds
+from lt4rec_tf.experiment.run import theta_0
+from lt4rec_tf.experiment.stages import steps_to_come
 from lt4rec_tf.experiment.ticket_search import find_ticket
 from lt4rec_tf.models.layers.field_vectors import FieldVectors
 from lt4rec_tf.models.layers.table_layout import layout_of, table_offsets
@@ -253,7 +254,7 @@ def test_all_rows_wear_the_ticket_of_the_tables(unit, small_schema, tmp_path):
     drawn = checkpoint.read(tmp_path / "initial", "embedding/table")
     layout = layout_of(small_schema, DIMENSION, ticket)
     for name, values in layout.taken(drawn).items():
-        start = checkpoint.read(stages.theta_0(run), f"embedding/{name}")
+        start = checkpoint.read(theta_0(run), f"embedding/{name}")
         np.testing.assert_array_equal(start, values)
     network = load_row(tmp_path, "s_weight", settings, small_schema)
     trained = {n: v for n, v in read_variables(network).items() if n.startswith("embedding/")}
@@ -295,7 +296,7 @@ def test_a_search_that_is_killed_goes_on(small_schema, tmp_path):
             kills += 1
     assert kills >= 3
     for name in read_variables(network_of(settings, small_schema, "s_weight")):
-        first, second = (checkpoint.read(stages.theta_0(run), name) for run in (unbroken, broken))
+        first, second = (checkpoint.read(theta_0(run), name) for run in (unbroken, broken))
         np.testing.assert_array_equal(first, second, err_msg=name)
     assert table_search(unbroken.searches) == table_search(broken.searches)
 

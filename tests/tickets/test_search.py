@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.flags import ConfigError
 from lt4rec_tf.experiment import ticket_search
-from lt4rec_tf.experiment.joint_training import steps_to_come, train_row
+from lt4rec_tf.experiment.joint_training import train_row
 from lt4rec_tf.experiment.paths import SEARCH
+from lt4rec_tf.experiment.stages import steps_to_come
 from lt4rec_tf.models.network import read_variables
 from lt4rec_tf.tickets import masks as masks_file
 from lt4rec_tf.tickets import search

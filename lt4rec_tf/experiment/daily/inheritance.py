@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +29,9 @@ from lt4rec_tf.experiment.paths import (
     TABLE_MASKS,
     TABLES,
     WIDTHS,
-    built_as,
+    is_separate,
+    network_row,
+    read_choice,
     row_folder,
     row_masks,
     searches_of,
@@ -46,8 +47,8 @@ from lt4rec_tf.schema.vocabularies import growth_between
 from lt4rec_tf.tickets import masks as masks_file
 from lt4rec_tf.tickets.embedding_tables import TableTicket, grown, write_ticket
 from lt4rec_tf.training import checkpoint
+from lt4rec_tf.training.plan import STATE, WEIGHTS
 
-WEIGHTS, STATE = "weights", "state"
 # Of the model, what is no matter of its shape: how weights are drawn, how labels are sampled.
 _FREE = ("embedding_stddev", "label_noise", "label_temperature")
 
@@ -163,11 +164,16 @@ def take_masks(parent: Parent, row: str, folder: Path) -> None:
     """
     theirs = stage_folder(parent.folder, row).parent
     if row == "s_weight_auto":
-        # None was tried here: `train` fills in the seconds.
-        artifacts.write_json(row_folder(folder, row) / CHOICE, {"chosen": theirs.name, "tried": []})
+        # None was tried here: `daily.procedure.train` fills in the seconds.
+        their_choice = read_choice(row_folder(parent.folder, row))
+        separate = is_separate(their_choice)
+        choice = {"chosen": their_choice["chosen"], "separate": separate, "tried": []}
+        artifacts.write_json(row_folder(folder, row) / CHOICE, choice)
     mine = stage_folder(folder, row).parent
+
     if (theirs / WIDTHS).exists():
         artifacts.write_json(mine / WIDTHS, artifacts.read_json(theirs / WIDTHS))
+
     network = load_row(parent.folder, row, parent.settings, parent.schema)
     for task in network.tasks:
         if row_masks(theirs, task).exists():
@@ -180,12 +186,12 @@ def check_sharing(row: str, weights: Parent, masks: Parent) -> None:
     Raises:
         RunError: The two runs' ways of sharing differ.
     """
-    homes = [stage_folder(parent.folder, row).parent for parent in (weights, masks)]
-    ways = [built_as(home, row) for home in homes]
-    if ways[0] != ways[1]:
+    parents = (weights, masks)
+    if network_row(weights.folder, row) != network_row(masks.folder, row):
+        ways = [stage_folder(parent.folder, row).parent.name for parent in parents]
         raise artifacts.RunError(
-            f"--masks: found {row} as {homes[1].name} in {masks.folder}, expected towers shared "
-            f"as in {homes[0].name} of {weights.folder}"
+            f"--masks: found {row} as {ways[1]} in {masks.folder}, expected towers shared "
+            f"as in {ways[0]} of {weights.folder}"
         )
 
 
@@ -215,9 +221,9 @@ def take_theta_0(parent: Parent, folder: Path) -> None:
         )
     theirs = theta_0_of(searches_of(parent.folder), parent.settings)
     mine = theta_0_of(folder, parent.settings)
-    _copy(theirs, mine)
+    artifacts.copy_folder(theirs, mine)
     if mine != folder / INITIAL:
-        _copy(searches_of(parent.folder) / INITIAL, folder / INITIAL)
+        artifacts.copy_folder(searches_of(parent.folder) / INITIAL, folder / INITIAL)
     artifacts.mark_done(folder / INITIAL)
 
 
@@ -242,19 +248,12 @@ def take_weights(
         kinds.append(STATE)
     for kind in kinds:
         if schema.table_rows == parent.schema.table_rows:
-            _copy(stage / kind, folder / kind)
+            artifacts.copy_folder(stage / kind, folder / kind)
         else:
             values = _grown_values(parent, settings, schema, checkpoint.read_all(stage / kind))
             with tf.device("CPU:0"):
                 variables = {name: tf.Variable(value) for name, value in values.items()}
             checkpoint.save(folder / kind, variables)
-
-
-def _copy(theirs: Path, mine: Path) -> None:
-    def fill(folder: Path) -> None:
-        shutil.copytree(theirs, folder, dirs_exist_ok=True)
-
-    artifacts.write_folder_atomically(mine, fill)
 
 
 def _ticket(parent: Parent) -> TableTicket | None:

@@ -16,7 +16,7 @@ from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.experiment import logs, run_folder
 from lt4rec_tf.experiment.daily import inheritance, lineage
 from lt4rec_tf.experiment.daily.inheritance import Parent
-from lt4rec_tf.experiment.paths import CONFIG, DAY, HISTORY, INITIAL, MARGINALS, SCHEMA
+from lt4rec_tf.experiment.paths import CONFIG, DAY, EARLIER_DAYS, INITIAL, MARGINALS, SCHEMA
 from lt4rec_tf.reports.daily import drift_table, marginals_text
 from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.schema.vocabularies import Growth, grow, growth_between, with_growth
@@ -63,7 +63,7 @@ def prepare_day(settings: Settings, schema: Schema, folder: Path) -> None:
     }
     times = {name: getattr(held, name) for name in ("rows", "first_time", "last_time")}
     listed = {table: list(values) for table, values in added.items()}
-    artifacts.write_json(folder / HISTORY, days)
+    artifacts.write_json(folder / EARLIER_DAYS, days)
     artifacts.write_json(folder / DAY, period | times | {"drift": moved, "grown": listed})
     marginals.write(folder / MARGINALS, held)
     grown = grow(of_chain, added)

@@ -18,7 +18,6 @@ from lt4rec_tf.data.audit.counts import Audit
 from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.experiment import run_folder
 from lt4rec_tf.experiment.daily import inheritance
-from lt4rec_tf.experiment.daily.inheritance import STATE, WEIGHTS
 from lt4rec_tf.experiment.daily.new_day import open_day, prepare_day
 from lt4rec_tf.experiment.evaluation import evaluate_rows
 from lt4rec_tf.experiment.feed import measuring_batches, training_feed
@@ -27,17 +26,19 @@ from lt4rec_tf.experiment.paths import (
     CHOICE,
     DAY,
     DAYS,
+    EARLIER_DAYS,
     EVALUATION,
-    HISTORY,
     INITIAL,
     TENSORBOARD,
-    built_as,
     has_begun,
+    network_row,
+    read_choice,
     row_folder,
     stage_folder,
     table_search,
 )
 from lt4rec_tf.experiment.publishing import default_row, published_version
+from lt4rec_tf.experiment.report import print_places
 from lt4rec_tf.experiment.rows import load_row, measure_row, reported_tasks, row_names, worn_network
 from lt4rec_tf.experiment.run import Run, joint_trainer, load_start, plan_of
 from lt4rec_tf.reports.daily import days_table, log_days
@@ -46,10 +47,11 @@ from lt4rec_tf.reports.text_tables import evaluation_table
 from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.schema.vocabularies import grow, growth_between
 from lt4rec_tf.training import checkpoint
+from lt4rec_tf.training.plan import HISTORY, STATE, WEIGHTS
 
 
-def takes_over(settings: Settings) -> bool:
-    """Whether a run goes on from others, in place of a search of its own."""
+def starts_from_another(settings: Settings) -> bool:
+    """Tells if a run starts from another's weights or masks, without a search of its own."""
     return bool(settings.daily.warm_start or settings.daily.masks)
 
 
@@ -100,7 +102,7 @@ def _train_day(settings: Settings, schema: Schema, folder: Path) -> Source:
     print(f"\n{facts['name']}, before training on it\n\n{evaluation_table(measured)}\n")
     train_rows(settings, source, audit, folder)
     facts |= {"measured": measured["rows"], "frozen": measured["frozen"]}
-    days = [*artifacts.read_json(folder / HISTORY), facts]
+    days = [*artifacts.read_json(folder / EARLIER_DAYS), facts]
     artifacts.write_json(folder / DAYS, days)
     for row in settings.rows:  # copies of yesterday's weights, which nothing needs any more
         artifacts.remove(folder / INITIAL / row)
@@ -184,25 +186,21 @@ def _train_row(run: Run, row: str) -> None:
         checkpoint.restore(start / WEIGHTS, network.variables)
         state = start / STATE if (start / STATE).exists() else None
         plan = dataclasses.replace(plan, patience=0, keep_last=True, state=state, keep_state=True)
-    elif built_as(stage.parent, row) in FROM_THETA_0:
+    elif network_row(run.folder, row) in FROM_THETA_0:
         load_start(run, network)
     joint_trainer(run, network).fit(stage, row, plan)
 
 
 def _keep_seconds(folder: Path, row: str) -> None:
-    """Writes what the one way of sharing took that this run trained."""
+    """Writes the training time of the one way of sharing that this run trained."""
     if row != "s_weight_auto":
         return
-    stage = stage_folder(folder, row)
-    seconds = artifacts.read_json(stage / HISTORY)["seconds"]
-    tried = [{"name": stage.parent.name, "seconds": seconds}]
-    artifacts.write_json(
-        row_folder(folder, row) / CHOICE, {"chosen": stage.parent.name, "tried": tried}
-    )
+    seconds = artifacts.read_json(stage_folder(folder, row) / HISTORY)["seconds"]
+    choice = read_choice(row_folder(folder, row))
+    choice["tried"] = [{"name": choice["chosen"], "seconds": seconds}]
+    artifacts.write_json(row_folder(folder, row) / CHOICE, choice)
 
 
 def _export(settings: Settings, source: Source, folder: Path) -> None:
     version = published_version(folder, settings, source.schema, source)
-    print(f"SavedModel ({default_row(settings, source.schema)}): {version}")
-    print(f"TensorBoard: tensorboard --logdir {folder / 'tensorboard'}")
-    print(f"all numbers: {folder / EVALUATION}")
+    print_places(folder, default_row(settings, source.schema), version)

@@ -24,7 +24,7 @@ from lt4rec_tf.experiment.lightgcn.search import Search, Trained
 from lt4rec_tf.experiment.lightgcn.settings import EmbeddingSettings
 from lt4rec_tf.experiment.lightgcn.threshold import ThresholdPlan
 from lt4rec_tf.experiment.lightgcn.trainer import PairPlan, PairTrainer
-from lt4rec_tf.experiment.paths import CONFIG, place_of
+from lt4rec_tf.experiment.paths import CONFIG, seed_folder
 from lt4rec_tf.reports.run_report import StageLog
 
 FORMAT_VERSION = 1
@@ -149,7 +149,7 @@ def _measured(one: Trained, trainer: PairTrainer, split: Split, k: int) -> dict[
 
 def _run_folder(settings: EmbeddingSettings, places: Places) -> Path:
     digest = flags.digest(dataclasses.asdict(settings) | {"seed": None})
-    return place_of(places, settings.name, digest, settings.seed)
+    return seed_folder(places, settings.name, digest, settings.seed)
 
 
 def _claim(folder: Path, settings: EmbeddingSettings, split: Split) -> None:

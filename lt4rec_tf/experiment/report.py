@@ -1,0 +1,81 @@
+"""Tables and pictures at the end of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lt4rec_tf.config.parse import to_dict
+from lt4rec_tf.config.settings import Settings
+from lt4rec_tf.experiment.paths import EVALUATION, TENSORBOARD, read_choice, row_folder
+from lt4rec_tf.experiment.ticket_search import Ticket, level_masks
+from lt4rec_tf.reports.run_report import report_run
+from lt4rec_tf.reports.text_tables import (
+    Evaluation,
+    evaluation_table,
+    sharing_table,
+    table_levels,
+    ticket_table,
+)
+from lt4rec_tf.schema.types import Schema
+
+
+def print_run(settings: Settings, schema: Schema, folder: Path, evaluation: Evaluation) -> None:
+    """Prints the tables of a run: its searches on validation, its rows on test.
+
+    Args:
+        settings: The run's.
+        schema: The run's.
+        folder: RUN.
+        evaluation: Content of evaluation.json.
+    """
+    if tables := evaluation["tables"]:
+        levels = table_levels(tables, evaluation["tasks"])
+        print(f"\nticket of the embedding tables, by {tables['unit']}, on validation\n\n{levels}")
+
+    for task, search in evaluation["searches"].items():
+        print(f"\nticket search of {task}, on validation\n\n{ticket_table(task, search)}")
+
+    if "s_weight_auto" in settings.rows:
+        names = [task.name for task in schema.tasks]
+        choice = read_choice(row_folder(folder, "s_weight_auto"))
+        print(f"\nsharing, on validation\n\n{sharing_table(names, choice)}")
+
+    print(f"\non test\n\n{evaluation_table(evaluation)}\n")
+
+
+def print_places(folder: Path, row: str, version: Path, pictures: list[Path] | None = None) -> None:
+    """Prints where the results of a run lie.
+
+    Args:
+        folder: RUN.
+        row: The row that is exported.
+        version: Its SavedModel.
+        pictures: Of `draw_run`; None: the run draws none.
+    """
+    print(f"SavedModel ({row}): {version}")
+    print(f"TensorBoard: tensorboard --logdir {folder / TENSORBOARD}")
+    if pictures is not None:
+        print("pictures:", ", ".join(map(str, pictures)) or "none")
+    print(f"all numbers: {folder / EVALUATION}")
+
+
+def draw_run(
+    settings: Settings, folder: Path, tickets: list[Ticket], evaluation: Evaluation
+) -> list[Path]:
+    """Draws a run's searches and tickets, beside its files and in TensorBoard.
+
+    Args:
+        settings: The run's.
+        folder: RUN.
+        tickets: Each task's search; those that cut nothing are not drawn.
+        evaluation: Content of evaluation.json.
+
+    Returns:
+        The pictures' paths.
+    """
+    searches = evaluation["searches"]
+    searched = [ticket for ticket in tickets if ticket.task in searches]
+    masks_of_levels = {ticket.task: level_masks(ticket) for ticket in searched}
+    chosen_masks = {ticket.task: ticket.masks for ticket in searched}
+    values = to_dict(settings)
+    return report_run(folder, values, evaluation, searches, masks_of_levels, chosen_masks)
