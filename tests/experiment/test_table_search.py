@@ -14,7 +14,7 @@ from lt4rec_tf.experiment.initial_weights import keep_start
 from lt4rec_tf.experiment.joint_training import train_row
 from lt4rec_tf.experiment.paths import table_search
 from lt4rec_tf.experiment.rows import load_row, row_seconds
-from lt4rec_tf.experiment.run import theta_0
+from lt4rec_tf.experiment.run import table_ticket, theta_0
 from lt4rec_tf.experiment.stages import steps_to_come
 from lt4rec_tf.experiment.ticket_search import find_ticket
 from lt4rec_tf.models.layers.field_vectors import FieldVectors
@@ -238,7 +238,7 @@ def test_all_rows_wear_the_ticket_of_the_tables(unit, small_schema, tmp_path):
     settings = small_settings(*FLAGS, f"--embedding_unit={unit}")
     run = ended(tmp_path, settings, small_schema)
     rows = rows_of(small_schema)
-    ticket = stages.table_ticket(tmp_path, settings, small_schema)
+    ticket = table_ticket(tmp_path, settings, small_schema)
     found = table_search(tmp_path)
     assert found["levels"][0]["density"] == 1
     last = found["levels"][-1]
@@ -280,7 +280,7 @@ def test_rows_that_training_never_looks_up_go_first(small_schema, tmp_path):
     flags = ("--embedding_stddev=1", f"--embedding_density={density}", "--embedding_rounds=1")
     settings = small_settings(*flags, "--rows=s_weight")
     begin_run(settings, small_schema, tmp_path)
-    kept = stages.table_ticket(tmp_path, settings, small_schema).masks
+    kept = table_ticket(tmp_path, settings, small_schema).masks
     assert not any((kept[name] & ~seen[name]).any() for name in ("user", "video", "tag"))
 
 
