@@ -31,7 +31,7 @@ from networks import wide_network
 from lt4rec_tf.core.command import make_deterministic
 from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.schema.types import Schema
-from lt4rec_tf.training.plan import Feed, Plan
+from lt4rec_tf.training.plan import Callbacks, Feed, Objective, Optimization, Plan
 from lt4rec_tf.training.trainer import Trainer
 
 USERS, VIDEOS, OTHERS, IMPRESSIONS = 10_000_000, 11_000_000, 1_000, 297_000_000
@@ -56,16 +56,14 @@ def main() -> None:
     trainer = Trainer(
         network,
         schema,
-        network.tasks,
-        schedule="both",
-        loss_weights=dict.fromkeys(network.tasks, 1.0),
-        optimizer="adam",
-        learning_rate=0.001,
-        feed=feed_of(schema, flags.steps),
-        progress=Progress(flags.steps, BATCH, io.StringIO(), 1e9),
-        log=lambda *_: None,
-        before_step=lambda _: marks.append(time.perf_counter()),
-        precision=flags.precision,
+        Objective(network.tasks, "both", dict.fromkeys(network.tasks, 1.0)),
+        Optimization("adam", learning_rate=0.001, precision=flags.precision),
+        feed_of(schema, flags.steps),
+        Callbacks(
+            progress=Progress(flags.steps, BATCH, io.StringIO(), 1e9),
+            log=lambda *_: None,
+            before_step=lambda _: marks.append(time.perf_counter()),
+        ),
     )
     say("optimiser built")
     begun = time.perf_counter()

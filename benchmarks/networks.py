@@ -13,7 +13,8 @@ from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.tickets.embedding_tables import TableTicket
 from lt4rec_tf.training.balancing.rules import WeightedSum
 from lt4rec_tf.training.optimizers import build_optimizer
-from lt4rec_tf.training.steps import Step, compile_step, loss_sum
+from lt4rec_tf.training.plan import Objective
+from lt4rec_tf.training.steps import Step, Update, compile_step, loss_sum
 
 
 def wide_network(
@@ -41,18 +42,10 @@ def wide_network(
 def joint_step(network: RankingNetwork, schema: Schema) -> Step:
     """All tasks on every batch, with equal weights and Adam."""
     variables = list(network.variables.values())
-    return compile_step(
-        network,
-        schema,
-        network.tasks,
-        loss_weights=dict.fromkeys(network.tasks, 1.0),
-        rule=WeightedSum(),
-        conflict=None,
-        optimizer=build_optimizer("adam", 0.001, variables),
-        variables=variables,
-        loss_sums={task: loss_sum() for task in network.tasks},
-        takes_turns=False,
-    )
+    objective = Objective(network.tasks, "both", dict.fromkeys(network.tasks, 1.0))
+    update = Update(WeightedSum(), build_optimizer("adam", 0.001, variables), variables)
+    loss_sums = {task: loss_sum() for task in network.tasks}
+    return compile_step(network, schema, objective, network.tasks, update, loss_sums)
 
 
 def random_batches(schema: Schema, rows: int, batch: int, count: int = 8) -> list[dict[str, Any]]:

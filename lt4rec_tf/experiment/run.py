@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,10 +20,18 @@ from lt4rec_tf.models.registry import network_of
 from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.tickets.embedding_tables import TableTicket, read_ticket
 from lt4rec_tf.training import checkpoint, precision
-from lt4rec_tf.training.balancing.core_task import HTLNET_CORE, Core
+from lt4rec_tf.training.balancing.core_task import Core
 from lt4rec_tf.training.conflict import Conflict
-from lt4rec_tf.training.plan import WEIGHTS, Feed, Plan
-from lt4rec_tf.training.trainer import LogScalars, Trainer
+from lt4rec_tf.training.plan import (
+    WEIGHTS,
+    Callbacks,
+    Feed,
+    LogScalars,
+    Objective,
+    Optimization,
+    Plan,
+)
+from lt4rec_tf.training.trainer import Trainer
 
 
 @dataclass(frozen=True)
@@ -114,11 +122,12 @@ def task_trainer(
     run: Run,
     network: RankingNetwork,
     task: str,
-    before_step: Callable[[int], None] | None = None,
+    before_step: Callable[[int], None] = lambda step: None,
 ) -> Trainer:
     """Trains one task alone, as a search does."""
     # Eq. 2 weighs tasks against each other: alone, a task's weight would only rescale its loss.
-    return _trainer(run, network, [task], {task: 1.0}, before_step=before_step)
+    objective = Objective((task,), run.settings.training.task_schedule, {task: 1.0})
+    return _trainer(run, network, objective, before_step)
 
 
 def joint_trainer(run: Run, network: RankingNetwork) -> Trainer:
@@ -131,20 +140,21 @@ def joint_trainer(run: Run, network: RankingNetwork) -> Trainer:
         long_ratio=training.conflict_long_ratio,
         short_ratio=training.conflict_short_ratio,
     )
+    core = Core(
+        projection=training.core_projection,
+        relaxation=training.core_relaxation,
+        clip=training.core_clip,
+    )
+    objective = Objective(
+        network.tasks,
+        training.task_schedule,
+        checks.loss_weights(run.settings, run.tasks),
+        training.balance,
+        core,
+        conflict if training.gradient_conflict else None,
+    )
     try:
-        return _trainer(
-            run,
-            network,
-            network.tasks,
-            checks.loss_weights(run.settings, run.tasks),
-            balance=training.balance,
-            core=Core(
-                projection=training.core_projection,
-                relaxation=training.core_relaxation,
-                clip=training.core_clip,
-            ),
-            conflict=conflict if training.gradient_conflict else None,
-        )
+        return _trainer(run, network, objective)
     except ValueError as error:  # a rule that this network or these tasks give nothing to balance
         raise ConfigError(str(error)) from error
 
@@ -152,33 +162,18 @@ def joint_trainer(run: Run, network: RankingNetwork) -> Trainer:
 def _trainer(
     run: Run,
     network: RankingNetwork,
-    tasks: Sequence[str],
-    loss_weights: dict[str, float],
-    *,
-    balance: str = "none",
-    core: Core = HTLNET_CORE,
-    conflict: Conflict | None = None,
-    before_step: Callable[[int], None] | None = None,
+    objective: Objective,
+    before_step: Callable[[int], None] = lambda step: None,
 ) -> Trainer:
     training = run.settings.training
-    return Trainer(
-        network,
-        run.schema,
-        tasks,
-        schedule=training.task_schedule,
-        loss_weights=loss_weights,
-        optimizer=training.optimizer,
-        learning_rate=training.learning_rate,
-        balance=balance,
-        core=core,
-        conflict=conflict,
-        feed=run.feed,
-        progress=run.progress,
-        log=run.log,
-        before_step=before_step,
-        seed=run.settings.seed,
-        precision=precision.settled(training.precision, run.searches),
+    optimization = Optimization(
+        training.optimizer,
+        training.learning_rate,
+        precision.settled(training.precision, run.searches),
+        run.settings.seed,
     )
+    callbacks = Callbacks(run.progress, run.log, before_step)
+    return Trainer(network, run.schema, objective, optimization, run.feed, callbacks)
 
 
 def plan_of(run: Run, epochs: int) -> Plan:

@@ -1,13 +1,17 @@
-"""What a stage of training is given: the logs, and how long to go over them."""
+"""Settings of a training stage: its objective, its optimiser, its logs, its length, its folder."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.distributed.parameter_server import Pass
+from lt4rec_tf.training.balancing.core_task import HTLNET_CORE, Core
+from lt4rec_tf.training.conflict import Conflict
+from lt4rec_tf.training.precision import FLOAT32
 
 # What a stage's folder holds: the best epoch's weights, the result; weights to rewind to; what
 # another run's training continues from.
@@ -16,10 +20,79 @@ WEIGHTS, HISTORY, REWIND, STATE = "weights", "history.json", "rewind", "state"
 # Batches that this process reads, or a pass that workers read in parts.
 Batches = Iterable[dict[str, Any]] | Pass
 
+LogScalars = Callable[[str, int, dict[str, float]], None]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The loss that a network is trained to minimise.
+
+    Attributes:
+        tasks: The trained tasks, in order.
+        schedule: "alternate": batch i trains task i mod n (LT4REC, Algorithm 1);
+            "both": every batch trains all tasks with the summed loss (Eq. 2).
+        loss_weights: Task -> its weight in Eq. 2.
+        balance: One of `balancing.RULES`: how the tasks' losses become one update. All but "none"
+            need the schedule "both".
+        core: How far the balance "htlnet" favours the last task.
+        conflict: Weights of clicked, hardly watched rows; None: all rows of a population are equal.
+    """
+
+    tasks: tuple[str, ...]
+    schedule: Literal["alternate", "both"]
+    loss_weights: Mapping[str, float]
+    balance: str = "none"
+    core: Core = HTLNET_CORE
+    conflict: Conflict | None = None
+
+    @property
+    def task_groups(self) -> list[tuple[str, ...]]:
+        """The tasks of each step; steps are taken in this order, again and again.
+
+        >>> weights = {"ctr": 1.0, "cvr": 1.0}
+        >>> Objective(("ctr", "cvr"), "alternate", weights).task_groups
+        [('ctr',), ('cvr',)]
+        >>> Objective(("ctr", "cvr"), "both", weights).task_groups
+        [('ctr', 'cvr')]
+        """
+        return [self.tasks] if self.schedule == "both" else [(task,) for task in self.tasks]
+
+
+@dataclass(frozen=True)
+class Optimization:
+    """How gradients become updates.
+
+    Attributes:
+        optimizer: "adam" or "adagrad".
+        learning_rate: Step size, above 0.
+        precision: "float32" or "bfloat16", see `precision`.
+        seed: Decides the random order in which PCGrad projects.
+    """
+
+    optimizer: str
+    learning_rate: float
+    precision: str = FLOAT32
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Callbacks:
+    """What a trainer calls while it trains.
+
+    Attributes:
+        progress: Displays every step.
+        log: (stage, step, {tag: value}), called at each epoch's end and some times between.
+        before_step: Called with the number of steps done in the stage, before each step.
+    """
+
+    progress: Progress
+    log: LogScalars
+    before_step: Callable[[int], None] = lambda step: None
+
 
 @dataclass(frozen=True)
 class Feed:
-    """The logs as the trainer sees them.
+    """The logs as batches.
 
     Attributes:
         train: (epoch, steps to skip) -> batches of that epoch.
@@ -37,17 +110,17 @@ class Feed:
 
 @dataclass(frozen=True)
 class Plan:
-    """How a stage is trained.
+    """Length of a stage, and what is saved of it.
 
     Attributes:
         epochs: Passes over the training logs at most.
-        patience: Epochs without a better one after which it stops; 0: never.
+        patience: Epochs without a better one after which training stops; 0: never.
         checkpoint_steps: Steps between two checkpoints within an epoch; 0: none.
-        snapshot_step: Step after which the weights are kept as `rewind`; 0: never.
+        snapshot_step: Step after which the weights are saved as `rewind`; 0: never.
         keep_last: Whether the last epoch is kept in place of the best, as a schedule that must run
             to its end needs.
-        state: Where the optimiser's state lies that the stage goes on from; None: it begins anew.
-        keep_state: Whether that state is kept beside the weights, as `state`.
+        state: Folder of the optimiser's state from which the stage continues; None: it begins anew.
+        keep_state: Whether that state is saved beside the weights, as `state`.
     """
 
     epochs: int

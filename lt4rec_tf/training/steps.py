@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
@@ -14,41 +15,49 @@ from lt4rec_tf.models.network import CROSSED, RankingNetwork
 from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.training.balancing.rules import Rule
 from lt4rec_tf.training.conflict import Conflict, emphasis, pairs_in_conflict
+from lt4rec_tf.training.plan import Objective
 
 Step = Callable[[dict[str, Any]], dict[str, tf.Tensor]]
 Batch = Mapping[str, Any]
 Answers = tuple[tf.Tensor | None, tf.Tensor]  # rows of the batch, None for all; their logits
 
 
+@dataclass(frozen=True)
+class Update:
+    """Makes new weights of a step's gradients.
+
+    Attributes:
+        rule: Makes one gradient a variable of the tasks' losses.
+        optimizer: Built for `variables`.
+        variables: What may be updated; those without a gradient from a step's tasks are left alone.
+    """
+
+    rule: Rule
+    optimizer: keras.optimizers.Optimizer
+    variables: Sequence[tf.Variable]
+
+
 def compile_step(
     network: RankingNetwork,
     schema: Schema,
+    objective: Objective,
     tasks: Sequence[str],
-    *,
-    loss_weights: Mapping[str, float],
-    rule: Rule,
-    conflict: Conflict | None,
-    optimizer: keras.optimizers.Optimizer,
-    variables: Sequence[tf.Variable],
+    update: Update,
     loss_sums: Mapping[str, tf.Variable],
-    takes_turns: bool,
 ) -> Step:
-    """Makes a step that trains some tasks on one batch; the rule is given weight_t * loss_t.
+    """Compiles a step that trains some tasks on one batch; the rule is given weight_t * loss_t.
 
-    Only weights that one of the tasks wears, and embedding rows of the batch, are updated.
+    Only weights within the mask of one of these tasks, and embedding rows of the batch, are
+    updated.
 
     Args:
         network: Its masks are read at each step, so a step outlives a change of ticket.
         schema: The batches' tasks, their losses.
-        tasks: Those to train; one task runs its own forward pass alone.
-        loss_weights: Task -> its weight in Eq. 2 (LT4REC).
-        rule: Makes one update of the tasks' losses.
-        conflict: Weighs clicked, hardly watched rows; None: all rows count alike.
-        optimizer: Built for `variables`.
-        variables: What may be updated; those without a gradient from the tasks are left alone.
+        objective: Of the whole training.
+        tasks: Those of the objective's that this step trains; one task runs its own forward pass
+            alone.
+        update: Makes new weights of the losses' gradients.
         loss_sums: Task -> float64 (2,): the step adds (loss, 1).
-        takes_turns: Whether other steps train other tasks with the same optimiser: then momentum
-            that they left must not move weights outside these tasks' masks.
 
     Returns:
         A function from a batch to {task: loss}.
@@ -57,12 +66,15 @@ def compile_step(
         ValueError: There is a conflict to weigh, and no pair of tasks that can have one, or a
             network with losses of its own.
     """
-    losses_of = _losses(network, schema, tasks, conflict)
+    rule, optimizer, variables = update.rule, update.optimizer, update.variables
+    losses_of = _losses(network, schema, tasks, objective.conflict)
+    # Momentum that steps of other tasks left must not move weights outside these tasks' masks.
+    takes_turns = len(tasks) < len(objective.tasks)
 
     def train_step(batch: dict[str, Any]) -> dict[str, tf.Tensor]:
         with tf.GradientTape(persistent=True) as tape:
             losses = losses_of(batch)
-            weighted = [loss_weights[task] * loss for task, loss in losses.items()]
+            weighted = [objective.loss_weights[task] * loss for task, loss in losses.items()]
             targets = rule.targets(weighted)
         gradients = gradients_over_replicas([tape.gradient(t, variables) for t in targets])
         combined = zip(rule.combine(weighted, gradients, variables), variables, strict=True)

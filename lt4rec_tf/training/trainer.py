@@ -19,21 +19,27 @@ import tensorflow as tf
 
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.errors import InputError
-from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.distributed.parameter_server import Pass, compile_part, take_parts
 from lt4rec_tf.distributed.replicas import parts_of
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.training import checkpoint, optimizers
-from lt4rec_tf.training.balancing.core_task import HTLNET_CORE, Core
 from lt4rec_tf.training.balancing.rules import build_rule
-from lt4rec_tf.training.conflict import Conflict
 from lt4rec_tf.training.evaluation import Metrics, make_predictor, measure, split_losses
-from lt4rec_tf.training.plan import HISTORY, REWIND, STATE, WEIGHTS, Feed, Plan
-from lt4rec_tf.training.precision import FLOAT32, computing_in
-from lt4rec_tf.training.steps import compile_step, loss_sum
+from lt4rec_tf.training.plan import (
+    HISTORY,
+    REWIND,
+    STATE,
+    WEIGHTS,
+    Callbacks,
+    Feed,
+    Objective,
+    Optimization,
+    Plan,
+)
+from lt4rec_tf.training.precision import computing_in
+from lt4rec_tf.training.steps import Update, compile_step, loss_sum
 
-LogScalars = Callable[[str, int, dict[str, float]], None]
 Losses = Mapping[str, Any]  # by task, what float() reads
 
 
@@ -57,95 +63,43 @@ class Trainer:
     """Trains some tasks of a network; steps are compiled once and serve many stages.
 
     Args:
-        network: Whose variables are trained; its masks are worn as they are at each step.
+        network: Its variables are trained; its masks are read at each step.
         schema: Losses, metrics and populations of the tasks.
-        tasks: Which to train.
-        schedule: "alternate": batch i trains task i mod n (LT4REC, Algorithm 1);
-            "both": every batch trains all tasks with the summed loss (Eq. 2).
-        loss_weights: Task -> its weight in Eq. 2.
-        optimizer: "adam" or "adagrad".
-        learning_rate: Step size.
+        objective: Which tasks are trained, and how their losses are combined.
+        optimization: How weights are updated.
         feed: The logs.
-        progress: Told of every step.
-        log: (stage, step, {tag: value}), called at each epoch's end and some times between.
-        before_step: Called with the number of steps done in the stage, before each step.
-        balance: One of `balancing.RULES`: how the tasks' losses become one update; all but "none"
-            need the schedule "both".
-        conflict: Weighs clicked, hardly watched rows; None: every row of a population alike.
-        core: How far the balance "htlnet" favours the last task.
-        seed: Decides the random order in which PCGrad projects.
-        precision: "float32" or "bfloat16": see `precision`.
+        callbacks: What is called while training runs.
 
     Raises:
-        ValueError: Schedule, tasks or network do not have what `balance` or `conflict` need.
+        ValueError: Schedule, tasks or network do not have what the balance or the conflict need.
     """
 
     def __init__(
         self,
         network: RankingNetwork,
         schema: Schema,
-        tasks: Sequence[str],
-        *,
-        schedule: str,
-        loss_weights: dict[str, float],
-        optimizer: str,
-        learning_rate: float,
+        objective: Objective,
+        optimization: Optimization,
         feed: Feed,
-        progress: Progress,
-        log: LogScalars,
-        before_step: Callable[[int], None] | None = None,
-        balance: str = "none",
-        core: Core = HTLNET_CORE,
-        conflict: Conflict | None = None,
-        seed: int = 0,
-        precision: str = FLOAT32,
+        callbacks: Callbacks,
     ) -> None:
-        self.network, self.schema, self.tasks = network, schema, tuple(tasks)
-        self.loss_weights, self.feed = loss_weights, feed
-        self.progress, self.log = progress, log
-        self.precision = precision
-        self.before_step = before_step or (lambda step: None)
-        trained = {
-            part.ref(): part
-            for task in tasks
-            for variable in network.trained_by(task)
-            for part in parts_of(variable)
-        }
-        self._variables = list(trained.values())
-        self._optimizer = optimizers.build_optimizer(optimizer, learning_rate, self._variables)
-        # Of the epoch so far: sum of the batches' losses, number of batches.
-        self._loss_sums = {task: loss_sum() for task in tasks}
-        groups = [self.tasks] if schedule == "both" else [(task,) for task in self.tasks]
-        if balance != "none" and schedule != "both":
-            raise ValueError(
-                f"balance {balance}: found schedule {schedule!r}, expected 'both': it compares the "
-                "tasks on one batch"
-            )
-        self._rule = build_rule(
-            balance,
-            network,
-            schema,
-            self.tasks,
-            optimizer=optimizer,
-            learning_rate=learning_rate,
-            seed=seed,
-            core=core,
-            tensors=len(self._variables),
+        self.network, self.schema, self.feed = network, schema, feed
+        self.tasks, self.loss_weights = objective.tasks, objective.loss_weights
+        self.precision = optimization.precision
+        self.progress, self.log = callbacks.progress, callbacks.log
+        self.before_step = callbacks.before_step
+
+        self._variables = _trained_variables(network, self.tasks)
+        self._optimizer = optimizers.build_optimizer(
+            optimization.optimizer, optimization.learning_rate, self._variables
         )
+        # Of the epoch so far: sum of the batches' losses, number of batches.
+        self._loss_sums = {task: loss_sum() for task in self.tasks}
+        self._rule = build_rule(network, schema, objective, optimization, len(self._variables))
+        update = Update(self._rule, self._optimizer, self._variables)
         self._steps = [
-            compile_step(
-                network,
-                schema,
-                group,
-                loss_weights=loss_weights,
-                rule=self._rule,
-                conflict=conflict,
-                optimizer=self._optimizer,
-                variables=self._variables,
-                loss_sums=self._loss_sums,
-                takes_turns=len(groups) > 1,
-            )
-            for group in groups
+            compile_step(network, schema, objective, group, update, self._loss_sums)
+            for group in objective.task_groups
         ]
         self._train_part: Callable[..., Losses] | None = None  # of a pass in parts
         self._predict = make_predictor(network, self.tasks)
@@ -343,3 +297,13 @@ class Trainer:
         artifacts.mark_done(folder)
         artifacts.remove(folder / "progress")
         return result
+
+
+def _trained_variables(network: RankingNetwork, tasks: Sequence[str]) -> list[tf.Variable]:
+    """Returns the variables that the tasks train, each once; of a table on servers, its parts."""
+    trained = {}
+    for task in tasks:
+        for variable in network.trained_by(task):
+            for part in parts_of(variable):
+                trained[part.ref()] = part
+    return list(trained.values())

@@ -1,5 +1,6 @@
 """A feed held in memory and what a trainer and the stages need, for the small schema."""
 
+import dataclasses
 import io
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.experiment import run as stages
 from lt4rec_tf.experiment.initial_weights import keep_start
 from lt4rec_tf.models.network import RankingNetwork
-from lt4rec_tf.training.plan import Feed
+from lt4rec_tf.training.plan import Callbacks, Feed, Objective, Optimization
 from lt4rec_tf.training.trainer import Trainer
 from tests.support.networks import small_batch
 
@@ -68,16 +69,23 @@ def small_feed(schema, seed: int = 0) -> Feed:
 
 
 def small_trainer(network: RankingNetwork, schema, tasks=None, **changes) -> Trainer:
-    arguments = {
-        "schedule": "alternate",
-        "loss_weights": {task.name: 1.0 for task in schema.tasks},
-        "optimizer": "adam",
-        "learning_rate": 0.01,
-        "feed": changes.pop("feed", None) or small_feed(schema),
-        "progress": quiet_progress(),
-        "log": lambda stage, step, values: None,
-    }
-    return Trainer(network, schema, tasks or network.tasks, **(arguments | changes))
+    """A trainer with the fields of its settings that are given by name, the others as usual."""
+    feed = changes.pop("feed", None) or small_feed(schema)
+
+    def changed(kind: type, **usual):
+        names = [field.name for field in dataclasses.fields(kind) if field.name in changes]
+        return kind(**(usual | {name: changes.pop(name) for name in names}))
+
+    objective = changed(
+        Objective,
+        tasks=tuple(tasks or network.tasks),
+        schedule="alternate",
+        loss_weights={task.name: 1.0 for task in schema.tasks},
+    )
+    optimization = changed(Optimization, optimizer="adam", learning_rate=0.01)
+    callbacks = changed(Callbacks, progress=quiet_progress(), log=lambda stage, step, values: None)
+    assert not changes, f"no settings of a trainer: {', '.join(changes)}"
+    return Trainer(network, schema, objective, optimization, feed, callbacks)
 
 
 def random_masks(network: RankingNetwork, task: str, seed: int, density: float = 0.5) -> dict:

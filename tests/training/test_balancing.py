@@ -11,13 +11,12 @@ from lt4rec_tf.models.losses import LOSSES
 from lt4rec_tf.models.network import read_variables
 from lt4rec_tf.tickets import masks as masks_file
 from lt4rec_tf.training.balancing import gradnorm
-from lt4rec_tf.training.balancing.core_task import HTLNET_CORE
 from lt4rec_tf.training.balancing.gradients import inner_products, weighted_sum
 from lt4rec_tf.training.balancing.gradnorm import GradNorm, last_shared_kernel
 from lt4rec_tf.training.balancing.pcgrad import PCGrad, projected_weights
 from lt4rec_tf.training.balancing.rules import RULES, build_rule
 from lt4rec_tf.training.balancing.uncertainty import Uncertainty
-from lt4rec_tf.training.plan import Plan
+from lt4rec_tf.training.plan import Objective, Optimization, Plan
 from tests.support.networks import build_small
 from tests.support.training import (
     STEPS,
@@ -337,17 +336,10 @@ def test_a_batch_without_rows_tells_nothing_of_the_noise():
 
 
 def test_squared_errors_are_those_of_the_schema(small_schema, small_network):
-    rule = build_rule(
-        "uncertainty",
-        small_network,
-        small_schema,
-        ["cvr", "ctr"],
-        optimizer="adam",
-        learning_rate=0.1,
-        core=HTLNET_CORE,
-        tensors=1,
-        seed=0,
-    )
+    weights = {"cvr": 1.0, "ctr": 1.0}
+    objective = Objective(("cvr", "ctr"), "both", weights, balance="uncertainty")
+    optimization = Optimization(optimizer="adam", learning_rate=0.1)
+    rule = build_rule(small_network, small_schema, objective, optimization, tensors=1)
     (target,) = rule.targets([tf.constant(1.0), tf.constant(0.0)])
     assert float(target) == pytest.approx(0.5 * np.exp(0.5))
     (target,) = rule.targets([tf.constant(0.0), tf.constant(1.0)])

@@ -8,25 +8,18 @@ from lt4rec_tf.models.losses import LOSSES
 from lt4rec_tf.models.network import CROSSED
 from lt4rec_tf.training.balancing.rules import WeightedSum
 from lt4rec_tf.training.optimizers import build_optimizer
-from lt4rec_tf.training.steps import compile_step
+from lt4rec_tf.training.plan import Objective
+from lt4rec_tf.training.steps import Update, compile_step
 from tests.support.networks import build_small, small_batch
 from tests.support.training import random_masks
 
 
 def step_of(network, schema, tasks):
     variables = list(network.variables.values())
-    return compile_step(
-        network,
-        schema,
-        tasks,
-        loss_weights=dict.fromkeys(tasks, 1.0),
-        rule=WeightedSum(),
-        conflict=None,
-        optimizer=build_optimizer("adam", 0.01, variables),
-        variables=variables,
-        loss_sums={task: tf.Variable([0.0, 0.0], dtype=tf.float64) for task in tasks},
-        takes_turns=False,
-    )
+    objective = Objective(tuple(tasks), "both", dict.fromkeys(tasks, 1.0))
+    update = Update(WeightedSum(), build_optimizer("adam", 0.01, variables), variables)
+    loss_sums = {task: tf.Variable([0.0, 0.0], dtype=tf.float64) for task in tasks}
+    return compile_step(network, schema, objective, tasks, update, loss_sums)
 
 
 class Watched:

@@ -23,8 +23,8 @@ from lt4rec_tf.experiment.lightgcn.model import normalised_adjacency, propagate
 from lt4rec_tf.experiment.lightgcn.threshold import ThresholdPlan, soft_threshold
 from lt4rec_tf.training import checkpoint
 from lt4rec_tf.training.optimizers import LazyAdam, reset
-from lt4rec_tf.training.plan import HISTORY
-from lt4rec_tf.training.trainer import LogScalars, TrainingError
+from lt4rec_tf.training.plan import HISTORY, LogScalars
+from lt4rec_tf.training.trainer import TrainingError
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,12 @@ import tensorflow as tf
 
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.schema.types import Schema
-from lt4rec_tf.training.balancing.core_task import Core, HybridTargets, MetaBalance
+from lt4rec_tf.training.balancing.core_task import HybridTargets, MetaBalance
 from lt4rec_tf.training.balancing.gradients import Gradient
 from lt4rec_tf.training.balancing.gradnorm import GradNorm, last_shared_kernel
 from lt4rec_tf.training.balancing.pcgrad import PCGrad
 from lt4rec_tf.training.balancing.uncertainty import Uncertainty
+from lt4rec_tf.training.plan import Objective, Optimization
 
 RULES = ("none", "pcgrad", "gradnorm", "uncertainty", "metabalance", "htlnet")
 
@@ -54,50 +55,48 @@ class Rule(Protocol):
 
 
 def build_rule(
-    name: str,
     network: RankingNetwork,
     schema: Schema,
-    tasks: Sequence[str],
-    *,
-    optimizer: str,
-    learning_rate: float,
-    seed: int,
-    core: Core,
+    objective: Objective,
+    optimization: Optimization,
     tensors: int,
 ) -> Rule:
-    """Makes a rule for tasks that are trained together.
+    """Makes the rule that an objective names.
 
     Args:
-        name: One of `RULES`.
-        network: Whose variables are trained.
+        network: Its variables are trained.
         schema: The tasks' losses.
-        tasks: Those whose losses the rule is given, in order.
-        optimizer: Of the network, see `optimizers.build_optimizer`.
-        learning_rate: Of the network.
-        seed: Of PCGrad's order.
-        core: Of HTLNet's rule.
+        objective: Names the rule, one of `RULES`, and the tasks whose losses the rule is given.
+        optimization: Of the network.
         tensors: Number of variables that are trained.
 
     Raises:
-        ValueError: The name is unknown, there are fewer than two tasks to balance, or the network
-            has not what the rule needs.
+        ValueError: The name is unknown, the tasks are not trained on one batch, there are fewer
+            than two of them, or the network lacks what the rule needs.
     """
+    name, tasks = objective.balance, objective.tasks
+    if name != "none" and objective.schedule != "both":
+        raise ValueError(
+            f"balance {name}: found schedule {objective.schedule!r}, expected 'both': it compares "
+            "the tasks on one batch"
+        )
     if name not in RULES:
         raise ValueError(f"balance: found {name!r}, expected one of {', '.join(RULES)}")
     if name == "none":
         return WeightedSum()
     if len(tasks) < 2:
         raise ValueError(f"balance {name}: found {', '.join(tasks)} alone, expected two tasks")
+
     if name == "pcgrad":
-        return PCGrad(len(tasks), seed)
+        return PCGrad(len(tasks), optimization.seed)
     if name == "gradnorm":
         return GradNorm(len(tasks), last_shared_kernel(network, tasks))
     if name == "metabalance":
         return MetaBalance(len(tasks), tensors)
     if name == "htlnet":
-        return HybridTargets(core)
+        return HybridTargets(objective.core)
     squared = [schema.task(task).loss == "mse" for task in tasks]
-    return Uncertainty(squared, optimizer, learning_rate)
+    return Uncertainty(squared, optimization.optimizer, optimization.learning_rate)
 
 
 class WeightedSum:
