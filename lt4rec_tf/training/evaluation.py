@@ -1,10 +1,10 @@
-"""Predictions over a whole split, and every metric on its task's population."""
+"""Predictions for a whole split, and their metrics on each task's population."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -23,7 +23,7 @@ Metrics = dict[str, dict[str, float]]
 
 @dataclass(frozen=True)
 class Predictions:
-    """One split's predictions, row by row.
+    """The predictions for a split, row by row.
 
     Attributes:
         logits: Task -> float32 (rows,), or (rows, outputs) where its loss takes several.
@@ -38,67 +38,112 @@ class Predictions:
     users: np.ndarray
 
     def of(self, task: Task) -> np.ndarray:
-        """What a task predicts, in its label's own unit, float32 (rows,)."""
+        """Returns a task's predictions in its label's own unit, float32 (rows,)."""
         return np.asarray(prediction(task, self.logits[task.name]))
+
+
+class _Column(NamedTuple):
+    """Names one column of numbers, a value a row.
+
+    Attributes:
+        kind: "logits", "labels", "weights" or "users".
+        task: Whose; "" for users.
+        output: Which of the numbers that a task's head computes; 0 for other kinds.
+    """
+
+    kind: str
+    task: str = ""
+    output: int = 0
 
 
 def make_predictor(
     network: RankingNetwork, tasks: Sequence[str]
 ) -> Callable[[Batches], Predictions]:
-    """A function from batches to predictions; it is traced once and can be called often.
+    """Makes a function from batches to predictions; it is traced once and can be called often.
 
-    Processes that train together each give it their own share, and all get the whole.
+    Processes that train together each pass their own share of a split, and all of them get the
+    predictions for the whole split.
     """
-    model = network.task_models[tasks[0]] if len(tasks) == 1 else network.model
-    # An output of several numbers is read as so many columns.
     outputs = {task: network.heads[task].units for task in tasks}
-    keys = [("logits", task, i) for task in tasks for i in range(outputs[task])]
-    keys += [(kind, task, 0) for task in tasks for kind in ("labels", "weights")]
-    keys.append(("users", "", 0))
-
-    def logits_of(features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        found = model(features, training=False)
-        return {tasks[0]: found} if len(tasks) == 1 else {task: found[task] for task in tasks}
-
-    forward = tf.function(logits_of, autograph=False).get_concrete_function(network.feature_specs())
+    columns = _columns(outputs)
+    forward = _compile_forward(network, tasks)
     compiled: dict[Opened, Callable[..., Any]] = {}
 
     def arrays_of(batch: dict[str, Any]) -> list[tf.Tensor]:
-        kinds = {"logits": forward(batch["features"]), "users": {"": batch["user"]}} | batch
-        found = ((kinds[kind][task], i) for kind, task, i in keys)
-        return [values if values.shape.rank == 1 else values[:, i] for values, i in found]
+        values = {
+            "logits": forward(batch["features"]),
+            "labels": batch["labels"],
+            "weights": batch["weights"],
+            "users": {"": batch["user"]},
+        }
+        return [_one_output(values[kind][task], output) for kind, task, output in columns]
 
-    def in_parts(given: Pass) -> Iterator[Sequence[tf.Tensor]]:
-        dtypes = [tf.int64 if kind == "users" else tf.float32 for kind, _, _ in keys]
-        if given.open not in compiled:
-            compiled[given.open] = compile_reading(given.open, arrays_of, dtypes)
-        for arrays, _ in take_parts(given, compiled[given.open]):
+    def arrays_of_parts(split: Pass) -> Iterator[Sequence[tf.Tensor]]:
+        if split.open not in compiled:
+            dtypes = [tf.int64 if kind == "users" else tf.float32 for kind, _, _ in columns]
+            compiled[split.open] = compile_reading(split.open, arrays_of, dtypes)
+        for arrays, _ in take_parts(split, compiled[split.open]):
             yield arrays
 
-    def predict(given: Batches) -> Predictions:
-        read = in_parts(given) if isinstance(given, Pass) else map(arrays_of, given)
-        parts: list[list[np.ndarray]] = [[] for _ in keys]
-        for arrays in read:
-            for column, array in zip(parts, arrays, strict=True):
-                column.append(np.asarray(array))
-        whole = gathered([np.concatenate(column) for column in parts])
-        columns = dict(zip(keys, whole, strict=True))
-        logits = {
-            task: columns["logits", task, 0]
-            if outputs[task] == 1
-            else np.stack([columns["logits", task, i] for i in range(outputs[task])], axis=1)
-            for task in tasks
-        }
-        labels, weights = (
-            {task: columns[kind, task, 0] for task in tasks} for kind in ("labels", "weights")
-        )
-        return Predictions(logits, labels, weights, columns["users", "", 0])
+    def predict(split: Batches) -> Predictions:
+        pieces = arrays_of_parts(split) if isinstance(split, Pass) else map(arrays_of, split)
+        arrays = gathered(_joined(pieces, len(columns)))
+        return _predictions(dict(zip(columns, arrays, strict=True)), outputs)
 
     return predict
 
 
+def _columns(outputs: Mapping[str, int]) -> list[_Column]:
+    """Lists the columns that a split is read into; a logit of several numbers takes several."""
+    columns = []
+    for task, count in outputs.items():
+        columns += [_Column("logits", task, output) for output in range(count)]
+    for task in outputs:
+        columns += [_Column("labels", task), _Column("weights", task)]
+    return [*columns, _Column("users")]
+
+
+def _compile_forward(
+    network: RankingNetwork, tasks: Sequence[str]
+) -> Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]:
+    """Compiles the forward pass, from features to {task: logits}."""
+
+    def forward(features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        if len(tasks) == 1:
+            (task,) = tasks
+            return {task: network.task_models[task](features, training=False)}
+        logits = network.model(features, training=False)
+        return {task: logits[task] for task in tasks}
+
+    return tf.function(forward, autograph=False).get_concrete_function(network.feature_specs())
+
+
+def _one_output(values: tf.Tensor, output: int) -> tf.Tensor:
+    return values if values.shape.rank == 1 else values[:, output]
+
+
+def _joined(pieces: Iterable[Sequence[tf.Tensor]], count: int) -> list[np.ndarray]:
+    """Concatenates each of `count` columns over the batches of a split."""
+    pieces_by_column: list[list[np.ndarray]] = [[] for _ in range(count)]
+    for arrays in pieces:
+        for column_pieces, array in zip(pieces_by_column, arrays, strict=True):
+            column_pieces.append(np.asarray(array))
+    return [np.concatenate(column_pieces) for column_pieces in pieces_by_column]
+
+
+def _predictions(arrays: Mapping[_Column, np.ndarray], outputs: Mapping[str, int]) -> Predictions:
+    logits = {}
+    for task, count in outputs.items():
+        task_logits = [arrays[_Column("logits", task, output)] for output in range(count)]
+        logits[task] = task_logits[0] if count == 1 else np.stack(task_logits, axis=1)
+
+    labels = {task: arrays[_Column("labels", task)] for task in outputs}
+    weights = {task: arrays[_Column("weights", task)] for task in outputs}
+    return Predictions(logits, labels, weights, arrays[_Column("users")])
+
+
 def measure(predictions: Predictions, schema: Schema, tasks: Sequence[str]) -> Metrics:
-    """All metrics of all tasks, each over all rows of its population.
+    """Computes all metrics of all tasks, each over all rows of its population.
 
     Where a binary task and the task on its positives are both there, their product is measured
     over all rows too: pctcvr = pctr * pcvr (LT4REC, Eq. 1), under the name "ctcvr".
@@ -108,32 +153,38 @@ def measure(predictions: Predictions, schema: Schema, tasks: Sequence[str]) -> M
     """
     metrics = {task: _task_metrics(predictions, schema.task(task)) for task in tasks}
     for first, second in chained_tasks(schema, tasks):
-        known = _chained_rows(predictions, first, second)
-        later = schema.task(second)
-        expected = predictions.of(schema.task(first)) * predictions.of(later)
-        observed = predictions.labels[first] * predictions.labels[second]
-        of_product = _amount if later.kind == "amount" else _continuous
-        metrics[product_name(first, second)] = of_product(observed[known], expected[known])
+        metrics[product_name(first, second)] = _product_metrics(
+            predictions, schema.task(first), schema.task(second)
+        )
     return metrics
 
 
-def _chained_rows(predictions: Predictions, first: str, second: str) -> np.ndarray:
+def _product_metrics(predictions: Predictions, first: Task, second: Task) -> dict[str, float]:
+    expected = predictions.of(first) * predictions.of(second)
+    observed = predictions.labels[first.name] * predictions.labels[second.name]
+
     # A positive row whose second label is unknown (a click without a duration) has no product.
-    unclicked = predictions.labels[first] == 0
-    return (predictions.weights[first] > 0) & (unclicked | (predictions.weights[second] > 0))
+    negative = predictions.labels[first.name] == 0
+    in_first = predictions.weights[first.name] > 0
+    in_second = predictions.weights[second.name] > 0
+    has_product = in_first & (negative | in_second)
+
+    product_metrics = _amount if second.kind == "amount" else _continuous
+    return product_metrics(observed[has_product], expected[has_product])
 
 
 def _task_metrics(predictions: Predictions, task: Task) -> dict[str, float]:
-    member = predictions.weights[task.name] > 0
-    labels = predictions.labels[task.name][member]
-    scores = predictions.of(task)[member]
+    in_population = predictions.weights[task.name] > 0
+    labels = predictions.labels[task.name][in_population]
+    scores = predictions.of(task)[in_population]
+
     if task.kind == "continuous":
         return _continuous(labels, scores)
     if task.kind == "amount":
         return _amount(labels, scores)
     return {
         "auc": binary.auc(labels, scores),
-        "gauc": binary.gauc(labels, scores, predictions.users[member]),
+        "gauc": binary.gauc(labels, scores, predictions.users[in_population]),
         "log_loss": binary.log_loss(labels, scores),
         "mse": continuous.mse(labels, scores),
         "pcoc": pcoc(labels, scores),
@@ -165,14 +216,15 @@ def _amount(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
 def split_losses(
     predictions: Predictions, schema: Schema, tasks: Sequence[str]
 ) -> dict[str, float]:
-    """Each task's loss over its whole population in a split."""
-    return {
-        task: float(
-            loss_of(schema.task(task))(
+    """Computes each task's loss over its whole population in a split."""
+    losses = {}
+    for task in tasks:
+        loss = loss_of(schema.task(task))
+        losses[task] = float(
+            loss(
                 tf.constant(predictions.logits[task]),
                 tf.constant(predictions.labels[task]),
                 tf.constant(predictions.weights[task]),
             )
         )
-        for task in tasks
-    }
+    return losses
