@@ -23,7 +23,7 @@ from lt4rec_tf.experiment.run import Run, network_in
 from lt4rec_tf.experiment.ticket_search import find_ticket, level_folders, searched_levels
 from lt4rec_tf.reports.run_report import StageLog
 from lt4rec_tf.training.precision import settled
-from lt4rec_tf.training.trainer import TrainingError
+from lt4rec_tf.training.stage import TrainingError
 
 
 def search_side_by_side(run: Run) -> None:

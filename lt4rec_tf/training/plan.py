@@ -13,8 +13,11 @@ from lt4rec_tf.training.balancing.core_task import HTLNET_CORE, Core
 from lt4rec_tf.training.conflict import Conflict
 from lt4rec_tf.training.precision import FLOAT32
 
-# What a stage's folder holds: the best epoch's weights, the result; weights to rewind to; what
-# another run's training continues from.
+# What a stage's folder holds while it trains: the best epoch's weights so far, and all that
+# resuming needs.
+BEST, PROGRESS = "best", "progress"
+# What it holds afterwards: the best epoch's weights, the result; weights to rewind to; what another
+# run's training continues from.
 WEIGHTS, HISTORY, REWIND, STATE = "weights", "history.json", "rewind", "state"
 
 # Batches that this process reads, or a pass that workers read in parts.

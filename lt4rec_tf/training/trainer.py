@@ -1,8 +1,8 @@
-"""Trains one stage of a run so that a kill at any moment loses nothing but time.
+"""Trainer of one stage of a run, which can be killed at any moment and resumed.
 
-A stage starts from given weights, makes some passes over the training logs, keeps its best epoch
-by validation, and leaves a folder with `history.json` and `done`. Between two checkpoints the
-same batches come in the same order, so a resumed stage ends with the numbers of an unbroken one.
+A stage starts from given weights, makes some passes over the training logs, keeps the best epoch
+by validation, and leaves a folder with `history.json` and `done`. Batches come in the same order
+after a restart, so a resumed stage gives the numbers of an unbroken one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import numpy as np
 import tensorflow as tf
 
 from lt4rec_tf.core import artifacts
-from lt4rec_tf.core.errors import InputError
 from lt4rec_tf.distributed.parameter_server import Pass, compile_part, take_parts
 from lt4rec_tf.distributed.replicas import parts_of
 from lt4rec_tf.models.network import RankingNetwork
@@ -27,7 +26,9 @@ from lt4rec_tf.training import checkpoint, optimizers
 from lt4rec_tf.training.balancing.rules import build_rule
 from lt4rec_tf.training.evaluation import Metrics, make_predictor, measure, split_losses
 from lt4rec_tf.training.plan import (
+    BEST,
     HISTORY,
+    PROGRESS,
     REWIND,
     STATE,
     WEIGHTS,
@@ -38,13 +39,11 @@ from lt4rec_tf.training.plan import (
     Plan,
 )
 from lt4rec_tf.training.precision import computing_in
+from lt4rec_tf.training.stage import finish, not_finite
 from lt4rec_tf.training.steps import Update, compile_step, loss_sum
 
 Losses = Mapping[str, Any]  # by task, what float() reads
-
-
-class TrainingError(InputError):
-    """Training cannot go on; the message says where and why."""
+LOGS_PER_EPOCH = 20
 
 
 @dataclass
@@ -60,7 +59,7 @@ class _State:
 
 
 class Trainer:
-    """Trains some tasks of a network; steps are compiled once and serve many stages.
+    """Trains some tasks of a network; its steps are compiled once for many stages.
 
     Args:
         network: Its variables are trained; its masks are read at each step.
@@ -112,11 +111,11 @@ class Trainer:
 
         Args:
             folder: The stage's own.
-            name: What progress and TensorBoard call it.
-            plan: How to train.
+            name: The stage's name in progress lines and TensorBoard.
+            plan: How long to train, and what to save.
 
         Returns:
-            The stage's result: best_epoch, validation metrics and losses there, seconds, history.
+            The stage's result: best_epoch, its validation metrics and losses, seconds, history.
 
         Raises:
             TrainingError: The loss is no longer finite.
@@ -126,90 +125,112 @@ class Trainer:
             self.progress.skip(plan.epochs * steps)
             checkpoint.restore(folder / WEIGHTS, self.network.variables)
             return artifacts.read_json(folder / HISTORY)
+
+        self._reset()
+        if plan.state is not None:
+            checkpoint.restore(plan.state, self._carried_variables())
+        state = self._resume(folder)
+
+        self.progress.start_stage(name, plan.epochs, steps)
+        self.progress.skip(state.epoch * steps + state.step)
+        with computing_in(self.precision):
+            while state.epoch < plan.epochs and not _out_of_patience(state, plan):
+                self._epoch(folder, name, plan, state)
+        self.progress.skip((plan.epochs - state.epoch) * steps)
+
+        return self._finish(folder, state)
+
+    def _reset(self) -> None:
+        """Clears what an earlier stage left in the optimiser, the rule and the counters."""
         optimizers.reset(self._optimizer)
         self._rule.reset()
         for counter in self.network.counters.values():
             counter.assign(tf.zeros_like(counter))
-        if plan.state is not None:
-            checkpoint.restore(plan.state, self._carried_variables())
-        state = self._resume(folder)
-        self.progress.start_stage(name, plan.epochs, steps)
-        self.progress.skip(state.epoch * steps + state.step)
-        with computing_in(self.precision):
-            while state.epoch < plan.epochs and not self._out_of_patience(state, plan):
-                self._epoch(folder, name, plan, state)
-        self.progress.skip((plan.epochs - state.epoch) * steps)
-        return self._finish(folder, state)
+        self._reset_loss_sums()
+
+    def _reset_loss_sums(self) -> None:
+        for total in self._loss_sums.values():
+            total.assign([0.0, 0.0])
 
     def _epoch(self, folder: Path, name: str, plan: Plan, state: _State) -> None:
         started = time.monotonic()
-        steps = self.feed.steps_per_epoch
-        log_every = max(1, steps // 20)
         for losses, rows in self._take_steps(plan, state):
             state.step += 1
-            done_steps = state.epoch * steps + state.step
             self.progress.step(losses, rows)
-            if state.step % log_every == 0:
-                tags = {f"loss/{task}": float(loss) for task, loss in losses.items()}
-                self.log(name, done_steps, tags)
-            if done_steps == plan.snapshot_step:
+            self._log_step(name, state, losses)
+            if self._steps_done(state) == plan.snapshot_step:
                 checkpoint.save(folder / REWIND, self.network.variables)
             if plan.checkpoint_steps and state.step % plan.checkpoint_steps == 0:
                 state.seconds += time.monotonic() - started
                 started = time.monotonic()
                 self._save(folder, state)
-        sums = {task: total.numpy() for task, total in self._loss_sums.items()}
-        self._check_finite(name, state, "the loss", sums)
+
+        loss_sums = {task: total.numpy() for task, total in self._loss_sums.items()}
+        _check_finite(name, state, "the loss", loss_sums)
         record = self._validate(name, state)
         state.seconds += time.monotonic() - started
         state.history.append(record)
         if plan.keep_last or record["score"] > state.best_score or state.best_epoch < 0:
-            state.best_epoch, state.best_score = state.epoch, record["score"]
-            if plan.keep_state:
-                checkpoint.save(folder / STATE, self._carried_variables())
-            checkpoint.save(folder / "best", self.network.variables)
+            self._keep_best(folder, plan, state, record["score"])
+
         state.epoch, state.step = state.epoch + 1, 0
-        for total in self._loss_sums.values():
-            total.assign([0.0, 0.0])
+        self._reset_loss_sums()
         self._save(folder, state)
 
     def _take_steps(self, plan: Plan, state: _State) -> Iterator[tuple[Losses, float]]:
-        """Takes the steps of an epoch that are left; each one's losses, and its rows."""
-        begun = state.epoch * self.feed.steps_per_epoch + state.step
-        given = self.feed.train(state.epoch, state.step)
-        if isinstance(given, Pass):
+        """Takes the epoch's remaining steps; yields the losses of each, and its rows."""
+        batches = self.feed.train(state.epoch, state.step)
+        if isinstance(batches, Pass):
             if self._train_part is None:
-                self._train_part = compile_part(given.open, self._steps, self.tasks)
-            yield from take_parts(given, self._train_part, plan.checkpoint_steps, state.step)
+                self._train_part = compile_part(batches.open, self._steps, self.tasks)
+            yield from take_parts(batches, self._train_part, plan.checkpoint_steps, state.step)
             return
-        for step, batch in enumerate(given, begun):
+        for step, batch in enumerate(batches, self._steps_done(state)):
             self.before_step(step)
             yield self._steps[step % len(self._steps)](batch), int(batch["user"].shape[0])
 
+    def _steps_done(self, state: _State) -> int:
+        """Returns the number of steps since the stage's beginning."""
+        return state.epoch * self.feed.steps_per_epoch + state.step
+
+    def _log_step(self, name: str, state: _State, losses: Losses) -> None:
+        if state.step % max(1, self.feed.steps_per_epoch // LOGS_PER_EPOCH) == 0:
+            tags = {f"loss/{task}": float(loss) for task, loss in losses.items()}
+            self.log(name, self._steps_done(state), tags)
+
     def _validate(self, name: str, state: _State) -> dict[str, Any]:
+        """Measures the epoch's weights on the validation split; returns the epoch's record."""
         if self.feed.validation is None:
             return self._unvalidated(name, state)
         predictions = self._predict(self.feed.validation())
         # The last step can break the weights after the last loss was still finite.
-        self._check_finite(name, state, "a logit on validation", predictions.logits)
+        _check_finite(name, state, "a logit on validation", predictions.logits)
         metrics = measure(predictions, self.schema, self.tasks)
         losses = split_losses(predictions, self.schema, self.tasks)
-        step = (state.epoch + 1) * self.feed.steps_per_epoch
-        tags = {
-            f"validation/{task}/{metric}": value
-            for task, values in metrics.items()
-            for metric, value in values.items()
-        }
-        tags |= {f"validation_loss/{task}": loss for task, loss in losses.items()}
-        self.log(name, step, tags)
-        judged = {task: self._metric(task) for task in self.tasks}
-        self.progress.end_epoch({f"{t} {m}": metrics[t][m] for t, m in judged.items()})
+
+        self._log_validation(name, state, metrics, losses)
+        displayed = {}
+        for task in self.tasks:
+            metric = self.schema.task(task).metric
+            displayed[f"{task} {metric}"] = metrics[task][metric]
+        self.progress.end_epoch(displayed)
         return self._record(state, losses, metrics, self._score(metrics, losses))
 
+    def _log_validation(
+        self, name: str, state: _State, metrics: Metrics, losses: dict[str, float]
+    ) -> None:
+        tags = {}
+        for task, values in metrics.items():
+            for metric, value in values.items():
+                tags[f"validation/{task}/{metric}"] = value
+        for task, loss in losses.items():
+            tags[f"validation_loss/{task}"] = loss
+        self.log(name, (state.epoch + 1) * self.feed.steps_per_epoch, tags)
+
     def _unvalidated(self, name: str, state: _State) -> dict[str, Any]:
-        """An epoch's record where all rows train, which makes the last epoch the best."""
+        """Returns an epoch's record where all rows train: the last epoch is the best."""
         for variable in self._variables:
-            self._check_finite(name, state, "a weight", {self.tasks[0]: variable.numpy()})
+            _check_finite(name, state, "a weight", {self.tasks[0]: variable.numpy()})
         self.progress.end_epoch({})
         return self._record(state, {}, {}, float(state.epoch))
 
@@ -225,66 +246,59 @@ class Trainer:
         }
 
     def _score(self, metrics: Metrics, losses: dict[str, float]) -> float:
-        """Higher is better: the task's own metric, or for several tasks minus Eq. 2's loss."""
+        """Returns the task's own metric, or for several tasks minus Eq. 2's loss; higher is better.
+
+        A metric of which less is better has its sign turned.
+        """
         if len(self.tasks) > 1:
             return -sum(self.loss_weights[task] * losses[task] for task in self.tasks)
         task = self.schema.task(self.tasks[0])
         value = metrics[task.name][task.metric]
         return value if task.direction == "max" else -value
 
-    def _metric(self, task: str) -> str:
-        return self.schema.task(task).metric
-
-    def _check_finite(
-        self, name: str, state: _State, what: str, values: Mapping[str, np.ndarray]
-    ) -> None:
-        for task, found in values.items():
-            wrong = found[~np.isfinite(found)]
-            if wrong.size:
-                raise TrainingError(
-                    f"{name}: {what} of task {task} is {wrong[0]} in epoch {state.epoch + 1}; "
-                    "a smaller --learning_rate usually helps"
-                )
-
-    @staticmethod
-    def _out_of_patience(state: _State, plan: Plan) -> bool:
-        return plan.patience > 0 and state.epoch - 1 - state.best_epoch >= plan.patience
+    def _keep_best(self, folder: Path, plan: Plan, state: _State, score: float) -> None:
+        state.best_epoch, state.best_score = state.epoch, score
+        if plan.keep_state:
+            checkpoint.save(folder / STATE, self._carried_variables())
+        checkpoint.save(folder / BEST, self.network.variables)
 
     def _state_variables(self) -> dict[str, tf.Variable]:
+        """Returns all variables that resuming needs, by their names in a checkpoint."""
         slots = {f"optimizer/{i}": v for i, v in enumerate(self._optimizer.variables)}
         sums = {f"loss_sum/{task}": v for task, v in self._loss_sums.items()}
         rule = {f"balance/{name}": v for name, v in self._rule.state.items()}
-        counters = {f"counter/{name}": v for name, v in self.network.counters.items()}
-        return self.network.variables | slots | sums | rule | counters
+        return self.network.variables | slots | sums | rule | self._counters()
 
     def _carried_variables(self) -> dict[str, tf.Variable]:
-        """What a stage hands on besides weights: the optimiser's state by weight, counters."""
-        of_weight = {variable.ref(): name for name, variable in self.network.variables.items()}
-        names = [of_weight[variable.ref()] for variable in self._variables]
-        counters = {f"counter/{name}": v for name, v in self.network.counters.items()}
-        return optimizers.slots(self._optimizer, names, self._variables) | counters
+        """Returns what a later stage continues from besides weights: optimiser slots, counters."""
+        name_by_weight = {variable.ref(): name for name, variable in self.network.variables.items()}
+        names = [name_by_weight[variable.ref()] for variable in self._variables]
+        return optimizers.slots(self._optimizer, names, self._variables) | self._counters()
+
+    def _counters(self) -> dict[str, tf.Variable]:
+        return {f"counter/{name}": v for name, v in self.network.counters.items()}
 
     def _save(self, folder: Path, state: _State) -> None:
-        progress = folder / "progress"
-        now = progress / f"{state.epoch:04d}_{state.step:09d}"
-        checkpoint.save_progress(now, self._state_variables(), vars(state))
+        """Saves all that resuming needs, then removes older saves."""
+        progress = folder / PROGRESS
+        newest = progress / f"{state.epoch:04d}_{state.step:09d}"
+        checkpoint.save_progress(newest, self._state_variables(), vars(state))
         for older in sorted(artifacts.folders(progress))[:-1]:
             artifacts.remove(older)
 
     def _resume(self, folder: Path) -> _State:
-        for total in self._loss_sums.values():
-            total.assign([0.0, 0.0])
-        saved = sorted(artifacts.folders(folder / "progress"))
+        saved = sorted(artifacts.folders(folder / PROGRESS))
         if not saved:
             return _State()
         return _State(**checkpoint.restore_progress(saved[-1], self._state_variables()))
 
     def _finish(self, folder: Path, state: _State) -> dict[str, Any]:
-        # A kill between here and `done` finds either `best` or `weights`, never neither.
-        best, weights = folder / "best", folder / WEIGHTS
+        # A kill between here and `done` leaves either `best` or `weights`, never neither.
+        best, weights = folder / BEST, folder / WEIGHTS
         if best.exists():
             artifacts.replace_folder(best, weights)
         checkpoint.restore(weights, self.network.variables)
+
         best_record = state.history[state.best_epoch]
         result = {
             "best_epoch": state.best_epoch,
@@ -293,10 +307,21 @@ class Trainer:
             "seconds": state.seconds,
             "history": state.history,
         }
-        artifacts.write_json(folder / HISTORY, result)
-        artifacts.mark_done(folder)
-        artifacts.remove(folder / "progress")
+        finish(folder, result)
         return result
+
+
+def _check_finite(
+    name: str, state: _State, what: str, values_by_task: Mapping[str, np.ndarray]
+) -> None:
+    for task, values in values_by_task.items():
+        wrong = values[~np.isfinite(values)]
+        if wrong.size:
+            raise not_finite(name, f"{what} of task {task}", wrong[0], state.epoch + 1)
+
+
+def _out_of_patience(state: _State, plan: Plan) -> bool:
+    return plan.patience > 0 and state.epoch - 1 - state.best_epoch >= plan.patience
 
 
 def _trained_variables(network: RankingNetwork, tasks: Sequence[str]) -> list[tf.Variable]:

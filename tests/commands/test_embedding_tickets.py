@@ -16,7 +16,7 @@ from lt4rec_tf.experiment.lightgcn.settings import EmbeddingSettings
 from lt4rec_tf.tickets.magnitude import alive_at_level
 from lt4rec_tf.tickets.masks import read_masks
 from lt4rec_tf.training import checkpoint
-from lt4rec_tf.training.trainer import TrainingError
+from lt4rec_tf.training.stage import TrainingError
 from tests.support.paths import PROJECT
 from tests.support.training import Killed
 

@@ -6,7 +6,7 @@ from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.flags import ConfigError
 from lt4rec_tf.experiment.parallel_searches import search_side_by_side
 from lt4rec_tf.tickets.search import level_folder
-from lt4rec_tf.training.trainer import TrainingError
+from lt4rec_tf.training.stage import TrainingError
 from tests.support.training import begin_run, small_settings
 
 FLAGS = ("--rows=s_weight", "--rounds=2")

@@ -28,7 +28,7 @@ from lt4rec_tf.serving.publish import PublishError
 from lt4rec_tf.serving.warmup import WarmupError
 from lt4rec_tf.tickets.masks import MaskError
 from lt4rec_tf.training.checkpoint import CheckpointError
-from lt4rec_tf.training.trainer import TrainingError
+from lt4rec_tf.training.stage import TrainingError
 from tests.support import feeds
 from tests.support.feeds import good_row, line, write_lines
 from tests.support.paths import PROJECT

@@ -16,7 +16,7 @@ from lt4rec_tf.models.network import read_variables
 from lt4rec_tf.tickets import masks as masks_file
 from lt4rec_tf.training import checkpoint
 from lt4rec_tf.training.plan import Plan
-from lt4rec_tf.training.trainer import TrainingError
+from lt4rec_tf.training.stage import TrainingError
 from tests.support.networks import build_small
 from tests.support.training import (
     STEPS,

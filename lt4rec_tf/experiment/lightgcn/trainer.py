@@ -23,8 +23,8 @@ from lt4rec_tf.experiment.lightgcn.model import normalised_adjacency, propagate
 from lt4rec_tf.experiment.lightgcn.threshold import ThresholdPlan, soft_threshold
 from lt4rec_tf.training import checkpoint
 from lt4rec_tf.training.optimizers import LazyAdam, reset
-from lt4rec_tf.training.plan import HISTORY, LogScalars
-from lt4rec_tf.training.trainer import TrainingError
+from lt4rec_tf.training.plan import HISTORY, PROGRESS, LogScalars
+from lt4rec_tf.training.stage import finish, not_finite
 
 
 @dataclass(frozen=True)
@@ -204,10 +204,7 @@ class PairTrainer:
         loss = float(np.mean([value.numpy() for value in losses]))
         state.epoch += 1
         if not math.isfinite(loss):
-            raise TrainingError(
-                f"{name}: the loss is {loss} in epoch {state.epoch}; a smaller --learning_rate "
-                "usually helps"
-            )
+            raise not_finite(name, "the loss", loss, state.epoch)
         if self._enough is not None and self._enough(self._numbers().numpy()):
             state.end = state.epoch
         due = state.epoch == state.end or state.epoch % plan.validate_every == 0
@@ -215,7 +212,7 @@ class PairTrainer:
         self._progress.end_epoch(metrics)
         state.seconds += time.monotonic() - started
         if due:
-            checkpoint.save_progress(folder / "progress", self._variables(), vars(state))
+            checkpoint.save_progress(folder / PROGRESS, self._variables(), vars(state))
 
     def _batches(self, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Three columns of rows of the table; what they are depends on the loss."""
@@ -278,7 +275,7 @@ class PairTrainer:
         return {"table": self.table, "best": self._best} | threshold | slots
 
     def _resume(self, folder: Path) -> _State:
-        saved = folder / "progress"
+        saved = folder / PROGRESS
         if not saved.exists():
             return _State(self._plan.epochs)
         return _State(**checkpoint.restore_progress(saved, self._variables()))
@@ -295,7 +292,5 @@ class PairTrainer:
             "seconds": state.seconds,
             "history": state.history,
         }
-        artifacts.write_json(folder / HISTORY, result)
-        artifacts.mark_done(folder)
-        artifacts.remove(folder / "progress")
+        finish(folder, result)
         return result
