@@ -11,13 +11,12 @@ if __name__ == "__main__":
     before_tensorflow()
 
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lt4rec_tf.core.command import exit_on_error
-from lt4rec_tf.core.flags import ConfigError, flag, parse_flags
+from lt4rec_tf.core.flags import ConfigError, build, check_fields, flag, parse_flags
 from lt4rec_tf.experiment.evaluation import open_run
 from lt4rec_tf.experiment.publishing import (
     ExportFlags,
@@ -36,19 +35,14 @@ class _Flags:
 def main(argv: Sequence[str]) -> None:
     """Reads a run's row, publishes it, prints where."""
     values = parse_flags(argv, __doc__ or "", [_Flags, ExportFlags])
-    _check(values)
-    folder, settings, schema, source = open_run(values["run"], values["data_dir"])
-    flags = ExportFlags(**{field.name: values[field.name] for field in fields(ExportFlags)})
-    version = export_row(folder, settings, schema, source, Path(values["export_dir"]), flags)
-    print(f"published {flags.row or default_row(settings, schema)} as {version}")
-
-
-def _check(values: Mapping[str, Any]) -> None:
+    flags = build(ExportFlags, values)
     if not values["export_dir"]:
         raise ConfigError("--export_dir: found nothing, expected the model's folder")
-    for name, least in (("keep_versions", 0), ("candidates", 1)):
-        if values[name] < least:
-            raise ConfigError(f"--{name}: found {values[name]}, expected {least} or more")
+    check_fields(flags)
+
+    folder, settings, schema, source = open_run(values["run"], values["data_dir"])
+    version = export_row(folder, settings, schema, source, Path(values["export_dir"]), flags)
+    print(f"published {flags.row or default_row(settings, schema)} as {version}")
 
 
 if __name__ == "__main__":

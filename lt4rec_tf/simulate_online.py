@@ -16,16 +16,15 @@ if __name__ == "__main__":
 import dataclasses
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.command import exit_on_error
-from lt4rec_tf.core.flags import ConfigError, flag, parse_flags
+from lt4rec_tf.core.flags import build, check_fields, expect, flag, from_settings, parse_flags
 from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.data.simulator.exposure import MAX_POSITIONS
 from lt4rec_tf.data.simulator.feed import Feed
@@ -50,28 +49,31 @@ from lt4rec_tf.reports.online import by_policy, online_table
 @dataclass(frozen=True)
 class _Flags:
     runs: tuple[str, ...] = flag(
-        (), "Folders of trained runs on one simulated feed, such as its seeds, or of comparisons."
+        (),
+        "Folders of trained runs on one simulated feed, such as its seeds, or of comparisons.",
+        required=True,
+        expected="folders of trained runs",
     )
     data_dir: str = flag("", "Where the runs' logs lie now, if not where they were.")
-    sessions: int = flag(4000, "Sessions that every policy serves.")
-    requests: int = flag(5, "Requests of a session.")
-    candidates: int = flag(50, "Videos that a request can choose from.")
+    sessions: int = flag(4000, "Sessions that every policy serves.", at_least=1)
+    requests: int = flag(5, "Requests of a session.", at_least=1)
+    candidates: int = flag(50, "Videos that a request can choose from.", at_least=1)
     shown: int = flag(4, f"Videos that a request shows, at most {MAX_POSITIONS}.")
-    ctr_exponent: float = flag(1.0, "a of Eq. 3, pctr^a * pcvr^b * length^c.")
-    cvr_exponent: float = flag(1.0, "b of Eq. 3.")
-    length_exponent: float = flag(1.0, "c of Eq. 3.")
-    seed: int = flag(1, "Seed of the sessions and of the intervals.")
+    ctr_exponent: float = flag(1.0, "a of Eq. 3, pctr^a * pcvr^b * length^c.", below=math.inf)
+    cvr_exponent: float = flag(1.0, "b of Eq. 3.", below=math.inf)
+    length_exponent: float = flag(1.0, "c of Eq. 3.", below=math.inf)
+    seed: int = flag(1, "Seed of the sessions and of the intervals.", at_least=0)
     output: str = flag("", "JSON file that gets every number; none: the table is only printed.")
 
 
 def main(argv: Sequence[str]) -> None:
     """Lets every policy of every run serve the same sessions; prints and writes what they earn."""
-    values = parse_flags(argv, __doc__ or "", [_Flags])
-    check(values)
-    plan = SessionPlan(*(values[field.name] for field in dataclasses.fields(SessionPlan)))
-    exponents = Exponents(*(values[f"{name}_exponent"] for name in ("ctr", "cvr", "length")))
-    served = [places for run in values["runs"] for places in places_of(Path(run))]
-    opened = [open_run(str(next(iter(p.values()))), values["data_dir"]) for p in served]
+    flags = build(_Flags, parse_flags(argv, __doc__ or "", [_Flags]))
+    check(flags)
+    plan = from_settings(SessionPlan, flags)
+    exponents = Exponents(flags.ctr_exponent, flags.cvr_exponent, flags.length_exponent)
+    served = [places for run in flags.runs for places in places_of(Path(run))]
+    opened = [open_run(str(next(iter(p.values()))), flags.data_dir) for p in served]
     settings = shared_feed([source for *_, source in opened])
     feed = Feed(settings)
     rows = plan.sessions_of_block * plan.requests * plan.candidates
@@ -85,40 +87,32 @@ def main(argv: Sequence[str]) -> None:
             progress.end_epoch({})
     found = measure(np.stack(totals), plan)
     print(online_table(NAMES, found))
-    if values["output"]:
-        asked = {field.name: values[field.name] for field in dataclasses.fields(_Flags)}
+    if flags.output:
+        settings_of_result = dataclasses.asdict(flags)
+        del settings_of_result["output"]
         result = {
-            "settings": {name: value for name, value in asked.items() if name != "output"},
+            "settings": settings_of_result,
             "feed": dataclasses.asdict(settings),
             "day": settings.days,
             "rows": POLICIES,
             "policies": by_policy(NAMES, [str(folder) for folder, *_ in opened], found),
         }
-        artifacts.write_json(Path(values["output"]), artifacts.undefined_as_null(result))
-        print(f"\nwritten to {values['output']}")
+        artifacts.write_json(Path(flags.output), artifacts.undefined_as_null(result))
+        print(f"\nwritten to {flags.output}")
 
 
-def check(values: Mapping[str, Any]) -> None:
+def check(flags: _Flags) -> None:
     """Refuses flags that no sessions can have.
 
     Raises:
         ConfigError: Naming the flag, what was found and what was expected.
     """
-
-    def expect(holds: bool, name: str, expected: str) -> None:
-        if not holds:
-            raise ConfigError(f"--{name}: found {values[name]!r}, expected {expected}")
-
-    folders = [Path(name).resolve() for name in values["runs"]]
-    expect(len(folders) > 0, "runs", "folders of trained runs")
-    expect(len(set(folders)) == len(folders), "runs", "different runs: each counts once")
-    for name in ("sessions", "requests", "candidates"):
-        expect(values[name] >= 1, name, "1 or more")
-    most = min(MAX_POSITIONS, values["candidates"])
-    expect(1 <= values["shown"] <= most, "shown", f"1 to {most}")
-    expect(values["seed"] >= 0, "seed", "0 or more")
-    for name in ("ctr_exponent", "cvr_exponent", "length_exponent"):
-        expect(math.isfinite(values[name]), name, "a finite number")
+    check_fields(flags)
+    folders = {Path(name).resolve() for name in flags.runs}
+    distinct = len(folders) == len(flags.runs)
+    expect(distinct, "runs", flags.runs, "different runs: each counts once")
+    most = min(MAX_POSITIONS, flags.candidates)
+    expect(1 <= flags.shown <= most, "shown", flags.shown, f"1 to {most}")
 
 
 if __name__ == "__main__":

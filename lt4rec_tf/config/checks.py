@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import typing
 from collections.abc import Sequence
-from typing import Any, Literal
 
 from lt4rec_tf.config.settings import (
-    ROWS,
     DataSettings,
     ModelSettings,
     Settings,
     TicketSettings,
     TrainingSettings,
 )
-from lt4rec_tf.core.flags import (
-    by_task,
-    expect,
-    expect_at_least,
-    expect_folder_name,
-    expect_positive,
-)
-
-_STOPPING = ("max_bad_fraction", "max_duplicate_fraction")
+from lt4rec_tf.core.flags import by_task, check_fields, expect, expect_folder_name
 
 
 def check(settings: Settings) -> None:
@@ -32,24 +21,23 @@ def check(settings: Settings) -> None:
         ConfigError: Naming the flag, what was found and what was expected.
     """
     for group in (settings.data, settings.model, settings.tickets, settings.training):
-        _check_choices(group)
+        check_fields(group)
+    check_fields(settings.daily)
+    check_fields(settings)
+    expect_folder_name(settings.name)
+
     _check_data(settings.data)
-    _check_model(settings.model)
     _check_tickets(settings.tickets, settings.model)
-    _check_training(settings.training)
+    _check_balance(settings.training)
     _check_distribution(settings)
     _check_daily(settings)
+
+    # The tasks are not known before the schema is read: see `check_tasks`.
     loss_weights(settings, ())
     own_embedding(settings, ())
-    unknown = [row for row in settings.rows if row not in ROWS]
-    expect(len(settings.rows) > 0 and not unknown, "rows", settings.rows, f"some of {ROWS}")
-    expect_folder_name(settings.name)
 
 
 def _check_data(data: DataSettings) -> None:
-    expect(data.schema != "", "schema", data.schema, "the path of a schema, a TOML file")
-    expect(data.data_dir != "", "data_dir", data.data_dir, "the folder of the logs")
-    expect_at_least(0, data, "simulate_rows")
     if data.dataset:
         expect(data.simulate_rows == 0, "simulate_rows", data.simulate_rows, "0 with --dataset")
         expect(data.split == "files", "split", data.split, "files with --dataset: its own splits")
@@ -57,46 +45,23 @@ def _check_data(data: DataSettings) -> None:
             expect(not getattr(data, name), name, getattr(data, name), "nothing with --dataset")
     else:
         expect(not data.manual_dir, "manual_dir", data.manual_dir, "nothing without --dataset")
-    for name in ("validation_fraction", "test_fraction", *_STOPPING):
-        value = getattr(data, name)
-        expect(0 <= value < 1, name, value, "a share in [0, 1)")
+
     shares = data.validation_fraction + data.test_fraction
     expect(shares < 1, "test_fraction", data.test_fraction, "with validation less than 1")
     if data.validation_from is not None and data.test_from is not None:
         ordered = data.validation_from <= data.test_from
         expect(ordered, "test_from", data.test_from, "not before --validation_from")
-    expect_at_least(1, data, "shuffle_buffer")
-    expect_positive(data, "memory_limit_gib")
-
-
-def _check_model(model: ModelSettings) -> None:
-    expect_at_least(1, model, "embedding_dim", "dcn_layers")
-    expect_at_least(1, model, "experts", "own_experts", "shared_experts", "expert_levels")
-    expect_positive(model, "embedding_stddev")
-    expect(0 < model.bucket_share <= 1, "bucket_share", model.bucket_share, "a share in (0, 1]")
-    expect_at_least(0, model, "label_embedding", "representation")
-    expect_at_least(1, model, "label_temperature_steps")
-    expect_positive(model, "label_temperature")
-    expect_positive(model, "label_temperature_floor")
-    decay = model.label_temperature_decay
-    expect(0 < decay <= 1, "label_temperature_decay", decay, "a factor in (0, 1]")
-    units = model.hidden_units
-    expect(len(units) > 0 and min(units) > 0, "hidden_units", units, "widths of 1 or more")
 
 
 def _check_tickets(tickets: TicketSettings, model: ModelSettings) -> None:
-    expect(0 < tickets.final_density < 1, "final_density", tickets.final_density, "in (0, 1)")
-    expect_at_least(1, tickets, "rounds")
-    expect_at_least(1 if tickets.rewind == "step" else 0, tickets, "rewind_step")
-    expect(tickets.choice_tolerance >= 0, "choice_tolerance", tickets.choice_tolerance, ">= 0")
-    width = tickets.block_width
-    expect_at_least(0, tickets, "warmup_epochs")
+    if tickets.rewind == "step":
+        expect(tickets.rewind_step >= 1, "rewind_step", tickets.rewind_step, "1 or more")
+
     density = tickets.embedding_density
-    expect(0 < density <= 1, "embedding_density", density, "a share in (0, 1]")
-    expect_at_least(1, tickets, "embedding_rounds")
     if density < 1 and tickets.embedding_unit == "dimension":
         one = 1 / model.embedding_dim
         expect(density >= one, "embedding_density", density, f"{one} or more: a dimension a table")
+
     if tickets.ticket_finder == "gradual":
         expect(tickets.pruned_unit == "weight", "pruned_unit", "neuron", "weight with gradual")
         score = tickets.ticket_score
@@ -106,25 +71,13 @@ def _check_tickets(tickets: TicketSettings, model: ModelSettings) -> None:
     if tickets.ticket_score == "movement":
         rewind = tickets.rewind
         expect(rewind == "initial", "rewind", rewind, "initial with --ticket_score=movement")
+
+    width = tickets.block_width
     fits = width == 1 or 1 < width < min(model.hidden_units)
     expect(fits, "block_width", width, "1, or less than the narrowest of --hidden_units")
 
 
-def _check_training(training: TrainingSettings) -> None:
-    expect_at_least(1, training, "batch_size", "search_epochs", "epochs", "auto_trainings")
-    expect_at_least(1, training, "search_processes")
-    expect_at_least(0, training, "patience", "checkpoint_steps")
-    for name in ("learning_rate", "conflict_cvr_weight", "conflict_ctr_weight"):
-        expect_positive(training, name)
-    for name in ("conflict_long_ratio", "conflict_short_ratio"):
-        value = getattr(training, name)
-        expect(0 <= value <= 1, name, value, "a watch ratio in [0, 1]")
-    expect_at_least(0, training, "conflict_long_video")
-    expect_positive(training, "shard_mib")
-    for name in ("core_projection", "core_relaxation"):
-        value = getattr(training, name)
-        expect(0 <= value <= 1, name, value, "a share in [0, 1]")
-    expect(1 <= training.core_clip < float("inf"), "core_clip", training.core_clip, "1 or more")
+def _check_balance(training: TrainingSettings) -> None:
     if training.balance != "none":
         schedule = training.task_schedule
         expect(schedule == "both", "task_schedule", schedule, "both with --balance")
@@ -149,7 +102,6 @@ def _check_distribution(settings: Settings) -> None:
 
 def _check_daily(settings: Settings) -> None:
     daily, data, tickets = settings.daily, settings.data, settings.tickets
-    expect_at_least(0, daily, "grow_vocabularies")
     if not daily.warm_start:
         expect(data.split != "none", "split", data.split, "another without --warm_start")
         for name in ("frozen", "grow_vocabularies", "retrain_day"):
@@ -166,14 +118,6 @@ def _check_daily(settings: Settings) -> None:
     control, kind = tickets.ticket_control, settings.training.distribution
     expect(control == "none", "ticket_control", control, f"none with {given}")
     expect(kind in ("none", "mirrored"), "distribution", kind, f"none or mirrored with {given}")
-
-
-def _check_choices(group: Any) -> None:
-    # Flags were checked by absl; settings read from a run's folder were not.
-    for name, hint in typing.get_type_hints(type(group)).items():
-        if typing.get_origin(hint) is Literal:
-            choices = typing.get_args(hint)
-            expect(getattr(group, name) in choices, name, getattr(group, name), f"one of {choices}")
 
 
 def loss_weights(settings: Settings, tasks: Sequence[str]) -> dict[str, float]:

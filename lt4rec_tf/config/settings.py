@@ -2,282 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 from lt4rec_tf.core.flags import flag
-
-
-@dataclass(frozen=True)
-class DataSettings:
-    """Where the logs are and how they are split."""
-
-    schema: str = flag("", "TOML file that says what the logs hold.")
-    data_dir: str = flag("", "Folder to which the schema's file patterns are relative.")
-    simulate_rows: int = flag(
-        0, "Write a simulated feed of this many impressions to --data_dir first; 0: real logs."
-    )
-    simulate_seed: int = flag(2020, "Seed of the simulated feed.")
-    simulate_click_rate: float = flag(121 / 297, "Share of simulated impressions clicked.")
-    simulate_conflict: float = flag(
-        1.0, "Simulated: how strongly what raises clicks lowers watching; 0: not at all."
-    )
-    simulate_purchases: bool = flag(False, "Simulated: some clicks become purchases.")
-    dataset: str = flag(
-        "",
-        "NAME or NAME/CONFIG: have TensorFlow Datasets prepare this data set below --data_dir "
-        "first, and read it; its own splits are --split=files.",
-    )
-    manual_dir: str = flag(
-        "",
-        "--dataset: folder of the files that must be downloaded by hand; none: downloads/manual "
-        "below --data_dir.",
-    )
-    split: Literal["time", "user", "files", "none"] = flag(
-        "time",
-        "What separates train, validation and test; none: all rows train, for --warm_start.",
-    )
-    validation_from: float | None = flag(
-        None, "Time split: first time (schema's time column) of validation."
-    )
-    test_from: float | None = flag(None, "Time split: first time of test.")
-    validation_fraction: float = flag(0.1, "Share of validation where no boundary is given.")
-    test_fraction: float = flag(0.1, "Share of test where no boundary is given.")
-    validation_files: tuple[str, ...] = flag((), "Files split: patterns of the validation logs.")
-    test_files: tuple[str, ...] = flag((), "Files split: patterns of the test logs.")
-    max_bad_fraction: float = flag(0.01, "Share of unusable rows above which a run stops.")
-    max_duplicate_fraction: float = flag(
-        0.1, "Share of rows equal to an earlier one, byte for byte, above which a run stops."
-    )
-    shuffle_buffer: int = flag(100_000, "Rows held in memory for shuffling.")
-    reading: Literal["stream", "memory"] = flag(
-        "stream",
-        "stream: logs of any size, parsed anew for each pass. memory: parsed once and kept, for "
-        "many trainings on small logs.",
-    )
-    memory_limit_gib: float = flag(4.0, "--reading=memory: what the parsed rows may take at most.")
-
-
-@dataclass(frozen=True)
-class ModelSettings:
-    """The shape of the network."""
-
-    embedding_dim: int = flag(16, "Length of a field vector.")
-    embedding_stddev: float = flag(
-        0.001, "Spread of the embedding rows at the start; the smaller, the less rare ids disturb."
-    )
-    bucket_share: float = flag(
-        1.0,
-        "Share of the schema's hash buckets to use; the fewer, the more ids share a row.",
-    )
-    cross: Literal["gram", "triangle", "dcn_v2"] = flag(
-        "gram", "Cross layer: full Gram matrix (LT4REC), strict triangle (DLRM), DCN-v2."
-    )
-    dcn_layers: int = flag(2, "Number of DCN-v2 layers.")
-    hidden_units: tuple[int, ...] = flag((512, 256, 128), "Widths of a tower's masked layers.")
-    own_embedding: tuple[str, ...] = flag(
-        (), "Field vectors that one task alone reads, as task=length (LT4REC's multiview)."
-    )
-    experts: int = flag(3, "mmoe: number of experts.")
-    own_experts: int = flag(1, "ple: experts of each task, per level.")
-    shared_experts: int = flag(1, "ple: experts of all tasks, per level.")
-    expert_levels: int = flag(2, "ple: number of levels; 1 is CGC.")
-    label_embedding: int = flag(
-        10, "htlnet: length of a predicted label's embedding; 0: labels are not handed on."
-    )
-    representation: int = flag(
-        128, "htlnet: length of the representation handed on; 0: none is handed on."
-    )
-    fusion: Literal["attention", "concat"] = flag(
-        "attention", "htlnet: how what all tasks before hand on becomes one vector."
-    )
-    transfer_stop: Literal["entry", "output", "none"] = flag(
-        "entry",
-        "htlnet: where the gradient of later tasks ends: before what is handed on, behind it, or "
-        "nowhere.",
-    )
-    label_noise: bool = flag(True, "htlnet: sample predicted labels in training, by Gumbel noise.")
-    label_temperature: float = flag(2.0, "htlnet: temperature of the sampling at the start.")
-    label_temperature_decay: float = flag(0.9, "htlnet: its factor at each decay.")
-    label_temperature_steps: int = flag(50, "htlnet: training steps between two decays.")
-    label_temperature_floor: float = flag(0.5, "htlnet: temperature below which it does not fall.")
-
-
-@dataclass(frozen=True)
-class TicketSettings:
-    """How tickets are found and chosen (Algorithm 1)."""
-
-    ticket_finder: Literal["iterative", "gradual"] = flag(
-        "iterative",
-        "iterative: Algorithm 1. gradual: one training with TensorFlow Model Optimization.",
-    )
-    final_density: float = flag(0.2, "Share of tower weights that the last level keeps.")
-    rounds: int = flag(4, "Number of prunings of the iterative search.")
-    rewind: Literal["initial", "step", "reinitialize"] = flag(
-        "initial", "What survivors go back to: theta_0, the weights of a step, a fresh draw."
-    )
-    rewind_step: int = flag(0, "Step of --rewind=step, counted in the dense training.")
-    ticket_choice: Literal["best", "best_or_dense", "sparsest"] = flag(
-        "best", "By validation: best pruned level, best of all, sparsest within the tolerance."
-    )
-    choice_tolerance: float = flag(
-        0.001, "sparsest: how far below the best, relative to it, a level may lie."
-    )
-    block_width: int = flag(
-        1, "gradual: weights are cut in blocks of 1 x this many (1: unstructured)."
-    )
-    pruned_unit: Literal["weight", "neuron"] = flag(
-        "weight", "What a round of the iterative search cuts: single weights, or whole neurons."
-    )
-    ticket_score: Literal["magnitude", "movement"] = flag(
-        "magnitude",
-        "What a weight is kept for: its size, or how far training moved it from where it began.",
-    )
-    warmup_epochs: int = flag(
-        0,
-        "Passes of all tasks together, nothing cut, whose result takes theta_0's place in the "
-        "searches and in the joint stage (Multi-Task Warm-up of Sparse Sharing); 0: none.",
-    )
-    embedding_density: float = flag(
-        1.0,
-        "Share of the embedding tables' numbers or rows that a ticket keeps, which is found first "
-        "and which all rows wear; 1: all. Tables of --own_embedding stay whole.",
-    )
-    embedding_unit: Literal["number", "row", "dimension"] = flag(
-        "row",
-        "What is cut of embedding tables: single numbers; rows, ids without one share one; "
-        "dimensions, table by table. Rows and dimensions make tables smaller in memory.",
-    )
-    embedding_rounds: int = flag(
-        2, "Prunings of the embedding tables, each after --search_epochs passes of all tasks."
-    )
-    ticket_control: Literal["none", "shuffle", "one_shot", "draw", "reinitialize"] = flag(
-        "none",
-        "What s_weight wears in place of its tickets: the same densities in random places, the "
-        "dense weights cut at once, theta_0 cut at once by size; or the tickets, worn from a fresh "
-        "draw.",
-    )
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """How one stage is trained."""
-
-    batch_size: int = flag(512, "Rows of a batch.")
-    search_epochs: int = flag(1, "Passes over train for each level of a ticket search.")
-    search_processes: int = flag(
-        1, "Ticket searches that run side by side, each in a process with its share of the cores."
-    )
-    epochs: int = flag(1, "Passes over train for each row of the comparison.")
-    patience: int = flag(0, "Stop after this many epochs without a better one; 0: never.")
-    optimizer: Literal["adam", "adagrad"] = flag(
-        "adam", "Both update only the embedding rows that a batch touched."
-    )
-    learning_rate: float = flag(0.001, "Step size.")
-    task_schedule: Literal["alternate", "both"] = flag(
-        "both", "Joint stage: one task a batch in turn (as published), or all on every batch."
-    )
-    loss_weights: tuple[str, ...] = flag(
-        (), "Weights of Eq. 2 as task=weight; a task that is not named has weight 1."
-    )
-    balance: Literal["none", "pcgrad", "gradnorm", "uncertainty", "metabalance", "htlnet"] = flag(
-        "none",
-        "Joint stage: how the tasks' losses or gradients are balanced beyond Eq. 2; metabalance "
-        "and htlnet favour the last task.",
-    )
-    core_projection: float = flag(
-        1.0, "--balance=htlnet: share of what conflicts with the last task's gradient that is cut."
-    )
-    core_relaxation: float = flag(
-        0.1, "--balance=htlnet: how far gradients grow or shrink to the last task's norm."
-    )
-    core_clip: float = flag(10.0, "--balance=htlnet: largest ratio of two norms that counts.")
-    gradient_conflict: bool = flag(
-        False,
-        "Joint stage: weigh clicked, hardly watched rows as LT4REC's gradientconflict does.",
-    )
-    conflict_cvr_weight: float = flag(5.0, "--gradient_conflict: weight of CVR on such rows.")
-    conflict_ctr_weight: float = flag(0.2, "--gradient_conflict: weight of CTR on such rows.")
-    conflict_long_video: float = flag(60.0, "Seconds above which a video is long.")
-    conflict_long_ratio: float = flag(
-        0.1, "Watch ratio below which a long video is hardly watched."
-    )
-    conflict_short_ratio: float = flag(0.2, "The same for other videos.")
-    auto_trainings: int = flag(8, "s_weight_auto: joint trainings among which validation chooses.")
-    precision: Literal["float32", "bfloat16", "auto"] = flag(
-        "float32",
-        "In which a stage's matrix products are computed; auto: bfloat16 where this machine has it "
-        "at least 1.5 times as fast.",
-    )
-    distribution: Literal["none", "mirrored", "multi_worker", "parameter_server"] = flag(
-        "none",
-        "Where a step is computed: here; on all GPUs of this machine; by the workers of TF_CONFIG, "
-        "who take each step together; or by workers on their own, with variables on servers.",
-    )
-    shard_mib: float = flag(
-        64.0, "parameter_server: MiB of a table on one server before it is spread over more."
-    )
-    checkpoint_steps: int = flag(500, "Steps between two checkpoints within an epoch; 0: none.")
-
-
-@dataclass(frozen=True)
-class DailySettings:
-    """What a run takes over from earlier ones (docs/daily.md)."""
-
-    warm_start: str = flag(
-        "",
-        "Run whose rows the rows of the same names go on from: weights, vocabularies and, where "
-        "they are kept, the optimizer's moments. The logs are a new day, which is measured first.",
-    )
-    masks: str = flag(
-        "",
-        "Run whose tickets the rows of the same names wear, in place of a search; none: with "
-        "--warm_start, those of that run.",
-    )
-    frozen: str = flag(
-        "",
-        "With --warm_start: a run that is measured on the day too, and not updated, to see what "
-        "daily training brings.",
-    )
-    grow_vocabularies: int = flag(
-        0,
-        "With --warm_start: unknown values that a day holds at least so many times join their "
-        "vocabulary; 0: none does.",
-    )
-    retrain_day: bool = flag(
-        False, "With --warm_start: accept logs that the chain was trained on, or earlier ones."
-    )
-
-
-@dataclass(frozen=True)
-class Settings:
-    """All settings of a run."""
-
-    data: DataSettings
-    model: ModelSettings
-    tickets: TicketSettings
-    training: TrainingSettings
-    daily: DailySettings
-    name: str = flag("run", "Name of the run's folder, before its fingerprint.")
-    tasks: tuple[str, ...] = flag((), "Tasks of the schema to train, in order; none: all.")
-    rows: tuple[str, ...] = flag(
-        ("base", "hard_sharing", "s_weight", "s_weight_auto"),
-        "What to train and compare: base (single tasks), shared_bottom, hard_sharing, esmm, mmoe, "
-        "ple, aitm, htlnet, s_weight (sparse sharing), s_weight_auto (sparse sharing as much as "
-        "validation says), pruned_towers (hard sharing, each tower wearing its task's ticket), "
-        "small_dense (hard sharing with towers of the tickets' size), htlnet_tickets and "
-        "htlnet_s_weight (htlnet with towers as in pruned_towers and s_weight).",
-    )
-    seed: int = flag(1, "Seed of initialisation and shuffling.")
-
-
-@dataclass(frozen=True)
-class Places:
-    """Where a run writes; not part of its fingerprint."""
-
-    output_dir: str = flag("runs", "Folder that holds the runs.")
-    run_dir: str = flag("", "Exact folder of this run, in place of one below --output_dir.")
-
 
 ROWS = (
     "base",
@@ -304,3 +33,365 @@ TICKET_ROWS = (
     "htlnet_tickets",
     "htlnet_s_weight",
 )
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """Where the logs are and how they are split."""
+
+    schema: str = flag(
+        "",
+        "TOML file that says what the logs hold.",
+        required=True,
+        expected="the path of a schema, a TOML file",
+    )
+    data_dir: str = flag(
+        "",
+        "Folder to which the schema's file patterns are relative.",
+        required=True,
+        expected="the folder of the logs",
+    )
+    simulate_rows: int = flag(
+        0,
+        "Write a simulated feed of this many impressions to --data_dir first; 0: real logs.",
+        at_least=0,
+    )
+    simulate_seed: int = flag(2020, "Seed of the simulated feed.")
+    simulate_click_rate: float = flag(121 / 297, "Share of simulated impressions clicked.")
+    simulate_conflict: float = flag(
+        1.0, "Simulated: how strongly what raises clicks lowers watching; 0: not at all."
+    )
+    simulate_purchases: bool = flag(False, "Simulated: some clicks become purchases.")
+    dataset: str = flag(
+        "",
+        "NAME or NAME/CONFIG: have TensorFlow Datasets prepare this data set below --data_dir "
+        "first, and read it; its own splits are --split=files.",
+    )
+    manual_dir: str = flag(
+        "",
+        "--dataset: folder of the files that must be downloaded by hand; none: downloads/manual "
+        "below --data_dir.",
+    )
+    split: Literal["time", "user", "files", "none"] = flag(
+        "time",
+        "What separates train, validation and test; none: all rows train, for --warm_start.",
+    )
+    validation_from: float | None = flag(
+        None, "Time split: first time (schema's time column) of validation."
+    )
+    test_from: float | None = flag(None, "Time split: first time of test.")
+    validation_fraction: float = flag(
+        0.1, "Share of validation where no boundary is given.", at_least=0, below=1
+    )
+    test_fraction: float = flag(
+        0.1, "Share of test where no boundary is given.", at_least=0, below=1
+    )
+    validation_files: tuple[str, ...] = flag((), "Files split: patterns of the validation logs.")
+    test_files: tuple[str, ...] = flag((), "Files split: patterns of the test logs.")
+    max_bad_fraction: float = flag(
+        0.01, "Share of unusable rows above which a run stops.", at_least=0, below=1
+    )
+    max_duplicate_fraction: float = flag(
+        0.1,
+        "Share of rows equal to an earlier one, byte for byte, above which a run stops.",
+        at_least=0,
+        below=1,
+    )
+    shuffle_buffer: int = flag(100_000, "Rows held in memory for shuffling.", at_least=1)
+    reading: Literal["stream", "memory"] = flag(
+        "stream",
+        "stream: logs of any size, parsed anew for each pass. memory: parsed once and kept, for "
+        "many trainings on small logs.",
+    )
+    memory_limit_gib: float = flag(
+        4.0, "--reading=memory: what the parsed rows may take at most.", above=0
+    )
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """The shape of the network."""
+
+    embedding_dim: int = flag(16, "Length of a field vector.", at_least=1)
+    embedding_stddev: float = flag(
+        0.001,
+        "Spread of the embedding rows at the start; the smaller, the less rare ids disturb.",
+        above=0,
+    )
+    bucket_share: float = flag(
+        1.0,
+        "Share of the schema's hash buckets to use; the fewer, the more ids share a row.",
+        above=0,
+        at_most=1,
+    )
+    cross: Literal["gram", "triangle", "dcn_v2"] = flag(
+        "gram", "Cross layer: full Gram matrix (LT4REC), strict triangle (DLRM), DCN-v2."
+    )
+    dcn_layers: int = flag(2, "Number of DCN-v2 layers.", at_least=1)
+    hidden_units: tuple[int, ...] = flag(
+        (512, 256, 128),
+        "Widths of a tower's masked layers.",
+        at_least=1,
+        required=True,
+        expected="widths of 1 or more",
+    )
+    own_embedding: tuple[str, ...] = flag(
+        (), "Field vectors that one task alone reads, as task=length (LT4REC's multiview)."
+    )
+    experts: int = flag(3, "mmoe: number of experts.", at_least=1)
+    own_experts: int = flag(1, "ple: experts of each task, per level.", at_least=1)
+    shared_experts: int = flag(1, "ple: experts of all tasks, per level.", at_least=1)
+    expert_levels: int = flag(2, "ple: number of levels; 1 is CGC.", at_least=1)
+    label_embedding: int = flag(
+        10,
+        "htlnet: length of a predicted label's embedding; 0: labels are not handed on.",
+        at_least=0,
+    )
+    representation: int = flag(
+        128, "htlnet: length of the representation handed on; 0: none is handed on.", at_least=0
+    )
+    fusion: Literal["attention", "concat"] = flag(
+        "attention", "htlnet: how what all tasks before hand on becomes one vector."
+    )
+    transfer_stop: Literal["entry", "output", "none"] = flag(
+        "entry",
+        "htlnet: where the gradient of later tasks ends: before what is handed on, behind it, or "
+        "nowhere.",
+    )
+    label_noise: bool = flag(True, "htlnet: sample predicted labels in training, by Gumbel noise.")
+    label_temperature: float = flag(
+        2.0, "htlnet: temperature of the sampling at the start.", above=0
+    )
+    label_temperature_decay: float = flag(
+        0.9, "htlnet: its factor at each decay.", above=0, at_most=1, expected="a factor in (0, 1]"
+    )
+    label_temperature_steps: int = flag(
+        50, "htlnet: training steps between two decays.", at_least=1
+    )
+    label_temperature_floor: float = flag(
+        0.5, "htlnet: temperature below which it does not fall.", above=0
+    )
+
+
+@dataclass(frozen=True)
+class TicketSettings:
+    """How tickets are found and chosen (Algorithm 1)."""
+
+    ticket_finder: Literal["iterative", "gradual"] = flag(
+        "iterative",
+        "iterative: Algorithm 1. gradual: one training with TensorFlow Model Optimization.",
+    )
+    final_density: float = flag(
+        0.2,
+        "Share of tower weights that the last level keeps.",
+        above=0,
+        below=1,
+        expected="in (0, 1)",
+    )
+    rounds: int = flag(4, "Number of prunings of the iterative search.", at_least=1)
+    rewind: Literal["initial", "step", "reinitialize"] = flag(
+        "initial", "What survivors go back to: theta_0, the weights of a step, a fresh draw."
+    )
+    rewind_step: int = flag(0, "Step of --rewind=step, counted in the dense training.", at_least=0)
+    ticket_choice: Literal["best", "best_or_dense", "sparsest"] = flag(
+        "best", "By validation: best pruned level, best of all, sparsest within the tolerance."
+    )
+    choice_tolerance: float = flag(
+        0.001,
+        "sparsest: how far below the best, relative to it, a level may lie.",
+        at_least=0,
+        at_most=math.inf,
+        expected=">= 0",
+    )
+    block_width: int = flag(
+        1, "gradual: weights are cut in blocks of 1 x this many (1: unstructured)."
+    )
+    pruned_unit: Literal["weight", "neuron"] = flag(
+        "weight", "What a round of the iterative search cuts: single weights, or whole neurons."
+    )
+    ticket_score: Literal["magnitude", "movement"] = flag(
+        "magnitude",
+        "What a weight is kept for: its size, or how far training moved it from where it began.",
+    )
+    warmup_epochs: int = flag(
+        0,
+        "Passes of all tasks together, nothing cut, whose result takes theta_0's place in the "
+        "searches and in the joint stage (Multi-Task Warm-up of Sparse Sharing); 0: none.",
+        at_least=0,
+    )
+    embedding_density: float = flag(
+        1.0,
+        "Share of the embedding tables' numbers or rows that a ticket keeps, which is found first "
+        "and which all rows wear; 1: all. Tables of --own_embedding stay whole.",
+        above=0,
+        at_most=1,
+    )
+    embedding_unit: Literal["number", "row", "dimension"] = flag(
+        "row",
+        "What is cut of embedding tables: single numbers; rows, ids without one share one; "
+        "dimensions, table by table. Rows and dimensions make tables smaller in memory.",
+    )
+    embedding_rounds: int = flag(
+        2,
+        "Prunings of the embedding tables, each after --search_epochs passes of all tasks.",
+        at_least=1,
+    )
+    ticket_control: Literal["none", "shuffle", "one_shot", "draw", "reinitialize"] = flag(
+        "none",
+        "What s_weight wears in place of its tickets: the same densities in random places, the "
+        "dense weights cut at once, theta_0 cut at once by size; or the tickets, worn from a fresh "
+        "draw.",
+    )
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How one stage is trained."""
+
+    batch_size: int = flag(512, "Rows of a batch.", at_least=1)
+    search_epochs: int = flag(1, "Passes over train for each level of a ticket search.", at_least=1)
+    search_processes: int = flag(
+        1,
+        "Ticket searches that run side by side, each in a process with its share of the cores.",
+        at_least=1,
+    )
+    epochs: int = flag(1, "Passes over train for each row of the comparison.", at_least=1)
+    patience: int = flag(
+        0, "Stop after this many epochs without a better one; 0: never.", at_least=0
+    )
+    optimizer: Literal["adam", "adagrad"] = flag(
+        "adam", "Both update only the embedding rows that a batch touched."
+    )
+    learning_rate: float = flag(0.001, "Step size.", above=0)
+    task_schedule: Literal["alternate", "both"] = flag(
+        "both", "Joint stage: one task a batch in turn (as published), or all on every batch."
+    )
+    loss_weights: tuple[str, ...] = flag(
+        (), "Weights of Eq. 2 as task=weight; a task that is not named has weight 1."
+    )
+    balance: Literal["none", "pcgrad", "gradnorm", "uncertainty", "metabalance", "htlnet"] = flag(
+        "none",
+        "Joint stage: how the tasks' losses or gradients are balanced beyond Eq. 2; metabalance "
+        "and htlnet favour the last task.",
+    )
+    core_projection: float = flag(
+        1.0,
+        "--balance=htlnet: share of what conflicts with the last task's gradient that is cut.",
+        at_least=0,
+        at_most=1,
+    )
+    core_relaxation: float = flag(
+        0.1,
+        "--balance=htlnet: how far gradients grow or shrink to the last task's norm.",
+        at_least=0,
+        at_most=1,
+    )
+    core_clip: float = flag(
+        10.0, "--balance=htlnet: largest ratio of two norms that counts.", at_least=1
+    )
+    gradient_conflict: bool = flag(
+        False,
+        "Joint stage: weigh clicked, hardly watched rows as LT4REC's gradientconflict does.",
+    )
+    conflict_cvr_weight: float = flag(
+        5.0, "--gradient_conflict: weight of CVR on such rows.", above=0
+    )
+    conflict_ctr_weight: float = flag(
+        0.2, "--gradient_conflict: weight of CTR on such rows.", above=0
+    )
+    conflict_long_video: float = flag(
+        60.0, "Seconds above which a video is long.", at_least=0, at_most=math.inf
+    )
+    conflict_long_ratio: float = flag(
+        0.1,
+        "Watch ratio below which a long video is hardly watched.",
+        at_least=0,
+        at_most=1,
+        expected="a watch ratio in [0, 1]",
+    )
+    conflict_short_ratio: float = flag(
+        0.2, "The same for other videos.", at_least=0, at_most=1, expected="a watch ratio in [0, 1]"
+    )
+    auto_trainings: int = flag(
+        8, "s_weight_auto: joint trainings among which validation chooses.", at_least=1
+    )
+    precision: Literal["float32", "bfloat16", "auto"] = flag(
+        "float32",
+        "In which a stage's matrix products are computed; auto: bfloat16 where this machine has it "
+        "at least 1.5 times as fast.",
+    )
+    distribution: Literal["none", "mirrored", "multi_worker", "parameter_server"] = flag(
+        "none",
+        "Where a step is computed: here; on all GPUs of this machine; by the workers of TF_CONFIG, "
+        "who take each step together; or by workers on their own, with variables on servers.",
+    )
+    shard_mib: float = flag(
+        64.0,
+        "parameter_server: MiB of a table on one server before it is spread over more.",
+        above=0,
+    )
+    checkpoint_steps: int = flag(
+        500, "Steps between two checkpoints within an epoch; 0: none.", at_least=0
+    )
+
+
+@dataclass(frozen=True)
+class DailySettings:
+    """What a run takes over from earlier ones (docs/daily.md)."""
+
+    warm_start: str = flag(
+        "",
+        "Run whose rows the rows of the same names go on from: weights, vocabularies and, where "
+        "they are kept, the optimizer's moments. The logs are a new day, which is measured first.",
+    )
+    masks: str = flag(
+        "",
+        "Run whose tickets the rows of the same names wear, in place of a search; none: with "
+        "--warm_start, those of that run.",
+    )
+    frozen: str = flag(
+        "",
+        "With --warm_start: a run that is measured on the day too, and not updated, to see what "
+        "daily training brings.",
+    )
+    grow_vocabularies: int = flag(
+        0,
+        "With --warm_start: unknown values that a day holds at least so many times join their "
+        "vocabulary; 0: none does.",
+        at_least=0,
+    )
+    retrain_day: bool = flag(
+        False, "With --warm_start: accept logs that the chain was trained on, or earlier ones."
+    )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings of a run."""
+
+    data: DataSettings
+    model: ModelSettings
+    tickets: TicketSettings
+    training: TrainingSettings
+    daily: DailySettings
+    name: str = flag("run", "Name of the run's folder, before its fingerprint.")
+    tasks: tuple[str, ...] = flag((), "Tasks of the schema to train, in order; none: all.")
+    rows: tuple[str, ...] = flag(
+        ("base", "hard_sharing", "s_weight", "s_weight_auto"),
+        "What to train and compare: base (single tasks), shared_bottom, hard_sharing, esmm, mmoe, "
+        "ple, aitm, htlnet, s_weight (sparse sharing), s_weight_auto (sparse sharing as much as "
+        "validation says), pruned_towers (hard sharing, each tower wearing its task's ticket), "
+        "small_dense (hard sharing with towers of the tickets' size), htlnet_tickets and "
+        "htlnet_s_weight (htlnet with towers as in pruned_towers and s_weight).",
+        some_of=ROWS,
+        required=True,
+    )
+    seed: int = flag(1, "Seed of initialisation and shuffling.")
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a run writes; not part of its fingerprint."""
+
+    output_dir: str = flag("runs", "Folder that holds the runs.")
+    run_dir: str = flag("", "Exact folder of this run, in place of one below --output_dir.")

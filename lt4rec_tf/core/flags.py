@@ -1,4 +1,4 @@
-"""Flags from dataclasses: a field is a flag, its type decides what the flag takes.
+"""Flags from dataclasses: a field is a flag, its type and its limits decide what the flag takes.
 
 A registry of its own for each parse: importing defines no flag, and entry points do not meet each
 other's. Flagfiles, lists and error messages are absl's.
@@ -9,10 +9,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import sys
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any, Literal, NoReturn, TypeVar
 
 from absl import flags
@@ -27,9 +28,72 @@ class ConfigError(InputError):
     """A setting that cannot be used; the message names the flag."""
 
 
-def flag(default: Any, help: str) -> Any:
-    """A dataclass field that is a flag; its type decides what the flag takes."""
-    return field(default=default, metadata={"help": help})
+@dataclass(frozen=True)
+class Range:
+    """An interval of numbers. NaN lies in none, infinity only where `at_most` is infinity.
+
+    >>> str(Range(above=0, at_most=1)), str(Range(at_least=1)), str(Range(above=0))
+    ('a share in (0, 1]', '1 or more', 'a number above 0')
+
+    Attributes:
+        at_least: Lowest number; None: `above` says where the interval begins.
+        above: What all numbers are greater than.
+        at_most: Highest number; None: `below` says where the interval ends.
+        below: What all numbers are less than.
+    """
+
+    at_least: float | None = None
+    above: float = -math.inf
+    at_most: float | None = None
+    below: float = math.inf
+
+    def __contains__(self, number: float) -> bool:
+        """Tells if a number lies in the interval."""
+        begun = number > self.above if self.at_least is None else number >= self.at_least
+        ended = number >= self.below if self.at_most is None else number > self.at_most
+        return begun and not ended and not math.isnan(number)
+
+    def __str__(self) -> str:
+        """Returns the interval in words, for messages."""
+        low = self.above if self.at_least is None else self.at_least
+        high = self.below if self.at_most is None else self.at_most
+        if math.isinf(high):
+            if math.isinf(low):
+                return "a finite number"
+            return f"a number above {low}" if self.at_least is None else f"{low} or more"
+
+        what = "a share" if (low, high) == (0, 1) else "a number"
+        brackets = "(" if self.at_least is None else "[", ")" if self.at_most is None else "]"
+        return f"{what} in {brackets[0]}{low}, {high}{brackets[1]}"
+
+
+def flag(
+    default: Any,
+    help: str,
+    *,
+    required: bool = False,
+    some_of: Sequence[str] = (),
+    expected: str = "",
+    **limits: float,
+) -> Any:
+    """Makes a dataclass field that is a flag; its type decides what the flag takes.
+
+    Args:
+        default: Its value where the flag is not given.
+        help: What --help prints.
+        required: Refuses an empty text or list.
+        some_of: Texts that a list may hold; none: any.
+        expected: What can be used, in words of messages; empty: the range in words.
+        limits: Of a `Range`, in which the number, or each number of the list, must lie.
+    """
+    metadata = {
+        "help": help,
+        "required": required,
+        "some_of": some_of,
+        "range": Range(**limits) if limits else None,
+        "expected": expected,
+    }
+    return field(default=default, metadata=metadata)
 
 
 def parse_flags(argv: Sequence[str], doc: str, groups: Sequence[type]) -> dict[str, Any]:
@@ -99,10 +163,61 @@ class _IntegerListParser(flags.ArgumentParser):
         return "comma separated list of whole numbers"
 
 
-def build(cls: type[T], values: Mapping[str, Any]) -> T:
-    """A dataclass of flags from all flags' values by name."""
+def build(cls: type[T], values: Mapping[str, Any], prefix: str = "") -> T:
+    """Makes a dataclass from the values that bear its fields' names, others at their defaults.
+
+    Args:
+        cls: The dataclass.
+        values: Of all flags, by name.
+        prefix: What the flags' names have before the fields' names.
+    """
     names = [item.name for item in dataclasses.fields(cls)]  # type: ignore[arg-type]
-    return cls(**{name: values[name] for name in names if name in values})
+    return cls(**{name: values[prefix + name] for name in names if prefix + name in values})
+
+
+def from_settings(cls: type[T], settings: object, prefix: str = "", **others: Any) -> T:
+    """Makes a dataclass from the settings that bear its fields' names.
+
+    Args:
+        cls: The dataclass.
+        settings: A dataclass of flags.
+        prefix: What the flags' names have before the fields' names.
+        others: Values of fields that are named otherwise than a flag.
+    """
+    renamed = {prefix + name: value for name, value in others.items()}
+    return build(cls, vars(settings) | renamed, prefix)
+
+
+def check_fields(group: object) -> None:
+    """Refuses a dataclass of flags in which a value lies beyond its flag's limits.
+
+    Raises:
+        ConfigError: Naming the flag, what was found and what was expected.
+    """
+    hints = typing.get_type_hints(type(group))
+    for item in dataclasses.fields(group):  # type: ignore[arg-type]
+        if "help" in item.metadata:
+            _check_field(item, hints[item.name], getattr(group, item.name))
+
+
+def _check_field(item: dataclasses.Field[Any], hint: Any, value: Any) -> None:
+    limits = item.metadata
+    elements = value if isinstance(value, tuple) else (value,)
+
+    # absl has checked the choices of flags, but not of settings read from a run's folder.
+    if typing.get_origin(hint) is Literal:
+        choices = typing.get_args(hint)
+        expect(value in choices, item.name, value, f"one of {choices}")
+
+    if limits["some_of"]:
+        complete = bool(value) or not limits["required"]
+        known = set(value) <= set(limits["some_of"])
+        expect(complete and known, item.name, value, f"some of {limits['some_of']}")
+    if limits["required"]:
+        expect(len(value) > 0, item.name, value, limits["expected"])
+    if limits["range"] is not None:
+        inside = all(number in limits["range"] for number in elements)
+        expect(inside, item.name, value, limits["expected"] or str(limits["range"]))
 
 
 def digest(values: Mapping[str, Any]) -> str:
@@ -168,12 +283,6 @@ def expect_at_least(least: int, group: object, *names: str) -> None:
     """Refuses fields of a group that are below a number."""
     for name in names:
         expect(getattr(group, name) >= least, name, getattr(group, name), f"{least} or more")
-
-
-def expect_positive(group: object, name: str) -> None:
-    """Refuses a field of a group that is not a finite number above 0."""
-    value = getattr(group, name)
-    expect(0 < value < float("inf"), name, value, "a number above 0")
 
 
 def expect(holds: bool, flag: str, found: object, expected: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lt4rec_tf.config.settings import DataSettings
 from lt4rec_tf.core import artifacts
+from lt4rec_tf.core.flags import from_settings
 from lt4rec_tf.data.audit import audit as auditing
 from lt4rec_tf.data.audit.counts import Audit
 from lt4rec_tf.data.input.source import Source, open_source
@@ -25,13 +26,7 @@ AUDIT_SECONDS = 5.0  # between two lines of progress
 def simulate_if_asked(data: DataSettings) -> None:
     """Writes the simulated feed to the data folder, unless it is there already."""
     if data.simulate_rows:
-        feed = FeedSettings(
-            rows=data.simulate_rows,
-            seed=data.simulate_seed,
-            click_rate=data.simulate_click_rate,
-            conflict=data.simulate_conflict,
-            purchases=data.simulate_purchases,
-        )
+        feed = from_settings(FeedSettings, data, prefix="simulate_")
         artifacts.change(lambda: simulate(Path(data.data_dir), feed))
 
 
@@ -45,15 +40,7 @@ def open_logs(data: DataSettings, schema: Schema) -> Source:
     """Opens the logs that the settings name; cheap, reads headers only."""
     if data.dataset:
         return datasets.open_prepared(data.dataset, data.data_dir, schema)
-    rule = SplitRule(
-        kind=data.split,
-        validation_from=data.validation_from,
-        test_from=data.test_from,
-        validation_fraction=data.validation_fraction,
-        test_fraction=data.test_fraction,
-        validation_files=data.validation_files,
-        test_files=data.test_files,
-    )
+    rule = from_settings(SplitRule, data, kind=data.split)
     return open_source(schema, data.data_dir, rule)
 
 

@@ -198,7 +198,9 @@ class ExportFlags:
     """How a row is published."""
 
     row: str = flag("", "Row to export; none: s_weight_auto, or s_weight, or the run's last row.")
-    keep_versions: int = flag(0, "Versions to keep, the newest; older ones are removed; 0: all.")
+    keep_versions: int = flag(
+        0, "Versions to keep, the newest; older ones are removed; 0: all.", at_least=0
+    )
     precision: Literal["float32", "bfloat16"] = flag(
         "float32", "In which tables and kernels are stored, and kernels multiplied."
     )
@@ -207,7 +209,9 @@ class ExportFlags:
         "compact: dead neurons are taken out. csr: and zeros skipped. auto: as is faster here, "
         "layer by layer. dense: kernels as they are.",
     )
-    candidates: int = flag(512, "Candidates of a request to be fast for: what auto measures with.")
+    candidates: int = flag(
+        512, "Candidates of a request to be fast for: what auto measures with.", at_least=1
+    )
     rank_exponents: tuple[str, ...] = flag(
         (), "Exponents of the rank score (Eq. 3) as task=exponent; none: 1 for ctr and cvr."
     )

@@ -101,8 +101,7 @@ def check_module(module, flags):
         check_comparison(flags)
     elif module == "lt4rec_tf.simulate_online":
         values = parse_flags([module, *flags], "", [simulate_online._Flags])
-        assert values["runs"], "--runs is missing"
-        simulate_online.check(values)
+        simulate_online.check(build(simulate_online._Flags, values))
     elif module in ("lt4rec_tf.evaluate", "lt4rec_tf.export"):
         groups = [evaluate._Flags]
         if module == "lt4rec_tf.export":

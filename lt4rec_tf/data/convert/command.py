@@ -26,7 +26,7 @@ from typing import Any, Literal
 from lt4rec_tf.core.artifacts import appearing_whole, locked, sweep, write_atomically
 from lt4rec_tf.core.command import exit_on_error
 from lt4rec_tf.core.errors import InputError
-from lt4rec_tf.core.flags import ConfigError, build, flag, parse_flags
+from lt4rec_tf.core.flags import ConfigError, build, check_fields, expect, flag, parse_flags
 from lt4rec_tf.data.convert.manifest import (
     MANIFEST,
     QUARANTINE,
@@ -57,17 +57,23 @@ class ConvertFlags:
     """What is converted, and how."""
 
     files: tuple[str, ...] = flag((), "Globs of the log files, quoted from the shell.")
-    output_dir: str = flag("", "Folder of the shards; made when absent.")
+    output_dir: str = flag(
+        "", "Folder of the shards; made when absent.", required=True, expected="a folder"
+    )
     schema: str = flag(
         "", "TOML file that says what training will read; without, types are guessed."
     )
     format: Literal["auto", "csv", "tsv", "parquet"] = flag("auto", "Of the log files.")
     columns: tuple[str, ...] = flag((), "Column names of CSV and TSV without a header line.")
     texts: tuple[str, ...] = flag((), "Without --schema: columns that are text, whatever they say.")
-    shard_mib: float = flag(256.0, "MiB of records, before they are packed, after which one ends.")
+    shard_mib: float = flag(
+        256.0, "MiB of records, before they are packed, after which one ends.", above=0
+    )
     compression: Literal["gzip", "none"] = flag("gzip", "How shards are packed.")
-    processes: int = flag(0, "Files converted side by side; 0: one a core.")
-    max_bad_fraction: float = flag(0.01, "Share of a file's rows that may go to quarantine.")
+    processes: int = flag(0, "Files converted side by side; 0: one a core.", at_least=0)
+    max_bad_fraction: float = flag(
+        0.01, "Share of a file's rows that may go to quarantine.", at_least=0, at_most=1
+    )
     beam_pipeline_options: tuple[str, ...] = flag(
         (), "Convert with Apache Beam, with these options, such as runner=DirectRunner."
     )
@@ -80,16 +86,10 @@ def check(flags: ConvertFlags) -> None:
     Raises:
         ConfigError: Naming the flag, what was found and what was expected.
     """
-    for name, fine, expected in (
-        ("output_dir", flags.output_dir != "", "a folder"),
-        ("files", bool(flags.files) or flags.verify, "one or more globs"),
-        ("shard_mib", 0 < flags.shard_mib < float("inf"), "a number above 0"),
-        ("processes", flags.processes >= 0, "0 or more"),
-        ("max_bad_fraction", 0 <= flags.max_bad_fraction <= 1, "a share in [0, 1]"),
-        ("texts", not (flags.texts and flags.schema), "nothing with --schema, which has types"),
-    ):
-        if not fine:
-            raise ConfigError(f"--{name}: found {getattr(flags, name)!r}, expected {expected}")
+    check_fields(flags)
+    expect(bool(flags.files) or flags.verify, "files", flags.files, "one or more globs")
+    untyped = not (flags.texts and flags.schema)
+    expect(untyped, "texts", flags.texts, "nothing with --schema, which has types")
 
 
 def convert(flags: ConvertFlags) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Literal
 from lt4rec_tf.core.artifacts import write_atomically
 from lt4rec_tf.core.command import exit_on_error
 from lt4rec_tf.core.errors import InputError
-from lt4rec_tf.core.flags import ConfigError, build, flag, parse_flags
+from lt4rec_tf.core.flags import ConfigError, build, check_fields, flag, parse_flags
 from lt4rec_tf.data.formats.discovery import LogFiles, open_logs
 from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.inspect import log_sample
@@ -53,7 +53,7 @@ class InspectFlags:
     overwrite: bool = flag(False, "Replace a schema that is there.")
     format: Literal["auto", "csv", "tsv", "parquet", "tfrecord"] = flag("auto", "Of the log files.")
     columns: tuple[str, ...] = flag((), "Column names of CSV and TSV without a header line.")
-    sample_rows: int = flag(100_000, "Rows to look at, of all files together.")
+    sample_rows: int = flag(100_000, "Rows to look at, of all files together.", at_least=1)
 
 
 def inspect(flags: InspectFlags, told: RoleFlags) -> None:
@@ -92,8 +92,7 @@ def inspect(flags: InspectFlags, told: RoleFlags) -> None:
 def _check(flags: InspectFlags) -> None:
     if not flags.files:
         raise ConfigError("--files: found nothing, expected one or more globs")
-    if flags.sample_rows < 1:
-        raise ConfigError(f"--sample_rows: found {flags.sample_rows}, expected 1 or more")
+    check_fields(flags)
     if flags.schema_out and Path(flags.schema_out).exists() and not flags.overwrite:
         raise ConfigError(
             f"--schema_out: found {flags.schema_out} there already, expected a new file, or "

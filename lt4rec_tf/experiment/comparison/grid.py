@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lt4rec_tf.config.settings import ROWS, DailySettings, Settings
-from lt4rec_tf.core.flags import ConfigError, flag
+from lt4rec_tf.core.flags import ConfigError, check_fields, flag
 from lt4rec_tf.core.toml import TomlTable, read_toml
 
 
@@ -38,9 +38,11 @@ class CompareFlags:
     )
     weighted_task: str = flag("cvr", "Task whose weight in Eq. 2 is tuned.")
     against: str = flag("s_weight", "Row to which the report's second table takes all differences.")
-    jobs: int = flag(0, "Processes side by side; 0: one a core.")
-    threads: int = flag(1, "Threads of a process; they decide the last digits of a result.")
-    replicates: int = flag(1000, "Bootstrap replicates of an interval.")
+    jobs: int = flag(0, "Processes side by side; 0: one a core.", at_least=0)
+    threads: int = flag(
+        1, "Threads of a process; they decide the last digits of a result.", at_least=1
+    )
+    replicates: int = flag(1000, "Bootstrap replicates of an interval.", at_least=1)
 
 
 @dataclass(frozen=True)
@@ -91,10 +93,7 @@ def check_flags(flags: CompareFlags) -> None:
     """
     if not flags.seeds or len(set(flags.seeds)) < len(flags.seeds):
         raise ConfigError(f"--seeds: found {flags.seeds}, expected distinct numbers, one or more")
-    for name, least in (("jobs", 0), ("threads", 1), ("replicates", 1)):
-        value = getattr(flags, name)
-        if value < least:
-            raise ConfigError(f"--{name}: found {value}, expected {least} or more")
+    check_fields(flags)
 
 
 def check_one_machine(settings: Settings) -> None:

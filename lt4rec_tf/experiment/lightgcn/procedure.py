@@ -13,7 +13,7 @@ import numpy as np
 
 from lt4rec_tf.config.settings import Places
 from lt4rec_tf.core import artifacts, flags
-from lt4rec_tf.core.flags import ConfigError, differences
+from lt4rec_tf.core.flags import ConfigError, differences, from_settings
 from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.data.public import datasets
 from lt4rec_tf.data.public.interactions import Split, hold_out, read_split
@@ -97,20 +97,11 @@ def train_and_measure(
 
 
 def _plan(settings: EmbeddingSettings) -> PairPlan:
-    return PairPlan(
-        layers=settings.layers,
-        loss=settings.loss,
+    return from_settings(
+        PairPlan,
+        settings,
         batch=settings.batch_size,
         cosine=settings.score == "cosine",
-        temperature=settings.temperature,
-        learning_rate=settings.learning_rate,
-        beta_2=settings.beta_2,
-        epsilon=settings.epsilon,
-        l2=settings.l2,
-        epochs=settings.epochs,
-        validate_every=settings.validate_every,
-        patience=settings.patience,
-        cooldown=settings.cooldown,
         k=settings.top_k,
     )
 
