@@ -21,7 +21,7 @@ from typing import Any
 
 from lt4rec_tf import compare
 from lt4rec_tf.core import artifacts
-from lt4rec_tf.experiment.comparison.results import REPORT
+from lt4rec_tf.experiment.paths import REPORT, RESULTS
 from lt4rec_tf.reports.comparison import difference_cell
 from lt4rec_tf.reports.text_tables import markdown_table
 
@@ -53,7 +53,7 @@ def main() -> None:
                     f"--run_dir={folder}",
                 ]
             )
-            found[point] = artifacts.read_json(folder / REPORT)
+            found[point] = artifacts.read_json(folder / REPORT / RESULTS)
     for task in next(iter(found.values()))["tasks"]:
         print(f"\n{task['name'].upper()}, difference to single task\n\n{sweep_table(task, found)}")
 

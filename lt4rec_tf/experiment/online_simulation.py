@@ -25,7 +25,8 @@ from lt4rec_tf.data.simulator.sessions import (
 from lt4rec_tf.data.simulator.world import FeedSettings, SimulatorError
 from lt4rec_tf.data.simulator.writer import simulate
 from lt4rec_tf.experiment import run_folder
-from lt4rec_tf.experiment.comparison.results import REPORT, tested_runs
+from lt4rec_tf.experiment.comparison.results import tested_runs
+from lt4rec_tf.experiment.paths import REPORT, RESULTS
 from lt4rec_tf.experiment.rows import load_row, row_names
 from lt4rec_tf.metrics.sessions import SessionRatios, session_ratios
 from lt4rec_tf.models.losses import probability
@@ -83,7 +84,7 @@ def places_of(run: Path) -> list[dict[str, Path]]:
     Raises:
         RunError: It is neither.
     """
-    if not (run / REPORT).exists():
+    if not (run / REPORT / RESULTS).exists():
         return [dict.fromkeys(row_names(*run_folder.read_run(run)), run)]
     by_seed = tested_runs(run)
     return [by_seed[seed] for seed in sorted(by_seed)]

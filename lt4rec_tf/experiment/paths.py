@@ -60,7 +60,8 @@ STANDARDS = "standards.json"  # task -> the mean and scale of the other run's am
 # Of a comparison.
 SEARCH_RUNS = "searches"  # its rows lie in ROWS
 TEST, TEST_LABELS = "test", "test_labels.npz"
-REPORT, RESULTS = "report", "results.json"
+REPORT, RESULTS, REPORT_TABLE = "report", "results.json", "table2.md"
+SEARCH_PICTURE, OVERLAP_PICTURE, SIZE_PICTURE = "figure4.png", "overlap.png", "table_sizes.png"
 
 # Of a comparison's search: its settings; how far it went.
 SEARCH_SETTINGS, SEARCHED = "settings.json", "searched"

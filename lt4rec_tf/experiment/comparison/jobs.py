@@ -1,8 +1,6 @@
 """The jobs of a comparison, each a function that a process of its own can run.
 
-COMPARISON/searches/<fingerprint>/seed_<n>/        theta_0, searches; rows that agree share it
-COMPARISON/rows/<row>/<fingerprint>/seed_<n>/      a run, as `train` leaves one
-... /test/<row>.json, <row>.npz                    its metrics and logits on test
+`paths` shows the comparison's folder. Rows whose search settings agree share a search's folder.
 """
 
 from __future__ import annotations
@@ -31,7 +29,17 @@ from lt4rec_tf.experiment.comparison.cost import cost_of
 from lt4rec_tf.experiment.comparison.grid import RowSpec
 from lt4rec_tf.experiment.feed import measuring_batches, training_feed
 from lt4rec_tf.experiment.initial_weights import keep_start
-from lt4rec_tf.experiment.paths import AUDIT, CONFIG, SEARCHES
+from lt4rec_tf.experiment.paths import (
+    AUDIT,
+    CONFIG,
+    ROWS,
+    SEARCH_RUNS,
+    SEARCH_SETTINGS,
+    SEARCHED,
+    SEARCHES,
+    TEST,
+    TEST_LABELS,
+)
 from lt4rec_tf.experiment.rows import load_row, row_seconds, shared_overlap, worn_masks
 from lt4rec_tf.experiment.run import Run, network_in
 from lt4rec_tf.experiment.sharing_search import train_rows
@@ -41,7 +49,7 @@ from lt4rec_tf.training.evaluation import make_predictor, measure
 
 DEPTHS = ("start", "dense", "tickets")
 # Settings of models that no search trains.
-_OF_RIVALS = (
+_RIVAL_SETTINGS = (
     "experts",
     "own_experts",
     "shared_experts",
@@ -59,25 +67,26 @@ _OF_RIVALS = (
 
 
 def search_settings(settings: Settings) -> Settings:
-    """What a search depends on: settings that do not change it take their defaults.
+    """Returns what a search depends on: settings that do not change it take their defaults.
 
     Rows with equal search settings share theta_0 and tickets.
     """
     tickets, training, model = TicketSettings(), TrainingSettings(), ModelSettings()
-    indifferent: dict[str, Any] = {}
-    # A warm-up and the search for a ticket of the tables are joint trainings.
+    model_defaults = {name: getattr(model, name) for name in _RIVAL_SETTINGS}
+
+    # A warm-up and the search for a ticket of the tables are joint trainings; without them, a
+    # search does not depend on how tasks are balanced.
+    balance_defaults: dict[str, Any] = {}
     if not settings.tickets.warmup_epochs and settings.tickets.embedding_density == 1:
         names = ["loss_weights", "task_schedule", "balance", "gradient_conflict"]
         names += [name for name in vars(training) if name.startswith(("conflict_", "core_"))]
-        indifferent = {name: getattr(training, name) for name in names}
+        balance_defaults = {name: getattr(training, name) for name in names}
+
     return dataclasses.replace(
         settings,
         name="search",
         rows=("s_weight",),
-        model=dataclasses.replace(
-            settings.model,
-            **{name: getattr(model, name) for name in _OF_RIVALS},
-        ),
+        model=dataclasses.replace(settings.model, **model_defaults),
         tickets=dataclasses.replace(
             settings.tickets,
             ticket_choice=tickets.ticket_choice,
@@ -89,20 +98,20 @@ def search_settings(settings: Settings) -> Settings:
             epochs=training.epochs,
             auto_trainings=training.auto_trainings,
             search_processes=training.search_processes,
-            **indifferent,
+            **balance_defaults,
         ),
     )
 
 
 def search_folder(comparison: Path, settings: Settings) -> Path:
-    """Where the searches of a run with these settings lie."""
+    """Returns the folder of the searches of a run with these settings."""
     key = fingerprint(search_settings(settings), "")
-    return comparison / "searches" / key / f"seed_{settings.seed}"
+    return comparison / SEARCH_RUNS / key / f"seed_{settings.seed}"
 
 
 def row_folder(comparison: Path, row: str, settings: Settings) -> Path:
-    """Where a line's run with these settings lies."""
-    return comparison / "rows" / row / fingerprint(settings, "") / f"seed_{settings.seed}"
+    """Returns the folder of a line's run with these settings."""
+    return comparison / ROWS / row / fingerprint(settings, "") / f"seed_{settings.seed}"
 
 
 def test_name(spec: RowSpec) -> str:
@@ -111,24 +120,24 @@ def test_name(spec: RowSpec) -> str:
 
 
 def is_searched(comparison: Path, settings: Settings, depth: str) -> bool:
-    """Whether `search` went that far or further."""
-    folder = search_folder(comparison, settings) / "searched"
+    """Tells if `search` went that far or further."""
+    folder = search_folder(comparison, settings) / SEARCHED
     return any(artifacts.is_done(folder / reached) for reached in DEPTHS[DEPTHS.index(depth) :])
 
 
 def is_trained(comparison: Path, spec: RowSpec, settings: Settings) -> bool:
-    """Whether `train` is done."""
-    return artifacts.is_done(row_folder(comparison, spec.name, settings) / "rows")
+    """Tells if `train` is done."""
+    return artifacts.is_done(row_folder(comparison, spec.name, settings) / ROWS)
 
 
 def is_tested(comparison: Path, spec: RowSpec, settings: Settings) -> bool:
-    """Whether `test` is done."""
+    """Tells if `test` is done."""
     return test_file(row_folder(comparison, spec.name, settings), test_name(spec)).exists()
 
 
 def test_file(folder: Path, row: str) -> Path:
-    """Where a run's metrics on test lie; its logits lie beside them, as npz."""
-    return folder / "test" / f"{row}.json"
+    """Returns the file of a run's metrics on test; its logits lie beside it, as npz."""
+    return folder / TEST / f"{row}.json"
 
 
 def search(comparison: Path, settings: Settings, depth: str) -> None:
@@ -142,16 +151,17 @@ def search(comparison: Path, settings: Settings, depth: str) -> None:
     folder = search_folder(comparison, settings)
     row = "s_weight" if depth == "tickets" else "base"  # base: a search of no rounds
     settings = dataclasses.replace(search_settings(settings), rows=(row,))
+
     with artifacts.locked(folder):
         artifacts.sweep(folder)
-        artifacts.write_json(folder / "settings.json", to_dict(settings))
+        artifacts.write_json(folder / SEARCH_SETTINGS, to_dict(settings))
         run = _open(comparison, folder, folder, settings)
         keep_start(run)
         if depth != "start":
             network = network_in(run, "s_weight")
             for task in run.tasks:
                 find_ticket(run, network, task)
-        artifacts.mark_done(folder / "searched" / depth)
+        artifacts.mark_done(folder / SEARCHED / depth)
 
 
 def train(comparison: Path, line: str, settings: Settings) -> None:
@@ -162,57 +172,63 @@ def train(comparison: Path, line: str, settings: Settings) -> None:
         artifacts.sweep(folder)
         run = _open(comparison, folder, searches, settings)
         _make_a_run(comparison, run)
+
         tickets = []
         if set(TICKET_ROWS) & set(settings.rows):
             network = network_in(run, "s_weight")
             tickets = [read_ticket(run, network, task) for task in run.tasks]
         train_rows(run, tickets)
-        artifacts.mark_done(folder / "rows")
+        artifacts.mark_done(folder / ROWS)
 
 
 def test(comparison: Path, line: str, settings: Settings, row: str) -> None:
     """Measures a trained run on test, once: metrics, logits, cost."""
     folder = row_folder(comparison, line, settings)
-    place = test_file(folder, row)
     source = _source(comparison, settings)
     schema = source.schema
     network = load_row(folder, row, settings, schema)
     batches = measuring_batches(source, "test", settings.data)
     predictions = make_predictor(network, network.tasks)(batches)
-    labels = comparison / "test_labels.npz"
+
+    # All runs are measured on the same rows: labels are kept once, by a row that has all tasks.
+    labels = comparison / TEST_LABELS
     if len(network.tasks) == len(schema.tasks) and not labels.exists():
         _write_arrays(labels, predictions.labels, predictions.weights, users=predictions.users)
-    _write_arrays(place.with_suffix(".npz"), predictions.logits)
-    found = {
+    path = test_file(folder, row)
+    _write_arrays(path.with_suffix(".npz"), predictions.logits)
+
+    result = {
         "metrics": measure(predictions, schema, network.tasks),
         "density": {task: density(masks) for task, masks in worn_masks(network).items()},
         "overlap": shared_overlap(network),
         "seconds": row_seconds(folder, row, network.tasks),
         "cost": cost_of(network),
     }
-    artifacts.write_json(place, artifacts.undefined_as_null(found))
+    artifacts.write_json(path, artifacts.undefined_as_null(result))
 
 
 def _open(comparison: Path, folder: Path, searches: Path, settings: Settings) -> Run:
+    """Opens the run that a job trains; nothing is logged of its steps."""
     source = _source(comparison, settings)
     feed = training_feed(source, logs.read_audit(comparison), settings)
     # Of what a job trains at most; a log needs no better estimate.
-    progress = Progress(
-        settings.training.epochs * feed.steps_per_epoch, settings.training.batch_size
-    )
-    return Run(
-        settings, source.schema, folder, searches, feed, progress, lambda stage, step, values: None
-    )
+    steps = settings.training.epochs * feed.steps_per_epoch
+    progress = Progress(steps, settings.training.batch_size)
+    return Run(settings, source.schema, folder, searches, feed, progress, _log_nothing)
+
+
+def _log_nothing(stage: str, step: int, values: dict[str, float]) -> None:
+    """Stands for a log of losses and metrics."""
 
 
 def _source(comparison: Path, settings: Settings) -> Source:
-    """The comparison's logs, audited."""
+    """Opens the comparison's logs, audited."""
     schema = run_folder.read_schema(settings.data.schema, settings)
     return logs.read_audited(logs.open_logs(settings.data, schema), comparison)
 
 
 def _make_a_run(comparison: Path, run: Run) -> None:
-    """Writes what `evaluate` and `export` want to find in a run's folder."""
+    """Writes the files that `evaluate` and `export` read from a run's folder."""
     files = artifacts.read_json(comparison / CONFIG)["files"]
     run_folder.claim_folder(run.folder, run.settings, files)
     audit = (comparison / AUDIT).read_bytes()
@@ -221,13 +237,16 @@ def _make_a_run(comparison: Path, run: Run) -> None:
 
 
 def _write_arrays(path: Path, *by_task: dict[str, np.ndarray], **single: np.ndarray) -> None:
-    arrays = {f"{place}/{task}": a for place, d in enumerate(by_task) for task, a in d.items()}
+    arrays = {}
+    for position, arrays_by_task in enumerate(by_task):
+        for task, array in arrays_by_task.items():
+            arrays[f"{position}/{task}"] = array
     content = io.BytesIO()
     np.savez_compressed(content, **arrays, **single)  # type: ignore[arg-type]
     artifacts.write_atomically(path, content.getvalue())
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """What a test left: "<place>/<task>" -> values, as they were written."""
+    """Reads what `test` wrote: "<position>/<task>" -> values, in the order of the arguments."""
     with np.load(path, allow_pickle=False) as archive:
         return {name: archive[name] for name in archive.files}

@@ -10,9 +10,16 @@ from typing import Any
 from lt4rec_tf.config.settings import TICKET_ROWS, Settings
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.processes import Failure, Job, JobPool
-from lt4rec_tf.experiment.comparison import jobs as work
-from lt4rec_tf.experiment.comparison import results
+from lt4rec_tf.experiment.comparison import jobs, results
 from lt4rec_tf.experiment.comparison.grid import Candidate, CompareFlags, RowSpec
+from lt4rec_tf.experiment.paths import (
+    OVERLAP_PICTURE,
+    REPORT,
+    REPORT_TABLE,
+    RESULTS,
+    SEARCH_PICTURE,
+    SIZE_PICTURE,
+)
 from lt4rec_tf.experiment.rows import reported_tasks
 from lt4rec_tf.experiment.ticket_search import searched_levels
 from lt4rec_tf.reports.comparison import comparison_table, search_table
@@ -20,16 +27,17 @@ from lt4rec_tf.reports.comparison_plots import figure4, overlap_bars
 from lt4rec_tf.reports.plots import save_png
 from lt4rec_tf.reports.size_plots import size_figure, sizes
 from lt4rec_tf.schema.types import Schema
+from lt4rec_tf.training.evaluation import Metrics
 
 
 @dataclass
 class Comparison:
-    """A comparison and how far it is.
+    """A comparison and its state.
 
     Attributes:
-        folder: Where all its runs lie.
+        folder: Folder of all its runs.
         schema: The tasks.
-        flags: What it is.
+        flags: Its own flags.
         specs: Its lines.
         grid: Line -> its candidates.
         failures: Line -> seed -> why there is no result.
@@ -55,47 +63,71 @@ def tune(comparison: Comparison, pool: JobPool) -> None:
         for spec in comparison.specs
         for candidate in comparison.grid[spec.name]
     ]
-    failed = _train(comparison, pool, f"tuning, seed {seed}:", tried)
-    base: dict[str, float] = {}
+    failures = _train(comparison, pool, f"tuning, seed {seed}:", tried)
+
+    single_values: dict[str, float] = {}
     # Single tasks first: joint rows are scored against them.
     for spec in sorted(comparison.specs, key=lambda spec: not spec.task):
         scored = []
         for candidate in comparison.grid[spec.name]:
             settings = candidate.with_seed(seed)
-            failure = failed.get(_row_name(comparison, spec, settings))
-            metrics, score = None, float("-inf")
-            if failure is None:
-                metrics = results.validation_metrics(comparison.folder, spec, settings)
-                score = results.score(comparison.schema, spec, metrics, base)
-            scored.append((score, candidate, failure, metrics))
-        best = max(scored, key=lambda found: (found[2] is None, found[0]))
-        comparison.failures[spec.name] = {}
-        comparison.chosen[spec.name] = best[1] if best[2] is None else None
-        if best[2] is not None:
-            comparison.failures[spec.name][seed] = best[2]
-        if spec.task and best[3] is not None:
-            base[spec.task] = best[3][spec.task][comparison.schema.task(spec.task).metric]
-        comparison.scores[spec.name] = [
-            {
-                **candidate.chosen,
-                "score": results.finite_or_none(score),
-                **({"error": failure.error} if failure else {}),
-            }
-            for score, candidate, failure, _ in scored
-        ]
+            failure = failures.get(_row_name(comparison, spec, settings))
+            scored.append(_score(comparison, spec, candidate, failure, single_values))
+
+        # What ended is better than what failed, whatever its score.
+        best = max(scored, key=lambda tried: (tried.failure is None, tried.score))
+        comparison.chosen[spec.name] = best.candidate if best.failure is None else None
+        comparison.failures[spec.name] = {} if best.failure is None else {seed: best.failure}
+        comparison.scores[spec.name] = [tried.entry() for tried in scored]
+
+        if spec.task and best.metrics is not None:
+            metric = comparison.schema.task(spec.task).metric
+            single_values[spec.task] = best.metrics[spec.task][metric]
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """A candidate and what validation says of it."""
+
+    candidate: Candidate
+    failure: Failure | None
+    metrics: Metrics | None
+    score: float
+
+    def entry(self) -> dict[str, Any]:
+        """Returns the candidate's entry in the report."""
+        entry = {**self.candidate.chosen, "score": results.finite_or_none(self.score)}
+        return entry | {"error": self.failure.error} if self.failure else entry
+
+
+def _score(
+    comparison: Comparison,
+    spec: RowSpec,
+    candidate: Candidate,
+    failure: Failure | None,
+    single_values: Mapping[str, float],
+) -> _Scored:
+    """Scores a candidate of the first seed; a failed one gets the lowest score."""
+    if failure is not None:
+        return _Scored(candidate, failure, None, float("-inf"))
+    settings = candidate.with_seed(comparison.flags.seeds[0])
+    metrics = results.validation_metrics(comparison.folder, spec, settings)
+    score = results.score(comparison.schema, spec, metrics, single_values)
+    return _Scored(candidate, None, metrics, score)
 
 
 def train_seeds(comparison: Comparison, pool: JobPool) -> None:
     """Trains what was chosen with every other seed."""
-    wanted = [
-        (spec, candidate.with_seed(seed))
-        for seed in comparison.flags.seeds[1:]
-        for spec in comparison.specs
-        if (candidate := comparison.chosen[spec.name]) is not None
-    ]
-    failed = _train(comparison, pool, "other seeds:", wanted)
+    wanted = []
+    for seed in comparison.flags.seeds[1:]:
+        for spec in comparison.specs:
+            candidate = comparison.chosen[spec.name]
+            if candidate is not None:
+                wanted.append((spec, candidate.with_seed(seed)))
+
+    failures = _train(comparison, pool, "other seeds:", wanted)
     for spec, settings in wanted:
-        failure = failed.get(_row_name(comparison, spec, settings))
+        failure = failures.get(_row_name(comparison, spec, settings))
         if failure:
             comparison.failures[spec.name][settings.seed] = failure
 
@@ -103,74 +135,86 @@ def train_seeds(comparison: Comparison, pool: JobPool) -> None:
 def _train(
     comparison: Comparison, pool: JobPool, what: str, wanted: list[tuple[RowSpec, Settings]]
 ) -> dict[str, Failure]:
-    """Searches, then trains; what is done is skipped. Returns failures by `_row_name`."""
+    """Searches, then trains; what is done is skipped.
+
+    Returns:
+        Name of a run, as `_row_name` has it -> why it failed, or why its search did.
+    """
     folder = comparison.folder
-    wanted = [pair for pair in wanted if not work.is_trained(folder, *pair)]
-    failed = pool.run(f"{what} searches", _search_jobs(comparison, wanted))
-    jobs, found = [], {}
+    wanted = [pair for pair in wanted if not jobs.is_trained(folder, *pair)]
+    failed_searches = pool.run(f"{what} searches", _search_jobs(comparison, wanted))
+
+    trainings: list[Job] = []
+    failures: dict[str, Failure] = {}
     for spec, settings in wanted:
         name = _row_name(comparison, spec, settings)
-        search = failed.get(_search_name(comparison, settings))
-        if search:
-            found[name] = search
+        search_name = _search_name(comparison, settings)
+        if search_name in failed_searches:
+            failures[name] = failed_searches[search_name]
             continue
-        trainings = settings.training.auto_trainings if spec.row == "s_weight_auto" else 1
-        jobs.append(Job(name, work.train, (folder, spec.name, settings), trainings))
-    return found | pool.run(f"{what} rows", sorted(jobs, key=lambda job: -job.passes))
+        passes = settings.training.auto_trainings if spec.row == "s_weight_auto" else 1
+        trainings.append(Job(name, jobs.train, (folder, spec.name, settings), passes))
+
+    # The longest first, so that no process is left with one at the end.
+    trainings.sort(key=lambda job: -job.passes)
+    return failures | pool.run(f"{what} rows", trainings)
 
 
 def _search_jobs(comparison: Comparison, wanted: list[tuple[RowSpec, Settings]]) -> list[Job]:
-    jobs: dict[str, Job] = {}
+    """Returns a job for each search that is not done, the longest first."""
+    searches: dict[str, Job] = {}
     # Where several rows share a search, it must find what the most demanding of them needs.
-    for spec, settings in sorted(wanted, key=lambda pair: -work.DEPTHS.index(_depth(pair[0]))):
+    for spec, settings in sorted(wanted, key=lambda pair: -jobs.DEPTHS.index(_depth(pair[0]))):
         depth, name = _depth(spec), _search_name(comparison, settings)
-        if name not in jobs and not work.is_searched(comparison.folder, settings, depth):
+        if name not in searches and not jobs.is_searched(comparison.folder, settings, depth):
             levels = {"start": 0, "dense": 1, "tickets": searched_levels(settings)}[depth]
             passes = levels * len(comparison.schema.tasks) + settings.tickets.warmup_epochs
-            jobs[name] = Job(name, work.search, (comparison.folder, settings, depth), passes)
-    return sorted(jobs.values(), key=lambda job: -job.passes)
+            searches[name] = Job(name, jobs.search, (comparison.folder, settings, depth), passes)
+    return sorted(searches.values(), key=lambda job: -job.passes)
 
 
 def _depth(spec: RowSpec) -> str:
-    """How far a row needs its search to go, one of `work.DEPTHS`."""
+    """Returns how far a row needs its search to go, one of `jobs.DEPTHS`."""
     if spec.row in TICKET_ROWS:
         return "tickets"
     return "dense" if spec.row == "base" else "start"
 
 
 def _search_name(comparison: Comparison, settings: Settings) -> str:
-    folder = work.search_folder(comparison.folder, settings)
+    folder = jobs.search_folder(comparison.folder, settings)
     return folder.relative_to(comparison.folder).as_posix()
 
 
 def _row_name(comparison: Comparison, spec: RowSpec, settings: Settings) -> str:
-    folder = work.row_folder(comparison.folder, spec.name, settings)
+    folder = jobs.row_folder(comparison.folder, spec.name, settings)
     return folder.relative_to(comparison.folder).as_posix()
 
 
 def test_all(comparison: Comparison, pool: JobPool) -> None:
     """Measures every run that the table shows on test."""
-    jobs, owners = [], {}
+    tests: list[Job] = []
+    owners: dict[str, tuple[str, int]] = {}
     for spec in comparison.specs:
         candidate = comparison.chosen[spec.name]
         for seed in comparison.flags.seeds:
             if candidate is None or seed in comparison.failures[spec.name]:
                 continue
             settings = candidate.with_seed(seed)
-            if work.is_tested(comparison.folder, spec, settings):
+            if jobs.is_tested(comparison.folder, spec, settings):
                 continue
             name = f"test/{_row_name(comparison, spec, settings)}"
-            arguments = (comparison.folder, spec.name, settings, work.test_name(spec))
-            jobs.append(Job(name, work.test, arguments))
+            arguments = (comparison.folder, spec.name, settings, jobs.test_name(spec))
+            tests.append(Job(name, jobs.test, arguments))
             owners[name] = (spec.name, seed)
-    for name, failure in pool.run("test", jobs).items():
+
+    for name, failure in pool.run("test", tests).items():
         line, seed = owners[name]
         comparison.failures[line][seed] = failure
 
 
 def report(comparison: Comparison, settings: Settings) -> None:
     """Writes report/ and prints the table."""
-    found: Mapping[str, Any] = {
+    content: Mapping[str, Any] = {
         "name": settings.name,
         "split": "test",
         "seeds": list(comparison.flags.seeds),
@@ -187,16 +231,18 @@ def report(comparison: Comparison, settings: Settings) -> None:
             comparison.flags.against,
         ),
     }
-    folder = comparison.folder / "report"
-    artifacts.write_json(comparison.folder / results.REPORT, artifacts.undefined_as_null(found))
-    table = comparison_table(found)
-    if found["searches"]:
-        table += f"\n\n### Ticket searches, on validation\n\n{search_table(found['searches'])}"
-    artifacts.write_atomically(folder / "table2.md", table)
+    folder, searches = comparison.folder / REPORT, content["searches"]
+    artifacts.write_json(folder / RESULTS, artifacts.undefined_as_null(content))
+
+    table = comparison_table(content)
+    if searches:
+        table += f"\n\n### Ticket searches, on validation\n\n{search_table(searches)}"
+    artifacts.write_atomically(folder / REPORT_TABLE, table)
     print(f"\n{table}\n")
-    if found["searches"]:
-        save_png(figure4(found["searches"]), folder / "figure4.png")
-        save_png(overlap_bars(found), folder / "overlap.png")
-    if len(sizes(found)) > 1:
-        save_png(size_figure(found), folder / "table_sizes.png")
+
+    if searches:
+        save_png(figure4(searches), folder / SEARCH_PICTURE)
+        save_png(overlap_bars(content), folder / OVERLAP_PICTURE)
+    if len(sizes(content)) > 1:
+        save_png(size_figure(content), folder / SIZE_PICTURE)
     print(f"report: {folder}")

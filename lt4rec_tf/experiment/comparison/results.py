@@ -17,7 +17,7 @@ from lt4rec_tf.core.flags import ConfigError
 from lt4rec_tf.core.processes import Failure
 from lt4rec_tf.experiment.comparison.grid import Candidate, RowSpec
 from lt4rec_tf.experiment.comparison.jobs import read_arrays, row_folder, test_file, test_name
-from lt4rec_tf.experiment.paths import searches_of, stage_folder
+from lt4rec_tf.experiment.paths import REPORT, RESULTS, TEST_LABELS, searches_of, stage_folder
 from lt4rec_tf.experiment.ticket_search import read_searches
 from lt4rec_tf.metrics.bootstrap import METRICS, paired_interval
 from lt4rec_tf.metrics.gain import mean_relative_gain
@@ -27,7 +27,6 @@ from lt4rec_tf.training.evaluation import Metrics
 from lt4rec_tf.training.plan import HISTORY
 
 Results = dict[str, Any]
-REPORT = Path("report/results.json")
 
 
 def check_metrics(schema: Schema) -> None:
@@ -55,7 +54,7 @@ def validation_metrics(comparison: Path, spec: RowSpec, settings: Settings) -> M
 
 
 def score(schema: Schema, spec: RowSpec, metrics: Metrics, base: Mapping[str, float]) -> float:
-    """What candidates are chosen by, on validation; more is better.
+    """Returns what candidates are chosen by, on validation; more is better.
 
     A single task by its own metric; a joint row by `mean_relative_gain` over the single tasks.
     """
@@ -84,7 +83,7 @@ def collect(
     replicates: int,
     against: str,
 ) -> Results:
-    """Everything that the report shows.
+    """Collects everything that the report shows.
 
     Args:
         comparison: Its folder.
@@ -97,14 +96,15 @@ def collect(
         replicates: Of the bootstrap.
         against: The line that all others are held against beside the single tasks.
     """
-    found = {
+    runs = {
         spec.name: _runs(comparison, spec, chosen[spec.name], failures[spec.name], seeds)
         for spec in specs
     }
-    tested = _Tested(comparison, schema, specs, chosen, found)
+    tested = _Tested(comparison, schema, specs, chosen, runs)
+
     rows = []
     for spec in specs:
-        done = [run for run in found[spec.name] if run["status"] == "done"]
+        done = [run for run in runs[spec.name] if run["status"] == "done"]
         candidate = chosen[spec.name]
         rows.append(
             {
@@ -115,12 +115,13 @@ def collect(
                 "chosen": candidate.chosen if candidate else {},
                 "settings": to_dict(candidate.settings) if candidate else None,
                 "candidates": candidates[spec.name],
-                "runs": found[spec.name],
+                "runs": runs[spec.name],
                 "cost": _mean_cost([run["cost"] for run in done]),
                 "differences": {} if spec.task else tested.differences(spec, replicates),
                 "against": tested.differences(spec, replicates, against),
             }
         )
+
     searches = _searches(comparison, schema, specs, chosen, seeds)
     return {"against": against, "rows": rows, "searches": searches}
 
@@ -132,22 +133,18 @@ def _runs(
     failures: Mapping[int, Failure],
     seeds: Sequence[int],
 ) -> list[dict[str, Any]]:
-    found = []
+    """Returns a line's entry for each seed: its result on test, or why there is none."""
+    runs: list[dict[str, Any]] = []
     for seed in seeds:
         if candidate is None or seed in failures:
+            # A line without a candidate fails with every seed as it did with the first.
             failure = failures.get(seed) or next(iter(failures.values()))
-            found.append(
-                {
-                    "seed": seed,
-                    "status": "failed",
-                    "error": failure.error,
-                    "log": str(failure.log),
-                }
-            )
+            reason = {"error": failure.error, "log": str(failure.log)}
+            runs.append({"seed": seed, "status": "failed", **reason})
             continue
-        place = _test_file(comparison, spec, candidate, seed)
-        found.append({"seed": seed, "status": "done", **artifacts.read_json(place)})
-    return found
+        result = artifacts.read_json(_test_file(comparison, spec, candidate, seed))
+        runs.append({"seed": seed, "status": "done", **result})
+    return runs
 
 
 def _test_file(comparison: Path, spec: RowSpec, candidate: Candidate, seed: int) -> Path:
@@ -156,7 +153,7 @@ def _test_file(comparison: Path, spec: RowSpec, candidate: Candidate, seed: int)
 
 
 class _Tested:
-    """The logits of all runs on test, next to the labels that they share."""
+    """Logits of all runs on test, next to the labels that they share."""
 
     def __init__(
         self,
@@ -164,36 +161,50 @@ class _Tested:
         schema: Schema,
         specs: Sequence[RowSpec],
         chosen: Mapping[str, Candidate | None],
-        found: Mapping[str, list[dict[str, Any]]],
+        runs: Mapping[str, list[dict[str, Any]]],
     ) -> None:
         self._schema = schema
-        labels = comparison / "test_labels.npz"  # of a row that has all tasks
+        labels = comparison / TEST_LABELS  # of a row that has all tasks
         self._labels = read_arrays(labels) if labels.exists() else {}
+
+        # Line -> seed -> "0/<task>" -> logits.
         self._logits: dict[str, dict[int, dict[str, np.ndarray]]] = {}
         for spec in specs:
             candidate = chosen[spec.name]
-            self._logits[spec.name] = {
-                run["seed"]: read_arrays(
-                    _test_file(comparison, spec, candidate, run["seed"]).with_suffix(".npz")
-                )
-                for run in found[spec.name]
-                if run["status"] == "done" and candidate
-            }
+            self._logits[spec.name] = {}
+            for run in runs[spec.name]:
+                if run["status"] == "done" and candidate:
+                    path = _test_file(comparison, spec, candidate, run["seed"])
+                    arrays = read_arrays(path.with_suffix(".npz"))
+                    self._logits[spec.name][run["seed"]] = arrays
+
         self._single = {spec.task: spec.name for spec in specs if spec.task}
 
     def differences(
         self, spec: RowSpec, replicates: int, against: str | None = None
     ) -> dict[str, Any]:
-        """Task -> the paired difference of its metric to a line's; None: to its single task's."""
-        found = {}
+        """Compares a line with another, over the seeds that both have.
+
+        Args:
+            spec: The line.
+            replicates: Of the bootstrap.
+            against: Name of the other line; None: the line of each single task.
+
+        Returns:
+            Task -> the paired difference of its metric; empty for a line against itself.
+        """
+        if spec.name == against:
+            return {}
+
+        differences = {}
         tasks = [task for task in self._schema.tasks if spec.task in ("", task.name)]
-        for task in tasks if spec.name != against else []:
+        for task in tasks:
             base = self._logits.get(against or self._single[task.name], {})
             row = self._logits[spec.name]
             seeds = sorted(set(base) & set(row))
             if seeds:
-                found[task.name] = self._difference(task, base, row, seeds, replicates)
-        return found
+                differences[task.name] = self._difference(task, base, row, seeds, replicates)
+        return differences
 
     def _difference(
         self,
@@ -203,12 +214,14 @@ class _Tested:
         seeds: Sequence[int],
         replicates: int,
     ) -> dict[str, Any]:
+        """Measures a task's difference on its population, whose weights are positive."""
+        name = f"0/{task.name}"
         member = self._labels[f"1/{task.name}"] > 0
         interval = paired_interval(
             task.metric,
-            self._labels[f"0/{task.name}"][member],
-            np.stack([_predicted(task, row[seed][f"0/{task.name}"][member]) for seed in seeds]),
-            np.stack([_predicted(task, base[seed][f"0/{task.name}"][member]) for seed in seeds]),
+            self._labels[name][member],
+            np.stack([_predicted(task, row[seed][name][member]) for seed in seeds]),
+            np.stack([_predicted(task, base[seed][name][member]) for seed in seeds]),
             self._labels["users"][member],
             replicates=replicates,
             seed=0,
@@ -224,19 +237,19 @@ def _predicted(task: Task, outputs: np.ndarray) -> np.ndarray:
 
 
 def _mean_cost(costs: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """Tickets of different seeds can differ in density: the mean of each count."""
+    """Returns the mean of each count: tickets of different seeds can differ in density."""
     if not costs:
         return None
-    return {
-        **{
-            name: round(np.mean([cost[name] for cost in costs]))
-            for name in ("trained_parameters", "table_bytes", "multiply_adds")
-        },
-        "alive_parameters": {
-            task: round(np.mean([c["alive_parameters"][task] for c in costs]))
-            for task in costs[0]["alive_parameters"]
-        },
+
+    means: dict[str, Any] = {}
+    for name in ("trained_parameters", "table_bytes", "multiply_adds"):
+        means[name] = round(np.mean([cost[name] for cost in costs]))
+
+    alive = [cost["alive_parameters"] for cost in costs]
+    means["alive_parameters"] = {
+        task: round(np.mean([counts[task] for counts in alive])) for task in alive[0]
     }
+    return means
 
 
 def _searches(
@@ -246,8 +259,9 @@ def _searches(
     chosen: Mapping[str, Candidate | None],
     seeds: Sequence[int],
 ) -> list[dict[str, Any]]:
-    """The ticket searches behind the lines, each once: under the first line that used it."""
-    seen, found = set(), []
+    """Reads the ticket searches behind the lines, each once: under the first line that used it."""
+    seen: set[Path] = set()
+    entries: list[dict[str, Any]] = []
     for spec in specs:
         candidate = chosen[spec.name]
         if candidate is None or spec.row != "s_weight":
@@ -258,26 +272,26 @@ def _searches(
             if searches in seen or not searches.exists():
                 continue
             seen.add(searches)
-            read = read_searches(searches, schema)
-            if read:
-                found.append({"row": spec.name, "seed": seed, "searches": read})
-    return found
+            search_by_task = read_searches(searches, schema)
+            if search_by_task:
+                entries.append({"row": spec.name, "seed": seed, "searches": search_by_task})
+    return entries
 
 
 def tested_runs(comparison: Path) -> dict[int, dict[str, Path]]:
-    """The finished runs behind a written report: seed -> line -> RUN."""
-    found: dict[int, dict[str, Path]] = {}
-    for line in artifacts.read_json(comparison / REPORT)["rows"]:
+    """Returns the finished runs behind a written report: seed -> line -> RUN."""
+    runs: dict[int, dict[str, Path]] = {}
+    for line in artifacts.read_json(comparison / REPORT / RESULTS)["rows"]:
         for run in line["runs"]:
             if run["status"] == "done":
                 settings = from_dict(line["settings"] | {"seed": run["seed"]})
-                place = row_folder(comparison, line["row"], settings)
-                found.setdefault(run["seed"], {})[line["row"]] = place
-    return found
+                folder = row_folder(comparison, line["row"], settings)
+                runs.setdefault(run["seed"], {})[line["row"]] = folder
+    return runs
 
 
 def finite_or_none(value: float) -> float | None:
-    """A score for JSON.
+    """Returns a score as JSON can hold it.
 
     >>> finite_or_none(-math.inf), finite_or_none(0.5)
     (None, 0.5)
