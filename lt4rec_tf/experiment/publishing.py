@@ -19,7 +19,7 @@ from lt4rec_tf.data.input.pipeline import batches, raw_batches
 from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.experiment.feed import split_batches
 from lt4rec_tf.experiment.paths import AUDIT, SAVED_MODEL
-from lt4rec_tf.experiment.rows import load_row, row_names, worn_masks
+from lt4rec_tf.experiment.rows import load_row, row_names, task_masks
 from lt4rec_tf.models.losses import prediction
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.schema.types import Schema
@@ -153,7 +153,7 @@ def files_beside(
             measured="test" if split == "test" else "the rows it was trained on",
             metrics=artifacts.undefined_as_null(measure(predictions, schema, network.tasks)),
             calibration=_calibration(predictions, schema),
-            densities={task: density(masks) for task, masks in worn_masks(network).items()},
+            densities={task: density(masks) for task, masks in task_masks(network).items()},
             versions={"tensorflow": tf.__version__, "tf_keras": keras.__version__},
             size=folder_size(version.folder) + len(records),
             warmup_requests=count,

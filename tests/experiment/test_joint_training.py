@@ -11,7 +11,7 @@ from lt4rec_tf.core import artifacts
 from lt4rec_tf.experiment.initial_weights import keep_start
 from lt4rec_tf.experiment.joint_training import train_row
 from lt4rec_tf.experiment.paths import SEARCHES, WIDTHS, row_masks
-from lt4rec_tf.experiment.rows import load_row, row_names, row_seconds, worn_masks
+from lt4rec_tf.experiment.rows import load_row, row_names, row_seconds, task_masks
 from lt4rec_tf.experiment.run import row_network
 from lt4rec_tf.experiment.stages import steps_to_come
 from lt4rec_tf.experiment.ticket_search import find_ticket, read_masks, read_ticket, search_seconds
@@ -77,7 +77,7 @@ def trained(searched, small_schema, tmp_path_factory):
         fit = Trainer.fit
 
         def noted(trainer, stage, name, plan):
-            start, masks = read_variables(trainer.network), worn_masks(trainer.network)
+            start, masks = read_variables(trainer.network), task_masks(trainer.network)
             result = fit(trainer, stage, name, plan)
             seen.extend([start, masks, logits(trainer.network, run)])
             return result
@@ -97,7 +97,7 @@ def starts_of(train, monkeypatch):
 
     def noted(trainer, folder, name, plan):
         network = trainer.network
-        starts.append((name, read_variables(network), worn_masks(network)))
+        starts.append((name, read_variables(network), task_masks(network)))
         return fit(trainer, folder, name, plan)
 
     with monkeypatch.context() as patch:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.experiment import sharing_search
 from lt4rec_tf.experiment.paths import CHOICE, SEARCHES, row_masks
-from lt4rec_tf.experiment.rows import load_row, measure_rows, row_seconds, worn_masks
+from lt4rec_tf.experiment.rows import load_row, measure_rows, row_seconds, task_masks
 from lt4rec_tf.experiment.sharing_search import Way, train_auto
 from lt4rec_tf.experiment.stages import steps_to_come
 from lt4rec_tf.experiment.ticket_search import (
@@ -198,7 +198,7 @@ def found(searched, small_schema, tmp_path_factory):
     fit = Trainer.fit
 
     def noted(trainer, stage, name, plan):
-        starts[name] = (read_variables(trainer.network), worn_masks(trainer.network))
+        starts[name] = (read_variables(trainer.network), task_masks(trainer.network))
         return fit(trainer, stage, name, plan)
 
     with pytest.MonkeyPatch.context() as patch:
