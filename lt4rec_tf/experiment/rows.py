@@ -1,6 +1,6 @@
-"""The rows of a run's comparison, read back from its folder and measured.
+"""Rows of a run's comparison, read back from its folder and measured.
 
-`train`, `evaluate` and `export` all come here, so they agree about what a row is.
+`train`, `evaluate` and `export` all use them, so they agree about what a row is.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from lt4rec_tf.training.plan import HISTORY, WEIGHTS, Batches
 
 
 def row_names(settings: Settings, schema: Schema) -> list[str]:
-    """The rows of a run, in the order of its table: base becomes one row a task."""
+    """Returns the rows of a run, in the order of its table: base becomes one row for each task."""
     names = []
     for row in settings.rows:
         names += [f"base_{task.name}" for task in schema.tasks] if row == "base" else [row]
@@ -41,7 +41,7 @@ def row_names(settings: Settings, schema: Schema) -> list[str]:
 
 
 def load_row(folder: Path, row: str, settings: Settings, schema: Schema) -> RankingNetwork:
-    """Reads a trained row: its network, wearing its masks.
+    """Reads a trained row: its network with its masks and weights.
 
     Args:
         folder: RUN.
@@ -60,18 +60,19 @@ def load_row(folder: Path, row: str, settings: Settings, schema: Schema) -> Rank
         raise artifacts.RunError(
             f"{folder}: row {row} is not trained; run train again to finish it"
         )
+
     if row.startswith("base_"):
         schema = schema.with_tasks([row.removeprefix("base_")])
         built_as = "base"
     else:
         built_as = network_row(folder, row)
-    network = _masked_network(folder, stage.parent, built_as, settings, schema)
+    network = _network_with_masks(folder, stage.parent, built_as, settings, schema)
     checkpoint.restore(stage / WEIGHTS, network.variables)
     return network
 
 
-def worn_network(folder: Path, row: str, settings: Settings, schema: Schema) -> RankingNetwork:
-    """Builds the network of a row of several tasks, wearing the masks that lie in its folder.
+def masked_network(folder: Path, row: str, settings: Settings, schema: Schema) -> RankingNetwork:
+    """Builds the network of a row of several tasks with the masks that lie in its folder.
 
     Args:
         folder: RUN.
@@ -80,10 +81,10 @@ def worn_network(folder: Path, row: str, settings: Settings, schema: Schema) -> 
         schema: The run's, with all its tasks.
     """
     parent = stage_folder(folder, row).parent
-    return _masked_network(folder, parent, network_row(folder, row), settings, schema)
+    return _network_with_masks(folder, parent, network_row(folder, row), settings, schema)
 
 
-def _masked_network(
+def _network_with_masks(
     folder: Path, parent: Path, built_as: str, settings: Settings, schema: Schema
 ) -> RankingNetwork:
     """Builds a network by the files in a row's folder and applies the masks that lie there."""
@@ -123,25 +124,29 @@ def measure_rows(
 def measure_row(
     row: str, network: RankingNetwork, schema: Schema, batches: Batches
 ) -> dict[str, Any]:
-    """Measures a network on batches; what `measure_rows` yields, without the seconds."""
+    """Measures a network on batches; returns what `measure_rows` yields, without the seconds."""
     predictions = make_predictor(network, network.tasks)(batches)
-    masks = worn_masks(network)
     return {
         "row": row,
         "metrics": measure(predictions, schema, network.tasks),
-        "density": {task: masks_file.density(worn) for task, worn in masks.items()},
+        "density": densities(network),
         "overlap": shared_overlap(network),
     }
 
 
-def worn_masks(network: RankingNetwork) -> dict[str, masks_file.Masks]:
-    """Each task's masks; none for models whose layers wear none."""
+def task_masks(network: RankingNetwork) -> dict[str, masks_file.Masks]:
+    """Returns each task's masks; none for models whose layers have none."""
     return {task: network.masks(task) for task in network.tasks if network.towers[task]}
 
 
+def densities(network: RankingNetwork) -> dict[str, float]:
+    """Returns the density of each task's masks, in [0, 1]."""
+    return {task: masks_file.density(masks) for task, masks in task_masks(network).items()}
+
+
 def shared_overlap(network: RankingNetwork) -> float | None:
-    """|AND| / |OR| of the masks of tasks that share kernels; None where they do not."""
-    masks = worn_masks(network)
+    """Returns |AND| / |OR| of the masks of tasks that share kernels; None if they share none."""
+    masks = task_masks(network)
     kernels = {task: next(iter(network.kernels(task).values())).ref() for task in masks}
     if len(masks) < 2 or len(set(kernels.values())) > 1:
         return None
@@ -149,26 +154,27 @@ def shared_overlap(network: RankingNetwork) -> float | None:
 
 
 def reported_tasks(schema: Schema) -> list[dict[str, Any]]:
-    """What tables say about the tasks."""
-    return [
-        {
-            name: getattr(task, name)
-            for name in ("name", "kind", "metric", "direction", "population")
-        }
-        for task in schema.tasks
-    ]
+    """Returns what tables print about the tasks."""
+    names = ("name", "kind", "metric", "direction", "population")
+    entries = []
+    for task in schema.tasks:
+        entries.append({name: getattr(task, name) for name in names})
+    return entries
 
 
 def row_seconds(folder: Path, row: str, tasks: tuple[str, ...]) -> float:
-    """Training time of a row, which pays for the searches of all tickets that it wears."""
+    """Returns the training time of a row in seconds, with the searches of all its tickets."""
     searches = searches_of(folder)
+
     if row == "s_weight_auto":
         tried = artifacts.read_json(row_folder(folder, row) / CHOICE)["tried"]
         seconds = sum(way["seconds"] for way in tried)
     else:
         seconds = artifacts.read_json(stage_folder(folder, row) / HISTORY)["seconds"]
+
     histories = (searches / TABLES).glob(f"level_*/{TRAINING}/{HISTORY}")
     seconds += sum(artifacts.read_json(history)["seconds"] for history in histories)
+
     if row in TICKET_ROWS:
         seconds += sum(search_seconds(searches, task) for task in tasks)
         warm = searches / WARMUP / TRAINING / HISTORY

@@ -40,11 +40,10 @@ from lt4rec_tf.experiment.paths import (
     TEST,
     TEST_LABELS,
 )
-from lt4rec_tf.experiment.rows import load_row, row_seconds, shared_overlap, worn_masks
+from lt4rec_tf.experiment.rows import densities, load_row, row_seconds, shared_overlap
 from lt4rec_tf.experiment.run import Run, network_in
 from lt4rec_tf.experiment.sharing_search import train_rows
 from lt4rec_tf.experiment.ticket_search import find_ticket, read_ticket
-from lt4rec_tf.tickets.masks import density
 from lt4rec_tf.training.evaluation import make_predictor, measure
 
 DEPTHS = ("start", "dense", "tickets")
@@ -199,7 +198,7 @@ def test(comparison: Path, line: str, settings: Settings, row: str) -> None:
 
     result = {
         "metrics": measure(predictions, schema, network.tasks),
-        "density": {task: density(masks) for task, masks in worn_masks(network).items()},
+        "density": densities(network),
         "overlap": shared_overlap(network),
         "seconds": row_seconds(folder, row, network.tasks),
         "cost": cost_of(network),

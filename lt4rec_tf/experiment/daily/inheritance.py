@@ -1,4 +1,4 @@
-"""What a run takes over from an earlier one: weights, masks, tickets of tables, vocabularies.
+"""Inheritance from an earlier run: weights, masks, tickets of tables, vocabularies.
 
 All of it is copied, so that a finished run needs no other.
 """
@@ -49,16 +49,16 @@ from lt4rec_tf.tickets.embedding_tables import TableTicket, grown, write_ticket
 from lt4rec_tf.training import checkpoint
 from lt4rec_tf.training.plan import STATE, WEIGHTS
 
-# Of the model, what is no matter of its shape: how weights are drawn, how labels are sampled.
-_FREE = ("embedding_stddev", "label_noise", "label_temperature")
+# Settings of the model that do not change its shape: how weights are drawn, labels sampled.
+_SHAPELESS = ("embedding_stddev", "label_noise", "label_temperature")
 
 
 @dataclass(frozen=True)
 class Parent:
-    """A finished run from which another takes something over.
+    """A finished run whose weights or masks another run starts from.
 
     Attributes:
-        folder: It.
+        folder: Its RUN.
         settings: Its own.
         schema: Its own, with the vocabularies and the amounts' units that its networks know.
     """
@@ -73,7 +73,7 @@ def open_parent(flag: str, settings: Settings, schema: Schema) -> Parent:
 
     Args:
         flag: "warm_start", "masks" or "frozen".
-        settings: Of the run that is to be.
+        settings: Of the new run.
         schema: The same, by --schema.
 
     Raises:
@@ -85,9 +85,9 @@ def open_parent(flag: str, settings: Settings, schema: Schema) -> Parent:
     theirs, their_schema = run_folder.read_run(folder)
     if theirs.daily.warm_start and not (folder / DAYS).exists():
         raise artifacts.RunError(f"--{flag}: {folder} is not finished; run its command again")
-    found = _differences(theirs, their_schema, settings, schema)
-    if found:
-        listed = "\n  ".join(found)
+    differing = _differences(theirs, their_schema, settings, schema)
+    if differing:
+        listed = "\n  ".join(differing)
         raise artifacts.RunError(f"--{flag}: {folder} does not fit this run:\n  {listed}")
     return Parent(folder, theirs, logs.learned_schema(their_schema, folder))
 
@@ -95,17 +95,18 @@ def open_parent(flag: str, settings: Settings, schema: Schema) -> Parent:
 def _differences(
     theirs: Settings, their_schema: Schema, mine: Settings, schema: Schema
 ) -> list[str]:
-    found = differences(_shape(theirs, their_schema), _shape(mine, schema))
-    if not found:
+    """Returns what keeps a network of one run from fitting the other, in words."""
+    differing = differences(_shape(theirs, their_schema), _shape(mine, schema))
+    if not differing:
         try:
             growth_between(schema, their_schema)
         except ValueError as error:
-            found = [str(error)]
-    return found
+            return [str(error)]
+    return differing
 
 
 def _shape(settings: Settings, schema: Schema) -> dict[str, Any]:
-    """All that two runs must agree about; where a column lies in the logs is no part of it."""
+    """Returns all that two runs must agree about; columns may lie elsewhere in the logs."""
     tickets, model = settings.tickets, dataclasses.asdict(settings.model)
     return {
         "tasks": [task.name for task in schema.tasks],
@@ -127,7 +128,7 @@ def _shape(settings: Settings, schema: Schema) -> dict[str, Any]:
             }
             for feature in schema.features
         },
-        "model": {name: value for name, value in model.items() if not name.startswith(_FREE)},
+        "model": {name: value for name, value in model.items() if not name.startswith(_SHAPELESS)},
         "tickets": {
             "embedding_density": tickets.embedding_density,
             "embedding_unit": tickets.embedding_unit if tickets.embedding_density < 1 else None,
@@ -139,7 +140,7 @@ def check_rows(flag: str, parent: Parent, rows: Sequence[str]) -> None:
     """Refuses rows that a run does not have, or has not trained to the end.
 
     Raises:
-        RunError: Names the row and those that there are.
+        RunError: Names the row and the run's rows.
     """
     names = row_names(parent.settings, parent.schema)
     for row in rows:
@@ -155,7 +156,7 @@ def check_rows(flag: str, parent: Parent, rows: Sequence[str]) -> None:
 
 
 def take_masks(parent: Parent, row: str, folder: Path) -> None:
-    """Copies what a row of several tasks wears, and what its shape depends on.
+    """Copies the masks of a row of several tasks, and what its shape depends on.
 
     Args:
         parent: Whose row of this name it is.
@@ -181,7 +182,7 @@ def take_masks(parent: Parent, row: str, folder: Path) -> None:
 
 
 def check_sharing(row: str, weights: Parent, masks: Parent) -> None:
-    """Refuses to put masks of shared towers on separate ones, or the other way round.
+    """Refuses to apply masks of shared towers to separate ones, or the other way round.
 
     Raises:
         RunError: The two runs' ways of sharing differ.
@@ -209,7 +210,7 @@ def take_tables(parent: Parent, folder: Path, schema: Schema) -> None:
 
 
 def take_theta_0(parent: Parent, folder: Path) -> None:
-    """Copies the weights that a run's searches started from; the last step of what is taken.
+    """Copies the weights that a run's searches started from, as the last step of all copying.
 
     Raises:
         RunError: That run began with another's weights, and has no theta_0.
@@ -268,51 +269,57 @@ def _grown_ticket(ticket: TableTicket, before: Schema, after: Schema) -> TableTi
 def _grown_values(
     parent: Parent, settings: Settings, schema: Schema, values: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """A checkpoint's variables, each table with the new rows of its schema."""
-    found = {name: value for name, value in values.items() if not is_table(name)}
-    by_owner: dict[str, dict[str, np.ndarray]] = {}
+    """Returns a checkpoint's variables, each table with the new rows of its schema."""
+    grown_values: dict[str, np.ndarray] = {}
+    tables_by_owner: dict[str, dict[str, np.ndarray]] = {}
     for name, value in values.items():
         if is_table(name):
             owner, _, part = name.rpartition("/")
-            by_owner.setdefault(owner, {})[part] = value
+            tables_by_owner.setdefault(owner, {})[part] = value
+        else:
+            grown_values[name] = value
+
     before, after = parent.schema, schema
-    for owner, parts in by_owner.items():
+    for owner, parts in tables_by_owner.items():
         dimension, ticket = _owner_tables(parent, settings, owner)
-        later = ticket and _grown_ticket(ticket, before, after)
-        many = with_copied_rows(
+        grown_ticket = ticket and _grown_ticket(ticket, before, after)
+        grown_parts = with_copied_rows(
             parts,
             (layout_of(before, dimension, ticket), before.table_rows),
-            (layout_of(after, dimension, later), after.table_rows),
+            (layout_of(after, dimension, grown_ticket), after.table_rows),
             UNKNOWN_ID,
         )
-        found |= {f"{owner}/{part}": value for part, value in many.items()}
-    return found
+        grown_values |= {f"{owner}/{part}": value for part, value in grown_parts.items()}
+    return grown_values
 
 
 def _owner_tables(parent: Parent, settings: Settings, owner: str) -> tuple[int, TableTicket | None]:
-    """Length of a field vector and ticket of the tables below "embedding" or "<task>/embedding"."""
-    own = own_embedding(settings, ())
-    for task, dimension in own.items():
+    """Returns field vectors' length and ticket of tables in "embedding" or "<task>/embedding"."""
+    for task, dimension in own_embedding(settings, ()).items():
         if owner.endswith(f"{task}/embedding"):
             return dimension, None
     return settings.model.embedding_dim, _ticket(parent)
 
 
 def period_of(parent: Parent) -> dict[str, Any]:
-    """What is known of the logs of a run that began a chain, from what the run itself keeps.
+    """Describes the logs of a run that began a chain, from what the run itself keeps.
 
     Returns:
         An entry of days.json without measurements: name, run, files {name: {"bytes", "sha256":
-        None}}, rows, times (of a split by time: where its test begins, a time that it surely saw).
+        None}}, rows, times. The last time is known of a split by time alone: where its test begins,
+        a time that the run surely saw.
     """
     audit = logs.read_audit(parent.folder)
     sizes = artifacts.read_json(parent.folder / CONFIG)["files"]
-    held = sorted({name for files in audit.files.values() for name in files})
+    read_files: set[str] = set()
+    for files in audit.files.values():
+        read_files.update(files)
+
     test_from = audit.test_from
     return {
         "name": Path(parent.settings.data.data_dir).resolve().name,
         "run": str(parent.folder),
-        "files": {name: {"bytes": sizes[name], "sha256": None} for name in held},
+        "files": {name: {"bytes": sizes[name], "sha256": None} for name in sorted(read_files)},
         "rows": sum(counts.rows for counts in audit.splits.values()),
         "first_time": None,
         "last_time": None if test_from is None or not math.isfinite(test_from) else test_from,

@@ -1,4 +1,4 @@
-"""Which logs a chain of runs has been trained on: files by content, rows, times."""
+"""Lineage of a chain of runs: the logs that it was trained on, by content, and their times."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class DayError(InputError):
 
 
 def identify(files: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
-    """What tells logs from others whatever they are called.
+    """Identifies logs by their content, whatever their names.
 
     Args:
         files: Name -> path.
 
     Returns:
-        Name -> {"bytes", "sha256"} of its content as it lies on disk.
+        Name -> {"bytes", "sha256"} of its content on disk.
     """
     return {
         name: {"bytes": path.stat().st_size, "sha256": artifacts.sha256(path)}
@@ -31,7 +31,7 @@ def identify(files: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
 
 
 def read_days(folder: Path) -> list[dict[str, Any]]:
-    """The days of a run's chain, in order; none for a run that began one."""
+    """Reads the days of a run's chain, in order; none for a run that began one."""
     path = folder / DAYS
     return artifacts.read_json(path) if path.exists() else []
 
@@ -39,7 +39,7 @@ def read_days(folder: Path) -> list[dict[str, Any]]:
 def refuse_known_files(files: Mapping[str, Mapping[str, Any]], days: Sequence[Any]) -> None:
     """Refuses logs whose content a chain was trained on, under whatever names.
 
-    Logs that are gone left no checksum: name and size tell them then.
+    Logs that are gone left no checksum: they are then known by name and size.
 
     Args:
         files: As `identify` returns them.
@@ -52,14 +52,15 @@ def refuse_known_files(files: Mapping[str, Mapping[str, Any]], days: Sequence[An
     for day in days:
         for name, known in day["files"].items():
             by_content[_identity(name, known)] = f"{name} of day {day['name']!r}"
-    found = []
+
+    repeated = []
     for name, file in files.items():
-        of_content, of_name = (file["bytes"], file["sha256"]), (file["bytes"], name)
-        known = by_content.get(of_content) or by_content.get(of_name)
-        if known:
-            found.append(f"{name} is {known}")
-    if found:
-        listed = "\n  ".join(found)
+        content_key, name_key = (file["bytes"], file["sha256"]), (file["bytes"], name)
+        earlier_file = by_content.get(content_key) or by_content.get(name_key)
+        if earlier_file:
+            repeated.append(f"{name} is {earlier_file}")
+    if repeated:
+        listed = "\n  ".join(repeated)
         raise DayError(
             f"--data_dir: found logs that this chain was trained on, expected a new day "
             f"(--retrain_day trains on them again):\n  {listed}"
@@ -73,7 +74,7 @@ def _identity(name: str, file: Mapping[str, Any]) -> tuple[int, str]:
 def refuse_earlier_day(last_time: float | None, days: Sequence[Any]) -> None:
     """Refuses a day that ends before one that was trained on: the network would go back in time.
 
-    Two deliveries of one time (a day's morning and evening, say) may follow each other.
+    Two parts of one day, such as its morning and evening, may follow each other.
 
     Args:
         last_time: Of the day, in the unit of the schema's time column; None where it has none.

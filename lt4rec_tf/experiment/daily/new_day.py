@@ -1,4 +1,4 @@
-"""A new day of a chain: its logs are identified, counted and compared, its start is kept."""
+"""Preparation of a chain's new day: its logs are identified, counted and compared."""
 
 from __future__ import annotations
 
@@ -38,40 +38,46 @@ def prepare_day(settings: Settings, schema: Schema, folder: Path) -> None:
         if getattr(settings.daily, flag)
     }
     parent = parents["warm_start"]
-    of_chain = grow(schema, growth_between(schema, parent.schema))
-    source = logs.open_logs(settings.data, of_chain)
-    days, held_before = _history(parent)
+    chain_schema = grow(schema, growth_between(schema, parent.schema))
+    source = logs.open_logs(settings.data, chain_schema)
+    days, marginals_before = _earlier_days(parent)
+
     files = lineage.identify({_name(source, path): path for path in source.files})
     if not settings.daily.retrain_day:
         lineage.refuse_known_files(files, days)
-    text = _schema_text(settings, schema, of_chain)
+
+    text = _schema_text(settings, schema, chain_schema)
     if (folder / CONFIG).exists():  # an attempt that ended before its training began
         artifacts.write_atomically(folder / SCHEMA, text)
     run_folder.claim_folder(folder, settings, logs.file_sizes(source), text)
     logs.keep_standards(folder, parent.schema)
     source, audit = logs.audited(source, folder, settings.data, print)
-    held = marginals.count(source)
+    day_marginals = marginals.count(source)
     if not settings.daily.retrain_day:
-        lineage.refuse_earlier_day(held.last_time, days)
-    moved = artifacts.undefined_as_null(drift(of_chain, held_before, held))
-    added = marginals.new_values(of_chain, held, settings.daily.grow_vocabularies)
-    print(_described(moved, held, added))
+        lineage.refuse_earlier_day(day_marginals.last_time, days)
+
+    moved = artifacts.undefined_as_null(drift(chain_schema, marginals_before, day_marginals))
+    growth = marginals.new_values(chain_schema, day_marginals, settings.daily.grow_vocabularies)
+    print(_describe(moved, day_marginals, growth))
+
     period = {
         "name": Path(settings.data.data_dir).resolve().name,
         "run": str(folder),
         "files": {name: files[name] for name in audit.files["train"]},  # those with rows
     }
-    times = {name: getattr(held, name) for name in ("rows", "first_time", "last_time")}
-    listed = {table: list(values) for table, values in added.items()}
+    times = {name: getattr(day_marginals, name) for name in ("rows", "first_time", "last_time")}
+    listed = {table: list(values) for table, values in growth.items()}
     artifacts.write_json(folder / EARLIER_DAYS, days)
     artifacts.write_json(folder / DAY, period | times | {"drift": moved, "grown": listed})
-    marginals.write(folder / MARGINALS, held)
-    grown = grow(of_chain, added)
+    marginals.write(folder / MARGINALS, day_marginals)
+
+    grown = grow(chain_schema, growth)
     artifacts.write_atomically(folder / SCHEMA, _schema_text(settings, schema, grown))
     take_start(settings, grown, parent, parents.get("masks", parent), folder)
 
 
 def _open_parent(flag: str, settings: Settings, schema: Schema) -> Parent:
+    """Opens the run that a flag names, and refuses one without this run's rows."""
     parent = inheritance.open_parent(flag, settings, schema)
     inheritance.check_rows(flag, parent, settings.rows)
     return parent
@@ -83,9 +89,9 @@ def open_day(settings: Settings, schema: Schema, folder: Path) -> tuple[Source, 
     Raises:
         RunError: The folder was made with other settings, schema or logs.
     """
-    kept = run_folder.read_run(folder)[1]
+    prepared = run_folder.read_run(folder)[1]
     try:
-        grown = grow(schema, growth_between(schema, kept))
+        grown = grow(schema, growth_between(schema, prepared))
     except ValueError:  # another --schema: claiming the folder names the difference
         grown = schema
     source = logs.open_logs(settings.data, grown)
@@ -98,32 +104,33 @@ def _name(source: Source, path: Path) -> str:
     return path.relative_to(source.data_dir).as_posix()
 
 
-def _history(parent: Parent) -> tuple[list[dict[str, Any]], Marginals | None]:
-    """The days before this one, and what the last of them held; None: nobody knows any more."""
+def _earlier_days(parent: Parent) -> tuple[list[dict[str, Any]], Marginals | None]:
+    """Returns the days before this one, and the last one's marginals; None: its logs are gone."""
     days = lineage.read_days(parent.folder)
     if days:
-        kept = marginals.read(parent.folder / MARGINALS)
-        return days, marginals.recounted(kept, parent.schema)
-    first, held = first_period(parent)
-    return [first], held
+        last_marginals = marginals.read(parent.folder / MARGINALS)
+        return days, marginals.recounted(last_marginals, parent.schema)
+    first, first_marginals = first_period(parent)
+    return [first], first_marginals
 
 
 def first_period(parent: Parent) -> tuple[dict[str, Any], Marginals | None]:
-    """The entry of the run that began the chain, and what its logs hold, if they are still there.
+    """Returns the entry of the run that began the chain, and its marginals, if its logs remain.
 
     Such a run keeps no marginals: its logs are read again, once in a chain.
     """
-    known = inheritance.period_of(parent)
+    period = inheritance.period_of(parent)
     try:
         source = logs.open_logs(parent.settings.data, parent.schema)
         run_folder.check_files(parent.folder, logs.file_sizes(source))
     except (DataError, artifacts.RunError):
         print(f"the logs of {parent.folder} are gone or others: this day is compared with nothing")
-        return known, None
-    paths = {name: source.data_dir / name for name in known["files"]}
-    held = marginals.count(logs.read_audited(source, parent.folder))
-    times = {"first_time": held.first_time, "last_time": held.last_time}
-    return known | {"files": lineage.identify(paths)} | times, held
+        return period, None
+
+    paths = {name: source.data_dir / name for name in period["files"]}
+    counts = marginals.count(logs.read_audited(source, parent.folder))
+    times = {"first_time": counts.first_time, "last_time": counts.last_time}
+    return period | {"files": lineage.identify(paths)} | times, counts
 
 
 def _schema_text(settings: Settings, schema: Schema, grown: Schema) -> str:
@@ -131,22 +138,24 @@ def _schema_text(settings: Settings, schema: Schema, grown: Schema) -> str:
     return with_growth(text, growth_between(schema, grown))
 
 
-def _described(found: dict[str, Any], held: Marginals, added: Growth) -> str:
-    lines = [f"\n{marginals_text(found)}\n\n{drift_table(found)}\n"]
-    for table, values in added.items():
-        shown = ", ".join(values[:10]) + (", ..." if len(values) > 10 else "")
-        lines.append(f"vocabulary {table}: {len(values)} new values: {shown}")
-    lines += [
-        f"feature {name}: {count} unknown values beyond {marginals.MOST_UNSEEN} distinct ones"
-        for name, count in held.not_noted.items()
-    ]
+def _describe(moved: dict[str, Any], day_marginals: Marginals, growth: Growth) -> str:
+    """Returns what is printed about a day: its drift, its new values, what was not noted."""
+    lines = [f"\n{marginals_text(moved)}\n\n{drift_table(moved)}\n"]
+
+    for table, values in growth.items():
+        first_values = ", ".join(values[:10]) + (", ..." if len(values) > 10 else "")
+        lines.append(f"vocabulary {table}: {len(values)} new values: {first_values}")
+
+    for name, count in day_marginals.not_noted.items():
+        limit = marginals.MOST_UNSEEN
+        lines.append(f"feature {name}: {count} unknown values beyond {limit} distinct ones")
     return "\n".join(lines)
 
 
 def take_start(
     settings: Settings, schema: Schema, parent: Parent, masks: Parent, folder: Path
 ) -> None:
-    """Copies weights, tickets of tables and masks; then neither run they come from is needed.
+    """Copies weights, tickets of tables and masks; afterwards no other run is needed.
 
     Args:
         settings: The run's.

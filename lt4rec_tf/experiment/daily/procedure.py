@@ -1,7 +1,7 @@
 """Daily training: masks are found once, then the network is trained day after day on new logs.
 
-A day is measured before it is trained on (progressive validation), compared with the day before,
-trained on, and exported.
+A day is first measured (progressive validation) and compared with the day before. Then the network
+is trained on it and exported.
 """
 
 from __future__ import annotations
@@ -39,7 +39,13 @@ from lt4rec_tf.experiment.paths import (
 )
 from lt4rec_tf.experiment.publishing import default_row, published_version
 from lt4rec_tf.experiment.report import print_places
-from lt4rec_tf.experiment.rows import load_row, measure_row, reported_tasks, row_names, worn_network
+from lt4rec_tf.experiment.rows import (
+    load_row,
+    masked_network,
+    measure_row,
+    reported_tasks,
+    row_names,
+)
 from lt4rec_tf.experiment.run import Run, joint_trainer, load_start, plan_of
 from lt4rec_tf.reports.daily import days_table, log_days
 from lt4rec_tf.reports.run_report import StageLog
@@ -76,16 +82,19 @@ def train(settings: Settings, schema: Schema, folder: Path) -> None:
 
 
 def _train_with_masks(settings: Settings, schema: Schema, folder: Path) -> Source:
-    """Joint training from another run's theta_0 with its masks, by an ordinary split."""
+    """Trains jointly from another run's theta_0 with its masks, by an ordinary split."""
     parent = inheritance.open_parent("masks", settings, schema)
     inheritance.check_rows("masks", parent, settings.rows)
     source, audit = run_folder.open_audited(settings, schema, folder, f"run: {folder}", print)
+
     if not has_begun(folder):
         inheritance.take_tables(parent, folder, schema)
         for row in settings.rows:
             inheritance.take_masks(parent, row, folder)
         inheritance.take_theta_0(parent, folder)
+
     train_rows(settings, source, audit, folder)
+
     evaluation: Any = evaluate_rows(folder, settings, source.schema, source, "test")
     artifacts.write_json(folder / EVALUATION, artifacts.undefined_as_null(evaluation))
     print(f"\non test\n\n{evaluation_table(evaluation)}\n")
@@ -93,22 +102,27 @@ def _train_with_masks(settings: Settings, schema: Schema, folder: Path) -> Sourc
 
 
 def _train_day(settings: Settings, schema: Schema, folder: Path) -> Source:
+    """Measures and trains a chain's new day from the weights of the day before."""
     print(f"run: {folder}")
     if not has_begun(folder):
         prepare_day(settings, schema, folder)
     source, audit = open_day(settings, schema, folder)
-    facts = artifacts.read_json(folder / DAY)
-    measured: Any = measure_before(settings, schema, source, folder)
-    print(f"\n{facts['name']}, before training on it\n\n{evaluation_table(measured)}\n")
+
+    day = artifacts.read_json(folder / DAY)
+    evaluation: Any = measure_before(settings, schema, source, folder)
+    print(f"\n{day['name']}, before training on it\n\n{evaluation_table(evaluation)}\n")
+
     train_rows(settings, source, audit, folder)
-    facts |= {"measured": measured["rows"], "frozen": measured["frozen"]}
-    days = [*artifacts.read_json(folder / EARLIER_DAYS), facts]
+
+    day |= {"measured": evaluation["rows"], "frozen": evaluation["frozen"]}
+    days = [*artifacts.read_json(folder / EARLIER_DAYS), day]
     artifacts.write_json(folder / DAYS, days)
     for row in settings.rows:  # copies of yesterday's weights, which nothing needs any more
         artifacts.remove(folder / INITIAL / row)
+
     log_days(folder / TENSORBOARD, days)
-    shown = days_table(measured["tasks"], days)
-    print(f"\neach day, before it was trained on\n\n{shown}\n")
+    table = days_table(evaluation["tasks"], days)
+    print(f"\neach day, before it was trained on\n\n{table}\n")
     return source
 
 
@@ -123,13 +137,15 @@ def measure_before(
     path = folder / EVALUATION
     if path.exists():
         return artifacts.read_json(path)
+
     schema = source.schema
     rows = []
     for row in row_names(settings, schema):
-        network = worn_network(folder, row, settings, schema)
+        network = masked_network(folder, row, settings, schema)
         checkpoint.restore(folder / INITIAL / row / WEIGHTS, network.variables)
         batches = measuring_batches(source, "train", settings.data)
         rows.append(measure_row(row, network, schema, batches) | {"seconds": None})
+
     evaluation = {
         "split": "train, before training",
         "tasks": reported_tasks(schema),
@@ -146,48 +162,56 @@ def measure_before(
 def _measure_frozen(
     settings: Settings, flag_schema: Schema, source: Source
 ) -> list[dict[str, Any]]:
+    """Measures the rows of --frozen on the day."""
     if not settings.daily.frozen:
         return []
     frozen = inheritance.open_parent("frozen", settings, flag_schema)
     inheritance.check_rows("frozen", frozen, settings.rows)
-    # The day's columns by the vocabularies and units that this run knows.
+
+    # The day's columns by the vocabularies and units that the frozen run knows.
     ids = grow(flag_schema, growth_between(flag_schema, frozen.schema))
     schema = dataclasses.replace(ids, tasks=frozen.schema.tasks)
-    theirs = dataclasses.replace(source, schema=schema)
+    frozen_source = dataclasses.replace(source, schema=schema)
+
     rows = []
     for row in settings.rows:
         network = load_row(frozen.folder, row, frozen.settings, frozen.schema)
-        batches = measuring_batches(theirs, "train", settings.data)
+        batches = measuring_batches(frozen_source, "train", settings.data)
         rows.append(measure_row(row, network, schema, batches) | {"seconds": None})
     return rows
 
 
 def train_rows(settings: Settings, source: Source, audit: Audit, folder: Path) -> None:
-    """Trains every row from what was taken over; what an earlier process finished is skipped."""
+    """Trains every row from what was copied; what an earlier process finished is skipped."""
     feed = training_feed(source, audit, settings)
-    left = [row for row in settings.rows if not artifacts.is_done(stage_folder(folder, row))]
-    steps = len(left) * settings.training.epochs * feed.steps_per_epoch
+    pending = [row for row in settings.rows if not artifacts.is_done(stage_folder(folder, row))]
+    steps = len(pending) * settings.training.epochs * feed.steps_per_epoch
+
     with (
         closing(StageLog(folder / TENSORBOARD)) as log,
         Progress(steps, settings.training.batch_size) as progress,
     ):
         run = Run(settings, source.schema, folder, folder, feed, progress, log)
-        for row in left:
+        for row in pending:
             _train_row(run, row)
+
     for row in settings.rows:
         _keep_seconds(folder, row)
 
 
 def _train_row(run: Run, row: str) -> None:
+    """Trains a row: a day goes through all its epochs, from the weights of the day before."""
     stage, start = stage_folder(run.folder, row), run.folder / INITIAL / row
-    network = worn_network(run.folder, row, run.settings, run.schema)
+    network = masked_network(run.folder, row, run.settings, run.schema)
     plan = plan_of(run, run.settings.training.epochs)
+
     if run.settings.daily.warm_start:
         checkpoint.restore(start / WEIGHTS, network.variables)
         state = start / STATE if (start / STATE).exists() else None
         plan = dataclasses.replace(plan, patience=0, keep_last=True, state=state, keep_state=True)
     elif network_row(run.folder, row) in FROM_THETA_0:
         load_start(run, network)
+
     joint_trainer(run, network).fit(stage, row, plan)
 
 
