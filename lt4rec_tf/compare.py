@@ -9,9 +9,7 @@ where it was stopped; rows that were added to the file are trained beside those 
 
 from __future__ import annotations
 
-from functools import partial
-
-from lt4rec_tf.core.command import before_tensorflow, prepare_tensorflow
+from lt4rec_tf.core.command import before_tensorflow
 
 if __name__ == "__main__":
     before_tensorflow()
@@ -20,61 +18,50 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from lt4rec_tf.config.checks import check_tasks
 from lt4rec_tf.config.parse import parse_with
 from lt4rec_tf.config.settings import Settings
-from lt4rec_tf.core import artifacts
-from lt4rec_tf.core.command import exit_on_error
+from lt4rec_tf.core import artifacts, command
 from lt4rec_tf.core.processes import JobPool
-from lt4rec_tf.experiment import run_folder as entry
-from lt4rec_tf.experiment.comparison import results
-from lt4rec_tf.experiment.comparison.grid import (
-    CompareFlags,
-    candidates,
-    check_flags,
-    check_one_machine,
-    read_rows,
-)
-from lt4rec_tf.experiment.comparison.procedure import (
-    Comparison,
-    report,
-    test_all,
-    train_seeds,
-    tune,
-)
-from lt4rec_tf.experiment.paths import LOGS, run_folder
+from lt4rec_tf.experiment import paths, run_folder
+from lt4rec_tf.experiment.comparison import grid, procedure, results
 
 
 def main(argv: Sequence[str]) -> None:
     """Runs the whole comparison, from flags to the report."""
-    settings, places, flags = parse_with(argv, __doc__ or "", CompareFlags)
-    schema = entry.read_schema(settings.data.schema, settings)
-    check_flags(flags)
-    check_one_machine(settings)
+    settings, places, flags = parse_with(argv, __doc__ or "", grid.CompareFlags)
+    schema = run_folder.read_schema(settings.data.schema, settings)
+    task_names = [task.name for task in schema.tasks]
+    grid.check_flags(flags)
+    grid.check_one_machine(settings)
     results.check_metrics(schema)
-    specs = read_rows(Path(flags.rows_file), flags.only, [task.name for task in schema.tasks])
+    specs = grid.read_rows(Path(flags.rows_file), flags.only, task_names)
 
     def parse(more: Sequence[str]) -> Settings:
-        parsed, _, _ = parse_with([*argv, *more], "", CompareFlags)
-        check_one_machine(parsed)
-        check_tasks(parsed, [task.name for task in schema.tasks])
+        """Parses the command's flags with a row's own behind them."""
+        parsed, _, _ = parse_with([*argv, *more], "", grid.CompareFlags)
+        grid.check_one_machine(parsed)
+        check_tasks(parsed, task_names)
         return parsed
 
-    grid = {spec.name: candidates(spec, flags, parse) for spec in specs}
-    folder = run_folder(settings, places)
-    folder = folder if places.run_dir else folder.parent
+    candidates = {spec.name: grid.candidates(spec, flags, parse) for spec in specs}
+    folder = paths.run_folder(settings, places)
+    folder = folder if places.run_dir else folder.parent  # a comparison holds several seeds
     with artifacts.locked(folder):
-        source, _ = entry.open_audited(settings, schema, folder, f"comparison: {folder}", print)
-        comparison = Comparison(folder, source.schema, flags, specs, grid)
+        title = f"comparison: {folder}"
+        source, _ = run_folder.open_audited(settings, schema, folder, title, print)
+        comparison = procedure.Comparison(folder, source.schema, flags, specs, candidates)
+
         processes = flags.jobs or os.cpu_count() or 1
-        prepare = partial(prepare_tensorflow, flags.threads)
-        with closing(JobPool(processes, prepare, folder / LOGS, _say)) as pool:
-            tune(comparison, pool)
-            train_seeds(comparison, pool)
-            test_all(comparison, pool)
-        report(comparison, settings)
+        prepare = partial(command.prepare_tensorflow, flags.threads)
+        with closing(JobPool(processes, prepare, folder / paths.LOGS, _say)) as pool:
+            procedure.tune(comparison, pool)
+            procedure.train_seeds(comparison, pool)
+            procedure.test_all(comparison, pool)
+        procedure.report(comparison, settings)
 
 
 def _say(line: str) -> None:
@@ -82,4 +69,4 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_on_error(main, sys.argv))
+    sys.exit(command.exit_on_error(main, sys.argv))

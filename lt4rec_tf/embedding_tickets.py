@@ -17,19 +17,11 @@ from collections.abc import Sequence
 from contextlib import closing
 
 from lt4rec_tf.config.settings import Places
-from lt4rec_tf.core import artifacts
-from lt4rec_tf.core.command import exit_on_error, make_deterministic
+from lt4rec_tf.core import artifacts, command
 from lt4rec_tf.core.flags import build, parse_flags
-from lt4rec_tf.experiment.lightgcn import search
-from lt4rec_tf.experiment.lightgcn.procedure import (
-    _claim,
-    _run_folder,
-    read_pairs,
-    train_and_measure,
-)
-from lt4rec_tf.experiment.lightgcn.report import level_table, search_figure, statistics
+from lt4rec_tf.experiment.lightgcn import procedure, report, search
 from lt4rec_tf.experiment.lightgcn.settings import EmbeddingSettings, check
-from lt4rec_tf.experiment.paths import EVALUATION, TENSORBOARD
+from lt4rec_tf.experiment.paths import EMBEDDING_PICTURE, EVALUATION, TENSORBOARD
 from lt4rec_tf.reports.plots import save_png
 from lt4rec_tf.reports.run_report import StageLog
 
@@ -39,24 +31,26 @@ def main(argv: Sequence[str]) -> None:
     values = parse_flags(argv, __doc__ or "", [EmbeddingSettings, Places])
     settings, places = build(EmbeddingSettings, values), build(Places, values)
     check(settings)
-    split = read_pairs(settings)
-    folder = _run_folder(settings, places)
-    make_deterministic()
+    split = procedure.read_pairs(settings)
+    folder = procedure.run_folder(settings, places)
+    command.make_deterministic()
+
     with artifacts.locked(folder), closing(StageLog(folder / TENSORBOARD)) as log:
         artifacts.sweep(folder)
-        _claim(folder, settings, split)
-        print(f"run: {folder}\n{statistics(split)}")
-        rows = train_and_measure(settings, split, folder, log)
+        procedure.claim_folder(folder, settings, split)
+        print(f"run: {folder}\n{report.statistics(split)}")
+        rows = procedure.train_and_measure(settings, split, folder, log)
         artifacts.write_json(folder / EVALUATION, artifacts.undefined_as_null({"rows": rows}))
-        picture = folder / "embedding_tickets.png"
-        save_png(search_figure(rows, settings.top_k), picture)
-    print(f"\non test\n\n{level_table(rows, settings.top_k)}\n")
+        picture = folder / EMBEDDING_PICTURE
+        save_png(report.search_figure(rows, settings.top_k), picture)
+
+    print(f"\non test\n\n{report.level_table(rows, settings.top_k)}\n")
     missing = search.not_reached(folder, settings.rounds) if "pep" in settings.ways else ""
     if missing:
         print(f"{missing}\n")
-    print(f"TensorBoard: tensorboard --logdir {folder / 'tensorboard'}")
+    print(f"TensorBoard: tensorboard --logdir {folder / TENSORBOARD}")
     print(f"picture: {picture}\nall numbers: {folder / EVALUATION}")
 
 
 if __name__ == "__main__":
-    sys.exit(exit_on_error(main, sys.argv))
+    sys.exit(command.exit_on_error(main, sys.argv))

@@ -19,7 +19,7 @@ from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.command import exit_on_error
 from lt4rec_tf.core.flags import flag, parse_flags
 from lt4rec_tf.experiment.evaluation import evaluate_rows, open_run
-from lt4rec_tf.experiment.paths import EVALUATION
+from lt4rec_tf.experiment.paths import evaluation_file
 from lt4rec_tf.reports.text_tables import evaluation_table, full_table
 
 
@@ -31,16 +31,18 @@ class _Flags:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Reads a run, measures its rows, prints and writes what it found."""
+    """Reads a run, measures its rows, prints and writes their metrics."""
     values = parse_flags(argv, __doc__ or "", [_Flags])
     folder, settings, schema, source = open_run(values["run"], values["data_dir"])
     # Where all rows train, evaluation.json holds what was measured before.
     split = "train" if settings.data.split == "none" else values["split"]
+
     evaluation = evaluate_rows(folder, settings, schema, source, split)
     print(evaluation_table(evaluation), full_table(evaluation), sep="\n\n")
-    name = EVALUATION if split == "test" else f"evaluation_{split}.json"
-    artifacts.write_json(folder / name, artifacts.undefined_as_null(evaluation))
-    print(f"\nwritten to {folder / name}")
+
+    path = evaluation_file(folder, split)
+    artifacts.write_json(path, artifacts.undefined_as_null(evaluation))
+    print(f"\nwritten to {path}")
 
 
 if __name__ == "__main__":

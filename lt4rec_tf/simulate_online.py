@@ -22,27 +22,15 @@ from pathlib import Path
 
 import numpy as np
 
-from lt4rec_tf.core import artifacts
-from lt4rec_tf.core.command import exit_on_error
+from lt4rec_tf.core import artifacts, command
 from lt4rec_tf.core.flags import build, check_fields, expect, flag, from_settings, parse_flags
 from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.data.simulator.exposure import MAX_POSITIONS
 from lt4rec_tf.data.simulator.feed import Feed
-from lt4rec_tf.data.simulator.sessions import (
-    Exponents,
-    SessionPlan,
-)
+from lt4rec_tf.data.simulator.sessions import Exponents, SessionPlan
+from lt4rec_tf.experiment import online_simulation
 from lt4rec_tf.experiment.evaluation import open_run
-from lt4rec_tf.experiment.online_simulation import (
-    NAMES,
-    POLICIES,
-    load_networks,
-    measure,
-    places_of,
-    predictor,
-    serve,
-    shared_feed,
-)
+from lt4rec_tf.experiment.online_simulation import NAMES, POLICIES
 from lt4rec_tf.reports.online import by_policy, online_table
 
 
@@ -67,26 +55,33 @@ class _Flags:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Lets every policy of every run serve the same sessions; prints and writes what they earn."""
+    """Serves the same sessions by every policy of every run; prints and writes the results."""
     flags = build(_Flags, parse_flags(argv, __doc__ or "", [_Flags]))
     check(flags)
     plan = from_settings(SessionPlan, flags)
     exponents = Exponents(flags.ctr_exponent, flags.cvr_exponent, flags.length_exponent)
-    served = [places for run in flags.runs for places in places_of(Path(run))]
-    opened = [open_run(str(next(iter(p.values()))), flags.data_dir) for p in served]
-    settings = shared_feed([source for *_, source in opened])
+
+    rows_of_runs = []
+    for run in flags.runs:
+        rows_of_runs += online_simulation.folders_by_row(Path(run))
+    opened = [
+        open_run(str(next(iter(folders.values()))), flags.data_dir) for folders in rows_of_runs
+    ]
+    settings = online_simulation.shared_feed([source for *_, source in opened])
     feed = Feed(settings)
+
     rows = plan.sessions_of_block * plan.requests * plan.candidates
     totals = []
     with Progress(len(opened) * plan.blocks, rows) as progress:
-        for places, (folder, _, schema, source) in zip(served, opened, strict=True):
-            networks = load_networks(places, schema)
+        for folders, (folder, _, schema, source) in zip(rows_of_runs, opened, strict=True):
+            networks = online_simulation.load_networks(folders, schema)
             progress.start_stage(str(folder), 1, plan.blocks)
-            predict = predictor(networks, feed, source, folder)
-            totals.append(serve(feed, plan, exponents, predict, progress))
+            predict = online_simulation.predictor(networks, feed, source, folder)
+            totals.append(online_simulation.serve(feed, plan, exponents, predict, progress))
             progress.end_epoch({})
-    found = measure(np.stack(totals), plan)
-    print(online_table(NAMES, found))
+
+    ratios = online_simulation.measure(np.stack(totals), plan)
+    print(online_table(NAMES, ratios))
     if flags.output:
         settings_of_result = dataclasses.asdict(flags)
         del settings_of_result["output"]
@@ -95,7 +90,7 @@ def main(argv: Sequence[str]) -> None:
             "feed": dataclasses.asdict(settings),
             "day": settings.days,
             "rows": POLICIES,
-            "policies": by_policy(NAMES, [str(folder) for folder, *_ in opened], found),
+            "policies": by_policy(NAMES, [str(folder) for folder, *_ in opened], ratios),
         }
         artifacts.write_json(Path(flags.output), artifacts.undefined_as_null(result))
         print(f"\nwritten to {flags.output}")
@@ -116,4 +111,4 @@ def check(flags: _Flags) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_on_error(main, sys.argv))
+    sys.exit(command.exit_on_error(main, sys.argv))

@@ -48,14 +48,14 @@ Predict = Callable[[SessionBlock], Mapping[tuple[str, str], np.ndarray]]
 
 
 def shared_feed(sources: Sequence[Source]) -> FeedSettings:
-    """The settings of the simulated feed that all runs were trained on.
+    """Returns the settings of the simulated feed that all runs were trained on.
 
     Raises:
         SimulatorError: The logs are not the simulator's, of another version of it, without their
             truth, or of different feeds.
     """
-    found: dict[FeedSettings, Path] = {}
-    for folder in {source.data_dir: None for source in sources}:
+    manifests: dict[FeedSettings, Path] = {}
+    for folder in dict.fromkeys(source.data_dir for source in sources):
         path = folder / "manifest.json"
         if not path.exists():
             raise SimulatorError(
@@ -68,15 +68,16 @@ def shared_feed(sources: Sequence[Source]) -> FeedSettings:
         except (KeyError, TypeError) as error:
             raise SimulatorError(f"{path}: found no settings of the simulator ({error})") from error
         simulate(folder, settings)  # writes nothing: compares the version, looks for the shards
-        found.setdefault(settings, path)
-    if len(found) > 1:
-        paths = ", ".join(map(str, found.values()))
+        manifests.setdefault(settings, path)
+
+    if len(manifests) > 1:
+        paths = ", ".join(map(str, manifests.values()))
         raise SimulatorError(f"{paths}: found different feeds, expected runs on one")
-    return next(iter(found))
+    return next(iter(manifests))
 
 
-def places_of(run: Path) -> list[dict[str, Path]]:
-    """Where trained rows lie: row -> RUN, once a seed.
+def folders_by_row(run: Path) -> list[dict[str, Path]]:
+    """Returns the folders of trained rows: for each seed, row -> RUN.
 
     Args:
         run: RUN, or the folder of a comparison with its report.
@@ -91,12 +92,12 @@ def places_of(run: Path) -> list[dict[str, Path]]:
 
 
 def load_networks(
-    places: Mapping[str, Path], schema: Schema
+    folders: Mapping[str, Path], schema: Schema
 ) -> dict[tuple[str, str], tuple[RankingNetwork, str]]:
     """Reads the rows of a run that the policies rank by.
 
     Args:
-        places: Row -> RUN.
+        folders: Row -> RUN.
         schema: The run's.
 
     Returns:
@@ -112,20 +113,22 @@ def load_networks(
     names = {
         (row, kind): f"base_{task}" if row == "base" else row for row, kind, task in sorted(wanted)
     }
-    absent = sorted(set(names.values()) - set(places))
+
+    absent = sorted(set(names.values()) - set(folders))
     if absent:
         raise artifacts.RunError(
-            f"found rows {', '.join(places)}, expected {', '.join(absent)} too"
+            f"found rows {', '.join(folders)}, expected {', '.join(absent)} too"
         )
+
     loaded = {
-        name: load_row(places[name], name, *run_folder.read_run(places[name]))
+        name: load_row(folders[name], name, *run_folder.read_run(folders[name]))
         for name in set(names.values())
     }
     return {(row, kind): (loaded[names[row, kind]], task) for row, kind, task in wanted}
 
 
 def ranking_tasks(schema: Schema) -> tuple[str, str]:
-    """The task of the click, and the continuous task on clicks.
+    """Returns the task of the click, and the continuous task on clicks.
 
     Raises:
         ConfigError: There is no such pair, or more than one.
@@ -148,7 +151,7 @@ def predictor(
     source: Source,
     folder: Path,
 ) -> Predict:
-    """A function from candidates to the probabilities that a run's rows predict.
+    """Makes a function from candidates to the probabilities that a run's rows predict.
 
     Args:
         networks: Of `load_networks`.
@@ -167,14 +170,14 @@ def predictor(
         }
 
     def predict(block: SessionBlock) -> dict[tuple[str, str], np.ndarray]:
-        answers = forward(candidates_as_text(feed.world, block))
-        found = {key: chances.numpy() for key, chances in answers.items()}
-        for (row, kind), chances in found.items():
+        outputs = forward(candidates_as_text(feed.world, block))
+        probabilities = {key: chances.numpy() for key, chances in outputs.items()}
+        for (row, kind), chances in probabilities.items():
             if np.isnan(chances).any():
                 raise artifacts.RunError(
                     f"{folder}: found p{kind} NaN of row {row}, which diverged"
                 )
-        return found
+        return probabilities
 
     return predict
 
@@ -182,14 +185,14 @@ def predictor(
 def serve(
     feed: Feed, plan: SessionPlan, exponents: Exponents, predict: Predict, progress: Progress
 ) -> np.ndarray:
-    """Lets every policy serve all sessions.
+    """Serves all sessions by every policy.
 
     Args:
-        feed: Draws the sessions and knows the truth.
-        plan: How many.
+        feed: Draws the sessions and holds the true chances.
+        plan: Number of sessions, requests and candidates.
         exponents: Of Eq. 3.
         predict: Of one run.
-        progress: Gets a step a block.
+        progress: Gets a step for each block.
 
     Returns:
         (policies, 3, sessions), policies as in NAMES: seconds watched, clicks, sum of the watch
@@ -201,6 +204,7 @@ def serve(
         truth = feed.truth(block.day, block.candidates)
         chances = [(predicted[ctr, "ctr"], predicted[cvr, "cvr"]) for ctr, cvr in POLICIES.values()]
         chances.append((truth.click, truth.watch_ratio))
+
         seconds = feed.world.videos.duration[block.candidates.video] / 10
         scores = [rank_scores(pctr, pcvr, seconds, exponents) for pctr, pcvr in chances]
         parts.append([show(feed, block, plan, score) for score in scores])
@@ -209,11 +213,15 @@ def serve(
 
 
 def measure(totals: np.ndarray, plan: SessionPlan) -> dict[str, SessionRatios]:
-    """View time a session in seconds, mean watch ratio of clicks (CVR), clicks an impression (CTR).
+    """Measures view time, CVR and CTR over sessions.
 
     Args:
         totals: (runs, policies, 3, sessions) of `serve`.
         plan: Of these sessions.
+
+    Returns:
+        view_time (seconds per session), cvr (mean watch ratio of clicks) and ctr (clicks per
+        impression), each with its interval.
     """
     seconds, clicks, ratios = np.moveaxis(totals.astype(np.float64), 2, 0)
     sessions = np.ones_like(clicks)

@@ -57,6 +57,12 @@ DAY = "day.json"  # this day's entry, before it is measured
 MARGINALS = "marginals.json"  # what the day's logs hold
 STANDARDS = "standards.json"  # task -> the mean and scale of the other run's amounts
 
+# Of a run of `embedding_tickets`.
+DENSE, REFIT = "dense", "refit"  # the whole table; the best two once more
+TABLE = "table"  # of a training
+THRESHOLD = Path("pep", "threshold")  # the training of PEP's threshold
+EMBEDDING_PICTURE = "embedding_tickets.png"
+
 # Of a comparison.
 SEARCH_RUNS = "searches"  # its rows lie in ROWS
 TEST, TEST_LABELS = "test", "test_labels.npz"
@@ -79,6 +85,11 @@ def seed_folder(places: Places, name: str, fingerprint: str, seed: int) -> Path:
     if places.run_dir:
         return Path(places.run_dir)
     return Path(places.output_dir) / f"{name}-{fingerprint}" / f"seed_{seed}"
+
+
+def evaluation_file(folder: Path, split: str) -> Path:
+    """Returns the file of the metrics of a run's rows on a split."""
+    return folder / (EVALUATION if split == "test" else f"evaluation_{split}.json")
 
 
 def has_begun(folder: Path) -> bool:

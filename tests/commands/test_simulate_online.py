@@ -36,9 +36,9 @@ from lt4rec_tf.data.simulator.world import FeedSettings, SimulatorError
 from lt4rec_tf.data.simulator.writer import simulate
 from lt4rec_tf.experiment.evaluation import open_run
 from lt4rec_tf.experiment.online_simulation import (
+    folders_by_row,
     load_networks,
     measure,
-    places_of,
     predictor,
     ranking_tasks,
     shared_feed,
@@ -450,7 +450,7 @@ def test_candidates_are_read_and_scored_as_the_log_is(run):
     text = candidates_as_text(feed.world, block)
     same_features(text_to_ids(read_lines(source), text), batch["features"])
 
-    networks = load_networks(places_of(folder)[0], schema)
+    networks = load_networks(folders_by_row(folder)[0], schema)
     found = predictor(networks, feed, source, folder)(block)
     rows = {"base": None, "hard_sharing": ["cvr"], "s_weight": ["ctr", "cvr"]}
     assert set(found) == {
@@ -468,7 +468,7 @@ def test_candidates_are_read_and_scored_as_the_log_is(run):
 def test_a_row_that_diverged_is_named(run):
     folder, _, schema, source = open_run(str(run), "")
     feed = Feed(shared_feed([source]))
-    networks = load_networks(places_of(folder)[0], schema)
+    networks = load_networks(folders_by_row(folder)[0], schema)
     networks["hard_sharing", "cvr"][0].heads["cvr"].bias.assign([np.nan])
     predict = predictor(networks, feed, source, folder)
     with pytest.raises(artifacts.RunError, match="pcvr NaN of row hard_sharing, which diverged"):

@@ -1,4 +1,4 @@
-"""The steps of embedding_tickets: pairs, the ways of pruning, measures on test."""
+"""Steps of embedding_tickets: pairs, the ways of pruning, metrics on test."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from lt4rec_tf.core.flags import ConfigError, differences, from_settings
 from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.data.public import datasets
 from lt4rec_tf.data.public.interactions import Split, hold_out, read_split
-from lt4rec_tf.experiment import run_folder
 from lt4rec_tf.experiment.lightgcn import ranking
 from lt4rec_tf.experiment.lightgcn import search as embedding_search
 from lt4rec_tf.experiment.lightgcn.search import Search, Trained
@@ -25,33 +24,31 @@ from lt4rec_tf.experiment.lightgcn.settings import EmbeddingSettings
 from lt4rec_tf.experiment.lightgcn.threshold import ThresholdPlan
 from lt4rec_tf.experiment.lightgcn.trainer import PairPlan, PairTrainer
 from lt4rec_tf.experiment.paths import CONFIG, seed_folder
+from lt4rec_tf.experiment.run_folder import refuse_other_settings
 from lt4rec_tf.reports.run_report import StageLog
 
 FORMAT_VERSION = 1
 
 
 def read_pairs(settings: EmbeddingSettings) -> Split:
-    """The pairs that the settings name, prepared by TensorFlow Datasets first where they say so."""
+    """Reads the pairs that the settings name; TensorFlow Datasets prepares those of --dataset."""
     if not settings.dataset:
         return read_split(Path(settings.data_dir))
     datasets.prepare(settings.dataset, settings.data_dir, settings.manual_dir)
     split = datasets.open_pairs(settings.dataset, settings.data_dir)
-    known, _ = datasets.published(settings.dataset)
-    found = (
-        split.train.users,
-        split.train.items,
-        len(split.train.item_ids),
-        len(split.test.item_ids),
-    )
-    if known is not None and found != dataclasses.astuple(known):
-        print(f"published are other numbers: {known}")
+
+    published, _ = datasets.published(settings.dataset)
+    train = split.train
+    counts = (train.users, train.items, len(train.item_ids), len(split.test.item_ids))
+    if published is not None and counts != dataclasses.astuple(published):
+        print(f"published are other numbers: {published}")
     return split
 
 
 def train_and_measure(
     settings: EmbeddingSettings, split: Split, folder: Path, log: StageLog
 ) -> list[dict[str, Any]]:
-    """Trains what is asked for; test is touched when all is trained.
+    """Trains every way at every density; test is read once all is trained.
 
     Returns:
         The rows of evaluation.json.
@@ -62,6 +59,7 @@ def train_and_measure(
             f"--validation_fraction: found {settings.validation_fraction}, which takes no pair of "
             "any user of train; expected a larger share"
         )
+
     plan = _plan(settings)
     thresholds = int("pep" in settings.ways and settings.rounds > 0)  # a training for all levels
     trainings = 1 + len(settings.ways) * settings.rounds + thresholds
@@ -87,6 +85,7 @@ def train_and_measure(
             settings.rounds, settings.final_density, settings.seed,
         )  # fmt: skip
         trained = embedding_search.train_all(search, settings.ways)
+
     chosen = embedding_search.winning(trained)
     rows = [_measured(one, trainer(one.dimension), split, settings.top_k) for one in trained]
     if settings.refit:
@@ -109,7 +108,7 @@ def _plan(settings: EmbeddingSettings) -> PairPlan:
 def _refitted(
     settings: EmbeddingSettings, split: Split, search: Search, chosen: list[Trained], log: StageLog
 ) -> list[dict[str, Any]]:
-    """The dense table and the winning ticket once more, on all of train, as long as was best."""
+    """Trains the dense table and the winning ticket on all of train, as long as was best."""
     rows = []
     for one in {one.way: one for one in chosen}.values():
         epochs, cooldown = max(1, one.history["best_epoch"]), one.history["cooldown"]
@@ -124,7 +123,7 @@ def _refitted(
 
 
 def _measured(one: Trained, trainer: PairTrainer, split: Split, k: int) -> dict[str, Any]:
-    """A row of evaluation.json, of a training that is done."""
+    """Returns a finished training's row of evaluation.json."""
     trainer.load(one.folder / embedding_search.TRAINING)
     return {
         "way": one.way,
@@ -138,13 +137,18 @@ def _measured(one: Trained, trainer: PairTrainer, split: Split, k: int) -> dict[
     }
 
 
-def _run_folder(settings: EmbeddingSettings, places: Places) -> Path:
+def run_folder(settings: EmbeddingSettings, places: Places) -> Path:
+    """Returns the folder of a run with these settings."""
     digest = flags.digest(dataclasses.asdict(settings) | {"seed": None})
     return seed_folder(places, settings.name, digest, settings.seed)
 
 
-def _claim(folder: Path, settings: EmbeddingSettings, split: Split) -> None:
-    """Writes config.json to a new run's folder, or compares it with an old one's."""
+def claim_folder(folder: Path, settings: EmbeddingSettings, split: Split) -> None:
+    """Writes config.json to a new run's folder, or compares it with an old one's.
+
+    Raises:
+        RunError: The folder holds a run with other settings or pairs; names each difference.
+    """
     pairs = {"train": len(split.train.item_ids), "test": len(split.test.item_ids)}
     mine = {
         "format": FORMAT_VERSION,
@@ -155,4 +159,4 @@ def _claim(folder: Path, settings: EmbeddingSettings, split: Split) -> None:
     if not path.exists():
         artifacts.write_json(path, mine)
         return
-    run_folder.refuse_other_settings(folder, differences(artifacts.read_json(path), mine))
+    refuse_other_settings(folder, differences(artifacts.read_json(path), mine))

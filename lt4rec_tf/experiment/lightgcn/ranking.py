@@ -1,4 +1,4 @@
-"""Who is shown what: the best k of all items for every user, exactly, and what that is worth."""
+"""Exact ranking of all items for every user: the best k, their recall and NDCG."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ USERS_AT_A_TIME = 256
 def measure(
     vectors: np.ndarray, known: Interactions, truth: Interactions, k: int
 ) -> dict[str, float]:
-    """Recall@k and NDCG@k of a ranking of all items that a user does not have yet.
+    """Measures recall@k and NDCG@k of a ranking of all items that a user does not have yet.
 
     Args:
         vectors: float32 (users + items, dimension), users first.
-        known: What is not shown: train, and for test validation too.
-        truth: What is looked for; users without any are left out.
+        known: Pairs that are not ranked: train, and for test validation too.
+        truth: Pairs to be ranked high; users without any are left out.
         k: Length of the list.
 
     Returns:
-        {"recall": .., "ndcg": ..}, in [0, 1]; nan where nobody has anything to find.
+        {"recall": .., "ndcg": ..}, in [0, 1]; nan if no user has such a pair.
     """
     users = np.flatnonzero(truth.counts > 0)
     top = top_items(vectors, known, users, k)
@@ -32,7 +32,7 @@ def measure(
 
 
 def top_items(vectors: np.ndarray, known: Interactions, users: np.ndarray, k: int) -> np.ndarray:
-    """The k items of highest x_u . x_i that a user does not know, best first.
+    """Returns the k items of highest x_u . x_i that a user does not know, best first.
 
     Of equals the lower id comes first. A user who knows all but fewer than k gets known ones at
     the end.
@@ -40,7 +40,7 @@ def top_items(vectors: np.ndarray, known: Interactions, users: np.ndarray, k: in
     Args:
         vectors: As `measure` takes them.
         known: Per user what is left out.
-        users: Whose lists are asked for, int64 (n,).
+        users: Whose lists are returned, int64 (n,).
         k: Length of a list; all items if there are fewer.
 
     Returns:
@@ -50,9 +50,9 @@ def top_items(vectors: np.ndarray, known: Interactions, users: np.ndarray, k: in
     k = min(k, known.items)
     lists = [np.zeros((0, k), np.int64)]
     for start in range(0, len(users), USERS_AT_A_TIME):
-        some = users[start : start + USERS_AT_A_TIME]
-        hidden = np.stack(known.of_users(some), axis=1)
-        lists.append(_best(vectors[some], items, hidden, k).numpy())
+        block = users[start : start + USERS_AT_A_TIME]
+        hidden = np.stack(known.of_users(block), axis=1)
+        lists.append(_best(vectors[block], items, hidden, k).numpy())
     return np.concatenate(lists).astype(np.int64)
 
 

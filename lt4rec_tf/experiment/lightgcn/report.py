@@ -1,4 +1,4 @@
-"""What a search for tickets in an embedding table found: its table and its picture."""
+"""Table and picture of a search for tickets in an embedding table."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MARKERS = "osD^vP"
 
 
 def statistics(split: Split) -> str:
-    """What the files hold, in lines: counts, then each oddity."""
+    """Describes the files in lines: counts, then each oddity."""
     train, test = split.train, split.test
     pairs = len(train.item_ids) + len(test.item_ids)
     lines = [
@@ -30,7 +30,7 @@ def statistics(split: Split) -> str:
 
 
 def level_table(rows: Sequence[Mapping[str, Any]], k: int) -> str:
-    """One line a training: size, metrics on test and validation, passes and seconds.
+    """Returns a table with a line for each training: size, metrics, passes and seconds.
 
     Args:
         rows: Of evaluation.json.
@@ -60,7 +60,9 @@ def level_table(rows: Sequence[Mapping[str, Any]], k: int) -> str:
 
 
 def search_figure(rows: Sequence[Mapping[str, Any]], k: int) -> Figure:
-    """Recall and NDCG on test against density, a line a way: Figures 3 and 4 of arXiv 2108.00944.
+    """Draws recall and NDCG on test against density, a line for each way.
+
+    Source: Figures 3 and 4 of arXiv 2108.00944.
 
     Args:
         rows: Of evaluation.json; those of level 0 are the dense table.
@@ -83,15 +85,18 @@ def _draw(axes: Axes, rows: Sequence[Mapping[str, Any]], metric: str) -> None:
     axes.axhline(
         dense["test"][metric], color=INK, linestyle=(0, (5, 4)), linewidth=1, label="dense"
     )
+
+    # Refitted tables have no validation: they are no levels of a way.
     ways = list(dict.fromkeys(row["way"] for row in rows if row["level"] and row["validation"]))
-    for place, way in enumerate(ways):
+    for index, way in enumerate(ways):
         line = [dense, *(row for row in rows if row["way"] == way)]
         densities = [row["density"] for row in line]
         values = [row["test"][metric] for row in line]
         axes.plot(
             densities, values, label=way, linewidth=1.8, markersize=5,
-            color=TASK_COLOURS[place % len(TASK_COLOURS)], marker=MARKERS[place % len(MARKERS)],
+            color=TASK_COLOURS[index % len(TASK_COLOURS)], marker=MARKERS[index % len(MARKERS)],
         )  # fmt: skip
+
     ticks = sorted({round(row["density"], 3) for row in rows if row["way"] in ("dense", "ticket")})
     axes.set_xscale("log")
     axes.xaxis.set_minor_locator(NullLocator())

@@ -1,4 +1,4 @@
-"""Tickets in a table of users and items, and what they are held against at the same size."""
+"""Tickets in a table of users and items, and their rivals of the same size."""
 
 from __future__ import annotations
 
@@ -13,16 +13,13 @@ import tensorflow as tf
 
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.experiment.lightgcn.trainer import PairTrainer
+from lt4rec_tf.experiment.paths import DENSE, REFIT, TABLE, THRESHOLD, TRAINING
 from lt4rec_tf.tickets.controls import shuffle_layerwise
 from lt4rec_tf.tickets.magnitude import alive_at_level, prune_by_magnitude
 from lt4rec_tf.tickets.masks import Masks, ones, read_masks, write_masks
+from lt4rec_tf.tickets.search import MASKS, level_folder
 from lt4rec_tf.training import checkpoint
 from lt4rec_tf.training.plan import HISTORY
-
-MASKS = "masks.npz"
-TRAINING = "training"
-TABLE = "table"
-THRESHOLD = Path("pep", "threshold")
 
 
 @dataclass(frozen=True)
@@ -50,12 +47,13 @@ class Trained:
 
 @dataclass(frozen=True)
 class Search:
-    """What all ways share.
+    """Settings and trainers that all ways share.
 
     Attributes:
         folder: RUN.
-        trainer: Of a dimension, made when it is first asked for.
-        threshold_trainer: Of the dense table with PEP's threshold, told what to ask after a pass.
+        trainer: Of a dimension, made when it is first called.
+        threshold_trainer: Of the dense table with PEP's threshold; its argument tells after each
+            pass if the training ends.
         shape: Of the dense table.
         stddev: Of its numbers at the start.
         rounds: Prunings.
@@ -73,31 +71,31 @@ class Search:
     seed: int
 
     def keep(self, level: int) -> int:
-        """Numbers that a level keeps."""
+        """Returns the count of numbers that a level keeps."""
         return alive_at_level(int(np.prod(self.shape)), self.final_density, self.rounds, level)
 
     def draw(self, dimension: int, number: int = 0) -> np.ndarray:
-        """The table at the start, float32 (rows, dimension); draws of other numbers differ."""
+        """Draws the table at the start, float32 (rows, dimension); another number, another draw."""
         rng = np.random.default_rng([self.seed, number, *b"table"])
         return rng.normal(0.0, self.stddev, (self.shape[0], dimension)).astype(np.float32)
 
 
 def dense(search: Search) -> Trained:
-    """The whole table: level 0 of every way."""
+    """Trains the whole table: level 0 of every way."""
     return _train(search, "dense", 0, ones({TABLE: search.shape}), search.draw(search.shape[1]))
 
 
 def ticket(search: Search, level: int) -> Trained:
-    """Iterative magnitude pruning over users and items together, rewound to the first draw.
+    """Prunes by magnitude, users and items together, level by level, and rewinds to the first draw.
 
     Source: Wang et al., Exploring Lottery Ticket Hypothesis in Media Recommender Systems (arXiv
-    2108.00944), Algorithm 1; the count is exact, see `tickets.prune`.
+    2108.00944), Algorithm 1; the count is exact, see `tickets.magnitude`.
     """
     return _iterative(search, "ticket", level, search.draw(search.shape[1]))
 
 
 def redrawn(search: Search, level: int) -> Trained:
-    """The same without rewinding: each round trains from its own draw, as in the paper's code."""
+    """Does the same without rewinding: each round has a draw of its own, as in the paper's code."""
     return _iterative(search, "redrawn", level, search.draw(search.shape[1], level))
 
 
@@ -105,13 +103,13 @@ def one_shot(search: Search, level: int) -> Trained:
     """Cuts the trained dense table once, and rewinds."""
     if level == 1:  # which is a ticket's first round
         return dataclasses.replace(ticket(search, level), way="one_shot")
-    whole = search.folder / "dense"
+    whole = search.folder / DENSE
     masks = _masks_of(search, "one_shot", level, lambda: _pruned(search, whole, level))
     return _train(search, "one_shot", level, masks, search.draw(search.shape[1]))
 
 
 def random(search: Search, level: int) -> Trained:
-    """Keeps as many numbers anywhere."""
+    """Keeps as many numbers, drawn from the whole table."""
 
     def anywhere() -> Masks:
         kept = np.arange(np.prod(search.shape)) < search.keep(level)
@@ -122,38 +120,39 @@ def random(search: Search, level: int) -> Trained:
 
 
 def small(search: Search, level: int) -> Trained:
-    """A dense table of fewer dimensions: the paper's linear compression."""
+    """Trains a dense table of fewer dimensions: the paper's linear compression."""
     dimension = max(1, round(search.keep(level) / search.shape[0]))
     masks = ones({TABLE: (search.shape[0], dimension)})
     return _train(search, "small", level, masks, search.draw(dimension))
 
 
 def pep(search: Search, level: int) -> Trained | None:
-    """What a learned threshold keeps when it first leaves no more, rewound.
+    """Trains, rewound, what a learned threshold keeps once it is down to a level's size.
 
-    One training with the threshold serves all levels: after each pass the largest numbers make the
-    mask of every level whose size was reached by then. It ends with the last level's.
+    One training with the threshold serves all levels. After each pass, the largest numbers are the
+    mask of every level whose size is reached by then. It ends at the last level's size.
 
     Returns:
-        None where that training never cut as much.
+        None if that training never cut as much.
 
     Source: Liu et al. (ICLR 2021, arXiv 2101.07577), section 3.
     """
 
     def note_levels(table: np.ndarray) -> bool:
-        left = int(np.count_nonzero(table))
-        for one in range(1, search.rounds + 1):
-            path = _folder(search.folder, "pep", one) / MASKS
-            if 0 < left <= search.keep(one) and not path.exists():
-                kept = prune_by_magnitude({TABLE: table}, ones({TABLE: search.shape}), left)
-                write_masks(path, kept)
-        return left <= search.keep(search.rounds)
+        alive = int(np.count_nonzero(table))
+        for reached in range(1, search.rounds + 1):
+            path = _folder(search.folder, "pep", reached) / MASKS
+            if 0 < alive <= search.keep(reached) and not path.exists():
+                masks = prune_by_magnitude({TABLE: table}, ones({TABLE: search.shape}), alive)
+                write_masks(path, masks)
+        return alive <= search.keep(search.rounds)
 
     start = search.draw(search.shape[1])
     thresholds = search.folder / THRESHOLD
     if not artifacts.is_done(thresholds):
         every = np.ones(search.shape, bool)
         search.threshold_trainer(note_levels).fit(thresholds, "pep/threshold", start, every)
+
     path = _folder(search.folder, "pep", level) / MASKS
     if not path.exists():
         return None
@@ -161,7 +160,7 @@ def pep(search: Search, level: int) -> Trained | None:
 
 
 def not_reached(folder: Path, rounds: int) -> str:
-    """Says which levels PEP's threshold never cut down to; nothing where there are none.
+    """Describes the levels that PEP's threshold never cut down to; "" if there are none.
 
     Args:
         folder: RUN, in which PEP was trained.
@@ -171,6 +170,7 @@ def not_reached(folder: Path, rounds: int) -> str:
     missing = [str(i) for i in levels if not (_folder(folder, "pep", i) / MASKS).exists()]
     if not missing:
         return ""
+
     record = artifacts.read_json(folder / THRESHOLD / HISTORY)["history"][-1]
     advice = (
         "More --epochs or a higher --pep_threshold, --pep_scale or --pep_decay cuts more."
@@ -184,13 +184,13 @@ def not_reached(folder: Path, rounds: int) -> str:
 
 
 def _iterative(search: Search, way: str, level: int, start: np.ndarray) -> Trained:
-    below = search.folder / "dense" if level == 1 else _folder(search.folder, way, level - 1)
+    below = search.folder / DENSE if level == 1 else _folder(search.folder, way, level - 1)
     masks = _masks_of(search, way, level, lambda: _pruned(search, below, level))
     return _train(search, way, level, masks, start)
 
 
 def _pruned(search: Search, trained: Path, level: int) -> Masks:
-    """What a level keeps of a trained table: its largest numbers among those not cut before."""
+    """Keeps a level's largest numbers of a trained table, among those not cut before."""
     table = tf.Variable(tf.zeros(search.shape))
     checkpoint.restore(trained / TRAINING / TABLE, {TABLE: table})
     before = read_masks(trained / MASKS, {TABLE: search.shape})
@@ -209,6 +209,7 @@ def _train(search: Search, way: str, level: int, masks: Masks, start: np.ndarray
     mask = masks[TABLE]
     if not (folder / MASKS).exists():
         write_masks(folder / MASKS, masks)
+
     trainer = search.trainer(mask.shape[1])
     name = "dense" if way == "dense" else f"{way}/level_{level}"
     history = trainer.fit(folder / TRAINING, name, start, mask)
@@ -218,14 +219,14 @@ def _train(search: Search, way: str, level: int, masks: Masks, start: np.ndarray
 
 
 def _folder(root: Path, way: str, level: int) -> Path:
-    return root / way / ("" if way == "dense" else f"level_{level}")
+    return root / DENSE if way == "dense" else level_folder(root / way, level)
 
 
 def refit(search: Search, one: Trained, trainer: PairTrainer) -> Trained:
-    """A table of the dense size once more, with its mask, by a trainer that has all pairs."""
+    """Trains a table of the dense size once more, with its mask, on all pairs."""
     mask = read_masks(one.folder / MASKS, {TABLE: search.shape})[TABLE]
     way = f"{one.way}, refitted"
-    folder = search.folder / "refit" / one.way
+    folder = search.folder / REFIT / one.way
     history = trainer.fit(folder / TRAINING, f"refit/{one.way}", search.draw(one.dimension), mask)
     return dataclasses.replace(one, way=way, history=history, folder=folder)
 
@@ -241,16 +242,18 @@ WAYS: dict[str, Callable[[Search, int], Trained | None]] = {
 
 
 def train_all(search: Search, ways: tuple[str, ...]) -> list[Trained]:
-    """The dense table, then every way at every level; what is done is skipped."""
-    found = [dense(search)]
+    """Trains the dense table, then every way at every level; what is done is skipped."""
+    trained = [dense(search)]
     for way in ways:
-        levels = [WAYS[way](search, level) for level in range(1, search.rounds + 1)]
-        found += [one for one in levels if one is not None]
-    return found
+        for level in range(1, search.rounds + 1):
+            training = WAYS[way](search, level)
+            if training is not None:
+                trained.append(training)
+    return trained
 
 
 def winning(trained: list[Trained]) -> Trained:
-    """The sparsest ticket that validation finds as good as the dense table; else the dense table.
+    """Returns the sparsest ticket as good on validation as the dense table; else the dense table.
 
     Source: the definition of a winning ticket, arXiv 2108.00944, section 3.
     """
