@@ -22,7 +22,7 @@ from lt4rec_tf.core.flags import build, parse_flags
 from lt4rec_tf.experiment.lightgcn import procedure, report, search
 from lt4rec_tf.experiment.lightgcn.settings import EmbeddingSettings, check
 from lt4rec_tf.experiment.paths import EMBEDDING_PICTURE, EVALUATION, TENSORBOARD
-from lt4rec_tf.reports.plots import save_png
+from lt4rec_tf.reports.figures import save_png
 from lt4rec_tf.reports.run_report import StageLog
 
 

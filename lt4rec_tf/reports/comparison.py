@@ -1,10 +1,10 @@
 """A comparison as Markdown: Table 2 of LT4REC (arXiv 2008.09872) with intervals and costs.
 
-What these functions read is the content of a comparison's results.json:
+These functions read the content of a comparison's results.json:
 
-    name, split       what was compared, and where it was measured
+    name, split       of the comparison, and of the logs that it was measured on
     tasks             as `ReportedTask`
-    against           the row that all others are held against, beside the single tasks
+    against           the row that all others are compared with, beside the single tasks
     rows              each with row, group, note, chosen {setting: value}, runs, cost, differences,
                       against
       runs            each with seed and status: "done" has metrics, density, overlap and seconds
@@ -30,6 +30,7 @@ from lt4rec_tf.reports.text_tables import (
     ABSENT,
     BETTER,
     ReportedTask,
+    TicketSearch,
     continuous_first,
     markdown_table,
     metric_name,
@@ -45,7 +46,7 @@ FURTHER_METRICS = {
 
 
 def comparison_table(results: Mapping[str, Any]) -> str:
-    """One line a row under its group's heading, then failed runs and what the columns are.
+    """Returns one line per row under its group's heading, then failed runs and a legend.
 
     A difference is bold where its interval excludes zero, whichever side is better.
 
@@ -57,16 +58,21 @@ def comparison_table(results: Mapping[str, Any]) -> str:
     """
     tasks = continuous_first(results["tasks"])
     rows: Sequence[Row] = results["rows"]
-    names = list(dict.fromkeys(name for row in rows for name in row["chosen"]))
+    settings: dict[str, None] = {}  # in the order of their first appearance
+    failures = []
+    for row in rows:
+        settings.update(dict.fromkeys(row["chosen"]))
+        failures += _failures(row)
+    names = list(settings)
+
     parts = [
         f"## {results['name']}: measured on {results['split']}",
         _grouped_lines(_header(tasks, names), rows, [_line(row, tasks, names) for row in rows]),
     ]
     if any(row["against"] for row in rows):
         parts += [f"### Differences to {results['against']}", _against_table(results, tasks)]
-    failed = [line for row in rows for line in _failures(row)]
-    if failed:
-        parts += ["### Failed runs", "\n".join(failed)]
+    if failures:
+        parts += ["### Failed runs", "\n".join(failures)]
     notes = [f"- `{row['row']}`: {row['note']}" for row in rows if row["note"]]
     if notes:
         parts += ["### Rows", "\n".join(notes)]
@@ -76,53 +82,76 @@ def comparison_table(results: Mapping[str, Any]) -> str:
 
 
 def search_table(searches: Sequence[Mapping[str, Any]]) -> str:
-    """Every level of the rows' ticket searches on validation: Figure 4 of LT4REC in numbers.
+    """Returns every level of the rows' searches on validation: Figure 4 of LT4REC in numbers.
 
     Args:
-        searches: As results.json holds them, one a row and seed.
+        searches: As results.json holds them, one per row and seed.
 
     Returns:
-        A Markdown table, one line a row, task and level; a level's numbers are over the seeds whose
-        search has it.
+        A Markdown table, one line per row, task and level; a level's numbers are over the seeds
+        whose search has it.
     """
+    rows_and_tasks: dict[tuple[str, str], None] = {}  # in the order of their first appearance
+    for search in searches:
+        rows_and_tasks.update(dict.fromkeys((search["row"], task) for task in search["searches"]))
+
     lines = []
-    for row, task in dict.fromkeys((s["row"], task) for s in searches for task in s["searches"]):
-        found = [s["searches"][task] for s in searches if s["row"] == row and task in s["searches"]]
-        for level in range(max(len(search["values"]) for search in found)):
-            here = [search for search in found if level < len(search["values"])]
-            values = np.array([number(search["values"][level]) for search in here])
-            lines.append(
-                [
-                    row,
-                    task,
-                    metric_name(found[0]["metric"]),
-                    str(level),
-                    f"{np.mean([search['densities'][level] for search in here]):.3f}",
-                    f"{values.mean():.5f}",
-                    f"{values.std(ddof=1):.5f}" if len(values) > 1 else ABSENT,
-                    f"{sum(search['chosen'] == level for search in here)} of {len(found)}",
-                ]
-            )
+    for row, task in rows_and_tasks:
+        over_seeds = searches_of(searches, row, task)
+        for level in range(max(len(search["values"]) for search in over_seeds)):
+            lines.append([row, task, *_level_cells(over_seeds, level)])
     header = ["row", "task", "metric", "level", "density", "validation", "sd", "chosen"]
     return markdown_table(header, lines, texts=3)
 
 
+def _level_cells(searches: Sequence[TicketSearch], level: int) -> list[str]:
+    """Returns metric, level, density, mean, standard deviation and choices over the seeds."""
+    reached = [search for search in searches if level < len(search["values"])]
+    densities = [search["densities"][level] for search in reached]
+    values = np.array([number(search["values"][level]) for search in reached])
+    choices = sum(search["chosen"] == level for search in reached)
+    return [
+        metric_name(searches[0]["metric"]),
+        str(level),
+        f"{np.mean(densities):.3f}",
+        f"{values.mean():.5f}",
+        f"{values.std(ddof=1):.5f}" if len(values) > 1 else ABSENT,
+        f"{choices} of {len(searches)}",
+    ]
+
+
+def searches_of(searches: Sequence[Mapping[str, Any]], row: str, task: str) -> list[TicketSearch]:
+    """Returns a task's searches of one row, one per seed.
+
+    Args:
+        searches: As results.json holds them, one per row and seed.
+        row: Of the comparison.
+        task: Its name; seeds whose row did not search for it are left out.
+    """
+    return [
+        search["searches"][task]
+        for search in searches
+        if search["row"] == row and task in search["searches"]
+    ]
+
+
 def difference_cell(differences: Mapping[str, Mapping[str, Any]], task: ReportedTask) -> str:
-    """A difference with its interval: errors in per cent of the base, others as they are.
+    """Returns a difference with its interval: errors in per cent of the base, others as they are.
 
     Bold where the interval excludes zero.
 
     Args:
         differences: Of a row, as results.json holds them.
-        task: Whose difference to show.
+        task: Of the schema.
     """
     if task["name"] not in differences:
         return ABSENT
-    found = differences[task["name"]]
-    parts = [number(found[name]) for name in ("difference", "low", "high", "base")]
-    difference, low, high, base = parts
+    numbers = differences[task["name"]]
+    parts = [number(numbers[name]) for name in ("difference", "low", "high", "base")]
     if not all(map(math.isfinite, parts)):
         return UNDEFINED
+    difference, low, high, base = parts
+
     decimals, unit, scale = 4, "", 1.0
     if _is_error(task) and base > 0:
         decimals, unit, scale = 2, " %", 100 / base
@@ -133,60 +162,60 @@ def difference_cell(differences: Mapping[str, Mapping[str, Any]], task: Reported
 
 
 def done_runs(row: Row) -> list[Mapping[str, Any]]:
-    """The runs of a row that have results."""
+    """Returns the runs of a row that have results."""
     return [run for run in row["runs"] if run["status"] == "done"]
 
 
 def number(value: float | None) -> float:
-    """A number of results.json, NaN where it is undefined."""
+    """Returns a number of results.json, NaN where it is undefined."""
     return math.nan if value is None else float(value)
 
 
 def _grouped_lines(header: Sequence[str], rows: Sequence[Row], lines: list[list[str]]) -> str:
-    """A table for each group, all of the same widths."""
-    head, rule, *laid_out = markdown_table(header, lines, texts=1).splitlines()
+    """Returns a table per group, all of the same widths."""
+    head, rule, *body = markdown_table(header, lines, texts=1).splitlines()
+    lines_by_group: dict[str, list[str]] = {}
+    for row, line in zip(rows, body, strict=True):
+        lines_by_group.setdefault(row["group"], []).append(line)
     parts = []
-    for group in dict.fromkeys(row["group"] for row in rows):
-        here = [line for row, line in zip(rows, laid_out, strict=True) if row["group"] == group]
-        parts.append("\n".join([f"### {group}", "", head, rule, *here]))
+    for group, group_lines in lines_by_group.items():
+        parts.append("\n".join([f"### {group}", "", head, rule, *group_lines]))
     return "\n\n".join(parts)
 
 
 def _against_table(results: Mapping[str, Any], tasks: Sequence[ReportedTask]) -> str:
-    """Every row's differences to one of them: whom it beats, and what beats it."""
-    header = ["row", *(f"{task['name'].upper()} {metric_name(task['metric'])}" for task in tasks)]
-    lines = [
-        [row["row"], *(difference_cell(row["against"], task) for task in tasks)]
-        for row in results["rows"]
-        if row["against"]
-    ]
+    """Returns every row's differences to the one that all are compared with."""
+    header = ["row", *(_metric_title(task, task["metric"]) for task in tasks)]
+    lines = []
+    for row in results["rows"]:
+        if row["against"]:
+            lines.append([row["row"], *(difference_cell(row["against"], task) for task in tasks)])
     return markdown_table(header, lines)
 
 
 def _further_metrics(rows: Sequence[Row], tasks: Sequence[ReportedTask]) -> str:
-    """What a task is measured by beside the metric that it is judged by."""
-    columns = [
-        (task, metric)
-        for task in tasks
-        for metric in FURTHER_METRICS[task["kind"]]
-        if metric != task["metric"]
-    ]
-    header = ["row", *(f"{task['name'].upper()} {metric_name(m)}" for task, m in columns)]
-    lines = [
-        [row["row"], *(_mean_metric(done_runs(row), task, metric) for task, metric in columns)]
-        for row in rows
-    ]
+    """Returns the metrics that a task is not judged by."""
+    columns = []
+    for task in tasks:
+        further = FURTHER_METRICS[task["kind"]]
+        columns += [(task, metric) for metric in further if metric != task["metric"]]
+    header = ["row", *(_metric_title(task, metric) for task, metric in columns)]
+
+    lines = []
+    for row in rows:
+        done = done_runs(row)
+        lines.append([row["row"], *(_mean_metric(done, task, metric) for task, metric in columns)])
     return markdown_table(header, lines)
 
 
 def _header(tasks: Sequence[ReportedTask], settings: Sequence[str]) -> list[str]:
     header = ["row"]
     for task in tasks:
-        name = task["name"].upper()
-        header += [f"{name} {metric_name(task['metric'])}", f"{name} to single task"]
+        title = _metric_title(task, task["metric"])
+        header += [title, f"{task['name'].upper()} to single task"]
     return [
         *header,
-        *(name.replace("_", " ") for name in settings),
+        *map(_spelled, settings),
         "seeds",
         "trained",
         "tables (bytes)",
@@ -197,23 +226,29 @@ def _header(tasks: Sequence[ReportedTask], settings: Sequence[str]) -> list[str]
 
 
 def _line(row: Row, tasks: Sequence[ReportedTask], settings: Sequence[str]) -> list[str]:
-    done, cost = done_runs(row), row["cost"]
-    alive = cost["alive_parameters"] if cost else {}
+    done = done_runs(row)
     cells = [row["row"]]
     for task in tasks:
-        cells += [
-            _mean_metric(done, task, task["metric"]),
-            difference_cell(row["differences"], task),
-        ]
+        cells.append(_mean_metric(done, task, task["metric"]))
+        cells.append(difference_cell(row["differences"], task))
+    cells += [_setting(row["chosen"].get(name)) for name in settings]
+
+    finished, runs = len(done), len(row["runs"])
+    cells.append(str(finished) if finished == runs else f"{finished} of {runs}")
+    cells += _cost_cells(row["cost"], tasks)
+    seconds = [number(run["seconds"]) for run in done]
+    cells.append(f"{np.mean(seconds):,.1f}" if seconds else ABSENT)
+    return cells
+
+
+def _cost_cells(cost: Mapping[str, Any] | None, tasks: Sequence[ReportedTask]) -> list[str]:
+    numbers = cost or {"alive_parameters": {}}
+    alive = numbers["alive_parameters"]
     return [
-        *cells,
-        *(_setting(row["chosen"].get(name)) for name in settings),
-        str(len(done)) if len(done) == len(row["runs"]) else f"{len(done)} of {len(row['runs'])}",
-        _count(cost and cost["trained_parameters"]),
-        _count(cost and cost["table_bytes"]),
+        _count(numbers.get("trained_parameters")),
+        _count(numbers.get("table_bytes")),
         " / ".join(_count(alive.get(task["name"])) for task in tasks),
-        _count(cost and cost["multiply_adds"]),
-        f"{np.mean([number(run['seconds']) for run in done]):,.1f}" if done else ABSENT,
+        _count(numbers.get("multiply_adds")),
     ]
 
 
@@ -224,6 +259,14 @@ def _mean_metric(done: Sequence[Mapping[str, Any]], task: ReportedTask, metric: 
         if task["name"] in run["metrics"]
     ]
     return f"{np.mean(values):.5f}" if values else ABSENT
+
+
+def _metric_title(task: ReportedTask, metric: str) -> str:
+    return f"{task['name'].upper()} {metric_name(metric)}"
+
+
+def _spelled(setting: str) -> str:
+    return setting.replace("_", " ")
 
 
 def _is_error(task: ReportedTask) -> bool:
@@ -241,18 +284,19 @@ def _count(value: int | None) -> str:
 
 
 def _failures(row: Row) -> list[str]:
-    """One line for each reason, with the seeds that failed for it."""
+    """Returns one line per reason, with the seeds that failed for it."""
     seeds: dict[tuple[str, str], list[str]] = {}
     for run in row["runs"]:
         if run["status"] != "done":
             # A message of several lines would end the list's item.
             reason = " ".join(str(run["error"]).split())
             seeds.setdefault((reason, str(run["log"])), []).append(str(run["seed"]))
-    return [
-        f"- `{row['row']}`, seed{'s' if len(failed) > 1 else ''} {', '.join(failed)}: {error} "
-        f"(log: `{log}`)"
-        for (error, log), failed in seeds.items()
-    ]
+
+    lines = []
+    for (reason, log), failed in seeds.items():
+        plural = "s" if len(failed) > 1 else ""
+        lines.append(f"- `{row['row']}`, seed{plural} {', '.join(failed)}: {reason} (log: `{log}`)")
+    return lines
 
 
 def _legend(tasks: Sequence[ReportedTask], settings: Sequence[str]) -> str:
@@ -260,9 +304,10 @@ def _legend(tasks: Sequence[ReportedTask], settings: Sequence[str]) -> str:
     for task in tasks:
         population = f" on {task['population']}s" if task["population"] else ""
         lines.append(
-            f"- {task['name'].upper()} {metric_name(task['metric'])}: {BETTER[task['direction']]}; "
+            f"- {_metric_title(task, task['metric'])}: {BETTER[task['direction']]}; "
             f"mean over the seeds{population}"
         )
+
     errors = " and ".join(task["name"].upper() for task in tasks if _is_error(task))
     relative = f"; for {errors} in per cent of the single-task mean" if errors else ""
     lines.append(
@@ -270,9 +315,9 @@ def _legend(tasks: Sequence[ReportedTask], settings: Sequence[str]) -> str:
         "finished, with the 95 % interval of a bootstrap over users and seeds; **bold** only where "
         "it excludes zero" + relative
     )
+
     if settings:
-        chosen = ", ".join(name.replace("_", " ") for name in settings)
-        lines.append(f"- {chosen}: chosen on validation")
+        lines.append(f"- {', '.join(map(_spelled, settings))}: chosen on validation")
     lines += [
         "- seeds: finished runs that the means are over, of those that were asked for",
         "- trained: numbers that training changes, embedding tables included",

@@ -6,6 +6,7 @@ Both read the content of results.json, as `lt4rec_tf.reports.comparison` describ
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -14,17 +15,21 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator, ScalarFormatter
+from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
-from lt4rec_tf.reports.comparison import Row, done_runs, number
-from lt4rec_tf.reports.plots import (
+from lt4rec_tf.reports.comparison import Row, done_runs, number, searches_of
+from lt4rec_tf.reports.figures import (
     ALL_COLOUR,
-    FAINT,
+    DASHED,
     INK,
     MOST_TICKS,
-    TASK_COLOURS,
+    draw_reference,
+    grid_behind,
     new_figure,
     style_axes,
+    style_value_axis,
+    task_colour,
+    write_in_middle,
 )
 from lt4rec_tf.reports.text_tables import (
     BETTER,
@@ -36,53 +41,51 @@ from lt4rec_tf.reports.text_tables import (
 
 MOST_ROWS = 6  # of panels; more do not fit on a page
 GREY = "#808080"
-DASHED = (0, (5, 4))
 
 
 def figure4(searches: Sequence[Mapping[str, Any]]) -> Figure:
-    """The validation metric against the density: Figure 4 of LT4REC (arXiv 2008.09872) over seeds.
+    """Draws the validation metric against the density: Figure 4 of LT4REC over seeds.
 
-    A column of panels a task, a line of panels a row that searched, all of a task on one scale. A
-    thin line is a seed, the bold one their mean with a band of one standard deviation over the
+    A column of panels per task, a line of panels per row that searched, all of a task on one scale.
+    A thin line is a seed, the bold one their mean with a band of one standard deviation over the
     seeds; the dense network stands at the left, its mean carried along dashed; a ring on each
     seed's line marks the level that it chose. The first row's mean is repeated, dotted, below it.
 
     Args:
-        searches: One a row and seed: row, seed, searches {task: search}; values may be None or NaN
-            (left out). Of more than `MOST_ROWS` rows the first ones are drawn, the others named.
+        searches: One per row and seed: row, seed, searches {task: search}; values may be None or
+            NaN (left out). Of more than `MOST_ROWS` rows the first ones are drawn, the others
+            named.
 
     Returns:
         A figure of 100 dots per inch.
 
     Raises:
         ValueError: There is no search, or a search's parts do not fit together.
+
+    Source: arXiv 2008.09872.
     """
     rows = list(dict.fromkeys(search["row"] for search in searches))
-    shown, left_out = rows[:MOST_ROWS], rows[MOST_ROWS:]
-    searches = [search for search in searches if search["row"] in shown]
-    tasks = list(dict.fromkeys(task for search in searches for task in search["searches"]))
+    drawn_rows, left_out = rows[:MOST_ROWS], rows[MOST_ROWS:]
+    tasks: dict[str, None] = {}  # in the order of their first appearance
+    for search in searches:
+        if search["row"] in drawn_rows:
+            tasks.update(dict.fromkeys(search["searches"]))
     if not tasks:
         raise ValueError("figure 4: found no search, expected at least one")
-    height = 3.2 if len(shown) == 1 else 2.4
-    figure = new_figure(max(6.0, 5.2 * len(tasks)), 1.2 + height * len(shown))
-    panels = figure.subplots(len(shown), len(tasks), squeeze=False, sharex="col", sharey="col")
+
+    height = 3.2 if len(drawn_rows) == 1 else 2.4
+    figure = new_figure(max(6.0, 5.2 * len(tasks)), 1.2 + height * len(drawn_rows))
+    panels = figure.subplots(len(drawn_rows), len(tasks), squeeze=False, sharex="col", sharey="col")
     for column, task in enumerate(tasks):
-        by_row = [_searches_of(searches, row, task) for row in shown]
-        for line, (row, found) in enumerate(zip(shown, by_row, strict=True)):
-            axes = panels[line, column]
-            style_axes(axes)
-            if line and by_row[0]:
-                _draw_first_mean(axes, by_row[0])
-            _draw_searches(axes, found, _task_colour(column))
-            axes.set_title(f"{task.upper()}, {row}", color=INK, fontsize=11, loc="left")
-        _label_column(list(panels[:, column]), [search for found in by_row for search in found])
+        searches_by_row = {row: searches_of(searches, row, task) for row in drawn_rows}
+        _draw_column(list(panels[:, column]), task, searches_by_row, task_colour(column))
     note = f"not shown: {', '.join(left_out)}" if left_out else ""
-    _add_legend(figure, _search_handles(shown), 3 if len(tasks) == 1 else 6, note)
+    _add_legend(figure, _search_handles(drawn_rows), 3 if len(tasks) == 1 else 6, note)
     return figure
 
 
 def overlap_bars(results: Mapping[str, Any]) -> Figure:
-    """How far each row's tickets overlap, and how dense they are: means as bars, a dot a seed.
+    """Draws how far each row's tickets overlap, and their densities: bars are means, dots seeds.
 
     The overlap ratio is `|AND_t M_t| / |OR_t M_t|` (Sun et al. 2020, arXiv 1911.05034). Rows whose
     tasks all keep every weight are named below instead of drawn.
@@ -91,39 +94,56 @@ def overlap_bars(results: Mapping[str, Any]) -> Figure:
         results: As results.json holds them.
 
     Returns:
-        A figure of 100 dots per inch; it says so where no finished run wears tickets.
+        A figure of 100 dots per inch; it says so where no finished run has tickets.
     """
-    wearing = [row for row in results["rows"] if _overlaps(row)]
-    drawn = [row for row in wearing if _is_cut(row)]
-    whole = [row["row"] for row in wearing if not _is_cut(row)]
+    rows_with_masks = [row for row in results["rows"] if _overlaps(row)]
+    pruned = [row for row in rows_with_masks if _is_pruned(row)]
+    whole = [row["row"] for row in rows_with_masks if not _is_pruned(row)]
     tasks = results["tasks"]
-    figure = new_figure(11.0, 2.0 + max(1, len(drawn)) * (0.2 + 0.16 * len(tasks)))
+
+    figure = new_figure(11.0, 2.0 + max(1, len(pruned)) * (0.2 + 0.16 * len(tasks)))
     left, right = figure.subplots(1, 2, sharey=True)
-    _draw_overlaps(left, drawn)
-    _draw_densities(right, drawn, tasks)
-    handles: list[Artist] = [
-        Patch(facecolor=_task_colour(place), label=task["name"]) for place, task in enumerate(tasks)
-    ]
+    _draw_overlaps(left, pruned)
+    _draw_densities(right, pruned, tasks)
+
+    handles: list[Artist] = []
+    for index, task in enumerate(tasks):
+        handles.append(Patch(facecolor=task_colour(index), label=task["name"]))
     handles.append(_dots([], [], label="one seed"))
     note = f"every weight kept by every task: {', '.join(whole)}" if whole else ""
     _add_legend(figure, handles, len(handles), note)
     return figure
 
 
-def _searches_of(searches: Sequence[Mapping[str, Any]], row: str, task: str) -> list[TicketSearch]:
-    found = [s["searches"][task] for s in searches if s["row"] == row and task in s["searches"]]
-    for search in found:
-        check_search(task, search)
-    return found
+def _draw_column(
+    panels: Sequence[Axes],
+    task: str,
+    searches_by_row: Mapping[str, Sequence[TicketSearch]],
+    colour: str,
+) -> None:
+    """Draws a task's searches, a panel per row."""
+    first, *_ = searches_by_row.values()
+    for line, (axes, row) in enumerate(zip(panels, searches_by_row, strict=True)):
+        for search in searches_by_row[row]:
+            check_search(task, search)
+        style_axes(axes)
+        if line and first:
+            _draw_first_mean(axes, first)
+        _draw_searches(axes, searches_by_row[row], colour)
+        axes.set_title(f"{task.upper()}, {row}", color=INK, fontsize=11, loc="left")
+
+    drawn = chain.from_iterable(searches_by_row.values())
+    _label_column(panels, max(drawn, key=lambda search: len(search["values"])))
 
 
-def _draw_searches(axes: Axes, found: Sequence[TicketSearch], colour: str) -> None:
-    densities, values = _by_level(found)
+def _draw_searches(axes: Axes, searches: Sequence[TicketSearch], colour: str) -> None:
+    densities, values = _by_level(searches)
     if not np.isfinite(values).any():
-        axes.text(0.5, 0.5, "no finite value", transform=axes.transAxes, ha="center", color=INK)
+        write_in_middle(axes, "no finite value")
         return
-    for search in found:
+    for search in searches:
         _draw_seed(axes, search, colour)
+
     mean = values.mean(axis=0)  # NaN, a gap, where not all seeds have a value
     axes.plot(densities, mean, color=colour, linewidth=2.6, label="mean", zorder=4)
     if len(values) > 1:
@@ -133,7 +153,7 @@ def _draw_searches(axes: Axes, found: Sequence[TicketSearch], colour: str) -> No
             color=colour, alpha=0.15, linewidth=0, zorder=1.5,
         )  # fmt: skip
     if densities[0] == 1.0 and np.isfinite(mean[0]):
-        axes.axhline(mean[0], color=INK, linestyle=DASHED, linewidth=1, label="dense", zorder=1)
+        draw_reference(axes, mean[0], "dense", zorder=1)
 
 
 def _draw_seed(axes: Axes, search: TicketSearch, colour: str) -> None:
@@ -142,31 +162,31 @@ def _draw_seed(axes: Axes, search: TicketSearch, colour: str) -> None:
     axes.plot(
         search["densities"], values, color=colour, linewidth=0.9, alpha=0.55, label="seed", zorder=2
     )
-    axes.plot(
-        search["densities"][chosen], values[chosen], linestyle="none", marker="o", markersize=6,
-        markerfacecolor="white", markeredgecolor=INK, markeredgewidth=1.2, label="chosen", zorder=5,
-    )  # fmt: skip
+    axes.add_line(_ring([search["densities"][chosen]], [values[chosen]], label="chosen"))
 
 
-def _draw_first_mean(axes: Axes, first: Sequence[TicketSearch]) -> None:
-    densities, values = _by_level(first)
+def _draw_first_mean(axes: Axes, searches: Sequence[TicketSearch]) -> None:
+    densities, values = _by_level(searches)
     axes.plot(
         densities, values.mean(axis=0),
         color=GREY, linestyle=":", linewidth=1.6, label="first row", zorder=3,
     )  # fmt: skip
 
 
-def _by_level(found: Sequence[TicketSearch]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean densities (levels,) and values (seeds, levels) of the levels that all seeds have."""
-    levels = min((len(search["values"]) for search in found), default=0)
-    densities = np.array([search["densities"][:levels] for search in found])
-    values = np.array([[number(v) for v in search["values"][:levels]] for search in found])
-    return (densities.mean(axis=0) if found else densities), values
+def _by_level(searches: Sequence[TicketSearch]) -> tuple[np.ndarray, np.ndarray]:
+    """Returns mean densities (levels,) and values (seeds, levels) of the levels of all seeds."""
+    if not searches:
+        return np.array([]), np.array([])
+    levels = min(len(search["values"]) for search in searches)
+    densities = np.array([search["densities"][:levels] for search in searches])
+    values = []
+    for search in searches:
+        values.append([number(value) for value in search["values"][:levels]])
+    return densities.mean(axis=0), np.array(values)
 
 
-def _label_column(panels: Sequence[Axes], found: Sequence[TicketSearch]) -> None:
-    """Density falls to the right as pruning goes on, each round by the same step."""
-    longest = max(found, key=lambda search: len(search["values"]))
+def _label_column(panels: Sequence[Axes], longest: TicketSearch) -> None:
+    """Labels a task's panels: density falls to the right, each round by the same step."""
     positive = [density for density in longest["densities"] if density > 0]
     ticks = positive[:: -(-len(positive) // MOST_TICKS)]
     metric = metric_name(longest["metric"])
@@ -175,29 +195,23 @@ def _label_column(panels: Sequence[Axes], found: Sequence[TicketSearch]) -> None
         axes.xaxis.set_major_locator(FixedLocator(ticks))
         axes.xaxis.set_major_formatter(FixedFormatter([f"{density:.3f}" for density in ticks]))
         axes.xaxis.set_minor_locator(NullLocator())
-        axes.yaxis.set_major_formatter(ScalarFormatter(useOffset=False))
-        axes.grid(axis="y", color=FAINT, linewidth=0.8)
-        axes.set_axisbelow(True)
+        style_value_axis(axes)
         axes.set_ylabel(f"{metric} on validation", color=INK, fontsize=9)
         axes.set_title(BETTER[longest["direction"]], color=GREY, fontsize=9, loc="right")
     panels[0].invert_xaxis()  # of all, which share it
     panels[-1].set_xlabel("density (share of weights kept)", color=INK)
 
 
-def _search_handles(shown: Sequence[str]) -> list[Artist]:
-    ring = Line2D(
-        [], [], linestyle="none", marker="o", markersize=6, markerfacecolor="white",
-        markeredgecolor=INK, markeredgewidth=1.2, label="level that a seed chose",
-    )  # fmt: skip
+def _search_handles(rows: Sequence[str]) -> list[Artist]:
     handles: list[Artist] = [
         Line2D([], [], color=GREY, linewidth=0.9, label="one seed"),
         Line2D([], [], color=GREY, linewidth=2.6, label="mean"),
         Patch(facecolor=GREY, alpha=0.3, label="± sd over seeds"),
         Line2D([], [], color=INK, linestyle=DASHED, linewidth=1, label="dense, mean"),
-        ring,
+        _ring([], [], label="level that a seed chose"),
     ]
-    if len(shown) > 1:
-        label = f"mean of {shown[0]}"
+    if len(rows) > 1:
+        label = f"mean of {rows[0]}"
         handles.append(Line2D([], [], color=GREY, linestyle=":", linewidth=1.6, label=label))
     return handles
 
@@ -206,71 +220,77 @@ def _overlaps(row: Row) -> list[float]:
     return [run["overlap"] for run in done_runs(row) if run["overlap"] is not None]
 
 
-def _is_cut(row: Row) -> bool:
-    return any(density < 1 for run in done_runs(row) for density in run["density"].values())
+def _densities(row: Row, task: str) -> list[float]:
+    return [run["density"][task] for run in done_runs(row) if task in run["density"]]
 
 
-def _task_colour(place: int) -> str:
-    return TASK_COLOURS[place % len(TASK_COLOURS)]
+def _is_pruned(row: Row) -> bool:
+    return any(min(run["density"].values(), default=1) < 1 for run in done_runs(row))
 
 
 def _draw_overlaps(axes: Axes, rows: Sequence[Row]) -> None:
     style_axes(axes)
-    for place, row in enumerate(rows):
-        found = _overlaps(row)
-        _bar(axes, place, 0.62, found, ALL_COLOUR)
-        axes.text(1.01, place, f"{np.mean(found):.2f}", va="center", color=INK, fontsize=10)
+    for line, row in enumerate(rows):
+        ratios = _overlaps(row)
+        _draw_bar(axes, line, 0.62, ratios, ALL_COLOUR)
+        axes.text(1.01, line, f"{np.mean(ratios):.2f}", va="center", color=INK, fontsize=10)
     if rows:
         axes.text(1.01, -0.5, "mean", va="bottom", color=INK, fontsize=10)
     else:
-        axes.text(
-            0.5, 0.5, "no finished run wears tickets",
-            transform=axes.transAxes, ha="center", color=INK,
-        )  # fmt: skip
+        write_in_middle(axes, "no finished run wears tickets")
+
     axes.set_yticks(range(len(rows)), [row["row"] for row in rows])
     axes.set_ylim(max(1, len(rows)) - 0.5, -0.5)
     axes.set_title("overlap of the tasks' tickets", color=INK, fontsize=12)
     axes.set_xlabel("weights kept by all tasks / kept by any", color=INK)
-    _share_axis(axes)
+    _style_share_axis(axes)
 
 
 def _draw_densities(axes: Axes, rows: Sequence[Row], tasks: Sequence[ReportedTask]) -> None:
     style_axes(axes)
     height = 0.76 / len(tasks)
-    for place, row in enumerate(rows):
-        for order, task in enumerate(tasks):
-            found = [
-                run["density"][task["name"]]
-                for run in done_runs(row)
-                if task["name"] in run["density"]
-            ]
-            at = place + height * (order - (len(tasks) - 1) / 2)
-            _bar(axes, at, 0.9 * height, found, _task_colour(order))
+    for line, row in enumerate(rows):
+        for index, task in enumerate(tasks):
+            middle = line + height * (index - (len(tasks) - 1) / 2)
+            densities = _densities(row, task["name"])
+            _draw_bar(axes, middle, 0.9 * height, densities, task_colour(index))
+
     axes.set_title("density of each task's ticket", color=INK, fontsize=12)
     axes.set_xlabel("share of weights kept", color=INK)
     axes.tick_params(axis="y", length=0)
-    _share_axis(axes)
+    _style_share_axis(axes)
 
 
-def _bar(axes: Axes, at: float, height: float, values: Sequence[float], colour: str) -> None:
-    if values:
-        axes.barh(at, np.mean(values), height=height, color=colour, alpha=0.8, zorder=2)
-        # Seeds that chose one level lie beside each other, not on each other.
-        reach = 0.3 * height if len(values) > 1 else 0.0
-        axes.add_line(_dots(values, np.linspace(at - reach, at + reach, len(values)).tolist()))
+def _draw_bar(
+    axes: Axes, middle: float, height: float, values: Sequence[float], colour: str
+) -> None:
+    """Draws the values' mean as a bar, and each value as a dot on it."""
+    if not values:
+        return
+    axes.barh(middle, np.mean(values), height=height, color=colour, alpha=0.8, zorder=2)
+    # Seeds with equal values lie beside each other, not on each other.
+    reach = 0.3 * height if len(values) > 1 else 0.0
+    heights = np.linspace(middle - reach, middle + reach, len(values))
+    axes.add_line(_dots(values, heights.tolist()))
 
 
-def _dots(across: Sequence[float], along: Sequence[float], label: str = "seed") -> Line2D:
+def _dots(x: Sequence[float], y: Sequence[float], label: str = "seed") -> Line2D:
     return Line2D(
-        across, along, linestyle="none", marker="o", markersize=4, markerfacecolor="white",
+        x, y, linestyle="none", marker="o", markersize=4, markerfacecolor="white",
         markeredgecolor=INK, markeredgewidth=0.8, label=label, zorder=3, clip_on=False,
     )  # fmt: skip
 
 
-def _share_axis(axes: Axes) -> None:
+def _ring(x: Sequence[float], y: Sequence[float], label: str) -> Line2D:
+    return Line2D(
+        x, y, linestyle="none", marker="o", markersize=6, markerfacecolor="white",
+        markeredgecolor=INK, markeredgewidth=1.2, label=label, zorder=5,
+    )  # fmt: skip
+
+
+def _style_share_axis(axes: Axes) -> None:
     axes.set_xlim(0, 1)
-    axes.grid(axis="x", color=FAINT, linewidth=0.8)
-    axes.set_axisbelow(True)
+    grid_behind(axes, "x")
 
 
 def _add_legend(figure: Figure, handles: Sequence[Artist], columns: int, note: str) -> None:

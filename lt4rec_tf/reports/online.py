@@ -1,4 +1,4 @@
-"""Table 3 of LT4REC: what each ranking earned in sessions, as Markdown and as plain values."""
+"""Table 3 of LT4REC: each ranking's view time, CVR and CTR, as Markdown and as plain values."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from lt4rec_tf.metrics.sessions import SessionRatios
 from lt4rec_tf.reports.text_tables import ABSENT, markdown_table
 
-# Statistic -> (column, decimals, whether its difference is told in per cent too).
+# Statistic -> (column, decimals, whether its difference is given in per cent too).
 COLUMNS = {
     "view_time": ("view time a session, s", 1, True),
     "cvr": ("CVR", 4, False),
@@ -17,48 +17,64 @@ COLUMNS = {
 INTERVALS = ("value", "low", "high", "difference", "difference_low", "difference_high")
 
 
-def online_table(policies: Sequence[str], found: Mapping[str, SessionRatios]) -> str:
-    """One line a policy, with intervals; a difference is bold where its interval excludes zero.
+def online_table(policies: Sequence[str], statistics: Mapping[str, SessionRatios]) -> str:
+    """Returns one line per policy, with intervals; a difference is bold if they exclude zero.
 
     Args:
         policies: Their names, the base first.
-        found: By statistic, of `COLUMNS`.
+        statistics: Name, of `COLUMNS` -> values by policy.
+
+    Returns:
+        A Markdown table.
     """
     header = ["policy"]
-    for name in found:
+    for name in statistics:
         header += [COLUMNS[name][0], "to base"]
-    lines = [
-        [policy, *(cell for name in found for cell in _cells(name, found[name], place))]
-        for place, policy in enumerate(policies)
-    ]
+
+    lines = []
+    for index, policy in enumerate(policies):
+        cells = [policy]
+        for name, ratios in statistics.items():
+            cells += _cells(name, ratios, index)
+        lines.append(cells)
     return markdown_table(header, lines)
 
 
 def by_policy(
-    policies: Sequence[str], runs: Sequence[str], found: Mapping[str, SessionRatios]
+    policies: Sequence[str], runs: Sequence[str], statistics: Mapping[str, SessionRatios]
 ) -> dict[str, Any]:
-    """Every number by policy, statistic and run, for JSON."""
-    return {
-        policy: {
-            name: {item: float(getattr(ratios, item)[place]) for item in INTERVALS}
-            | {"by_run": dict(zip(runs, ratios.by_run[:, place].tolist(), strict=True))}
-            for name, ratios in found.items()
-        }
-        for place, policy in enumerate(policies)
-    }
+    """Returns every number by policy, statistic and run, for JSON.
+
+    Args:
+        policies: Their names, the base first.
+        runs: Names of the runs, in the order of `SessionRatios.by_run`.
+        statistics: Name -> values by policy.
+    """
+    numbers: dict[str, dict[str, Any]] = {}
+    for index, policy in enumerate(policies):
+        numbers[policy] = {}
+        for name, ratios in statistics.items():
+            values_by_run = ratios.by_run[:, index].tolist()
+            numbers[policy][name] = {
+                **{item: float(getattr(ratios, item)[index]) for item in INTERVALS},
+                "by_run": dict(zip(runs, values_by_run, strict=True)),
+            }
+    return numbers
 
 
-def _cells(name: str, found: SessionRatios, place: int) -> list[str]:
+def _cells(name: str, ratios: SessionRatios, index: int) -> list[str]:
+    """Returns a policy's value and its difference to the base, each with its interval."""
     _, decimals, relative = COLUMNS[name]
-    value, difference = found.value[place], found.difference[place]
-    low, high = found.difference_low[place], found.difference_high[place]
-    bounds = f"[{found.low[place]:.{decimals}f}, {found.high[place]:.{decimals}f}]"
-    cell = f"{value:.{decimals}f} {bounds}"
-    if place == 0:
+    bounds = f"[{ratios.low[index]:.{decimals}f}, {ratios.high[index]:.{decimals}f}]"
+    cell = f"{ratios.value[index]:.{decimals}f} {bounds}"
+    if index == 0:
         return [cell, ABSENT]
+
+    difference = ratios.difference[index]
+    low, high = ratios.difference_low[index], ratios.difference_high[index]
     text = f"{difference:+.{decimals}f}"
     if relative:
-        text += f" ({100 * difference / found.value[0]:+.2f} %)"
+        text += f" ({100 * difference / ratios.value[0]:+.2f} %)"
     if low > 0 or high < 0:
         text = f"**{text}**"
     return [cell, f"{text} [{low:+.{decimals}f}, {high:+.{decimals}f}]"]

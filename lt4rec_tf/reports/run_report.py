@@ -1,4 +1,4 @@
-"""What a run leaves for the eye: TensorBoard's events and two pictures."""
+"""TensorBoard's events and the pictures of one run."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lt4rec_tf.reports import plots, tensorboard
+from lt4rec_tf.reports import tensorboard
+from lt4rec_tf.reports.figures import save_png
+from lt4rec_tf.reports.plots import overlap_figure, ticket_search_figure
 from lt4rec_tf.reports.text_tables import Evaluation, TicketSearch
 from lt4rec_tf.tickets.masks import Masks
 
 
 class StageLog:
-    """Writes every stage's losses and metrics below a folder, a TensorBoard run for each stage.
+    """Writes every stage's losses and metrics below a folder, a TensorBoard run per stage.
 
     Args:
         folder: RUN / "tensorboard"; None: nothing is written.
@@ -41,16 +43,18 @@ class StageLog:
 
 
 def events_folder(stage: str) -> str:
-    """The TensorBoard run of a stage: the tasks' searches share a run for each level.
+    """Returns the TensorBoard run of a stage: the tasks' searches share a run per level.
 
-    Their tags name the task, and TensorBoard opens with nothing shown once it holds more than 40
-    runs, which a run for every task and level of a few seeds exceeds.
+    Their tags name the task. TensorBoard shows nothing at first once it holds more than 40 runs,
+    which a run per task and level of a few seeds exceeds.
 
     >>> events_folder("tickets/cvr/level_2"), events_folder("tables/level_1")
     ('tickets/level_2', 'tables/level_1')
     """
     kind, *rest = stage.split("/")
-    return "/".join([kind, *rest[1:]] if kind == "tickets" else [kind, *rest])
+    if kind == "tickets":
+        return "/".join([kind, *rest[1:]])  # without the task
+    return stage
 
 
 def report_run(
@@ -59,17 +63,17 @@ def report_run(
     evaluation: Evaluation,
     searches: Mapping[str, TicketSearch],
     level_masks: Mapping[str, Sequence[Masks]],
-    worn: Mapping[str, Masks],
+    joint_masks: Mapping[str, Masks],
 ) -> list[Path]:
-    """Draws a finished run.
+    """Draws a finished run, and logs its settings and final metrics.
 
     Args:
         folder: RUN.
-        settings: The run's, nested.
+        settings: Of the run, nested.
         evaluation: Content of evaluation.json.
         searches: Task -> its search; empty where no ticket was searched.
         level_masks: Task -> the masks of its levels.
-        worn: Task -> the ticket that the joint network wears; empty where there is none.
+        joint_masks: Task -> its ticket in the joint network; empty where there is none.
 
     Returns:
         The pictures' paths.
@@ -80,17 +84,19 @@ def report_run(
     tensorboard.log_settings(summary, settings)
     for task, masks in level_masks.items():
         _log_search(events / "tickets" / task, masks, searches[task])
+
     if searches:
-        figure = plots.ticket_search_figure(searches)
+        figure = ticket_search_figure(searches)
         tensorboard.log_figure(summary, "tickets/search", figure, 0)
         pictures.append(folder / "ticket_search.png")
-        plots.save_png(figure, pictures[-1])
-    if len(worn) > 1:
-        figure = plots.overlap_figure(worn)
+        save_png(figure, pictures[-1])
+    if len(joint_masks) > 1:
+        figure = overlap_figure(joint_masks)
         tensorboard.log_figure(summary, "tickets/overlap", figure, 0)
         pictures.append(folder / "overlap.png")
-        plots.save_png(figure, pictures[-1])
+        save_png(figure, pictures[-1])
     summary.close()
+
     trial = f"{folder.parent.name}/{folder.name}"
     # Paths and splits of the logs are in the settings' text; columns of HParams are scarce.
     compared = {name: value for name, value in settings.items() if name != "data"}
@@ -107,11 +113,11 @@ def _log_search(folder: Path, levels: Sequence[Masks], search: TicketSearch) -> 
 
 
 def _final_metrics(evaluation: Evaluation) -> dict[str, float]:
-    """{"test/<task>_<metric>/<row>": value} for the metric that each task is judged by."""
-    found = {}
+    """Returns {"test/<task>_<metric>/<row>": value} of the metric that each task is judged by."""
+    values = {}
     for row in evaluation["rows"]:
         for task in evaluation["tasks"]:
             value = row["metrics"].get(task["name"], {}).get(task["metric"])
             if value is not None:
-                found[f"test/{task['name']}_{task['metric']}/{row['row']}"] = value
-    return found
+                values[f"test/{task['name']}_{task['metric']}/{row['row']}"] = value
+    return values

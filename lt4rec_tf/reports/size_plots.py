@@ -8,26 +8,35 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator, ScalarFormatter
+from matplotlib.ticker import NullLocator
 
 from lt4rec_tf.reports.comparison import Row, done_runs, number
-from lt4rec_tf.reports.plots import FAINT, INK, TASK_COLOURS, new_figure, style_axes
+from lt4rec_tf.reports.figures import (
+    INK,
+    add_legend,
+    draw_reference,
+    marker,
+    new_figure,
+    style_axes,
+    style_value_axis,
+    task_colour,
+)
 from lt4rec_tf.reports.text_tables import BETTER, ReportedTask, metric_name
 
-MARKERS = "osD^vPX"
 MEGABYTE = 1e6
+LEAST_RATIO = 1.33  # of one tick to the next
 
 
 def sizes(results: Mapping[str, Any]) -> set[int]:
-    """The sizes of tables that the rows have, in bytes."""
+    """Returns the sizes of the rows' embedding tables, in bytes."""
     return {row["cost"]["table_bytes"] for row in results["rows"] if row["cost"]}
 
 
 def size_figure(results: Mapping[str, Any]) -> Figure:
-    """Each task's metric on test against what the embedding tables take, a line a group of rows.
+    """Draws each task's metric on test against the tables' size, a line per group of rows.
 
     A point is a row's mean over seeds, with a bar of one standard error; the row that others are
-    held against is a dashed line. Single-task rows are left out: each has tables of its own.
+    compared with is a dashed line. Single-task rows are left out: each has tables of its own.
 
     Args:
         results: As results.json holds them.
@@ -38,9 +47,10 @@ def size_figure(results: Mapping[str, Any]) -> Figure:
     tasks = results["tasks"]
     rows = [row for row in results["rows"] if row["cost"] and _measures_all(row, tasks)]
     figure = new_figure(max(6.0, 5.4 * len(tasks)), 4.4)
-    for axes, task in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
-        _draw(axes, rows, task, results["against"])
-    figure.axes[-1].legend(edgecolor="none", framealpha=0.85, fontsize=9, labelcolor=INK)
+    panels = figure.subplots(1, len(tasks), squeeze=False)[0]
+    for axes, task in zip(panels, tasks, strict=True):
+        _draw_task(axes, rows, task, results["against"])
+    add_legend(figure.axes[-1])
     return figure
 
 
@@ -49,39 +59,47 @@ def _measures_all(row: Row, tasks: Sequence[ReportedTask]) -> bool:
     return bool(done) and all(task["name"] in done[0]["metrics"] for task in tasks)
 
 
-def _draw(axes: Axes, rows: Sequence[Row], task: ReportedTask, against: str) -> None:
+def _draw_task(axes: Axes, rows: Sequence[Row], task: ReportedTask, against: str) -> None:
     style_axes(axes)
+    rows_by_group: dict[str, list[Row]] = {}
     for row in rows:
         if row["row"] == against:
-            mean = float(np.mean(_values(row, task)))
-            axes.axhline(mean, color=INK, linestyle=(0, (5, 4)), linewidth=1, label=against)
-    groups = dict.fromkeys(row["group"] for row in rows if row["row"] != against)
-    for place, group in enumerate(groups):
-        of_group = [row for row in rows if row["group"] == group and row["row"] != against]
-        of_group.sort(key=_megabytes)
-        values = [_values(row, task) for row in of_group]
-        axes.errorbar(
-            [_megabytes(row) for row in of_group],
-            [float(np.mean(v)) for v in values],
-            yerr=[_standard_error(v) for v in values],
-            label=group,
-            color=TASK_COLOURS[place % len(TASK_COLOURS)],
-            marker=MARKERS[place % len(MARKERS)],
-            markersize=5,
-            linewidth=1.6,
-            capsize=2,
-        )
-    ticks = sorted({float(f"{_megabytes(row):.2g}") for row in rows})
-    axes.set_xscale("log")
-    axes.xaxis.set_minor_locator(NullLocator())
-    shown = _apart(ticks)
-    axes.set_xticks(shown, [f"{tick:g}" for tick in shown])
-    axes.yaxis.set_major_formatter(ScalarFormatter(useOffset=False))
-    axes.grid(axis="y", color=FAINT, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.set_xlabel("embedding tables in a version, MB", color=INK)
+            draw_reference(axes, float(np.mean(_values(row, task))), against)
+        else:
+            rows_by_group.setdefault(row["group"], []).append(row)
+    for index, (group, members) in enumerate(rows_by_group.items()):
+        _draw_group(axes, index, group, sorted(members, key=_megabytes), task)
+
+    _label_sizes(axes, rows)
+    style_value_axis(axes)
     name = metric_name(task["metric"])
     axes.set_ylabel(f"{task['name'].upper()} {name} ({BETTER[task['direction']]})", color=INK)
+
+
+def _draw_group(
+    axes: Axes, index: int, group: str, rows: Sequence[Row], task: ReportedTask
+) -> None:
+    values = [_values(row, task) for row in rows]
+    axes.errorbar(
+        [_megabytes(row) for row in rows],
+        [float(np.mean(values_of_row)) for values_of_row in values],
+        yerr=[_standard_error(values_of_row) for values_of_row in values],
+        label=group,
+        color=task_colour(index),
+        marker=marker(index),
+        markersize=5,
+        linewidth=1.6,
+        capsize=2,
+    )
+
+
+def _label_sizes(axes: Axes, rows: Sequence[Row]) -> None:
+    axes.set_xscale("log")
+    axes.xaxis.set_minor_locator(NullLocator())
+    # Two digits: rows of nearly the same size share a tick.
+    ticks = _apart(sorted({float(f"{_megabytes(row):.2g}") for row in rows}))
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.set_xlabel("embedding tables in a version, MB", color=INK)
 
 
 def _standard_error(values: Sequence[float]) -> float:
@@ -89,12 +107,12 @@ def _standard_error(values: Sequence[float]) -> float:
 
 
 def _apart(ticks: Sequence[float]) -> list[float]:
-    """Ticks a third apart at least, so that their labels on a logarithmic axis do not touch."""
-    kept: list[float] = []
+    """Returns ticks far enough apart that their labels on a logarithmic axis do not touch."""
+    spaced: list[float] = []
     for tick in ticks:
-        if not kept or tick >= 1.33 * kept[-1]:
-            kept.append(tick)
-    return kept
+        if not spaced or tick >= LEAST_RATIO * spaced[-1]:
+            spaced.append(tick)
+    return spaced
 
 
 def _megabytes(row: Row) -> float:

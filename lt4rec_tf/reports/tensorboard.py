@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a run.
+"""Writing a run's scalars, pictures and settings for TensorBoard.
 
 Curves compare when they share a tag and differ in the run, which is a folder of event files. So
 each stage writes to a folder of its own and all stages use the same tags, which name the task:
@@ -14,8 +14,8 @@ each stage writes to a folder of its own and all stages use the same tags, which
 Levels of different tasks share a folder because TensorBoard shows nothing at first once it holds
 more than 40 of them.
 
-What a function logged is in the file when the function returns, because a writer flushes as
-`as_default` ends: a killed process loses nothing.
+When a function returns, its values are in the file, because a writer flushes as `as_default` ends:
+a killed process loses nothing.
 A stage that is restarted writes a second event file into its folder. Steps repeated since the last
 checkpoint then stand there twice; a resumed run repeats its numbers exactly, so the values agree
 and the curves do not change.
@@ -24,7 +24,7 @@ and the curves do not change.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, SupportsFloat
 
@@ -32,7 +32,7 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 from tensorboard.plugins.hparams import api as hp
 
-from lt4rec_tf.reports.plots import to_rgba
+from lt4rec_tf.reports.figures import to_rgba
 from lt4rec_tf.reports.text_tables import markdown_table
 from lt4rec_tf.tickets.masks import Masks, dead_neurons, densities, density
 
@@ -66,16 +66,13 @@ def log_masks(writer: tf.summary.SummaryWriter, level: int, masks: Masks) -> Non
         masks: The ticket.
     """
     dead = dead_neurons(masks)
-    log_scalars(
-        writer,
-        level,
-        {
-            "density/all": density(masks),
-            **{f"density/{kernel}": share for kernel, share in densities(masks).items()},
-            "dead_neurons/all": sum(dead.values()),
-            **{f"dead_neurons/{kernel}": count for kernel, count in dead.items()},
-        },
-    )
+    values: dict[str, float] = {"density/all": density(masks)}
+    for kernel, share in densities(masks).items():
+        values[f"density/{kernel}"] = share
+    values["dead_neurons/all"] = sum(dead.values())
+    for kernel, count in dead.items():
+        values[f"dead_neurons/{kernel}"] = count
+    log_scalars(writer, level, values)
 
 
 def log_figure(writer: tf.summary.SummaryWriter, tag: str, figure: Figure, step: int) -> None:
@@ -84,7 +81,7 @@ def log_figure(writer: tf.summary.SummaryWriter, tag: str, figure: Figure, step:
     Args:
         writer: Where to.
         tag: Such as "tickets/search" or "tickets/overlap".
-        figure: One of `reports.plots`.
+        figure: Of `lt4rec_tf.reports.plots`.
         step: The step that it belongs to; 0 for a picture of the whole run.
     """
     with writer.as_default(step=step):
@@ -98,9 +95,9 @@ def log_settings(writer: tf.summary.SummaryWriter, settings: Mapping[str, Any]) 
         writer: Where to.
         settings: Name -> value; nested mappings become dotted names.
     """
-    lines = [
-        [name, f"`{json.dumps(value, default=str)}`"] for name, value in flat(settings).items()
-    ]
+    lines = []
+    for name, value in flat(settings).items():
+        lines.append([name, f"`{json.dumps(value, default=str)}`"])
     with writer.as_default(step=0):
         tf.summary.text("settings", markdown_table(["setting", "value"], lines, texts=2))
 
@@ -118,13 +115,12 @@ def log_hparams(
             metric of the run.
         hparams: Name -> value; nested mappings become dotted names. Numbers, booleans and strings
             stay what they are, any other value becomes its text.
-        metrics: Tag -> number, such as {"s_weight/cvr/mse": 0.06}.
+        metrics: Tag -> number, such as {"test/cvr_mse/s_weight": 0.06}.
         trial: The name of the run among others; None: a hash of the hparams.
     """
-    values = {
-        name: value if isinstance(value, bool | int | float | str) else str(value)
-        for name, value in flat(hparams).items()
-    }
+    values = {}
+    for name, value in flat(hparams).items():
+        values[name] = value if isinstance(value, bool | int | float | str) else str(value)
     writer = open_writer(folder)
     with writer.as_default(step=0):
         hp.hparams(values, trial_id=trial)
@@ -133,17 +129,16 @@ def log_hparams(
 
 
 def flat(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested mappings as one, with dotted names.
+    """Returns nested mappings as one, with dotted names.
 
     >>> flat({"seed": 1, "tickets": {"rounds": 4, "rewind": "init"}})
     {'seed': 1, 'tickets.rounds': 4, 'tickets.rewind': 'init'}
     """
-
-    def walk(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
+    values: dict[str, Any] = {}
+    for name, value in settings.items():
         if isinstance(value, Mapping):
-            for name, inner in value.items():
-                yield from walk(f"{prefix}.{name}" if prefix else str(name), inner)
+            for inner_name, inner in flat(value).items():
+                values[f"{name}.{inner_name}"] = inner
         else:
-            yield prefix, value
-
-    return dict(walk("", settings))
+            values[str(name)] = value
+    return values

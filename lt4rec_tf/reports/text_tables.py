@@ -1,4 +1,4 @@
-"""A run's numbers as tables: plain text that reads well in a terminal and is valid Markdown."""
+"""Tables of a run's numbers: plain text that reads well in a terminal and is valid Markdown."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BETTER = {"max": "higher is better", "min": "lower is better"}
 
 
 class ReportedTask(TypedDict):
-    """What a table says about a task of the schema."""
+    """A task of the schema, as far as tables show it."""
 
     name: str
     kind: str  # "binary" | "continuous" | "amount"
@@ -51,7 +51,7 @@ class Evaluation(TypedDict):
 
 
 def metric_name(metric: str) -> str:
-    """The spelling of a metric in tables and pictures.
+    """Returns the spelling of a metric in tables and pictures.
 
     >>> metric_name("auc"), metric_name("log_loss")
     ('AUC', 'log loss')
@@ -60,7 +60,7 @@ def metric_name(metric: str) -> str:
 
 
 def continuous_first(tasks: Iterable[ReportedTask]) -> list[ReportedTask]:
-    """The tasks in the order of the paper's tables: CVR before CTR."""
+    """Returns the tasks in the order of the paper's tables: CVR before CTR."""
     return sorted(tasks, key=lambda task: task["kind"] == "binary")
 
 
@@ -85,29 +85,45 @@ def markdown_table(header: Sequence[str], lines: Sequence[Sequence[str]], texts:
     | dense    |  0.7 |
     | s_weight | 0.71 |
     """
-    cells = [[cell.replace("|", r"\|") for cell in line] for line in [header, *lines]]
-    for line in cells:
-        if len(line) != len(header):
-            raise ValueError(f"row {line}: found {len(line)} cells, expected {len(header)}")
+    rows = []
+    for line in [header, *lines]:
+        cells = [cell.replace("|", r"\|") for cell in line]
+        if len(cells) != len(header):
+            raise ValueError(f"row {cells}: found {len(cells)} cells, expected {len(header)}")
+        rows.append(cells)
+
     # Three dashes and a colon are the least that every Markdown reader takes for a column.
-    widths = [max(4, *map(len, column)) for column in zip(*cells, strict=True)]
+    widths = [max(4, *map(len, column)) for column in zip(*rows, strict=True)]
+    rule = [":" + "-" * (width - 1) for width in widths[:texts]]
+    rule += ["-" * (width - 1) + ":" for width in widths[texts:]]
+    header_row, *body = rows
+    return "\n".join(_aligned(row, widths, texts) for row in [header_row, rule, *body])
 
-    def laid_out(line: Sequence[str]) -> str:
-        padded = (
-            cell.ljust(width) if place < texts else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
-        )
-        return "| " + " | ".join(padded) + " |"
 
-    rule = [
-        ":" + "-" * (width - 1) if place < texts else "-" * (width - 1) + ":"
-        for place, width in enumerate(widths)
-    ]
-    return "\n".join([laid_out(cells[0]), laid_out(rule), *map(laid_out, cells[1:])])
+def _aligned(cells: Sequence[str], widths: Sequence[int], texts: int) -> str:
+    """Returns a line of a table, the first `texts` cells aligned left, the others right."""
+    padded = []
+    for column, (cell, width) in enumerate(zip(cells, widths, strict=True)):
+        padded.append(cell.ljust(width) if column < texts else cell.rjust(width))
+    return "| " + " | ".join(padded) + " |"
+
+
+def judged_metrics(tasks: Iterable[ReportedTask]) -> list[tuple[ReportedTask, str]]:
+    """Returns each task with its own metric, and with GAUC where it is binary.
+
+    Args:
+        tasks: In any order; continuous ones come first in the result.
+    """
+    columns = []
+    for task in continuous_first(tasks):
+        columns.append((task, task["metric"]))
+        if task["kind"] == "binary" and task["metric"] != "gauc":
+            columns.append((task, "gauc"))
+    return columns
 
 
 def evaluation_table(evaluation: Evaluation) -> str:
-    """The table that ends a run: per task its metric (and GAUC where binary), masks and time.
+    """Returns the table that ends a run: per task its metric (and GAUC), masks and time.
 
     Continuous tasks stand before binary ones, as in Table 2 of LT4REC (arXiv 2008.09872).
 
@@ -117,54 +133,50 @@ def evaluation_table(evaluation: Evaluation) -> str:
     Returns:
         A Markdown table; `-` where a row lacks a task, `nan` where a metric is undefined.
     """
-    tasks = continuous_first(evaluation["tasks"])
-    columns = [
-        (task, metric)
-        for task in tasks
-        for metric in dict.fromkeys(
-            [task["metric"], "gauc"] if task["kind"] == "binary" else [task["metric"]]
-        )
-    ]
+    columns = judged_metrics(evaluation["tasks"])
     names = [task["name"] for task in evaluation["tasks"]]
     header = [
         "row",
-        *(_column_title(task, metric) for task, metric in columns),
+        *(metric_title(task, metric) for task, metric in columns),
         f"density ({' / '.join(names)})",
         "mask overlap",
         "seconds",
     ]
-    lines = [
-        [
-            row["row"],
-            *(_metric(row, task["name"], metric) for task, metric in columns),
-            " / ".join(_number(row["density"].get(name), 3) for name in names),
-            _number(row["overlap"], 3),
-            _number(row["seconds"], 1),
-        ]
-        for row in evaluation["rows"]
-    ]
+
+    lines = []
+    for row in evaluation["rows"]:
+        metrics = [metric_cell(row, task["name"], metric) for task, metric in columns]
+        densities = [number_cell(row["density"].get(name), 3) for name in names]
+        overlap = number_cell(row["overlap"], 3)
+        seconds = number_cell(row["seconds"], 1)
+        lines.append([row["row"], *metrics, " / ".join(densities), overlap, seconds])
     return markdown_table(header, lines)
 
 
 def full_table(evaluation: Evaluation) -> str:
-    """Every metric of every row: one line per row and task, one column per metric.
+    """Returns every metric of every row: one line per row and task, one column per metric.
 
     Args:
-        evaluation: A run's tasks and rows; metrics of products of tasks (`ctcvr`) are shown too.
+        evaluation: A run's tasks and rows; metrics of products of tasks (`ctcvr`) are included.
 
     Returns:
         A Markdown table; `-` where a metric does not belong to a task.
     """
-    pairs = [(row, task) for row in evaluation["rows"] for task in row["metrics"]]
-    metrics = list(dict.fromkeys(name for row, task in pairs for name in row["metrics"][task]))
-    lines = [
-        [row["row"], task, *(_metric(row, task, name) for name in metrics)] for row, task in pairs
-    ]
+    metrics: dict[str, None] = {}  # in the order of their first appearance
+    for row in evaluation["rows"]:
+        for metrics_of_task in row["metrics"].values():
+            metrics.update(dict.fromkeys(metrics_of_task))
+
+    lines = []
+    for row in evaluation["rows"]:
+        for task in row["metrics"]:
+            cells = [metric_cell(row, task, metric) for metric in metrics]
+            lines.append([row["row"], task, *cells])
     return markdown_table(["row", "task", *map(metric_name, metrics)], lines, texts=2)
 
 
 def ticket_table(task: str, search: TicketSearch) -> str:
-    """The levels of one task's ticket search; the chosen one is marked.
+    """Returns the levels of one task's ticket search; the chosen one is marked.
 
     Args:
         task: The task's name.
@@ -177,58 +189,63 @@ def ticket_table(task: str, search: TicketSearch) -> str:
         ValueError: The lists differ in length, or the chosen level is not among them.
     """
     check_search(task, search)
-    metric = metric_name(search["metric"])
-    header = [
-        "level",
-        "density",
-        f"{task.upper()} {metric} ({BETTER[search['direction']]})",
-        "chosen",
-    ]
-    lines = [
-        [
-            str(level),
-            _number(density, 3),
-            _number(value, 5),
-            "*" if level == search["chosen"] else "",
-        ]
-        for level, (density, value) in enumerate(
-            zip(search["densities"], search["values"], strict=True)
-        )
-    ]
-    return markdown_table(header, lines, texts=0)
+    title = f"{task.upper()} {metric_name(search['metric'])} ({BETTER[search['direction']]})"
+
+    lines = []
+    levels = zip(search["densities"], search["values"], strict=True)
+    for level, (density, value) in enumerate(levels):
+        mark = "*" if level == search["chosen"] else ""
+        lines.append([str(level), number_cell(density, 3), number_cell(value, 5), mark])
+    return markdown_table(["level", "density", title, "chosen"], lines, texts=0)
 
 
 def sharing_table(tasks: Sequence[str], choice: Mapping[str, Any]) -> str:
-    """The ways of sharing that s_weight_auto tried; the chosen one is marked.
+    """Returns the ways of sharing that s_weight_auto tried; the chosen one is marked.
 
     Args:
         tasks: In the order of the levels.
-        choice: As `auto.train_auto` returns it.
+        choice: The file that the search for the way writes: tried, chosen.
 
     Returns:
         A Markdown table, best first.
     """
-    header = [
-        "towers",
-        f"level ({' / '.join(tasks)})",
-        "mean gain over single tasks",
-        "chosen",
-    ]
-    ways = sorted(choice["tried"], key=lambda way: -_finite(way["gain"]))
-    lines = [
-        [
-            "one a task" if way["separate"] else "shared",
-            " / ".join(map(str, way["levels"])),
-            "-" if way["gain"] is None else f"{100 * way['gain']:+.2f} %",
-            "*" if way["name"] == choice["chosen"] else "",
-        ]
-        for way in ways
-    ]
+    level_title = f"level ({' / '.join(tasks)})"
+    header = ["towers", level_title, "mean gain over single tasks", "chosen"]
+    lines = []
+    for way in sorted(choice["tried"], key=_descending_gain):
+        gain = ABSENT if way["gain"] is None else f"{100 * way['gain']:+.2f} %"
+        lines.append(
+            [
+                "one a task" if way["separate"] else "shared",
+                " / ".join(map(str, way["levels"])),
+                gain,
+                "*" if way["name"] == choice["chosen"] else "",
+            ]
+        )
     return markdown_table(header, lines)
 
 
-def _finite(gain: float | None) -> float:
-    return -math.inf if gain is None else gain
+def _descending_gain(way: Mapping[str, Any]) -> float:
+    return math.inf if way["gain"] is None else -way["gain"]
+
+
+def table_levels(search: Mapping[str, Any], tasks: Sequence[ReportedTask]) -> str:
+    """Returns the levels of a search for an embedding tables' ticket; the last one is used.
+
+    Args:
+        search: unit; levels, each with density, numbers, validation {task: {metric: value}}.
+        tasks: Their metrics are columns.
+
+    Returns:
+        A Markdown table.
+    """
+    titles = [metric_title(task, task["metric"]) for task in tasks]
+    lines = []
+    for index, level in enumerate(search["levels"]):
+        values = [level["validation"][task["name"]].get(task["metric"]) for task in tasks]
+        metrics = [number_cell(value, 5) for value in values]
+        lines.append([str(index), f"{level['density']:.3f}", f"{level['numbers']:,}", *metrics])
+    return markdown_table(["level", "density", "numbers", *titles], lines, texts=0)
 
 
 def check_search(task: str, search: TicketSearch) -> None:
@@ -249,35 +266,21 @@ def check_search(task: str, search: TicketSearch) -> None:
         )
 
 
-def metric_title(task: ReportedTask) -> str:
-    """A column of a task's own metric, with its population."""
-    return _column_title(task, task["metric"])
-
-
-def _column_title(task: ReportedTask, metric: str) -> str:
+def metric_title(task: ReportedTask, metric: str) -> str:
+    """Returns the title of a metric's column, with the task's population."""
     population = f" on {task['population']}s" if task["population"] else ""
     return f"{task['name'].upper()} {metric_name(metric)}{population}"
 
 
-def _metric(row: EvaluationRow, task: str, metric: str) -> str:
-    return _number(row["metrics"].get(task, {}).get(metric), 5)
+def metric_cell(row: Mapping[str, Any], task: str, metric: str) -> str:
+    """Returns a metric of a row, `-` where the row lacks it."""
+    return number_cell(row["metrics"].get(task, {}).get(metric), 5)
 
 
-def _number(value: float | None, decimals: int) -> str:
-    return ABSENT if value is None else f"{value:.{decimals}f}"
+def number_cell(value: float | None, decimals: int) -> str:
+    """Returns a number with its decimals, `-` for None.
 
-
-def table_levels(search: Mapping[str, Any], tasks: Sequence[ReportedTask]) -> str:
-    """The levels of a search for a ticket of a ranking model's tables, the last one being worn.
-
-    Args:
-        search: unit; levels, each with density, numbers, validation {task: {metric: value}}.
-        tasks: Whose metrics are shown.
+    >>> number_cell(0.25, 3), number_cell(None, 3)
+    ('0.250', '-')
     """
-    header = ["level", "density", "numbers", *(metric_title(task) for task in tasks)]
-    lines = []
-    for level, found in enumerate(search["levels"]):
-        values = [found["validation"][task["name"]].get(task["metric"]) for task in tasks]
-        cells = [ABSENT if value is None else f"{value:.5f}" for value in values]
-        lines.append([str(level), f"{found['density']:.3f}", f"{found['numbers']:,}", *cells])
-    return markdown_table(header, lines, texts=0)
+    return ABSENT if value is None else f"{value:.{decimals}f}"

@@ -8,7 +8,7 @@ import pytest
 from benchmarks.sweep import sweep_table
 from lt4rec_tf.reports.comparison import comparison_table, search_table
 from lt4rec_tf.reports.comparison_plots import MOST_ROWS, figure4, overlap_bars
-from lt4rec_tf.reports.plots import TASK_COLOURS, save_png, to_rgba
+from lt4rec_tf.reports.figures import TASK_COLOURS, save_png, to_rgba
 from lt4rec_tf.reports.size_plots import size_figure, sizes
 from tests.support.evaluations import CTR, CVR
 

@@ -5,15 +5,8 @@ import numpy as np
 import pytest
 from matplotlib import image
 
-from lt4rec_tf.reports.plots import (
-    ALL_COLOUR,
-    NONE_COLOUR,
-    TASK_COLOURS,
-    overlap_figure,
-    save_png,
-    ticket_search_figure,
-    to_rgba,
-)
+from lt4rec_tf.reports.figures import ALL_COLOUR, NONE_COLOUR, TASK_COLOURS, save_png, to_rgba
+from lt4rec_tf.reports.plots import overlap_figure, ticket_search_figure
 from lt4rec_tf.tickets.masks import MaskError
 
 CTR = {

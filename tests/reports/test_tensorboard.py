@@ -10,7 +10,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import plugin_data_pb2
 from tensorboard.util import tensor_util
 
-from lt4rec_tf.reports.plots import ticket_search_figure, to_rgba
+from lt4rec_tf.reports.figures import to_rgba
+from lt4rec_tf.reports.plots import ticket_search_figure
 from lt4rec_tf.reports.tensorboard import (
     log_figure,
     log_hparams,

@@ -24,7 +24,7 @@ from lt4rec_tf.experiment.rows import reported_tasks
 from lt4rec_tf.experiment.ticket_search import searched_levels
 from lt4rec_tf.reports.comparison import comparison_table, search_table
 from lt4rec_tf.reports.comparison_plots import figure4, overlap_bars
-from lt4rec_tf.reports.plots import save_png
+from lt4rec_tf.reports.figures import save_png
 from lt4rec_tf.reports.size_plots import size_figure, sizes
 from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.training.evaluation import Metrics

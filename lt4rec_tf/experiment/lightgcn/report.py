@@ -7,14 +7,22 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator, ScalarFormatter
+from matplotlib.ticker import NullLocator
 
 from lt4rec_tf.data.public.interactions import Split
-from lt4rec_tf.reports.plots import FAINT, INK, TASK_COLOURS, new_figure, style_axes
+from lt4rec_tf.reports.figures import (
+    INK,
+    add_legend,
+    draw_reference,
+    marker,
+    new_figure,
+    style_axes,
+    style_value_axis,
+    task_colour,
+)
 from lt4rec_tf.reports.text_tables import ABSENT, markdown_table
 
 METRICS = {"recall": "recall", "ndcg": "NDCG"}
-MARKERS = "osD^vP"
 
 
 def statistics(split: Split) -> str:
@@ -75,16 +83,14 @@ def search_figure(rows: Sequence[Mapping[str, Any]], k: int) -> Figure:
     for axes, (metric, name) in zip(figure.subplots(1, 2), METRICS.items(), strict=True):
         _draw(axes, rows, metric)
         axes.set_ylabel(f"{name}@{k} on test", color=INK)
-    figure.axes[0].legend(edgecolor="none", framealpha=0.85, fontsize=9, labelcolor=INK)
+    add_legend(figure.axes[0])
     return figure
 
 
 def _draw(axes: Axes, rows: Sequence[Mapping[str, Any]], metric: str) -> None:
     style_axes(axes)
     dense = next(row for row in rows if row["way"] == "dense")
-    axes.axhline(
-        dense["test"][metric], color=INK, linestyle=(0, (5, 4)), linewidth=1, label="dense"
-    )
+    draw_reference(axes, dense["test"][metric], "dense")
 
     # Refitted tables have no validation: they are no levels of a way.
     ways = list(dict.fromkeys(row["way"] for row in rows if row["level"] and row["validation"]))
@@ -94,7 +100,7 @@ def _draw(axes: Axes, rows: Sequence[Mapping[str, Any]], metric: str) -> None:
         values = [row["test"][metric] for row in line]
         axes.plot(
             densities, values, label=way, linewidth=1.8, markersize=5,
-            color=TASK_COLOURS[index % len(TASK_COLOURS)], marker=MARKERS[index % len(MARKERS)],
+            color=task_colour(index), marker=marker(index),
         )  # fmt: skip
 
     ticks = sorted({round(row["density"], 3) for row in rows if row["way"] in ("dense", "ticket")})
@@ -102,8 +108,6 @@ def _draw(axes: Axes, rows: Sequence[Mapping[str, Any]], metric: str) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.invert_xaxis()
-    axes.yaxis.set_major_formatter(ScalarFormatter(useOffset=False))
-    axes.grid(axis="y", color=FAINT, linewidth=0.8)
-    axes.set_axisbelow(True)
+    style_value_axis(axes)
     axes.set_xlabel("density (share of numbers kept)", color=INK)
     axes.margins(y=0.12)
