@@ -335,7 +335,7 @@ def test_the_sparsest_ticket_as_good_as_dense_wins():
 
 
 def test_a_named_data_set_is_read_as_its_files_are(tmp_path, capsys):
-    made_up = PROJECT / "lt4rec_tf/data/builders/implicit_feedback/dummy_data"
+    made_up = PROJECT / "lt4rec_tf/data/public/builders/implicit_feedback/dummy_data"
     named = EmbeddingSettings(
         data_dir=str(tmp_path), dataset="implicit_feedback/gowalla", manual_dir=str(made_up)
     )

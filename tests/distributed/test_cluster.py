@@ -42,8 +42,9 @@ import sys
 import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from lt4rec_tf import entry, train
-sys.exit(entry.exit_on_error(train.main, sys.argv))
+from lt4rec_tf import train
+from lt4rec_tf.core.command import exit_on_error
+sys.exit(exit_on_error(train.main, sys.argv))
 """
 
 
