@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
+from numpy.typing import ArrayLike
 
 from lt4rec_tf.reports.comparison import Row, done_runs, number, searches_of
 from lt4rec_tf.reports.figures import (
@@ -157,12 +158,11 @@ def _draw_searches(axes: Axes, searches: Sequence[TicketSearch], colour: str) ->
 
 
 def _draw_seed(axes: Axes, search: TicketSearch, colour: str) -> None:
+    densities = np.array(search["densities"])
     values = np.array([number(value) for value in search["values"]])
-    chosen = search["chosen"]
-    axes.plot(
-        search["densities"], values, color=colour, linewidth=0.9, alpha=0.55, label="seed", zorder=2
-    )
-    axes.add_line(_ring([search["densities"][chosen]], [values[chosen]], label="chosen"))
+    axes.plot(densities, values, color=colour, linewidth=0.9, alpha=0.55, label="seed", zorder=2)
+    chosen = [search["chosen"]]
+    axes.add_line(_ring(densities[chosen], values[chosen], label="chosen"))
 
 
 def _draw_first_mean(axes: Axes, searches: Sequence[TicketSearch]) -> None:
@@ -281,7 +281,7 @@ def _dots(x: Sequence[float], y: Sequence[float], label: str = "seed") -> Line2D
     )  # fmt: skip
 
 
-def _ring(x: Sequence[float], y: Sequence[float], label: str) -> Line2D:
+def _ring(x: ArrayLike, y: ArrayLike, label: str) -> Line2D:
     return Line2D(
         x, y, linestyle="none", marker="o", markersize=6, markerfacecolor="white",
         markeredgecolor=INK, markeredgewidth=1.2, label=label, zorder=5,
