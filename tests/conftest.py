@@ -17,32 +17,23 @@ settings.register_profile("lt4rec", deadline=None, max_examples=50, database=Non
 settings.load_profile("lt4rec")
 
 
-# Files of minutes, the longest first: processes that share the suite then end at about one time.
-LONGEST = (
-    "test_cluster",
-    "test_end_to_end",
-    "test_compare",
-    "test_hybrid_run",
-    "test_data_sets",
-    "test_daily",
-    "test_parity",
-    "test_serving",
-    "test_convert",
-    "test_simulate_online",
-    "test_pool",
-    "test_launch",
-)
-
-
 def pytest_collection_modifyitems(items):
-    """Puts files of minutes last, in each the whole runs last: what fails fast is seen first."""
+    """Puts files with slow tests last, those of most minutes first; in a file, slow tests last.
 
-    def place(item):
-        stem = item.path.stem
-        slow = item.get_closest_marker("slow") is not None
-        return (LONGEST.index(stem) + 1 if stem in LONGEST else 0), slow
+    What fails fast is seen first, and processes that share the files end at about the same time.
+    """
+    minutes_by_file = {}  # file -> {test or module with the mark: minutes}
+    for item in items:
+        minutes = minutes_by_file.setdefault(item.path, {})
+        for bearer, mark in item.iter_markers_with_node("slow"):
+            minutes[bearer.nodeid] = mark.kwargs.get("minutes", 0)
 
-    items.sort(key=place)
+    def order(item):
+        minutes = minutes_by_file[item.path]
+        is_slow = item.get_closest_marker("slow") is not None
+        return bool(minutes), -sum(minutes.values()), is_slow
+
+    items.sort(key=order)
 
 
 @pytest.fixture(scope="session")

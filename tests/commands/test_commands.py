@@ -23,6 +23,7 @@ from lt4rec_tf.experiment.publishing import ExportFlags
 from lt4rec_tf.schema.types import SchemaError
 from tests.support.paths import PROJECT
 
+pytestmark = pytest.mark.slow(minutes=1)
 FLAGFILES = sorted((PROJECT / "configs").glob("*.cfg"))
 DATA_SETS = sorted((PROJECT / "configs" / "data_sets").glob("*.cfg"))
 COMPARISONS = sorted((PROJECT / "configs" / "compare").glob("*.cfg"))

@@ -21,7 +21,7 @@ from lt4rec_tf.tickets import masks as masks_file
 from tests.support.commands import ROWS, run_main, small
 from tests.support.paths import PROJECT, real_data
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(minutes=6)
 
 STEPS = 12  # of an epoch
 ALL_ROWS = ["base_ctr", "base_cvr", "hard_sharing", "s_weight"]

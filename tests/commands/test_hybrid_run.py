@@ -21,7 +21,7 @@ from lt4rec_tf.training.evaluation import make_predictor
 from tests.support.paths import PROJECT, real_data
 from tests.support.schemas import few_features
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(minutes=3)
 
 SMALL = [
     "--hidden_units=16,8",

@@ -32,6 +32,7 @@ def test_a_command_loads_no_keras_3():
     assert "keras.src" not in modules
 
 
+@pytest.mark.slow
 def test_importing_every_module_has_no_effect():
     modules = [
         ".".join(path.relative_to(PROJECT).with_suffix("").parts)

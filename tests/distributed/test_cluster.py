@@ -86,6 +86,7 @@ def alone(one_file, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow(minutes=2)
 def test_every_model_and_rule_learns_on_two_devices_as_on_one():
     told = subprocess.run(
         [sys.executable, "-m", "tests.support.mirrored_cases"],
@@ -119,12 +120,14 @@ def is_whole(folder):
     return finite and len(published_versions(folder / "saved_model")) == 1
 
 
+@pytest.mark.slow
 def test_one_device_gives_its_own_numbers(one_file, alone, tmp_path):
     flags = flags_of(one_file, tmp_path, "--distribution=mirrored")
     assert exit_on_error(train.main, ["train", *flags]) == 0
     assert metrics(tmp_path) == pytest.approx(metrics(alone), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_two_devices_give_the_numbers_of_one(one_file, alone, tmp_path):
     flags = flags_of(one_file, tmp_path, "--distribution=mirrored")
     subprocess.run([sys.executable, "-c", ON_LOGICAL_DEVICES, *flags], cwd=PROJECT, check=True)
@@ -132,6 +135,7 @@ def test_two_devices_give_the_numbers_of_one(one_file, alone, tmp_path):
     assert is_whole(tmp_path)
 
 
+@pytest.mark.slow
 def test_two_workers_on_one_file_give_the_numbers_of_one_process(one_file, alone, tmp_path):
     folder = tmp_path / "run"
     flags = flags_of(one_file, folder, "--distribution=multi_worker")
@@ -143,7 +147,7 @@ def test_two_workers_on_one_file_give_the_numbers_of_one_process(one_file, alone
     assert is_whole(folder)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=2)
 def test_workers_that_are_killed_and_started_again_do_not_end_the_run(feed, alone, tmp_path):
     folder = tmp_path / "run"
     flags = flags_of(feed, folder, "--distribution=multi_worker")
@@ -164,7 +168,7 @@ def test_workers_that_are_killed_and_started_again_do_not_end_the_run(feed, alon
     assert is_whole(folder)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=3)
 def test_a_parameter_server_run_outlives_the_loss_of_any_process(feed, alone, tmp_path):
     folder = tmp_path / "run"
     flags = flags_of(feed, folder, "--distribution=parameter_server", "--shard_mib=0.25")
@@ -194,6 +198,7 @@ def test_a_parameter_server_run_outlives_the_loss_of_any_process(feed, alone, tm
     assert is_whole(folder)
 
 
+@pytest.mark.slow
 def test_a_file_that_a_worker_cannot_read_is_named(tmp_path):
     ended = subprocess.run(
         [sys.executable, "-m", "tests.support.lost_parts", str(tmp_path)],

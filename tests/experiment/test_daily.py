@@ -38,6 +38,7 @@ from lt4rec_tf.training.plan import Plan
 from tests.support.daily_feed import ROWS, flags, write_day, write_schema
 from tests.support.training import Killed, small_feed, small_trainer
 
+pytestmark = pytest.mark.slow(minutes=2)
 NEW = ["watch"] * 30 + ["car"] * 5
 
 
