@@ -34,7 +34,7 @@ from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.experiment import logs, run_folder
 from lt4rec_tf.experiment.feed import training_feed
 from lt4rec_tf.experiment.initial_weights import keep_start
-from lt4rec_tf.experiment.parallel_searches import search_side_by_side
+from lt4rec_tf.experiment.parallel_searches import search_in_parallel
 from lt4rec_tf.experiment.run import Run
 from lt4rec_tf.experiment.ticket_search import find_ticket
 from lt4rec_tf.models.registry import network_of
@@ -111,7 +111,7 @@ def search(flagfile: str, options: list[str], seed: int) -> dict:
         run = Run(settings, taught, folder, folder, feed, progress, lambda *_: None)
         begun = time.perf_counter()
         keep_start(run)
-        search_side_by_side(run)
+        search_in_parallel(run)
         network = network_of(settings, taught, "s_weight")
         tickets = [find_ticket(run, network, task) for task in run.tasks]
         seconds = time.perf_counter() - begun

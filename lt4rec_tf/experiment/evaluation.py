@@ -1,4 +1,4 @@
-"""Opens a finished run and measures its rows."""
+"""Evaluation of a finished run: its folder is opened, its rows are measured."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def open_run(run: str, data_dir: str) -> tuple[Path, Settings, Schema, Source]:
 
     Args:
         run: RUN.
-        data_dir: Where the logs lie; empty: where they were when it was trained.
+        data_dir: Folder of the logs; empty: the one that the run was trained on.
 
     Raises:
         ConfigError: No run is named.
@@ -31,6 +31,7 @@ def open_run(run: str, data_dir: str) -> tuple[Path, Settings, Schema, Source]:
     """
     if not run:
         raise ConfigError("--run: found nothing, expected the folder of a run")
+
     folder = Path(run)
     settings, schema = run_folder.read_run(folder)
     data = dataclasses.replace(settings.data, data_dir=data_dir or settings.data.data_dir)
@@ -43,9 +44,10 @@ def open_run(run: str, data_dir: str) -> tuple[Path, Settings, Schema, Source]:
 def evaluate_rows(
     folder: Path, settings: Settings, schema: Schema, source: Source, split: str
 ) -> Any:
-    """The content of evaluation.json: tasks, split, rows with their metrics, ticket searches.
+    """Measures every row; returns the content of evaluation.json.
 
-    "tables" is the search for a ticket of the embedding tables, null where there was none.
+    That is: split, tasks, rows with their metrics, ticket searches, and "tables", the search for a
+    ticket of the embedding tables, null if there was none.
     """
     rows = measure_rows(
         folder, settings, schema, lambda: measuring_batches(source, split, settings.data)

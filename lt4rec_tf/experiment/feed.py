@@ -1,4 +1,4 @@
-"""Batches of a run's logs: for training, validation and measuring, in one process or in parts."""
+"""Batches of a run's logs, for training and for measuring, in one process or in parts."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ EVALUATION_BATCH = 4096
 
 
 def split_batches(source: Source, split: str, shard: Shard = WHOLE) -> Reading:
-    """A whole split in the order of its files, for measuring; or one process's share of it."""
+    """Reads a whole split in the order of its files, or one process's share of it."""
     return batches(source, split, EVALUATION_BATCH, shard=shard)
 
 
 def measuring_batches(source: Source, split: str, data: DataSettings) -> Batches:
-    """What predictions of a whole split are made from, wherever this process trains.
+    """Returns the batches of a whole split for predictions, by the distribution of this process.
 
     With --reading=memory the rows come from memory.
     """
@@ -41,18 +41,19 @@ def measuring_batches(source: Source, split: str, data: DataSettings) -> Batches
         refuse_changed(source, files_of(source, split))
         return _pass_in_parts(source, split)
     if data.reading == "memory":
-        return _held(source, split, data.memory_limit_gib).batches(EVALUATION_BATCH)
+        return _rows_in_memory(source, split, data.memory_limit_gib).batches(EVALUATION_BATCH)
     return split_batches(source, split, this_process())
 
 
 def training_feed(source: Source, audit: Audit, settings: Settings) -> Feed:
-    """The logs as the trainer wants them: whole, this process's share, or parts for workers."""
+    """Returns the logs for the trainer: whole, this process's share, or parts for workers."""
 
     def validation() -> Batches:
         return measuring_batches(source, "validation", settings.data)
 
     if by_parameter_server():
         return _feed_in_parts(source, audit, settings, validation)
+
     training, data, shard = settings.training, settings.data, this_process()
     rows_by_file = [*audit.files["train"].values()]
     steps = steps_of(rows_by_file, training.batch_size, shard.count)
@@ -71,7 +72,8 @@ def training_feed(source: Source, audit: Audit, settings: Settings) -> Feed:
         return read if shard == WHOLE else _lengthened(read, steps - skip)
 
     def remember(epoch: int, skip: int) -> Batches:
-        return _held(source, "train", data.memory_limit_gib).batches(
+        rows = _rows_in_memory(source, "train", data.memory_limit_gib)
+        return rows.batches(
             training.batch_size, shuffle_seed=settings.seed, epoch=epoch, skip_batches=skip
         )
 
@@ -83,38 +85,41 @@ def training_feed(source: Source, audit: Audit, settings: Settings) -> Feed:
 
 
 def _lengthened(read: Reading, steps: int) -> Iterator[Any]:
-    """Batches without rows after the last, for a process that has read its share before others."""
+    """Adds empty batches after the last, for a process whose share is shorter than others'.
+
+    All processes take as many steps, since each step waits for all of them.
+    """
     spec = read.element_spec
     empty = tf.nest.map_structure(lambda s: tf.zeros([n or 0 for n in s.shape], s.dtype), spec)
-    given = 0
+    count = 0
     for batch in read:
-        given += 1
+        count += 1
         yield batch
-    yield from itertools.repeat(empty, steps - given)
+    yield from itertools.repeat(empty, steps - count)
 
 
 def _feed_in_parts(
     source: Source, audit: Audit, settings: Settings, validation: Callable[[], Batches]
 ) -> Feed:
+    """Returns the training logs in parts, each a step that a parameter server's worker takes."""
     training, count = settings.training, _parts_of(source, "train")
+    rows = _rows_of_parts([*audit.files["train"].values()], count)
+    files = files_of(source, "train")
 
     def opened(part: tf.Tensor, seeds: tf.Tensor) -> tf.data.Dataset:
         buffer = settings.data.shuffle_buffer
         return part_batches(source, "train", training.batch_size, part, count, seeds, buffer)
 
-    rows = _rows_of_parts([*audit.files["train"].values()], count)
-    files = files_of(source, "train")
-
     def train(epoch: int, skip: int) -> Batches:
         refuse_changed(source, files)
         order = np.random.default_rng([settings.seed, epoch]).permutation(count)[skip:]
-        of_parts = tuple(rows[part] for part in order)
+        rows_in_order = tuple(rows[part] for part in order)
         seeds = epoch_seeds(settings.seed, epoch)
         fault = functools.partial(fault_of, source, files)
-        return Pass(opened, tuple(map(int, order)), of_parts, seeds, fault)
+        return Pass(opened, tuple(map(int, order)), rows_in_order, seeds, fault)
 
     def measured() -> Batches:
-        refuse_changed(source, files)  # which workers have just read: they do not look themselves
+        refuse_changed(source, files)  # workers have just read these: they check nothing themselves
         return validation()
 
     return Feed(
@@ -127,7 +132,7 @@ def _feed_in_parts(
 
 @functools.lru_cache(maxsize=4)
 def _pass_in_parts(source: Source, split: str) -> Pass:
-    """A split in the order of its files; one object, since each is compiled."""
+    """Returns a split in the order of its files; the same object each time: each is compiled."""
     count = _parts_of(source, split)
 
     def opened(part: tf.Tensor, seeds: tf.Tensor) -> tf.data.Dataset:
@@ -139,17 +144,19 @@ def _pass_in_parts(source: Source, split: str) -> Pass:
 
 
 def _parts_of(source: Source, split: str) -> int:
-    """How many parts a split is read in: one a file, or where files are few, a few a worker."""
+    """Returns the number of a split's parts: one for each file, or a few for each worker."""
     return max(len(files_of(source, split)), PARTS_PER_WORKER * workers_of_servers())
 
 
 def _rows_of_parts(rows_by_file: list[int], parts: int) -> list[float]:
-    if has_own_files(rows_by_file, Shard(0, parts)):
-        return [float(sum(own_files(rows_by_file, Shard(part, parts)))) for part in range(parts)]
-    return [sum(rows_by_file) / parts] * parts
+    """Returns the number of rows of each part, exact if parts are files, else the mean."""
+    if not has_own_files(rows_by_file, Shard(0, parts)):
+        return [sum(rows_by_file) / parts] * parts
+    shards = [Shard(part, parts) for part in range(parts)]
+    return [float(sum(own_files(rows_by_file, shard))) for shard in shards]
 
 
 @functools.lru_cache(maxsize=4)
-def _held(source: Source, split: str, limit_gib: float) -> HeldRows:
-    """A split's parsed rows, kept for as long as the process lives."""
+def _rows_in_memory(source: Source, split: str, limit_gib: float) -> HeldRows:
+    """Reads a split's parsed rows once; they stay in memory as long as the process lives."""
     return hold(split_batches(source, split), limit_gib)

@@ -31,13 +31,13 @@ def simulate_if_asked(data: DataSettings) -> None:
 
 
 def prepare_if_asked(data: DataSettings) -> None:
-    """Has TensorFlow Datasets prepare the named data set, unless it is there already."""
+    """Prepares the named data set by TensorFlow Datasets, unless it is there already."""
     if data.dataset:
         artifacts.change(lambda: datasets.prepare(data.dataset, data.data_dir, data.manual_dir))
 
 
 def open_logs(data: DataSettings, schema: Schema) -> Source:
-    """Opens the logs that the settings name; cheap, reads headers only."""
+    """Opens the logs that the settings name; reads their headers only."""
     if data.dataset:
         return datasets.open_prepared(data.dataset, data.data_dir, schema)
     rule = from_settings(SplitRule, data, kind=data.split)
@@ -45,7 +45,7 @@ def open_logs(data: DataSettings, schema: Schema) -> Source:
 
 
 def file_sizes(source: Source) -> dict[str, int]:
-    """What tells these logs from others: each file's size in bytes by name, side tables too."""
+    """Returns each file's size in bytes by name, side tables too: other logs have other sizes."""
     return {
         path.relative_to(source.data_dir).as_posix(): stamp.size
         for path, stamp in source.stamps.items()
@@ -55,44 +55,45 @@ def file_sizes(source: Source) -> dict[str, int]:
 def audited(
     source: Source, folder: Path, data: DataSettings, say: Callable[[str], None]
 ) -> tuple[Source, Audit]:
-    """Reads all logs once and counts what is in them; once training began, reads that back.
+    """Reads all logs once and counts what is in them; once training began, reads the counts back.
 
     Args:
         source: The opened logs.
-        folder: RUN; the audit is kept there, and a list of all rows that cannot be used.
-        data: Says at which shares of unusable and of duplicate rows the run stops.
-        say: Told what was found.
+        folder: RUN; gets the audit, and a list of all rows that cannot be used.
+        data: Names the shares of unusable and of duplicate rows at which the run stops.
+        say: Called with what is counted.
 
     Raises:
         DataError: Too many unusable or duplicate rows, or a split or population without rows.
     """
     if not has_begun(folder):
         artifacts.change(lambda: _audit_into(folder, source, say))
-    found = read_audit(folder)
-    say(auditing.describe(found))
+    audit = read_audit(folder)
+    say(auditing.describe(audit))
+
     splits = ("train",) if source.split.kind == "none" else SPLITS
     limits = data.max_bad_fraction, data.max_duplicate_fraction
-    auditing.check(found, *limits, folder / QUARANTINE, splits)
+    auditing.check(audit, *limits, folder / QUARANTINE, splits)
     if source.split.kind != "none":
-        auditing.check_validation(found, source.schema)
-    return _completed(source, found, folder), found
+        auditing.check_validation(audit, source.schema)
+    return _completed(source, audit, folder), audit
 
 
 def compare_with_published(
     data: DataSettings, source: Source, audit: Audit, folder: Path, say: Callable[[str], None]
 ) -> None:
-    """Says what a named data set holds beside what is published of it.
+    """Compares a named data set with its published numbers.
 
     Args:
         data: Names the data set.
         source: It, audited.
-        audit: What the audit found.
-        folder: RUN; what was counted is kept there.
-        say: Told each number.
+        audit: Its audit.
+        folder: RUN; gets the counts.
+        say: Called with both numbers, line by line.
     """
     if not data.dataset:
         return
-    known, item = datasets.published(data.dataset)
+    expected, item = datasets.published(data.dataset)
     path = folder / STATISTICS
 
     def count() -> None:
@@ -100,30 +101,31 @@ def compare_with_published(
             artifacts.write_json(path, published.statistics(source, audit, item))
 
     artifacts.change(count)
-    say(published.comparison(artifacts.read_json(path), known))
+    say(published.comparison(artifacts.read_json(path), expected))
 
 
 def _audit_into(folder: Path, source: Source, say: Callable[[str], None]) -> None:
-    with artifacts.opened_atomically(folder / QUARANTINE) as listed:
-        found = auditing.audit(source, _audit_progress(say), listed)
-    artifacts.write_json(folder / AUDIT, found.to_json())
+    """Audits the logs; writes the list of unusable rows, then the counts."""
+    with artifacts.opened_atomically(folder / QUARANTINE) as quarantine:
+        audit = auditing.audit(source, _audit_progress(say), quarantine)
+    artifacts.write_json(folder / AUDIT, audit.to_json())
 
 
 def _audit_progress(say: Callable[[str], None]) -> Callable[[str, int], None]:
-    """Says now and then how far an audit is: large logs take a while."""
-    said = time.monotonic()
+    """Makes a function that reports an audit's progress from time to time: it may take long."""
+    last_report = time.monotonic()
 
-    def tell(file: str, records: int) -> None:
-        nonlocal said
-        if time.monotonic() - said >= AUDIT_SECONDS:
-            said = time.monotonic()
+    def report(file: str, records: int) -> None:
+        nonlocal last_report
+        if time.monotonic() - last_report >= AUDIT_SECONDS:
+            last_report = time.monotonic()
             say(f"reading the logs once: {records:,} records, now in {file}")
 
-    return tell
+    return report
 
 
 def read_audited(source: Source, folder: Path) -> Source:
-    """The opened logs with what the run's audit found.
+    """Returns the opened logs with the results of the run's audit.
 
     Raises:
         RunError: The run has no audit yet.
@@ -131,13 +133,13 @@ def read_audited(source: Source, folder: Path) -> Source:
     return _completed(source, read_audit(folder), folder)
 
 
-def _completed(source: Source, found: Audit, folder: Path) -> Source:
-    """The source with what the audit found; amounts in the units that the network has learned.
+def _completed(source: Source, audit: Audit, folder: Path) -> Source:
+    """Returns the source with the audit's results; amounts in the units of the network's outputs.
 
-    A network that goes on from another run's weights answers in that run's units, whatever mean
+    A network that continues from another run's weights predicts in that run's units, whatever mean
     and deviation the new logs have.
     """
-    source = auditing.complete(source, found)
+    source = auditing.complete(source, audit)
     return dataclasses.replace(source, schema=_with_standards(source.schema, folder))
 
 
@@ -145,24 +147,24 @@ def _with_standards(schema: Schema, folder: Path) -> Schema:
     path = folder / STANDARDS
     if not path.exists():
         return schema
-    kept = artifacts.read_json(path)
-    tasks = tuple(dataclasses.replace(task, **kept[task.name]) for task in schema.tasks)
+    standards = artifacts.read_json(path)
+    tasks = tuple(dataclasses.replace(task, **standards[task.name]) for task in schema.tasks)
     return dataclasses.replace(schema, tasks=tasks)
 
 
 def keep_standards(folder: Path, schema: Schema) -> None:
-    """Keeps the units of another run's amounts, which this run's networks go on with.
+    """Saves the units of another run's amounts, in which this run's networks predict.
 
     Args:
         folder: RUN.
         schema: That run's, as `learned_schema` gives it.
     """
-    kept = {task.name: {"mean": task.mean, "scale": task.scale} for task in schema.tasks}
-    artifacts.write_json(folder / STANDARDS, kept)
+    standards = {task.name: {"mean": task.mean, "scale": task.scale} for task in schema.tasks}
+    artifacts.write_json(folder / STANDARDS, standards)
 
 
 def learned_schema(schema: Schema, folder: Path) -> Schema:
-    """A run's schema with the amounts' means and deviations that its networks have learned.
+    """Returns a run's schema with the amounts' means and deviations of its networks' training.
 
     Raises:
         RunError: The run has no audit yet.
@@ -171,7 +173,7 @@ def learned_schema(schema: Schema, folder: Path) -> Schema:
 
 
 def read_audit(folder: Path) -> Audit:
-    """What a run's audit found.
+    """Reads a run's audit.
 
     Raises:
         RunError: The run has no audit yet.

@@ -1,4 +1,4 @@
-"""The tasks' searches in processes side by side.
+"""Parallel searches: a process for each task.
 
 Steps of a single-task network are too small to fill several cores. Searches of different tasks
 have nothing in common but theta_0 and the logs, so each can have a process and cores of its own.
@@ -26,7 +26,7 @@ from lt4rec_tf.training.precision import settled
 from lt4rec_tf.training.stage import TrainingError
 
 
-def search_side_by_side(run: Run) -> None:
+def search_in_parallel(run: Run) -> None:
     """Finishes the searches that are not; `find_ticket` reads them back afterwards.
 
     With --search_processes of 1, or one search left, it leaves them to `find_ticket`.
@@ -34,18 +34,22 @@ def search_side_by_side(run: Run) -> None:
     Raises:
         TrainingError: A search failed; the others were finished.
     """
-    left = [task for task in run.tasks if not _is_finished(run, task)]
-    processes = min(run.settings.training.search_processes, len(left))
+    pending = [task for task in run.tasks if not _is_finished(run, task)]
+    processes = min(run.settings.training.search_processes, len(pending))
     if processes < 2:
         return
+
     settled(run.settings.training.precision, run.searches)  # once, not by each process
     threads = max(1, (os.cpu_count() or 1) // processes)
     levels = searched_levels(run.settings)
-    jobs = [Job(task, search_task, (run.folder, run.settings, task), levels) for task in left]
-    place = run.folder / LOGS
-    run.progress.note(f"{processes} ticket searches side by side, {threads} threads each: {place}")
+    jobs = [Job(task, search_task, (run.folder, run.settings, task), levels) for task in pending]
+    log_folder = run.folder / LOGS
+    run.progress.note(
+        f"{processes} ticket searches side by side, {threads} threads each: {log_folder}"
+    )
+
     prepare = partial(prepare_tensorflow, threads)
-    with closing(JobPool(processes, prepare, place, run.progress.note)) as pool:
+    with closing(JobPool(processes, prepare, log_folder, run.progress.note)) as pool:
         failures = pool.run("ticket searches", jobs)
     if failures:
         task, failure = next(iter(failures.items()))
@@ -57,10 +61,10 @@ def _is_finished(run: Run, task: str) -> bool:
 
 
 def search_task(folder: Path, settings: Settings, task: str) -> None:
-    """One task's search, for a process of its own.
+    """Searches one task's ticket, in a process of its own.
 
     Args:
-        folder: RUN, where theta_0 and the audit lie.
+        folder: RUN, with theta_0 and the audit.
         settings: The run's.
         task: Whose ticket is searched.
     """
@@ -68,6 +72,7 @@ def search_task(folder: Path, settings: Settings, task: str) -> None:
     source = logs.read_audited(logs.open_logs(settings.data, schema), folder)
     schema = source.schema
     feed = training_feed(source, logs.read_audit(folder), settings)
+
     steps = searched_levels(settings) * settings.training.search_epochs * feed.steps_per_epoch
     with (
         artifacts.locked(ticket_folder(folder, task)),

@@ -1,4 +1,4 @@
-"""What every stage of a run works with, and where its training starts from."""
+"""A run as its stages share it: settings, logs, networks, starting weights, trainers."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ from lt4rec_tf.training.trainer import Trainer
 
 @dataclass(frozen=True)
 class Run:
-    """What every stage of a run works with.
+    """A run as its stages share it.
 
     Attributes:
         settings: All flags.
         schema: Its tasks are those of the run, in order.
-        folder: RUN, where the rows lie.
-        searches: Where theta_0 and the ticket searches lie: RUN, unless several runs share them.
+        folder: RUN, with the rows.
+        searches: Folder of theta_0 and the ticket searches: RUN, unless several runs share them.
         feed: The logs.
         progress: Told of every step.
         log: Told of losses and metrics.
@@ -58,20 +58,20 @@ class Run:
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """The run's tasks, in order."""
+        """Returns the run's tasks, in order."""
         return tuple(task.name for task in self.schema.tasks)
 
 
 def table_ticket(searches: Path, settings: Settings, schema: Schema) -> TableTicket | None:
-    """What is left of a run's embedding tables; None: all.
+    """Reads the ticket of a run's embedding tables; None: the tables are whole.
 
     Args:
-        searches: Where the run's searches lie.
+        searches: Folder of the run's searches.
         settings: The run's.
         schema: The run's.
 
     Raises:
-        MaskError: The ticket is not found yet, or damaged.
+        MaskError: The ticket is absent or damaged.
     """
     if settings.tickets.embedding_density == 1:
         return None
@@ -86,13 +86,13 @@ def network_in(
     schema: Schema | None = None,
     seed: int | None = None,
 ) -> RankingNetwork:
-    """A row's network with the tables that the run's ticket leaves; see `network_of`."""
+    """Builds a row's network with the tables that the run's ticket keeps; see `network_of`."""
     tables = table_ticket(run.searches, run.settings, run.schema)
     return network_of(run.settings, schema or run.schema, row, seed=seed, tables=tables)
 
 
 def theta_0(run: Run) -> Path:
-    """Where theta_0 lies, with the tables that the run's ticket leaves."""
+    """Returns the folder of theta_0, with the tables that the run's ticket keeps."""
     return theta_0_of(run.searches, run.settings)
 
 
@@ -100,10 +100,12 @@ def load_start(run: Run, network: RankingNetwork) -> None:
     """Sets the weights that stages start from: theta_0, or what the warm-up made of it."""
     warm = run.searches / WARMUP / TRAINING / WEIGHTS
     start = warm if run.settings.tickets.warmup_epochs else theta_0(run)
-    # Separate towers start from what the shared tower starts from: rows differ by sharing alone.
+
+    # Separate towers start from the shared tower's weights: rows differ by sharing alone.
     renames = {name: shared_name(name, network.tasks) for name in network.variables}
-    known = {n: v for n, v in network.variables.items() if not n.startswith(TRANSFER)}
-    checkpoint.restore(start, known, renames)
+    # Of HTLNet's transfer layers theta_0 has nothing: they keep the draw of their own network.
+    variables = {n: v for n, v in network.variables.items() if not n.startswith(TRANSFER)}
+    checkpoint.restore(start, variables, renames)
 
 
 def draw_afresh(run: Run, network: RankingNetwork, purpose: str) -> None:
@@ -124,14 +126,18 @@ def task_trainer(
     task: str,
     before_step: Callable[[int], None] = lambda step: None,
 ) -> Trainer:
-    """Trains one task alone, as a search does."""
+    """Makes a trainer of one task alone, for a search."""
     # Eq. 2 weighs tasks against each other: alone, a task's weight would only rescale its loss.
     objective = Objective((task,), run.settings.training.task_schedule, {task: 1.0})
     return _trainer(run, network, objective, before_step)
 
 
 def joint_trainer(run: Run, network: RankingNetwork) -> Trainer:
-    """Trains all tasks of a network together."""
+    """Makes a trainer of all tasks of a network together.
+
+    Raises:
+        ConfigError: The rule that balances tasks does not fit this network or these tasks.
+    """
     training = run.settings.training
     conflict = Conflict(
         cvr_weight=training.conflict_cvr_weight,
@@ -155,7 +161,7 @@ def joint_trainer(run: Run, network: RankingNetwork) -> Trainer:
     )
     try:
         return _trainer(run, network, objective)
-    except ValueError as error:  # a rule that this network or these tasks give nothing to balance
+    except ValueError as error:
         raise ConfigError(str(error)) from error
 
 
@@ -177,8 +183,9 @@ def _trainer(
 
 
 def plan_of(run: Run, epochs: int) -> Plan:
-    """How a stage of so many passes is trained."""
+    """Returns how a stage of so many epochs is trained."""
     training = run.settings.training
+    # A part of a pass, which a parameter server's worker takes at once, counts as one step.
     pauses = -(-training.checkpoint_steps // run.feed.batches_per_step)
     return Plan(epochs, training.patience, pauses)
 
@@ -186,14 +193,14 @@ def plan_of(run: Run, epochs: int) -> Plan:
 def row_network(
     folder: Path, row: str, settings: Settings, schema: Schema, tables: TableTicket | None
 ) -> RankingNetwork:
-    """Builds a row's network; what its shape depends on beyond settings is read from its folder.
+    """Builds a row's network; widths that settings do not say are read from its folder.
 
     Args:
         folder: The row's.
         row: One of `settings.ROWS`.
         settings: The run's.
         schema: With the row's tasks.
-        tables: What is left of the embedding tables; None: all.
+        tables: Ticket of the embedding tables; None: they are whole.
     """
     widths = artifacts.read_json(folder / WIDTHS) if row == "small_dense" else ()
     return network_of(settings, schema, row, hidden_units=widths, tables=tables)

@@ -1,4 +1,4 @@
-"""What the entry points share: from settings to a run's folder, and from errors to exit codes."""
+"""A run's folder: claimed by settings, schema and logs, and read back."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def read_schema(path: str | Path, settings: Settings) -> Schema:
 def open_audited(
     settings: Settings, schema: Schema, folder: Path, title: str, say: Callable[[str], None]
 ) -> tuple[Source, Audit]:
-    """A run's logs: made where flags ask for it, opened, claimed for the run, audited once.
+    """Makes a run's logs if flags ask for it, opens them, claims the run's folder, audits them.
 
     Args:
         settings: All flags.
         schema: The run's.
         folder: RUN, locked.
-        title: Said once the folder is the run's.
-        say: Told what was found.
+        title: Printed once the folder is the run's.
+        say: Called with each line to print.
 
     Raises:
         DataError: The logs cannot be used.
@@ -57,39 +57,36 @@ def claim_folder(
 ) -> None:
     """Writes config.json and the schema to a new run's folder, or compares them with an old one's.
 
-    Logs may change until something was learned from them, so that logs which an audit refused can
-    be mended.
+    Logs may change until training begins, so that logs which an audit refused can be corrected.
 
     Args:
         folder: RUN, locked.
         settings: All flags.
         files: Size in bytes of each log file by name.
-        schema_text: Of the run, where it is not the text of --schema.
+        schema_text: Of the run, if it is not the text of --schema.
 
     Raises:
         RunError: The folder holds a run with other settings, schema or logs; names each difference.
     """
     if schema_text is None:
         schema_text = Path(settings.data.schema).read_text(encoding="utf-8")
-    mine = {
-        "format": FORMAT_VERSION,
-        "settings": to_dict(settings),
-        "files": dict(files),
-    }
+    config = {"format": FORMAT_VERSION, "settings": to_dict(settings), "files": dict(files)}
     path = folder / CONFIG
     if not path.exists():
         artifacts.write_atomically(folder / SCHEMA, schema_text)
-        artifacts.write_json(path, mine)
+        artifacts.write_json(path, config)
         return
+
     old = _read_config(folder)
-    compared = old if has_begun(folder) else old | {"files": mine["files"]}
-    found = flags.differences(compared, mine) + _schema_differences(folder / SCHEMA, schema_text)
-    refuse_other_settings(folder, found)
-    artifacts.write_json(path, mine)
+    if not has_begun(folder):
+        old |= {"files": config["files"]}
+    changes = flags.differences(old, config) + _schema_differences(folder / SCHEMA, schema_text)
+    refuse_other_settings(folder, changes)
+    artifacts.write_json(path, config)
 
 
 def refuse_other_settings(folder: Path, differences: Sequence[str]) -> None:
-    """Refuses to go on with a run that was made with other settings.
+    """Refuses to resume a run that was made with other settings.
 
     Raises:
         RunError: There are differences; names each.
@@ -114,15 +111,14 @@ def check_files(folder: Path, files: Mapping[str, int]) -> None:
     Raises:
         RunError: A file is missing, new, or of another size; names each.
     """
-    kept = _read_config(folder)["files"]
-    found = flags.differences(kept, files)
-    if found:
-        listed = "\n  ".join(found)
+    changes = flags.differences(_read_config(folder)["files"], files)
+    if changes:
+        listed = "\n  ".join(changes)
         raise artifacts.RunError(f"the logs are not those of {folder} (bytes by file):\n  {listed}")
 
 
 def read_run(folder: Path) -> tuple[Settings, Schema]:
-    """The settings and schema that a run was made with.
+    """Reads the settings and schema that a run was made with.
 
     Raises:
         RunError: The folder is no run.
@@ -132,10 +128,10 @@ def read_run(folder: Path) -> tuple[Settings, Schema]:
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
-    found = artifacts.read_json(folder / CONFIG)
-    version = found.get("format") if isinstance(found, dict) else None
+    config = artifacts.read_json(folder / CONFIG)
+    version = config.get("format") if isinstance(config, dict) else None
     if version != FORMAT_VERSION:
         raise artifacts.RunError(
             f"{folder / CONFIG}: found format {version!r}, expected {FORMAT_VERSION}"
         )
-    return found
+    return config

@@ -22,7 +22,7 @@ def train_stages(run: Run) -> list[Ticket]:
 
     tickets = []
     if ticket_search.is_needed(run.settings):
-        parallel_searches.search_side_by_side(run)
+        parallel_searches.search_in_parallel(run)
         shared = network_in(run, "s_weight")
         tickets = [ticket_search.find_ticket(run, shared, task) for task in run.tasks]
 

@@ -1,4 +1,4 @@
-"""Each task's ticket: searched, chosen, kept, read back."""
+"""Search for each task's ticket: trained, chosen, saved, read back."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Score = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
 
 @dataclass(frozen=True)
 class Ticket:
-    """A task's search and what was chosen from it."""
+    """A task's search and the level chosen from it."""
 
     task: str
     levels: list[Level]
@@ -42,7 +42,7 @@ class Ticket:
 
     @property
     def seconds(self) -> float:
-        """Training time of the whole search."""
+        """Returns the training time of the whole search."""
         return sum(level.seconds for level in self.levels)
 
 
@@ -82,19 +82,20 @@ def pending_epochs(settings: Settings, searches: Path, task: str) -> int:
 
 
 def prune_of(settings: Settings) -> Prune:
-    """What a round cuts: single weights or whole neurons."""
+    """Returns the pruning rule of a round: by single weights or by whole neurons."""
     return prune_neurons if settings.tickets.pruned_unit == "neuron" else prune_by_magnitude
 
 
 def score_of(run: Run, network: RankingNetwork, task: str) -> Score:
-    """What weights are ranked by: w, or w - w_0 with w_0 where the run's trainings begin.
+    """Returns what weights are ranked by: w, or w - w_0 with w_0 where the run's trainings begin.
 
-    Rows are searched for some passes at most, in which few weights outgrow their draw: |w| then
+    A level is trained for some passes at most, in which few weights outgrow their draw: |w| then
     ranks the draw more than what a task has learned. |w - w_0| ranks the latter alone (criterion
     "movement" of Zhou et al., arXiv 1905.01067).
     """
     if run.settings.tickets.ticket_score == "magnitude":
         return lambda trained: trained
+
     kernels = network.kernels(task)
     load_start(run, network)
     start = {name: kernel.numpy() for name, kernel in kernels.items()}
@@ -174,7 +175,7 @@ def find_ticket(run: Run, network: RankingNetwork, task: str) -> Ticket:
 
     schema_task = run.schema.task(task)
     if rounds:
-        _keep_search(folder, schema_task, levels, _choose(run, schema_task, levels))
+        _save_search(folder, schema_task, levels, _choose(run, schema_task, levels))
     return _ticket(run, network, schema_task, levels)
 
 
@@ -204,30 +205,31 @@ def _choose(run: Run, task: Task, levels: list[Level]) -> Level:
     )
 
 
-def _keep_search(folder: Path, task: Task, levels: list[Level], chosen: Level) -> None:
-    kept = {
+def _save_search(folder: Path, task: Task, levels: list[Level], chosen: Level) -> None:
+    """Writes search.json, which reports and pictures read."""
+    search_values = {
         "metric": task.metric,
         "direction": task.direction,
         "densities": [level.density for level in levels],
         "values": [level.value for level in levels],
         "chosen": chosen.level,
     }
-    artifacts.write_json(folder / SEARCH, kept)
+    artifacts.write_json(folder / SEARCH, search_values)
 
 
 def read_searches(folder: Path, schema: Schema) -> dict[str, dict[str, Any]]:
-    """Every task's search as it was kept: metric, direction, densities, values, chosen level.
+    """Reads every task's search: metric, direction, densities, values, chosen level.
 
     Args:
-        folder: Where the searches lie.
+        folder: Folder of the searches.
         schema: The run's.
     """
-    kept = {task.name: ticket_folder(folder, task.name) / SEARCH for task in schema.tasks}
-    return {task: artifacts.read_json(path) for task, path in kept.items() if path.exists()}
+    paths = {task.name: ticket_folder(folder, task.name) / SEARCH for task in schema.tasks}
+    return {task: artifacts.read_json(path) for task, path in paths.items() if path.exists()}
 
 
 def level_masks(ticket: Ticket) -> list[Masks]:
-    """The masks of every level of a search."""
+    """Reads the masks of every level of a search."""
     shapes = {name: mask.shape for name, mask in ticket.masks.items()}
     return [masks_file.read_masks(level.folder / search.MASKS, shapes) for level in ticket.levels]
 
@@ -238,17 +240,20 @@ def read_masks(network: RankingNetwork, task: str, path: Path) -> Masks:
 
 
 def search_seconds(folder: Path, task: str) -> float:
-    """Training time of a task's whole search."""
-    histories = (ticket_folder(folder, task)).glob(f"level_*/{TRAINING}/{HISTORY}")
+    """Returns the training time of a task's whole search in seconds."""
+    histories = ticket_folder(folder, task).glob(f"level_*/{TRAINING}/{HISTORY}")
     return sum(artifacts.read_json(history)["seconds"] for history in histories)
 
 
 def _gradual_level(run: Run, task: str, here: Path) -> None:
+    """Trains level 1 by gradual pruning, within one training."""
     if artifacts.is_done(here):
         return
+
     settings = run.settings
     dense = network_in(run, "base", schema=run.schema.with_tasks([task]))
     load_start(run, dense)
+
     epochs = settings.training.search_epochs
     steps = epochs * run.feed.steps_per_epoch
     pruned = build_gradual(
@@ -257,5 +262,6 @@ def _gradual_level(run: Run, task: str, here: Path) -> None:
     trainer = task_trainer(run, pruned.network, task, before_step=pruned.before_step)
     plan = Plan(epochs, 0, settings.training.checkpoint_steps, keep_last=True)
     trainer.fit(here / TRAINING, f"tickets/{task}/level_1", plan)
+
     masks_file.write_masks(here / search.MASKS, pruned.masks())
     artifacts.mark_done(here)

@@ -4,7 +4,7 @@ import pytest
 
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.flags import ConfigError
-from lt4rec_tf.experiment.parallel_searches import search_side_by_side
+from lt4rec_tf.experiment.parallel_searches import search_in_parallel
 from lt4rec_tf.tickets.search import level_folder
 from lt4rec_tf.training.stage import TrainingError
 from tests.support.training import begin_run, small_settings
@@ -17,7 +17,7 @@ def test_a_search_that_fails_is_named_with_its_log(small_schema, tmp_path):
     with pytest.raises(
         TrainingError, match=r"ticket search of c.r: .*small\.toml.*\(log: "
     ) as told:
-        search_side_by_side(run)  # its processes find no schema
+        search_in_parallel(run)  # its processes find no schema
     task = str(told.value).split()[3].removesuffix(":")
     assert "Traceback" in (tmp_path / "logs" / f"{task}.log").read_text()
 
@@ -29,7 +29,7 @@ def test_one_search_needs_no_process_of_its_own(small_schema, tmp_path, finished
     run, _ = begin_run(settings, small_schema, tmp_path)
     for task in finished:
         artifacts.mark_done(level_folder(tmp_path / "tickets" / task, 2))
-    search_side_by_side(run)
+    search_in_parallel(run)
     assert not (tmp_path / "logs").exists()
 
 

@@ -1,4 +1,4 @@
-"""What a row costs to hold and to ask."""
+"""Cost of a row: its parameters, its storage, the multiply-adds of a prediction."""
 
 from __future__ import annotations
 
@@ -21,23 +21,26 @@ def cost_of(network: RankingNetwork) -> dict[str, Any]:
         table_bytes: What a version of the model stores of embedding tables, in float32: numbers,
             and a bit for whatever a ticket could have cut.
         alive_parameters: Task -> numbers in kernels and biases above the cross layer that its
-            prediction reads, cut weights not counted; what a ticket leaves of the network.
-        multiply_adds: Of one example's predictions for all tasks above the cross layer, a cut
-            weight counting nothing. Layers that several tasks compute alike count once.
+            prediction reads, without cut weights.
+        multiply_adds: Of one example's predictions for all tasks above the cross layer, without
+            cut weights. Layers that several tasks compute alike count once.
     """
     above = _above_the_cross_layer(network)
     masked = {layer.shared.kernel.ref() for tower in network.towers.values() for layer in tower}
+
     alive = {}
     for task in network.tasks:
         read = {variable.ref() for variable in network.trained_by(task)}
         plain = [v for v in above.values() if v.ref() in read and v.ref() not in masked]
-        cut = sum(int(mask.sum()) for mask in network.masks(task).values())
-        alive[task] = cut + sum(int(np.prod(v.shape)) for v in plain)
+        kept = sum(int(mask.sum()) for mask in network.masks(task).values())
+        alive[task] = kept + sum(int(np.prod(v.shape)) for v in plain)
+
     products = sum(
         _uses(name, network) * int(np.prod(variable.shape))
         for name, variable in above.items()
         if name.endswith("kernel") and variable.ref() not in masked
     )
+
     tables = [layer for layer in network.model.layers if isinstance(layer, FieldVectors)]
     whole = sum(int(np.prod(v.shape)) for v in network.variables.values())
     return {
@@ -57,11 +60,12 @@ def _above_the_cross_layer(network: RankingNetwork) -> dict[str, Any]:
 
 
 def _uses(name: str, network: RankingNetwork) -> int:
-    """How often one example meets a kernel: an attention's once a unit, all others once."""
+    """Returns how often an example is multiplied by a kernel: an attention's once per unit."""
     if "/transfer/" in name:  # AITM's, of two tasks
         return 2
     if not name.startswith(TRANSFER) or name.rpartition("/")[2] == "kernel":
         return 1
+
     # HTLNet's, of all tasks before, or of those among them that have labels to embed.
     _, task, handed, _ = name.split("/")
     before = network.tasks[: network.tasks.index(task)]
@@ -71,10 +75,10 @@ def _uses(name: str, network: RankingNetwork) -> int:
 
 
 def _masked_products(network: RankingNetwork) -> int:
-    """Alive weights over all tasks; a stretch of layers that tasks wear alike is computed once."""
+    """Counts alive weights over all tasks; layers with equal masks up to them count once."""
     computed: dict[tuple[Any, ...], int] = {}
     for task, tower in network.towers.items():
-        # What is added to a task's first layer sets it and those above apart.
+        # An input of its own in a task's first layer makes it, and those above, the task's alone.
         added = {f"{task}/own/kernel", f"{TRANSFER}{task}/input/kernel"}
         path: tuple[Any, ...] = (task,) if added & network.variables.keys() else ()
         for layer in tower:

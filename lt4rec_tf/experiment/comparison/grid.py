@@ -1,4 +1,4 @@
-"""What a comparison trains: rows read from a TOML file, each with its candidate settings.
+"""Rows of a comparison, read from a TOML file, each with its candidate settings.
 
 A row is one of train's rows with flags of its own, so whatever `train` can do can be a row:
 
@@ -25,7 +25,7 @@ from lt4rec_tf.core.toml import TomlTable, read_toml
 
 @dataclass(frozen=True)
 class CompareFlags:
-    """What a comparison is, beyond the settings of each of its runs."""
+    """Flags of a comparison, beyond the settings of each of its runs."""
 
     rows_file: str = flag("configs/compare/rows.toml", "TOML file of the rows.")
     only: tuple[str, ...] = flag((), "Names of the rows to compare; none: all of the file.")
@@ -52,11 +52,11 @@ class RowSpec:
     Attributes:
         name: Of the line, also of its folder.
         group: Heading above it.
-        row: What `train` calls it.
+        row: Its name in --rows of `train`.
         task: The task of a single-task row; empty for all others.
-        flags: Flags of `train` that make it what it is.
+        flags: Flags of `train` that it is trained with.
         weights: Candidates for the tuned weight in place of --cvr_weights; None: those.
-        note: What it is, in a line.
+        note: A line about it.
     """
 
     name: str
@@ -74,19 +74,19 @@ class Candidate:
 
     Attributes:
         settings: All flags, seed aside.
-        chosen: What was tuned: name -> value, as reports show it.
+        chosen: Tuned settings: name -> value, as reports show it.
     """
 
     settings: Settings
     chosen: dict[str, str]
 
     def with_seed(self, seed: int) -> Settings:
-        """The settings of one run."""
+        """Returns the settings of one run."""
         return dataclasses.replace(self.settings, seed=seed)
 
 
 def check_flags(flags: CompareFlags) -> None:
-    """Refuses what no comparison can be.
+    """Refuses flags that no comparison can have.
 
     Raises:
         ConfigError: Naming the flag, what was found and what was expected.
@@ -97,7 +97,7 @@ def check_flags(flags: CompareFlags) -> None:
 
 
 def check_one_machine(settings: Settings) -> None:
-    """Refuses a distribution and earlier runs: trainings are jobs side by side on one machine.
+    """Refuses a distribution and earlier runs: trainings are parallel jobs on one machine.
 
     Raises:
         ConfigError: Naming the flag.
@@ -112,7 +112,7 @@ def check_one_machine(settings: Settings) -> None:
 
 
 def read_rows(path: Path, only: Sequence[str], tasks: Sequence[str]) -> list[RowSpec]:
-    """Reads the rows of a comparison; `base` becomes one line a task.
+    """Reads the rows of a comparison; `base` becomes one line for each task.
 
     Args:
         path: TOML file with a list `rows`.
@@ -127,18 +127,23 @@ def read_rows(path: Path, only: Sequence[str], tasks: Sequence[str]) -> list[Row
     file = read_toml(path)
     specs = [_read_row(table) for table in file.tables("rows")]
     file.close()
+
     names = [spec.name for spec in specs]
     unknown = [name for name in only if name not in names]
     if unknown:
         raise ConfigError(f"--only: found {unknown}, expected rows of {path}: {', '.join(names)}")
-    kept = [spec for spec in specs if not only or spec.name in only]
-    bases = [spec.name for spec in kept if spec.row == "base"]
+    chosen = [spec for spec in specs if not only or spec.name in only]
+
+    bases = [spec.name for spec in chosen if spec.row == "base"]
     if len(bases) != 1:
         raise ConfigError(
             f"{path}: found {bases} with row 'base' among the rows to compare, expected one: all "
             "differences are to it"
         )
-    lines = [line for spec in kept for line in _lines(spec, tasks)]
+
+    lines: list[RowSpec] = []
+    for spec in chosen:
+        lines += _lines(spec, tasks)
     twice = [name for name, count in Counter(line.name for line in lines).items() if count > 1]
     if twice:
         raise ConfigError(f"{path}: found {twice} more than once, expected distinct names")
@@ -173,7 +178,7 @@ def _lines(spec: RowSpec, tasks: Sequence[str]) -> list[RowSpec]:
 def candidates(
     spec: RowSpec, compare: CompareFlags, parse: Callable[[Sequence[str]], Settings]
 ) -> list[Candidate]:
-    """A row's candidates: every pair of a learning rate and a weight.
+    """Returns a row's candidates: every pair of a learning rate and a weight.
 
     Args:
         spec: The row.
@@ -181,16 +186,17 @@ def candidates(
         parse: More flags -> settings, after those of the command.
     """
     weights = compare.cvr_weights if spec.weights is None else spec.weights
-    found = []
+    pairs = []
     for rate, weight in itertools.product(compare.learning_rates or [""], weights or [""]):
         flags = [f"--rows={spec.row}", *spec.flags]
         if rate:
             flags.append(f"--learning_rate={rate}")
         if weight:
             flags.append(f"--loss_weights={compare.weighted_task}={weight}")
+
         settings = parse(flags)
         chosen = {"learning_rate": f"{settings.training.learning_rate:g}"}
         if spec.row != "base":
             chosen["loss_weights"] = ",".join(settings.training.loss_weights) or "1"
-        found.append(Candidate(settings, chosen))
-    return found
+        pairs.append(Candidate(settings, chosen))
+    return pairs
