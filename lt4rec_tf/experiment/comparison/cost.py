@@ -67,9 +67,9 @@ def _uses(name: str, network: RankingNetwork) -> int:
         return 1
 
     # HTLNet's, of all tasks before, or of those among them that have labels to embed.
-    _, task, handed, _ = name.split("/")
+    _, task, transferred, _ = name.split("/")
     before = network.tasks[: network.tasks.index(task)]
-    if handed == "representation":
+    if transferred == "representation":
         return len(before)
     return sum(f"{TRANSFER}{earlier}/label_table" in network.variables for earlier in before)
 

@@ -12,15 +12,15 @@ from lt4rec_tf.data.public.interactions import Interactions, in_sorted
 def triples(
     train: Interactions, batch: int, rng: np.random.Generator
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Users, items that they met, items that they did not: as many triples as there are pairs.
+    """Draws as many triples as there are pairs: user, item that she met, item that she did not.
 
     The user is uniform among those with items, the item among hers, the other among all she did not
     meet. A user who met all items is left out.
 
     Args:
-        train: Who met what.
+        train: Pairs of users and items that they met.
         batch: Triples at a time.
-        rng: Where draws come from.
+        rng: Of the draws.
 
     Yields:
         Three int64 arrays of users 0..users-1 and items 0..items-1.
@@ -39,6 +39,7 @@ def triples(
 def _not_met(
     users: np.ndarray, keys: np.ndarray, items: int, rng: np.random.Generator
 ) -> np.ndarray:
+    """Draws an item for each user that she did not meet: those that she met are drawn again."""
     drawn = rng.integers(0, items, len(users))
     again = np.arange(len(users))
     while len(again):
@@ -50,15 +51,15 @@ def _not_met(
 def users_with_items(
     train: Interactions, batch: int, rng: np.random.Generator
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Every user who met an item, once, in random order, with all of hers.
+    """Yields every user who met an item, once, in random order, with all her items.
 
     Args:
-        train: Who met what.
+        train: Pairs of users and items that they met.
         batch: Users at a time.
-        rng: Where the order comes from.
+        rng: Of the order.
 
     Yields:
-        Users, int64 (batch,); of each pair the place of its user among them, and its item.
+        Users, int64 (batch,); of each pair the position of its user among them, and its item.
     """
     order = rng.permutation(np.flatnonzero(train.counts > 0))
     for start in range(0, len(order), batch):

@@ -9,7 +9,7 @@ import tensorflow as tf
 def normalised_adjacency(
     users: int, items: int, user_ids: np.ndarray, item_ids: np.ndarray
 ) -> tf.SparseTensor:
-    """D^-1/2 A D^-1/2 of the graph of users (first) and items.
+    """Returns D^-1/2 A D^-1/2 of the graph of users (first) and items.
 
     A has 1 for each pair, both ways; D is the diagonal of A's row sums.
 
@@ -20,12 +20,13 @@ def normalised_adjacency(
         item_ids: Of each pair, in 0..items-1, int64 (pairs,).
 
     Returns:
-        float32 (users + items, users + items), its places in order.
+        float32 (users + items, users + items), its indices in order.
     """
     item_rows = item_ids + users
     rows, columns = np.concatenate([user_ids, item_rows]), np.concatenate([item_rows, user_ids])
     degrees = np.bincount(rows, minlength=users + items)
     values = 1.0 / np.sqrt(degrees[rows] * degrees[columns])
+
     order = np.lexsort((columns, rows))
     return tf.SparseTensor(
         np.stack([rows, columns], axis=1)[order],
@@ -35,10 +36,10 @@ def normalised_adjacency(
 
 
 def propagate(adjacency: tf.SparseTensor, table: tf.Tensor, layers: int) -> tf.Tensor:
-    """The mean over depths, O = 1 / (K + 1) sum_{k = 0..K} A^k X.
+    """Returns the mean over depths, O = 1 / (K + 1) sum_{k = 0..K} A^k X.
 
     The matrix is symmetric, so the gradient by X of a function of O is the same sum of the gradient
-    by O: nothing is kept for the way back.
+    by O: the backward pass needs no stored values.
 
     >>> pair = normalised_adjacency(1, 1, np.array([0]), np.array([0]))
     >>> propagate(pair, tf.constant([[2.0], [4.0]]), layers=1).numpy().ravel().tolist()
@@ -55,7 +56,7 @@ def propagate(adjacency: tf.SparseTensor, table: tf.Tensor, layers: int) -> tf.T
     Source: He et al., LightGCN (SIGIR 2020, arXiv 2002.02126), Eq. 3 to 8, alpha_k = 1 / (K + 1).
     """
     # Products by compressed rows use all cores and take a sixth of the time of
-    # `tf.sparse.sparse_dense_matmul`, which reads a matrix place by place.
+    # `tf.sparse.sparse_dense_matmul`, which reads a matrix number by number.
     by_rows = tf.raw_ops.SparseTensorToCSRSparseMatrix(
         indices=adjacency.indices, values=adjacency.values, dense_shape=adjacency.dense_shape
     )

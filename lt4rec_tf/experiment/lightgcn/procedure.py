@@ -17,13 +17,12 @@ from lt4rec_tf.core.flags import ConfigError, differences, from_settings
 from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.data.public import datasets
 from lt4rec_tf.data.public.interactions import Split, hold_out, read_split
-from lt4rec_tf.experiment.lightgcn import ranking
-from lt4rec_tf.experiment.lightgcn import search as embedding_search
+from lt4rec_tf.experiment.lightgcn import ranking, search
 from lt4rec_tf.experiment.lightgcn.search import Search, Trained
 from lt4rec_tf.experiment.lightgcn.settings import EmbeddingSettings
 from lt4rec_tf.experiment.lightgcn.threshold import ThresholdPlan
 from lt4rec_tf.experiment.lightgcn.trainer import PairPlan, PairTrainer
-from lt4rec_tf.experiment.paths import CONFIG, seed_folder
+from lt4rec_tf.experiment.paths import CONFIG, TRAINING, seed_folder
 from lt4rec_tf.experiment.run_folder import refuse_other_settings
 from lt4rec_tf.reports.run_report import StageLog
 
@@ -80,16 +79,16 @@ def train_and_measure(
             )  # fmt: skip
 
         shape = (split.train.users + split.train.items, settings.embedding_dim)
-        search = Search(
+        table_search = Search(
             folder, trainer, threshold_trainer, shape, settings.embedding_stddev,
             settings.rounds, settings.final_density, settings.seed,
         )  # fmt: skip
-        trained = embedding_search.train_all(search, settings.ways)
+        trained = search.train_all(table_search, settings.ways)
 
-    chosen = embedding_search.winning(trained)
+    chosen = search.winning(trained)
     rows = [_measured(one, trainer(one.dimension), split, settings.top_k) for one in trained]
     if settings.refit:
-        rows += _refitted(settings, split, search, [trained[0], chosen], log)
+        rows += _refitted(settings, split, table_search, [trained[0], chosen], log)
     for row in rows:
         row["chosen"] = (row["way"], row["level"]) == (chosen.way, chosen.level)
     return rows
@@ -106,7 +105,11 @@ def _plan(settings: EmbeddingSettings) -> PairPlan:
 
 
 def _refitted(
-    settings: EmbeddingSettings, split: Split, search: Search, chosen: list[Trained], log: StageLog
+    settings: EmbeddingSettings,
+    split: Split,
+    table_search: Search,
+    chosen: list[Trained],
+    log: StageLog,
 ) -> list[dict[str, Any]]:
     """Trains the dense table and the winning ticket on all of train, as long as was best."""
     rows = []
@@ -117,14 +120,14 @@ def _refitted(
             trainer = PairTrainer(
                 split.train, None, one.dimension, plan, settings.seed, progress, log
             )
-            refitted = embedding_search.refit(search, one, trainer)
+            refitted = search.refit(table_search, one, trainer)
         rows.append(_measured(refitted, trainer, split, settings.top_k))
     return rows
 
 
 def _measured(one: Trained, trainer: PairTrainer, split: Split, k: int) -> dict[str, Any]:
     """Returns a finished training's row of evaluation.json."""
-    trainer.load(one.folder / embedding_search.TRAINING)
+    trainer.load(one.folder / TRAINING)
     return {
         "way": one.way,
         "level": one.level,

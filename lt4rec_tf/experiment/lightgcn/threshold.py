@@ -1,4 +1,4 @@
-"""PEP's pruning that learns how much: a threshold below which the numbers of a table are 0."""
+"""PEP's learned pruning: a threshold below which the numbers of a table are 0."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import tensorflow as tf
 
 @dataclass(frozen=True)
 class ThresholdPlan:
-    """How a threshold is trained beside its table.
+    """Settings of a threshold that is trained beside its table.
 
     Attributes:
         start: Its logit s at the start.
@@ -25,7 +25,7 @@ class ThresholdPlan:
 
 
 def soft_threshold(table: tf.Tensor, logit: tf.Tensor, scale: float) -> tf.Tensor:
-    """sign(v) max(0, |v| - g sigmoid(s)) for each number v of a table.
+    """Returns sign(v) max(0, |v| - g sigmoid(s)) for each number v of a table.
 
     >>> soft_threshold(tf.constant([-2.0, 0.25, 1.0]), tf.constant(0.0), 1.0).numpy().tolist()
     [-1.5, 0.0, 0.5]

@@ -1,4 +1,4 @@
-"""Trains a table of users and items, one level of a ticket search after the other."""
+"""Trainer of a table of users and items, for all levels of a ticket search."""
 
 from __future__ import annotations
 
@@ -15,12 +15,10 @@ import tensorflow as tf
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.data.public.interactions import Interactions
-from lt4rec_tf.experiment.lightgcn import batches, ranking
-from lt4rec_tf.experiment.lightgcn import (
-    losses as pair_losses,
-)
+from lt4rec_tf.experiment.lightgcn import batches, losses, ranking
 from lt4rec_tf.experiment.lightgcn.model import normalised_adjacency, propagate
 from lt4rec_tf.experiment.lightgcn.threshold import ThresholdPlan, soft_threshold
+from lt4rec_tf.experiment.paths import TABLE
 from lt4rec_tf.training import checkpoint
 from lt4rec_tf.training.optimizers import LazyAdam, reset
 from lt4rec_tf.training.plan import HISTORY, PROGRESS, LogScalars
@@ -33,7 +31,7 @@ class PairPlan:
 
     Attributes:
         layers: K of LightGCN; 0 is matrix factorisation.
-        loss: bpr or softmax, see `pair_losses`.
+        loss: bpr or softmax, see `losses`.
         batch: Triples of a step with bpr, users of a step with softmax.
         cosine: Whether vectors are scaled to length 1 after propagation.
         temperature: T of softmax.
@@ -66,14 +64,14 @@ class PairPlan:
     k: int
 
     def steps_per_epoch(self, train: Interactions) -> int:
-        """Steps of one pass, at most."""
-        of_all = len(train.item_ids) if self.loss == "bpr" else int((train.counts > 0).sum())
-        return -(-of_all // self.batch)
+        """Returns the number of steps of one pass, at most."""
+        examples = len(train.item_ids) if self.loss == "bpr" else int((train.counts > 0).sum())
+        return -(-examples // self.batch)
 
 
 @dataclass
 class _State:
-    """Where a training is; with the variables, all that resuming needs."""
+    """Progress of a training; with the variables, all that resuming needs."""
 
     end: int  # the last pass, as far as is known
     epoch: int = 0
@@ -85,20 +83,20 @@ class _State:
 
 
 class PairTrainer:
-    """Trains, by one compiled step, as many tables of one size as are asked for.
+    """Trains tables of one size, each from its own start, by one compiled step.
 
     A number that the mask cuts is 0 at the start and has no gradient, so Adam leaves it 0.
 
     Args:
-        train: Who met what.
-        validation: What early stopping asks for; None: every pass is taken, and the last is kept.
+        train: Pairs to train on.
+        validation: Pairs for early stopping; None: every pass is taken, and the last is kept.
         dimension: Of the table.
         plan: How to train.
         seed: Of the batches, which are the same in every training.
-        progress: Told of every step.
+        progress: Gets every step.
         log: (stage, step, {tag: value}), called at each validation.
-        threshold: Of PEP, which numbers must exceed; None: there is none.
-        enough: Asked after every pass, with the numbers that the table stands for; ends a training.
+        threshold: PEP's threshold, which numbers must exceed; None: there is none.
+        enough: Called after every pass with the table's numbers; true ends the training.
     """
 
     def __init__(
@@ -118,6 +116,7 @@ class PairTrainer:
         self._adjacency = normalised_adjacency(
             train.users, train.items, train.user_ids, train.item_ids
         )
+
         zeros = tf.zeros((train.users + train.items, dimension))
         self.table, self._best, self._mask = (
             tf.Variable(zeros, trainable=trainable) for trainable in (True, False, False)
@@ -125,8 +124,10 @@ class PairTrainer:
         self._threshold_plan, self._enough = threshold, enough
         self._threshold = tf.Variable(0.0)
         self._trained = [self.table, *([] if threshold is None else [self._threshold])]
+
         self._optimizer = LazyAdam(plan.learning_rate, beta_2=plan.beta_2, epsilon=plan.epsilon)
         self._optimizer.build(self._trained)
+
         ids = tf.TensorSpec((None,), tf.int64)
         self._step = tf.function(self._take_step, input_signature=[ids, ids, ids])
         self._propagate = tf.function(lambda: self._vectors(self._numbers()))
@@ -134,17 +135,17 @@ class PairTrainer:
     def fit(self, folder: Path, name: str, start: np.ndarray, mask: np.ndarray) -> dict[str, Any]:
         """Trains from `start * mask` until validation gets no better.
 
-        The table holds the best pass afterwards.
+        The table has the numbers of the best pass afterwards.
 
         Args:
             folder: The training's own; gets `table`, a checkpoint, and history.json.
-            name: What progress and TensorBoard call it.
+            name: Its name in progress and TensorBoard.
             start: float32 (users + items, dimension).
-            mask: bool of that shape, which numbers may differ from 0.
+            mask: bool of that shape: the numbers that may differ from 0.
 
         Returns:
-            best_epoch, how many of its passes were cooldown, validation metrics there, seconds,
-            history.
+            best_epoch, the number of its passes that were cooldown, validation metrics there,
+            seconds, history.
 
         Raises:
             TrainingError: The loss is no longer finite.
@@ -154,12 +155,14 @@ class PairTrainer:
             self._progress.skip(plan.epochs * steps)
             self.load(folder)
             return artifacts.read_json(folder / HISTORY)
+
         self._mask.assign(mask.astype(np.float32))
         self.table.assign(start * mask)
         self._best.assign(self.table)
         if self._threshold_plan is not None:
             self._threshold.assign(self._threshold_plan.start)
         reset(self._optimizer)
+
         state = self._resume(folder)
         self._progress.start_stage(name, plan.epochs, steps)
         self._progress.skip(state.epoch * steps)
@@ -169,44 +172,47 @@ class PairTrainer:
         return self._finish(folder, state)
 
     def load(self, folder: Path) -> None:
-        """Takes up the table of a training that is done."""
-        checkpoint.restore(folder / "table", {"table": self.table})
+        """Reads the table of a training that is done."""
+        checkpoint.restore(folder / TABLE, {TABLE: self.table})
 
     def _vectors(self, table: tf.Tensor) -> tf.Tensor:
-        """What pairs are scored by."""
+        """Returns the vectors whose inner products score pairs."""
         vectors = propagate(self._adjacency, table, self._plan.layers)
         return tf.math.l2_normalize(vectors, axis=1) if self._plan.cosine else vectors
 
     def _numbers(self) -> tf.Tensor:
-        """What the table stands for."""
+        """Returns the table's numbers, behind the threshold if there is one."""
         if self._threshold_plan is None:
             return tf.identity(self.table)
         return soft_threshold(self.table, self._threshold, self._threshold_plan.scale)
 
     def vectors(self) -> np.ndarray:
-        """What the table's present numbers score with, float32 (users + items, dimension)."""
+        """Returns the vectors by the present table, float32 (users + items, dimension)."""
         return self._propagate().numpy()
 
     def steps(self, epoch: int) -> Iterator[tf.Tensor]:
-        """Takes the steps of a pass, as they are asked for; each one's loss."""
+        """Takes the steps of a pass, one for each value that is read; yields each one's loss."""
         for batch in self._batches(epoch):
             yield self._step(*map(tf.constant, batch))
 
     def _epoch(self, folder: Path, name: str, state: _State) -> None:
+        """Trains and validates one pass."""
         started = time.monotonic()
         plan = self._plan
         rate = plan.learning_rate * min(1.0, (state.end - state.epoch) / (plan.cooldown + 1))
         self._optimizer.learning_rate = rate
-        losses = []
-        for taken in self.steps(state.epoch):
-            losses.append(taken)
-            self._progress.step({plan.loss: taken})
-        loss = float(np.mean([value.numpy() for value in losses]))
+
+        step_losses = []
+        for step_loss in self.steps(state.epoch):
+            step_losses.append(step_loss)
+            self._progress.step({plan.loss: step_loss})
+        loss = float(np.mean([step_loss.numpy() for step_loss in step_losses]))
         state.epoch += 1
         if not math.isfinite(loss):
             raise not_finite(name, "the loss", loss, state.epoch)
         if self._enough is not None and self._enough(self._numbers().numpy()):
             state.end = state.epoch
+
         due = state.epoch == state.end or state.epoch % plan.validate_every == 0
         metrics = self._validate(name, loss, rate, state) if due else {}
         self._progress.end_epoch(metrics)
@@ -215,48 +221,54 @@ class PairTrainer:
             checkpoint.save_progress(folder / PROGRESS, self._variables(), vars(state))
 
     def _batches(self, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Three columns of rows of the table; what they are depends on the loss."""
+        """Yields three columns of row numbers: of bpr's triples, or of users and their pairs."""
         rng = np.random.default_rng([self._seed, epoch, *b"batches"])
         train, batch = self._train, self._plan.batch
         if self._plan.loss == "bpr":
             for users, met, others in batches.triples(train, batch, rng):
                 yield users, train.users + met, train.users + others
         else:
-            for users, places, items in batches.users_with_items(train, batch, rng):
-                yield users, places, train.users + items
+            for users, user_positions, items in batches.users_with_items(train, batch, rng):
+                yield users, user_positions, train.users + items
 
     def _take_step(self, first: tf.Tensor, second: tf.Tensor, third: tf.Tensor) -> tf.Tensor:
+        """Takes one step; its columns are those of `_batches`."""
         plan = self._plan
         with tf.GradientTape() as tape:
             table = self._numbers()
             vectors = self._vectors(table)
             if plan.loss == "bpr":
-                loss = pair_losses.bpr(vectors, first, second, third)
+                loss = losses.bpr(vectors, first, second, third)
                 touched, pairs = tf.concat([first, second, third], axis=0), tf.size(first)
             else:
-                loss = pair_losses.softmax(
+                loss = losses.softmax(
                     vectors, self._train.users, first, second, third, plan.temperature
                 )
                 touched = tf.concat([tf.gather(first, second), third], axis=0)
                 pairs = tf.size(second)
-            total = loss + plan.l2 * pair_losses.half_squares(table, touched, pairs)
+
+            total = loss + plan.l2 * losses.half_squares(table, touched, pairs)
             if self._threshold_plan is not None:
                 total += self._threshold_plan.decay * tf.nn.l2_loss(self._threshold)
+
         gradients = [tf.convert_to_tensor(g) for g in tape.gradient(total, self._trained)]
         gradients[0] *= self._mask
         self._optimizer.apply_gradients(zip(gradients, self._trained, strict=True))
         return loss
 
     def _validate(self, name: str, loss: float, rate: float, state: _State) -> Mapping[str, float]:
+        """Measures a pass, logs it, and keeps it if it is the best."""
         metrics: dict[str, float] = {}
         if self._validation is not None:
             metrics = ranking.measure(self.vectors(), self._train, self._validation, self._plan.k)
+
         density = float(tf.reduce_mean(tf.cast(self._numbers() != 0, tf.float32)))
         tags = {f"validation/{metric}": value for metric, value in metrics.items()}
         tags |= {f"loss/{self._plan.loss}": loss, "density": density, "learning_rate": rate}
         self._log(name, state.epoch, tags)
         record = {"epoch": state.epoch, "loss": loss, "density": density, "learning_rate": rate}
         state.history.append(record | {"validation": metrics})
+
         if not metrics:
             state.best_epoch = state.epoch
             self._best.assign(self.table)
@@ -272,7 +284,7 @@ class PairTrainer:
     def _variables(self) -> dict[str, tf.Variable]:
         slots = {f"optimizer/{i}": v for i, v in enumerate(self._optimizer.variables)}
         threshold = {} if self._threshold_plan is None else {"threshold": self._threshold}
-        return {"table": self.table, "best": self._best} | threshold | slots
+        return {TABLE: self.table, "best": self._best} | threshold | slots
 
     def _resume(self, folder: Path) -> _State:
         saved = folder / PROGRESS
@@ -281,8 +293,9 @@ class PairTrainer:
         return _State(**checkpoint.restore_progress(saved, self._variables()))
 
     def _finish(self, folder: Path, state: _State) -> dict[str, Any]:
+        """Keeps the best pass and writes the training's result."""
         self.table.assign(self._best)
-        checkpoint.save(folder / "table", {"table": self.table})
+        checkpoint.save(folder / TABLE, {TABLE: self.table})
         at_best = next((r for r in state.history if r["epoch"] == state.best_epoch), None)
         result = {
             "best_epoch": state.best_epoch,
