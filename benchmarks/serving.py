@@ -29,13 +29,12 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from feeds import TASKS, UNITS, wide_schema
+from feeds import TASKS, wide_schema
 from networks import wide_network
 
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.reports.text_tables import markdown_table
 from lt4rec_tf.schema.types import Schema
-from lt4rec_tf.serving.kernel_forms import COMPACT, DENSE, Forms
 from lt4rec_tf.serving.model_card import folder_size
 from lt4rec_tf.serving.publish import OpenedVersion, opened
 from lt4rec_tf.serving.rank import Ranking
@@ -58,11 +57,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         schema = wide_schema(flags.rows, flags.item_fields)
         versions = {}
-        for name, networks, precision, forms in models(schema, flags.density):
+        for name, networks, precision in models(schema, flags.density):
             versions[name] = [
-                stack.enter_context(
-                    opened(saved(Path(folder), name, network, schema, precision, forms))
-                )
+                stack.enter_context(opened(saved(Path(folder), name, network, schema, precision)))
                 for network in networks
             ]
         print(
@@ -72,8 +69,8 @@ def main() -> None:
         print(f"{time_table(versions, schema, flags)}\n\n{size_table(versions)}")
 
 
-def models(schema: Schema, density: float) -> list[tuple[str, list[RankingNetwork], str, Forms]]:
-    """Name, networks whose answers make up both tasks', precision, forms."""
+def models(schema: Schema, density: float) -> list[tuple[str, list[RankingNetwork], str]]:
+    """Name, networks whose answers make up both tasks', precision."""
     single = [built(schema.with_tasks([task])) for task in TASKS]
     weight, neuron, dense = (built(schema) for _ in range(3))
     rng = np.random.default_rng(0)
@@ -84,16 +81,14 @@ def models(schema: Schema, density: float) -> list[tuple[str, list[RankingNetwor
         scores = {name: kernel * rng.random(kernel.shape[1]) for name, kernel in kernels.items()}
         keep = round(density * sum(mask.size for mask in ones.values()))
         neuron.wear(task, prune_neurons(scores, ones, keep))
-    every = frozenset((task, depth) for task in TASKS for depth in range(len(UNITS)))
     return [
-        ("two single-task models", single, "float32", DENSE),
-        ("two single-task models, bfloat16", single, "bfloat16", DENSE),
-        ("shared bottom", [dense], "float32", COMPACT),
-        ("s_weight", [weight], "float32", COMPACT),
-        ("s_weight, csr", [weight], "float32", Forms(sparse=every)),
-        ("s_weight, bfloat16", [weight], "bfloat16", COMPACT),
-        ("s_neuron", [neuron], "float32", COMPACT),
-        ("s_neuron, bfloat16", [neuron], "bfloat16", COMPACT),
+        ("two single-task models", single, "float32"),
+        ("two single-task models, bfloat16", single, "bfloat16"),
+        ("shared bottom", [dense], "float32"),
+        ("s_weight", [weight], "float32"),
+        ("s_weight, bfloat16", [weight], "bfloat16"),
+        ("s_neuron", [neuron], "float32"),
+        ("s_neuron, bfloat16", [neuron], "bfloat16"),
     ]
 
 
@@ -102,15 +97,11 @@ def built(schema: Schema) -> RankingNetwork:
     return wide_network(schema, stddev=0.05, seed=len(schema.tasks[0].name))
 
 
-def saved(
-    folder: Path, name: str, network: RankingNetwork, schema: Schema, precision: str, forms: Forms
-) -> Path:
+def saved(folder: Path, name: str, network: RankingNetwork, schema: Schema, precision: str) -> Path:
     """A version of the network, with the signatures that are timed."""
     schema = schema.with_tasks(network.tasks)
     exponents = {task: RANKING.exponents[task] for task in network.tasks}
-    served = ServedModel(
-        network, schema, ranking=Ranking(exponents), precision=precision, forms=forms
-    )
+    served = ServedModel(network, schema, ranking=Ranking(exponents), precision=precision)
     place = folder / f"{name}-{'-'.join(network.tasks)}".replace(" ", "_")
     tf.saved_model.save(served, str(place), signatures=served.signatures())
     return place

@@ -23,7 +23,6 @@ from lt4rec_tf.experiment.rows import load_row, row_names, task_masks
 from lt4rec_tf.models.losses import prediction
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.schema.types import Schema
-from lt4rec_tf.serving.kernel_forms import forms_of
 from lt4rec_tf.serving.model_card import (
     MODEL_CARD_FILE,
     CardFacts,
@@ -204,14 +203,6 @@ class ExportFlags:
     precision: Literal["float32", "bfloat16"] = flag(
         "float32", "In which tables and kernels are stored, and kernels multiplied."
     )
-    kernel_form: Literal["auto", "compact", "csr", "dense"] = flag(
-        "auto",
-        "compact: dead neurons are taken out. csr: and zeros skipped. auto: as is faster here, "
-        "layer by layer. dense: kernels as they are.",
-    )
-    candidates: int = flag(
-        512, "Candidates of a request to be fast for: what auto measures with.", at_least=1
-    )
     rank_exponents: tuple[str, ...] = flag(
         (), "Exponents of the rank score (Eq. 3) as task=exponent; none: 1 for ctr and cvr."
     )
@@ -279,7 +270,6 @@ def export_row(
         schema,
         ranking=ranking,
         precision=flags.precision,
-        forms=forms_of(network, flags.kernel_form, flags.precision, flags.candidates),
         minimal=flags.signature_inputs == "used",
     )
     signatures = served.signatures()

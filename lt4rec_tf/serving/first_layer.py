@@ -118,13 +118,10 @@ class PartedLayer(tf.Module):
         source: Its kernel.
         inputs: The place of each of the kernel's rows.
         layer: What the rows are.
-        form: Of the kernel for candidates.
         name: Letters, digits and "_".
     """
 
-    def __init__(
-        self, source: Source, inputs: np.ndarray, layer: FirstLayer, form: str, name: str
-    ) -> None:
+    def __init__(self, source: Source, inputs: np.ndarray, layer: FirstLayer, name: str) -> None:
         super().__init__(name=name)
 
         def asking() -> tf.Tensor:
@@ -133,8 +130,8 @@ class PartedLayer(tf.Module):
         def ranked() -> tf.Tensor:
             return picked_rows(source, inputs, layer.ranked())
 
-        self.asking = Kernel(asking, "dense", f"{name}_asking")
-        self.ranked = Kernel(ranked, form, f"{name}_ranked")
+        self.asking = Kernel(asking, f"{name}_asking")
+        self.ranked = Kernel(ranked, f"{name}_ranked")
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ class FoldedKernels(tf.Module):
         inputs = {task: np.arange(len(tower.kernels[0])) for task, tower in plain.items()}
         sources = self.storage.kernels(network, plain, kept, inputs)
         self.kernels = {
-            f"{task}_{depth}": Kernel(source, "dense", f"{task}_{depth}")
+            f"{task}_{depth}": Kernel(source, f"{task}_{depth}")
             for task, of_task in sources.items()
             for depth, source in enumerate(of_task)
         }

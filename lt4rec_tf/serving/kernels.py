@@ -17,8 +17,6 @@ import tensorflow as tf
 
 from lt4rec_tf.models.layers.table_layout import unpacked
 
-FORMS = ("dense", "csr")
-
 # A variable that is a kernel, or () -> the kernel from what a version stores.
 Source: TypeAlias = Any  # tf.Variable | Callable[[], tf.Tensor]; mypy sees nothing of the former
 
@@ -63,32 +61,17 @@ class LoadedTensor(tf.saved_model.experimental.TrackableResource):
 
 
 class Kernel(tf.Module):
-    """A kernel in the form in which it is multiplied.
+    """A kernel, ready to be multiplied.
 
     Args:
         source: See `Source`.
-        form: "dense", or "csr" for TensorFlow's sparse product, which skips zeros.
         name: Letters, digits and "_".
     """
 
-    def __init__(self, source: Source, form: str, name: str) -> None:
+    def __init__(self, source: Source, name: str) -> None:
         super().__init__(name=name)
-        if form not in FORMS:
-            raise ValueError(f"{name}: form: found {form!r}, expected one of {FORMS}")
-        self.form = form
         self.shape = tuple(kernel_of(source).shape)
-        if form == "csr":
-            # Rows of the transposed kernel: the sparse factor must stand on the left.
-            self._places = LoadedTensor(
-                lambda: tf.where(tf.transpose(kernel_of(source)) != 0), f"{name}.places"
-            )
-            self._values = LoadedTensor(
-                lambda: _nonzero(tf.transpose(kernel_of(source))), f"{name}.values"
-            )
-        elif isinstance(source, tf.Variable):
-            self._dense = source
-        else:
-            self._dense = LoadedTensor(source, name)
+        self._dense = source if isinstance(source, tf.Variable) else LoadedTensor(source, name)
 
     def product(self, x: tf.Tensor) -> tf.Tensor:
         """Multiplies in the kernel's precision: x K as float32 (rows, units).
@@ -96,27 +79,9 @@ class Kernel(tf.Module):
         Args:
             x: float32 (rows, inputs).
         """
-        if self.form == "csr":
-            return self._sparse_product(x)
         dense = self._dense
         kernel = dense.read() if isinstance(dense, LoadedTensor) else dense.read_value()
         return tf.cast(tf.matmul(tf.cast(x, kernel.dtype), kernel), tf.float32)
-
-    def _sparse_product(self, x: tf.Tensor) -> tf.Tensor:
-        values = self._values.read()
-        transposed = tf.raw_ops.SparseTensorToCSRSparseMatrix(
-            indices=self._places.read(),
-            values=tf.cast(values, tf.float32),  # the sparse product knows no bfloat16
-            dense_shape=tf.constant(self.shape[::-1], tf.int64),
-        )
-        product = tf.raw_ops.SparseMatrixMatMul(
-            a=transposed, b=x, transpose_b=True, transpose_output=True
-        )
-        return tf.ensure_shape(product, (None, self.shape[1]))
-
-
-def _nonzero(kernel: tf.Tensor) -> tf.Tensor:
-    return tf.gather_nd(kernel, tf.where(kernel != 0))
 
 
 class WornKernel(tf.Module):

@@ -13,7 +13,6 @@ from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.schema.types import Feature, Schema
 from lt4rec_tf.serving.embedding_tables import ServedTables
 from lt4rec_tf.serving.folded import FoldedKernels
-from lt4rec_tf.serving.kernel_forms import Forms
 from lt4rec_tf.serving.rank import sides_of
 from lt4rec_tf.serving.towers import ServedTowers, Vectors, by_row
 
@@ -30,16 +29,9 @@ class ServedNetwork(tf.Module):
         network: Wears its masks.
         schema: Features.
         dtype: Of tables and towers' kernels: tf.float32 or tf.bfloat16.
-        forms: Of towers' kernels.
     """
 
-    def __init__(
-        self,
-        network: RankingNetwork,
-        schema: Schema,
-        dtype: tf.DType,
-        forms: Forms,
-    ) -> None:
+    def __init__(self, network: RankingNetwork, schema: Schema, dtype: tf.DType) -> None:
         super().__init__(name="network")
         self._schema, self._sides = schema, sides_of(schema)
         layers = [layer for layer in network.model.layers if layer.name.endswith(EMBEDDING)]
@@ -53,7 +45,7 @@ class ServedNetwork(tf.Module):
         self.other: list[tf.Variable] = []
         above = _above(network.model, layers, owners)
         if network.tops:
-            self.towers = ServedTowers(network, self._sides, dtype, forms)
+            self.towers = ServedTowers(network, self._sides, dtype)
         elif any(network.towers.values()):
             self.folded = FoldedKernels(network, dtype)
             above = self.folded.in_place(above)

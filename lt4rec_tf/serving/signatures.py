@@ -20,7 +20,6 @@ from lt4rec_tf.data.input.features import features_to_ids, raw_specs
 from lt4rec_tf.models.losses import prediction
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.schema.types import Feature, Schema, chained_tasks, product_name
-from lt4rec_tf.serving.kernel_forms import COMPACT, Forms
 from lt4rec_tf.serving.rank import Ranking, rank_specs, score
 from lt4rec_tf.serving.served_network import ServedNetwork
 
@@ -53,7 +52,6 @@ class ServedModel(tf.Module):
         schema: Features and tasks.
         ranking: How `rank` scores; None: there is no such signature.
         precision: "float32" or "bfloat16": in which tables and kernels are stored and multiplied.
-        forms: In which towers' kernels are multiplied.
         minimal: Whether a signature asks only for features that it reads, not for all.
     """
 
@@ -64,13 +62,12 @@ class ServedModel(tf.Module):
         *,
         ranking: Ranking | None = None,
         precision: str = "float32",
-        forms: Forms = COMPACT,
         minimal: bool = False,
     ) -> None:
         super().__init__(name="lt4rec")
         self._schema, self._tasks = schema, network.tasks
         self._ranking, self._minimal = ranking, minimal
-        self.network = ServedNetwork(network, schema, tf.as_dtype(precision), forms)
+        self.network = ServedNetwork(network, schema, tf.as_dtype(precision))
 
     def signatures(self) -> dict[str, Callable[..., Any]]:
         """The concrete functions by signature name."""

@@ -13,9 +13,8 @@ import tensorflow as tf
 
 from lt4rec_tf.models.layers.cross import GramCross, TriangleCross
 from lt4rec_tf.models.network import RankingNetwork
-from lt4rec_tf.serving.compact import compact, whole
+from lt4rec_tf.serving.compact import compact
 from lt4rec_tf.serving.first_layer import CrossPlaces, FirstLayer, PartedLayer, Sides
-from lt4rec_tf.serving.kernel_forms import Forms
 from lt4rec_tf.serving.kernels import Kernel
 from lt4rec_tf.serving.storage import Storage, plain_tower
 
@@ -61,12 +60,9 @@ class ServedTowers(tf.Module):
         network: Wears its masks.
         sides: Of the schema's features.
         dtype: Of kernels: tf.float32 or tf.bfloat16.
-        forms: Of kernels.
     """
 
-    def __init__(
-        self, network: RankingNetwork, sides: Sides, dtype: tf.DType, forms: Forms
-    ) -> None:
+    def __init__(self, network: RankingNetwork, sides: Sides, dtype: tf.DType) -> None:
         super().__init__(name="towers")
         self._cross = network.model.get_layer("shared.cross")
         # Each output of these reads two fields at most; of others, every one reads all.
@@ -81,11 +77,11 @@ class ServedTowers(tf.Module):
             for task in network.tasks
             if f"{task}/own/kernel" in network.variables
         }
-        self._build(network, forms)
+        self._build(network)
 
-    def _build(self, network: RankingNetwork, forms: Forms) -> None:
+    def _build(self, network: RankingNetwork) -> None:
         plain = {task: plain_tower(network, task) for task in network.tasks}
-        kept = {t: compact(tower) if forms.compact else whole(tower) for t, tower in plain.items()}
+        kept = {task: compact(tower) for task, tower in plain.items()}
         inputs = {}
         for task in network.tasks:
             self.towers[task] = tower = TaskTower(task)
@@ -108,21 +104,19 @@ class ServedTowers(tf.Module):
             )
             tower.head = [kernel, bias]
         # Tasks that have a kernel in common compute with it once, whole or parted.
-        known: dict[tuple[int, str], Kernel] = {}
-        parted: dict[tuple[int, str, bytes], PartedLayer] = {}
+        known: dict[int, Kernel] = {}
+        parted: dict[tuple[int, bytes], PartedLayer] = {}
         for task, sources in self.storage.kernels(network, plain, kept, inputs).items():
             tower = self.towers[task]
             for depth, source in enumerate(sources):
-                form = forms.of(task, depth)
-                key = (id(source), form)
-                if key not in known:
-                    known[key] = Kernel(source, form, f"{task}_{depth}")
-                tower.kernels.append(known[key])
+                if id(source) not in known:
+                    known[id(source)] = Kernel(source, f"{task}_{depth}")
+                tower.kernels.append(known[id(source)])
             if self.is_parted:
-                first = (id(sources[0]), forms.of(task, 0), inputs[task].tobytes())
+                first = (id(sources[0]), inputs[task].tobytes())
                 if first not in parted:
                     parted[first] = PartedLayer(
-                        sources[0], inputs[task], self._first_layer(task), forms.of(task, 0), task
+                        sources[0], inputs[task], self._first_layer(task), task
                     )
                 tower.parted = parted[first]
 

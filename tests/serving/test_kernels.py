@@ -36,29 +36,26 @@ def worn(task="ctr", mask=MASK, dtype=tf.float32, inputs=ALL[0], units=ALL[1]):
     return shared, shared.part(task, mask, inputs, units)
 
 
-@pytest.mark.parametrize("form", ["dense", "csr"])
-def test_a_worn_kernel_multiplies_as_weights_times_mask(form):
+def test_a_worn_kernel_multiplies_as_weights_times_mask():
     shared, part = worn()
-    kernel = Kernel(part, form, "ctr_0")
+    kernel = Kernel(part, "ctr_0")
     assert kernel.shape == (13, 7)
     np.testing.assert_allclose(kernel.product(tf.constant(X)), X @ (WEIGHTS * MASK), atol=1e-5)
     assert sorted(shared.bits) == ["ctr"]
 
 
-@pytest.mark.parametrize("form", ["dense", "csr"])
-def test_parts_of_it_are_picked_out(form):
+def test_parts_of_it_are_picked_out():
     inputs, units = np.array([0, 4, 12]), np.array([1, 6])
     _, part = worn(inputs=inputs, units=units)
-    kernel = Kernel(part, form, "part_0")
+    kernel = Kernel(part, "part_0")
     expected = X[:, inputs] @ (WEIGHTS * MASK)[np.ix_(inputs, units)]
     np.testing.assert_allclose(kernel.product(tf.constant(X[:, inputs])), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("form", ["dense", "csr"])
 @pytest.mark.parametrize("dtype", [tf.float32, tf.bfloat16])
-def test_a_session_that_loads_a_version_finds_its_kernels_made(tmp_path, form, dtype):
+def test_a_session_that_loads_a_version_finds_its_kernels_made(tmp_path, dtype):
     shared, part = worn(dtype=dtype)
-    model = Product(Kernel(part, form, "ctr_0"), shared)
+    model = Product(Kernel(part, "ctr_0"), shared)
     folder = model.save(tmp_path / "1")
     answers = session_answers(folder, "serving_default", {"x": X})
     np.testing.assert_array_equal(answers["y"], model.serve(X)["y"])
@@ -74,7 +71,7 @@ def test_versions_in_one_process_keep_their_own_kernels(tmp_path):
     answers = []
     for version, mask in enumerate((MASK, ~MASK)):
         shared, part = worn(mask=mask)
-        Product(Kernel(part, "dense", "ctr_0"), shared).save(tmp_path / str(version))
+        Product(Kernel(part, "ctr_0"), shared).save(tmp_path / str(version))
     loaded = [tf.saved_model.load(str(tmp_path / str(version))) for version in (0, 1)]
     for model in loaded:
         answers.append(model.signatures["serving_default"](x=tf.constant(X))["y"].numpy())
@@ -84,18 +81,17 @@ def test_versions_in_one_process_keep_their_own_kernels(tmp_path):
 
 def test_a_variable_is_multiplied_as_it_is():
     variable = tf.Variable(WEIGHTS)
-    kernel = Kernel(variable, "dense", "k")
+    kernel = Kernel(variable, "k")
     np.testing.assert_allclose(kernel.product(tf.constant(X)), X @ WEIGHTS, atol=1e-5)
     variable.assign(2 * WEIGHTS)
     expected = 2 * X @ WEIGHTS
     np.testing.assert_allclose(kernel.product(tf.constant(X)), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("form", ["dense", "csr"])
-def test_an_empty_batch_and_an_empty_kernel_have_products(form):
-    kernel = Kernel(tf.Variable(WEIGHTS), form, "k")
+def test_an_empty_batch_and_an_empty_kernel_have_products():
+    kernel = Kernel(tf.Variable(WEIGHTS), "k")
     assert kernel.product(tf.zeros((0, 13))).shape == (0, 7)
-    nothing = Kernel(tf.Variable(np.zeros((13, 7), np.float32)), form, "zero")
+    nothing = Kernel(tf.Variable(np.zeros((13, 7), np.float32)), "zero")
     np.testing.assert_array_equal(nothing.product(tf.constant(X)), np.zeros((5, 7)))
 
 
@@ -103,11 +99,6 @@ def test_equal_names_with_other_content_are_other_tensors():
     one, two = (LoadedTensor(lambda value=value: tf.constant([value]), "t") for value in (1.0, 2.0))
     assert one.read().numpy().tolist() == [1.0]
     assert two.read().numpy().tolist() == [2.0]
-
-
-def test_an_unknown_form_is_refused():
-    with pytest.raises(ValueError, match="form: found 'sparse', expected one of"):
-        Kernel(tf.Variable(WEIGHTS), "sparse", "k")
 
 
 def test_a_bit_a_weight_and_task_is_what_masks_take():

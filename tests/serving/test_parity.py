@@ -130,7 +130,6 @@ def test_flags_say_what_is_published(run, tmp_path, capsys):
         "--length_feature=duration",
         "--length_exponent=0.5",
         "--signature_inputs=used",
-        "--kernel_form=compact",
         "--keep_versions=1",
         "--nowarmup",
     )
@@ -158,6 +157,7 @@ def test_flags_say_what_is_published(run, tmp_path, capsys):
         ("--length_feature=hour", "--length_feature: found 'hour'"),
         ("--keep_versions=-1", "keep_versions: found -1, expected 0 or more"),
         ("--precision=float16", "float16"),
+        ("--kernel_form=dense", "Unknown command line flag 'kernel_form'"),
     ],
 )
 def test_flags_that_cannot_be_are_refused_in_a_line(run, tmp_path, capsys, flag, message):

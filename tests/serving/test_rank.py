@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lt4rec_tf import export
 from lt4rec_tf.core.flags import ConfigError, parse_flags
+from lt4rec_tf.experiment import publishing
 from lt4rec_tf.experiment.publishing import ExportFlags, export_row
 from lt4rec_tf.serving.expression import parse_expression
 from lt4rec_tf.serving.rank import LOWEST, Ranking, rank_specs, ranking_of, score, sides_of
@@ -19,11 +19,8 @@ from tests.support.served_networks import (
     NETWORKS,
     expected_answers,
     request,
-    schema,
     trained_network,
 )
-
-__all__ = ["schema"]  # a fixture
 
 LENGTH = Ranking({"ctr": 0.5, "cvr": 2.0}, "length", 1.5)
 
@@ -299,9 +296,8 @@ def test_export_takes_the_expression_from_its_flag(schema, monkeypatch):
         raise Stopped
 
     network = SimpleNamespace(tasks=("ctr", "cvr"))
-    monkeypatch.setattr(export, "load_row", lambda *_: network)
-    monkeypatch.setattr(export, "forms_of", lambda *_: None)
-    monkeypatch.setattr(export, "ServedModel", serve)
+    monkeypatch.setattr(publishing, "load_row", lambda *_: network)
+    monkeypatch.setattr(publishing, "ServedModel", serve)
     flags = dataclasses.replace(flags, row="s_weight")
     with pytest.raises(Stopped):
         export_row(None, None, schema, None, None, flags)

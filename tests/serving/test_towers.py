@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lt4rec_tf.serving.kernel_forms import COMPACT, DENSE, Forms, forms_of
 from lt4rec_tf.serving.kernels import worn_bytes
 from lt4rec_tf.serving.rank import Ranking
 from lt4rec_tf.serving.signatures import ServedModel
@@ -15,11 +14,8 @@ from tests.support.served_networks import (
     expected_answers,
     raw_rows,
     request,
-    schema,
     trained_network,
 )
-
-__all__ = ["schema"]  # a fixture
 
 RANKING = Ranking({"ctr": 1.0, "cvr": 1.0})
 
@@ -61,16 +57,10 @@ def assert_answers(served, network, schema, atol=1e-6):
             np.testing.assert_allclose(found, expected[f"p{task}"], rtol=0, atol=atol)
 
 
-EVERY = frozenset((task, depth) for task in ("ctr", "cvr") for depth in range(2))
-
-
-@pytest.mark.parametrize(
-    "forms", [DENSE, COMPACT, Forms(sparse=EVERY)], ids=["dense", "compact", "csr"]
-)
 @pytest.mark.parametrize("make", [neuron_network, lambda s: trained_network(s, "sparse sharing")])
-def test_every_form_answers_as_the_network(two, forms, make):
+def test_served_towers_answer_as_the_network(two, make):
     network = make(two)
-    assert_answers(ServedModel(network, two, ranking=RANKING, forms=forms), network, two)
+    assert_answers(ServedModel(network, two, ranking=RANKING), network, two)
 
 
 def test_tasks_of_one_tower_are_ranked_by_one_product(two):
@@ -83,16 +73,15 @@ def test_tasks_of_one_tower_are_ranked_by_one_product(two):
 def test_neuron_tickets_become_small_dense_towers(two):
     network = neuron_network(two)
     served = ServedModel(network, two)
-    whole = ServedModel(network, two, forms=DENSE)
     for task in network.tasks:
         masks = list(network.masks(task).values())
         alive = [int(mask.any(axis=0).sum()) for mask in masks]
         kernels = served.network.towers.towers[task].kernels
         assert [kernel.shape[1] for kernel in kernels] == alive
         assert kernels[0].shape[0] == masks[0].shape[0]
-        shapes = [kernel.shape for kernel in whole.network.towers.towers[task].kernels]
-        assert shapes == [mask.shape for mask in masks]
-    assert held_bytes(served) < held_bytes(whole)
+        assert sum(alive) < sum(mask.shape[1] for mask in masks)
+    weights = ServedModel(trained_network(two, "sparse sharing"), two)  # kernels are kept whole
+    assert held_bytes(served) < held_bytes(weights)
 
 
 def test_worn_kernels_are_stored_once_with_a_bit_a_weight_and_task(two):
@@ -148,28 +137,30 @@ def test_a_signature_may_ask_for_nothing_that_it_does_not_read(two):
     np.testing.assert_allclose(answers, expected, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("forms", [DENSE, COMPACT], ids=repr)
-def test_a_task_of_which_nothing_is_left_is_answered_by_its_biases(two, forms):
+def test_a_task_of_which_nothing_is_left_is_answered_by_its_biases(two):
     network = trained_network(two, "sparse sharing")
     network.wear("cvr", {name: mask & False for name, mask in network.masks("cvr").items()})
-    served = ServedModel(network, two, ranking=RANKING, forms=forms)
+    served = ServedModel(network, two, ranking=RANKING)
     assert_answers(served, network, two)
     raw = raw_rows(two, 4)
     chances = expected_answers(network, two, raw)["cvr"]["pcvr"]
     assert len(set(chances.tolist())) == 1
     # Even one that asks for what it reads alone must be told how many rows there are.
-    signature = ServedModel(network, two, forms=forms, minimal=True).signatures()["cvr"]
+    signature = ServedModel(network, two, minimal=True).signatures()["cvr"]
     wanted = signature.structured_input_signature[0][0]
     answers = signature(**{name: tf.constant(raw[name]) for name in wanted})["pcvr"]
     np.testing.assert_allclose(answers, chances, rtol=0, atol=1e-6)
 
 
-def test_forms_are_what_flags_ask_for(two):
-    network = neuron_network(two)
-    assert forms_of(network, "dense", "float32", 8) == DENSE
-    assert forms_of(network, "compact", "float32", 8) == COMPACT
-    assert forms_of(network, "csr", "float32", 8).sparse == EVERY
-    # Neuron tickets leave dense kernels: there is nothing to try.
-    assert forms_of(network, "auto", "float32", 8) == COMPACT
-    with pytest.raises(ValueError, match="kernel_form: found 'fast'"):
-        forms_of(network, "fast", "float32", 8)
+def test_two_versions_of_one_network_hold_the_same(two, tmp_path):
+    """Nothing of a version depends on the machine's load, or on the moment of its export."""
+    versions = []
+    for name in ("one", "two"):
+        served = ServedModel(trained_network(two, "sparse sharing"), two, ranking=RANKING)
+        signatures = served.signatures()
+        tf.saved_model.save(served, str(tmp_path / name), signatures=signatures)
+        variables = sorted((tmp_path / name / "variables").iterdir())
+        graphs = [signatures[key].graph.as_graph_def() for key in sorted(signatures)]
+        operations = [[node.op for node in graph.node] for graph in graphs]
+        versions.append(([path.read_bytes() for path in variables], operations))
+    assert versions[0] == versions[1]
