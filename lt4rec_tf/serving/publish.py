@@ -181,12 +181,6 @@ def opened(folder: Path) -> Iterator[OpenedVersion]:
         session.close()
 
 
-def session_answers(folder: Path, signature: str, inputs: Arrays) -> dict[str, np.ndarray]:
-    """Opens a version for one request; see `OpenedVersion.answers`."""
-    with opened(folder) as version:
-        return version.answers(signature, inputs)
-
-
 def _reason(error: Exception) -> str:
     return textwrap.shorten(getattr(error, "message", str(error)), _REASON_LENGTH)
 

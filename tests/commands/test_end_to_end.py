@@ -16,10 +16,11 @@ from lt4rec_tf.core import artifacts
 from lt4rec_tf.data.input.pipeline import raw_batches
 from lt4rec_tf.experiment import logs, run_folder
 from lt4rec_tf.experiment.rows import load_row
-from lt4rec_tf.serving.publish import published_versions, session_answers
+from lt4rec_tf.serving.publish import published_versions
 from lt4rec_tf.tickets import masks as masks_file
 from tests.support.commands import ROWS, run_main, small
 from tests.support.paths import PROJECT, real_data
+from tests.support.versions import session_answers
 
 pytestmark = pytest.mark.slow(minutes=6)
 

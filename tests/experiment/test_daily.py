@@ -31,12 +31,12 @@ from lt4rec_tf.models.layers.table_layout import layout_of, with_copied_rows
 from lt4rec_tf.models.network import read_variables
 from lt4rec_tf.schema.reader import load_schema
 from lt4rec_tf.schema.vocabularies import grow
-from lt4rec_tf.serving.publish import session_answers
 from lt4rec_tf.tickets.embedding_tables import TableTicket, grown
 from lt4rec_tf.training import checkpoint
 from lt4rec_tf.training.plan import Plan
 from tests.support.daily_feed import ROWS, flags, write_day, write_schema
 from tests.support.training import Killed, small_feed, small_trainer
+from tests.support.versions import session_answers
 
 pytestmark = pytest.mark.slow(minutes=2)
 NEW = ["watch"] * 30 + ["car"] * 5

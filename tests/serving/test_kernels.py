@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from lt4rec_tf.serving.kernels import Kernel, LoadedTensor, WornKernel, worn_bytes
-from lt4rec_tf.serving.publish import session_answers
+from tests.support.versions import session_answers
 
 RNG = np.random.default_rng(0)
 WEIGHTS = RNG.normal(size=(13, 7)).astype(np.float32)

@@ -18,9 +18,9 @@ from lt4rec_tf.serving.publish import (
     opened,
     publish,
     published_versions,
-    session_answers,
 )
 from tests.support.paths import PROJECT
+from tests.support.versions import session_answers
 
 
 class Doubler(tf.Module):

@@ -9,7 +9,7 @@ import tensorflow as tf
 from lt4rec_tf.data.input.features import features_to_ids
 from lt4rec_tf.models.losses import prediction
 from lt4rec_tf.serving.expression import parse_expression
-from lt4rec_tf.serving.publish import publish, session_answers
+from lt4rec_tf.serving.publish import publish
 from lt4rec_tf.serving.rank import Ranking
 from lt4rec_tf.serving.signatures import ServedModel
 from tests.support.amounts import standardised
@@ -17,6 +17,7 @@ from tests.support.networks import SAMPLED, build_model, build_small
 from tests.support.served_networks import predictions as sigmoids
 from tests.support.served_networks import raw_rows, request
 from tests.support.training import random_masks
+from tests.support.versions import session_answers
 
 EXPRESSION = "ctr * log1p(max(watch, 0)) + 0.25 * watch"
 MODELS = {

@@ -21,8 +21,9 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 
-from lt4rec_tf.serving.publish import published_versions, session_answers
+from lt4rec_tf.serving.publish import published_versions
 from tests.serving_stand_in.serving_stand_in import start_stand_in
+from tests.support.versions import session_answers
 
 DTYPES = {"DT_STRING": object, "DT_INT64": np.int64, "DT_FLOAT": np.float32}
 VALUES = {
