@@ -15,7 +15,6 @@ if __name__ == "__main__":
     before_tensorflow()
 
 import os
-import sys
 from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
@@ -69,4 +68,4 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(command.exit_on_error(main, sys.argv))
+    command.run(main)

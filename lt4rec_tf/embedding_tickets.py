@@ -12,7 +12,6 @@ from lt4rec_tf.core.command import before_tensorflow
 if __name__ == "__main__":
     before_tensorflow()
 
-import sys
 from collections.abc import Sequence
 from contextlib import closing
 
@@ -53,4 +52,4 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(command.exit_on_error(main, sys.argv))
+    command.run(main)

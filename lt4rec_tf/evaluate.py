@@ -10,13 +10,11 @@ from lt4rec_tf.core.command import before_tensorflow
 if __name__ == "__main__":
     before_tensorflow()
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from lt4rec_tf.core import artifacts
-from lt4rec_tf.core.command import exit_on_error
+from lt4rec_tf.core import artifacts, command
 from lt4rec_tf.core.flags import flag, parse_flags
 from lt4rec_tf.experiment.evaluation import evaluate_rows, open_run
 from lt4rec_tf.experiment.paths import evaluation_file
@@ -46,4 +44,4 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_on_error(main, sys.argv))
+    command.run(main)

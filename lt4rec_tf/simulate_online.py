@@ -15,7 +15,6 @@ if __name__ == "__main__":
 
 import dataclasses
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,4 +110,4 @@ def check(flags: _Flags) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(command.exit_on_error(main, sys.argv))
+    command.run(main)

@@ -13,7 +13,6 @@ if __name__ == "__main__":
     before_tensorflow()
 
 import io
-import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, closing, nullcontext
 from pathlib import Path
@@ -130,4 +129,4 @@ def finish(
 
 
 if __name__ == "__main__":
-    sys.exit(command.exit_on_error(main, sys.argv))
+    command.run(main)

@@ -6,6 +6,7 @@ import gc
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 from lt4rec_tf.core.errors import InputError
 
@@ -56,6 +57,11 @@ def exit_on_error(
             print(f"stopped; the same command goes on {resumes}", file=sys.stderr)
         return 130
     return 0
+
+
+def run(main: Callable[[Sequence[str]], None]) -> NoReturn:
+    """Runs a command with the arguments of this process, and ends the process."""
+    sys.exit(exit_on_error(main, sys.argv))
 
 
 def make_deterministic() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from typing import Any
 
 import numpy as np
@@ -26,14 +27,15 @@ def cost_of(network: RankingNetwork) -> dict[str, Any]:
             cut weights. Layers that several tasks compute alike count once.
     """
     above = _above_the_cross_layer(network)
-    masked = {layer.shared.kernel.ref() for tower in network.towers.values() for layer in tower}
+    layers = itertools.chain.from_iterable(network.towers.values())
+    masked = {layer.shared.kernel.ref() for layer in layers}
 
     alive = {}
     for task in network.tasks:
         read = {variable.ref() for variable in network.trained_by(task)}
         plain = [v for v in above.values() if v.ref() in read and v.ref() not in masked]
-        kept = sum(int(mask.sum()) for mask in network.masks(task).values())
-        alive[task] = kept + sum(int(np.prod(v.shape)) for v in plain)
+        uncut = sum(int(mask.sum()) for mask in network.masks(task).values())
+        alive[task] = uncut + sum(int(np.prod(v.shape)) for v in plain)
 
     products = sum(
         _uses(name, network) * int(np.prod(variable.shape))

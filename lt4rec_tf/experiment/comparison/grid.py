@@ -144,7 +144,9 @@ def read_rows(path: Path, only: Sequence[str], tasks: Sequence[str]) -> list[Row
     lines: list[RowSpec] = []
     for spec in chosen:
         lines += _lines(spec, tasks)
-    twice = [name for name, count in Counter(line.name for line in lines).items() if count > 1]
+
+    counts = Counter(line.name for line in lines)
+    twice = [name for name, count in counts.items() if count > 1]
     if twice:
         raise ConfigError(f"{path}: found {twice} more than once, expected distinct names")
     return lines

@@ -114,7 +114,7 @@ def row_folder(comparison: Path, row: str, settings: Settings) -> Path:
 
 
 def test_name(spec: RowSpec) -> str:
-    """What a line's run calls the line's row."""
+    """Returns the name that a line's row has in the line's run."""
     return f"base_{spec.task}" if spec.task else spec.row
 
 

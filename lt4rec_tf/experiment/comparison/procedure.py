@@ -58,12 +58,10 @@ class Comparison:
 def tune(comparison: Comparison, pool: JobPool) -> None:
     """Trains every candidate with the first seed; validation chooses."""
     seed = comparison.flags.seeds[0]
-    tried = [
-        (spec, candidate.with_seed(seed))
-        for spec in comparison.specs
-        for candidate in comparison.grid[spec.name]
-    ]
-    failures = _train(comparison, pool, f"tuning, seed {seed}:", tried)
+    wanted = []
+    for spec in comparison.specs:
+        wanted += [(spec, candidate.with_seed(seed)) for candidate in comparison.grid[spec.name]]
+    failures = _train(comparison, pool, f"tuning, seed {seed}:", wanted)
 
     single_values: dict[str, float] = {}
     # Single tasks first: joint rows are scored against them.

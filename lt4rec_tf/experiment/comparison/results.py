@@ -44,7 +44,7 @@ def check_metrics(schema: Schema) -> None:
 
 
 def validation_metrics(comparison: Path, spec: RowSpec, settings: Settings) -> Metrics:
-    """A trained run's metrics on validation, at its best epoch.
+    """Reads a trained run's metrics on validation, at its best epoch.
 
     Raises:
         RunError: The run is not trained.
@@ -92,9 +92,9 @@ def collect(
         chosen: Line -> what validation chose; None where every candidate failed.
         candidates: Line -> each candidate with its score.
         failures: Line -> seed -> why its run has no result.
-        seeds: All that were asked for.
+        seeds: All of --seeds.
         replicates: Of the bootstrap.
-        against: The line that all others are held against beside the single tasks.
+        against: The line with which all others are compared, besides the single tasks.
     """
     runs = {
         spec.name: _runs(comparison, spec, chosen[spec.name], failures[spec.name], seeds)
@@ -246,9 +246,9 @@ def _mean_cost(costs: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
         means[name] = round(np.mean([cost[name] for cost in costs]))
 
     alive = [cost["alive_parameters"] for cost in costs]
-    means["alive_parameters"] = {
-        task: round(np.mean([counts[task] for counts in alive])) for task in alive[0]
-    }
+    means["alive_parameters"] = {}
+    for task in alive[0]:
+        means["alive_parameters"][task] = round(np.mean([counts[task] for counts in alive]))
     return means
 
 
@@ -266,12 +266,14 @@ def _searches(
         candidate = chosen[spec.name]
         if candidate is None or spec.row != "s_weight":
             continue
+
         for seed in seeds:
             folder = row_folder(comparison, spec.name, candidate.with_seed(seed))
             searches = searches_of(folder)
             if searches in seen or not searches.exists():
                 continue
             seen.add(searches)
+
             search_by_task = read_searches(searches, schema)
             if search_by_task:
                 entries.append({"row": spec.name, "seed": seed, "searches": search_by_task})

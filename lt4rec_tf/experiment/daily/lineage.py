@@ -50,8 +50,8 @@ def refuse_known_files(files: Mapping[str, Mapping[str, Any]], days: Sequence[An
     """
     by_content: dict[Any, str] = {}
     for day in days:
-        for name, known in day["files"].items():
-            by_content[_identity(name, known)] = f"{name} of day {day['name']!r}"
+        for name, file in day["files"].items():
+            by_content[_identity(name, file)] = f"{name} of day {day['name']!r}"
 
     repeated = []
     for name, file in files.items():

@@ -60,15 +60,18 @@ def prepare_day(settings: Settings, schema: Schema, folder: Path) -> None:
     growth = marginals.new_values(chain_schema, day_marginals, settings.daily.grow_vocabularies)
     print(_describe(moved, day_marginals, growth))
 
-    period = {
+    day = {
         "name": Path(settings.data.data_dir).resolve().name,
         "run": str(folder),
         "files": {name: files[name] for name in audit.files["train"]},  # those with rows
+        "rows": day_marginals.rows,
+        "first_time": day_marginals.first_time,
+        "last_time": day_marginals.last_time,
+        "drift": moved,
+        "grown": {table: list(values) for table, values in growth.items()},
     }
-    times = {name: getattr(day_marginals, name) for name in ("rows", "first_time", "last_time")}
-    listed = {table: list(values) for table, values in growth.items()}
     artifacts.write_json(folder / EARLIER_DAYS, days)
-    artifacts.write_json(folder / DAY, period | times | {"drift": moved, "grown": listed})
+    artifacts.write_json(folder / DAY, day)
     marginals.write(folder / MARGINALS, day_marginals)
 
     grown = grow(chain_schema, growth)

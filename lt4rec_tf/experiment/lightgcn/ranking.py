@@ -57,7 +57,7 @@ def top_items(vectors: np.ndarray, known: Interactions, users: np.ndarray, k: in
 
 
 @tf.function(reduce_retracing=True)
-def _best(of_users: tf.Tensor, items: tf.Tensor, hidden: tf.Tensor, k: int) -> tf.Tensor:
-    scores = tf.matmul(of_users, items, transpose_b=True)
+def _best(user_vectors: tf.Tensor, items: tf.Tensor, hidden: tf.Tensor, k: int) -> tf.Tensor:
+    scores = tf.matmul(user_vectors, items, transpose_b=True)
     lowest = tf.fill([tf.shape(hidden)[0]], scores.dtype.min)
     return tf.math.top_k(tf.tensor_scatter_nd_update(scores, hidden, lowest), k).indices

@@ -48,6 +48,7 @@ def level_table(rows: Sequence[Mapping[str, Any]], k: int) -> str:
         "way", "level", "density", "numbers", *(f"{name}@{k}" for name in METRICS.values()),
         f"validation recall@{k}", "best epoch", "seconds", "chosen",
     ]  # fmt: skip
+
     lines = []
     for row in rows:
         validation = row["validation"].get("recall")
@@ -88,6 +89,7 @@ def search_figure(rows: Sequence[Mapping[str, Any]], k: int) -> Figure:
 
 
 def _draw(axes: Axes, rows: Sequence[Mapping[str, Any]], metric: str) -> None:
+    """Draws one metric of every way against density, from dense on the left to sparse."""
     style_axes(axes)
     dense = next(row for row in rows if row["way"] == "dense")
     draw_reference(axes, dense["test"][metric], "dense")

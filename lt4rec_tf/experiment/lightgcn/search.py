@@ -112,8 +112,8 @@ def random(search: Search, level: int) -> Trained:
     """Keeps as many numbers, drawn from the whole table."""
 
     def anywhere() -> Masks:
-        kept = np.arange(np.prod(search.shape)) < search.keep(level)
-        return shuffle_layerwise({TABLE: kept.reshape(search.shape)}, search.seed + level)
+        first_ones = np.arange(np.prod(search.shape)) < search.keep(level)
+        return shuffle_layerwise({TABLE: first_ones.reshape(search.shape)}, search.seed + level)
 
     masks = _masks_of(search, "random", level, anywhere)
     return _train(search, "random", level, masks, search.draw(search.shape[1]))
@@ -205,6 +205,7 @@ def _masks_of(search: Search, way: str, level: int, make: Callable[[], Masks]) -
 
 
 def _train(search: Search, way: str, level: int, masks: Masks, start: np.ndarray) -> Trained:
+    """Trains a level of a way, which keeps its masks beside the training."""
     folder = _folder(search.folder, way, level)
     mask = masks[TABLE]
     if not (folder / MASKS).exists():
@@ -213,9 +214,10 @@ def _train(search: Search, way: str, level: int, masks: Masks, start: np.ndarray
     trainer = search.trainer(mask.shape[1])
     name = "dense" if way == "dense" else f"{way}/level_{level}"
     history = trainer.fit(folder / TRAINING, name, start, mask)
-    kept = int(np.count_nonzero(mask))
-    density = kept / int(np.prod(search.shape))
-    return Trained(way, level, mask.shape[1], kept, density, history, folder)
+
+    parameters = int(np.count_nonzero(mask))
+    density = parameters / int(np.prod(search.shape))
+    return Trained(way, level, mask.shape[1], parameters, density, history, folder)
 
 
 def _folder(root: Path, way: str, level: int) -> Path:
