@@ -10,7 +10,7 @@ from pathlib import Path
 from lt4rec_tf.config import checks
 from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts
-from lt4rec_tf.core.flags import ConfigError
+from lt4rec_tf.core.flags import ConfigError, from_settings
 from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.distributed.replicas import parts_of
 from lt4rec_tf.experiment.paths import TABLE_MASKS, TABLES, TRAINING, WARMUP, WIDTHS, theta_0_of
@@ -139,18 +139,8 @@ def joint_trainer(run: Run, network: RankingNetwork) -> Trainer:
         ConfigError: The rule that balances tasks does not fit this network or these tasks.
     """
     training = run.settings.training
-    conflict = Conflict(
-        cvr_weight=training.conflict_cvr_weight,
-        ctr_weight=training.conflict_ctr_weight,
-        long_video=training.conflict_long_video,
-        long_ratio=training.conflict_long_ratio,
-        short_ratio=training.conflict_short_ratio,
-    )
-    core = Core(
-        projection=training.core_projection,
-        relaxation=training.core_relaxation,
-        clip=training.core_clip,
-    )
+    conflict = from_settings(Conflict, training, prefix="conflict_")
+    core = from_settings(Core, training, prefix="core_")
     objective = Objective(
         network.tasks,
         training.task_schedule,
@@ -159,6 +149,7 @@ def joint_trainer(run: Run, network: RankingNetwork) -> Trainer:
         core,
         conflict if training.gradient_conflict else None,
     )
+
     try:
         return _trainer(run, network, objective)
     except ValueError as error:
