@@ -1,10 +1,10 @@
-"""How fast logs are converted and read, and what memory that takes, at growing sizes.
+"""Speed and memory of converting and reading logs, at growing sizes.
 
     python benchmarks/conversion.py --rows=100000,1000000,10000000
 
 The simulated feed as gzip CSV and as Parquet becomes gzip TFRecords; then CSV and TFRecords are
 read as training reads them. Each measurement is a process of its own, whose peak of memory the
-kernel tells; "start" is one that imports TensorFlow and does nothing. MB are those of the files
+kernel reports; "start" is one that imports TensorFlow and does nothing. MB are those of the files
 that are read. Memory should be flat and seconds linear in rows.
 
 Nothing large is imported or done in the process that starts the others: the kernel counts its
@@ -28,8 +28,6 @@ from typing import Any
 
 SCHEMA = "configs/schemas/simulated_feed.toml"
 BATCH, BUFFER = 512, 100_000
-
-
 Result = tuple[int, float, int]  # rows, seconds, bytes that were read
 
 
@@ -60,7 +58,7 @@ def main() -> None:
 
 
 def to_parquet(folder: Path, processes: int) -> Result:
-    """The feed's CSV files as Parquet, a block at a time; tags become lists. pyarrow's speed."""
+    """Writes the feed's CSV files as Parquet, a block at a time; tags become lists."""
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.csv
@@ -70,32 +68,32 @@ def to_parquet(folder: Path, processes: int) -> Result:
     rows, begun = 0, time.perf_counter()
     for path in sorted(folder.glob("csv/impressions/*.csv.gz")):
         with pyarrow.csv.open_csv(path) as blocks:
-            place = blocks.schema.get_field_index("tags")
+            column = blocks.schema.get_field_index("tags")
             field = pa.field("tags", pa.list_(pa.string()))
-            schema = blocks.schema.set(place, field)
+            schema = blocks.schema.set(column, field)
             name = path.name.replace(".csv.gz", ".parquet")
             with pq.ParquetWriter(folder / "parquet" / name, schema) as writer:
                 for block in blocks:
-                    tags = pc.split_pattern(block.column(place), "|")
-                    writer.write_batch(block.set_column(place, field, tags))
+                    tags = pc.split_pattern(block.column(column), "|")
+                    writer.write_batch(block.set_column(column, field, tags))
                     rows += len(block)
     return rows, time.perf_counter() - begun, size_of(folder, "csv/impressions/*.csv.gz")
 
 
 def in_process(what: str, folder: str, processes: int) -> list[str]:
-    """One measurement as the cells of a line."""
+    """Measures in a process of its own; returns the cells of a line."""
     command = [sys.executable, __file__, f"--measure={what}", f"--dir={folder}"]
     quiet = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2"}
     command.append(f"--processes={processes}")
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=quiet)
-    found = json.loads(done.stdout.splitlines()[-1])
-    seconds = max(found["seconds"], 1e-9)
-    speeds = [f"{found['rows'] / seconds:,.0f}", f"{found['bytes'] / seconds / 1e6:.1f}"]
-    return [f"{found['seconds']:.1f}", *speeds, f"{found['peak_mib']:.0f}"]
+    result = json.loads(done.stdout.splitlines()[-1])
+    seconds = max(result["seconds"], 1e-9)
+    speeds = [f"{result['rows'] / seconds:,.0f}", f"{result['bytes'] / seconds / 1e6:.1f}"]
+    return [f"{result['seconds']:.1f}", *speeds, f"{result['peak_mib']:.0f}"]
 
 
 def measured(what: str, folder: Path, processes: int) -> dict[str, Any]:
-    """Does one thing in this process and says what it took."""
+    """Measures in this process: rows, seconds, bytes read, peak of memory."""
     rows, seconds, read = MEASURED[what](folder, processes)
     peaks = [
         resource.getrusage(who).ru_maxrss
@@ -140,17 +138,17 @@ def reading(form: str) -> Callable[[Path, int], Result]:
         from lt4rec_tf.data.input.splits import SplitRule
         from lt4rec_tf.schema.reader import load_schema
 
-        schema, place, glob = {
+        schema, folder_of_logs, glob = {
             "csv": (SCHEMA, folder / "csv", "impressions/*.csv.gz"),
             "shards": (folder / "csv_shards/schema.toml", folder / "csv_shards", "shards/*"),
         }[form]
         rule = SplitRule(kind="time", validation_fraction=0.0001, test_fraction=0.0001)
-        source = open_source(load_schema(schema), place, rule)
+        source = open_source(load_schema(schema), folder_of_logs, rule)
         source = audit.complete(source, audit.audit(source))
         read = pipeline.batches(source, "train", BATCH, shuffle_seed=1, shuffle_buffer=BUFFER)
         begun = time.perf_counter()
         rows = sum(len(batch["user"]) for batch in read)
-        return rows, time.perf_counter() - begun, size_of(place, glob)
+        return rows, time.perf_counter() - begun, size_of(folder_of_logs, glob)
 
     return measure
 

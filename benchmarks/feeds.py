@@ -1,4 +1,4 @@
-"""Schemas and batches of the shape that benchmarks ask for."""
+"""Schemas and random batches of the benchmarks."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ direction = "min"
 """
 FEATURE = """
 [[features]]
-name = "{side}_{place}"
+name = "{side}_{index}"
 dtype = "int64"
 missing = -1
 side = "{side}"
@@ -59,20 +59,19 @@ ids = {{ kind = "integer", minimum = 0, maximum = {last} }}
 def wide_schema(
     rows: int, item_fields: int = FIELDS // 2, more_rows: Mapping[str, int] | None = None
 ) -> Schema:
-    """Single-valued fields user_0, user_1, ..., item_0, ...; CTR and CVR.
+    """Returns a schema of single-valued fields user_0, user_1, ..., item_0, ...; CTR and CVR.
 
     Args:
         rows: Of each field's embedding table, those of missing and unknown values included.
-        item_fields: How many of the fields are items'; the others are users'.
+        item_fields: Number of items' fields; the others are users'.
         more_rows: Field -> rows of its table in place of `rows`.
     """
-    fields = {"user": FIELDS - item_fields, "item": item_fields}
-    names = [(side, place) for side, number in fields.items() for place in range(number)]
-    rows_of = {f"{side}_{place}": rows for side, place in names} | dict(more_rows or {})
-    features = [
-        FEATURE.format(side=side, place=place, last=rows_of[f"{side}_{place}"] - 3)
-        for side, place in names
-    ]
+    features = []
+    for side, count in (("user", FIELDS - item_fields), ("item", item_fields)):
+        for index in range(count):
+            rows_of_field = (more_rows or {}).get(f"{side}_{index}", rows)
+            # Two rows are those of missing and unknown values.
+            features.append(FEATURE.format(side=side, index=index, last=rows_of_field - 3))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "schema.toml"
         path.write_text(HEAD + "".join(features), encoding="utf-8")
@@ -80,12 +79,12 @@ def wide_schema(
 
 
 def random_ids(rows: int, batch: int, seed: int) -> np.ndarray:
-    """Ids of every field, drawn alike: int64 (batch, fields) in [2, rows)."""
+    """Draws ids of every field: int64 (batch, fields) in [2, rows)."""
     return np.random.default_rng(seed).integers(2, rows, (batch, FIELDS))
 
 
 def random_labels(batch: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Clicks, 0 or 1, and watch ratios in [0, 1), float32 (batch,) each."""
+    """Draws clicks, 0 or 1, and watch ratios in [0, 1), float32 (batch,) each."""
     rng = np.random.default_rng(seed)
     clicks = rng.random(batch) < CLICK_SHARE
     return clicks.astype(np.float32), rng.random(batch, np.float32)

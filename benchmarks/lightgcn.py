@@ -1,4 +1,4 @@
-"""An epoch of LightGCN beside RecBole's, in PyTorch.
+"""Time of an epoch of LightGCN, beside RecBole's in PyTorch.
 
     python benchmarks/lightgcn.py --data_dir=DIR --peer=peer/bin/python
 
@@ -39,7 +39,7 @@ HERE = Path(__file__).parent
 
 
 def main() -> None:
-    """Starts a process a model, lets them take turns, prints the table."""
+    """Starts a process per model, lets them take turns, prints the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data_dir", required=True, help="train.txt and test.txt, or .gz")
     parser.add_argument("--peer", default="", help="Python that has RecBole; none: ours alone")
@@ -51,6 +51,7 @@ def main() -> None:
     if flags.serve:
         serve(flags)
         return
+
     workers = {
         name: Worker(name, flags) for name, (package, *_) in MODELS.items()
         if package == "lt4rec_tf" or flags.peer
@@ -59,6 +60,7 @@ def main() -> None:
     for _ in range(flags.rounds):
         for name, worker in workers.items():
             turns[name].append(worker.turn())
+
     print(
         f"{os.cpu_count()} cores, dimension {flags.dimension}, {flags.rounds} x {flags.steps} steps"
     )
@@ -73,21 +75,21 @@ def main() -> None:
 
 
 class Worker:
-    """A process that takes some steps whenever it is told."""
+    """A process that takes some steps per turn."""
 
     def __init__(self, name: str, flags: argparse.Namespace) -> None:
         peer = MODELS[name][0] == "recbole"
         script = HERE / ("lightgcn_recbole.py" if peer else "lightgcn.py")
-        asked = ["--serve", name] if not peer else ["--batch", str(MODELS[name][2])]
+        model = ["--serve", name] if not peer else ["--batch", str(MODELS[name][2])]
         self.process = subprocess.Popen(
-            [flags.peer if peer else sys.executable, script, *asked, "--data_dir", flags.data_dir,
+            [flags.peer if peer else sys.executable, script, *model, "--data_dir", flags.data_dir,
              "--dimension", str(flags.dimension), "--steps", str(flags.steps)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         self.steps_per_epoch = int(self._answer("steps"))
 
     def turn(self) -> float:
-        """Seconds a step."""
+        """Takes a turn; returns the seconds of a step."""
         self.process.stdin.write("\n")
         self.process.stdin.flush()
         return float(self._answer("seconds"))
@@ -100,7 +102,7 @@ class Worker:
 
 
 def serve(flags: argparse.Namespace) -> None:
-    """Ours, in a process of its own: a turn for every line of standard input."""
+    """Trains with this package, in a process of its own: a turn per line of standard input."""
     from lt4rec_tf.core.progress import Progress
     from lt4rec_tf.data.public.interactions import read_split
     from lt4rec_tf.experiment.lightgcn.trainer import PairPlan, PairTrainer
@@ -120,7 +122,7 @@ def serve(flags: argparse.Namespace) -> None:
 
 
 def say_turns(steps_per_epoch: int, take_steps) -> None:
-    """Prints the steps of an epoch, then for every line read the seconds of a step."""
+    """Prints the steps of an epoch, then per line of standard input the seconds of a step."""
     print(f"steps={steps_per_epoch}", flush=True)
     for _ in sys.stdin:
         started = time.perf_counter()

@@ -17,13 +17,14 @@ from recbole.utils import get_model, get_trainer, init_seed
 
 
 def main() -> None:
-    """Makes RecBole's files, model and batches, then takes turns."""
+    """Makes RecBole's files, model and batches, then takes a turn per line of standard input."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data_dir", type=Path, required=True)
     parser.add_argument("--batch", type=int, required=True)
     parser.add_argument("--dimension", type=int, required=True)
     parser.add_argument("--steps", type=int, required=True)
     flags = parser.parse_args()
+
     data_dir = flags.data_dir.absolute()
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):  # it writes logs there
         write_atomic_file(data_dir, Path(folder) / "pairs")

@@ -1,11 +1,11 @@
-"""What training takes at the paper's scale: 10 million users, 11 million videos, 32 dimensions.
+"""Memory and time of training at the paper's scale: 10 million users, 11 million videos.
 
     python benchmarks/memory.py --folder=/tmp/memory
 
-LT4REC's Table 1. One stage as `train` runs it: 20 fields, Gram cross layer, 512-256-128, both tasks
-at once, batches of 4096 random ids, checkpoint and best weights on disk. Prints memory after each
-part, examples a second, and how long a pass over the paper's 297 million impressions would take at
-that rate: extrapolated, and without an input pipeline. Needs 25 GB of disk.
+LT4REC's Table 1, with 32 dimensions. One stage as `train` runs it: 20 fields, Gram cross layer,
+512-256-128, both tasks at once, batches of 4096 random ids, checkpoint and best weights on disk.
+Prints memory after each part, examples per second, and the time of a pass over the paper's 297
+million impressions at that rate: extrapolated, and without an input pipeline. Needs 25 GB of disk.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     flags = parser.parse_args()
+
     flags.folder.mkdir(parents=True)
     make_deterministic()
     schema = wide_schema(OTHERS, more_rows={"user_0": USERS, "item_0": VIDEOS})
@@ -52,6 +53,7 @@ def main() -> None:
     say(f"{rows:,} embedding rows of {DIMENSION} numbers: {rows * DIMENSION * 4 / 1e9:.1f} GB")
     network = wide_network(schema)
     say("network built")
+
     marks: list[float] = []
     trainer = Trainer(
         network,
@@ -66,6 +68,7 @@ def main() -> None:
         ),
     )
     say("optimiser built")
+
     begun = time.perf_counter()
     trainer.fit(flags.folder, "memory", Plan(epochs=1, checkpoint_steps=flags.steps // 2))
     say(f"stage of {flags.steps} steps with a checkpoint: {time.perf_counter() - begun:.0f} s")
@@ -74,17 +77,17 @@ def main() -> None:
     say(f"{rate:,.0f} examples/s; {IMPRESSIONS:,} impressions: {hours:.1f} hours, extrapolated")
 
 
-def say(what: str) -> None:
-    """What was reached, and the most memory that it took so far."""
+def say(step: str) -> None:
+    """Prints a step that is done, and the most memory that was used so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(f"{what} (peak {peak / 2**30:.1f} GiB)", flush=True)
+    print(f"{step} (peak {peak / 2**30:.1f} GiB)", flush=True)
 
 
 def feed_of(schema: Schema, steps: int) -> Feed:
-    """Random rows, anew for every batch."""
+    """Returns a feed of random rows, drawn anew for every batch."""
     tables = schema.table_rows
 
-    def some(count: int, seed: int) -> Callable[..., Iterator[dict]]:
+    def random_batches(count: int, seed: int) -> Callable[..., Iterator[dict]]:
         def batches(*_: int) -> Iterator[dict]:
             rng = np.random.default_rng(seed)
             for _ in range(count):
@@ -100,7 +103,9 @@ def feed_of(schema: Schema, steps: int) -> Feed:
 
         return batches
 
-    return Feed(train=some(steps, 1), validation=some(4, 2), steps_per_epoch=steps)
+    return Feed(
+        train=random_batches(steps, 1), validation=random_batches(4, 2), steps_per_epoch=steps
+    )
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ def wide_network(
     seed: int = 1,
     tables: TableTicket | None = None,
 ) -> RankingNetwork:
-    """Sparse sharing at its draw: Gram cross layer, 512-256-128, nothing cut."""
+    """Builds sparse sharing at its initialisation: Gram cross layer, 512-256-128, dense masks."""
     return build_network(
         schema,
         separate_towers=False,
@@ -40,7 +40,7 @@ def wide_network(
 
 
 def joint_step(network: RankingNetwork, schema: Schema) -> Step:
-    """All tasks on every batch, with equal weights and Adam."""
+    """Compiles a step of all tasks on every batch, with equal weights and Adam."""
     variables = list(network.variables.values())
     objective = Objective(network.tasks, "both", dict.fromkeys(network.tasks, 1.0))
     update = Update(WeightedSum(), build_optimizer("adam", 0.001, variables), variables)
@@ -49,11 +49,11 @@ def joint_step(network: RankingNetwork, schema: Schema) -> Step:
 
 
 def random_batches(schema: Schema, rows: int, batch: int, count: int = 8) -> list[dict[str, Any]]:
-    """Different batches of random ids for a schema of `feeds.wide_schema`."""
+    """Draws different batches of random ids for a schema of `feeds.wide_schema`."""
     batches = []
-    for place in range(count):
-        clicks, ratios = random_labels(batch, place)
-        ids = random_ids(rows, batch, place).T
+    for seed in range(count):
+        clicks, ratios = random_labels(batch, seed)
+        ids = random_ids(rows, batch, seed).T
         batches.append(
             {
                 "features": {f.name: tf.constant(ids[i]) for i, f in enumerate(schema.features)},

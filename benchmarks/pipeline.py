@@ -1,4 +1,4 @@
-"""Rows a second of the input pipeline, stage by stage, beside what a training step consumes.
+"""Rows per second of the input pipeline, stage by stage, beside those of a training step.
 
     python benchmarks/pipeline.py
 
@@ -64,17 +64,18 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=120_000, help="of the simulated feed")
     parser.add_argument("--rounds", type=int, default=5, help="0: the profile alone")
     flags = parser.parse_args()
+
     make_deterministic()
     with tempfile.TemporaryDirectory() as name:
         simulate(Path(name) / "feed", FeedSettings(rows=flags.rows))
         sources = written(load_schema(SCHEMA), Path(name))
         print_profile(sources["csv"])
-        passes = {
-            (form, stage): pass_of(source, stage)
-            for form, source in sources.items()
-            for stage in STAGES
-        }
-        passes |= {("step", ""): steps_of(next(iter(sources.values())))}
+        passes = {}
+        for form, source in sources.items():
+            for stage in STAGES:
+                passes[form, stage] = pass_of(source, stage)
+        passes["step", ""] = steps_of(next(iter(sources.values())))
+
         rates: dict[tuple[str, str], list[float]] = {key: [] for key in passes}
         for _ in range(flags.rounds and flags.rounds + 1):
             for key, run in passes.items():
@@ -83,7 +84,9 @@ def main() -> None:
                 rates[key].append(rows / (time.perf_counter() - begun))
     if not flags.rounds:
         return
-    medians = {key: statistics.median(found[1:]) for key, found in rates.items()}  # first: traces
+
+    # The first round traces.
+    medians = {key: statistics.median(rounds[1:]) for key, rounds in rates.items()}
     print(f"{os.cpu_count()} cores, TensorFlow {tf.__version__}, {flags.rows:,} rows\n")
     step = medians.pop(("step", ""))
     lines = []
@@ -96,11 +99,9 @@ def main() -> None:
 
 
 def print_profile(source: Source) -> None:
-    """What each part of taking a batch of lines apart costs, as functions of their own."""
-    schema, lines = (
-        source.schema,
-        next(iter(open_records(source.files[0], source.layout).batch(2048))),
-    )
+    """Prints the time of each part of parsing a batch of lines, as functions of their own."""
+    schema = source.schema
+    lines = next(iter(open_records(source.files[0], source.layout).batch(2048)))
     intact = tf.zeros_like(lines, tf.bool)
     columns, _ = parse(source.layout, lines, source.columns, intact)
 
@@ -130,7 +131,7 @@ def print_profile(source: Source) -> None:
 
 
 def written(schema: Schema, folder: Path) -> dict[str, Source]:
-    """The feed in every format."""
+    """Writes the feed in every format."""
     feed = folder / "feed"
     texts = {
         shard.name.removesuffix(".csv.gz"): gzip.decompress(shard.read_bytes())
@@ -138,18 +139,18 @@ def written(schema: Schema, folder: Path) -> dict[str, Source]:
     }
     sources = {}
     for form in ("csv.gz", "csv", "tfrecord.gz", "tfrecord"):
-        place = folder / form
-        place.mkdir()
+        output = folder / form
+        output.mkdir()
         for name, text in texts.items():
-            write(place / f"{name}.{form}", text)
-        told = dataclasses.replace(schema, format=form.removesuffix(".gz"), files=("*",))
-        source = open_source(told, place, SplitRule(kind="time"))
+            write(output / f"{name}.{form}", text)
+        schema_of_form = dataclasses.replace(schema, format=form.removesuffix(".gz"), files=("*",))
+        source = open_source(schema_of_form, output, SplitRule(kind="time"))
         sources[form] = audit.complete(source, audit.audit(source))
     return sources
 
 
 def write(path: Path, text: bytes) -> None:
-    """A shard's CSV, its header included, in the format of the path."""
+    """Writes a shard's CSV, its header included, in the format of the path."""
     if ".csv" in path.suffixes:
         path.write_bytes(gzip.compress(text) if path.suffix == ".gz" else text)
         return
@@ -159,7 +160,7 @@ def write(path: Path, text: bytes) -> None:
 
 
 def pass_of(source: Source, stage: str) -> Callable[[], int]:
-    """A function that reads the training rows once, up to a stage, and counts them."""
+    """Returns a function that reads the training rows once, up to a stage, and counts them."""
 
     def shuffled() -> tf.data.Dataset:
         files = pipeline.files_of(source, "train")
@@ -176,18 +177,20 @@ def pass_of(source: Source, stage: str) -> Callable[[], int]:
     def batches() -> tf.data.Dataset:
         return pipeline.batches(source, "train", BATCH, shuffle_seed=1, shuffle_buffer=BUFFER)
 
-    made = {"records": records, "rows": rows, "batches": batches}[stage]
-    return lambda: sum(int(tf.shape(tf.nest.flatten(batch)[0])[0]) for batch in made())
+    open_stage = {"records": records, "rows": rows, "batches": batches}[stage]
+    return lambda: sum(int(tf.shape(tf.nest.flatten(batch)[0])[0]) for batch in open_stage())
 
 
 def steps_of(source: Source) -> Callable[[], int]:
-    """A function that trains some steps and counts their rows."""
+    """Returns a function that trains some steps and counts their rows."""
     network = wide_network(source.schema, dimension=16)
     step = joint_step(network, source.schema)
-    held = hold(pipeline.batches(source, "train", 4096), limit_gib=4.0)
+    rows_in_memory = hold(pipeline.batches(source, "train", 4096), limit_gib=4.0)
 
     def feed() -> Iterator[dict]:
-        return itertools.islice(itertools.cycle(held.batches(BATCH, shuffle_seed=1)), STEPS)
+        return itertools.islice(
+            itertools.cycle(rows_in_memory.batches(BATCH, shuffle_seed=1)), STEPS
+        )
 
     def train() -> int:
         for batch in feed():

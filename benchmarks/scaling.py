@@ -1,4 +1,4 @@
-"""Examples a second of 1, 2 and 4 workers on this machine, and what they send each other.
+"""Examples per second of 1, 2 and 4 workers on this machine, and the bytes that they exchange.
 
     python benchmarks/scaling.py
 
@@ -12,6 +12,12 @@ of --gbit, what workers on machines of their own would reach; that column is com
 from __future__ import annotations
 
 import argparse
+
+from lt4rec_tf.core.command import before_tensorflow
+
+if __name__ == "__main__":
+    before_tensorflow()
+
 import json
 import os
 import socket
@@ -25,7 +31,6 @@ from pathlib import Path
 
 from lt4rec_tf.core.command import make_deterministic
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 KINDS = ("none", "multi_worker", "parameter_server")
 SERVERS = 2
 WARM = 3  # rounds that are not counted
@@ -38,14 +43,14 @@ def main() -> None:
         work(flags)
         return
     print(f"{os.cpu_count()} cores, batch {flags.batch} a worker, {20 * flags.rows:,} rows\n")
-    found = [("none", 1, measured("none", 1, flags))]
+    results = [("none", 1, measured("none", 1, flags))]
     for kind in KINDS[1:]:
-        found += [(kind, count, measured(kind, count, flags)) for count in flags.workers]
-    print_table(found, flags)
+        results += [(kind, count, measured(kind, count, flags)) for count in flags.workers]
+    print_table(results, flags)
 
 
 def parse() -> argparse.Namespace:
-    """Flags of the benchmark and of its processes."""
+    """Parses the flags of the benchmark and of its processes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--rows", type=int, default=10_000, help="embedding rows of a field")
@@ -59,23 +64,22 @@ def parse() -> argparse.Namespace:
 
 
 def measured(kind: str, workers: int, flags: argparse.Namespace) -> tuple[float, float]:
-    """Median seconds of a step of all workers, and bytes that it sends."""
+    """Returns the median seconds of a step of all workers, and the bytes that it sends."""
     jobs = {
         "none": {"worker": 1},
         "multi_worker": {"worker": workers},
         "parameter_server": {"chief": 1, "worker": workers, "ps": SERVERS},
     }[kind]
-    with ExitStack() as held:
-        cluster = {
-            job: [f"127.0.0.1:{free_port(held)}" for _ in range(count)]
-            for job, count in jobs.items()
-        }
+    cluster: dict[str, list[str]] = {}
+    with ExitStack() as sockets:  # all at once, so that no port comes twice
+        for job, count in jobs.items():
+            cluster[job] = [f"127.0.0.1:{free_port(sockets)}" for _ in range(count)]
+
     with tempfile.TemporaryDirectory() as logs:
-        processes = [
-            start(kind, cluster, job, index, Path(logs), flags)
-            for job, addresses in cluster.items()
-            for index in range(len(addresses))
-        ]
+        processes = []
+        for job, addresses in cluster.items():
+            for index in range(len(addresses)):
+                processes.append(start(kind, cluster, job, index, Path(logs), flags))
         speaker = processes[0]  # the coordinator, or the first worker
         try:
             text = speaker.communicate()[0]
@@ -84,8 +88,9 @@ def measured(kind: str, workers: int, flags: argparse.Namespace) -> tuple[float,
                 process.kill()
                 process.wait()
         if speaker.returncode or not text:
-            told = "".join(path.read_text()[-2000:] for path in Path(logs).iterdir())
-            sys.exit(f"{kind}, {workers} workers: found no end\n{told}")
+            errors = "".join(path.read_text()[-2000:] for path in Path(logs).iterdir())
+            sys.exit(f"{kind}, {workers} workers: found no end\n{errors}")
+
     rounds = json.loads(text.splitlines()[-1])
     seconds, sent = zip(*rounds[WARM:], strict=True)
     return statistics.median(seconds), statistics.median(sent)
@@ -100,7 +105,7 @@ def start(
     flags: argparse.Namespace,
 ) -> subprocess.Popen:
     """Starts one task of a cluster."""
-    told = json.dumps({"cluster": cluster, "task": {"type": job, "index": index}})
+    tf_config = json.dumps({"cluster": cluster, "task": {"type": job, "index": index}})
     command = [
         sys.executable, str(Path(__file__).resolve()), f"--kind={kind}", f"--task={job}:{index}",
         f"--rows={flags.rows}", f"--batch={flags.batch}",
@@ -109,22 +114,22 @@ def start(
     with (logs / f"{job}_{index}").open("w") as log:
         return subprocess.Popen(
             command,
-            env=os.environ | ({} if kind == "none" else {"TF_CONFIG": told}),
+            env=os.environ | ({} if kind == "none" else {"TF_CONFIG": tf_config}),
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
         )
 
 
-def free_port(held: ExitStack) -> int:
-    """A port that is free until the stack ends."""
-    place = held.enter_context(socket.socket())
-    place.bind(("127.0.0.1", 0))
-    return place.getsockname()[1]
+def free_port(sockets: ExitStack) -> int:
+    """Returns a port that is reserved until the stack ends."""
+    reserved = sockets.enter_context(socket.socket())
+    reserved.bind(("127.0.0.1", 0))
+    return reserved.getsockname()[1]
 
 
 def work(flags: argparse.Namespace) -> None:
-    """One process: trains, or serves; the one that speaks prints [seconds, bytes] of its rounds."""
+    """Trains, or serves, in a process of its own; one prints [seconds, bytes] per round."""
     job, _, index = flags.task.partition(":")
     if job != "chief":
         cores = sorted(os.sched_getaffinity(0))
@@ -134,14 +139,16 @@ def work(flags: argparse.Namespace) -> None:
     from lt4rec_tf.config import parse as config
     from lt4rec_tf.distributed import cluster
 
-    told = ["train", "--schema=s", "--data_dir=d", f"--distribution={flags.kind}"]
-    settings, _ = config.parse(told, "")
+    argv = ["train", "--schema=s", "--data_dir=d", f"--distribution={flags.kind}"]
+    settings, _ = config.parse(argv, "")
     make_deterministic()
     schema = wide_schema(flags.rows)
     if cluster.is_server(flags.kind):
         cluster.serve(Path("never"))
+
     rounds = []
-    with cluster.joined(settings, schema):
+    table_rows = sum(table.rows for table in schema.tables)
+    with cluster.joined(flags.kind, table_rows, settings.training.shard_mib):
         take = rounds_of(schema, flags)
         for _ in range(WARM + flags.rounds):
             before, begun = loopback_bytes(), time.perf_counter()
@@ -153,7 +160,7 @@ def work(flags: argparse.Namespace) -> None:
 
 
 def rounds_of(schema, flags):
-    """A function that has every worker take `steps` steps."""
+    """Returns a function that has every worker take `steps` steps."""
     import tensorflow as tf
     from networks import joint_step, random_batches, wide_network
 
@@ -171,38 +178,39 @@ def rounds_of(schema, flags):
 
         train_part = compile_part(opened, [step], network.tasks)
         parts = tuple(range(workers_of_servers()))
-        given = Pass(opened, parts, (1.0,) * len(parts), [0, 0])
-        return lambda: [*take_parts(given, train_part)]
+        data = Pass(opened, parts, (1.0,) * len(parts), [0, 0])
+        return lambda: [*take_parts(data, train_part)]
     first = this_process().index
 
     def take() -> None:
-        for place in range(flags.steps):
-            losses = step(batches[(first + place) % len(batches)])
+        for index in range(flags.steps):
+            losses = step(batches[(first + index) % len(batches)])
         _ = [float(loss) for loss in losses.values()]
 
     return take
 
 
 def loopback_bytes() -> int:
-    """What the loopback interface has carried."""
+    """Returns the bytes that the loopback interface has carried."""
     lines = Path("/proc/net/dev").read_text().splitlines()
     return int(next(line for line in lines if line.strip().startswith("lo:")).split()[1])
 
 
-def print_table(found: list, flags: argparse.Namespace) -> None:
-    """One line a measurement; the last column is computed."""
+def print_table(results: list, flags: argparse.Namespace) -> None:
+    """Prints one line per measurement; the last column is computed."""
     from lt4rec_tf.reports.text_tables import markdown_table
 
-    alone = flags.batch / found[0][2][0]
+    seconds_alone = results[0][2][0]
+    alone = flags.batch / seconds_alone
     header = [
         "distribution", "workers", "ms a step", "examples/s", "of alone", "MB sent a step",
         f"of alone on machines of their own at {flags.gbit:g} Gbit/s, computed",
     ]  # fmt: skip
     lines = []
-    for kind, workers, (seconds, sent) in found:
+    for kind, workers, (seconds, sent) in results:
         rate = workers * flags.batch / seconds
         mb = sent / 1e6
-        computed = computed_rate(found[0][2][0], sent, kind, workers, flags) / alone
+        computed = computed_rate(seconds_alone, sent, kind, workers, flags) / alone
         lines.append(
             [kind, str(workers), f"{1000 * seconds:.0f}", f"{rate:,.0f}", f"{rate / alone:.2f}",
              f"{mb:.1f}", f"{computed:.2f}"]
@@ -213,7 +221,7 @@ def print_table(found: list, flags: argparse.Namespace) -> None:
 def computed_rate(
     alone: float, sent: float, kind: str, workers: int, flags: argparse.Namespace
 ) -> float:
-    """Examples a second if computing takes what it takes alone and bytes leave one by one.
+    """Returns examples per second if computing takes as long as alone and bytes leave one by one.
 
     The busiest line counts: a worker's own share, or a server's.
     """

@@ -1,4 +1,4 @@
-"""What the search for both tasks' tickets costs, beside the naive schedule.
+"""Time of the search for both tasks' tickets, beside the naive schedule.
 
     python benchmarks/search.py
 
@@ -41,7 +41,7 @@ from lt4rec_tf.models.registry import network_of
 from lt4rec_tf.reports.text_tables import markdown_table
 from lt4rec_tf.schema.types import Schema
 
-EVERY_ROW = "every row"  # also those outside a task's population, which weigh nothing
+EVERY_ROW = "every row"  # also those outside a task's population, whose weight is 0
 LADDER = {
     "naive": [EVERY_ROW],
     "only rows of the population": [],
@@ -72,16 +72,17 @@ def main() -> None:
     if flags.search:
         print(json.dumps(search(flags.flagfile, LADDER[flags.search], flags.seed)))
         return
-    found: dict[str, list[dict]] = {name: [] for name in flags.only}
+
+    results: dict[str, list[dict]] = {name: [] for name in flags.only}
     for seed in range(1, flags.rounds + 1):
         for name in flags.only:
-            found[name].append(searched(flags.flagfile, name, seed))
+            results[name].append(searched(flags.flagfile, name, seed))
     print(f"{os.cpu_count()} cores, {flags.flagfile}, {flags.rounds} seeds\n")
-    print(ladder_table(found))
+    print(ladder_table(results))
 
 
 def searched(flagfile: str, name: str, seed: int) -> dict:
-    """One search in a process of its own."""
+    """Runs one search in a process of its own."""
     command = [sys.executable, __file__, f"--flagfile={flagfile}", f"--search={name}"]
     ended = subprocess.run(
         [*command, f"--seed={seed}"], stdout=subprocess.PIPE, text=True, check=True
@@ -90,7 +91,7 @@ def searched(flagfile: str, name: str, seed: int) -> dict:
 
 
 def search(flagfile: str, options: list[str], seed: int) -> dict:
-    """Both tasks' searches.
+    """Searches for both tasks' tickets in this process.
 
     Returns:
         "seconds", without the start of TensorFlow and the audit of the logs; "value": task -> the
@@ -106,34 +107,38 @@ def search(flagfile: str, options: list[str], seed: int) -> dict:
         folder = Path(name)
         source, audit = logs.audited(source, folder, settings.data, lambda _: None)
         feed = training_feed(source, audit, settings)
-        taught = without_populations(schema) if EVERY_ROW in options else schema
+        searched_schema = without_populations(schema) if EVERY_ROW in options else schema
         progress = Progress(10**6, settings.training.batch_size, io.StringIO(), 1e9)
-        run = Run(settings, taught, folder, folder, feed, progress, lambda *_: None)
+        run = Run(settings, searched_schema, folder, folder, feed, progress, lambda *_: None)
         begun = time.perf_counter()
         keep_start(run)
         search_in_parallel(run)
-        network = network_of(settings, taught, "s_weight")
+        network = network_of(settings, searched_schema, "s_weight")
         tickets = [find_ticket(run, network, task) for task in run.tasks]
         seconds = time.perf_counter() - begun
         return {"seconds": seconds, "value": {t.task: t.chosen.value for t in tickets}}
 
 
 def without_populations(schema: Schema) -> Schema:
-    """The schema with which a step cannot tell which rows weigh nothing."""
+    """Returns the schema with every task on all rows, so that a step computes with each."""
     tasks = tuple(dataclasses.replace(task, population=None) for task in schema.tasks)
     return dataclasses.replace(schema, tasks=tasks)
 
 
-def ladder_table(found: dict[str, list[dict]]) -> str:
-    """Seconds, share of the naive schedule's, and the tickets' validation metrics."""
-    medians = {name: statistics.median(r["seconds"] for r in runs) for name, runs in found.items()}
-    first = next(iter(medians.values()))
-    tasks = list(next(iter(found.values()))[0]["value"])
+def ladder_table(results: dict[str, list[dict]]) -> str:
+    """Returns seconds, their share of the naive schedule's, and the tickets' validation metrics."""
+    first, *_ = results.values()
+    naive = statistics.median(run["seconds"] for run in first)
+    tasks = list(first[0]["value"])
+
     lines = []
-    for name, runs in found.items():
-        values = [[run["value"][task] for run in runs] for task in tasks]
-        means = [f"{statistics.mean(v):.5f} ± {statistics.pstdev(v):.5f}" for v in values]
-        lines.append([name, f"{medians[name]:.1f}", f"{medians[name] / first:.2f}", *means])
+    for name, runs in results.items():
+        median = statistics.median(run["seconds"] for run in runs)
+        means = []
+        for task in tasks:
+            values = [run["value"][task] for run in runs]
+            means.append(f"{statistics.mean(values):.5f} ± {statistics.pstdev(values):.5f}")
+        lines.append([name, f"{median:.1f}", f"{median / naive:.2f}", *means])
     return markdown_table(["search", "seconds", "of naive", *tasks], lines)
 
 

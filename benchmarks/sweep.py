@@ -1,9 +1,9 @@
-"""How the rows fare as the feed changes: number of rows, share of clicks, strength of the conflict.
+"""The rows' differences to single task as the feed changes: its size, clicks, conflict.
 
     python benchmarks/sweep.py
 
 Each point is a comparison (configs/compare/sweep.cfg) on a simulated feed of its own below
-data/sweep, so that a sweep that was stopped goes on. One flag varies at a time; all others are the
+data/sweep, so that a sweep that was stopped resumes. One flag varies at a time; all others are the
 quickstart's. Prints, for each row and point, the differences to single task with their intervals.
 """
 
@@ -23,7 +23,7 @@ from lt4rec_tf import compare
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.experiment.paths import REPORT, RESULTS
 from lt4rec_tf.reports.comparison import difference_cell
-from lt4rec_tf.reports.text_tables import markdown_table
+from lt4rec_tf.reports.text_tables import ABSENT, markdown_table
 
 # Flag -> values; the quickstart's own lie in the middle or first.
 POINTS = {
@@ -34,12 +34,13 @@ POINTS = {
 
 
 def main() -> None:
-    """Runs every point, then prints one table a task."""
+    """Runs every point, then prints one table per task."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output_dir", default="runs", help="folder of the comparisons")
     parser.add_argument("--data_dir", default="data/sweep", help="folder of the feeds")
     places = parser.parse_args()
-    found = {}
+
+    reports = {}
     for flag, values in POINTS.items():
         for value in values:
             point = f"{flag.removeprefix('simulate_')}={value}"
@@ -53,28 +54,31 @@ def main() -> None:
                     f"--run_dir={folder}",
                 ]
             )
-            found[point] = artifacts.read_json(folder / REPORT / RESULTS)
-    for task in next(iter(found.values()))["tasks"]:
-        print(f"\n{task['name'].upper()}, difference to single task\n\n{sweep_table(task, found)}")
+            reports[point] = artifacts.read_json(folder / REPORT / RESULTS)
+
+    for task in next(iter(reports.values()))["tasks"]:
+        table = sweep_table(task, reports)
+        print(f"\n{task['name'].upper()}, difference to single task\n\n{table}")
 
 
-def sweep_table(task: dict[str, Any], found: dict[str, dict[str, Any]]) -> str:
-    """A task's differences to single task: one line a row, one column a point.
+def sweep_table(task: dict[str, Any], reports: dict[str, dict[str, Any]]) -> str:
+    """Returns a task's differences to single task: one line per row, one column per point.
 
     Args:
         task: As results.json holds it.
-        found: Point -> its comparison's results.json.
+        reports: Point -> its comparison's results.json.
     """
-    rows = {
-        point: {row["row"]: row["differences"] for row in report["rows"] if row["differences"]}
-        for point, report in found.items()
-    }
-    names = dict.fromkeys(name for differences in rows.values() for name in differences)
-    lines = [
-        [name, *(difference_cell(rows[point].get(name, {}), task) for point in found)]
-        for name in names
-    ]
-    return markdown_table(["row", *found], lines)
+    cells_by_row: dict[str, dict[str, str]] = {}
+    for point, report in reports.items():
+        for row in report["rows"]:
+            if row["differences"]:
+                cells = cells_by_row.setdefault(row["row"], {})
+                cells[point] = difference_cell(row["differences"], task)
+
+    lines = []
+    for name, cells in cells_by_row.items():
+        lines.append([name, *(cells.get(point, ABSENT) for point in reports)])
+    return markdown_table(["row", *reports], lines)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What tickets of embedding tables save: bytes on disk, resident memory, and what a lookup takes.
+"""Bytes on disk, resident memory and time of a lookup, with tickets of embedding tables.
 
     python benchmarks/tables.py
 
@@ -60,8 +60,9 @@ def main() -> None:
     parser.add_argument("--load", type=Path, help=argparse.SUPPRESS)
     flags = parser.parse_args()
     if flags.load:
-        print(grown_by(flags.load))
+        print(memory_of(flags.load))
         return
+
     schema = wide_schema(flags.rows // FIELDS)
     lookups: dict[str, Callable[[], object]] = {}
     sizes: dict[str, list[int]] = {}
@@ -77,24 +78,25 @@ def main() -> None:
 
 
 def drawn(unit: Unit, schema: Schema, share: float) -> TableTicket:
-    """A random ticket that keeps this share."""
+    """Draws a ticket that keeps this share."""
     rng = np.random.default_rng(0)
     masks = whole(unit, schema.table_rows, DIMENSION).masks
     if unit == "dimension":
-        kept = {name: np.arange(DIMENSION) < share * DIMENSION for name in masks}
+        drawn_masks = {name: np.arange(DIMENSION) < share * DIMENSION for name in masks}
     else:
-        kept = {name: rng.random(mask.shape) < share for name, mask in masks.items()}
-    return TableTicket(unit, kept)
+        drawn_masks = {name: rng.random(mask.shape) < share for name, mask in masks.items()}
+    return TableTicket(unit, drawn_masks)
 
 
 def saved(
     folder: Path, schema: Schema, ticket: TableTicket | None, batch: Mapping[str, tf.Tensor]
 ) -> tuple[Callable[[], object], list[int]]:
-    """A lookup as a server does it; bytes of a checkpoint, of a version, of memory."""
+    """Returns a lookup as a server does it; bytes of a checkpoint, of a version, of memory."""
     network = wide_network(schema, dimension=DIMENSION, stddev=0.05, tables=ticket)
     layer = network.model.get_layer("shared.embedding")
     for part in layer.parts.values():  # at its draw it would be equal numbers in the first pages
         part.assign(tf.random.stateless_normal(part.shape, (1, 2)))
+
     checkpoint.save(folder / "checkpoint", network.variables)
     served = ServedModel(network, schema)
     tf.saved_model.save(served, str(folder / "version"), signatures=served.signatures())
@@ -104,14 +106,15 @@ def saved(
         capture_output=True,
         text=True,
     )
+
     tables = served.network.tables["shared"]
     look = tf.function(lambda ids: look_up(tables.tables(), schema.features, ids))
     bytes_of = [folder_size(folder / name) for name in ("checkpoint", "version")]
     return lambda: look(batch), [*bytes_of, int(grown.stdout.split()[-1])]
 
 
-def grown_by(version: Path) -> int:
-    """Bytes by which this process grows when it loads a version and answers one request."""
+def memory_of(version: Path) -> int:
+    """Returns the bytes that loading a version and answering one request take."""
     gc.collect()
     before = resident()
     with opened(version) as loaded:
@@ -122,13 +125,13 @@ def grown_by(version: Path) -> int:
 
 
 def resident() -> int:
-    """Resident memory of this process in bytes."""
+    """Returns the resident memory of this process in bytes."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def medians_of(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Each call's median seconds, over turns of ten in a row."""
+    """Returns each call's median seconds, over turns of ten in a row."""
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
@@ -141,18 +144,13 @@ def medians_of(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[s
 
 
 def table_of(sizes: Mapping[str, list[int]], medians: Mapping[str, float]) -> str:
-    """Megabytes and microseconds, each beside the whole tables'."""
+    """Returns megabytes and microseconds, each beside the whole tables'."""
     header = ["tables", "checkpoint, MB", "version, MB", "memory, MB", "lookup, us", "of whole"]
     first = next(iter(medians.values()))
-    lines = [
-        [
-            name,
-            *(f"{size / 1e6:,.1f}" for size in sizes[name]),
-            f"{1e6 * median:,.0f}",
-            f"{median / first:.2f}",
-        ]
-        for name, median in medians.items()
-    ]
+    lines = []
+    for name, median in medians.items():
+        megabytes = [f"{size / 1e6:,.1f}" for size in sizes[name]]
+        lines.append([name, *megabytes, f"{1e6 * median:,.0f}", f"{median / first:.2f}"])
     return markdown_table(header, lines)
 
 

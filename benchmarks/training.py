@@ -1,4 +1,4 @@
-"""How many examples a second are trained on, beside peers, at several sizes of embedding tables.
+"""Examples per second of training, beside peers, at several sizes of embedding tables.
 
     pip install --no-deps deepctr==0.9.4
     pip install torch==2.13.0 torch-rechub==0.9.0
@@ -35,12 +35,12 @@ HUGE_PAGES = "glibc.malloc.hugetlb=1"  # where the system leaves them to program
 
 @dataclass
 class Model:
-    """A process that trains when it is asked to."""
+    """A process that trains one round per line of its standard input."""
 
     process: subprocess.Popen
 
     def seconds(self) -> float:
-        """Of one round of steps."""
+        """Trains one round of steps; returns its seconds."""
         self.process.stdin.write("\n")
         self.process.stdin.flush()
         return float(self.process.stdout.readline())
@@ -64,9 +64,11 @@ def main() -> None:
         "--huge_pages", action="store_true", help="every process asks the system for huge pages"
     )
     flags = parser.parse_args()
+
     packages = ["tensorflow", "tf_keras", "deepctr", "torch", "torch-rechub"]
     print(", ".join(f"{name} {installed(name)}" for name in packages))
     print(f"{os.cpu_count()} cores, batch {flags.batch}, {flags.rounds} rounds of {flags.steps}\n")
+
     header = ["embedding rows", "model", "ms a step", "examples/s", "of first peer", "of products"]
     lines = []
     for rows in flags.rows:
@@ -80,7 +82,7 @@ def main() -> None:
 def medians_of(
     rows: int, models: Sequence[tuple[str, str]], flags: argparse.Namespace
 ) -> dict[tuple[str, str], float]:
-    """Each model's median seconds of a step; the models take turns."""
+    """Returns each model's median seconds of a step; the models take turns."""
     started = {model: start(*model, rows, flags) for model in models}
     try:
         seconds: dict[tuple[str, str], list[float]] = {model: [] for model in models}
@@ -91,7 +93,7 @@ def medians_of(
         for model in started.values():
             model.process.kill()
             model.process.wait()
-    return {key: statistics.median(found) for key, found in seconds.items()}
+    return {key: statistics.median(times) for key, times in seconds.items()}
 
 
 def start(name: str, precision: str, rows: int, flags: argparse.Namespace) -> Model:
@@ -122,7 +124,7 @@ def size_lines(
     medians: Mapping[tuple[str, str], float],
     batch: int,
 ) -> list[list[str]]:
-    """The table's lines for one size."""
+    """Returns the table's lines for one size."""
     first_peer = next((medians[model] for model in models if model[0] in PEERS), None)
     lines = []
     for name, precision in models:
@@ -144,14 +146,14 @@ def size_lines(
 
 
 def flop_of_step(batch: int) -> int:
-    """Floating-point operations of the towers' products, forward and backward: CVR's of clicks."""
+    """Returns the towers' floating-point operations, forward and backward: CVR's of clicks."""
     widths = (FIELDS**2 + FIELDS * DIMENSION, *UNITS)
     weights = sum(a * b for a, b in pairwise(widths))
     return int(2 * 3 * batch * weights * (1 + CLICK_SHARE))
 
 
 def installed(name: str) -> str:
-    """A package's version."""
+    """Returns a package's version."""
     try:
         return version(name)
     except PackageNotFoundError:

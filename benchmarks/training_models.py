@@ -9,12 +9,13 @@ DeepCTR by Keras's `fit`, torch-rechub by its `MTLTrainer`; all with Adam.
 
 from __future__ import annotations
 
-import os
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ["TF_USE_LEGACY_KERAS"] = "1"  # DeepCTR knows no other Keras
-
 import argparse
+
+from lt4rec_tf.core.command import before_tensorflow
+
+if __name__ == "__main__":
+    before_tensorflow()  # with tf_keras: DeepCTR knows no other Keras
+
 import sys
 import time
 from collections.abc import Callable
@@ -40,7 +41,7 @@ Rounds = Callable[[int], None]  # trains so many steps
 
 
 def lt4rec_tf(rows: int, batch: int, precision: str, density: float) -> Rounds:
-    """Sparse sharing: two towers that wear masks on one set of kernels."""
+    """Builds sparse sharing: two masked towers on one set of kernels."""
     from networks import joint_step, random_batches, wide_network
 
     from lt4rec_tf.training.precision import computing_in
@@ -57,50 +58,47 @@ def lt4rec_tf(rows: int, batch: int, precision: str, density: float) -> Rounds:
 
     def train(steps: int) -> None:
         with computing_in(precision):
-            for place in range(steps):
-                losses = step(batches[place % BATCHES])
+            for index in range(steps):
+                losses = step(batches[index % BATCHES])
         _ = [float(loss) for loss in losses.values()]
 
     return train
 
 
 def products(rows: int, batch: int, precision: str, density: float) -> Rounds:
-    """The matrix products of a step's towers alone, forward and backward: what the machine can."""
+    """Builds a step's matrix products alone, forward and backward: the machine's limit."""
     import tensorflow as tf
 
     width = FIELDS**2 + FIELDS * DIMENSION
     dtype = tf.as_dtype(precision)
     clicked = int(CLICK_SHARE * batch)  # the rows that CVR's tower is computed for
-    factors = [
-        [
-            tf.cast(tf.random.normal(shape), dtype)
-            for shape in ((rows, inputs), (rows, units), (inputs, units))
-        ]
-        for rows in (batch, clicked)
-        for inputs, units in zip((width, *UNITS[:-1]), UNITS, strict=True)
-    ]
+    factors = []
+    for examples in (batch, clicked):
+        for inputs, units in zip((width, *UNITS[:-1]), UNITS, strict=True):
+            shapes = ((examples, inputs), (examples, units), (inputs, units))
+            factors.append([tf.cast(tf.random.normal(shape), dtype) for shape in shapes])
 
     @tf.function
     def step() -> list[tf.Tensor]:
-        found = []
+        outputs = []
         for x, g, kernel in factors:
-            found += [
+            outputs += [
                 tf.matmul(x, kernel),
                 tf.matmul(g, kernel, transpose_b=True),
                 tf.matmul(x, g, transpose_a=True),
             ]
-        return found
+        return outputs
 
     def train(steps: int) -> None:
         for _ in range(steps):
-            found = step()
-        _ = float(found[-1][0, 0])
+            outputs = step()
+        _ = float(outputs[-1][0, 0])
 
     return train
 
 
 def deepctr_shared_bottom(rows: int, batch: int, precision: str, density: float) -> Rounds:
-    """DeepCTR's SharedBottom: one 512-256-128, a tower of 64 a task, no cross layer."""
+    """Builds DeepCTR's SharedBottom: one 512-256-128, a tower of 64 per task, no cross layer."""
     from deepctr.models import SharedBottom
 
     return deepctr(
@@ -113,7 +111,7 @@ def deepctr_shared_bottom(rows: int, batch: int, precision: str, density: float)
 
 
 def deepctr_mmoe(rows: int, batch: int, precision: str, density: float) -> Rounds:
-    """DeepCTR's MMOE: three experts of 512-256-128, a tower of 64 a task."""
+    """Builds DeepCTR's MMOE: three experts of 512-256-128, a tower of 64 per task."""
     from deepctr.models import MMOE
 
     return deepctr(
@@ -130,16 +128,17 @@ def deepctr_mmoe(rows: int, batch: int, precision: str, density: float) -> Round
 
 
 def deepctr(build: Callable, rows: int, batch: int) -> Rounds:
-    """A model of DeepCTR's, trained by Keras's own loop."""
+    """Builds a model of DeepCTR's, trained by Keras's own loop."""
     import tensorflow as tf
     from deepctr.feature_column import SparseFeat
 
-    names = [f"C{place}" for place in range(FIELDS)]
+    names = [f"C{index}" for index in range(FIELDS)]
     columns = [SparseFeat(name, rows, DIMENSION) for name in names]
     model = build(columns, task_types=("binary", "regression"), task_names=TASKS)
     model.compile("adam", loss=["binary_crossentropy", "mse"])
-    ids = np.concatenate([random_ids(rows, batch, place) for place in range(BATCHES)])
-    labels = [random_labels(batch, place) for place in range(BATCHES)]
+
+    ids = np.concatenate([random_ids(rows, batch, seed) for seed in range(BATCHES)])
+    labels = [random_labels(batch, seed) for seed in range(BATCHES)]
     clicks, ratios = (np.concatenate(kind) for kind in zip(*labels, strict=True))
     inputs = {name: ids[:, i].astype(np.int32) for i, name in enumerate(names)}
     outputs = dict(zip(TASKS, (clicks, ratios), strict=True))
@@ -153,14 +152,14 @@ def deepctr(build: Callable, rows: int, batch: int) -> Rounds:
 
 
 def rechub_mmoe(rows: int, batch: int, precision: str, density: float) -> Rounds:
-    """torch-rechub's MMOE: three experts of 512-256-128, a tower of 64 a task."""
+    """Builds torch-rechub's MMOE: three experts of 512-256-128, a tower of 64 per task."""
     import torch
     from torch_rechub.basic.features import SparseFeature
     from torch_rechub.models.multi_task import MMOE
     from torch_rechub.trainers import MTLTrainer
 
     torch.manual_seed(1)
-    names = [f"C{place}" for place in range(FIELDS)]
+    names = [f"C{index}" for index in range(FIELDS)]
     kinds = ["classification", "regression"]
     model = MMOE(
         [SparseFeature(name, vocab_size=rows, embed_dim=DIMENSION) for name in names],
@@ -171,13 +170,13 @@ def rechub_mmoe(rows: int, batch: int, precision: str, density: float) -> Rounds
     )
     trainer = MTLTrainer(model, kinds, optimizer_params={"lr": 1e-3})
     batches = []
-    for place in range(BATCHES):
-        ids = torch.from_numpy(random_ids(rows, batch, place))
-        labels = torch.from_numpy(np.stack(random_labels(batch, place), axis=1))
+    for seed in range(BATCHES):
+        ids = torch.from_numpy(random_ids(rows, batch, seed))
+        labels = torch.from_numpy(np.stack(random_labels(batch, seed), axis=1))
         batches.append(({name: ids[:, i] for i, name in enumerate(names)}, labels))
 
     def train(steps: int) -> None:
-        trainer.train_one_epoch([batches[place % BATCHES] for place in range(steps)])
+        trainer.train_one_epoch([batches[index % BATCHES] for index in range(steps)])
 
     return train
 
@@ -192,7 +191,7 @@ MODELS = {
 
 
 def main() -> None:
-    """Builds the model, warms it up, trains as often as it is asked to."""
+    """Builds the model, warms it up, trains once per line of standard input."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", choices=MODELS)
     parser.add_argument("--rows", type=int, required=True, help="embedding rows of a field")
@@ -201,6 +200,7 @@ def main() -> None:
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--density", type=float, default=0.2, help="lt4rec_tf: of the masks")
     flags = parser.parse_args()
+
     answers, sys.stdout = sys.stdout, sys.stderr  # peers print too
     train = MODELS[flags.model](flags.rows, flags.batch, flags.precision, flags.density)
     train(BATCHES)  # traces, and touches every row once

@@ -1,4 +1,4 @@
-"""How a training step's cost grows with the embedding tables: LazyAdam beside Keras's Adam.
+"""A training step's time against the embedding tables' size: LazyAdam beside Keras's Adam.
 
     python benchmarks/vocabulary.py
 
@@ -7,13 +7,19 @@ random ids. Sizes and optimisers take turns; medians of the rounds are printed, 
 first size. No input pipeline takes part.
 """
 
-import os
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+from __future__ import annotations
 
 import argparse
+
+from lt4rec_tf.core.command import before_tensorflow
+
+if __name__ == "__main__":
+    before_tensorflow()
+
+import os
 import statistics
 import time
+from collections.abc import Callable
 
 import tensorflow as tf
 import tf_keras as keras
@@ -26,12 +32,13 @@ from lt4rec_tf.training.optimizers import LazyAdam
 BATCH = 512
 
 
-def step_of(rows: int, optimizer: keras.optimizers.Optimizer):
-    """A compiled training step of a network with this many embedding rows in all, and its batch."""
+def compiled_step(rows: int, optimizer: keras.optimizers.Optimizer) -> Callable[[], tf.Tensor]:
+    """Returns a compiled training step of a network with this many embedding rows in all."""
     schema = wide_schema(rows // FIELDS).with_tasks(["ctr"])
     network = wide_network(schema, dimension=16)
     model, variables = network.task_models["ctr"], network.trained_by("ctr")
     optimizer.build(variables)
+
     ids = dict(zip(network.model.input, random_ids(rows // FIELDS, BATCH, 0).T, strict=True))
     ids = {name: tf.constant(column) for name, column in ids.items()}
     clicks = tf.constant(random_labels(BATCH, 0)[0])
@@ -47,19 +54,29 @@ def step_of(rows: int, optimizer: keras.optimizers.Optimizer):
 
 
 def main() -> None:
+    """Builds every step, lets them take turns, prints the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, nargs="+", default=[10**4, 10**6, 10**7])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=20, help="steps of a round")
     flags = parser.parse_args()
+
     makers = {
         "LazyAdam": lambda: LazyAdam(0.001),
         "Keras Adam": lambda: keras.optimizers.Adam(0.001, jit_compile=False),
     }
-    steps = {
-        (name, rows): step_of(rows, make()) for name, make in makers.items() for rows in flags.rows
-    }
-    seconds = {key: [] for key in steps}
+    steps = {}
+    for name, make in makers.items():
+        for rows in flags.rows:
+            steps[name, rows] = compiled_step(rows, make())
+    print_medians(timed(steps, flags), flags.rows[0])
+
+
+def timed(
+    steps: dict[tuple[str, int], Callable[[], tf.Tensor]], flags: argparse.Namespace
+) -> dict[tuple[str, int], list[float]]:
+    """Returns the seconds of a step in each round, by optimiser and rows."""
+    seconds: dict[tuple[str, int], list[float]] = {key: [] for key in steps}
     for round_number in range(flags.rounds + 1):
         for key, step in steps.items():
             started = time.perf_counter()
@@ -68,11 +85,17 @@ def main() -> None:
             float(loss)
             if round_number:  # the first round traces
                 seconds[key].append((time.perf_counter() - started) / flags.steps)
+    return seconds
+
+
+def print_medians(seconds: dict[tuple[str, int], list[float]], first_rows: int) -> None:
+    """Prints a line per optimiser and size, with the ratio to the first size."""
     print(f"TensorFlow {tf.__version__}, {os.cpu_count()} cores, batch {BATCH}")
     print("| optimiser | embedding rows | ms a step | examples/s | times the first size |")
     print("| :-- | --: | --: | --: | --: |")
     for (name, rows), times in seconds.items():
-        median, first = (statistics.median(t) for t in (times, seconds[name, flags.rows[0]]))
+        median = statistics.median(times)
+        first = statistics.median(seconds[name, first_rows])
         speed = f"{1000 * median:.1f} | {BATCH / median:,.0f} | {median / first:.2f}"
         print(f"| {name} | {rows:,} | {speed} |")
 
