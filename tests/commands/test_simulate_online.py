@@ -50,6 +50,7 @@ from lt4rec_tf.schema.reader import load_schema
 from lt4rec_tf.training.evaluation import make_predictor
 from tests.support.paths import PROJECT
 
+pytestmark = pytest.mark.slow(minutes=2)
 PLAN = SessionPlan(sessions=60, requests=3, candidates=20, shown=4, seed=1)
 SCHEMA = PROJECT / "configs" / "schemas" / "simulated_feed.toml"
 

@@ -35,6 +35,7 @@ from tests.support.conversions import (
 from tests.support.feeds import good_row, line, schema, write_lines
 from tests.support.paths import PROJECT, real_data
 
+pytestmark = pytest.mark.slow(minutes=1)
 SCHEMAS = sorted((PROJECT / "configs" / "schemas").glob("*.toml"))
 BYTES = st.binary(max_size=300)
 INT64 = st.integers(-(2**63), 2**63 - 1)

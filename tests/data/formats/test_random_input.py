@@ -22,6 +22,7 @@ from tests.support import dirty_files
 from tests.support.dirty_files import READERS
 from tests.support.feeds import write_records
 
+pytestmark = pytest.mark.slow(minutes=1)
 GOOD = {reader: dirty_files.row_of(reader) for reader in READERS}
 BYTES = st.binary(max_size=60)
 
