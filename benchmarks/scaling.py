@@ -178,7 +178,7 @@ def rounds_of(schema, flags):
 
         train_part = compile_part(opened, [step], network.tasks)
         parts = tuple(range(workers_of_servers()))
-        data = Pass(opened, parts, (1.0,) * len(parts), [0, 0])
+        data = Pass(opened, parts, (1.0,) * len(parts), [0, 0], fault=lambda _: None)
         return lambda: [*take_parts(data, train_part)]
     first = this_process().index
 
