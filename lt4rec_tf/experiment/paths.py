@@ -208,6 +208,8 @@ def is_separate(choice: Mapping[str, Any]) -> bool:
 
     >>> is_separate({"chosen": "separate_1_1", "tried": [], "separate": True})
     True
+    >>> is_separate({"chosen": "shared_0_3", "tried": [{"name": "shared_0_3", "seconds": 9.0}]})
+    False
 
     Args:
         choice: As `read_choice` returns it.

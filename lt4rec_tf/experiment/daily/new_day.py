@@ -15,7 +15,13 @@ from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.experiment import logs, run_folder
 from lt4rec_tf.experiment.daily import inheritance, lineage
-from lt4rec_tf.experiment.daily.inheritance import Parent
+from lt4rec_tf.experiment.daily.parent import (
+    Parent,
+    check_rows,
+    check_sharing,
+    open_parent,
+    period_of,
+)
 from lt4rec_tf.experiment.paths import CONFIG, DAY, EARLIER_DAYS, INITIAL, MARGINALS, SCHEMA
 from lt4rec_tf.reports.daily import drift_table, marginals_text
 from lt4rec_tf.schema.types import Schema
@@ -81,8 +87,8 @@ def prepare_day(settings: Settings, schema: Schema, folder: Path) -> None:
 
 def _open_parent(flag: str, settings: Settings, schema: Schema) -> Parent:
     """Opens the run that a flag names, and refuses one without this run's rows."""
-    parent = inheritance.open_parent(flag, settings, schema)
-    inheritance.check_rows(flag, parent, settings.rows)
+    parent = open_parent(flag, settings, schema)
+    check_rows(flag, parent, settings.rows)
     return parent
 
 
@@ -122,7 +128,7 @@ def first_period(parent: Parent) -> tuple[dict[str, Any], Marginals | None]:
 
     Such a run keeps no marginals: its logs are read again, once in a chain.
     """
-    period = inheritance.period_of(parent)
+    period = period_of(parent)
     try:
         source = logs.open_logs(parent.settings.data, parent.schema)
         run_folder.check_files(parent.folder, logs.file_sizes(source))
@@ -169,7 +175,7 @@ def take_start(
     """
     inheritance.take_tables(parent, folder, schema)
     for row in settings.rows:
-        inheritance.check_sharing(row, parent, masks)
+        check_sharing(row, parent, masks)
         inheritance.take_masks(masks, row, folder)
         inheritance.take_weights(parent, row, settings, schema, folder / INITIAL / row)
     artifacts.mark_done(folder / INITIAL)

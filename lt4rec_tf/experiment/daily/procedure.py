@@ -19,6 +19,7 @@ from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.experiment import run_folder
 from lt4rec_tf.experiment.daily import inheritance
 from lt4rec_tf.experiment.daily.new_day import open_day, prepare_day
+from lt4rec_tf.experiment.daily.parent import check_rows, open_parent
 from lt4rec_tf.experiment.evaluation import evaluate_rows
 from lt4rec_tf.experiment.feed import measuring_batches, training_feed
 from lt4rec_tf.experiment.joint_training import FROM_THETA_0
@@ -83,8 +84,8 @@ def train(settings: Settings, schema: Schema, folder: Path) -> None:
 
 def _train_with_masks(settings: Settings, schema: Schema, folder: Path) -> Source:
     """Trains jointly from another run's theta_0 with its masks, by an ordinary split."""
-    parent = inheritance.open_parent("masks", settings, schema)
-    inheritance.check_rows("masks", parent, settings.rows)
+    parent = open_parent("masks", settings, schema)
+    check_rows("masks", parent, settings.rows)
     source, audit = run_folder.open_audited(settings, schema, folder, f"run: {folder}", print)
 
     if not has_begun(folder):
@@ -165,8 +166,8 @@ def _measure_frozen(
     """Measures the rows of --frozen on the day."""
     if not settings.daily.frozen:
         return []
-    frozen = inheritance.open_parent("frozen", settings, flag_schema)
-    inheritance.check_rows("frozen", frozen, settings.rows)
+    frozen = open_parent("frozen", settings, flag_schema)
+    check_rows("frozen", frozen, settings.rows)
 
     # The day's columns by the vocabularies and units that the frozen run knows.
     ids = grow(flag_schema, growth_between(flag_schema, frozen.schema))
