@@ -52,7 +52,7 @@ def main(argv: Sequence[str]) -> None:
     with artifacts.locked(folder):
         title = f"comparison: {folder}"
         source, _ = run_folder.open_audited(settings, schema, folder, title, print)
-        comparison = procedure.Comparison(folder, source.schema, flags, specs, candidates)
+        comparison = grid.Comparison(folder, source.schema, flags, specs, candidates)
 
         processes = flags.jobs or os.cpu_count() or 1
         prepare = partial(command.prepare_tensorflow, flags.threads)

@@ -15,8 +15,14 @@ from lt4rec_tf.core.processes import Failure
 from lt4rec_tf.experiment import run_folder
 from lt4rec_tf.experiment.comparison import jobs, procedure, results
 from lt4rec_tf.experiment.comparison.cost import cost_of
-from lt4rec_tf.experiment.comparison.grid import CompareFlags, RowSpec, candidates, read_rows
-from lt4rec_tf.experiment.comparison.procedure import Comparison, _row_name, _search_jobs, tune
+from lt4rec_tf.experiment.comparison.grid import (
+    CompareFlags,
+    Comparison,
+    RowSpec,
+    candidates,
+    read_rows,
+)
+from lt4rec_tf.experiment.comparison.procedure import _row_name, _search_jobs, tune
 from lt4rec_tf.experiment.rows import load_row
 from lt4rec_tf.metrics.gain import mean_relative_gain
 from lt4rec_tf.schema.reader import load_schema

@@ -15,12 +15,15 @@ import dataclasses
 import itertools
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from lt4rec_tf.config.settings import ROWS, DailySettings, Settings
 from lt4rec_tf.core.flags import ConfigError, check_fields, flag
+from lt4rec_tf.core.processes import Failure
 from lt4rec_tf.core.toml import TomlTable, read_toml
+from lt4rec_tf.schema.types import Schema
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,31 @@ class Candidate:
     def with_seed(self, seed: int) -> Settings:
         """Returns the settings of one run."""
         return dataclasses.replace(self.settings, seed=seed)
+
+
+@dataclass
+class Comparison:
+    """A comparison and its state.
+
+    Attributes:
+        folder: Folder of all its runs.
+        schema: The tasks.
+        flags: Its own flags.
+        specs: Its lines.
+        grid: Line -> its candidates.
+        failures: Line -> seed -> why there is no result.
+        chosen: Line -> the candidate that validation chose; None where all failed.
+        scores: Line -> each candidate's settings and score, for the report.
+    """
+
+    folder: Path
+    schema: Schema
+    flags: CompareFlags
+    specs: list[RowSpec]
+    grid: dict[str, list[Candidate]]
+    failures: dict[str, dict[int, Failure]] = field(default_factory=dict)
+    chosen: dict[str, Candidate | None] = field(default_factory=dict)
+    scores: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
 
 def check_flags(flags: CompareFlags) -> None:

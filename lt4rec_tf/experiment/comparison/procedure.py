@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 from lt4rec_tf.config.settings import TICKET_ROWS, Settings
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.processes import Failure, Job, JobPool
 from lt4rec_tf.experiment.comparison import jobs, results
-from lt4rec_tf.experiment.comparison.grid import Candidate, CompareFlags, RowSpec
+from lt4rec_tf.experiment.comparison.grid import Candidate, Comparison, RowSpec
 from lt4rec_tf.experiment.paths import (
     OVERLAP_PICTURE,
     REPORT,
@@ -26,33 +25,7 @@ from lt4rec_tf.reports.comparison import comparison_table, search_table
 from lt4rec_tf.reports.comparison_plots import figure4, overlap_bars
 from lt4rec_tf.reports.figures import save_png
 from lt4rec_tf.reports.size_plots import size_figure, sizes
-from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.training.evaluation import Metrics
-
-
-@dataclass
-class Comparison:
-    """A comparison and its state.
-
-    Attributes:
-        folder: Folder of all its runs.
-        schema: The tasks.
-        flags: Its own flags.
-        specs: Its lines.
-        grid: Line -> its candidates.
-        failures: Line -> seed -> why there is no result.
-        chosen: Line -> the candidate that validation chose; None where all failed.
-        scores: Line -> each candidate's settings and score, for the report.
-    """
-
-    folder: Path
-    schema: Schema
-    flags: CompareFlags
-    specs: list[RowSpec]
-    grid: dict[str, list[Candidate]]
-    failures: dict[str, dict[int, Failure]] = field(default_factory=dict)
-    chosen: dict[str, Candidate | None] = field(default_factory=dict)
-    scores: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
 
 def tune(comparison: Comparison, pool: JobPool) -> None:
@@ -217,17 +190,7 @@ def report(comparison: Comparison, settings: Settings) -> None:
         "split": "test",
         "seeds": list(comparison.flags.seeds),
         "tasks": reported_tasks(comparison.schema),
-        **results.collect(
-            comparison.folder,
-            comparison.schema,
-            comparison.specs,
-            comparison.chosen,
-            comparison.scores,
-            comparison.failures,
-            comparison.flags.seeds,
-            comparison.flags.replicates,
-            comparison.flags.against,
-        ),
+        **results.collect(comparison),
     }
     folder, searches = comparison.folder / REPORT, content["searches"]
     artifacts.write_json(folder / RESULTS, artifacts.undefined_as_null(content))

@@ -14,8 +14,7 @@ from lt4rec_tf.config.parse import from_dict, to_dict
 from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.flags import ConfigError
-from lt4rec_tf.core.processes import Failure
-from lt4rec_tf.experiment.comparison.grid import Candidate, RowSpec
+from lt4rec_tf.experiment.comparison.grid import Candidate, Comparison, RowSpec
 from lt4rec_tf.experiment.comparison.jobs import read_arrays, row_folder, test_file, test_name
 from lt4rec_tf.experiment.paths import REPORT, RESULTS, TEST_LABELS, searches_of, stage_folder
 from lt4rec_tf.experiment.ticket_search import read_searches
@@ -72,40 +71,16 @@ def score(schema: Schema, spec: RowSpec, metrics: Metrics, base: Mapping[str, fl
     )
 
 
-def collect(
-    comparison: Path,
-    schema: Schema,
-    specs: Sequence[RowSpec],
-    chosen: Mapping[str, Candidate | None],
-    candidates: Mapping[str, list[dict[str, Any]]],
-    failures: Mapping[str, Mapping[int, Failure]],
-    seeds: Sequence[int],
-    replicates: int,
-    against: str,
-) -> Results:
-    """Collects everything that the report shows.
-
-    Args:
-        comparison: Its folder.
-        schema: The tasks.
-        specs: The lines, in the order of the table.
-        chosen: Line -> what validation chose; None where every candidate failed.
-        candidates: Line -> each candidate with its score.
-        failures: Line -> seed -> why its run has no result.
-        seeds: All of --seeds.
-        replicates: Of the bootstrap.
-        against: The line with which all others are compared, besides the single tasks.
-    """
-    runs = {
-        spec.name: _runs(comparison, spec, chosen[spec.name], failures[spec.name], seeds)
-        for spec in specs
-    }
-    tested = _Tested(comparison, schema, specs, chosen, runs)
+def collect(comparison: Comparison) -> Results:
+    """Collects everything that the report of a tested comparison shows."""
+    runs = {spec.name: _runs(comparison, spec) for spec in comparison.specs}
+    tested = _Tested(comparison, runs)
+    against = comparison.flags.against
 
     rows = []
-    for spec in specs:
+    for spec in comparison.specs:
         done = [run for run in runs[spec.name] if run["status"] == "done"]
-        candidate = chosen[spec.name]
+        candidate = comparison.chosen[spec.name]
         rows.append(
             {
                 "row": spec.name,
@@ -114,35 +89,29 @@ def collect(
                 "flags": list(spec.flags),
                 "chosen": candidate.chosen if candidate else {},
                 "settings": to_dict(candidate.settings) if candidate else None,
-                "candidates": candidates[spec.name],
+                "candidates": comparison.scores[spec.name],
                 "runs": runs[spec.name],
                 "cost": _mean_cost([run["cost"] for run in done]),
-                "differences": {} if spec.task else tested.differences(spec, replicates),
-                "against": tested.differences(spec, replicates, against),
+                "differences": {} if spec.task else tested.differences(spec),
+                "against": tested.differences(spec, against),
             }
         )
 
-    searches = _searches(comparison, schema, specs, chosen, seeds)
-    return {"against": against, "rows": rows, "searches": searches}
+    return {"against": against, "rows": rows, "searches": _searches(comparison)}
 
 
-def _runs(
-    comparison: Path,
-    spec: RowSpec,
-    candidate: Candidate | None,
-    failures: Mapping[int, Failure],
-    seeds: Sequence[int],
-) -> list[dict[str, Any]]:
+def _runs(comparison: Comparison, spec: RowSpec) -> list[dict[str, Any]]:
     """Returns a line's entry for each seed: its result on test, or why there is none."""
+    candidate, failures = comparison.chosen[spec.name], comparison.failures[spec.name]
     runs: list[dict[str, Any]] = []
-    for seed in seeds:
+    for seed in comparison.flags.seeds:
         if candidate is None or seed in failures:
             # A line without a candidate fails with every seed as it did with the first.
             failure = failures.get(seed) or next(iter(failures.values()))
             reason = {"error": failure.error, "log": str(failure.log)}
             runs.append({"seed": seed, "status": "failed", **reason})
             continue
-        result = artifacts.read_json(_test_file(comparison, spec, candidate, seed))
+        result = artifacts.read_json(_test_file(comparison.folder, spec, candidate, seed))
         runs.append({"seed": seed, "status": "done", **result})
     return runs
 
@@ -155,39 +124,30 @@ def _test_file(comparison: Path, spec: RowSpec, candidate: Candidate, seed: int)
 class _Tested:
     """Logits of all runs on test, next to the labels that they share."""
 
-    def __init__(
-        self,
-        comparison: Path,
-        schema: Schema,
-        specs: Sequence[RowSpec],
-        chosen: Mapping[str, Candidate | None],
-        runs: Mapping[str, list[dict[str, Any]]],
-    ) -> None:
-        self._schema = schema
-        labels = comparison / TEST_LABELS  # of a row that has all tasks
+    def __init__(self, comparison: Comparison, runs: Mapping[str, list[dict[str, Any]]]) -> None:
+        self._schema = comparison.schema
+        self._replicates = comparison.flags.replicates
+        labels = comparison.folder / TEST_LABELS  # of a row that has all tasks
         self._labels = read_arrays(labels) if labels.exists() else {}
 
         # Line -> seed -> "0/<task>" -> logits.
         self._logits: dict[str, dict[int, dict[str, np.ndarray]]] = {}
-        for spec in specs:
-            candidate = chosen[spec.name]
+        for spec in comparison.specs:
+            candidate = comparison.chosen[spec.name]
             self._logits[spec.name] = {}
             for run in runs[spec.name]:
                 if run["status"] == "done" and candidate:
-                    path = _test_file(comparison, spec, candidate, run["seed"])
+                    path = _test_file(comparison.folder, spec, candidate, run["seed"])
                     arrays = read_arrays(path.with_suffix(".npz"))
                     self._logits[spec.name][run["seed"]] = arrays
 
-        self._single = {spec.task: spec.name for spec in specs if spec.task}
+        self._single = {spec.task: spec.name for spec in comparison.specs if spec.task}
 
-    def differences(
-        self, spec: RowSpec, replicates: int, against: str | None = None
-    ) -> dict[str, Any]:
+    def differences(self, spec: RowSpec, against: str | None = None) -> dict[str, Any]:
         """Compares a line with another, over the seeds that both have.
 
         Args:
             spec: The line.
-            replicates: Of the bootstrap.
             against: Name of the other line; None: the line of each single task.
 
         Returns:
@@ -203,7 +163,7 @@ class _Tested:
             row = self._logits[spec.name]
             seeds = sorted(set(base) & set(row))
             if seeds:
-                differences[task.name] = self._difference(task, base, row, seeds, replicates)
+                differences[task.name] = self._difference(task, base, row, seeds)
         return differences
 
     def _difference(
@@ -212,7 +172,6 @@ class _Tested:
         base: Mapping[int, Mapping[str, np.ndarray]],
         row: Mapping[int, Mapping[str, np.ndarray]],
         seeds: Sequence[int],
-        replicates: int,
     ) -> dict[str, Any]:
         """Measures a task's difference on its population, whose weights are positive."""
         name = f"0/{task.name}"
@@ -223,7 +182,7 @@ class _Tested:
             np.stack([_predicted(task, row[seed][name][member]) for seed in seeds]),
             np.stack([_predicted(task, base[seed][name][member]) for seed in seeds]),
             self._labels["users"][member],
-            replicates=replicates,
+            replicates=self._replicates,
             seed=0,
         )
         return {"metric": task.metric, "seeds": len(seeds), **dataclasses.asdict(interval)}
@@ -252,29 +211,23 @@ def _mean_cost(costs: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     return means
 
 
-def _searches(
-    comparison: Path,
-    schema: Schema,
-    specs: Sequence[RowSpec],
-    chosen: Mapping[str, Candidate | None],
-    seeds: Sequence[int],
-) -> list[dict[str, Any]]:
+def _searches(comparison: Comparison) -> list[dict[str, Any]]:
     """Reads the ticket searches behind the lines, each once: under the first line that used it."""
     seen: set[Path] = set()
     entries: list[dict[str, Any]] = []
-    for spec in specs:
-        candidate = chosen[spec.name]
+    for spec in comparison.specs:
+        candidate = comparison.chosen[spec.name]
         if candidate is None or spec.row != "s_weight":
             continue
 
-        for seed in seeds:
-            folder = row_folder(comparison, spec.name, candidate.with_seed(seed))
+        for seed in comparison.flags.seeds:
+            folder = row_folder(comparison.folder, spec.name, candidate.with_seed(seed))
             searches = searches_of(folder)
             if searches in seen or not searches.exists():
                 continue
             seen.add(searches)
 
-            search_by_task = read_searches(searches, schema)
+            search_by_task = read_searches(searches, comparison.schema)
             if search_by_task:
                 entries.append({"row": spec.name, "seed": seed, "searches": search_by_task})
     return entries
