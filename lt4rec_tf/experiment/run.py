@@ -163,11 +163,11 @@ def _trainer(
     before_step: Callable[[int], None] = lambda step: None,
 ) -> Trainer:
     training = run.settings.training
-    optimization = Optimization(
-        training.optimizer,
-        training.learning_rate,
-        precision.settled(training.precision, run.searches),
-        run.settings.seed,
+    optimization = from_settings(
+        Optimization,
+        training,
+        precision=precision.settled(training.precision, run.searches),
+        seed=run.settings.seed,
     )
     callbacks = Callbacks(run.progress, run.log, before_step)
     return Trainer(network, run.schema, objective, optimization, run.feed, callbacks)

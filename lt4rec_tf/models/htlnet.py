@@ -26,21 +26,21 @@ class Transfer:
     """What a task hands on to those after it.
 
     Attributes:
-        label_dim: Length of a predicted label's embedding; 0: labels are not handed on.
-        width: Of the representation that arrives; 0: representations are not handed on.
+        label_embedding: Length of a predicted label's embedding; 0: labels are not handed on.
+        representation: Length of what arrives of representations; 0: none is handed on.
         fusion: "attention" over all tasks before, or "concat": one linear layer of all of them.
-        stop: Where the gradient to earlier tasks ends: at the "entry" of what is handed on, so that
-            label embeddings and fusion are learned by the tasks that read them; at the "output"
-            of both, which then stay as they were drawn; "none": nowhere.
-        noise: Whether labels are sampled in training.
+        transfer_stop: Where the gradient to earlier tasks ends: at the "entry" of what is handed
+            on, so that label embeddings and fusion are learned by the tasks that read them; at the
+            "output" of both, which then stay as they were drawn; "none": nowhere.
+        label_noise: Whether labels are sampled in training.
         temperature: Of the sampling.
     """
 
-    label_dim: int
-    width: int
+    label_embedding: int
+    representation: int
     fusion: str
-    stop: str
-    noise: bool
+    transfer_stop: str
+    label_noise: bool
     temperature: Temperature
 
 
@@ -80,8 +80,9 @@ def build_htlnet(
     """
     if transfer.fusion not in ("attention", "concat"):
         raise ValueError(f"fusion: found {transfer.fusion!r}, expected 'attention' or 'concat'")
-    if transfer.stop not in ("entry", "output", "none"):
-        raise ValueError(f"stop: found {transfer.stop!r}, expected 'entry', 'output' or 'none'")
+    if transfer.transfer_stop not in ("entry", "output", "none"):
+        stop = transfer.transfer_stop
+        raise ValueError(f"stop: found {stop!r}, expected 'entry', 'output' or 'none'")
     chain = _Chain(transfer, seed, dict(bottom.variables))
     shared: list[keras.layers.Dense] = []
     towers, heads, logits = {}, {}, {}
@@ -119,9 +120,9 @@ class _Chain:
 
     def add(self, task: Task, representation: tf.Tensor, logit: tf.Tensor) -> None:
         """Puts a task at the chain's end; one that is no classification has no label to embed."""
-        if self._transfer.width:
+        if self._transfer.representation:
             self._representations.append(self._stopped("entry", representation))
-        if self._transfer.label_dim and task.kind == "binary":
+        if self._transfer.label_embedding and task.kind == "binary":
             self._labels.append(self._embedded(task.name, self._stopped("entry", logit)))
 
     def handed_to(self, task: str, units: int) -> tf.Tensor | None:
@@ -130,10 +131,12 @@ class _Chain:
         parts = []
         if self._representations:
             parts.append(
-                self._fused(f"{task}/representation", self._representations, transfer.width)
+                self._fused(
+                    f"{task}/representation", self._representations, transfer.representation
+                )
             )
         if self._labels:
-            parts.append(self._fused(f"{task}/label", self._labels, transfer.label_dim))
+            parts.append(self._fused(f"{task}/label", self._labels, transfer.label_embedding))
         if not parts:
             return None
         stopped = [self._stopped("output", part) for part in parts]
@@ -169,10 +172,10 @@ class _Chain:
     def _embedded(self, task: str, logit: tf.Tensor) -> tf.Tensor:
         transfer, table = self._transfer, f"{TRANSFER}{task}/label_table"
         embedding = LabelEmbedding(
-            transfer.label_dim,
+            transfer.label_embedding,
             keras.initializers.GlorotNormal(seed=seed_of(self._seed, table)),
             temperature=transfer.temperature,
-            noise=transfer.noise,
+            noise=transfer.label_noise,
             seed=seed_of(self._seed, f"{task}/label noise"),
             name=_layer(f"{task}/label_embedding"),
         )
@@ -182,7 +185,7 @@ class _Chain:
         return found
 
     def _stopped(self, place: str, x: tf.Tensor) -> tf.Tensor:
-        return tf.stop_gradient(x) if self._transfer.stop == place else x
+        return tf.stop_gradient(x) if self._transfer.transfer_stop == place else x
 
 
 def _layer(name: str) -> str:

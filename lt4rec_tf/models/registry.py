@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from lt4rec_tf.config.checks import own_embedding
 from lt4rec_tf.config.settings import ModelSettings, Settings
+from lt4rec_tf.core.flags import from_settings
 from lt4rec_tf.models.aitm import build_aitm
 from lt4rec_tf.models.esmm import build_esmm
 from lt4rec_tf.models.feature_encoder import build_bottom
@@ -115,16 +116,7 @@ def _published_model(
 
 
 def _transfer(model: ModelSettings) -> Transfer:
-    return Transfer(
-        label_dim=model.label_embedding,
-        width=model.representation,
-        fusion=model.fusion,
-        stop=model.transfer_stop,
-        noise=model.label_noise,
-        temperature=Temperature(
-            start=model.label_temperature,
-            decay=model.label_temperature_decay,
-            steps=model.label_temperature_steps,
-            floor=model.label_temperature_floor,
-        ),
+    temperature = from_settings(
+        Temperature, model, prefix="label_temperature_", start=model.label_temperature
     )
+    return from_settings(Transfer, model, temperature=temperature)

@@ -70,10 +70,10 @@ def forward(values, x, network, transfer, masks):
     for place, task in enumerate(network.tasks):
         prefix = "" if shared else f"{task}/"
         parts = []
-        if place and transfer.width:
+        if place and transfer.representation:
             name = f"{HANDED}{task}/representation"
             parts.append(fused(values, name, representations, transfer.fusion))
-        if place and transfer.label_dim and labels:
+        if place and transfer.label_embedding and labels:
             parts.append(fused(values, f"{HANDED}{task}/label", labels, transfer.fusion))
         hidden = x
         for depth in range(3):
@@ -95,7 +95,13 @@ def forward(values, x, network, transfer, masks):
 @pytest.mark.parametrize("separate", [True, False])
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"fusion": "concat"}, {"label_dim": 0}, {"width": 0}, {"label_dim": 0, "width": 0}],
+    [
+        {},
+        {"fusion": "concat"},
+        {"label_embedding": 0},
+        {"representation": 0},
+        {"label_embedding": 0, "representation": 0},
+    ],
 )
 def test_htlnet_is_its_equations(tasks, changes, separate):
     transfer = dataclasses.replace(TRANSFER, **changes)
@@ -113,7 +119,7 @@ def test_htlnet_is_its_equations(tasks, changes, separate):
 
 
 def test_what_hands_nothing_on_is_hard_sharing_with_its_draws(small_schema):
-    nothing = dataclasses.replace(TRANSFER, label_dim=0, width=0)
+    nothing = dataclasses.replace(TRANSFER, label_embedding=0, representation=0)
     network = build_model("htlnet", small_schema, transfer=nothing, hidden_units=(8, 4))
     hard = build_small(small_schema, separate_towers=True, seed=3)
     of_hard = read_variables(hard)
@@ -153,7 +159,7 @@ def of(network, *prefixes):
 def test_where_gradients_end(small_schema, stop):
     more = with_more_tasks(small_schema)
     chain = dataclasses.replace(more, tasks=tuple(more.task(t) for t in ("ctr", "finish", "share")))
-    transfer = dataclasses.replace(TRANSFER, stop=stop)
+    transfer = dataclasses.replace(TRANSFER, transfer_stop=stop)
     network = moved(build_model("htlnet", chain, transfer=transfer))
     batch = batch_of_tasks(chain, rows=64)
     last = touched_by(network, chain, batch, "share")
@@ -264,7 +270,7 @@ def test_evaluation_does_not_sample(small_schema):
     assert (np.abs(sampled - first) > 1e-6).any()
 
 
-@pytest.mark.parametrize("wrong", [{"fusion": "sum"}, {"stop": "middle"}])
+@pytest.mark.parametrize("wrong", [{"fusion": "sum"}, {"transfer_stop": "middle"}])
 def test_what_is_unknown_is_refused(small_schema, wrong):
     ((name, value),) = wrong.items()
     with pytest.raises(ValueError, match=f"{name}: found {value!r}, expected"):

@@ -19,14 +19,14 @@ from lt4rec_tf.tickets.embedding_tables import TableTicket, whole
 
 BOTTOM = {"embedding_dim": 4, "embedding_stddev": 0.3, "cross": "gram", "dcn_layers": 1}
 TRANSFER = Transfer(
-    label_dim=3,
-    width=5,
+    label_embedding=3,
+    representation=5,
     fusion="attention",
-    stop="entry",
-    noise=False,
+    transfer_stop="entry",
+    label_noise=False,
     temperature=Temperature(start=2.0, decay=0.5, steps=3, floor=0.5),
 )
-SAMPLED = dataclasses.replace(TRANSFER, noise=True)
+SAMPLED = dataclasses.replace(TRANSFER, label_noise=True)
 BUILDERS = {
     "esmm": (build_esmm, {}),
     "mmoe": (build_mmoe, {"experts": 3}),
