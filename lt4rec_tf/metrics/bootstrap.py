@@ -28,23 +28,6 @@ _CELLS_TOGETHER = 1_000_000  # rows x replicates that are held at once
 
 
 @dataclass(frozen=True)
-class ValueInterval:
-    """A metric with its interval.
-
-    Attributes:
-        value: Mean over the seeds.
-        low: Lower bound.
-        high: Upper bound.
-        undefined: Replicates left out because the metric is undefined for the users drawn.
-    """
-
-    value: float
-    low: float
-    high: float
-    undefined: int
-
-
-@dataclass(frozen=True)
 class Interval:
     """The paired difference of two models with its interval.
 
@@ -116,35 +99,6 @@ def paired_interval(
     difference = value - base
     low, high, undefined = _bounds(drawn - drawn_base, level, difference)
     return Interval(difference, low, high, base, value, undefined)
-
-
-def value_interval(
-    metric: str,
-    labels: ArrayLike,
-    scores: ArrayLike,
-    users: ArrayLike,
-    *,
-    replicates: int,
-    seed: int,
-    level: float = 0.95,
-) -> ValueInterval:
-    """Measures one model's metric, mean over seeds, with a percentile interval.
-
-    Two such intervals say little about a difference, which is what `paired_interval` is for.
-
-    >>> found = value_interval("mae", [1.0, 0.0], [[1.0, 1.0]], [7, 8], replicates=100, seed=0)
-    >>> found.value, found.low, found.high
-    (0.5, 0.0, 1.0)
-
-    Arguments and errors are those of `paired_interval`.
-    """
-    labels, names, user_of = _checked_rows(metric, labels, users, replicates, level)
-    scores = _checked_scores("scores", metric, labels, scores)
-    measure = MEASURES[metric](labels, scores, user_of)
-    value = _on_all(measure, len(names))
-    (drawn,) = _replicated([measure], scores.shape, len(names), replicates, seed)
-    low, high, undefined = _bounds(drawn, level, value)
-    return ValueInterval(value, low, high, undefined)
 
 
 def resampled_counts(rng: np.random.Generator, replicates: int, units: int) -> np.ndarray:

@@ -82,7 +82,7 @@ def build_htlnet(
         raise ValueError(f"fusion: found {transfer.fusion!r}, expected 'attention' or 'concat'")
     if transfer.transfer_stop not in ("entry", "output", "none"):
         stop = transfer.transfer_stop
-        raise ValueError(f"stop: found {stop!r}, expected 'entry', 'output' or 'none'")
+        raise ValueError(f"transfer_stop: found {stop!r}, expected 'entry', 'output' or 'none'")
     chain = _Chain(transfer, seed, dict(bottom.variables))
     shared: list[keras.layers.Dense] = []
     towers, heads, logits = {}, {}, {}

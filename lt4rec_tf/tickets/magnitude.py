@@ -18,44 +18,8 @@ import numpy as np
 from lt4rec_tf.tickets.masks import Masks
 
 
-def rate_per_round(final_density: float, rounds: int) -> float:
-    """Share of the alive weights that each round cuts: 1 - d^(1 / n).
-
-    >>> round(rate_per_round(0.2, 4), 5)
-    0.33126
-
-    Args:
-        final_density: d, share of weights left after the last round, in (0, 1].
-        rounds: n, number of prunings, 1 or more.
-
-    Raises:
-        ValueError: An argument is out of its range.
-
-    Source: LT4REC's and Sparse Sharing's code; Sun et al. (arXiv 1911.05034), Algorithm 1.
-    """
-    _check_schedule(final_density, rounds)
-    return 1.0 - final_density ** (1.0 / rounds)
-
-
-def densities_of_rounds(final_density: float, rounds: int) -> list[float]:
-    """Density after each round, the last being the final one: d^(k / n) for k = 1..n.
-
-    >>> [round(density, 4) for density in densities_of_rounds(0.2, 4)]
-    [0.6687, 0.4472, 0.2991, 0.2]
-
-    Args:
-        final_density: In (0, 1].
-        rounds: 1 or more.
-
-    Raises:
-        ValueError: An argument is out of its range.
-    """
-    _check_schedule(final_density, rounds)
-    return [final_density ** (level / rounds) for level in range(1, rounds + 1)]
-
-
 def alive_at_level(total: int, final_density: float, rounds: int, level: int) -> int:
-    """Number of weights that a level keeps: round(total * d^(level / n)), 1 at least.
+    """Returns the number of weights kept at a level: round(total * d^(level / n)), 1 at least.
 
     >>> [alive_at_level(1000, 0.2, 4, level) for level in range(5)]
     [1000, 669, 447, 299, 200]
@@ -71,8 +35,14 @@ def alive_at_level(total: int, final_density: float, rounds: int, level: int) ->
 
     Raises:
         ValueError: An argument is out of its range.
+
+    Source: LT4REC's and Sparse Sharing's code, which cut the share 1 - d^(1 / n) of the alive
+    weights in each round; Sun et al. (arXiv 1911.05034), Algorithm 1.
     """
-    _check_schedule(final_density, rounds)
+    if not 0.0 < final_density <= 1.0:
+        raise ValueError(f"final_density: found {final_density}, expected a number in (0, 1]")
+    if rounds < 1:
+        raise ValueError(f"rounds: found {rounds}, expected 1 or more")
     if total < 1:
         raise ValueError(f"total: found {total}, expected 1 weight or more")
     if not 0 <= level <= rounds:
@@ -108,6 +78,8 @@ def prune_by_magnitude(weights: Mapping[str, np.ndarray], masks: Masks, keep: in
     alive = np.concatenate([np.abs(as_float(weights[name])[masks[name]]) for name in masks])
     if not 1 <= keep <= alive.size:
         raise ValueError(f"keep: found {keep}, expected 1..{alive.size}, the weights alive")
+
+    # Cut by index, not by a threshold, which would cut none or all of equal weights.
     survives = np.ones(alive.size, bool)
     survives[np.argsort(alive, kind="stable")[: alive.size - keep]] = False
 
@@ -121,15 +93,15 @@ def prune_by_magnitude(weights: Mapping[str, np.ndarray], masks: Masks, keep: in
 
 
 def as_float(weights: np.ndarray) -> np.ndarray:
-    """Weights as float64, which holds every narrower float exactly.
+    """Converts weights to float64, which holds every narrower float exactly.
 
-    So kernels of different types rank rightly.
+    Kernels of different types are then ranked correctly.
     """
     return np.asarray(weights, np.float64)
 
 
 def check_weights(weights: Mapping[str, np.ndarray], masks: Masks) -> None:
-    """Makes sure that masks fit the weights and that the weights can be ranked.
+    """Checks that masks fit the weights and that the weights can be ranked.
 
     Raises:
         ValueError: Names, shapes or dtypes do not match, or a weight is not finite.
@@ -139,23 +111,16 @@ def check_weights(weights: Mapping[str, np.ndarray], masks: Masks) -> None:
             f"weights: found kernels {list(weights)}, expected {list(masks) or 'some'}"
         )
     for name, mask in masks.items():
-        found = np.asarray(weights[name])
-        if found.shape != mask.shape:
+        kernel = np.asarray(weights[name])
+        if kernel.shape != mask.shape:
             raise ValueError(
-                f"weights of {name!r}: found shape {found.shape}, expected the mask's {mask.shape}"
+                f"weights of {name!r}: found shape {kernel.shape}, expected the mask's {mask.shape}"
             )
         if mask.dtype != bool:
             raise ValueError(f"mask of {name!r}: found dtype {mask.dtype}, expected bool")
-        infinite = int(np.count_nonzero(~np.isfinite(as_float(found))))
+        infinite = int(np.count_nonzero(~np.isfinite(as_float(kernel))))
         if infinite:
             raise ValueError(
                 f"weights of {name!r}: found {infinite} that are NaN or infinite, expected finite "
                 "ones; a training that diverged cannot be pruned"
             )
-
-
-def _check_schedule(final_density: float, rounds: int) -> None:
-    if not 0.0 < final_density <= 1.0:
-        raise ValueError(f"final_density: found {final_density}, expected a number in (0, 1]")
-    if rounds < 1:
-        raise ValueError(f"rounds: found {rounds}, expected 1 or more")

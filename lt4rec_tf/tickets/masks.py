@@ -29,7 +29,7 @@ class MaskError(InputError, ValueError):
 
 
 def ones(shapes: Mapping[str, tuple[int, ...]]) -> Masks:
-    """Masks that keep every weight.
+    """Returns masks that keep every weight.
 
     Args:
         shapes: Kernel name -> shape.
@@ -38,7 +38,7 @@ def ones(shapes: Mapping[str, tuple[int, ...]]) -> Masks:
 
 
 def ones_like(kernels: Mapping[str, np.ndarray]) -> Masks:
-    """Masks that keep every weight of the kernels.
+    """Returns masks that keep every weight of the kernels.
 
     >>> ones_like({"tower_0": np.zeros((1, 2))})
     {'tower_0': array([[ True,  True]])}
@@ -47,7 +47,7 @@ def ones_like(kernels: Mapping[str, np.ndarray]) -> Masks:
 
 
 def density(masks: Masks) -> float:
-    """Share of all weights that is kept, in [0, 1]; nan without weights.
+    """Returns the share of all weights that is kept, in [0, 1]; nan without weights.
 
     >>> density({"tower_0": np.array([[True, False, True]]), "tower_1": np.array([[False]])})
     0.5
@@ -57,7 +57,7 @@ def density(masks: Masks) -> float:
 
 
 def densities(masks: Masks) -> dict[str, float]:
-    """Share of each kernel's weights that is kept, in [0, 1].
+    """Returns the share of each kernel's weights that is kept, in [0, 1].
 
     >>> densities({"tower_0": np.array([[True, False]]), "tower_1": np.array([[False]])})
     {'tower_0': 0.5, 'tower_1': 0.0}
@@ -66,7 +66,7 @@ def densities(masks: Masks) -> dict[str, float]:
 
 
 def overlap(tickets: Sequence[Masks]) -> float:
-    """The overlap ratio of tickets over all kernels: |AND_t M_t| / |OR_t M_t|.
+    """Returns the overlap ratio of tickets over all kernels: |AND_t M_t| / |OR_t M_t|.
 
     >>> ctr = {"tower_0": np.array([[True, True, True, False]])}
     >>> cvr = {"tower_0": np.array([[True, False, True, True]])}
@@ -85,22 +85,25 @@ def overlap(tickets: Sequence[Masks]) -> float:
     Source: Sun et al., Learning Sparse Sharing (AAAI 2020, arXiv 1911.05034).
     """
     _check_same_kernels(tickets)
-    both, either = 0, 0
+    kept_by_all, kept_by_any = 0, 0
     for name in tickets[0]:
         stacked = np.stack([masks[name] for masks in tickets])
-        both += int(np.count_nonzero(stacked.all(axis=0)))
-        either += int(np.count_nonzero(stacked.any(axis=0)))
-    return _ratio(both, either)
+        kept_by_all += int(np.count_nonzero(stacked.all(axis=0)))
+        kept_by_any += int(np.count_nonzero(stacked.any(axis=0)))
+    return _ratio(kept_by_all, kept_by_any)
 
 
 def overlaps(tickets: Sequence[Masks]) -> dict[str, float]:
-    """The overlap ratio of tickets kernel by kernel; see `overlap`."""
+    """Returns the overlap ratio of tickets by kernel; see `overlap`."""
     _check_same_kernels(tickets)
-    return {name: overlap([{name: masks[name]} for masks in tickets]) for name in tickets[0]}
+    ratios = {}
+    for name in tickets[0]:
+        ratios[name] = overlap([{name: masks[name]} for masks in tickets])
+    return ratios
 
 
 def union(tickets: Sequence[Masks]) -> Masks:
-    """Masks that keep what any ticket keeps: the weights that joint training can move.
+    """Returns masks that keep what any ticket keeps: the weights that joint training can move.
 
     >>> union([{"tower_0": np.array([True, False, False])},
     ...        {"tower_0": np.array([True, True, False])}])
@@ -110,22 +113,25 @@ def union(tickets: Sequence[Masks]) -> Masks:
         MaskError: The tickets' kernels differ, or there is no ticket.
     """
     _check_same_kernels(tickets)
-    return {name: np.any([masks[name] for masks in tickets], axis=0) for name in tickets[0]}
+    united = {}
+    for name in tickets[0]:
+        united[name] = np.any([masks[name] for masks in tickets], axis=0)
+    return united
 
 
 def find_dead_neurons(masks: Masks) -> dict[str, np.ndarray]:
-    """Neurons through which no input reaches the head.
+    """Finds the neurons through which no input reaches the head.
 
-    A neuron is constant if each of its inputs is cut or comes from a constant neuron: it answers
-    its activation of a bias to every example. It is unread if each of its outputs is cut or goes
-    to an unread neuron. It is dead if it is constant or unread.
+    A neuron is constant if each of its inputs is cut or comes from a constant neuron: its output
+    is the activation of its bias for every example. It is unread if each of its outputs is cut or
+    goes to an unread neuron. It is dead if it is constant or unread.
 
     >>> found = find_dead_neurons({
     ...     "tower_0": np.array([[True, False, True], [True, False, True]]),
     ...     "tower_1": np.array([[True, False], [True, True], [False, False]])})
-    >>> found["tower_0"]   # the second hears no input, the third is read by no one
+    >>> found["tower_0"]   # the second has no input, the third no output
     array([False,  True,  True])
-    >>> found["tower_1"]   # the second hears only the dead second neuron below
+    >>> found["tower_1"]   # the second reads only the dead second neuron below
     array([False,  True])
 
     Args:
@@ -138,30 +144,21 @@ def find_dead_neurons(masks: Masks) -> dict[str, np.ndarray]:
         MaskError: A kernel does not take as many inputs as the kernel below has units.
     """
     _check_chain(masks)
+
     # The tower's inputs are no constants; one value stands for all of them.
     below = np.zeros(1, bool)
     constant = {}
     for name, mask in masks.items():
         below = _none(mask & ~below[:, None], axis=0)
         constant[name] = below
+
     unread = _unread(masks)[1:]
     return {name: constant[name] | above for name, above in zip(masks, unread, strict=True)}
 
 
 def dead_neurons(masks: Masks) -> dict[str, int]:
-    """The number of dead neurons of each layer; see `find_dead_neurons`."""
+    """Counts the dead neurons of each layer; see `find_dead_neurons`."""
     return {name: int(dead.sum()) for name, dead in find_dead_neurons(masks).items()}
-
-
-def unread_inputs(masks: Masks) -> int:
-    """The number of the tower's inputs whose whole row is cut or read by unread neurons only.
-
-    >>> unread_inputs({"tower_0": np.array([[True, True], [False, False], [False, True]]),
-    ...                "tower_1": np.array([[True], [False]])})
-    2
-    """
-    _check_chain(masks)
-    return int(np.count_nonzero(_unread(masks)[0]))
 
 
 def write_masks(path: Path, masks: Masks) -> None:
@@ -177,11 +174,13 @@ def write_masks(path: Path, masks: Masks) -> None:
     for name, mask in masks.items():
         if mask.dtype != bool:
             raise MaskError(f"{path}: mask {name!r}: found dtype {mask.dtype}, expected bool")
-    buffer = io.BytesIO()
+
     members = {}
     for name in sorted(masks):
         members[name] = np.packbits(masks[name], axis=-1)
         members[name + UNITS] = np.array(masks[name].shape[-1])
+
+    buffer = io.BytesIO()
     np.savez_compressed(buffer, **members)  # type: ignore[arg-type]
     write_atomically(path, _sealed(buffer.getvalue()))
 
@@ -196,11 +195,11 @@ def read_masks(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Masks:
     Raises:
         MaskError: The file is absent or damaged, or does not fit the model.
     """
-    found = _read_archive(Path(path))
-    if found.keys() != dict(shapes).keys():
-        raise MaskError(f"{path}: found kernels {sorted(found)}, expected {sorted(shapes)}")
+    packed_masks = _read_archive(Path(path))
+    if packed_masks.keys() != dict(shapes).keys():
+        raise MaskError(f"{path}: found kernels {sorted(packed_masks)}, expected {sorted(shapes)}")
     return {
-        name: _unpacked(f"{path}: kernel {name!r}", *found[name], shape)
+        name: _unpacked(f"{path}: kernel {name!r}", *packed_masks[name], shape)
         for name, shape in shapes.items()
     }
 
@@ -210,28 +209,33 @@ def _unpacked(what: str, packed: np.ndarray, units: np.ndarray, shape: Sequence[
         raise MaskError(
             f"{what}: found {packed.dtype} and {units.dtype}, expected bits and a number"
         )
-    found = (*packed.shape[:-1], int(units))
-    if found != tuple(shape):
-        raise MaskError(f"{what}: found a mask of shape {found}, expected {tuple(shape)}")
-    mask = np.unpackbits(packed, axis=-1)[..., : found[-1]]
+    packed_shape = (*packed.shape[:-1], int(units))
+    if packed_shape != tuple(shape):
+        raise MaskError(f"{what}: found a mask of shape {packed_shape}, expected {tuple(shape)}")
+
+    mask = np.unpackbits(packed, axis=-1)[..., : packed_shape[-1]]
     if not np.array_equal(np.packbits(mask, axis=-1), packed):
-        raise MaskError(f"{what}: found more bits than its shape {found} has, expected no others")
+        raise MaskError(
+            f"{what}: found more bits than its shape {packed_shape} has, expected no others"
+        )
     return mask.view(bool)
 
 
 def _read_archive(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Kernel name -> its bits, its number of units."""
+    """Reads the archive: kernel name -> its bits, its number of units."""
     try:
         content = path.read_bytes()
     except OSError as error:
         raise MaskError(f"{path}: masks cannot be read ({error})") from error
+
     # The checksum comes first: only bytes that write_masks wrote are parsed.
     if _sealed(content[: -len(NO_COMMENT) - DIGEST_LENGTH] + NO_COMMENT) != content:
-        found = content[-DIGEST_LENGTH:].decode("ascii", "backslashreplace")
+        checksum = content[-DIGEST_LENGTH:].decode("ascii", "backslashreplace")
         raise MaskError(
-            f"{path}: damaged, or not a file of masks: found checksum {found!r}, "
+            f"{path}: damaged, or not a file of masks: found checksum {checksum!r}, "
             "expected the SHA-256 of the bytes before it"
         )
+
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             names = [name for name in archive.files if not name.endswith(UNITS)]
@@ -250,10 +254,10 @@ def _check_same_kernels(tickets: Sequence[Masks]) -> None:
     if not tickets:
         raise MaskError("found no ticket, expected at least one")
     expected = _shapes(tickets[0])
-    for place, masks in enumerate(tickets[1:], start=1):
+    for index, masks in enumerate(tickets[1:], start=1):
         if _shapes(masks) != expected:
             raise MaskError(
-                f"ticket {place}: found kernels {_shapes(masks)}, "
+                f"ticket {index}: found kernels {_shapes(masks)}, "
                 f"expected those of ticket 0, {expected}"
             )
 
@@ -270,7 +274,7 @@ def _check_chain(masks: Masks) -> None:
 
 
 def _unread(masks: Masks) -> list[np.ndarray]:
-    # Of the tower's inputs, then of each layer's neurons: is it read by no live neuron above?
+    """Returns masks of the tower's inputs, then of each layer's neurons, that no live one reads."""
     # The head reads the whole last layer; one value stands for all of its neurons.
     unread = [np.zeros(1, bool)]
     for mask in reversed(masks.values()):

@@ -16,7 +16,7 @@ from sklearn.metrics import (
 )
 
 from lt4rec_tf.metrics import binary, bootstrap
-from lt4rec_tf.metrics.bootstrap import METRICS, paired_interval, resampled_counts, value_interval
+from lt4rec_tf.metrics.bootstrap import METRICS, paired_interval, resampled_counts
 from tests.support.evaluations import OURS
 
 
@@ -100,9 +100,17 @@ def test_values_are_means_over_seeds_of_the_metric_itself(metric):
     assert found.difference == found.value - found.base
 
 
+def error_interval(metric, labels, scores, users, **draws):
+    """The interval of one model's error, which is its difference to a model without error."""
+    perfect = np.broadcast_to(labels, np.shape(scores))
+    found = paired_interval(metric, labels, scores, perfect, users, **draws)
+    assert found.base == 0.0
+    return found
+
+
 def test_a_draw_is_users_with_all_their_rows():
     # Two users of 1 and 3 rows: a user drawn twice counts all rows twice.
-    found = value_interval(
+    found = error_interval(
         "mae", [0.0] * 4, [[8.0, 4.0, 4.0, 4.0]], [1, 2, 2, 2], replicates=200, seed=0
     )
     assert (found.value, found.low, found.high) == (5.0, 4.0, 8.0)
@@ -117,13 +125,13 @@ def test_pairs_of_one_seed_stay_together():
 
 def test_seeds_are_drawn_too():
     # One user: what varies is which of two seeds is drawn twice, or each once.
-    found = value_interval("mae", [0.0], [[1.0], [3.0]], [1], replicates=200, seed=0)
+    found = error_interval("mae", [0.0], [[1.0], [3.0]], [1], replicates=200, seed=0)
     assert (found.value, found.low, found.high) == (2.0, 1.0, 3.0)
 
 
 def test_one_seed_leaves_scipys_bootstrap_over_users():
     losses = np.random.default_rng(3).gamma(2.0, size=80)
-    found = value_interval(
+    found = error_interval(
         "mae", np.zeros(80), losses[None], np.arange(80), replicates=20_000, seed=1
     )
     expected = stats.bootstrap(
@@ -135,7 +143,7 @@ def test_one_seed_leaves_scipys_bootstrap_over_users():
 
 def test_one_user_leaves_scipys_bootstrap_over_seeds():
     losses = np.random.default_rng(4).gamma(2.0, size=12)
-    found = value_interval("mae", [0.0], losses[:, None], [5], replicates=20_000, seed=1)
+    found = error_interval("mae", [0.0], losses[:, None], [5], replicates=20_000, seed=1)
     expected = stats.bootstrap(
         (losses,), np.mean, n_resamples=20_000, method="percentile",
         rng=np.random.default_rng(2),
@@ -155,7 +163,7 @@ def test_users_and_seeds_of_known_variance_are_covered():
             + of_seed * rng.standard_normal((seeds, 1))
             + noise * rng.standard_normal((seeds, users))
         )
-        found = value_interval(
+        found = error_interval(
             "mae", np.zeros(users), losses, np.arange(users), replicates=200, seed=trial
         )
         covered += found.low <= 20 <= found.high
@@ -250,8 +258,11 @@ def test_seeds_of_the_draws_decide_the_bounds():
 
 def test_replicates_of_one_class_are_left_out_and_counted():
     # User 1 has one positive, user 2 one negative: AUC needs both, a chance of 1 / 2.
-    found = value_interval("auc", [1.0, 0.0], [[0.9, 0.1]], [1, 2], replicates=400, seed=0)
-    assert (found.value, found.low, found.high) == (1.0, 1.0, 1.0)
+    found = paired_interval(
+        "auc", [1.0, 0.0], [[0.9, 0.1]], [[0.5, 0.5]], [1, 2], replicates=400, seed=0
+    )
+    assert (found.value, found.base) == (1.0, 0.5)
+    assert (found.difference, found.low, found.high) == (0.5, 0.5, 0.5)
     assert 150 < found.undefined < 250
 
 
@@ -264,7 +275,9 @@ def test_a_metric_without_a_value_has_no_interval():
 
 
 def test_log_loss_of_a_certain_and_wrong_score_is_that_of_the_metric():
-    found = value_interval("log_loss", [1.0, 0.0], [[0.0, 1.0]], [1, 2], replicates=9, seed=0)
+    found = paired_interval(
+        "log_loss", [1.0, 0.0], [[0.0, 1.0]], [[1.0, 0.0]], [1, 2], replicates=9, seed=0
+    )
     assert found.value == binary.log_loss([1.0, 0.0], [0.0, 1.0])
 
 

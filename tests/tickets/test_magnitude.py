@@ -4,12 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from lt4rec_tf.tickets.magnitude import (
-    alive_at_level,
-    densities_of_rounds,
-    prune_by_magnitude,
-    rate_per_round,
-)
+from lt4rec_tf.tickets.magnitude import alive_at_level, prune_by_magnitude
 from lt4rec_tf.tickets.masks import density, ones_like
 
 finite = st.floats(-1e6, 1e6, width=32)
@@ -48,10 +43,10 @@ def draw_keep(data, masks):
 
 def test_published_schedule():
     # The published code's own file names: 1_66.87%, 2_44.72%, 3_29.91%, 4_20.0%.
-    assert rate_per_round(0.2, 4) == pytest.approx(0.33126, abs=5e-6)
-    assert densities_of_rounds(0.2, 4) == pytest.approx([0.6687, 0.4472, 0.2991, 0.2], abs=5e-5)
+    counts = [alive_at_level(10_000, 0.2, 4, level) for level in range(1, 5)]
+    assert counts == [6687, 4472, 2991, 2000]
     # Sparse Sharing's scripts: 0.1 in 20 rounds cut 10.87 of 100 a round.
-    assert rate_per_round(0.1, 20) == pytest.approx(0.1087, abs=5e-5)
+    assert alive_at_level(10_000, 0.1, 20, 1) == 10_000 - 1087
 
 
 def test_alive_counts_of_the_published_tower():
@@ -59,13 +54,6 @@ def test_alive_counts_of_the_published_tower():
     counts = [alive_at_level(total, 0.2, 4, level) for level in range(5)]
     # By decimal arithmetic: 532480 * 0.2^(k/4) = 356090.86, 238132.30, 159248.67, 106496.
     assert counts == [532480, 356091, 238132, 159249, 106496]
-
-
-@given(final_densities, st.integers(1, 30))
-def test_rate_and_densities_agree(final_density, rounds):
-    kept_per_round = 1 - rate_per_round(final_density, rounds)
-    expected = kept_per_round ** np.arange(1, rounds + 1)
-    np.testing.assert_allclose(densities_of_rounds(final_density, rounds), expected, rtol=1e-9)
 
 
 @given(st.integers(1, 10**9), final_densities, st.integers(1, 20))
@@ -80,14 +68,13 @@ def test_levels_start_whole_end_exactly_and_never_grow(total, final_density, rou
 
 @pytest.mark.parametrize("final_density", [0.0, -0.1, 1.1, float("nan")])
 def test_densities_out_of_range_are_refused(final_density):
-    for function in (rate_per_round, densities_of_rounds):
-        with pytest.raises(ValueError, match="final_density: found"):
-            function(final_density, 4)
+    with pytest.raises(ValueError, match="final_density: found"):
+        alive_at_level(10, final_density, 4, 1)
 
 
 def test_counts_out_of_range_are_refused():
     with pytest.raises(ValueError, match="rounds: found 0, expected 1 or more"):
-        rate_per_round(0.2, 0)
+        alive_at_level(10, 0.2, 0, 0)
     with pytest.raises(ValueError, match=r"level: found 5, expected 0\.\.4"):
         alive_at_level(10, 0.2, 4, 5)
     with pytest.raises(ValueError, match="level: found -1"):

@@ -23,7 +23,6 @@ from lt4rec_tf.tickets.masks import (
     overlaps,
     read_masks,
     union,
-    unread_inputs,
     write_masks,
 )
 
@@ -127,7 +126,6 @@ def test_tickets_over_other_kernels_are_refused(function):
 
 def test_a_dense_tower_has_no_dead_neurons():
     assert dead_neurons(ones(SHAPES)) == {"tower_0": 0, "tower_1": 0}
-    assert unread_inputs(ones(SHAPES)) == 0
     assert dead_neurons({}) == {}
 
 
@@ -139,14 +137,12 @@ def test_constants_spread_upwards_and_unread_neurons_downwards():
     }
     # Neuron 1 of tower_1 is unread, hence neuron 1 of tower_0, which no other neuron reads.
     assert dead_neurons(masks) == {"tower_0": 1, "tower_1": 1, "tower_2": 0}
-    assert unread_inputs(masks) == 1
     masks["tower_0"][2, 2] = False
     # Neuron 2 of tower_0 hears nothing, hence neuron 2 of tower_1, which hears no other neuron.
     found = find_dead_neurons(masks)
     np.testing.assert_array_equal(found["tower_0"], [False, True, True])
     np.testing.assert_array_equal(found["tower_1"], [False, True, True])
     np.testing.assert_array_equal(found["tower_2"], [False])
-    assert unread_inputs(masks) == 2
 
 
 @given(chains())
@@ -160,12 +156,6 @@ def test_dead_neurons_are_those_on_no_path_from_an_input_to_the_head(masks):
         for kernel in reversed(kernels[place + 1 :]):
             paths_out = kernel @ paths_out
         np.testing.assert_array_equal(dead, paths_in * paths_out == 0)
-
-
-@given(chains())
-def test_unread_inputs_are_those_with_no_path_to_the_head(masks):
-    paths = np.linalg.multi_dot([mask.astype(float) for mask in masks.values()]).sum(axis=1)
-    assert unread_inputs(masks) == np.count_nonzero(paths == 0)
 
 
 def test_kernels_that_do_not_follow_each_other_are_refused():
