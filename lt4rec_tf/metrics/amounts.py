@@ -1,8 +1,8 @@
 """Metrics of amounts, such as seconds watched or money spent: RMSE, NRMSE, NMAE, Spearman, Gini.
 
-Amounts are 0 in many rows and very large in a few. Squared errors then tell of the few, absolute
-errors of the middle; Spearman and Gini see the order of predictions alone, Gini by what the rows
-are worth.
+Amounts are 0 in many rows and very large in a few. Squared errors then measure the few, absolute
+errors the middle. Spearman and Gini depend on the order of predictions alone; Gini weighs rows by
+their amounts.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from lt4rec_tf.metrics.inputs import finite_columns
 
 
 def rmse(labels: ArrayLike, predictions: ArrayLike) -> float:
-    """The root of the mean squared error, in the labels' unit: sqrt(mean((y - p)^2)).
+    """Returns the root of the mean squared error, in the labels' unit: sqrt(mean((y - p)^2)).
 
     >>> rmse([0.0, 7.0], [1.0, 0.0])
     5.0
@@ -36,7 +36,7 @@ def rmse(labels: ArrayLike, predictions: ArrayLike) -> float:
 
 
 def nrmse(labels: ArrayLike, predictions: ArrayLike) -> float:
-    """RMSE by the labels' standard deviation: sqrt(mean((y - p)^2) / mean((y - mean(y))^2)).
+    """Returns RMSE / deviation of the labels: sqrt(mean((y - p)^2) / mean((y - mean(y))^2)).
 
     The deviation is the population's (divided by the rows, not by one less), so that predicting
     the labels' mean has exactly 1, and 1 - NRMSE^2 is the coefficient of determination. Others
@@ -63,7 +63,7 @@ def nrmse(labels: ArrayLike, predictions: ArrayLike) -> float:
 
 
 def nmae(labels: ArrayLike, predictions: ArrayLike) -> float:
-    """The mean absolute error by the labels' mean: mean(|y - p|) / mean(y).
+    """Returns the mean absolute error divided by the labels' mean: mean(|y - p|) / mean(y).
 
     The normaliser is that of google/lifetime_value. Predicting 0 throughout has 1.
 
@@ -86,7 +86,7 @@ def nmae(labels: ArrayLike, predictions: ArrayLike) -> float:
 
 
 def spearman(labels: ArrayLike, predictions: ArrayLike) -> float:
-    """Spearman's rank correlation: Pearson's correlation of the two columns' ranks.
+    """Returns Spearman's rank correlation: Pearson's correlation of the two columns' ranks.
 
     rho = sum(a b) / sqrt(sum(a^2) sum(b^2)), a and b the ranks of labels and of predictions less
     their mean, (rows + 1) / 2. Rows that tie all have the mean of the ranks they take up.
@@ -115,7 +115,7 @@ def spearman(labels: ArrayLike, predictions: ArrayLike) -> float:
 
 
 def gini(labels: ArrayLike, predictions: ArrayLike) -> float:
-    """The normalised Gini coefficient: how much of the labels' sum the highest predictions hold.
+    """Returns the normalised Gini coefficient: the highest predictions' part of the labels' sum.
 
     Gini = raw(p) / raw(y), raw(s) = 2 mean_i(g_i) - 1, where g_i is the share of sum(y) that lies
     in the i rows of highest s. Rows that tie in s each count the mean of their labels: g is linear
@@ -146,6 +146,7 @@ def gini(labels: ArrayLike, predictions: ArrayLike) -> float:
     labels, predictions = _amounts(labels, predictions)
     if _all_equal(labels):
         return float("nan")
+
     # A row of rising rank a is in n + 1 - (n + 1 - a) = a of the n sums g_i: hence
     # raw = 2 sum(y a) / (n sum(y)) - 1 = sum(y (2 a - n)) / (n sum(y)).
     rows = len(labels)
@@ -156,7 +157,7 @@ def gini(labels: ArrayLike, predictions: ArrayLike) -> float:
 
 
 def _mid_ranks(column: np.ndarray) -> np.ndarray:
-    """Ranks from 1 by rising value; rows that tie have the mean of theirs.
+    """Returns ranks from 1 by rising value; rows that tie have the mean of their ranks.
 
     >>> _mid_ranks(np.array([5.0, 0.0, 0.0, 7.0]))
     array([3. , 1.5, 1.5, 4. ])
@@ -166,7 +167,7 @@ def _mid_ranks(column: np.ndarray) -> np.ndarray:
 
 
 def _all_equal(column: np.ndarray) -> bool:
-    """Also where there is no row."""
+    """Tells if all values are equal; so they are where there is none."""
     return not column.size or bool(column.min() == column.max())
 
 

@@ -9,7 +9,7 @@ from lt4rec_tf.metrics.inputs import finite_columns, same_length
 
 
 def auc(labels: ArrayLike, scores: ArrayLike) -> float:
-    """The chance that a random positive scores above a random negative, ties counted half.
+    """Returns the chance that a random positive scores above a random negative, ties counted half.
 
     AUC = (#{s_i > s_j} + #{s_i = s_j} / 2) / (P N) over all pairs of a positive i and a negative j
     (the Mann-Whitney statistic). Pairs are counted in whole numbers: the only rounding is that of
@@ -37,7 +37,7 @@ def auc(labels: ArrayLike, scores: ArrayLike) -> float:
 
 
 def gauc(labels: ArrayLike, scores: ArrayLike, groups: ArrayLike) -> float:
-    """AUC within groups (users), averaged by number of impressions.
+    """Returns the AUC within groups (users), averaged by number of impressions.
 
     GAUC = sum_g n_g AUC_g / sum_g n_g over the groups g that have both classes, n_g rows each.
 
@@ -70,7 +70,7 @@ def gauc(labels: ArrayLike, scores: ArrayLike, groups: ArrayLike) -> float:
 
 
 def log_loss(labels: ArrayLike, probabilities: ArrayLike) -> float:
-    """The mean cross entropy, in nats: -mean(y ln p + (1 - y) ln(1 - p)).
+    """Returns the mean cross entropy, in nats: -mean(y ln p + (1 - y) ln(1 - p)).
 
     Probabilities are clipped to [e, 1 - e], e = 2^-52 (float64's epsilon), so that a certain and
     wrong prediction costs 36.04 and not infinity.
@@ -107,31 +107,35 @@ def log_loss(labels: ArrayLike, probabilities: ArrayLike) -> float:
 def _auc_per_group(
     labels: np.ndarray, scores: np.ndarray, groups: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Each group's AUC (nan where a class is absent) and number of rows, by rising group."""
+    """Returns each group's AUC, nan where a class is absent, and its rows, by rising group."""
     if not labels.size:
         return np.zeros(0), np.zeros(0, np.int64)
     order = np.lexsort((scores, groups))
     scores, groups = scores[order], groups[order]
     positive = (labels[order] == 1).astype(np.int64)
     group_starts = _starts(groups)
+
     # A run: the rows of one group that tie.
     run_starts = _starts(groups, scores)
     positives = np.add.reduceat(positive, run_starts)
     negatives = np.add.reduceat(1 - positive, run_starts)
+
     group_of_run = np.searchsorted(group_starts, run_starts, side="right") - 1
     first_run = np.searchsorted(run_starts, group_starts)
     negatives_before = np.cumsum(negatives) - negatives
     negatives_below = negatives_before - negatives_before[first_run][group_of_run]
+
     # Twice the pairs won, as ties count half: whole numbers are exact.
     twice_won = np.add.reduceat(positives * (2 * negatives_below + negatives), first_run)
     pairs = np.add.reduceat(positives, first_run) * np.add.reduceat(negatives, first_run)
+
     per_group = np.full(len(group_starts), np.nan)
     np.divide(twice_won, 2 * pairs, out=per_group, where=pairs > 0)
     return per_group, np.diff(group_starts, append=len(labels))
 
 
 def _starts(*columns: np.ndarray) -> np.ndarray:
-    """The rows that differ from the row before in any column; the first row is one."""
+    """Returns the first row, and the rows that differ from the row before in any column."""
     changes = np.zeros(len(columns[0]), bool)
     changes[0] = True
     for column in columns:

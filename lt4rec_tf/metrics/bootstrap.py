@@ -1,4 +1,4 @@
-"""Intervals for metrics of trained models: what other users and other seeds would have given.
+"""Bootstrap intervals for metrics of trained models, over users and over seeds.
 
 A replicate draws users with replacement (all rows of a user come together, since rows of one user
 are alike) and, independently, seeds with replacement (each seed is a training). The two are
@@ -61,19 +61,19 @@ def paired_interval(
 ) -> Interval:
     """Measures mean over seeds of metric(model) - metric(base), with a percentile interval.
 
-    In a replicate both models see the same users and the same seeds, so that what makes a user or
-    a seed easy for both cancels. Replicates for which the metric is undefined (AUC of one class,
-    Spearman of equal labels) do not count; where none is defined, or the metric is not defined on
-    the rows themselves, the result is NaN.
+    In a replicate both models are given the same users and the same seeds, so that what makes a
+    user or a seed easy for both cancels. Replicates for which the metric is undefined (AUC of one
+    class, Spearman of equal labels) do not count. Where none is defined, or the metric is not
+    defined on the rows themselves, the result is NaN.
 
-    >>> found = paired_interval(
+    >>> interval = paired_interval(
     ...     "mse", [1.0, 0.0], [[1.0, 0.0]], [[0.0, 0.0]], [7, 8], replicates=100, seed=0
     ... )  # the base is wrong for user 7, who is drawn 0, 1 or 2 times of 2
-    >>> found.value, found.base, found.difference, found.low, found.high
+    >>> interval.value, interval.base, interval.difference, interval.low, interval.high
     (0.0, 0.5, -0.5, -1.0, 0.0)
 
     Args:
-        metric: One of `METRICS`, as in `metrics.ranking`, `metrics.regression`, `metrics.amounts`.
+        metric: One of `METRICS`, as in `metrics.binary`, `metrics.continuous`, `metrics.amounts`.
         labels: Of the task's population, (rows,); 0 or 1 for "auc" and "log_loss", 0 or more for
             "nmae" and "gini".
         scores: The compared model's, by seed, (seeds, rows); probabilities for "log_loss".
@@ -86,58 +86,64 @@ def paired_interval(
     Raises:
         ValueError: The metric is another, the arrays do not fit or hold other values.
     """
-    labels, names, user_of = _checked_rows(metric, labels, users, replicates, level)
+    labels, user_names, user_of = _checked_rows(metric, labels, users, replicates, level)
     scores = _checked_scores("scores", metric, labels, scores)
     base_scores = _checked_scores("base_scores", metric, labels, base_scores)
     if len(scores) != len(base_scores):
         raise ValueError(
             f"base_scores: found {len(base_scores)} seeds, expected {len(scores)} as in scores"
         )
-    measures = [MEASURES[metric](labels, one, user_of) for one in (scores, base_scores)]
-    value, base = (_on_all(measure, len(names)) for measure in measures)
-    drawn, drawn_base = _replicated(measures, scores.shape, len(names), replicates, seed)
+
+    measures = [MEASURES[metric](labels, matrix, user_of) for matrix in (scores, base_scores)]
+    value, base = (_on_all(measure, len(user_names)) for measure in measures)
     difference = value - base
-    low, high, undefined = _bounds(drawn - drawn_base, level, difference)
+
+    values, base_values = _replicated(measures, scores.shape, len(user_names), replicates, seed)
+    low, high, undefined = _bounds(values - base_values, level, difference)
     return Interval(difference, low, high, base, value, undefined)
 
 
 def resampled_counts(rng: np.random.Generator, replicates: int, units: int) -> np.ndarray:
-    """How often each of `units` is drawn in `units` draws with replacement.
+    """Counts how often each of `units` is drawn in `units` draws with replacement.
 
     Returns:
         float64, (replicates, units); every line sums to `units`.
     """
     drawn = rng.integers(units, size=(replicates, units))
-    places = drawn + units * np.arange(replicates)[:, None]
-    counts = np.bincount(places.ravel(), minlength=replicates * units)
+    # One count over all replicates: each has a range of numbers of its own.
+    cells = drawn + units * np.arange(replicates)[:, None]
+    counts = np.bincount(cells.ravel(), minlength=replicates * units)
     return counts.reshape(replicates, units).astype(np.float64)
 
 
 def _replicated(
     measures: Sequence[Measure], shape: tuple[int, int], users: int, replicates: int, seed: int
 ) -> list[np.ndarray]:
-    """Each measure's mean over the drawn seeds, (replicates,), all on the same draws."""
+    """Returns each measure's mean over the drawn seeds, (replicates,), all on the same draws."""
     seeds, rows = shape
     rng = np.random.default_rng(seed)
     drawn_seeds = rng.integers(seeds, size=(replicates, seeds))
-    together = max(1, _CELLS_TOGETHER // max(rows, users))
-    parts = []
-    for first in range(0, replicates, together):
-        chosen = drawn_seeds[first : first + together]
-        counts = resampled_counts(rng, len(chosen), users)
-        parts.append(
-            [np.take_along_axis(measure(counts), chosen, 1).mean(axis=1) for measure in measures]
-        )
-    return [np.concatenate(part) for part in zip(*parts, strict=True)]
+
+    # In blocks of replicates, which bounds the memory.
+    block = max(1, _CELLS_TOGETHER // max(rows, users))
+    values_by_measure: list[list[np.ndarray]] = [[] for _ in measures]
+    for first in range(0, replicates, block):
+        seeds_of_block = drawn_seeds[first : first + block]
+        counts = resampled_counts(rng, len(seeds_of_block), users)
+        for measure, values in zip(measures, values_by_measure, strict=True):
+            by_seed = measure(counts)
+            values.append(np.take_along_axis(by_seed, seeds_of_block, 1).mean(axis=1))
+
+    return [np.concatenate(values) for values in values_by_measure]
 
 
 def _on_all(measure: Measure, users: int) -> float:
-    """Mean over the seeds with every user once."""
+    """Returns the mean over the seeds with every user once."""
     return float(measure(np.ones((1, users))).mean())
 
 
 def _bounds(drawn: np.ndarray, level: float, value: float) -> tuple[float, float, int]:
-    """Percentiles of the defined replicates, and how many are not defined."""
+    """Returns the percentiles of the defined replicates, and the number of undefined ones."""
     defined = drawn[~np.isnan(drawn)]
     undefined = len(drawn) - len(defined)
     if np.isnan(value) or not len(defined):
@@ -149,7 +155,7 @@ def _bounds(drawn: np.ndarray, level: float, value: float) -> tuple[float, float
 def _checked_rows(
     metric: str, labels: ArrayLike, users: ArrayLike, replicates: int, level: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Labels, the distinct users, and each row's place among them."""
+    """Returns the labels, the distinct users, and each row's index among them."""
     if metric not in METRICS:
         raise ValueError(f"metric: found {metric!r}, expected one of {', '.join(METRICS)}")
     if replicates < 1 or not 0 < level < 1:
@@ -157,14 +163,16 @@ def _checked_rows(
             f"found {replicates} replicates at level {level}, expected at least 1 and a level "
             "between 0 and 1"
         )
+
     (checked,) = finite_columns(labels=labels)
     users = np.asarray(users)
     same_length(labels=checked, users=users)
     if not checked.size:
         raise ValueError("labels: found no row, expected at least one")
     _check_range(metric, checked)
-    names, user_of = np.unique(users, return_inverse=True)
-    return checked, names, user_of
+
+    user_names, user_of = np.unique(users, return_inverse=True)
+    return checked, user_names, user_of
 
 
 def _check_range(metric: str, labels: np.ndarray) -> None:
@@ -188,15 +196,16 @@ def _checked_scores(name: str, metric: str, labels: np.ndarray, scores: ArrayLik
             f"{name}: found shape {checked.shape}, expected (seeds, {len(labels)}), as many rows "
             "as labels"
         )
+
     wrong = ~np.isfinite(checked)
     expected = "finite numbers"
     if metric == "log_loss":
         wrong |= (checked < 0) | (checked > 1)
         expected = "numbers in [0, 1]"
     if wrong.any():
-        place, row = np.argwhere(wrong)[0]
+        seed_index, row = np.argwhere(wrong)[0]
         raise ValueError(
-            f"{name}: found {checked[place, row]} in row {row} of the seed at place {place}, "
-            f"expected {expected}"
+            f"{name}: found {checked[seed_index, row]} in row {row} of the seed at place "
+            f"{seed_index}, expected {expected}"
         )
     return checked

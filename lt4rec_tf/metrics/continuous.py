@@ -9,7 +9,7 @@ from lt4rec_tf.metrics.inputs import finite_columns
 
 
 def mse(labels: ArrayLike, predictions: ArrayLike) -> float:
-    """The mean squared error: mean((y - p)^2).
+    """Returns the mean squared error: mean((y - p)^2).
 
     >>> mse([0.0, 1.0], [0.5, 1.0])
     0.125
@@ -29,7 +29,7 @@ def mse(labels: ArrayLike, predictions: ArrayLike) -> float:
 
 
 def mae(labels: ArrayLike, predictions: ArrayLike) -> float:
-    """The mean absolute error: mean(|y - p|).
+    """Returns the mean absolute error: mean(|y - p|).
 
     >>> mae([0.0, 1.0], [0.5, 1.0])
     0.25
@@ -49,7 +49,7 @@ def mae(labels: ArrayLike, predictions: ArrayLike) -> float:
 
 
 def xauc(labels: ArrayLike, scores: ArrayLike) -> float:
-    """The share of pairs with different labels whose scores are in the labels' order.
+    """Returns the share of pairs with different labels whose scores are in the labels' order.
 
     XAUC = (#{(y_i - y_j)(s_i - s_j) > 0} + #{s_i = s_j} / 2) / #pairs, over all pairs with
     y_i != y_j. On labels 0 and 1 it is the AUC. All pairs are counted, in O(n log^2 n).
@@ -77,10 +77,11 @@ def xauc(labels: ArrayLike, scores: ArrayLike) -> float:
     pairs = rows * (rows - 1) // 2 - _tied_pairs(label_ranks)
     if pairs == 0:
         return float("nan")
-    both = label_ranks * rows + score_ranks
-    tied = _tied_pairs(score_ranks) - _tied_pairs(both)
+
+    label_and_score = label_ranks * rows + score_ranks
+    tied = _tied_pairs(score_ranks) - _tied_pairs(label_and_score)
     # Rows of one label lie in rising order of score, so no pair of them is an inversion.
-    wrong = _inversions(score_ranks[np.argsort(both)])
+    wrong = _inversions(score_ranks[np.argsort(label_and_score)])
     return (2 * (pairs - wrong) - tied) / (2 * pairs)
 
 
@@ -90,7 +91,7 @@ def _tied_pairs(values: np.ndarray) -> int:
 
 
 def _inversions(values: np.ndarray) -> int:
-    """The number of pairs i < j with values[i] > values[j], counted by merging sorted blocks.
+    """Counts the pairs i < j with values[i] > values[j], by merging sorted blocks.
 
     >>> _inversions(np.array([2, 0, 1, 1]))
     3
@@ -103,7 +104,8 @@ def _inversions(values: np.ndarray) -> int:
     padding = int(values.max()) + 1
     blocks = np.full(size, padding, np.int64)
     blocks[: len(values)] = values
-    found, width = 0, 1
+
+    inversions, width = 0, 1
     while width < size:
         # A block's number in front of its values makes all left halves together one sorted list.
         number = np.arange(size // (2 * width))
@@ -111,14 +113,15 @@ def _inversions(values: np.ndarray) -> int:
         left, right = halves[:, 0].ravel(), halves[:, 1].ravel()
         not_above = np.searchsorted(left, right, side="right")
         left_so_far = np.repeat((number + 1) * width, width)
-        found += int(np.sum(left_so_far - not_above))
+        inversions += int(np.sum(left_so_far - not_above))
+
         width *= 2
         blocks = np.sort(blocks.reshape(-1, width), axis=1).ravel()
-    return found
+    return inversions
 
 
 def pcoc(labels: ArrayLike, probabilities: ArrayLike) -> float:
-    """Predicted clicks over observed clicks: mean(p) / mean(y).
+    """Returns predicted clicks over observed clicks: mean(p) / mean(y).
 
     >>> pcoc([1, 0, 0, 1], [0.5, 0.25, 0.25, 0.5])   # predicts 3 clicks where 4 happen
     0.75
@@ -138,5 +141,5 @@ def pcoc(labels: ArrayLike, probabilities: ArrayLike) -> float:
     """
     labels, probabilities = finite_columns(labels=labels, probabilities=probabilities)
     observed = float(labels.sum())
-    # Python's division, unlike NumPy's, says nothing when the smallest labels overflow it.
+    # Python's division, unlike NumPy's, does not warn when very small labels overflow it.
     return float(probabilities.sum()) / observed if observed else float("nan")

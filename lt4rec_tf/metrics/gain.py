@@ -1,4 +1,4 @@
-"""One number for how far several tasks lie ahead of their single-task models."""
+"""The mean gain of several tasks over their single-task models."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 def mean_relative_gain(
     values: Mapping[str, float], base: Mapping[str, float], directions: Mapping[str, str]
 ) -> float:
-    """Mean over the tasks of (value - base) / |base|, with the sign turned where less is better.
+    """Returns the mean over tasks of (value - base) / |base|, negated where less is better.
 
     Source: Delta_m of Maninis et al., Attentive Single-Tasking of Multiple Tasks (CVPR 2019).
 

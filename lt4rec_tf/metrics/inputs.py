@@ -1,4 +1,4 @@
-"""Checks that every metric makes of its columns."""
+"""Checks of the columns that every metric is given."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 
 def finite_columns(**columns: ArrayLike) -> list[np.ndarray]:
-    """The columns as float64, checked.
+    """Returns the columns as float64, checked.
 
     >>> finite_columns(labels=[0, 1], scores=[0.25, 0.5])
     [array([0., 1.]), array([0.25, 0.5 ])]

@@ -1,4 +1,4 @@
-"""How far a distribution of ids has moved between two periods."""
+"""The population stability index of ids between two periods."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _QUANTILE = 1.6448536269514722  # of the standard normal, 95 %
 
 @dataclass(frozen=True)
 class Shift:
-    """What two periods' counts say.
+    """The shift of a distribution between two periods.
 
     Attributes:
         index: The population stability index; NaN where a period has no value.
@@ -28,7 +28,7 @@ class Shift:
 
     @property
     def verdict(self) -> str:
-        """By the usual thresholds "large" or "some"; "" where it is less, or may be chance.
+        """Is "large" or "some" by the usual thresholds; "" where it is less, or may be chance.
 
         >>> Shift(0.3, 0.01, 9).verdict, Shift(0.3, 0.4, 9).verdict
         ('large', '')
@@ -39,7 +39,7 @@ class Shift:
 
 
 def shift(before: np.ndarray, after: np.ndarray) -> Shift:
-    """The population stability index of two counts over the same ids.
+    """Computes the population stability index of two counts over the same ids.
 
     PSI = sum_i (q_i - p_i) ln(q_i / p_i), with p_i = (n_i + 1/2) / (N + B/2) the share of cell i
     before, q_i the same after, N the values and B the cells. The 1/2 keeps a cell finite that is
@@ -69,12 +69,16 @@ def shift(before: np.ndarray, after: np.ndarray) -> Shift:
     total_before, total_after = int(before.sum()), int(after.sum())
     if not total_before or not total_after:
         return Shift(math.nan, math.nan, 0)
+
+    # Ids with few values in the smaller period are compared together.
     smaller = min(total_before, total_after) / (total_before + total_after)
     alone = (before + after) * smaller >= LEAST_EXPECTED
     cells_before, cells_after = _cells(before, alone), _cells(after, alone)
     cells = len(cells_before)
+
     p = (cells_before + 0.5) / (total_before + cells / 2)
     q = (cells_after + 0.5) / (total_after + cells / 2)
+
     noise = 1 / total_before + 1 / total_after
     free = cells - 1
     return Shift(
@@ -85,7 +89,7 @@ def shift(before: np.ndarray, after: np.ndarray) -> Shift:
 
 
 def _cells(counts: np.ndarray, alone: np.ndarray) -> np.ndarray:
-    """The counts of ids that stand alone, then of all others together if there are any."""
+    """Returns the counts of ids compared alone, then of all others together if there are any."""
     others = counts[~alone].sum()
     together = [others] if not alone.all() else []
     return np.concatenate([counts[alone], together])

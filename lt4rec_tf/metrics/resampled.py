@@ -1,8 +1,8 @@
-"""Metrics of rows drawn again, from how often each user was drawn: what the bootstrap repeats.
+"""Metrics of resampled rows, computed from how often each user is drawn.
 
-Each equals its function in `metrics.ranking`, `metrics.regression` or `metrics.amounts` on the
-drawn rows, every row of a user as often as the user was drawn. What does not depend on the draws,
-such as the order of rows, is worked out once.
+Each equals its function in `metrics.binary`, `metrics.continuous` or `metrics.amounts` on the
+drawn rows, where every row of a user counts as often as the user is drawn. What does not depend on
+the draws, such as the order of rows, is computed once.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Builder = Callable[[np.ndarray, np.ndarray, np.ndarray], Measure]
 
 
 def _mean_of(losses_of: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Builder:
-    """The mean over rows of what labels (rows,) and scores (seeds, rows) cost, (seeds, rows)."""
+    """Returns the builder of a mean over rows of losses (seeds, rows)."""
 
     def build(labels: np.ndarray, scores: np.ndarray, user_of: np.ndarray) -> Measure:
         return _mean_by_counts(losses_of(labels, scores), user_of)
@@ -28,7 +28,7 @@ def _mean_of(losses_of: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Build
 
 
 def _mean_by_counts(losses: np.ndarray, user_of: np.ndarray) -> Measure:
-    """The mean over rows: sums by user are all that a replicate needs."""
+    """Returns the measure of a mean over rows, for which a replicate needs sums by user alone."""
     rows_of = np.bincount(user_of).astype(np.float64)
     sums = _sums_by_user(losses, user_of)
 
@@ -41,7 +41,7 @@ def _mean_by_counts(losses: np.ndarray, user_of: np.ndarray) -> Measure:
 
 
 def _auc_by_counts(labels: np.ndarray, scores: np.ndarray, user_of: np.ndarray) -> Measure:
-    """The weighted Mann-Whitney statistic; rows are sorted once, whatever the replicates.
+    """Returns the measure of the weighted Mann-Whitney statistic; rows are sorted once.
 
     All sums are of whole numbers (ties count 1 of 2), exact in float64 below 2^53.
     """
@@ -62,11 +62,13 @@ def _auc_by_counts(labels: np.ndarray, scores: np.ndarray, user_of: np.ndarray) 
         weights = drawn[positive_user]
         won = np.empty((len(sorted_scores), replicates))
         up_to = np.zeros((len(negative_user) + 1, replicates))  # weight of the lowest n negatives
-        for place, (user, below, not_above) in enumerate(sorted_scores):
+
+        for seed_index, (user, below, not_above) in enumerate(sorted_scores):
             np.cumsum(drawn[user], axis=0, out=up_to[1:])
             twice_below = up_to[below]
             twice_below += up_to[not_above]
-            won[place] = np.einsum("pr,pr->r", weights, twice_below)
+            won[seed_index] = np.einsum("pr,pr->r", weights, twice_below)
+
         pairs = weights.sum(axis=0) * up_to[-1]
         return _ratios(won, 2 * pairs).T
 
@@ -79,10 +81,10 @@ def _rmse_by_counts(labels: np.ndarray, scores: np.ndarray, user_of: np.ndarray)
 
 
 def _nrmse_by_counts(labels: np.ndarray, scores: np.ndarray, user_of: np.ndarray) -> Measure:
-    """RMSE by the standard deviation of the labels drawn.
+    """Returns the measure of the RMSE divided by the deviation of the drawn labels.
 
     Labels' squares are summed within each user about the user's mean, and users' means about the
-    replicate's: no difference of large sums, in which the digits of a small deviation would go.
+    replicate's: a difference of large sums would lose the digits of a small deviation.
     """
     rmse = _rmse_by_counts(labels, scores, user_of)
     rows_of = np.bincount(user_of).astype(np.float64)
@@ -97,7 +99,8 @@ def _nrmse_by_counts(labels: np.ndarray, scores: np.ndarray, user_of: np.ndarray
         means = np.einsum("ru,u->r", counts, rows_of * mean_of) / rows
         between = rows_of * (mean_of - means[:, None]) ** 2
         deviation = np.sqrt(np.einsum("ru,ru->r", counts, within + between) / rows)
-        # Equal labels are told by the labels themselves, as rounding may leave them a deviation.
+
+        # Equal labels are recognised by their range: rounding may leave them a deviation.
         low = np.where(counts > 0, lowest, np.inf).min(axis=1)
         high = np.where(counts > 0, highest, -np.inf).max(axis=1)
         return _ratios(rmse(counts), np.where(low < high, deviation, 0.0)[:, None])
@@ -137,10 +140,10 @@ class _Sorted:
         return cls(user_of[order], *sides)
 
     def places(self, drawn: np.ndarray) -> np.ndarray:
-        """Twice what each row's mid-rank lies above the mean rank: whole numbers.
+        """Returns twice the distance of each row's mid-rank from the mean rank: whole numbers.
 
         Of n rows drawn, w tie with a row and c lie below: its mid-rank is c + (w + 1) / 2, the
-        mean rank (n + 1) / 2, and the answer c + (c + w) - n.
+        mean rank (n + 1) / 2, and the result c + (c + w) - n.
 
         >>> rising = _Sorted.of(np.array([0.5, 0.1, 0.5]), np.array([0, 1, 2]))
         >>> rising.places(np.array([[1.0], [1.0], [1.0]])).T  # mid-ranks 2.5, 1, 2.5 about 2
@@ -161,7 +164,7 @@ class _Sorted:
 
 
 def _spearman_by_counts(labels: np.ndarray, scores: np.ndarray, user_of: np.ndarray) -> Measure:
-    """Pearson's correlation of weighted mid-ranks; rows are sorted once."""
+    """Returns the measure of Pearson's correlation of weighted mid-ranks; rows are sorted once."""
     sorted_labels = _Sorted.of(labels, user_of)
     sorted_scores = [_Sorted.of(of_seed, user_of) for of_seed in scores]
 
@@ -171,20 +174,21 @@ def _spearman_by_counts(labels: np.ndarray, scores: np.ndarray, user_of: np.ndar
         places = sorted_labels.places(drawn)
         weighted = weights * places
         label_spread = np.einsum("ir,ir->r", weighted, places)
-        found = []
-        for one in sorted_scores:
-            places = one.places(drawn)
-            together = np.einsum("ir,ir->r", weighted, places)
+
+        correlations = []
+        for of_seed in sorted_scores:
+            places = of_seed.places(drawn)
+            covariance = np.einsum("ir,ir->r", weighted, places)
             places *= places
             spread = np.einsum("ir,ir->r", weights, places)
-            found.append(_ratios(together, np.sqrt(spread * label_spread)))
-        return np.stack(found, axis=1)
+            correlations.append(_ratios(covariance, np.sqrt(spread * label_spread)))
+        return np.stack(correlations, axis=1)
 
     return measure
 
 
 def _gini_by_counts(labels: np.ndarray, scores: np.ndarray, user_of: np.ndarray) -> Measure:
-    """The ratio of sums in `metrics.amounts.gini`, y (2 a - n); rows are sorted once."""
+    """Returns the measure of the ratio of sums y (2 a - n) in `metrics.amounts.gini`."""
     sorted_labels = _Sorted.of(labels, user_of)
     sorted_scores = [_Sorted.of(of_seed, user_of) for of_seed in scores]
 
@@ -196,8 +200,12 @@ def _gini_by_counts(labels: np.ndarray, scores: np.ndarray, user_of: np.ndarray)
         differ = ((places != 0) & (weights > 0)).any(axis=0)  # equal labels are all in the middle
         places += 1
         best = np.where(differ, np.einsum("ir,ir->r", amounts, places), 0.0)
-        raw = [np.einsum("ir,ir->r", amounts, one.places(drawn) + 1) for one in sorted_scores]
-        return np.stack([_ratios(of_seed, best) for of_seed in raw], axis=1)
+
+        coefficients = []
+        for of_seed in sorted_scores:
+            raw = np.einsum("ir,ir->r", amounts, of_seed.places(drawn) + 1)
+            coefficients.append(_ratios(raw, best))
+        return np.stack(coefficients, axis=1)
 
     return measure
 
@@ -217,7 +225,7 @@ def _squares(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
 
 
 def _log_losses(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Row by row what `metrics.ranking.log_loss` averages."""
+    """Returns the losses of the rows, whose mean is `metrics.binary.log_loss`."""
     epsilon = np.finfo(np.float64).eps
     clipped = np.clip(probabilities, epsilon, 1.0 - epsilon)
     return np.where(labels == 1, -np.log(clipped), -np.log1p(-clipped))

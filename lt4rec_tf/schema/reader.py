@@ -1,7 +1,6 @@
-"""Reads what a data set is from a TOML file and checks it whole, once, at start.
+"""Reads the schema of a data set from a TOML file and checks it whole, once, at start.
 
-The result is the tree of frozen dataclasses of `lt4rec_tf.schema.types`, which this module offers
-too: readers import all of it from here. No TensorFlow on this floor.
+The result is the tree of frozen dataclasses of `lt4rec_tf.schema.types`.
 """
 
 from __future__ import annotations
@@ -100,6 +99,7 @@ def _schema(path: Path, top: TomlTable) -> Schema:
         user=top.text("user", None),
     )
     top.close()
+
     if schema.columns and file_format == "tfrecord":
         raise top.error("columns", list(schema.columns), "nothing: TFRecords name their columns")
     if not schema.files:
@@ -133,6 +133,7 @@ def _feature(table: TomlTable, file_format: str) -> Feature:
         ids=_id_rule(table.table("ids")),
     )
     table.close()
+
     if dtype not in DTYPES_OF_ID_RULE[feature.ids.kind]:
         kinds = [kind for kind, dtypes in DTYPES_OF_ID_RULE.items() if dtype in dtypes]
         raise table.error("ids.kind", feature.ids.kind, f"for {dtype} one of {', '.join(kinds)}")
@@ -255,10 +256,11 @@ def _check_references(top: TomlTable, schema: Schema) -> None:
             if count > 1:
                 raise top.error(f"{what}[{name}]", Words(f"{count} of this name"), "distinct names")
     _check_tables(top, schema)
+
     kinds = {label.name: label.kind for label in schema.labels}
     for task in schema.tasks:
         kind = LABEL_KIND_OF_TASK[task.kind]
-        fitting = [name for name, found in kinds.items() if found == kind]
+        fitting = [name for name, label_kind in kinds.items() if label_kind == kind]
         if kinds.get(task.label) != kind:
             expected = f"a label of kind {kind} ({', '.join(fitting) or 'there is none'})"
             raise top.error(f"tasks[{task.name}].label", task.label, expected)

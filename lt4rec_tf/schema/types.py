@@ -1,7 +1,6 @@
-"""What a data set is: its files, features, labels and tasks, as a TOML file says it.
+"""A data set's files, features, labels and tasks, as frozen dataclasses.
 
-These frozen dataclasses are what every other room takes; `lt4rec_tf.schema.reader` reads and
-checks them.
+`lt4rec_tf.schema.reader` reads and checks them; every other room takes them.
 """
 
 from __future__ import annotations
@@ -105,7 +104,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Label:
-    """What a task learns to predict: a 0/1 column, a ratio in [0, 1], or an amount of 0 or more.
+    """The target of a task: a 0/1 column, a ratio in [0, 1], or an amount of 0 or more.
 
     A ratio is a column, clipped to [0, 1], or clip(play_time / duration, 0, 1) of two columns. An
     amount, such as seconds watched or money spent, is a column times a multiplier.
@@ -116,7 +115,7 @@ class Label:
         column: The column that holds the label itself, or None.
         play_time: The column of the time watched, or None.
         duration: The column of the video's length, or None. Beside `column` it is no part of the
-            label; it tells what a ratio is a ratio of, which batches hold as "duration".
+            label: it is what a ratio is a ratio of, and batches hold it as "duration".
         play_time_unit: "s" or "ms".
         duration_unit: "s" or "ms".
         zero_duration: What a row with duration <= 0 is: "bad" (counts as an unusable row),
@@ -183,7 +182,7 @@ class Join:
 
 @dataclass(frozen=True)
 class TimeColumn:
-    """Where a row's time lies.
+    """The column of a row's time.
 
     Attributes:
         column: The column.
@@ -305,8 +304,8 @@ class Schema:
     def with_tasks(self, names: Sequence[str]) -> Schema:
         """Returns the schema with these tasks only, in this order.
 
-        Labels that none of them uses go too, so that a row is never unusable for want of a label
-        that nobody learns.
+        Labels that none of them uses are left out too: a row is never unusable because a label is
+        missing that no task learns.
 
         Raises:
             SchemaError: A name is unknown or named twice, or there is none.
@@ -320,19 +319,19 @@ class Schema:
 
 
 def chained_tasks(schema: Schema, tasks: Sequence[str]) -> list[tuple[str, str]]:
-    """Pairs of a binary task and a task learned on that label's positives, such as CTR and CVR."""
-    return [
-        (first, second)
-        for first in tasks
-        for second in tasks
-        if schema.task(first).kind == "binary"
-        and schema.task(first).population is None
-        and schema.task(second).population == schema.task(first).label
-    ]
+    """Returns pairs of a binary task and a task on its positives, such as CTR and CVR."""
+    pairs = []
+    for first in map(schema.task, tasks):
+        if first.kind != "binary" or first.population is not None:
+            continue
+        for second in map(schema.task, tasks):
+            if second.population == first.label:
+                pairs.append((first.name, second.name))
+    return pairs
 
 
 def product_name(first: str, second: str) -> str:
-    """The name of the product of two chained tasks.
+    """Returns the name of the product of two chained tasks.
 
     >>> product_name("ctr", "cvr"), product_name("click", "like")
     ('ctcvr', 'click_like')

@@ -4,7 +4,7 @@
     table = "device"
     values = ["watch", "car"]
 
-What was there before keeps its place, so its embedding rows do too.
+Earlier values keep their ids, and so their embedding rows.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ Growth = Mapping[str, Sequence[str]]  # table -> values, in the order of their i
 
 
 def grow(schema: Schema, growth: Growth) -> Schema:
-    """The schema with values added behind the vocabularies of tables."""
+    """Returns the schema with values added behind the vocabularies of tables."""
     return dataclasses.replace(schema, features=_grown(schema.features, growth))
 
 
 def _grown(features: Sequence[Feature], growth: Growth) -> tuple[Feature, ...]:
-    found = []
+    grown_features = []
     for feature in features:
         added = tuple(growth.get(feature.table, ()))
         if added:
             ids = dataclasses.replace(feature.ids, vocabulary=feature.ids.vocabulary + added)
             feature = dataclasses.replace(feature, ids=ids)
-        found.append(feature)
-    return tuple(found)
+        grown_features.append(feature)
+    return tuple(grown_features)
 
 
 def read_grown(top: TomlTable, features: Sequence[Feature]) -> tuple[Feature, ...]:
@@ -44,38 +44,40 @@ def read_grown(top: TomlTable, features: Sequence[Feature]) -> tuple[Feature, ..
     Raises:
         TomlError: A table that is no vocabulary, or a value that it holds already.
     """
-    found = tuple(features)
+    grown_features = tuple(features)
     for entry in top.tables("grown", ()):
         table, values = entry.text("table"), entry.texts("values")
         entry.close()
-        known = {feature.table: feature.ids for feature in found}
-        rule = known.get(table)
+
+        rules = {feature.table: feature.ids for feature in grown_features}
+        rule = rules.get(table)
         if rule is None or rule.kind != "vocabulary":
-            names = [name for name, ids in known.items() if ids.kind == "vocabulary"]
+            names = [name for name, ids in rules.items() if ids.kind == "vocabulary"]
             raise entry.error("table", table, f"a vocabulary: one of {', '.join(names) or 'none'}")
-        again = sorted(set(values) & set(rule.vocabulary))
-        if again:
-            raise entry.error("values", again[0], f"values that {table!r} does not hold yet")
-        found = _grown(found, {table: values})
-    return found
+        repeated = sorted(set(values) & set(rule.vocabulary))
+        if repeated:
+            raise entry.error("values", repeated[0], f"values that {table!r} does not hold yet")
+
+        grown_features = _grown(grown_features, {table: values})
+    return grown_features
 
 
 def with_growth(schema_text: str, growth: Growth) -> str:
-    r"""A schema's TOML text with values added behind vocabularies.
+    r"""Returns a schema's TOML text with values added behind vocabularies.
 
     >>> with_growth('name = "feed"', {"device": ["watch"]})
     'name = "feed"\n\n[[grown]]\ntable = "device"\nvalues = ["watch"]\n'
     """
-    sections = [
-        f"\n[[grown]]\ntable = {toml_text(table)}\nvalues = [{', '.join(map(toml_text, values))}]\n"
-        for table, values in growth.items()
-        if values
-    ]
+    sections = []
+    for table, values in growth.items():
+        if values:
+            texts = ", ".join(map(toml_text, values))
+            sections.append(f"\n[[grown]]\ntable = {toml_text(table)}\nvalues = [{texts}]\n")
     return schema_text.rstrip("\n") + "\n" + "".join(sections) if sections else schema_text
 
 
 def growth_between(before: Schema, after: Schema) -> dict[str, tuple[str, ...]]:
-    """What a schema's vocabularies hold beyond those of an earlier one that they begin with.
+    """Returns the values that a schema's vocabularies have beyond those of an earlier one.
 
     Returns:
         Table -> the values; tables that did not grow are left out.
@@ -83,17 +85,21 @@ def growth_between(before: Schema, after: Schema) -> dict[str, tuple[str, ...]]:
     Raises:
         ValueError: A vocabulary does not begin with the earlier one.
     """
-    known = {f.table: f.ids.vocabulary for f in before.features if f.ids.kind == "vocabulary"}
-    found = {}
+    earlier_by_table = {}
+    for feature in before.features:
+        if feature.ids.kind == "vocabulary":
+            earlier_by_table[feature.table] = feature.ids.vocabulary
+
+    growth = {}
     for feature in after.features:
         if feature.ids.kind != "vocabulary":
             continue
-        first = known[feature.table]
-        if feature.ids.vocabulary[: len(first)] != first:
+        earlier = earlier_by_table[feature.table]
+        if feature.ids.vocabulary[: len(earlier)] != earlier:
             raise ValueError(
                 f"vocabulary of table {feature.table!r}: found one that does not begin with the "
-                f"{len(first)} values of {before.path}"
+                f"{len(earlier)} values of {before.path}"
             )
-        if added := feature.ids.vocabulary[len(first) :]:
-            found[feature.table] = added
-    return found
+        if added := feature.ids.vocabulary[len(earlier) :]:
+            growth[feature.table] = added
+    return growth

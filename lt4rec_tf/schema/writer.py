@@ -20,20 +20,21 @@ _KEYS_OF_RULE = {
 
 
 def to_toml(schema: Schema, notes: Mapping[str, Sequence[str]] | None = None) -> str:
-    """The schema as TOML: `load_schema` of it gives a schema that is equal but for its path.
+    """Returns the schema as TOML, from which `load_schema` reads an equal one, path aside.
 
     Args:
         schema: What to write.
-        notes: Comments by where they stand: "" above all, "features.NAME", "labels.NAME" and
+        notes: Comments by their position: "" above all, "features.NAME", "labels.NAME" and
             "tasks.NAME" above that table.
     """
     notes = notes or {}
     lines = [*_comments(notes.get("", ())), *_top(schema)]
     for join in schema.joins:
         lines += _table("joins", [("file", join.file), ("format", join.format), ("key", join.key)])
-    tables = [("features", each.name, _of_feature(each)) for each in schema.features]
-    tables += [("labels", each.name, _of_label(each)) for each in schema.labels]
-    tables += [("tasks", each.name, _of_task(each)) for each in schema.tasks]
+
+    tables = [("features", item.name, _of_feature(item)) for item in schema.features]
+    tables += [("labels", item.name, _of_label(item)) for item in schema.labels]
+    tables += [("tasks", item.name, _of_task(item)) for item in schema.tasks]
     for what, name, keys in tables:
         lines += _table(what, keys, notes.get(f"{what}.{name}", ()))
     return "\n".join(lines) + "\n"
@@ -56,6 +57,7 @@ def _top(schema: Schema) -> list[str]:
     keys += [("columns", schema.columns)] if schema.columns else []
     keys += [("quoted", schema.quoted)] if schema.quoted != (schema.format == "csv") else []
     keys += [("user", schema.user)] if schema.user is not None else []
+
     lines = [f"{key} = {toml(value)}" for key, value in keys]
     if schema.time is not None:
         patterns = [list(pair) for pair in schema.time.patterns]
@@ -69,9 +71,11 @@ def _of_feature(feature: Feature) -> list[tuple[str, Any]]:
     keys += [("column", feature.column)] if feature.column != feature.name else []
     keys += [("dtype", feature.dtype), ("side", feature.side)]
     keys += [("table", feature.table)] if feature.table != feature.name else []
+
     usual = MISSING_OF_DTYPE[feature.dtype]
     is_nan = isinstance(feature.missing, float) and math.isnan(feature.missing)
     keys += [("missing", feature.missing)] if feature.missing != usual and not is_nan else []
+
     if feature.multivalued:
         keys += [("multivalued", True), ("max_values", feature.max_values)]
         keys += [("separator", feature.separator)] if feature.separator else []
@@ -104,7 +108,7 @@ def _of_task(task: Task) -> list[tuple[str, Any]]:
 
 
 def toml(value: Any) -> str:
-    r"""A value as TOML.
+    r"""Returns a value as TOML writes it.
 
     >>> toml({"kind": "vocabulary", "vocabulary": ("a", 'b"\n')})
     '{ kind = "vocabulary", vocabulary = ["a", "b\\"\\n"] }'
@@ -114,7 +118,7 @@ def toml(value: Any) -> str:
     if isinstance(value, str):
         return toml_text(value)
     if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{key} = {toml(each)}" for key, each in value.items()) + " }"
+        return "{ " + ", ".join(f"{key} = {toml(inner)}" for key, inner in value.items()) + " }"
     if isinstance(value, Sequence):
-        return "[" + ", ".join(toml(each) for each in value) + "]"
+        return "[" + ", ".join(toml(inner) for inner in value) + "]"
     return repr(value)  # inf, nan and 1e-05 are TOML too

@@ -11,11 +11,11 @@ from lt4rec_tf.tickets.masks import Masks
 
 
 def shuffle_layerwise(masks: Masks, seed: int) -> Masks:
-    """A random ticket: each kernel keeps as many weights as before, anywhere in the kernel.
+    """Returns a random ticket: each kernel keeps as many weights as before, anywhere in the kernel.
 
-    It has the density of each layer in common with the ticket, and nothing else: a network that
-    learns as well with it owes the ticket's success to those densities. Whole neurons that
-    a ticket cut come back with single weights.
+    It shares with the ticket the density of each layer, and nothing else. If a network learns as
+    well with it, the densities explain the ticket's success. A neuron that the ticket cut whole
+    may get weights again.
 
     >>> ticket = {"tower_0": np.array([[True, False, False], [True, False, False]])}
     >>> shuffle_layerwise(ticket, seed=0)["tower_0"].astype(int)
@@ -34,11 +34,10 @@ def shuffle_layerwise(masks: Masks, seed: int) -> Masks:
 
 
 def dense_widths(hidden_units: Sequence[int], inputs: int, weights: int) -> tuple[int, ...]:
-    """Widths of a small dense tower that has the number of weights that a ticket keeps.
+    """Returns the widths of a small dense tower with as many weights as a ticket keeps.
 
-    The widths are max(1, round(s * hidden_units)) for one scale s. Of all scales it takes the one
-    whose kernels, inputs * u_1 + u_1 * u_2 + ..., come closest to the number asked for; of two as
-    close, the smaller.
+    The widths are max(1, round(s * hidden_units)) for one scale s: the scale whose kernels,
+    inputs * u_1 + u_1 * u_2 + ..., have a size closest to `weights`; of two as close, the smaller.
 
     >>> dense_widths([512, 256, 128], inputs=720, weights=106496)  # a ticket of density 0.2
     (133, 66, 33)
@@ -69,10 +68,12 @@ def dense_widths(hidden_units: Sequence[int], inputs: int, weights: int) -> tupl
     def count(scale: float) -> int:
         return sum(below * above for below, above in pairwise((inputs, *widths(scale))))
 
-    # The count never falls as the scale grows: the closest lie on either side of where it passes.
+    # The count never falls as the scale grows: bisection ends at the two scales on either side.
     low, high = 0.0, 1.0
     while count(high) <= weights:
         low, high = high, 2.0 * high
+
     while low < (middle := (low + high) / 2.0) < high:
         low, high = (middle, high) if count(middle) <= weights else (low, middle)
+
     return widths(min(low, high, key=lambda scale: abs(count(scale) - weights)))

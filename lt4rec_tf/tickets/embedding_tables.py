@@ -1,4 +1,4 @@
-"""Tickets of embedding tables: which numbers, rows or dimensions of each table stay.
+"""Tickets of embedding tables: the numbers, rows or dimensions that each table keeps.
 
 A ticket of numbers is unstructured, as in Wang et al. (arXiv 2108.00944). Tickets of rows and of
 dimensions are structured: what they leave is a smaller table. Ids whose rows are cut share one row;
@@ -22,7 +22,7 @@ Unit = Literal["number", "row", "dimension"]
 
 @dataclass(frozen=True)
 class TableTicket:
-    """What stays of a model's tables.
+    """The part of a model's tables that is kept.
 
     Attributes:
         unit: What is cut.
@@ -34,22 +34,24 @@ class TableTicket:
     masks: Masks
 
     def numbers(self, rows: Mapping[str, int], dimension: int) -> int:
-        """How many numbers are left, shared rows included.
+        """Counts the numbers that are left, shared rows included.
 
         Args:
             rows: Table -> its rows before any was cut.
             dimension: Length of a field vector.
         """
-        kept = {table: int(np.count_nonzero(mask)) for table, mask in self.masks.items()}
+        counts = {table: int(np.count_nonzero(mask)) for table, mask in self.masks.items()}
         if self.unit == "number":
-            return sum(kept.values())
-        if self.unit == "row":
-            return dimension * sum(n + (n < rows[table]) for table, n in kept.items())
-        return sum(rows[table] * n for table, n in kept.items())
+            return sum(counts.values())
+        if self.unit == "dimension":
+            return sum(rows[table] * count for table, count in counts.items())
+
+        # The ids whose rows are cut share one row.
+        return dimension * sum(count + (count < rows[table]) for table, count in counts.items())
 
 
 def whole(unit: Unit, rows: Mapping[str, int], dimension: int) -> TableTicket:
-    """The ticket that keeps everything.
+    """Returns the ticket that keeps everything.
 
     Args:
         unit: What a round will cut.
@@ -60,18 +62,17 @@ def whole(unit: Unit, rows: Mapping[str, int], dimension: int) -> TableTicket:
 
 
 def units(ticket: TableTicket, rows: Mapping[str, int], dimension: int) -> int:
-    """Of how many a density is a share: rows, or numbers; see `prune_tables`."""
+    """Returns the number of which a density is a share: of rows, or of numbers."""
     return sum(rows.values()) * (1 if ticket.unit == "row" else dimension)
 
 
 def prune_tables(ticket: TableTicket, tables: Mapping[str, np.ndarray], keep: int) -> TableTicket:
     """Cuts what is smallest over all tables together, among what an earlier round left.
 
-    Numbers are ranked by magnitude and rows by length, exactly as many as asked for stay. A
-    dimension's cut is a table's rank reduced by one. Of a table's singular values s_1 >= s_2 >= ...
-    the j-th is worth s_j^2 / rows, what it holds of the table's squares for each number that a
-    dimension takes; dimensions stay from the worthiest down while their numbers fit. Every table
-    keeps one.
+    Numbers are ranked by magnitude and rows by length; exactly `keep` of them stay. Cutting a
+    dimension reduces a table's rank by one. Of a table's singular values s_1 >= s_2 >= ... the
+    j-th is worth s_j^2 / rows: its part of the table's squares, for each number that a dimension
+    takes. Dimensions are kept by falling worth while their numbers fit. Every table keeps one.
 
     >>> tables = {"user": np.array([[3.0, 0.0], [0.0, 0.1]]), "item": np.array([[1.0, 1.0]])}
     >>> rows = {"user": 2, "item": 1}
@@ -101,43 +102,50 @@ def prune_tables(ticket: TableTicket, tables: Mapping[str, np.ndarray], keep: in
 def _prune_dimensions(masks: Masks, tables: Mapping[str, np.ndarray], keep: int) -> Masks:
     rows = {name: len(table) for name, table in tables.items()}
     rank = dict.fromkeys(masks, 1)
-    left = keep - sum(rows.values())
-    if left < 0:
+    numbers_left = keep - sum(rows.values())
+    if numbers_left < 0:
         raise ValueError(
             f"keep: found {keep}, expected {sum(rows.values())} numbers or more: a dimension of "
             "every table"
         )
-    worth = []
-    for place, (name, table) in enumerate(tables.items()):
-        most = int(np.count_nonzero(masks[name]))
-        values = np.asarray(table, np.float64)[:, :most]
-        # Of the small matrix: singular values of a table of millions of rows take no time.
+
+    # Sorted: by falling worth, then by dimension, then by the tables' order.
+    ranking = []
+    for table_index, (name, table) in enumerate(tables.items()):
+        old_rank = int(np.count_nonzero(masks[name]))
+        values = np.asarray(table, np.float64)[:, :old_rank]
+        # Of the small matrix, which is fast for a table of millions of rows.
         squares = np.linalg.eigvalsh(values.T @ values)[::-1]
-        worth += [(-max(squares[j], 0.0) / rows[name], j, place, name) for j in range(1, most)]
-    for _, dimension, _, name in sorted(worth):
-        # A table's dimensions come in order: one that does not fit ends its table.
-        if dimension == rank[name] and rows[name] <= left:
+        for dimension in range(1, old_rank):
+            worth = max(squares[dimension], 0.0) / rows[name]
+            ranking.append((-worth, dimension, table_index, name))
+
+    for _, dimension, _, name in sorted(ranking):
+        # A table's dimensions come in order: the first that does not fit ends its table.
+        if dimension == rank[name] and rows[name] <= numbers_left:
             rank[name] += 1
-            left -= rows[name]
+            numbers_left -= rows[name]
+
     return {name: np.arange(len(mask)) < rank[name] for name, mask in masks.items()}
 
 
 def grown(ticket: TableTicket, added: Mapping[str, int]) -> TableTicket:
-    """The ticket of tables that have got rows: new rows are kept, each as a row of its own.
+    """Returns the ticket of tables with added rows, each kept as a row of its own.
 
     >>> grown(TableTicket("row", {"device": np.array([True, False])}), {"device": 1}).masks
     {'device': array([ True, False,  True])}
 
     Args:
-        ticket: Before.
-        added: Table -> new rows at its end.
+        ticket: Of the tables before.
+        added: Table -> number of new rows at its end.
     """
-    if ticket.unit == "dimension":  # which says nothing of rows
+    if ticket.unit == "dimension":  # its masks do not depend on rows
         return ticket
-    masks = {
-        table: np.concatenate([mask, np.ones((added.get(table, 0), *mask.shape[1:]), bool)])
-        for table, mask in ticket.masks.items()
-    }
+
+    masks = {}
+    for table, mask in ticket.masks.items():
+        new_rows = np.ones((added.get(table, 0), *mask.shape[1:]), bool)
+        masks[table] = np.concatenate([mask, new_rows])
     return TableTicket(ticket.unit, masks)
 
 
@@ -162,7 +170,8 @@ def read_ticket(path: Path, unit: Unit, rows: Mapping[str, int], dimension: int)
 
 
 def _shapes(unit: Unit, rows: Mapping[str, int], dimension: int) -> dict[str, tuple[int, ...]]:
-    return {
-        name: {"number": (count, dimension), "row": (count,), "dimension": (dimension,)}[unit]
-        for name, count in rows.items()
-    }
+    if unit == "dimension":
+        return dict.fromkeys(rows, (dimension,))
+    if unit == "row":
+        return {name: (count,) for name, count in rows.items()}
+    return {name: (count, dimension) for name, count in rows.items()}

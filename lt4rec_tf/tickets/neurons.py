@@ -25,10 +25,10 @@ def prune_neurons(weights: Mapping[str, np.ndarray], masks: Masks, keep: int) ->
         score_lj = a_lj / sqrt(mean_k a_lk ** 2)    over the alive neurons k of layer l
 
     with Euclidean norms. A neuron needs both sides to matter, hence their product; its square root
-    makes it a length like that of the last layer. How large weights are differs by layer from the
+    makes it a length like that of the last layer. The size of weights differs by layer from the
     first draw on (its deviation follows from fan-in and fan-out), hence the division: a score is
-    relative to the layer, and layers compare. Scores are those of the trained network and are not
-    made anew after each cut: the next round trains before it cuts again.
+    relative to its layer, and layers can be compared. Scores are those of the trained network and
+    are not computed again after each cut: the next round trains before it cuts.
 
     The head reads the last layer whole: a neuron cut there still gives it the activation of its
     bias, the same for every example.
@@ -37,7 +37,7 @@ def prune_neurons(weights: Mapping[str, np.ndarray], masks: Masks, keep: int) ->
     ...            "tower_1": np.array([[0.5, 0.4], [0.5, 0.4], [0.1, 0.1]])}
     >>> masks = {name: np.ones(kernel.shape, bool) for name, kernel in weights.items()}
     >>> pruned = prune_neurons(weights, masks, keep=8)
-    >>> pruned["tower_0"].astype(int)   # the third hears much and is hardly read
+    >>> pruned["tower_0"].astype(int)   # the third has large inputs and small outputs
     array([[1, 1, 0],
            [1, 1, 0]])
 
@@ -63,12 +63,14 @@ def prune_neurons(weights: Mapping[str, np.ndarray], masks: Masks, keep: int) ->
     check_weights(weights, masks)
     alive = _alive_neurons(masks)
     widths = [int(np.count_nonzero(units)) for units in alive]
-    fewest, most = _weights([widths[0], *[1] * len(masks)]), sum(m.size for m in masks.values())
+    fewest = _weights([widths[0], *[1] * len(masks)])
+    most = sum(mask.size for mask in masks.values())
     if not fewest <= keep <= most:
         raise ValueError(
             f"keep: found {keep}, expected {fewest}..{most}, from the weights of one neuron in "
             "each layer to all weights"
         )
+
     kernels = [as_float(weights[name]) for name in masks]
     for layer, unit in _weakest_first(_scores(kernels, alive), alive):
         if _weights(widths) <= keep:
@@ -76,6 +78,7 @@ def prune_neurons(weights: Mapping[str, np.ndarray], masks: Masks, keep: int) ->
         if widths[layer] > 1:
             alive[layer][unit] = False
             widths[layer] -= 1
+
     return {
         name: np.outer(below, units)
         for name, (below, units) in zip(masks, pairwise(alive), strict=True)
@@ -83,7 +86,7 @@ def prune_neurons(weights: Mapping[str, np.ndarray], masks: Masks, keep: int) ->
 
 
 def _alive_neurons(masks: Masks) -> list[np.ndarray]:
-    """The alive ones of the tower's inputs, which are all, then of each layer's neurons."""
+    """Finds the alive neurons: all of the tower's inputs, then those of each layer."""
     alive = [np.ones(next(iter(masks.values())).shape[0], bool)]
     for name, mask in masks.items():
         if mask.ndim != 2 or mask.shape[0] != alive[-1].size:
@@ -103,33 +106,34 @@ def _alive_neurons(masks: Masks) -> list[np.ndarray]:
 
 
 def _scores(kernels: Sequence[np.ndarray], alive: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """By layer, the scores of its neurons; those of cut ones mean nothing."""
-    squares = [
-        np.square(kernel) * np.outer(below, units)
-        for kernel, (below, units) in zip(kernels, pairwise(alive), strict=True)
-    ]
+    """Computes the scores of each layer's neurons; those of cut ones have no meaning."""
+    squares = []
+    for kernel, (below, units) in zip(kernels, pairwise(alive), strict=True):
+        squares.append(np.square(kernel) * np.outer(below, units))
+
+    # sqrt(|incoming| * |outgoing|); of the last layer |incoming|.
     lengths = [np.sqrt(square.sum(axis=0)) for square in squares]
-    for layer, square in enumerate(squares[1:]):
-        lengths[layer] = np.sqrt(lengths[layer] * np.sqrt(square.sum(axis=1)))
+    for layer, next_square in enumerate(squares[1:]):
+        lengths[layer] = np.sqrt(lengths[layer] * np.sqrt(next_square.sum(axis=1)))
+
     scores = []
     for length, units in zip(lengths, alive[1:], strict=True):
-        typical = np.sqrt(np.mean(np.square(length[units])))
-        scores.append(length / typical if typical > 0.0 else length)
+        layer_scale = np.sqrt(np.mean(np.square(length[units])))
+        scores.append(length / layer_scale if layer_scale > 0.0 else length)
     return scores
 
 
 def _weakest_first(
     scores: Sequence[np.ndarray], alive: Sequence[np.ndarray]
 ) -> list[tuple[int, int]]:
-    """(place in `alive`, unit) of every alive neuron."""
-    places = [
-        (layer, int(unit))
-        for layer, units in enumerate(alive[1:], start=1)
-        for unit in np.flatnonzero(units)
-    ]
+    """Sorts the alive neurons by score: (index into `alive`, unit) of each."""
+    neurons = []
+    for layer, units in enumerate(alive[1:], start=1):
+        neurons += [(layer, int(unit)) for unit in np.flatnonzero(units)]
+
     alive_scores = [score[units] for score, units in zip(scores, alive[1:], strict=True)]
     order = np.argsort(np.concatenate(alive_scores), kind="stable")
-    return [places[place] for place in order]
+    return [neurons[index] for index in order]
 
 
 def _weights(widths: Sequence[int]) -> int:

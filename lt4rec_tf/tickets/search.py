@@ -1,4 +1,4 @@
-"""Algorithm 1 of LT4REC: find each task's ticket by iterative magnitude pruning and rewinding."""
+"""Algorithm 1 of LT4REC: finds a task's ticket by iterative magnitude pruning and rewinding."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lt4rec_tf.tickets.masks import Masks
 
 Prune = Callable[[Mapping[str, np.ndarray], Masks, int], Masks]
 
-# What a training leaves in its folder: as `training.plan` has it.
+# Files of a training in its folder: as `training.plan` has it.
 WEIGHTS, HISTORY = "weights", "history.json"
 MASKS = "masks.npz"
 TRAINING = "training"
@@ -47,13 +47,13 @@ class TaskTraining(Protocol):
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shapes of the kernels that the task wears masks on, by name."""
+        """Shapes of the task's masked kernels, by name."""
 
     def wear(self, masks: Masks) -> None:
-        """Puts masks on the network."""
+        """Sets the task's masks."""
 
     def rewind(self, level: int) -> None:
-        """Sets the weights that a level's training starts from."""
+        """Sets the weights from which a level's training starts."""
 
     def train(self, level: int, folder: Path) -> object:
         """Trains the task alone.
@@ -62,7 +62,7 @@ class TaskTraining(Protocol):
         """
 
     def scores(self, folder: Path) -> Mapping[str, np.ndarray]:
-        """Reads a training's weights and returns what they are ranked by, one array a kernel."""
+        """Reads a training's weights and returns their scores, one array per kernel."""
 
     def value(self, result: dict[str, Any]) -> float:
         """Returns the task's validation metric in a training's result."""
@@ -155,7 +155,7 @@ def read_levels(
 
 
 def level_folder(folder: Path, level: int) -> Path:
-    """Where a level of a search lies."""
+    """Returns the folder of a level of a search."""
     return folder / f"level_{level}"
 
 
@@ -174,15 +174,18 @@ def choose_level(levels: Sequence[Level], direction: str, rule: str, tolerance: 
         ValueError: No level has a finite value, or the rule is unknown.
     """
     sign = 1.0 if direction == "max" else -1.0
+
     first = 0 if rule == "best_or_dense" else 1
     candidates = [level for level in levels[first:] if math.isfinite(level.value)]
     if not candidates:
         raise ValueError("no level of the search has a finite validation metric")
+
     best = max(candidates, key=lambda level: sign * level.value)
     if rule in ("best", "best_or_dense"):
         return best
     if rule != "sparsest":
         raise ValueError(f"rule: found {rule!r}, expected best, best_or_dense or sparsest")
+
     slack = tolerance * abs(best.value)
     near = [level for level in candidates if sign * (best.value - level.value) <= slack]
     return min(near, key=lambda level: level.density)
