@@ -1,4 +1,4 @@
-"""What settings no run can use: each refused by flag, what was found and what was expected."""
+"""Checks of settings that relate several flags; a flag's own range stands beside the flag."""
 
 from __future__ import annotations
 
@@ -87,17 +87,20 @@ def _check_distribution(settings: Settings) -> None:
     kind = settings.training.distribution
     if kind == "none":
         return
-    beside, reading = settings.training.search_processes, settings.data.reading
-    expect(beside == 1, "search_processes", beside, f"1 with --distribution={kind}")
+
+    processes, reading = settings.training.search_processes, settings.data.reading
+    expect(processes == 1, "search_processes", processes, f"1 with --distribution={kind}")
     if kind != "mirrored":
         expect(reading == "stream", "reading", reading, f"stream with --distribution={kind}")
-    if kind == "parameter_server":  # whose workers take steps that nobody counts
+
+    # Workers of parameter servers step independently: there is no common count of steps.
+    if kind == "parameter_server":
         finder, rewind = settings.tickets.ticket_finder, settings.tickets.rewind
         density = settings.tickets.embedding_density
         expect(density == 1, "embedding_density", density, f"1 with --distribution={kind}")
-        of_steps = "with --distribution=parameter_server, whose workers count no common steps"
-        expect(finder != "gradual", "ticket_finder", finder, f"iterative {of_steps}")
-        expect(rewind != "step", "rewind", rewind, f"initial or none {of_steps}")
+        reason = "with --distribution=parameter_server, whose workers count no common steps"
+        expect(finder != "gradual", "ticket_finder", finder, f"iterative {reason}")
+        expect(rewind != "step", "rewind", rewind, f"initial or none {reason}")
 
 
 def _check_daily(settings: Settings) -> None:
@@ -109,19 +112,21 @@ def _check_daily(settings: Settings) -> None:
             expect(not value, name, value, "nothing without --warm_start")
         if not daily.masks:
             return
-    given = "--warm_start" if daily.warm_start else "--masks"
+
+    source = "--warm_start" if daily.warm_start else "--masks"
     if daily.warm_start:
-        expect(data.split == "none", "split", data.split, f"none with {given}: all rows train")
-        expect(data.simulate_rows == 0, "simulate_rows", data.simulate_rows, f"0 with {given}")
-    expect("base" not in settings.rows, "rows", settings.rows, f"no base with {given}: no search")
-    expect(tickets.warmup_epochs == 0, "warmup_epochs", tickets.warmup_epochs, f"0 with {given}")
+        expect(data.split == "none", "split", data.split, f"none with {source}: all rows train")
+        expect(data.simulate_rows == 0, "simulate_rows", data.simulate_rows, f"0 with {source}")
+
+    expect("base" not in settings.rows, "rows", settings.rows, f"no base with {source}: no search")
+    expect(tickets.warmup_epochs == 0, "warmup_epochs", tickets.warmup_epochs, f"0 with {source}")
     control, kind = tickets.ticket_control, settings.training.distribution
-    expect(control == "none", "ticket_control", control, f"none with {given}")
-    expect(kind in ("none", "mirrored"), "distribution", kind, f"none or mirrored with {given}")
+    expect(control == "none", "ticket_control", control, f"none with {source}")
+    expect(kind in ("none", "mirrored"), "distribution", kind, f"none or mirrored with {source}")
 
 
 def loss_weights(settings: Settings, tasks: Sequence[str]) -> dict[str, float]:
-    """The weights a, b, ... of Eq. 2 (LT4REC) by task.
+    """Returns the weights a, b, ... of Eq. 2 (LT4REC) by task.
 
     Args:
         settings: Holds `loss_weights` as "task=weight" texts.
@@ -130,8 +135,8 @@ def loss_weights(settings: Settings, tasks: Sequence[str]) -> dict[str, float]:
     Raises:
         ConfigError: A text that is not task=number, a weight not above 0, an unknown task.
     """
-    named = by_task("loss_weights", settings.training.loss_weights, tasks, float, "a weight")
-    return dict.fromkeys(tasks, 1.0) | named
+    weights = by_task("loss_weights", settings.training.loss_weights, tasks, float, "a weight")
+    return dict.fromkeys(tasks, 1.0) | weights
 
 
 def check_tasks(settings: Settings, tasks: Sequence[str]) -> None:
@@ -145,7 +150,7 @@ def check_tasks(settings: Settings, tasks: Sequence[str]) -> None:
 
 
 def own_embedding(settings: Settings, tasks: Sequence[str]) -> dict[str, int]:
-    """The lengths of the field vectors that a task alone reads, by task.
+    """Returns the lengths of the field vectors that one task alone reads, by task.
 
     Raises:
         ConfigError: As `loss_weights`.

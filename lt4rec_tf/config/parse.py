@@ -52,7 +52,7 @@ class _NoMore:
 
 
 def parse_with(argv: Sequence[str], doc: str, more: type[T]) -> tuple[Settings, Places, T]:
-    """As `parse`, with the flags of one more dataclass."""
+    """Reads flags as `parse` does, and those of one more dataclass."""
     values = parse_flags(argv, doc, [*_GROUPS.values(), Settings, Places, more])
     groups: dict[str, Any] = {name: build(cls, values) for name, cls in _GROUPS.items()}
     settings = build(Settings, values | groups)
@@ -61,9 +61,9 @@ def parse_with(argv: Sequence[str], doc: str, more: type[T]) -> tuple[Settings, 
 
 
 def to_dict(settings: Settings) -> dict[str, Any]:
-    """The settings as nested plain values, for JSON.
+    """Returns the settings as nested plain values, for JSON.
 
-    Those of daily training are left out of a run that takes nothing over.
+    Those of daily training are left out where all of them are defaults.
     """
     values = json.loads(json.dumps(dataclasses.asdict(settings)))
     if settings.daily == DailySettings():
@@ -72,7 +72,7 @@ def to_dict(settings: Settings) -> dict[str, Any]:
 
 
 def from_dict(values: Mapping[str, Any]) -> Settings:
-    """The inverse of `to_dict`, checked again.
+    """Returns the checked settings of which `to_dict` made these values.
 
     Raises:
         ConfigError: A field is missing or unknown, or a value cannot be used.
@@ -94,8 +94,8 @@ def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def fingerprint(settings: Settings, schema_text: str) -> str:
-    """Ten hexadecimal digits that differ between runs with different settings or schema.
+    """Returns ten hexadecimal digits that differ between different settings or schemas.
 
-    The seed is left out: runs that differ by seed alone lie side by side.
+    The seed is left out: runs that differ by seed alone share a folder.
     """
     return digest(to_dict(settings) | {"seed": None, "schema_text": schema_text})

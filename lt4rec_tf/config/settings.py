@@ -1,4 +1,4 @@
-"""Every setting of a run, as flags: a field's name, type, default and help stand in one place."""
+"""Every setting of a run, as flags: name, type, default, help and range stand in one place."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ TICKET_ROWS = (
 
 @dataclass(frozen=True)
 class DataSettings:
-    """Where the logs are and how they are split."""
+    """The logs and their splits."""
 
     schema: str = flag(
         "",
@@ -175,7 +175,7 @@ class ModelSettings:
 
 @dataclass(frozen=True)
 class TicketSettings:
-    """How tickets are found and chosen (Algorithm 1)."""
+    """The search for tickets and the choice among them (Algorithm 1)."""
 
     ticket_finder: Literal["iterative", "gradual"] = flag(
         "iterative",
@@ -246,7 +246,7 @@ class TicketSettings:
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How one stage is trained."""
+    """The training of one stage."""
 
     batch_size: int = flag(512, "Rows of a batch.", at_least=1)
     search_epochs: int = flag(1, "Passes over train for each level of a ticket search.", at_least=1)
@@ -337,7 +337,7 @@ class TrainingSettings:
 
 @dataclass(frozen=True)
 class DailySettings:
-    """What a run takes over from earlier ones (docs/daily.md)."""
+    """Earlier runs from which a run continues (docs/daily.md)."""
 
     warm_start: str = flag(
         "",
@@ -391,7 +391,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Places:
-    """Where a run writes; not part of its fingerprint."""
+    """The folder of a run; not part of its fingerprint."""
 
     output_dir: str = flag("runs", "Folder that holds the runs.")
     run_dir: str = flag("", "Exact folder of this run, in place of one below --output_dir.")

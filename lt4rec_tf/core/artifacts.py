@@ -1,4 +1,4 @@
-"""Where each artifact of a run lies, and how it is written so that a kill leaves no half file.
+"""Files and folders that are written atomically, so that a kill leaves no half file.
 
     <output_dir>/<name>-<fingerprint>/seed_<n>/
         config.json  data.json  quarantine.tsv  evaluation.json
@@ -45,28 +45,29 @@ _change = _at_once  # replaced while processes work on one folder together
 
 @contextlib.contextmanager
 def written_by_one(writer: bool, meet: Callable[[], None]) -> Iterator[None]:
-    """For processes that take the same steps on one folder: one writes while the others wait.
+    """Lets one of several processes that take the same steps on a folder write for all.
 
-    They meet before each change, so that none still looks at what is about to change, and after it,
-    so that all see it.
+    They meet before each change, so that none still reads what is about to change, and after it,
+    so that all read what was changed.
 
     Args:
-        writer: Whether this process is the one.
+        writer: Tells if this process is the one that writes.
         meet: Returns once every process has called it.
     """
     global _change
-    before, changing = _change, False
+    change_before, changing = _change, False
 
     def together(act: Callable[[], object]) -> None:
         nonlocal changing
         if changing:  # a change that is part of another
-            before(act)
+            change_before(act)
             return
+
         meet()
         if writer:
             changing = True
             try:
-                before(act)
+                change_before(act)
             finally:
                 changing = False
         meet()
@@ -75,7 +76,7 @@ def written_by_one(writer: bool, meet: Callable[[], None]) -> Iterator[None]:
     try:
         yield
     finally:
-        _change = before
+        _change = change_before
 
 
 def change(act: Callable[[], object]) -> None:
@@ -100,9 +101,9 @@ def _write_atomically(path: Path, content: str | bytes) -> None:
 
 @contextlib.contextmanager
 def opened_atomically(path: Path) -> Iterator[IO[bytes]]:
-    """Opens a file that comes into place when it was written to its end, and not before.
+    """Opens a file that comes into place once it is written to its end, and not before.
 
-    For what is too long to be held in memory; within `change`.
+    For content that is too long to be held in memory. Call it within `change`.
 
     Args:
         path: The file; its folder is made when absent.
@@ -116,7 +117,7 @@ def opened_atomically(path: Path) -> Iterator[IO[bytes]]:
 
 @contextlib.contextmanager
 def appearing_whole(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that becomes it when the block ends without an error."""
+    """Yields a temporary path beside `path`, renamed to it when the block ends without an error."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         yield temporary
@@ -126,7 +127,7 @@ def appearing_whole(path: Path) -> Iterator[Path]:
 
 
 def sha256(path: Path) -> str:
-    """The checksum of a file."""
+    """Returns the SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -137,7 +138,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def undefined_as_null(value: Any) -> Any:
-    """Nested plain values with None for NaN and infinities, which JSON does not have.
+    """Returns nested plain values with None for NaN and infinities, which JSON does not have.
 
     >>> undefined_as_null({"auc": [float("nan"), 0.5]})
     {'auc': [None, 0.5]}
@@ -187,7 +188,7 @@ def _write_folder_atomically(folder: Path, write: Callable[[Path], None]) -> Non
 
 
 def copy_folder(source: Path, copy: Path) -> None:
-    """Copies a folder with all that is in it, atomically."""
+    """Copies a folder and its content, atomically."""
 
     def fill(folder: Path) -> None:
         shutil.copytree(source, folder, dirs_exist_ok=True)
@@ -196,12 +197,12 @@ def copy_folder(source: Path, copy: Path) -> None:
 
 
 def remove(folder: Path) -> None:
-    """Removes a folder with all that is in it, if it is there."""
+    """Removes a folder and its content, if it exists."""
     change(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
 def replace_folder(new: Path, old: Path) -> None:
-    """Renames a folder; what bears the name is removed first."""
+    """Renames a folder; an old folder of that name is removed first."""
 
     def rename() -> None:
         shutil.rmtree(old, ignore_errors=True)
@@ -211,7 +212,7 @@ def replace_folder(new: Path, old: Path) -> None:
 
 
 def is_done(stage: Path) -> bool:
-    """Whether a stage was finished by this or an earlier process."""
+    """Tells if this or an earlier process finished a stage."""
     return (stage / DONE).exists()
 
 
@@ -221,7 +222,7 @@ def mark_done(stage: Path) -> None:
 
 
 def folders(parent: Path) -> list[Path]:
-    """The finished folders below a folder: no temporary ones; none where it is absent."""
+    """Lists the folders below a folder without temporary ones; none where it is absent."""
     if not parent.exists():
         return []
     return [path for path in parent.iterdir() if path.is_dir() and not path.name.startswith(".")]
@@ -229,10 +230,10 @@ def folders(parent: Path) -> list[Path]:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Holds a run's folder for this process; the lock goes with the process, however it ends.
+    """Locks a run's folder for this process; the lock ends with the process, however it ends.
 
     Raises:
-        RunError: Another process holds it, or there can be no such folder.
+        RunError: Another process holds the lock, or there can be no such folder.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -247,7 +248,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def sweep(folder: Path) -> None:
-    """Removes what killed processes left half written below a run's folder."""
+    """Removes half-written files of killed processes below a run's folder."""
     change(lambda: _sweep(folder))
 
 

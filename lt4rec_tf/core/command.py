@@ -1,4 +1,4 @@
-"""What every command does before and after its own work: process settings, exit codes."""
+"""Process settings and exit codes that all commands share."""
 
 from __future__ import annotations
 
@@ -12,18 +12,17 @@ from lt4rec_tf.core.errors import InputError
 
 
 def before_tensorflow() -> None:
-    """Readies a command's process: a quiet TensorFlow, without Keras 3, and a calm collector.
+    """Prepares a command's process: quiet TensorFlow, no Keras 3, rare garbage collection.
 
-    TensorFlow loads the Keras that `tf.keras` stands for. By default that is Keras 3, with
-    Matplotlib and scikit-learn behind it, and more than a second of every start; by
-    TF_USE_LEGACY_KERAS it is tf_keras, which is loaded anyway. What the environment says already
-    stays.
+    TensorFlow loads the Keras that `tf.keras` stands for. By default that is Keras 3, which also
+    loads Matplotlib and scikit-learn and takes more than a second of every start. With
+    TF_USE_LEGACY_KERAS it is tf_keras, which is loaded anyway. Variables that the environment has
+    already are left as they are.
 
-    TensorFlow's import and its graphs are millions of objects that live on, which Python's
-    garbage collector would go through again and again for every 700 new ones: a sixth of a short
-    command's time.
+    TensorFlow's import and its graphs make millions of objects that stay. Python's garbage
+    collector would visit them again for every 700 new ones: a sixth of a short command's time.
 
-    Commands alone ask for this: a program that imports this package may use `tf.keras` for itself.
+    Only commands call this: a program that imports this package may use `tf.keras` for itself.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
@@ -36,12 +35,12 @@ def exit_on_error(
     expected: tuple[type[Exception], ...] = (InputError,),
     resumes: str = "from the last checkpoint",
 ) -> int:
-    """Runs a command; an expected error becomes one message and exit code 2.
+    """Runs a command and turns an expected error into one message and exit code 2.
 
     Args:
         main: The command.
         argv: Its arguments, the program's name first.
-        expected: Errors whose message says all that a user needs.
+        expected: Errors whose message is all that a user needs.
         resumes: Where the same command continues after an interrupt; "": it starts anew.
 
     Returns:
@@ -65,16 +64,16 @@ def run(main: Callable[[Sequence[str]], None]) -> NoReturn:
 
 
 def make_deterministic() -> None:
-    """Makes the same command give the same numbers on the same machine."""
+    """Makes results of the same command equal on the same machine."""
     import tensorflow as tf
 
     tf.config.experimental.enable_op_determinism()
-    # Determinism asks for a seed; the draws of this project have seeds of their own.
+    # Determinism requires a seed; the draws of this project have seeds of their own.
     tf.random.set_seed(0)
 
 
 def prepare_tensorflow(threads: int) -> None:
-    """Readies a process that others begin: quiet, deterministic, with its own few threads.
+    """Prepares a process that another starts: quiet, deterministic, with few threads.
 
     Args:
         threads: Of TensorFlow's pools, 1 or more.

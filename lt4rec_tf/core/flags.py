@@ -1,7 +1,7 @@
 """Flags from dataclasses: a field is a flag, its type and its limits decide what the flag takes.
 
-A registry of its own for each parse: importing defines no flag, and entry points do not meet each
-other's. Flagfiles, lists and error messages are absl's.
+Each parse has a registry of its own: importing a module defines no flag, and the flags of two
+commands are independent. Flagfiles, lists and error messages are absl's.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def flag(
 
 
 def parse_flags(argv: Sequence[str], doc: str, groups: Sequence[type]) -> dict[str, Any]:
-    """Defines one flag a dataclass field, parses, and returns the values by name.
+    """Defines a flag for each dataclass field, parses, and returns the values by name.
 
     Raises:
         ConfigError: An unknown flag, a value of the wrong type, or a stray argument.
@@ -109,10 +109,12 @@ def parse_flags(argv: Sequence[str], doc: str, groups: Sequence[type]) -> dict[s
         for item in dataclasses.fields(group):
             if "help" in item.metadata:
                 _define(registry, item, hints[item.name])
+
     try:
         stray = registry(list(argv))[1:]
     except (flags.Error, OSError) as error:
         raise ConfigError(f"{error} (--help lists the flags)") from error
+
     if registry["help"].value:
         print(f"{doc.strip()}\n\nFlags:\n{registry.get_help()}")
         sys.exit(0)
@@ -221,7 +223,7 @@ def _check_field(item: dataclasses.Field[Any], hint: Any, value: Any) -> None:
 
 
 def digest(values: Mapping[str, Any]) -> str:
-    """Ten hexadecimal digits that differ between plain values."""
+    """Returns ten hexadecimal digits that differ between plain values."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:10]
 
 
@@ -231,14 +233,14 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
     >>> differences({"a": {"b": 1, "c": 2}}, {"a": {"b": 3, "c": 2}})
     ['a.b: was 1, is 3']
     """
-    found = []
+    lines = []
     for name in sorted({*old, *new}):
         before, after = old.get(name), new.get(name)
         if isinstance(before, Mapping) and isinstance(after, Mapping):
-            found += differences(before, after, f"{prefix}{name}.")
+            lines += differences(before, after, f"{prefix}{name}.")
         elif before != after:
-            found.append(f"{prefix}{name}: was {before!r}, is {after!r}")
-    return found
+            lines.append(f"{prefix}{name}: was {before!r}, is {after!r}")
+    return lines
 
 
 def by_task(
@@ -260,18 +262,19 @@ def by_task(
     Raises:
         ConfigError: A text that is not task=number, a number not above 0, an unknown task.
     """
-    found = {}
+    numbers = {}
     for text in texts:
         task, _, digits = text.partition("=")
         try:
             value = number(digits)
         except ValueError:
             refuse(flag, text, f"task={what}, such as cvr=3")
+
         expect(0 < value < float("inf"), flag, text, f"{what} above 0")
         if tasks:
             expect(task in tasks, flag, task, f"one of the tasks {tuple(tasks)}")
-        found[task] = value
-    return found
+        numbers[task] = value
+    return numbers
 
 
 def expect_folder_name(name: str) -> None:
@@ -279,14 +282,8 @@ def expect_folder_name(name: str) -> None:
     expect(name not in ("", ".", "..") and "/" not in name, "name", name, "a folder's name")
 
 
-def expect_at_least(least: int, group: object, *names: str) -> None:
-    """Refuses fields of a group that are below a number."""
-    for name in names:
-        expect(getattr(group, name) >= least, name, getattr(group, name), f"{least} or more")
-
-
 def expect(holds: bool, flag: str, found: object, expected: str) -> None:
-    """Refuses a flag's value unless something holds."""
+    """Refuses a flag's value unless a condition holds."""
     if not holds:
         refuse(flag, found, expected)
 

@@ -1,4 +1,4 @@
-"""Runs jobs in processes side by side; one that fails is noted and the others go on."""
+"""Runs jobs in parallel processes; a failed job is recorded and the others continue."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Job:
     """A function of this package and its arguments.
 
     Attributes:
-        name: As progress calls it; also names its log.
-        work: A module's function, which a process imports by its name.
+        name: In progress lines; also names its log.
+        work: A function of a module, which a process imports by its name.
         arguments: Plain values.
         passes: Trainings over the logs that it takes, for the time left.
     """
@@ -40,14 +40,14 @@ class Job:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a job did not end well, and the log that says more."""
+    """The error of a failed job, and its log."""
 
     error: str
     log: Path
 
 
 class JobPool:
-    """Processes that live as long as the pool: each opens TensorFlow and the logs once.
+    """Processes that live as long as the pool: each imports TensorFlow and opens the logs once.
 
     Args:
         processes: How many jobs run in parallel.
@@ -77,33 +77,33 @@ class JobPool:
         )
 
     def run(self, what: str, jobs: Sequence[Job]) -> dict[str, Failure]:
-        """Runs jobs; returns those that failed, by name.
+        """Runs jobs and returns those that failed, by name.
 
         Args:
-            what: What these jobs are, as progress says it.
+            what: Name of these jobs in progress lines.
             jobs: Independent of each other.
         """
         failures: dict[str, Failure] = {}
         counter = _Counter(what, jobs, self._say)
-        left = {job.name: job for job in jobs}
+        unfinished = {job.name: job for job in jobs}
         try:
             for job, failure in self._finished(self._pool, jobs):
-                counter.tell(job, failure)
-                del left[job.name]
+                counter.report(job, failure)
+                del unfinished[job.name]
                 if failure:
                     failures[job.name] = failure
         except BrokenProcessPool:
-            # One job took its process down. Alone, each shows whether it was the one.
-            for job in left.values():
+            # A job ended its process, and with it the pool. Alone, each job shows if it was it.
+            for job in unfinished.values():
                 failure = self._alone(job)
-                counter.tell(job, failure)
+                counter.report(job, failure)
                 if failure:
                     failures[job.name] = failure
             self._pool = self._open(self._processes)
         return failures
 
     def close(self) -> None:
-        """Ends the processes; jobs that were not begun are forgotten."""
+        """Ends the processes; jobs that have not begun are dropped."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _finished(
@@ -129,19 +129,20 @@ class JobPool:
 
 
 class _Counter:
-    """Says how many jobs are done and when the rest will be."""
+    """Reports the number of jobs that are done and the time left."""
 
     def __init__(self, what: str, jobs: Sequence[Job], say: Callable[[str], None]) -> None:
         self._what, self._say, self._number = what, say, len(jobs)
         self._total = sum(job.passes for job in jobs)
         self._done, self._passes, self._started = 0, 0, time.monotonic()
 
-    def tell(self, job: Job, failure: Failure | None) -> None:
+    def report(self, job: Job, failure: Failure | None) -> None:
         self._done, self._passes = self._done + 1, self._passes + job.passes
         seconds = time.monotonic() - self._started
-        left = seconds / max(1, self._passes) * (self._total - self._passes)
+        seconds_left = seconds / max(1, self._passes) * (self._total - self._passes)
+
         end = f"FAILED: {failure.error} (log: {failure.log})" if failure else "done"
-        after = f" | about {duration(left)} left" if self._done < self._number else ""
+        after = f" | about {duration(seconds_left)} left" if self._done < self._number else ""
         self._say(f"{self._what} {self._done}/{self._number} | {job.name} {end}{after}")
 
 
@@ -151,7 +152,7 @@ def _begin(prepare: Callable[[], None]) -> None:
 
 
 def _run_logged(work: Callable[..., None], arguments: tuple[Any, ...], log: Path) -> str:
-    """Runs a job with its output in a log; returns "" or the error in a line."""
+    """Runs a job with its output in a log and returns "" or the error in a line."""
     import tf_keras as keras
 
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -168,22 +169,22 @@ def _run_logged(work: Callable[..., None], arguments: tuple[Any, ...], log: Path
 
 @contextlib.contextmanager
 def _output_to(target: int) -> Iterator[None]:
-    """Sends standard output and error, TensorFlow's own lines included, to a file."""
-    kept = {stream: os.dup(stream.fileno()) for stream in (sys.stdout, sys.stderr)}
+    """Redirects standard output and error, TensorFlow's own lines included, to a file."""
+    originals = {stream: os.dup(stream.fileno()) for stream in (sys.stdout, sys.stderr)}
     try:
-        for stream in kept:
+        for stream in originals:
             stream.flush()
             os.dup2(target, stream.fileno())
         yield
     finally:
-        for stream, original in kept.items():
+        for stream, original in originals.items():
             stream.flush()
             os.dup2(original, stream.fileno())
             os.close(original)
 
 
 def end_with_parent() -> None:
-    """Has this process, begun by multiprocessing, end as soon as its parent has, however it did."""
+    """Ends this process, started by multiprocessing, as soon as its parent ends in any way."""
     threading.Thread(target=_wait_and_end, daemon=True).start()
 
 

@@ -1,4 +1,4 @@
-"""What a run is doing now and when it will end: one line, rewritten on a terminal."""
+"""A run's progress and time left: one line, rewritten on a terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import SupportsFloat, TextIO
 
 TERMINAL_SECONDS = 0.5
 LOG_SECONDS = 5.0
-# The first steps hold the tracing of a graph; extrapolating from them frightens.
+# The first steps include the tracing of a graph: an estimate from them is far too long.
 SHARE_BEFORE_ESTIMATE = 0.01
 
 
@@ -22,8 +22,8 @@ class Progress:
     few seconds. The end of an epoch always prints a line that stays.
 
     The time left is `steps to come * seconds so far / steps so far`, so that validation, tracing
-    and saving are in it. Steps taken over from an earlier process count neither as work done here
-    nor as work to come: see `skip`.
+    and saving are included. Steps of an earlier process count neither as work done here nor as work
+    to come: see `skip`.
 
     Args:
         total_steps: Training steps of the whole run, over all stages.
@@ -61,7 +61,7 @@ class Progress:
         self._taken = 0  # steps of this process
         self._passed = 0  # steps that are not to come: taken, skipped, or never there
         self._last_line = 0.0
-        self._drawn = 0  # characters of the line that a terminal shows now
+        self._drawn = 0  # characters of the line that the terminal displays now
 
         self._stage = ""
         self._epochs = self._epoch = 0
@@ -86,7 +86,7 @@ class Progress:
         """Begins a stage.
 
         Args:
-            name: As it is shown, such as "tickets/cvr level 2/4".
+            name: As it is displayed, such as "tickets/cvr level 2/4".
             epochs: Passes over the data.
             steps_per_epoch: Steps of one pass, as far as known; an epoch that ends earlier or later
                 corrects the time left.
@@ -115,10 +115,13 @@ class Progress:
         self._passed += 1
         self._losses.update(losses)
         self._last_step = now
+
+        # The epoch's first step may trace a graph: speed is that of the later ones.
         if self._first_step is None:
             self._first_step, self._first_examples = now, rows
         else:
             self._later_examples += rows
+
         if now - self._last_line >= self._interval:
             self._last_line = now
             self._show(self._line(now))
@@ -140,7 +143,7 @@ class Progress:
         """Passes over steps that an earlier process took.
 
         They move the open stage's position forward. Where no stage is open (whole stages were done
-        before) that is not seen: the next stage starts at its beginning.
+        before) nothing is displayed: the next stage starts at its beginning.
 
         Args:
             steps: How many.
@@ -151,11 +154,11 @@ class Progress:
         self._step = part
 
     def note(self, text: str) -> None:
-        """Prints a line that stays, without breaking the line that a terminal shows."""
+        """Prints a line that stays, without breaking the line that a terminal displays."""
         self._print(text)
 
     def close(self) -> None:
-        """Ends the line that a terminal shows; may be called twice."""
+        """Ends the line that a terminal displays; may be called twice."""
         if self._drawn:
             self._out.write("\n")
             self._drawn = 0
@@ -168,7 +171,7 @@ class Progress:
         self._first_examples = self._later_examples = 0.0
 
     def _examples_per_second(self) -> float | None:
-        """Speed of the epoch; its first step, which may trace a graph, counts when alone."""
+        """Returns the epoch's speed; its first step, which may trace a graph, counts when alone."""
         if self._first_step is None:
             return None
         if self._later_examples:
@@ -190,6 +193,7 @@ class Progress:
         left = self._seconds_left(now)
         losses = ", ".join(f"{task} {float(loss):.4f}" for task, loss in self._losses.items())
         validation = ", ".join(f"{task} {float(value):.5f}" for task, value in metrics.items())
+
         parts = [
             self._stage,
             f"epoch {self._epoch}/{self._epochs}",
@@ -210,7 +214,7 @@ class Progress:
         return " | ".join(parts)
 
     def _width(self) -> int:
-        """Characters of a line; the last column stays free because some terminals wrap there."""
+        """Returns a line's length; some terminals wrap at the last column, which stays free."""
         try:
             columns = os.get_terminal_size(self._out.fileno()).columns
         except OSError:
@@ -234,7 +238,7 @@ class Progress:
 
 
 def duration(seconds: float) -> str:
-    """A length of time in words, in its two largest units.
+    """Returns a length of time in words, in its two largest units.
 
     >>> duration(8.4), duration(100), duration(7500), duration(100_000)
     ('8 s', '1 min 40 s', '2 h 5 min', '1 d 3 h')

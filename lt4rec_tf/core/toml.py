@@ -1,4 +1,4 @@
-"""Reads TOML tables key by key: a wrong file fails with file, key, found and expected."""
+"""Reads TOML tables key by key; errors name file, key, what was found and what was expected."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ REQUIRED: Any = object()  # no default: the key must be there
 
 
 class TomlError(InputError):
-    """A TOML file is absent, is no TOML, or holds what cannot be."""
+    """A TOML file is absent, is no TOML, or holds an unusable value."""
 
 
 class TomlTable:
-    """The keys of one table, each read once; `close` refuses the keys that nobody read.
+    """The keys of one table, each read once; `close` refuses keys that were not read.
 
     >>> table = TomlTable(Path("feed.toml"), "", {"name": "feed", "colour": "red"})
     >>> table.text("name")
@@ -33,7 +33,7 @@ class TomlTable:
         self._path = path
         self._where = where
         self._values = values
-        self._asked: list[str] = []
+        self._read_keys: list[str] = []
 
     def error(self, key: str, found: object, expected: str) -> TomlError:
         """Makes the error for a key of this table."""
@@ -42,11 +42,11 @@ class TomlTable:
         return TomlError(f"{self._path}: {place}: found {what}, expected {expected}")
 
     def has(self, key: str) -> bool:
-        """Whether the key is there."""
+        """Tells if the table has the key."""
         return key in self._values
 
     def _get(self, key: str, default: object, expected: str) -> Any:
-        self._asked.append(key)
+        self._read_keys.append(key)
         if key in self._values:
             return self._values[key]
         if default is REQUIRED:
@@ -57,10 +57,9 @@ class TomlTable:
         self, key: str, default: object, kinds: type | tuple[type, ...], expected: str
     ) -> Any:
         value = self._get(key, default, expected)
-        given = key in self._values
-        if given and (
-            not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not bool)
-        ):
+        # A bool is an int of Python's, but not of TOML's.
+        fits = isinstance(value, kinds) and (kinds is bool or not isinstance(value, bool))
+        if key in self._values and not fits:
             raise self.error(key, value, expected)
         return value
 
@@ -126,33 +125,34 @@ class TomlTable:
         return TomlTable(self._path, f"{self._where}.{key}" if self._where else key, values)
 
     def tables(self, key: str, default: Any = REQUIRED) -> list[TomlTable]:
-        """Returns a list of inner tables; errors call each by its name, or by its place from 0."""
+        """Returns a list of inner tables; errors name each by its name, or by its index."""
         expected = f"one or more [[{key}]]" if default is REQUIRED else f"[[{key}]]"
         values = self._of_type(key, default, list, expected)
         if not all(isinstance(value, dict) for value in values):
             raise self.error(key, values, expected)
         if default is REQUIRED and not values:
             raise self.error(key, values, expected)
-        names = [value.get("name", place) for place, value in enumerate(values)]
+
+        names = [value.get("name", index) for index, value in enumerate(values)]
         return [
             TomlTable(self._path, f"{key}[{name}]", value)
             for name, value in zip(names, values, strict=True)
         ]
 
     def close(self) -> None:
-        """Refuses keys that were never asked for.
+        """Refuses keys that were not read.
 
         Raises:
             TomlError: There is one.
         """
         for key in self._values:
-            if key not in self._asked:
-                expected = "one of " + ", ".join(dict.fromkeys(self._asked))
+            if key not in self._read_keys:
+                expected = "one of " + ", ".join(dict.fromkeys(self._read_keys))
                 raise self.error(key, Words("an unknown key"), expected)
 
 
 class Words(str):
-    """What was found, in words of our own, which errors show without quotes."""
+    """Words for what was found, which errors print without quotes."""
 
     __slots__ = ()
 
@@ -175,6 +175,6 @@ def read_toml(path: Path) -> TomlTable:
 
 
 def toml_text(text: str) -> str:
-    """A text as TOML writes it."""
+    """Returns a text as TOML writes it."""
     # JSON's escapes are TOML's; TOML has one more character that must not stand as it is.
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
