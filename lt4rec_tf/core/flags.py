@@ -213,8 +213,8 @@ def _check_field(item: dataclasses.Field[Any], hint: Any, value: Any) -> None:
 
     if limits["some_of"]:
         complete = bool(value) or not limits["required"]
-        known = set(value) <= set(limits["some_of"])
-        expect(complete and known, item.name, value, f"some of {limits['some_of']}")
+        fits = set(value) <= set(limits["some_of"])
+        expect(complete and fits, item.name, value, f"some of {limits['some_of']}")
     if limits["required"]:
         expect(len(value) > 0, item.name, value, limits["expected"])
     if limits["range"] is not None:

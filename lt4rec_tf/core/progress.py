@@ -190,7 +190,7 @@ class Progress:
 
     def _parts(self, now: float, metrics: Mapping[str, SupportsFloat]) -> list[str]:
         speed = self._examples_per_second()
-        left = self._seconds_left(now)
+        seconds_left = self._seconds_left(now)
         losses = ", ".join(f"{task} {float(loss):.4f}" for task, loss in self._losses.items())
         validation = ", ".join(f"{task} {float(value):.5f}" for task, value in metrics.items())
 
@@ -201,7 +201,7 @@ class Progress:
             "" if speed is None else f"{speed:,.0f} examples/s",
             f"loss {losses}" if losses else "",
             f"validation {validation}" if validation else "",
-            "" if left is None else f"{duration(left)} left",
+            "" if seconds_left is None else f"{duration(seconds_left)} left",
         ]
         return [part for part in parts if part]
 

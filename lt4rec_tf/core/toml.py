@@ -37,9 +37,9 @@ class TomlTable:
 
     def error(self, key: str, found: object, expected: str) -> TomlError:
         """Makes the error for a key of this table."""
-        place = f"{self._where}.{key}" if self._where and key else self._where or key
+        full_key = f"{self._where}.{key}" if self._where and key else self._where or key
         what = found if isinstance(found, Words) else repr(found)
-        return TomlError(f"{self._path}: {place}: found {what}, expected {expected}")
+        return TomlError(f"{self._path}: {full_key}: found {what}, expected {expected}")
 
     def has(self, key: str) -> bool:
         """Tells if the table has the key."""

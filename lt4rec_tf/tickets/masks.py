@@ -52,8 +52,8 @@ def density(masks: Masks) -> float:
     >>> density({"tower_0": np.array([[True, False, True]]), "tower_1": np.array([[False]])})
     0.5
     """
-    kept = sum(int(np.count_nonzero(mask)) for mask in masks.values())
-    return _ratio(kept, sum(mask.size for mask in masks.values()))
+    weights_kept = sum(int(np.count_nonzero(mask)) for mask in masks.values())
+    return _ratio(weights_kept, sum(mask.size for mask in masks.values()))
 
 
 def densities(masks: Masks) -> dict[str, float]:

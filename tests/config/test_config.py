@@ -51,8 +51,8 @@ def test_a_flagfile_becomes_settings(tmp_path):
 def test_flags_that_are_not_given_are_the_fields_defaults():
     settings = parsed()
     for name, group in _GROUPS.items():
-        given = {"schema": "s.toml", "data_dir": "logs"} if name == "data" else {}
-        assert getattr(settings, name) == group(**given)
+        needed = {"schema": "s.toml", "data_dir": "logs"} if name == "data" else {}
+        assert getattr(settings, name) == group(**needed)
 
 
 WRONG = [
@@ -288,9 +288,9 @@ def test_every_setting_but_the_seed_changes_the_fingerprint():
     expected = fingerprint(settings, "schema")
     seen = {expected}
     for path, other in settings_that_differ_once():
-        found = fingerprint(other, "schema")
-        assert found not in seen, path
-        seen.add(found)
+        other_fingerprint = fingerprint(other, "schema")
+        assert other_fingerprint not in seen, path
+        seen.add(other_fingerprint)
     assert fingerprint(settings, "another schema") not in seen
     assert fingerprint(dataclasses.replace(settings, seed=9), "schema") == expected
 

@@ -109,9 +109,9 @@ def test_processes_serve_one_stage_after_another(pool, tmp_path):
 def test_a_job_that_fails_is_noted_and_the_others_go_on(pool, tmp_path):
     pool, logs, said = pool
     jobs = [job(tmp_path, "before"), job(tmp_path, "bad", fail), job(tmp_path, "after")]
-    found = pool.run("rows:", jobs)
+    failures = pool.run("rows:", jobs)
     path = tmp_path / "bad"
-    assert found == {"bad": Failure(f"ValueError: {path}: found nothing,", logs / "bad.log")}
+    assert failures == {"bad": Failure(f"ValueError: {path}: found nothing,", logs / "bad.log")}
     assert (tmp_path / "before").exists()
     assert (tmp_path / "after").exists()
     assert f"bad FAILED: ValueError: {path}: found nothing, (log: {logs}/bad.log)" in said[1]
@@ -156,9 +156,11 @@ def test_jobs_whose_processes_die_are_noted_and_the_others_go_on(tmp_path):
     deaths = {"exits": exit_at_once, "killed": kill_itself}
     try:
         jobs = [job(tmp_path, name, death) for name, death in deaths.items()]
-        found = pool.run("rows:", [jobs[0], job(tmp_path, "beside", leave_slowly), jobs[1]])
+        failures = pool.run("rows:", [jobs[0], job(tmp_path, "beside", leave_slowly), jobs[1]])
         error = "its process ended: killed, or out of memory"
-        assert found == {name: Failure(error, tmp_path / "logs" / f"{name}.log") for name in deaths}
+        assert failures == {
+            name: Failure(error, tmp_path / "logs" / f"{name}.log") for name in deaths
+        }
         assert (tmp_path / "beside").exists()
         assert [line.split()[1] for line in said] == ["1/3", "2/3", "3/3"]
         assert [line.split()[3] for line in said if "FAILED" in line] == ["exits", "killed"]

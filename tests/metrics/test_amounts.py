@@ -24,7 +24,7 @@ prediction = st.one_of(tying, st.floats(-1e6, 1e6))
 def columns(*elements):
     """Columns of one length, as arrays."""
     rows = st.lists(st.tuples(*elements), min_size=1, max_size=40)
-    return rows.map(lambda found: tuple(map(np.array, zip(*found, strict=True))))
+    return rows.map(lambda pairs: tuple(map(np.array, zip(*pairs, strict=True))))
 
 
 def differ(column):
@@ -56,8 +56,8 @@ def test_errors_by_hand():
 
 def test_spearman_by_hand():
     # Ranks 1.5, 1.5, 3, 4 and 1, 2, 3, 4 about 2.5: 4.5 / sqrt(4.5 * 5).
-    found = spearman([0.0, 0.0, 1.0, 5.0], [0.1, 0.2, 0.3, 0.9])
-    assert found == pytest.approx(math.sqrt(0.9), rel=1e-15)
+    rho = spearman([0.0, 0.0, 1.0, 5.0], [0.1, 0.2, 0.3, 0.9])
+    assert rho == pytest.approx(math.sqrt(0.9), rel=1e-15)
     assert spearman([0.0, 1.0, 2.0], [3.0, 2.0, 1.0]) == -1.0
     assert math.isnan(spearman([0.0, 1.0], [0.0, -0.0]))  # the two zeros tie
 
@@ -257,24 +257,24 @@ def test_a_measure_is_the_metric_of_the_rows_repeated(name, seed):
     counts[0] = [2, 0, 5, 0, 0, 0, 0]  # labels of 0.1 alone
     counts[1] = [0, 0, 0, 7, 0, 0, 0]  # labels of 0 alone
     counts[2] = [3, 1, 2, 1, 0, 0, 0]  # labels of 0.1 and 0
-    found = MEASURES[name](labels, scores, user_of)(counts)
+    values = MEASURES[name](labels, scores, user_of)(counts)
     expected = [
         [OURS[name](np.repeat(labels, times), np.repeat(one, times)) for one in scores]
         for times in counts[:, user_of].astype(int)
     ]
-    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(values, expected, rtol=1e-12, atol=1e-12)
     if name in ("nrmse", "spearman", "gini"):
-        assert np.isnan(found[:2]).all()
-        assert not np.isnan(found[2]).any()
+        assert np.isnan(values[:2]).all()
+        assert not np.isnan(values[2]).any()
 
 
 @pytest.mark.parametrize("name", ["spearman", "gini"])
 def test_a_measure_of_equal_scores(name):
     labels, _, user_of = drawn_rows(0, "")
     scores = np.stack([np.ones(40), labels])
-    found = MEASURES[name](labels, scores, user_of)(np.ones((1, 7)))
-    known = math.nan if name == "spearman" else gini(labels, scores[0])
-    np.testing.assert_allclose(found, [[known, 1.0]], rtol=1e-12)
+    values = MEASURES[name](labels, scores, user_of)(np.ones((1, 7)))
+    expected = math.nan if name == "spearman" else gini(labels, scores[0])
+    np.testing.assert_allclose(values, [[expected, 1.0]], rtol=1e-12)
 
 
 def test_deviations_of_large_labels_keep_their_digits():
@@ -282,5 +282,5 @@ def test_deviations_of_large_labels_keep_their_digits():
     labels = 1e9 + np.array([0.0, 1.0, 2.0, 3.0])
     measure = MEASURES["nrmse"](labels, labels[None] + 1, np.array([0, 0, 1, 1]))
     deviations = np.array([math.sqrt(5 / 4), 0.5])  # of 0, 1, 2, 3 and of 0, 1, 0, 1
-    found = measure(np.array([[1.0, 1.0], [2.0, 0.0]]))
-    np.testing.assert_allclose(found[:, 0], 1 / deviations, rtol=1e-9)
+    values = measure(np.array([[1.0, 1.0], [2.0, 0.0]]))
+    np.testing.assert_allclose(values[:, 0], 1 / deviations, rtol=1e-9)

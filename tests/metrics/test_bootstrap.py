@@ -69,7 +69,7 @@ def by_hand(metric, labels, scores, base, users, replicates, seed):
     rng = np.random.default_rng(seed)
     drawn_seeds = rng.integers(len(scores), size=(replicates, len(scores)))
     counts = resampled_counts(rng, replicates, len(names))
-    found = []
+    mean_differences = []
     for chosen, of_user in zip(drawn_seeds, counts, strict=True):
         weights = of_user[np.searchsorted(names, users)]
         differences = [
@@ -77,78 +77,78 @@ def by_hand(metric, labels, scores, base, users, replicates, seed):
             - REFERENCE[metric](labels, base[place], sample_weight=weights)
             for place in chosen
         ]
-        found.append(np.mean(differences))
-    return np.percentile(found, [2.5, 97.5])
+        mean_differences.append(np.mean(differences))
+    return np.percentile(mean_differences, [2.5, 97.5])
 
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_bounds_are_those_of_every_replicate_measured_by_scikit_learn(metric):
     labels, scores, base, users = rows_of(1)
-    found = paired_interval(metric, labels, scores, base, users, replicates=60, seed=5)
+    interval = paired_interval(metric, labels, scores, base, users, replicates=60, seed=5)
     low, high = by_hand(metric, labels, scores, base, users, 60, 5)
-    assert (found.low, found.high) == pytest.approx((low, high), abs=1e-12)
-    assert found.low < found.difference < found.high
+    assert (interval.low, interval.high) == pytest.approx((low, high), abs=1e-12)
+    assert interval.low < interval.difference < interval.high
 
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_values_are_means_over_seeds_of_the_metric_itself(metric):
     labels, scores, base, users = rows_of(2)
-    found = paired_interval(metric, labels, scores, base, users, replicates=5, seed=0)
+    interval = paired_interval(metric, labels, scores, base, users, replicates=5, seed=0)
     value, of_base = (np.mean([OURS[metric](labels, s) for s in both]) for both in (scores, base))
-    assert found.value == pytest.approx(value, abs=1e-14)
-    assert found.base == pytest.approx(of_base, abs=1e-14)
-    assert found.difference == found.value - found.base
+    assert interval.value == pytest.approx(value, abs=1e-14)
+    assert interval.base == pytest.approx(of_base, abs=1e-14)
+    assert interval.difference == interval.value - interval.base
 
 
 def error_interval(metric, labels, scores, users, **draws):
     """The interval of one model's error, which is its difference to a model without error."""
     perfect = np.broadcast_to(labels, np.shape(scores))
-    found = paired_interval(metric, labels, scores, perfect, users, **draws)
-    assert found.base == 0.0
-    return found
+    interval = paired_interval(metric, labels, scores, perfect, users, **draws)
+    assert interval.base == 0.0
+    return interval
 
 
 def test_a_draw_is_users_with_all_their_rows():
     # Two users of 1 and 3 rows: a user drawn twice counts all rows twice.
-    found = error_interval(
+    interval = error_interval(
         "mae", [0.0] * 4, [[8.0, 4.0, 4.0, 4.0]], [1, 2, 2, 2], replicates=200, seed=0
     )
-    assert (found.value, found.low, found.high) == (5.0, 4.0, 8.0)
+    assert (interval.value, interval.low, interval.high) == (5.0, 4.0, 8.0)
 
 
 def test_pairs_of_one_seed_stay_together():
     # The seeds differ widely, the models of one seed by exactly 1.
     base = np.array([[1.0, 1.0], [50.0, 50.0], [900.0, 900.0]])
-    found = paired_interval("mae", [0.0, 0.0], base + 1, base, [1, 2], replicates=200, seed=0)
-    assert (found.difference, found.low, found.high) == (1.0, 1.0, 1.0)
+    interval = paired_interval("mae", [0.0, 0.0], base + 1, base, [1, 2], replicates=200, seed=0)
+    assert (interval.difference, interval.low, interval.high) == (1.0, 1.0, 1.0)
 
 
 def test_seeds_are_drawn_too():
     # One user: what varies is which of two seeds is drawn twice, or each once.
-    found = error_interval("mae", [0.0], [[1.0], [3.0]], [1], replicates=200, seed=0)
-    assert (found.value, found.low, found.high) == (2.0, 1.0, 3.0)
+    interval = error_interval("mae", [0.0], [[1.0], [3.0]], [1], replicates=200, seed=0)
+    assert (interval.value, interval.low, interval.high) == (2.0, 1.0, 3.0)
 
 
 def test_one_seed_leaves_scipys_bootstrap_over_users():
     losses = np.random.default_rng(3).gamma(2.0, size=80)
-    found = error_interval(
+    interval = error_interval(
         "mae", np.zeros(80), losses[None], np.arange(80), replicates=20_000, seed=1
     )
     expected = stats.bootstrap(
         (losses,), np.mean, n_resamples=20_000, method="percentile",
         rng=np.random.default_rng(2),
     ).confidence_interval  # fmt: skip
-    assert (found.low, found.high) == pytest.approx(tuple(expected), rel=0.01)
+    assert (interval.low, interval.high) == pytest.approx(tuple(expected), rel=0.01)
 
 
 def test_one_user_leaves_scipys_bootstrap_over_seeds():
     losses = np.random.default_rng(4).gamma(2.0, size=12)
-    found = error_interval("mae", [0.0], losses[:, None], [5], replicates=20_000, seed=1)
+    interval = error_interval("mae", [0.0], losses[:, None], [5], replicates=20_000, seed=1)
     expected = stats.bootstrap(
         (losses,), np.mean, n_resamples=20_000, method="percentile",
         rng=np.random.default_rng(2),
     ).confidence_interval  # fmt: skip
-    assert (found.low, found.high) == pytest.approx(tuple(expected), rel=0.01)
+    assert (interval.low, interval.high) == pytest.approx(tuple(expected), rel=0.01)
 
 
 def test_users_and_seeds_of_known_variance_are_covered():
@@ -163,11 +163,11 @@ def test_users_and_seeds_of_known_variance_are_covered():
             + of_seed * rng.standard_normal((seeds, 1))
             + noise * rng.standard_normal((seeds, users))
         )
-        found = error_interval(
+        interval = error_interval(
             "mae", np.zeros(users), losses, np.arange(users), replicates=200, seed=trial
         )
-        covered += found.low <= 20 <= found.high
-        widths.append(found.high - found.low)
+        covered += interval.low <= 20 <= interval.high
+        widths.append(interval.high - interval.low)
     # Seeds are drawn with variance (n - 1) / n; seeds x users are few in the sum.
     deviation = math.sqrt(of_user**2 / users + of_seed**2 * (seeds - 1) / seeds**2)
     assert np.mean(widths) == pytest.approx(2 * 1.96 * deviation, rel=0.05)
@@ -202,8 +202,10 @@ def test_swapping_the_models_flips_the_signs(seed, metric):
 @given(seed=st.integers(0, 2**32), metric=st.sampled_from(METRICS))
 def test_equal_models_differ_by_exactly_nothing(seed, metric):
     labels, scores, _, users = rows_of(seed, rows=40)
-    found = paired_interval(metric, labels, scores, scores.copy(), users, replicates=50, seed=seed)
-    assert (found.difference, found.low, found.high) == (0.0, 0.0, 0.0)
+    interval = paired_interval(
+        metric, labels, scores, scores.copy(), users, replicates=50, seed=seed
+    )
+    assert (interval.difference, interval.low, interval.high) == (0.0, 0.0, 0.0)
 
 
 @settings(max_examples=25, deadline=None)
@@ -258,27 +260,27 @@ def test_seeds_of_the_draws_decide_the_bounds():
 
 def test_replicates_of_one_class_are_left_out_and_counted():
     # User 1 has one positive, user 2 one negative: AUC needs both, a chance of 1 / 2.
-    found = paired_interval(
+    interval = paired_interval(
         "auc", [1.0, 0.0], [[0.9, 0.1]], [[0.5, 0.5]], [1, 2], replicates=400, seed=0
     )
-    assert (found.value, found.base) == (1.0, 0.5)
-    assert (found.difference, found.low, found.high) == (0.5, 0.5, 0.5)
-    assert 150 < found.undefined < 250
+    assert (interval.value, interval.base) == (1.0, 0.5)
+    assert (interval.difference, interval.low, interval.high) == (0.5, 0.5, 0.5)
+    assert 150 < interval.undefined < 250
 
 
 def test_a_metric_without_a_value_has_no_interval():
-    found = paired_interval(
+    interval = paired_interval(
         "auc", [1.0, 1.0], [[0.9, 0.1]], [[0.5, 0.1]], [1, 2], replicates=30, seed=0
     )
-    assert all(map(math.isnan, astuple(found)[:5]))
-    assert found.undefined == 30
+    assert all(map(math.isnan, astuple(interval)[:5]))
+    assert interval.undefined == 30
 
 
 def test_log_loss_of_a_certain_and_wrong_score_is_that_of_the_metric():
-    found = paired_interval(
+    interval = paired_interval(
         "log_loss", [1.0, 0.0], [[0.0, 1.0]], [[1.0, 0.0]], [1, 2], replicates=9, seed=0
     )
-    assert found.value == binary.log_loss([1.0, 0.0], [0.0, 1.0])
+    assert interval.value == binary.log_loss([1.0, 0.0], [0.0, 1.0])
 
 
 GOOD = {

@@ -27,17 +27,17 @@ TIMELESS = {"ali_ccp", "ali_express", "tenrec"}
 
 @pytest.mark.parametrize("path", SCHEMAS, ids=lambda path: path.stem)
 def test_every_schema_of_the_project_loads(path):
-    found = load_schema(path)
-    assert found.name == path.stem
-    populations = {task.name: task.population for task in found.tasks}
-    if found.name in PLAYED_ONLY:
+    loaded = load_schema(path)
+    assert loaded.name == path.stem
+    populations = {task.name: task.population for task in loaded.tasks}
+    if loaded.name in PLAYED_ONLY:
         assert "ctr" not in populations
         assert "click" not in populations.values()
     else:
-        assert found.tasks[0].name == "ctr"
+        assert loaded.tasks[0].name == "ctr"
         assert "click" in list(populations.values())[1:]
-    assert found.user is not None
-    assert (found.time is None) == (found.name in TIMELESS)
+    assert loaded.user is not None
+    assert (loaded.time is None) == (loaded.name in TIMELESS)
 
 
 def test_there_are_schemas_to_load():
@@ -46,10 +46,10 @@ def test_there_are_schemas_to_load():
 
 
 def test_field_counts_and_shared_tables_of_the_published_sample():
-    found = load_schema(SCHEMAS[0].with_name("tencent_video.toml"))
-    shares = {feature.column: feature.table for feature in found.features}
+    loaded = load_schema(SCHEMAS[0].with_name("tencent_video.toml"))
+    shares = {feature.column: feature.table for feature in loaded.features}
     assert len(shares) == 20
-    assert [name for name in shares if found.features[0].table == shares[name]] == [
+    assert [name for name in shares if loaded.features[0].table == shares[name]] == [
         "FEA_SVID",
         "FEA_VID",
     ]
@@ -57,15 +57,15 @@ def test_field_counts_and_shared_tables_of_the_published_sample():
     assert len({shares[f"FEA_{name}"] for name in ("SICAT1", "SICAT2", "ICAT1", "UCAT")}) == 1
     assert shares["FEA_UCAT"] == shares["FEA_ICAT2"]
     assert shares["FEA_STAG"] == shares["FEA_IKEYWORD"] == shares["FEA_IXFTAG"]
-    assert sum(feature.multivalued for feature in found.features) == 5
+    assert sum(feature.multivalued for feature in loaded.features) == 5
 
 
 def test_kuairand_features_hold_no_feedback():
-    found = load_schema(SCHEMAS[0].with_name("kuairand_feedback.toml"))
-    assert len(found.features) == 31
+    loaded = load_schema(SCHEMAS[0].with_name("kuairand_feedback.toml"))
+    assert len(loaded.features) == 31
     feedback = {"is_click", "long_view", "play_time_ms", "comment_stay_time", "is_profile_enter"}
     feedback |= {"is_follow", "is_comment", "is_forward", "label", "timestamp", "time_ms"}
-    assert not feedback & {feature.column for feature in found.features}
+    assert not feedback & {feature.column for feature in loaded.features}
 
 
 @pytest.mark.parametrize(
@@ -176,10 +176,10 @@ def test_features_that_share_a_table_must_make_ids_alike(tmp_path):
     shared = TEXT.replace('name = "tags"', 'name = "tags"\ntable = "video"')
     with pytest.raises(SchemaError, match=r"hash with 51 rows, expected the rule of video"):
         load_schema(write(tmp_path, shared))
-    found = load_schema(write(tmp_path, shared.replace("buckets = 50", "buckets = 100")))
-    assert found.feature("tags").table == found.feature("video").table == "video"
-    assert [table.name for table in found.tables] == ["number", "video", "length"]
-    assert found.table("video").rows == 101
+    loaded = load_schema(write(tmp_path, shared.replace("buckets = 50", "buckets = 100")))
+    assert loaded.feature("tags").table == loaded.feature("video").table == "video"
+    assert [table.name for table in loaded.tables] == ["number", "video", "length"]
+    assert loaded.table("video").rows == 101
 
 
 def test_an_absent_file_is_named(tmp_path):
@@ -188,14 +188,14 @@ def test_an_absent_file_is_named(tmp_path):
 
 
 def test_with_tasks_keeps_order_and_the_labels_in_use(tmp_path):
-    found = schema(tmp_path)
-    assert [task.name for task in found.with_tasks(["cvr", "ctr"]).tasks] == ["cvr", "ctr"]
-    assert [label.name for label in found.with_tasks(["ctr"]).labels] == ["click"]
-    assert [label.name for label in found.with_tasks(["cvr"]).labels] == ["click", "watch_ratio"]
+    loaded = schema(tmp_path)
+    assert [task.name for task in loaded.with_tasks(["cvr", "ctr"]).tasks] == ["cvr", "ctr"]
+    assert [label.name for label in loaded.with_tasks(["ctr"]).labels] == ["click"]
+    assert [label.name for label in loaded.with_tasks(["cvr"]).labels] == ["click", "watch_ratio"]
     with pytest.raises(SchemaError, match="expected one of ctr, cvr"):
-        found.with_tasks(["like"])
+        loaded.with_tasks(["like"])
     with pytest.raises(SchemaError, match="distinct"):
-        found.with_tasks(["ctr", "ctr"])
+        loaded.with_tasks(["ctr", "ctr"])
 
 
 @settings(

@@ -57,10 +57,10 @@ def every_width(hidden_units, largest_scale, steps=20_000):
     st.lists(st.integers(1, 12), min_size=1, max_size=3), st.integers(1, 20), st.integers(1, 1500)
 )
 def test_no_tower_of_those_proportions_comes_closer(hidden_units, inputs, weights):
-    found = weights_of(dense_widths(hidden_units, inputs, weights), inputs)
+    small_weights = weights_of(dense_widths(hidden_units, inputs, weights), inputs)
     smallest_scale_beyond = 1.5 + weights / (inputs * hidden_units[0])
     for widths in every_width(hidden_units, smallest_scale_beyond, steps=2000):
-        assert abs(found - weights) <= abs(weights_of(widths, inputs) - weights)
+        assert abs(small_weights - weights) <= abs(weights_of(widths, inputs) - weights)
 
 
 @given(st.lists(st.integers(1, 600), min_size=1, max_size=4), st.integers(1, 2000))

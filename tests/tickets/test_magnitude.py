@@ -130,8 +130,8 @@ def test_ties_leave_counts_exact_and_the_first_are_cut(tower, data):
     keep = draw_keep(data, masks)
     pruned = prune_by_magnitude(weights, masks, keep)
     # In plain Python: sort pairs (magnitude, position) and cut the first.
-    alive = [(abs(w), place) for place, w in enumerate(flat(weights)) if flat(masks)[place]]
-    expected = sorted(place for _, place in sorted(alive)[len(alive) - keep :])
+    alive = [(abs(w), index) for index, w in enumerate(flat(weights)) if flat(masks)[index]]
+    expected = sorted(index for _, index in sorted(alive)[len(alive) - keep :])
     assert np.flatnonzero(flat(pruned)).tolist() == expected
 
 
@@ -163,9 +163,9 @@ def test_without_ties_the_order_of_kernels_changes_nothing(tower, data):
     weights = {name: piece.reshape(kernel.shape) for (name, kernel), piece in shaped}
     keep = draw_keep(data, masks)
     expected = prune_by_magnitude(weights, masks, keep)
-    found = prune_by_magnitude(weights, dict(reversed(masks.items())), keep)
+    pruned = prune_by_magnitude(weights, dict(reversed(masks.items())), keep)
     for name, mask in expected.items():
-        np.testing.assert_array_equal(found[name], mask)
+        np.testing.assert_array_equal(pruned[name], mask)
 
 
 @given(towers(), final_densities, st.integers(1, 5))

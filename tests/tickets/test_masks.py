@@ -139,21 +139,21 @@ def test_constants_spread_upwards_and_unread_neurons_downwards():
     assert dead_neurons(masks) == {"tower_0": 1, "tower_1": 1, "tower_2": 0}
     masks["tower_0"][2, 2] = False
     # Neuron 2 of tower_0 hears nothing, hence neuron 2 of tower_1, which hears no other neuron.
-    found = find_dead_neurons(masks)
-    np.testing.assert_array_equal(found["tower_0"], [False, True, True])
-    np.testing.assert_array_equal(found["tower_1"], [False, True, True])
-    np.testing.assert_array_equal(found["tower_2"], [False])
+    dead = find_dead_neurons(masks)
+    np.testing.assert_array_equal(dead["tower_0"], [False, True, True])
+    np.testing.assert_array_equal(dead["tower_1"], [False, True, True])
+    np.testing.assert_array_equal(dead["tower_2"], [False])
 
 
 @given(chains())
 def test_dead_neurons_are_those_on_no_path_from_an_input_to_the_head(masks):
     kernels = [mask.astype(np.int64) for mask in masks.values()]
-    for place, dead in enumerate(find_dead_neurons(masks).values()):
+    for depth, dead in enumerate(find_dead_neurons(masks).values()):
         paths_in = np.ones(len(kernels[0]), np.int64)
-        for kernel in kernels[: place + 1]:
+        for kernel in kernels[: depth + 1]:
             paths_in = paths_in @ kernel
         paths_out = np.ones(kernels[-1].shape[1], np.int64)
-        for kernel in reversed(kernels[place + 1 :]):
+        for kernel in reversed(kernels[depth + 1 :]):
             paths_out = kernel @ paths_out
         np.testing.assert_array_equal(dead, paths_in * paths_out == 0)
 
@@ -206,8 +206,8 @@ def test_any_changed_byte_is_noticed(tmp_path_factory, data):
     path = tmp_path_factory.mktemp("masks") / "masks.npz"
     write_masks(path, TICKET)
     content = bytearray(path.read_bytes())
-    place = data.draw(st.integers(0, len(content) - 1))
-    content[place] ^= data.draw(st.integers(1, 255))
+    position = data.draw(st.integers(0, len(content) - 1))
+    content[position] ^= data.draw(st.integers(1, 255))
     path.write_bytes(bytes(content))
     with pytest.raises(MaskError, match=r"masks\.npz: damaged"):
         read_masks(path, SHAPES)
@@ -215,8 +215,10 @@ def test_any_changed_byte_is_noticed(tmp_path_factory, data):
 
 def test_one_flipped_bit_anywhere_is_noticed(written):
     content = written.read_bytes()
-    for place in range(len(content)):
-        written.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+    for position in range(len(content)):
+        written.write_bytes(
+            content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :]
+        )
         with pytest.raises(MaskError, match="damaged"):
             read_masks(written, SHAPES)
 

@@ -91,8 +91,8 @@ def test_pruning_by_hand():
     steps = {10: [[1, 1], [1, 1, 1]], 9: [[1, 1], [0, 1, 1]], 8: [[1, 1], [0, 1, 1]]}
     steps |= {7: [[1, 0], [0, 1, 1]], 4: [[1, 0], [0, 1, 1]], 3: [[1, 0], [0, 0, 1]]}
     for keep, expected in steps.items():
-        found = alive_of(prune_neurons(weights, masks, keep))
-        assert [units.astype(int).tolist() for units in found] == expected
+        alive = alive_of(prune_neurons(weights, masks, keep))
+        assert [units.astype(int).tolist() for units in alive] == expected
 
 
 def test_cut_weights_count_for_nothing():
@@ -137,8 +137,8 @@ def test_it_is_the_documented_rule(tower, data, seed):
     rng = np.random.default_rng(seed)  # no two scores so near that rounding decides
     weights = {name: rng.normal(size=kernel.shape) for name, kernel in weights.items()}
     keep = draw_keep(data, masks)
-    found = alive_of(prune_neurons(weights, masks, keep))
-    for ours, expected in zip(found, pruned_by_hand(weights, masks, keep), strict=True):
+    alive = alive_of(prune_neurons(weights, masks, keep))
+    for ours, expected in zip(alive, pruned_by_hand(weights, masks, keep), strict=True):
         np.testing.assert_array_equal(ours, expected)
 
 
@@ -164,11 +164,11 @@ def test_what_is_left_is_a_dense_tower_and_none_revives(tower, data):
 def test_it_keeps_at_most_what_was_asked_for_and_stops_at_once(tower, data):
     weights, masks = tower
     keep = draw_keep(data, masks)
-    kept = count(prune_neurons(weights, masks, keep))
-    assert kept <= keep
+    weights_left = count(prune_neurons(weights, masks, keep))
+    assert weights_left <= keep
     widths = [masks["tower_0"].shape[0], *(mask.shape[1] for mask in masks.values()), 0]
     largest = max(below + above for below, above in zip(widths, widths[2:], strict=False))
-    assert kept >= min(count(masks), keep + 1 - largest)
+    assert weights_left >= min(count(masks), keep + 1 - largest)
 
 
 @given(towers(), st.data(), st.lists(st.integers(-8, 8), min_size=3, max_size=3))
@@ -201,9 +201,9 @@ def test_the_order_of_weights_does_not_matter():
     weights = {"tower_0": rng.normal(size=(4, 4)), "tower_1": rng.normal(size=(4, 4))}
     masks = ones_like(weights)
     expected = prune_neurons(weights, masks, 12)
-    found = prune_neurons(dict(reversed(weights.items())), masks, 12)
+    pruned = prune_neurons(dict(reversed(weights.items())), masks, 12)
     for name, mask in expected.items():
-        np.testing.assert_array_equal(found[name], mask)
+        np.testing.assert_array_equal(pruned[name], mask)
 
 
 @given(towers(), st.data())
