@@ -93,21 +93,23 @@ class Search:
 class Replaced:
     """A search whose levels are trained by another function."""
 
-    def __init__(self, found, train):
+    def __init__(self, cvr_search, train):
         self.train = train
-        self.shapes, self.wear, self.rewind = found.shapes, found.wear, found.rewind
-        self.scores, self.value = found.scores, found.value
+        self.shapes, self.wear, self.rewind = cvr_search.shapes, cvr_search.wear, cvr_search.rewind
+        self.scores, self.value = cvr_search.scores, cvr_search.value
 
 
 @pytest.fixture(scope="module")
 def searched(small_schema, tmp_path_factory):
-    found = Search(small_schema, tmp_path_factory.mktemp("search"))
-    return found, found.find(), found.masks()
+    cvr_search = Search(small_schema, tmp_path_factory.mktemp("search"))
+    return cvr_search, cvr_search.find(), cvr_search.masks()
 
 
 def test_densities_of_the_levels_are_exact(searched):
-    found, levels, masks = searched
-    total = sum(kernel.shape.num_elements() for kernel in found.network.kernels("cvr").values())
+    cvr_search, levels, masks = searched
+    total = sum(
+        kernel.shape.num_elements() for kernel in cvr_search.network.kernels("cvr").values()
+    )
     expected = [round(total * DENSITY ** (k / ROUNDS)) for k in range(ROUNDS + 1)]
     assert [sum(int(m.sum()) for m in level.values()) for level in masks] == expected
     assert [level.density for level in levels] == [alive / total for alive in expected]
@@ -122,20 +124,20 @@ def test_no_weight_revives(searched):
 
 
 def test_each_level_starts_from_theta_0_with_its_masks(searched):
-    found, _, masks = searched
-    assert found.rewound == [0, 1, 2, 3]
-    for (weights, worn), expected in zip(found.starts, masks, strict=True):
+    cvr_search, _, masks = searched
+    assert cvr_search.rewound == [0, 1, 2, 3]
+    for (weights, level_masks), expected in zip(cvr_search.starts, masks, strict=True):
         for name, value in weights.items():
-            np.testing.assert_array_equal(value, found.theta_0[name])
-        for name, mask in worn.items():
+            np.testing.assert_array_equal(value, cvr_search.theta_0[name])
+        for name, mask in level_masks.items():
             np.testing.assert_array_equal(mask, expected[name])
 
 
 def test_each_level_is_the_last_one_pruned_by_its_trained_weights(searched):
-    found, _, masks = searched
+    cvr_search, _, masks = searched
     for level in range(ROUNDS):
         # By hand: of the weights alive, those of the largest magnitude over all kernels.
-        trained, alive = found.trained[level], masks[level]
+        trained, alive = cvr_search.trained[level], masks[level]
         keep = sum(int(mask.sum()) for mask in masks[level + 1].values())
         magnitudes = np.concatenate([np.abs(trained[n][alive[n]]) for n in alive])
         threshold = np.sort(magnitudes)[-keep]
@@ -146,11 +148,11 @@ def test_each_level_is_the_last_one_pruned_by_its_trained_weights(searched):
 
 
 def test_cut_weights_stay_at_theta_0_in_training(searched):
-    found, _, masks = searched
+    cvr_search, _, masks = searched
     for level in range(1, ROUNDS + 1):
         for name, mask in masks[level].items():
-            initial = found.theta_0[f"{name}/kernel"]
-            assert found.trained[level][name][~mask].tobytes() == initial[~mask].tobytes()
+            initial = cvr_search.theta_0[f"{name}/kernel"]
+            assert cvr_search.trained[level][name][~mask].tobytes() == initial[~mask].tobytes()
 
 
 def test_levels_keep_value_time_and_only_the_dense_weights(searched):
@@ -177,9 +179,9 @@ def stopped_searches(small_schema):
     return in_folder
 
 
-def check_same_search(found, levels, expected):
+def check_same_search(cvr_search, levels, expected):
     _, expected_levels, expected_masks = expected
-    for mine, other in zip(found.masks(), expected_masks, strict=True):
+    for mine, other in zip(cvr_search.masks(), expected_masks, strict=True):
         for name, mask in mine.items():
             np.testing.assert_array_equal(mask, other[name])
     facts = [(level.level, level.density, level.value) for level in levels]
@@ -191,24 +193,24 @@ def check_same_search(found, levels, expected):
 def test_a_search_stopped_in_a_level_ends_as_an_unbroken_one(
     searched, stopped_searches, tmp_path, level, moment
 ):
-    found = stopped_searches(tmp_path)
+    cvr_search = stopped_searches(tmp_path)
 
     def killed_train(at, folder):
         if at == level and moment == "before training":
             raise Killed
         if at == level and moment == "in training":
-            found.trainer.progress = KilledProgress(3)
-        found.train(at, folder)
+            cvr_search.trainer.progress = KilledProgress(3)
+        cvr_search.train(at, folder)
         if at == level:
             raise Killed
 
     with pytest.raises(Killed):
-        found.find(killed_train)
-    found = stopped_searches(tmp_path)
-    for variable in found.network.variables.values():  # another process knows nothing
+        cvr_search.find(killed_train)
+    cvr_search = stopped_searches(tmp_path)
+    for variable in cvr_search.network.variables.values():  # another process knows nothing
         variable.assign_add(variable * 0 + 1.0)
-    check_same_search(found, found.find(), searched)
-    assert found.rewound == list(range(level, ROUNDS + 1))
+    check_same_search(cvr_search, cvr_search.find(), searched)
+    assert cvr_search.rewound == list(range(level, ROUNDS + 1))
 
 
 @pytest.mark.parametrize("after", [False, True])
@@ -216,7 +218,7 @@ def test_a_search_stopped_at_a_mark_ends_as_an_unbroken_one(
     searched, stopped_searches, tmp_path, monkeypatch, after
 ):
     # Level 1: its weights are removed beside the mark; either order of the two must resume.
-    found = stopped_searches(tmp_path)
+    cvr_search = stopped_searches(tmp_path)
     real = artifacts.mark_done
 
     def killed_mark(stage: Path):
@@ -229,17 +231,17 @@ def test_a_search_stopped_at_a_mark_ends_as_an_unbroken_one(
     with monkeypatch.context() as patch:
         patch.setattr(artifacts, "mark_done", killed_mark)
         with pytest.raises(Killed):
-            found.find()
-    check_same_search(found, found.find(), searched)
+            cvr_search.find()
+    check_same_search(cvr_search, cvr_search.find(), searched)
 
 
 def test_a_finished_search_trains_nothing(searched):
-    found, levels, _ = searched
+    cvr_search, levels, _ = searched
 
     def never(level, folder):
         raise AssertionError
 
-    assert found.find(never) == levels
+    assert cvr_search.find(never) == levels
 
 
 # The choice
@@ -341,9 +343,9 @@ def test_rewind_initial_starts_every_level_from_theta_0(small_schema, tmp_path, 
     assert [round(level.density, 2) for level in ticket.levels] == [1.0, 0.5, 0.25]
     assert ticket.chosen.level in (1, 2)
     assert masks_file.density(ticket.masks) == ticket.chosen.density
-    kept = artifacts.read_json(tmp_path / "tickets" / "ctr" / SEARCH)
-    assert kept["chosen"] == ticket.chosen.level
-    assert kept["values"] == [level.value for level in ticket.levels]
+    saved_search = artifacts.read_json(tmp_path / "tickets" / "ctr" / SEARCH)
+    assert saved_search["chosen"] == ticket.chosen.level
+    assert saved_search["values"] == [level.value for level in ticket.levels]
 
 
 def test_rewind_step_starts_pruned_levels_from_that_step(small_schema, tmp_path, monkeypatch):
@@ -400,13 +402,13 @@ def test_a_run_without_tickets_searches_none(small_schema, tmp_path):
 def test_a_finished_search_is_read_without_training(small_schema, tmp_path, finder):
     flags = (f"--ticket_finder={finder}", "--rows=s_weight")
     run, network = small_run(small_schema, tmp_path, *flags)
-    found = ticket_search.find_ticket(run, network, "cvr")
+    ticket = ticket_search.find_ticket(run, network, "cvr")
     other, _ = small_run(small_schema, tmp_path, *flags, progress=KilledProgress(1))
     again = ticket_search.read_ticket(other, network, "cvr")
-    assert (again.task, again.levels, again.chosen) == ("cvr", found.levels, found.chosen)
+    assert (again.task, again.levels, again.chosen) == ("cvr", ticket.levels, ticket.chosen)
     assert len(again.levels) == ticket_search.searched_levels(run.settings)
     for name, mask in again.masks.items():
-        np.testing.assert_array_equal(mask, found.masks[name])
+        np.testing.assert_array_equal(mask, ticket.masks[name])
     for masks, level in zip(ticket_search.level_masks(again), again.levels, strict=True):
         assert masks_file.density(masks) == level.density
 
@@ -445,16 +447,19 @@ def test_movement_cuts_what_training_moved_least(small_schema, tmp_path, monkeyp
 
     monkeypatch.setattr(Trainer, "fit", noted)
     levels = ticket_search.level_masks(ticket_search.find_ticket(run, network, "ctr"))
-    for weights, alive, kept in zip(trained, levels, levels[1:], strict=False):
+    for weights, alive, next_masks in zip(trained, levels, levels[1:], strict=False):
         moved = {
-            name: np.abs(weights[f"{name}/kernel"] - theta_0[f"{name}/kernel"]) for name in kept
+            name: np.abs(weights[f"{name}/kernel"] - theta_0[f"{name}/kernel"])
+            for name in next_masks
         }
-        least = min(moved[name][mask].min() for name, mask in kept.items() if mask.any())
-        cut = [moved[name][alive[name] & ~mask] for name, mask in kept.items()]
+        least = min(moved[name][mask].min() for name, mask in next_masks.items() if mask.any())
+        cut = [moved[name][alive[name] & ~mask] for name, mask in next_masks.items()]
         assert np.concatenate(cut).max() <= least
-        sizes = {name: np.abs(weights[f"{name}/kernel"]) for name in kept}
-        smallest = min(sizes[name][mask].min() for name, mask in kept.items() if mask.any())
-        largest_cut = max(sizes[name][alive[name] & ~mask].max() for name, mask in kept.items())
+        sizes = {name: np.abs(weights[f"{name}/kernel"]) for name in next_masks}
+        smallest = min(sizes[name][mask].min() for name, mask in next_masks.items() if mask.any())
+        largest_cut = max(
+            sizes[name][alive[name] & ~mask].max() for name, mask in next_masks.items()
+        )
         assert largest_cut > smallest  # magnitude would have cut others
 
 
