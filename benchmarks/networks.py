@@ -7,6 +7,7 @@ from typing import Any
 import tensorflow as tf
 from feeds import DIMENSION, UNITS, random_ids, random_labels
 
+from lt4rec_tf.models.feature_encoder import Encoder
 from lt4rec_tf.models.lt4rec import build_network
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.schema.types import Schema
@@ -28,14 +29,10 @@ def wide_network(
     """Builds sparse sharing at its initialisation: Gram cross layer, 512-256-128, dense masks."""
     return build_network(
         schema,
+        Encoder(dimension, stddev, cross="gram", dcn_layers=0, tables=tables),
         separate_towers=False,
-        embedding_dim=dimension,
-        embedding_stddev=stddev,
-        cross="gram",
-        dcn_layers=0,
         hidden_units=UNITS,
         seed=seed,
-        tables=tables,
     )
 
 

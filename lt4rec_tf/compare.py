@@ -27,11 +27,14 @@ from lt4rec_tf.core import artifacts, command
 from lt4rec_tf.core.processes import JobPool
 from lt4rec_tf.experiment import paths, run_folder
 from lt4rec_tf.experiment.comparison import grid, procedure, results
+from lt4rec_tf.models import registry
 
 
 def main(argv: Sequence[str]) -> None:
     """Runs the whole comparison, from flags to the report."""
-    settings, places, flags = parse_with(argv, __doc__ or "", grid.CompareFlags)
+    settings, places, flags = parse_with(
+        argv, __doc__ or "", grid.CompareFlags, registry.descriptions()
+    )
     schema = run_folder.read_schema(settings.data.schema, settings)
     task_names = [task.name for task in schema.tasks]
     grid.check_flags(flags)

@@ -29,6 +29,7 @@ from lt4rec_tf.experiment.evaluation import evaluate_rows
 from lt4rec_tf.experiment.feed import training_feed
 from lt4rec_tf.experiment.run import Run
 from lt4rec_tf.experiment.ticket_search import Ticket
+from lt4rec_tf.models import registry
 from lt4rec_tf.reports.run_report import StageLog
 from lt4rec_tf.reports.text_tables import Evaluation
 from lt4rec_tf.schema.types import Schema
@@ -37,7 +38,7 @@ from lt4rec_tf.training.plan import Feed
 
 def main(argv: Sequence[str]) -> None:
     """Runs the whole procedure, from flags to a published model."""
-    settings, places = parse.parse(argv, __doc__ or "")
+    settings, places = parse.parse(argv, __doc__ or "", registry.descriptions())
     training = settings.training
     cluster.check(training.distribution)
     schema = run_folder.read_schema(settings.data.schema, settings)

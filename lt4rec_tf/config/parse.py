@@ -21,7 +21,7 @@ from lt4rec_tf.config.settings import (
     TicketSettings,
     TrainingSettings,
 )
-from lt4rec_tf.core.flags import ConfigError, T, build, digest, parse_flags
+from lt4rec_tf.core.flags import ConfigError, T, build, digest, expect, parse_flags
 
 _GROUPS: dict[str, type] = {
     "data": DataSettings,
@@ -32,17 +32,21 @@ _GROUPS: dict[str, type] = {
 }
 
 
-def parse(argv: Sequence[str], doc: str) -> tuple[Settings, Places]:
+def parse(
+    argv: Sequence[str], doc: str, models: Mapping[str, str] | None = None
+) -> tuple[Settings, Places]:
     """Reads flags and flagfiles into checked settings.
 
     Args:
         argv: Program name and arguments, as `sys.argv`.
         doc: What `--help` prints before the flags.
+        models: Name -> description of the models that --rows may hold, as
+            `models.registry.descriptions` returns them; None: names are not checked.
 
     Raises:
         ConfigError: An unknown flag, a value of the wrong type or out of range.
     """
-    settings, places, _ = parse_with(argv, doc, _NoMore)
+    settings, places, _ = parse_with(argv, doc, _NoMore, models)
     return settings, places
 
 
@@ -51,12 +55,20 @@ class _NoMore:
     """No further flags."""
 
 
-def parse_with(argv: Sequence[str], doc: str, more: type[T]) -> tuple[Settings, Places, T]:
-    """Reads flags as `parse` does, and those of one more dataclass."""
-    values = parse_flags(argv, doc, [*_GROUPS.values(), Settings, Places, more])
-    groups: dict[str, Any] = {name: build(cls, values) for name, cls in _GROUPS.items()}
-    settings = build(Settings, values | groups)
+def parse_with(
+    argv: Sequence[str], doc: str, more: type[T], models: Mapping[str, str] | None = None
+) -> tuple[Settings, Places, T]:
+    """Reads flags as `parse` does, with those of one more dataclass."""
+    groups = [*_GROUPS.values(), Settings, Places, more]
+    listed = ", ".join(f"{name} ({what})" for name, what in (models or {}).items())
+    values = parse_flags(argv, doc, groups, {"rows": f"One or more of {listed}."})
+
+    by_group: dict[str, Any] = {name: build(cls, values) for name, cls in _GROUPS.items()}
+    settings = build(Settings, values | by_group)
     check(settings)
+    if models is not None:
+        known = set(settings.rows) <= set(models)
+        expect(known, "rows", settings.rows, f"some of {tuple(models)}")
     return settings, build(Places, values), build(more, values)
 
 

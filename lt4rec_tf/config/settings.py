@@ -8,32 +8,6 @@ from typing import Literal
 
 from lt4rec_tf.core.flags import flag
 
-ROWS = (
-    "base",
-    "shared_bottom",
-    "hard_sharing",
-    "esmm",
-    "mmoe",
-    "ple",
-    "aitm",
-    "htlnet",
-    "s_weight",
-    "s_weight_auto",
-    "pruned_towers",
-    "small_dense",
-    "htlnet_tickets",
-    "htlnet_s_weight",
-)
-# Rows for which tickets are searched.
-TICKET_ROWS = (
-    "s_weight",
-    "s_weight_auto",
-    "pruned_towers",
-    "small_dense",
-    "htlnet_tickets",
-    "htlnet_s_weight",
-)
-
 
 @dataclass(frozen=True)
 class DataSettings:
@@ -378,12 +352,7 @@ class Settings:
     tasks: tuple[str, ...] = flag((), "Tasks of the schema to train, in order; none: all.")
     rows: tuple[str, ...] = flag(
         ("base", "hard_sharing", "s_weight", "s_weight_auto"),
-        "What to train and compare: base (single tasks), shared_bottom, hard_sharing, esmm, mmoe, "
-        "ple, aitm, htlnet, s_weight (sparse sharing), s_weight_auto (sparse sharing as much as "
-        "validation says), pruned_towers (hard sharing, each tower wearing its task's ticket), "
-        "small_dense (hard sharing with towers of the tickets' size), htlnet_tickets and "
-        "htlnet_s_weight (htlnet with towers as in pruned_towers and s_weight).",
-        some_of=ROWS,
+        "Models to train and compare.",
         required=True,
     )
     seed: int = flag(1, "Seed of initialisation and shuffling.")

@@ -96,8 +96,19 @@ def flag(
     return field(default=default, metadata=metadata)
 
 
-def parse_flags(argv: Sequence[str], doc: str, groups: Sequence[type]) -> dict[str, Any]:
-    """Defines a flag for each dataclass field, parses, and returns the values by name.
+def parse_flags(
+    argv: Sequence[str],
+    doc: str,
+    groups: Sequence[type],
+    more_help: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Defines one flag for each dataclass field, parses, and returns the values by name.
+
+    Args:
+        argv: Program name and arguments.
+        doc: What --help prints before the flags.
+        groups: Dataclasses of flags.
+        more_help: Flag -> what --help prints after its own text; None: nothing.
 
     Raises:
         ConfigError: An unknown flag, a value of the wrong type, or a stray argument.
@@ -108,8 +119,10 @@ def parse_flags(argv: Sequence[str], doc: str, groups: Sequence[type]) -> dict[s
         hints = typing.get_type_hints(group)
         for item in dataclasses.fields(group):
             if "help" in item.metadata:
-                _define(registry, item, hints[item.name])
-
+                help_text = (
+                    f"{item.metadata['help']} {(more_help or {}).get(item.name, '')}".strip()
+                )
+                _define(registry, item, hints[item.name], help_text)
     try:
         stray = registry(list(argv))[1:]
     except (flags.Error, OSError) as error:
@@ -127,8 +140,10 @@ def _plain(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _define(registry: flags.FlagValues, item: dataclasses.Field[Any], hint: Any) -> None:
-    name, help_text = item.name, item.metadata["help"]
+def _define(
+    registry: flags.FlagValues, item: dataclasses.Field[Any], hint: Any, help_text: str
+) -> None:
+    name = item.name
     default: Any = item.default
     if typing.get_origin(hint) is Literal:
         flags.DEFINE_enum(name, default, typing.get_args(hint), help_text, flag_values=registry)

@@ -23,17 +23,13 @@ from lt4rec_tf.experiment.run import (
 )
 from lt4rec_tf.experiment.ticket_search import Ticket, prune_of, score_of
 from lt4rec_tf.models.network import RankingNetwork
-from lt4rec_tf.models.registry import HTLNET
+from lt4rec_tf.models.registry import MODELS
 from lt4rec_tf.tickets import masks as masks_file
 from lt4rec_tf.tickets.controls import dense_widths, shuffle_layerwise
 from lt4rec_tf.tickets.masks import Masks
 from lt4rec_tf.tickets.search import level_folder
 from lt4rec_tf.training import checkpoint
 from lt4rec_tf.training.plan import WEIGHTS
-
-# Rows made of LT4REC's own layers: they start from the theta_0 that the searches start from.
-FROM_THETA_0 = ("shared_bottom", "hard_sharing", "s_weight", "pruned_towers", *HTLNET)
-_MASKED = ("s_weight", "pruned_towers", "htlnet_tickets", "htlnet_s_weight")
 
 
 def train_row(run: Run, row: str, tickets: Sequence[Ticket] = ()) -> dict[str, Any]:
@@ -53,9 +49,9 @@ def train_row(run: Run, row: str, tickets: Sequence[Ticket] = ()) -> dict[str, A
     tables = table_ticket(run.searches, run.settings, run.schema)
     network = row_network(folder, row, run.settings, run.schema, tables)
 
-    if row in FROM_THETA_0:
+    if MODELS[row].starts_from_theta_0:
         load_start(run, network)
-    if row in _MASKED:
+    if MODELS[row].wears_tickets:
         apply_tickets(run, network, folder, tickets)
 
     plan = plan_of(run, run.settings.training.epochs)

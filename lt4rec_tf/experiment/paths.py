@@ -183,7 +183,7 @@ def network_row(folder: Path, row: str) -> str:
 
     Args:
         folder: RUN.
-        row: One of `settings.ROWS`.
+        row: One of `registry.MODELS`.
 
     Raises:
         RunError: No way of sharing is chosen yet for s_weight_auto.

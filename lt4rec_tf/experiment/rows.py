@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from lt4rec_tf.config.settings import TICKET_ROWS, Settings
+from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.experiment.paths import (
     CHOICE,
@@ -25,6 +25,7 @@ from lt4rec_tf.experiment.paths import (
 from lt4rec_tf.experiment.run import row_network, table_ticket
 from lt4rec_tf.experiment.ticket_search import read_masks, search_seconds
 from lt4rec_tf.models.network import RankingNetwork
+from lt4rec_tf.models.registry import MODELS
 from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.tickets import masks as masks_file
 from lt4rec_tf.training import checkpoint
@@ -175,7 +176,7 @@ def row_seconds(folder: Path, row: str, tasks: tuple[str, ...]) -> float:
     histories = (searches / TABLES).glob(f"level_*/{TRAINING}/{HISTORY}")
     seconds += sum(artifacts.read_json(history)["seconds"] for history in histories)
 
-    if row in TICKET_ROWS:
+    if row in MODELS and MODELS[row].needs_tickets:
         seconds += sum(search_seconds(searches, task) for task in tasks)
         warm = searches / WARMUP / TRAINING / HISTORY
         seconds += artifacts.read_json(warm)["seconds"] if warm.exists() else 0.0

@@ -188,7 +188,7 @@ def row_network(
 
     Args:
         folder: The row's.
-        row: One of `settings.ROWS`.
+        row: One of `registry.MODELS`.
         settings: The run's.
         schema: With the row's tasks.
         tables: Ticket of the embedding tables; None: they are whole.

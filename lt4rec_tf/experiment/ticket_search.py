@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from lt4rec_tf.config.settings import TICKET_ROWS, Settings
+from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.flags import ConfigError
 from lt4rec_tf.experiment.paths import SEARCH, TRAINING, ticket_folder
 from lt4rec_tf.experiment.run import Run, draw_afresh, load_start, network_in, plan_of, task_trainer
 from lt4rec_tf.models.network import RankingNetwork
+from lt4rec_tf.models.registry import need_tickets
 from lt4rec_tf.schema.types import Schema, Task
 from lt4rec_tf.tickets import masks as masks_file
 from lt4rec_tf.tickets import search
@@ -48,12 +49,12 @@ class Ticket:
 
 def is_needed(settings: Settings) -> bool:
     """Tells if a run searches tickets: for rows that use them, or for single tasks, level 0."""
-    return bool({"base", *TICKET_ROWS} & set(settings.rows))
+    return "base" in settings.rows or need_tickets(settings.rows)
 
 
 def search_rounds(settings: Settings) -> int:
     """Returns the number of prunings of a search; 0 if no row uses tickets."""
-    return settings.tickets.rounds if set(TICKET_ROWS) & set(settings.rows) else 0
+    return settings.tickets.rounds if need_tickets(settings.rows) else 0
 
 
 def searched_levels(settings: Settings) -> int:

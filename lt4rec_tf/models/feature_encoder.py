@@ -15,6 +15,25 @@ from lt4rec_tf.tickets.embedding_tables import TableTicket
 
 
 @dataclass(frozen=True)
+class Encoder:
+    """Sizes and kind of the layers that turn ids into what the towers read.
+
+    Attributes:
+        embedding_dim: Length of a field vector, 1 or more.
+        embedding_stddev: Standard deviation of the embedding rows at the start, above 0.
+        cross: "gram", "triangle" or "dcn_v2".
+        dcn_layers: Number of layers of "dcn_v2".
+        tables: What is left of the embedding tables; None: all.
+    """
+
+    embedding_dim: int
+    embedding_stddev: float
+    cross: str
+    dcn_layers: int
+    tables: TableTicket | None = None
+
+
+@dataclass(frozen=True)
 class Bottom:
     """The part that all tasks share in every model.
 
@@ -29,38 +48,25 @@ class Bottom:
     variables: dict[str, tf.Variable]
 
 
-def build_bottom(
-    schema: Schema,
-    *,
-    embedding_dim: int,
-    embedding_stddev: float,
-    cross: str,
-    dcn_layers: int,
-    seed: int,
-    tables: TableTicket | None = None,
-) -> Bottom:
+def build_bottom(schema: Schema, encoder: Encoder, seed: int) -> Bottom:
     """Builds embedding and cross layer. Embedding rows are drawn normal, kernels Xavier-normal.
 
     Args:
         schema: Features and tables.
-        embedding_dim: Length of a field vector.
-        embedding_stddev: Standard deviation of the embedding rows at the start, above 0.
-        cross: "gram", "triangle" or "dcn_v2".
-        dcn_layers: Number of layers of "dcn_v2".
+        encoder: Sizes and kind of the layers.
         seed: Of all draws.
-        tables: What is left of the embedding tables; None: all.
     """
     # Inputs have their features' names, which hold no dot: layers with one cannot clash with them.
     inputs = {feature.name: _input(feature) for feature in schema.features}
     fields = field_vectors(
         schema,
-        embedding_dim,
-        embedding_stddev,
+        encoder.embedding_dim,
+        encoder.embedding_stddev,
         seed=seed_of(seed, "embedding"),
         owner="shared",
-        ticket=tables,
+        ticket=encoder.tables,
     )
-    cross_layer = _cross_layer(cross, dcn_layers, seed)
+    cross_layer = _cross_layer(encoder.cross, encoder.dcn_layers, seed)
     crossed = cross_layer(fields(inputs))
     variables = {f"embedding/{name}": part for name, part in fields.parts.items()}
     variables |= {f"cross/{i}": weight for i, weight in enumerate(cross_layer.weights)}

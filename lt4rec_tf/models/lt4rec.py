@@ -12,29 +12,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from lt4rec_tf.models.feature_encoder import Bottom, build_bottom, field_vectors, seed_of
+from lt4rec_tf.models.feature_encoder import Bottom, Encoder, build_bottom, field_vectors, seed_of
 from lt4rec_tf.models.layers.masked_dense import MaskedDense
 from lt4rec_tf.models.network import CROSSED, RankingNetwork, add_head, assemble
 from lt4rec_tf.schema.types import Schema
-from lt4rec_tf.tickets.embedding_tables import TableTicket
 
 
 def build_network(
     schema: Schema,
+    encoder: Encoder,
     *,
     separate_towers: bool,
-    embedding_dim: int,
-    embedding_stddev: float,
-    cross: str,
-    dcn_layers: int,
     hidden_units: Sequence[int],
     seed: int,
     own_embedding: Mapping[str, int] | None = None,
-    tables: TableTicket | None = None,
 ) -> RankingNetwork:
     """Builds the network for the schema's tasks.
 
@@ -48,25 +42,13 @@ def build_network(
 
     Args:
         schema: Features, tables and tasks.
-        separate_towers: Whether each task has kernels of its own.
-        embedding_dim: Length of a field vector.
-        embedding_stddev: Standard deviation of the embedding rows at the start, above 0.
-        cross: "gram", "triangle" or "dcn_v2".
-        dcn_layers: Number of layers of "dcn_v2".
+        encoder: Embedding and cross layer.
+        separate_towers: True: each task has kernels of its own.
         hidden_units: Widths of the masked layers, from the bottom up.
         seed: Of all draws.
         own_embedding: Task -> length of the field vectors that it alone reads.
-        tables: What is left of the embedding tables that all tasks read; None: all.
     """
-    bottom = build_bottom(
-        schema,
-        embedding_dim=embedding_dim,
-        embedding_stddev=embedding_stddev,
-        cross=cross,
-        dcn_layers=dcn_layers,
-        seed=seed,
-        tables=tables,
-    )
+    bottom = build_bottom(schema, encoder, seed)
     variables = dict(bottom.variables)
     shared: list[keras.layers.Dense] = []
     towers, heads, logits, tops = {}, {}, {}, {}
@@ -80,9 +62,15 @@ def build_network(
         own = None
         if own_embedding and task in own_embedding:
             own = _own_view(
-                schema, bottom, task, own_embedding[task], embedding_stddev, hidden_units[0], seed,
+                schema,
+                bottom,
+                task,
+                own_embedding[task],
+                encoder.embedding_stddev,
+                hidden_units[0],
+                seed,
                 variables,
-            )  # fmt: skip
+            )
         hidden = towers[task][0](bottom.crossed, addend=own)
         for layer in towers[task][1:]:
             hidden = layer(hidden)
@@ -152,20 +140,3 @@ def shared_name(name: str, tasks: Sequence[str]) -> str:
     """
     task, _, rest = name.partition("/")
     return rest if task in tasks and rest.startswith("tower_") else name
-
-
-def load_variables(network: RankingNetwork, values: Mapping[str, np.ndarray]) -> None:
-    """Sets all trained variables; separate towers take the shared tower's values if need be.
-
-    Raises:
-        ValueError: A variable has no value, or one of another shape.
-    """
-    for name, variable in network.variables.items():
-        value = values.get(name, values.get(shared_name(name, network.tasks)))
-        if value is None:
-            raise ValueError(f"no value for the variable {name}")
-        if tuple(value.shape) != tuple(variable.shape):
-            raise ValueError(
-                f"{name}: value has shape {tuple(value.shape)}, variable {tuple(variable.shape)}"
-            )
-        variable.assign(value)

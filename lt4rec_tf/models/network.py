@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
@@ -187,8 +186,3 @@ def _check_all_named(network: RankingNetwork) -> None:
             f"{len(trained - named)} trained variables have no name, "
             f"{len(named - trained)} named variables are not trained"
         )
-
-
-def read_variables(network: RankingNetwork) -> dict[str, np.ndarray]:
-    """The values of all trained variables by name."""
-    return {name: variable.numpy() for name, variable in network.variables.items()}

@@ -1,18 +1,23 @@
-"""Which network a row of the comparison trains."""
+"""All models that `--rows` may name, a line each: what a model is, and what builds its network.
+
+docs/own_model.md adds one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, ParamSpec, TypeVar, cast
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import tensorflow as tf
 
 from lt4rec_tf.config.checks import own_embedding
-from lt4rec_tf.config.settings import ModelSettings, Settings
-from lt4rec_tf.core.flags import from_settings
+from lt4rec_tf.config.settings import Settings
+from lt4rec_tf.core.flags import ConfigError, from_settings
 from lt4rec_tf.models.aitm import build_aitm
+from lt4rec_tf.models.blueprint import Blueprint
 from lt4rec_tf.models.esmm import build_esmm
-from lt4rec_tf.models.feature_encoder import build_bottom
+from lt4rec_tf.models.feature_encoder import Encoder
 from lt4rec_tf.models.htlnet import Transfer, build_htlnet
 from lt4rec_tf.models.layers.label_embedding import Temperature
 from lt4rec_tf.models.lt4rec import build_network
@@ -22,21 +27,147 @@ from lt4rec_tf.models.ple import build_ple
 from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.tickets.embedding_tables import TableTicket
 
-# Every task has kernels of its own: only embedding and cross layer are shared.
-SEPARATE_TOWERS = ("hard_sharing", "pruned_towers", "small_dense")
-HTLNET = ("htlnet", "htlnet_tickets", "htlnet_s_weight")
+
+@dataclass(frozen=True)
+class Model:
+    """A model of the comparison.
+
+    Attributes:
+        build: Blueprint -> the network at its theta_0.
+        description: What it is, in a few words, for `--help`.
+        starts_from_theta_0: Made of LT4REC's own layers: it starts from the theta_0 that the
+            ticket searches start from.
+        needs_tickets: Each task's ticket is searched before the model is trained.
+        wears_tickets: Each task wears its ticket on its tower.
+    """
+
+    build: Callable[[Blueprint], RankingNetwork]
+    description: str
+    starts_from_theta_0: bool = False
+    needs_tickets: bool = False
+    wears_tickets: bool = False
 
 
-P = ParamSpec("P")
-R = TypeVar("R")
+def _lt4rec(blueprint: Blueprint, *, separate_towers: bool) -> RankingNetwork:
+    return build_network(
+        blueprint.schema,
+        blueprint.encoder,
+        separate_towers=separate_towers,
+        hidden_units=blueprint.hidden_units,
+        own_embedding=blueprint.own_embedding,
+        seed=blueprint.seed,
+    )
 
 
-def _without_autograph(build: Callable[P, R]) -> Callable[P, R]:
-    """No layer needs AutoGraph, whose rewriting of them is a fifteenth of a small run."""
-    return cast("Callable[P, R]", tf.autograph.experimental.do_not_convert(build))
+def _htlnet(blueprint: Blueprint, *, separate_towers: bool) -> RankingNetwork:
+    model = blueprint.settings
+    transfer = Transfer(
+        label_dim=model.label_embedding,
+        width=model.representation,
+        fusion=model.fusion,
+        stop=model.transfer_stop,
+        noise=model.label_noise,
+        temperature=from_settings(
+            Temperature, model, prefix="label_temperature_", start=model.label_temperature
+        ),
+    )
+    return build_htlnet(
+        blueprint.schema,
+        blueprint.bottom(),
+        hidden_units=blueprint.hidden_units,
+        separate_towers=separate_towers,
+        transfer=transfer,
+        seed=blueprint.seed,
+    )
 
 
-@_without_autograph
+def _published(
+    build: Callable[..., RankingNetwork], **sizes: str
+) -> Callable[[Blueprint], RankingNetwork]:
+    """Returns a builder of a published model.
+
+    Args:
+        build: Takes schema, bottom, hidden_units, seed and the model's own sizes.
+        sizes: Argument of `build` -> the flag that it is given.
+    """
+
+    def from_blueprint(blueprint: Blueprint) -> RankingNetwork:
+        return build(
+            blueprint.schema,
+            blueprint.bottom(),
+            hidden_units=blueprint.hidden_units,
+            seed=blueprint.seed,
+            **{size: getattr(blueprint.settings, name) for size, name in sizes.items()},
+        )
+
+    return from_blueprint
+
+
+_shared_tower = partial(_lt4rec, separate_towers=False)
+_own_towers = partial(_lt4rec, separate_towers=True)
+_htlnet_own_towers = partial(_htlnet, separate_towers=True)
+_htlnet_shared_tower = partial(_htlnet, separate_towers=False)
+
+# Flags of `Model`, for lines that fit a line.
+_THETA_0 = {"starts_from_theta_0": True}
+_SIZED_BY_TICKETS = {"needs_tickets": True}
+_WEARING = {"starts_from_theta_0": True, "needs_tickets": True, "wears_tickets": True}
+
+# In the order in which --help and errors name them.
+MODELS: dict[str, Model] = {
+    "base": Model(_shared_tower, "single tasks"),
+    "shared_bottom": Model(_shared_tower, "all tasks share one tower", **_THETA_0),
+    "hard_sharing": Model(
+        _own_towers, "embedding and cross layer shared, a tower a task", **_THETA_0
+    ),
+    "esmm": Model(_published(build_esmm), "entire space multi-task model"),
+    "mmoe": Model(_published(build_mmoe, experts="experts"), "multi-gate mixture of experts"),
+    "ple": Model(
+        _published(
+            build_ple,
+            levels="expert_levels",
+            own_experts="own_experts",
+            shared_experts="shared_experts",
+        ),
+        "progressive layered extraction",
+    ),
+    "aitm": Model(_published(build_aitm), "adaptive information transfer"),
+    "htlnet": Model(
+        _htlnet_own_towers, "transfers between discrete and continuous tasks", **_THETA_0
+    ),
+    "s_weight": Model(_shared_tower, "sparse sharing", **_WEARING),
+    "s_weight_auto": Model(
+        _shared_tower, "sparse sharing as much as validation says", **_SIZED_BY_TICKETS
+    ),
+    "pruned_towers": Model(
+        _own_towers, "hard sharing, each tower wearing its task's ticket", **_WEARING
+    ),
+    "small_dense": Model(
+        _own_towers, "hard sharing with towers of the tickets' size", **_SIZED_BY_TICKETS
+    ),
+    "htlnet_tickets": Model(
+        _htlnet_own_towers, "htlnet with towers as in pruned_towers", **_WEARING
+    ),
+    "htlnet_s_weight": Model(
+        _htlnet_shared_tower, "htlnet with a tower as in s_weight", **_WEARING
+    ),
+}
+
+
+def descriptions() -> dict[str, str]:
+    """Returns each model's description by its name, for flags."""
+    return {name: model.description for name, model in MODELS.items()}
+
+
+def need_tickets(names: Sequence[str]) -> bool:
+    """Tells if one of the models needs tickets.
+
+    >>> need_tickets(["base", "s_weight"]), need_tickets(["base", "mmoe"])
+    (True, False)
+    """
+    return any(MODELS[name].needs_tickets for name in names)
+
+
 def network_of(
     settings: Settings,
     schema: Schema,
@@ -46,77 +177,36 @@ def network_of(
     seed: int | None = None,
     tables: TableTicket | None = None,
 ) -> RankingNetwork:
-    """Builds a row's network for the schema's tasks, at its theta_0.
+    """Builds a model's network for the schema's tasks, at its theta_0.
 
     Args:
         settings: The run's.
         schema: The tasks to build: all of the run, or one alone for a search.
-        row: One of `settings.ROWS`.
+        row: One of `MODELS`.
         hidden_units: Widths in place of the settings'; none: the settings'.
         seed: Of the draw, in place of the settings'; None: the settings'.
         tables: What is left of the embedding tables; None: all.
+
+    Raises:
+        ConfigError: There is no such model, as in a run of a version that had more.
     """
+    if row not in MODELS:
+        raise ConfigError(f"--rows: found {row!r}, expected some of {', '.join(MODELS)}")
     model = settings.model
-    seed = settings.seed if seed is None else seed
-    units = tuple(hidden_units) or model.hidden_units
-    bottom: dict[str, Any] = {
-        "embedding_dim": model.embedding_dim,
-        "embedding_stddev": model.embedding_stddev,
-        "cross": model.cross,
-        "dcn_layers": model.dcn_layers,
-        "seed": seed,
-        "tables": tables,
-    }
-    if row in ("esmm", "mmoe", "ple", "aitm", *HTLNET):
-        return _published_model(settings, schema, row, units, seed, bottom)
+    blueprint = Blueprint(
+        schema=schema,
+        settings=model,
+        encoder=from_settings(Encoder, model, tables=tables),
+        hidden_units=tuple(hidden_units) or model.hidden_units,
+        own_embedding=_own_embedding(settings, schema),
+        seed=settings.seed if seed is None else seed,
+    )
+    # No layer needs AutoGraph, whose rewriting of them is a fifteenth of a small run.
+    build = tf.autograph.experimental.do_not_convert(MODELS[row].build)
+    return build(blueprint)
+
+
+def _own_embedding(settings: Settings, schema: Schema) -> Mapping[str, int]:
     tasks = {task.name for task in schema.tasks}
-    own = own_embedding(settings, ())
-    return build_network(
-        schema,
-        separate_towers=row in SEPARATE_TOWERS,
-        hidden_units=units,
-        own_embedding={task: length for task, length in own.items() if task in tasks},
-        **bottom,
-    )
-
-
-def _published_model(
-    settings: Settings,
-    schema: Schema,
-    row: str,
-    units: Sequence[int],
-    seed: int,
-    bottom_settings: dict[str, Any],
-) -> RankingNetwork:
-    model, bottom = settings.model, build_bottom(schema, **bottom_settings)
-    if row == "esmm":
-        return build_esmm(schema, bottom, hidden_units=units, seed=seed)
-    if row == "mmoe":
-        return build_mmoe(schema, bottom, hidden_units=units, experts=model.experts, seed=seed)
-    if row == "aitm":
-        return build_aitm(schema, bottom, hidden_units=units, seed=seed)
-    if row in HTLNET:
-        return build_htlnet(
-            schema,
-            bottom,
-            hidden_units=units,
-            separate_towers=row != "htlnet_s_weight",
-            transfer=_transfer(model),
-            seed=seed,
-        )
-    return build_ple(
-        schema,
-        bottom,
-        hidden_units=units,
-        levels=model.expert_levels,
-        own_experts=model.own_experts,
-        shared_experts=model.shared_experts,
-        seed=seed,
-    )
-
-
-def _transfer(model: ModelSettings) -> Transfer:
-    temperature = from_settings(
-        Temperature, model, prefix="label_temperature_", start=model.label_temperature
-    )
-    return from_settings(Transfer, model, temperature=temperature)
+    lengths = own_embedding(settings, ())
+    return {task: length for task, length in lengths.items() if task in tasks}

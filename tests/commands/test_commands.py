@@ -20,6 +20,7 @@ from lt4rec_tf.experiment import run_folder
 from lt4rec_tf.experiment.comparison.grid import CompareFlags, candidates, read_rows
 from lt4rec_tf.experiment.lightgcn.settings import EmbeddingSettings, check
 from lt4rec_tf.experiment.publishing import ExportFlags
+from lt4rec_tf.models.registry import MODELS
 from lt4rec_tf.schema.types import SchemaError
 from tests.support.paths import PROJECT
 
@@ -264,7 +265,7 @@ def test_a_search_for_embedding_tickets_parses(path):
 def test_the_rows_of_the_comparison_hold_the_papers_table_and_its_rivals():
     specs = read_rows(ROWS, (), ["ctr", "cvr"])
     of_hybrid_targets = read_rows(ROWS.with_name("hybrid_rows.toml"), (), ["ctr", "cvr"])
-    assert {spec.row for spec in [*specs, *of_hybrid_targets]} == set(settings.ROWS)
+    assert {spec.row for spec in [*specs, *of_hybrid_targets]} == set(MODELS)
     groups = list(dict.fromkeys(spec.group for spec in specs))
     assert groups[:3] == ["Single tasks", "Table 2 of LT4REC", "What a reader would compare with"]
     assert [spec.name for spec in specs if spec.group == groups[1]] == [

@@ -18,12 +18,13 @@ from lt4rec_tf.config.settings import (
 )
 from lt4rec_tf.core import flags as core_flags
 from lt4rec_tf.core.flags import ConfigError, differences
+from lt4rec_tf.models import registry
 
 NEEDED = ("train", "--schema=s.toml", "--data_dir=logs")
 
 
 def parsed(*flags):
-    return parse([*NEEDED, *flags], "")[0]
+    return parse([*NEEDED, *flags], "", registry.descriptions())[0]
 
 
 def test_a_flagfile_becomes_settings(tmp_path):
@@ -167,13 +168,16 @@ def test_the_schema_must_be_named():
 
 def test_help_lists_every_flag(capsys):
     with pytest.raises(SystemExit) as stop:
-        parse(["train", "--help"], "What this does.")
+        parse(["train", "--help"], "What this does.", registry.descriptions())
     shown = capsys.readouterr().out
     assert stop.value.code == 0
     assert shown.startswith("What this does.")
     for group in (*_GROUPS.values(), Places):
         for item in dataclasses.fields(group):
             assert f"--{item.name}:" in shown or f"--[no]{item.name}:" in shown
+    in_one_line = " ".join(shown.split())
+    for name, what in registry.descriptions().items():
+        assert f"{name} ({what})" in in_one_line
 
 
 densities = st.floats(0.01, 0.99)

@@ -28,13 +28,13 @@ from lt4rec_tf.experiment.daily.lineage import (
 from lt4rec_tf.experiment.rows import load_row, measure_row
 from lt4rec_tf.experiment.run import table_ticket
 from lt4rec_tf.models.layers.table_layout import layout_of, with_copied_rows
-from lt4rec_tf.models.network import read_variables
 from lt4rec_tf.schema.reader import load_schema
 from lt4rec_tf.schema.vocabularies import grow
 from lt4rec_tf.tickets.embedding_tables import TableTicket, grown
 from lt4rec_tf.training import checkpoint
 from lt4rec_tf.training.plan import Plan
 from tests.support.daily_feed import ROWS, flags, write_day, write_schema
+from tests.support.networks import read_variables
 from tests.support.training import Killed, small_feed, small_trainer
 from tests.support.versions import session_answers
 

@@ -6,7 +6,6 @@ import functools
 import numpy as np
 import pytest
 
-from lt4rec_tf.config import settings
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.experiment.initial_weights import keep_start
 from lt4rec_tf.experiment.joint_training import train_row
@@ -16,14 +15,14 @@ from lt4rec_tf.experiment.run import row_network
 from lt4rec_tf.experiment.stages import steps_to_come
 from lt4rec_tf.experiment.ticket_search import find_ticket, read_masks, read_ticket, search_seconds
 from lt4rec_tf.models.lt4rec import shared_name
-from lt4rec_tf.models.network import read_variables
-from lt4rec_tf.models.registry import network_of
+from lt4rec_tf.models.registry import MODELS, network_of
 from lt4rec_tf.tickets import masks as masks_file
 from lt4rec_tf.tickets.controls import dense_widths, shuffle_layerwise
 from lt4rec_tf.tickets.magnitude import prune_by_magnitude
 from lt4rec_tf.training import checkpoint
 from lt4rec_tf.training.evaluation import make_predictor
 from lt4rec_tf.training.trainer import Trainer
+from tests.support.networks import read_variables
 from tests.support.training import STEPS, begin_run, small_settings
 
 # What a search depends on; rows of all kinds use the tickets that it finds.
@@ -351,7 +350,7 @@ def test_a_trained_row_is_read_back_with_its_answers(
         np.testing.assert_array_equal(answer, answers[task])
     assert starts_nothing(run, row, tickets, monkeypatch) == result
     seconds = result["seconds"]
-    if row in settings.TICKET_ROWS:
+    if MODELS[row].needs_tickets:
         seconds += sum(search_seconds(searched, task) for task in run.tasks)
     assert row_seconds(run.folder, row, run.tasks) == pytest.approx(seconds)
 
@@ -368,9 +367,7 @@ def starts_nothing(run, row, tickets, monkeypatch):
 
 
 def test_all_rows_have_a_test_here():
-    assert {*JOINT, "base", "s_weight_auto"} == set(
-        settings.ROWS
-    )  # the last: test_sharing_search.py
+    assert {*JOINT, "base", "s_weight_auto"} == set(MODELS)  # the last: test_sharing_search.py
 
 
 def test_single_tasks_are_read_from_searches_that_lie_elsewhere(searched, small_schema, tmp_path):

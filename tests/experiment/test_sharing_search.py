@@ -25,12 +25,12 @@ from lt4rec_tf.experiment.ticket_search import (
 )
 from lt4rec_tf.metrics.gain import mean_relative_gain
 from lt4rec_tf.models.lt4rec import shared_name
-from lt4rec_tf.models.network import read_variables
 from lt4rec_tf.models.registry import network_of
 from lt4rec_tf.tickets import masks as masks_file
 from lt4rec_tf.tickets.search import Level
 from lt4rec_tf.training.evaluation import make_predictor
 from lt4rec_tf.training.trainer import Trainer
+from tests.support.networks import read_variables
 from tests.support.training import Killed, KilledProgress, begin_run, small_settings
 
 DIRECTIONS = {"ctr": "max", "cvr": "min"}

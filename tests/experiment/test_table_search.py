@@ -19,7 +19,6 @@ from lt4rec_tf.experiment.stages import steps_to_come
 from lt4rec_tf.experiment.ticket_search import find_ticket
 from lt4rec_tf.models.layers.field_vectors import FieldVectors
 from lt4rec_tf.models.layers.table_layout import layout_of, table_offsets
-from lt4rec_tf.models.network import read_variables
 from lt4rec_tf.models.registry import network_of
 from lt4rec_tf.reports.text_tables import table_levels
 from lt4rec_tf.serving.embedding_tables import ServedTables
@@ -35,7 +34,7 @@ from lt4rec_tf.tickets.masks import MaskError
 from lt4rec_tf.training import checkpoint
 from lt4rec_tf.training.trainer import Trainer
 from tests.support.evaluations import CTR, CVR
-from tests.support.networks import random_ticket, small_batch
+from tests.support.networks import random_ticket, read_variables, small_batch
 from tests.support.training import Killed, KilledProgress, begin_run, small_feed, small_settings
 
 UNITS = ("number", "row", "dimension")

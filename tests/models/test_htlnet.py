@@ -17,7 +17,6 @@ from lt4rec_tf.experiment.comparison.cost import cost_of
 from lt4rec_tf.models.layers.label_embedding import LabelEmbedding, Temperature
 from lt4rec_tf.models.losses import loss_of
 from lt4rec_tf.models.network import TRANSFER as HANDED
-from lt4rec_tf.models.network import read_variables
 from lt4rec_tf.models.registry import network_of
 from lt4rec_tf.training.plan import Plan
 from tests.support.networks import (
@@ -28,6 +27,7 @@ from tests.support.networks import (
     build_small,
     moved,
     read,
+    read_variables,
     with_more_tasks,
 )
 from tests.support.training import (

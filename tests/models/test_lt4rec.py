@@ -6,11 +6,16 @@ import pytest
 import tensorflow as tf
 
 from lt4rec_tf.models.losses import LOSSES
-from lt4rec_tf.models.lt4rec import load_variables
-from lt4rec_tf.models.network import CROSSED, read_variables
+from lt4rec_tf.models.network import CROSSED
 from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.tickets import masks as masks_file
-from tests.support.networks import build_small, build_with_own_views, small_batch
+from tests.support.networks import (
+    build_small,
+    build_with_own_views,
+    load_variables,
+    read_variables,
+    small_batch,
+)
 from tests.support.training import random_masks, rows_of_tasks
 
 CROSSES = ["gram", "triangle", "dcn_v2"]

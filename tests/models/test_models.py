@@ -15,13 +15,13 @@ from lt4rec_tf.models.esmm import chain, entire_space_losses, product_logit
 from lt4rec_tf.models.layers.attention import UnitAttention
 from lt4rec_tf.models.layers.experts import ExpertMixture
 from lt4rec_tf.models.losses import LOSSES, cross_entropy
-from lt4rec_tf.models.network import read_variables
 from tests.support.networks import (
     BUILDERS,
     batch_of_tasks,
     build_model,
     moved,
     read,
+    read_variables,
     with_more_tasks,
 )
 

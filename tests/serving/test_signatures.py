@@ -7,11 +7,12 @@ import pytest
 import tensorflow as tf
 
 from lt4rec_tf.models.feature_encoder import is_table
-from lt4rec_tf.models.network import RankingNetwork, read_variables
+from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.serving.publish import PublishError, publish, published_versions
 from lt4rec_tf.serving.requests import requests_of, serialized_examples
 from lt4rec_tf.serving.signatures import ServedModel, answer_names
+from tests.support.networks import read_variables
 from tests.support.served_networks import (
     NETWORKS,
     TWO,

@@ -13,11 +13,10 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from lt4rec_tf.models.network import read_variables
 from lt4rec_tf.schema.reader import load_schema
 from lt4rec_tf.training.balancing.rules import RULES
 from lt4rec_tf.training.plan import Plan
-from tests.support.networks import BUILDERS, build_model, build_small
+from tests.support.networks import BUILDERS, build_model, build_small, read_variables
 from tests.support.schemas import SMALL_SCHEMA
 from tests.support.training import random_masks, small_trainer
 

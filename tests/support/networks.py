@@ -7,17 +7,17 @@ import tensorflow as tf
 
 from lt4rec_tf.models.aitm import build_aitm
 from lt4rec_tf.models.esmm import build_esmm
-from lt4rec_tf.models.feature_encoder import build_bottom
+from lt4rec_tf.models.feature_encoder import Encoder, build_bottom
 from lt4rec_tf.models.htlnet import Transfer, build_htlnet
 from lt4rec_tf.models.layers.label_embedding import Temperature
-from lt4rec_tf.models.lt4rec import build_network
+from lt4rec_tf.models.lt4rec import build_network, shared_name
 from lt4rec_tf.models.mmoe import build_mmoe
-from lt4rec_tf.models.network import RankingNetwork, read_variables
+from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.models.ple import build_ple
 from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.tickets.embedding_tables import TableTicket, whole
 
-BOTTOM = {"embedding_dim": 4, "embedding_stddev": 0.3, "cross": "gram", "dcn_layers": 1}
+ENCODER = Encoder(embedding_dim=4, embedding_stddev=0.3, cross="gram", dcn_layers=1)
 TRANSFER = Transfer(
     label_embedding=3,
     representation=5,
@@ -40,18 +40,18 @@ def build_model(
     name: str, schema: Schema, *, hidden_units=(8, 6, 4), seed=3, **changes
 ) -> RankingNetwork:
     builder, arguments = BUILDERS[name]
-    bottom = build_bottom(schema, **BOTTOM, seed=seed)
+    bottom = build_bottom(schema, ENCODER, seed)
     return builder(schema, bottom, hidden_units=hidden_units, seed=seed, **(arguments | changes))
 
 
 def build_with_own_views(lengths: dict[str, int], schema: Schema) -> RankingNetwork:
     return build_network(
         schema,
+        ENCODER,
         separate_towers=False,
         hidden_units=(8, 4),
         seed=3,
         own_embedding=lengths,
-        **BOTTOM,
     )
 
 
@@ -71,13 +71,13 @@ def random_ticket(unit: str, schema: Schema, dimension: int, seed: int = 0) -> T
 
 
 def build_with_ticket(unit: str, schema: Schema, *, separate_towers=False) -> RankingNetwork:
+    ticket = random_ticket(unit, schema, ENCODER.embedding_dim)
     return build_network(
         schema,
+        dataclasses.replace(ENCODER, tables=ticket),
         separate_towers=separate_towers,
         hidden_units=(8, 4),
         seed=3,
-        tables=random_ticket(unit, schema, BOTTOM["embedding_dim"]),
-        **BOTTOM,
     )
 
 
@@ -125,11 +125,8 @@ def read(network, features):
 def build_small(schema, *, separate_towers=False, seed=1, cross="gram", hidden_units=(8, 4)):
     return build_network(
         schema,
+        Encoder(embedding_dim=4, embedding_stddev=0.05, cross=cross, dcn_layers=2),
         separate_towers=separate_towers,
-        embedding_dim=4,
-        embedding_stddev=0.05,
-        cross=cross,
-        dcn_layers=2,
         hidden_units=hidden_units,
         seed=seed,
     )
@@ -156,3 +153,25 @@ def small_batch(rows=16, seed=0):
         "user": features["user"],
         "duration": tf.constant(duration, tf.float32),
     }
+
+
+def read_variables(network):
+    """Returns the values of all trained variables by name."""
+    return {name: variable.numpy() for name, variable in network.variables.items()}
+
+
+def load_variables(network, values):
+    """Sets all trained variables; separate towers take the shared tower's values if need be.
+
+    Raises:
+        ValueError: A variable has no value, or one of another shape.
+    """
+    for name, variable in network.variables.items():
+        value = values.get(name, values.get(shared_name(name, network.tasks)))
+        if value is None:
+            raise ValueError(f"no value for the variable {name}")
+        if tuple(value.shape) != tuple(variable.shape):
+            raise ValueError(
+                f"{name}: value has shape {tuple(value.shape)}, variable {tuple(variable.shape)}"
+            )
+        variable.assign(value)

@@ -14,7 +14,6 @@ from lt4rec_tf.experiment import ticket_search
 from lt4rec_tf.experiment.joint_training import train_row
 from lt4rec_tf.experiment.paths import SEARCH
 from lt4rec_tf.experiment.stages import steps_to_come
-from lt4rec_tf.models.network import read_variables
 from lt4rec_tf.tickets import masks as masks_file
 from lt4rec_tf.tickets import search
 from lt4rec_tf.tickets.magnitude import prune_by_magnitude
@@ -22,7 +21,7 @@ from lt4rec_tf.tickets.search import Level, choose_level
 from lt4rec_tf.training import checkpoint
 from lt4rec_tf.training.plan import Plan
 from lt4rec_tf.training.trainer import Trainer
-from tests.support.networks import build_small
+from tests.support.networks import build_small, read_variables
 from tests.support.training import (
     STEPS,
     Killed,

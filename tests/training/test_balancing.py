@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lt4rec_tf.models.losses import LOSSES
-from lt4rec_tf.models.network import read_variables
 from lt4rec_tf.tickets import masks as masks_file
 from lt4rec_tf.training.balancing import gradnorm
 from lt4rec_tf.training.balancing.gradients import inner_products, weighted_sum
@@ -17,7 +16,7 @@ from lt4rec_tf.training.balancing.pcgrad import PCGrad, projected_weights
 from lt4rec_tf.training.balancing.rules import RULES, build_rule
 from lt4rec_tf.training.balancing.uncertainty import Uncertainty
 from lt4rec_tf.training.plan import Objective, Optimization, Plan
-from tests.support.networks import build_small
+from tests.support.networks import build_small, read_variables
 from tests.support.training import (
     STEPS,
     Killed,

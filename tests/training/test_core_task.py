@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lt4rec_tf.models.losses import loss_of
-from lt4rec_tf.models.network import read_variables
 from lt4rec_tf.training.balancing.core_task import (
     HTLNET_CORE,
     Core,
@@ -21,7 +20,13 @@ from lt4rec_tf.training.balancing.core_task import (
 )
 from lt4rec_tf.training.balancing.rules import WeightedSum
 from lt4rec_tf.training.plan import Plan
-from tests.support.networks import batch_of_tasks, build_model, build_small, with_more_tasks
+from tests.support.networks import (
+    batch_of_tasks,
+    build_model,
+    build_small,
+    read_variables,
+    with_more_tasks,
+)
 from tests.support.training import random_masks, small_trainer
 
 VECTORS = st.lists(

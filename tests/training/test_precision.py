@@ -7,11 +7,10 @@ import pytest
 import tensorflow as tf
 
 from lt4rec_tf.core import artifacts
-from lt4rec_tf.models.network import read_variables
 from lt4rec_tf.training import precision
 from lt4rec_tf.training.plan import Plan
 from lt4rec_tf.training.precision import computing_in, settled
-from tests.support.networks import build_small
+from tests.support.networks import build_small, read_variables
 from tests.support.training import small_trainer
 
 HAS_UNITS = any(

@@ -11,13 +11,11 @@ import tensorflow as tf
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.models.losses import LOSSES
-from lt4rec_tf.models.lt4rec import load_variables
-from lt4rec_tf.models.network import read_variables
 from lt4rec_tf.tickets import masks as masks_file
 from lt4rec_tf.training import checkpoint
 from lt4rec_tf.training.plan import Plan
 from lt4rec_tf.training.stage import TrainingError
-from tests.support.networks import build_small
+from tests.support.networks import build_small, load_variables, read_variables
 from tests.support.training import (
     STEPS,
     Killed,

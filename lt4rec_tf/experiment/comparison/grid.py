@@ -19,10 +19,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lt4rec_tf.config.settings import ROWS, DailySettings, Settings
+from lt4rec_tf.config.settings import DailySettings, Settings
 from lt4rec_tf.core.flags import ConfigError, check_fields, flag
 from lt4rec_tf.core.processes import Failure
 from lt4rec_tf.core.toml import TomlTable, read_toml
+from lt4rec_tf.models.registry import MODELS
 from lt4rec_tf.schema.types import Schema
 
 
@@ -184,7 +185,7 @@ def _read_row(table: TomlTable) -> RowSpec:
     spec = RowSpec(
         name=table.text("name"),
         group=table.text("group"),
-        row=table.choice("row", ROWS),
+        row=table.choice("row", tuple(MODELS)),
         task="",
         flags=table.texts("flags", ()),
         weights=table.texts("weights") if table.has("weights") else None,

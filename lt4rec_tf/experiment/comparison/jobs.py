@@ -15,7 +15,6 @@ import numpy as np
 
 from lt4rec_tf.config.parse import fingerprint, to_dict
 from lt4rec_tf.config.settings import (
-    TICKET_ROWS,
     ModelSettings,
     Settings,
     TicketSettings,
@@ -44,6 +43,7 @@ from lt4rec_tf.experiment.rows import densities, load_row, row_seconds, shared_o
 from lt4rec_tf.experiment.run import Run, network_in
 from lt4rec_tf.experiment.sharing_search import train_rows
 from lt4rec_tf.experiment.ticket_search import find_ticket, read_ticket
+from lt4rec_tf.models.registry import need_tickets
 from lt4rec_tf.training.evaluation import make_predictor, measure
 
 DEPTHS = ("start", "dense", "tickets")
@@ -173,7 +173,7 @@ def train(comparison: Path, line: str, settings: Settings) -> None:
         _make_a_run(comparison, run)
 
         tickets = []
-        if set(TICKET_ROWS) & set(settings.rows):
+        if need_tickets(settings.rows):
             network = network_in(run, "s_weight")
             tickets = [read_ticket(run, network, task) for task in run.tasks]
         train_rows(run, tickets)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lt4rec_tf.config.settings import TICKET_ROWS, Settings
+from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.processes import Failure, Job, JobPool
 from lt4rec_tf.experiment.comparison import jobs, results
@@ -21,6 +21,7 @@ from lt4rec_tf.experiment.paths import (
 )
 from lt4rec_tf.experiment.rows import reported_tasks
 from lt4rec_tf.experiment.ticket_search import searched_levels
+from lt4rec_tf.models.registry import MODELS
 from lt4rec_tf.reports.comparison import comparison_table, search_table
 from lt4rec_tf.reports.comparison_plots import figure4, overlap_bars
 from lt4rec_tf.reports.figures import save_png
@@ -146,7 +147,7 @@ def _search_jobs(comparison: Comparison, wanted: list[tuple[RowSpec, Settings]])
 
 def _depth(spec: RowSpec) -> str:
     """Returns how far a row needs its search to go, one of `jobs.DEPTHS`."""
-    if spec.row in TICKET_ROWS:
+    if MODELS[spec.row].needs_tickets:
         return "tickets"
     return "dense" if spec.row == "base" else "start"
 

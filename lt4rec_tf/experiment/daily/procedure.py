@@ -22,7 +22,6 @@ from lt4rec_tf.experiment.daily.new_day import open_day, prepare_day
 from lt4rec_tf.experiment.daily.parent import check_rows, open_parent
 from lt4rec_tf.experiment.evaluation import evaluate_rows
 from lt4rec_tf.experiment.feed import measuring_batches, training_feed
-from lt4rec_tf.experiment.joint_training import FROM_THETA_0
 from lt4rec_tf.experiment.paths import (
     CHOICE,
     DAY,
@@ -48,6 +47,7 @@ from lt4rec_tf.experiment.rows import (
     row_names,
 )
 from lt4rec_tf.experiment.run import Run, joint_trainer, load_start, plan_of
+from lt4rec_tf.models.registry import MODELS
 from lt4rec_tf.reports.daily import days_table, log_days
 from lt4rec_tf.reports.run_report import StageLog
 from lt4rec_tf.reports.text_tables import evaluation_table
@@ -210,7 +210,7 @@ def _train_row(run: Run, row: str) -> None:
         checkpoint.restore(start / WEIGHTS, network.variables)
         state = start / STATE if (start / STATE).exists() else None
         plan = dataclasses.replace(plan, patience=0, keep_last=True, state=state, keep_state=True)
-    elif network_row(run.folder, row) in FROM_THETA_0:
+    elif MODELS[network_row(run.folder, row)].starts_from_theta_0:
         load_start(run, network)
 
     joint_trainer(run, network).fit(stage, row, plan)
