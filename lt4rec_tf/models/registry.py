@@ -61,16 +61,10 @@ def _lt4rec(blueprint: Blueprint, *, separate_towers: bool) -> RankingNetwork:
 
 def _htlnet(blueprint: Blueprint, *, separate_towers: bool) -> RankingNetwork:
     model = blueprint.settings
-    transfer = Transfer(
-        label_dim=model.label_embedding,
-        width=model.representation,
-        fusion=model.fusion,
-        stop=model.transfer_stop,
-        noise=model.label_noise,
-        temperature=from_settings(
-            Temperature, model, prefix="label_temperature_", start=model.label_temperature
-        ),
+    temperature = from_settings(
+        Temperature, model, prefix="label_temperature_", start=model.label_temperature
     )
+    transfer = from_settings(Transfer, model, temperature=temperature)
     return build_htlnet(
         blueprint.schema,
         blueprint.bottom(),
