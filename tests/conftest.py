@@ -1,4 +1,4 @@
-"""What several test files share: a small schema, a small network, real data where it is there."""
+"""Fixtures of several test files, and the order of the tests."""
 
 import os
 
@@ -6,13 +6,14 @@ import pytest
 from hypothesis import settings
 
 from lt4rec_tf.core.command import before_tensorflow
+from lt4rec_tf.core.processes import threads_per_process
 from tests.support.schemas import SMALL_SCHEMA
 
 before_tensorflow()  # as commands do
-# Test processes side by side share the cores: with all of them for each, threads wait for threads.
-beside = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-if beside > 1:
-    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(max(1, (os.cpu_count() or 1) // beside)))
+# Parallel test processes share the cores: with all of them for each, threads wait for threads.
+processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+if processes > 1:
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(threads_per_process(processes)))
 settings.register_profile("lt4rec", deadline=None, max_examples=50, database=None)
 settings.load_profile("lt4rec")
 

@@ -21,6 +21,11 @@ from typing import Any
 from lt4rec_tf.core.progress import duration
 
 
+def threads_per_process(processes: int) -> int:
+    """Returns the number of threads for each of several processes that share the cores."""
+    return max(1, (os.cpu_count() or 1) // processes)
+
+
 @dataclass(frozen=True)
 class Job:
     """A function of this package and its arguments.

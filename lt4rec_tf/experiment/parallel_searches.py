@@ -6,7 +6,6 @@ have nothing in common but theta_0 and the logs, so each can have a process and 
 
 from __future__ import annotations
 
-import os
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.command import prepare_tensorflow
-from lt4rec_tf.core.processes import Job, JobPool
+from lt4rec_tf.core.processes import Job, JobPool, threads_per_process
 from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.experiment import logs, run_folder
 from lt4rec_tf.experiment.feed import training_feed
@@ -40,7 +39,7 @@ def search_in_parallel(run: Run) -> None:
         return
 
     settled(run.settings.training.precision, run.searches)  # once, not by each process
-    threads = max(1, (os.cpu_count() or 1) // processes)
+    threads = threads_per_process(processes)
     levels = searched_levels(run.settings)
     jobs = [Job(task, search_task, (run.folder, run.settings, task), levels) for task in pending]
     log_folder = run.folder / LOGS

@@ -25,6 +25,8 @@ from lt4rec_tf.training.trainer import Trainer
 from tests.support.networks import read_variables
 from tests.support.training import STEPS, begin_run, small_settings
 
+pytestmark = pytest.mark.slow(minutes=1)
+
 # What a search depends on; rows of all kinds use the tickets that it finds.
 SEARCH = ("--rounds=2", "--final_density=0.25", "--rows=s_weight")
 JOINT = (

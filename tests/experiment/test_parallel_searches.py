@@ -9,6 +9,7 @@ from lt4rec_tf.tickets.search import level_folder
 from lt4rec_tf.training.stage import TrainingError
 from tests.support.training import begin_run, small_settings
 
+pytestmark = pytest.mark.slow(minutes=1)
 FLAGS = ("--rows=s_weight", "--rounds=2")
 
 
