@@ -30,7 +30,7 @@ REFUSED, UNUSABLE, NO_ANSWER = 1, 2, 3
 
 
 def main(argv: Sequence[str]) -> int:
-    """Asks batch by batch and prints each batch's answers before the next is asked.
+    """Sends request by request and prints each one's answers before the next is sent.
 
     Returns:
         The exit code.
@@ -61,7 +61,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
-    """The command line; argparse exits with 2 where it is wrong."""
+    """Parses the command line; argparse exits with 2 where it is wrong."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -79,7 +79,7 @@ def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def add_model_flags(parser: argparse.ArgumentParser) -> None:
-    """Adds what says which model is asked, and how."""
+    """Adds the flags that choose a model, and how it is called."""
     parser.add_argument("--url", default="http://localhost:8501", help="of the REST server")
     parser.add_argument("--model", default="feed", help="its name on the server")
     parser.add_argument("--version", default="", help="a version's number; none: the newest")
@@ -92,7 +92,7 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def add_csv_flags(parser: argparse.ArgumentParser) -> None:
-    """Adds what says how a CSV is read."""
+    """Adds the flags that define how a CSV is read."""
     parser.add_argument("--batch_size", type=int, default=128, help="rows a request")
     parser.add_argument(
         "--request_column", default="", help="rank: rows with one value of it are one request"
@@ -119,7 +119,7 @@ def add_csv_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def check_flags(parser: argparse.ArgumentParser, flags: argparse.Namespace) -> None:
-    """Exits with 2 and names the flag where a value cannot be."""
+    """Exits with 2 and names the flag where a value is impossible."""
     try:
         rest.connect(flags.url, flags.timeout)
     except ValueError as error:
@@ -139,10 +139,10 @@ def check_flags(parser: argparse.ArgumentParser, flags: argparse.Namespace) -> N
 
 
 def open_model(flags: argparse.Namespace) -> Any:
-    """The model by REST, or by gRPC where --grpc names a port.
+    """Returns the model by REST, or by gRPC where --grpc names a port.
 
     Raises:
-        InputError: --grpc without what it needs.
+        InputError: --grpc without the packages that it needs.
     """
     chosen = {"version": flags.version, "label": flags.label, "timeout": flags.timeout}
     if not flags.grpc:
@@ -157,7 +157,7 @@ def open_model(flags: argparse.Namespace) -> Any:
 
 
 def read_flags(flags: argparse.Namespace) -> rows.Reading:
-    """How the CSV is read."""
+    """Returns how the CSV is read."""
     return rows.Reading(
         flags.csv,
         columns=dict(flags.column),
@@ -168,9 +168,9 @@ def read_flags(flags: argparse.Namespace) -> rows.Reading:
 
 
 def by_row(signature: Signature, answers: dict[str, list]) -> dict[str, list]:
-    """The answers with one place a row of the request.
+    """Returns the answers with one place per row of the request.
 
-    A server that batches lengthens short candidate lists: what lies beyond the rows is cut later.
+    A server that batches pads short candidate lists; places beyond the rows are cut later.
     """
     if signature.kind == "candidates":
         return {name: answers[name][0] for name in signature.outputs}
@@ -178,10 +178,10 @@ def by_row(signature: Signature, answers: dict[str, list]) -> dict[str, list]:
 
 
 class Printer:
-    """Prints one line a row: kept columns, then answers.
+    """Prints one line per row: kept columns, then answers.
 
     Args:
-        file: Where to.
+        file: To print to.
         form: "csv" or "jsonl".
         kept: Columns of the CSV.
         outputs: Names of the answers.
@@ -194,35 +194,40 @@ class Printer:
         self._lines = csv.writer(file, lineterminator="\n")
         self._begun = False
 
-    def rows(self, asked: Sequence[rows.Row], answers: dict[str, list]) -> None:
+    def rows(self, requested: Sequence[rows.Row], answers: dict[str, list]) -> None:
         """Prints the answers about some rows.
 
         Raises:
             InputError: No such column to keep.
             rest.RefusedError: Fewer answers than rows.
         """
-        short = [name for name in self._outputs if len(answers[name]) < len(asked)]
+        short = [name for name in self._outputs if len(answers[name]) < len(requested)]
         if short:
-            raise rest.RefusedError(f"{short[0]}: fewer answers than the {len(asked)} rows asked")
+            raise rest.RefusedError(
+                f"{short[0]}: fewer answers than the {len(requested)} rows asked"
+            )
+
         if self._form == "csv" and not self._begun:
             self._lines.writerow([*self._kept, *self._outputs])
         self._begun = True
-        for place, row in enumerate(asked):
+
+        for index, row in enumerate(requested):
             absent = [name for name in self._kept if name not in row.cells]
             if absent:
                 raise InputError(f"--keep: found {absent[0]}, expected a column of the CSV")
-            kept = {name: row.cells[name] for name in self._kept}
-            found = {name: answers[name][place] for name in self._outputs}
+
+            cells = {name: row.cells[name] for name in self._kept}
+            outputs = {name: answers[name][index] for name in self._outputs}
             if self._form == "csv":
-                self._lines.writerow([*kept.values(), *found.values()])
+                self._lines.writerow([*cells.values(), *outputs.values()])
             else:
-                found = {name: _finite(value) for name, value in found.items()}
-                print(json.dumps(kept | found, ensure_ascii=False), file=self._file)
+                finite = {name: _finite(value) for name, value in outputs.items()}
+                print(json.dumps(cells | finite, ensure_ascii=False), file=self._file)
         self._file.flush()
 
 
 def _finite(value: Any) -> Any:
-    """JSON has no NaN and no infinity: null."""
+    """Replaces NaN and infinity, which JSON does not have, by null."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

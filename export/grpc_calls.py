@@ -48,7 +48,7 @@ class Model:
     timeout: float = 30.0
 
     def signatures(self) -> Mapping[str, Any]:
-        """The model's signature definitions by name; raises as `rest.Model.signatures`."""
+        """Returns the model's signature definitions; raises as `rest.Model.signatures`."""
         request = get_model_metadata_pb2.GetModelMetadataRequest(
             model_spec=self._spec(), metadata_field=["signature_def"]
         )
@@ -60,9 +60,10 @@ class Model:
         ]
 
     def ask(self, signature: Signature, request: Request) -> dict[str, list]:
-        """What the model answers about a request's rows; returns and raises as `rest.Model.ask`."""
+        """Returns the answers to a request; returns and raises as `rest.Model.ask`."""
         if signature.kind == "regress":
             return self._regress(signature, request)
+
         if signature.kind == "examples":
             serialized = [tf_example.serialize(example) for example in request.examples]
             inputs = {"examples": tf.make_tensor_proto(serialized, tf.string)}
@@ -73,17 +74,18 @@ class Model:
                 )
                 for feature in signature.features
             }
-        asked = predict_pb2.PredictRequest(model_spec=self._spec(signature.name), inputs=inputs)
-        answer = self._call("Predict", asked)
+
+        message = predict_pb2.PredictRequest(model_spec=self._spec(signature.name), inputs=inputs)
+        answer = self._call("Predict", message)
         return {name: tf.make_ndarray(answer.outputs[name]).tolist() for name in signature.outputs}
 
     def _regress(self, signature: Signature, request: Request) -> dict[str, list]:
-        asked = regression_pb2.RegressionRequest(model_spec=self._spec(signature.name))
+        message = regression_pb2.RegressionRequest(model_spec=self._spec(signature.name))
         for example in request.examples:
             serialized = tf_example.serialize(example)
-            asked.input.example_list.examples.add().MergeFromString(serialized)
-        regressions = self._call("Regress", asked).result.regressions
-        return {signature.outputs[0]: [found.value for found in regressions]}
+            message.input.example_list.examples.add().MergeFromString(serialized)
+        regressions = self._call("Regress", message).result.regressions
+        return {signature.outputs[0]: [regression.value for regression in regressions]}
 
     def _spec(self, signature: str = "") -> model_pb2.ModelSpec:
         spec = model_pb2.ModelSpec(name=self.name, signature_name=signature)
@@ -100,10 +102,10 @@ class Model:
             try:
                 return call(request, timeout=self.timeout)
             except grpc.RpcError as error:
-                said = f"{self.target} {method}: {error.code().name}: {error.details()}"
+                message = f"{self.target} {method}: {error.code().name}: {error.details()}"
                 if error.code() in (
                     grpc.StatusCode.UNAVAILABLE,
                     grpc.StatusCode.DEADLINE_EXCEEDED,
                 ):
-                    raise rest.NoAnswerError(said) from error
-                raise rest.RefusedError(said) from error
+                    raise rest.NoAnswerError(message) from error
+                raise rest.RefusedError(message) from error

@@ -44,11 +44,11 @@ SAMPLE = Path(__file__).parent / "request.json"
 
 @dataclass
 class Measured:
-    """What came back.
+    """Latencies and outcomes of some requests.
 
     Args:
         latencies: Seconds of each request that was answered 200.
-        outcomes: Status, or what else happened -> requests.
+        outcomes: Status, or NOTHING -> number of requests.
         seconds: From the first request's start to the last one's end.
         error: The first error that a server's answer named.
     """
@@ -77,10 +77,12 @@ def main(argv: Sequence[str]) -> int:
         return _say(error, client.NO_ANSWER)
     if NOTHING in first.outcomes:
         return _say(first.error, client.NO_ANSWER)
+
     measure(model, path, bodies, 1, math.inf, flags.warm_up - 1)
     found = measure(
         model, path, bodies, flags.concurrency, flags.seconds, flags.max_requests or math.inf
     )
+
     summary = summarize(found, flags.concurrency)
     print(json.dumps(summary, indent=2) if flags.json else table(summary))
     if found.error:
@@ -89,7 +91,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
-    """The command line; argparse exits with 2 where it is wrong."""
+    """Parses the command line; argparse exits with 2 where it is wrong."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -120,7 +122,7 @@ def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def check_host(url: str, allow_remote: bool) -> None:
-    """Refuses a server elsewhere: a load test of one that others use is an attack on it.
+    """Refuses a remote server: a load test of a server that others use is an attack on it.
 
     Raises:
         InputError: A host that is not this machine and was not allowed.
@@ -139,7 +141,7 @@ def check_host(url: str, allow_remote: bool) -> None:
 
 
 def read_requests(flags: argparse.Namespace, model: rest.Model) -> tuple[str, list[bytes]]:
-    """The path that is asked, and the bodies that are sent there in turn.
+    """Returns the path of the requests, and the bodies that are sent there in turn.
 
     Raises:
         InputError: The file cannot be used.
@@ -182,12 +184,12 @@ def measure(
     """Sends requests from several threads until the time is up or enough were sent.
 
     Args:
-        model: Which server, with which headers and timeout.
+        model: With its server, headers and timeout.
         path: Of the route.
         bodies: Sent in turn.
         concurrency: Threads.
-        seconds: After which no request is begun.
-        most: Requests.
+        seconds: After which no request is sent.
+        most: Largest number of requests.
     """
     found, lock, turns = Measured(), threading.Lock(), itertools.count()
     start = time.perf_counter()
@@ -206,7 +208,7 @@ def measure(
                 found.error = found.error or error
                 if outcome == str(OK):
                     found.latencies.append(latency)
-            if outcome == NOTHING:  # a server that is not there would be asked in a tight loop
+            if outcome == NOTHING:  # else an absent server is called in a tight loop
                 time.sleep(0.1)
         connection.close()
 
@@ -222,7 +224,7 @@ def measure(
 def _send(
     connection: http.client.HTTPConnection, model: rest.Model, path: str, body: bytes
 ) -> tuple[str, str]:
-    """The outcome of one request, and what the server said where it is an error."""
+    """Sends one request; returns its outcome, and the server's message where it is an error."""
     try:
         status, answer = rest.exchange(connection, "POST", path, body, model.headers)
     except rest.NoAnswerError as error:
@@ -232,7 +234,7 @@ def _send(
 
 
 def percentile(values: Sequence[float], rank: float) -> float:
-    """The smallest value that at least `rank` percent are not above; NaN of no values.
+    """Returns the smallest value that at least `rank` percent are not above; NaN of no values.
 
     >>> percentile([4.0, 1.0, 3.0, 2.0], 50), percentile([4.0, 1.0, 3.0, 2.0], 99)
     (2.0, 4.0)
@@ -242,7 +244,7 @@ def percentile(values: Sequence[float], rank: float) -> float:
 
 
 def summarize(found: Measured, concurrency: int) -> dict[str, Any]:
-    """Counts, throughput and latencies in milliseconds; latencies of no answers are null."""
+    """Returns counts, throughput and latencies in milliseconds, null where nothing was answered."""
     latencies = found.latencies
     milliseconds: dict[str, float] = {}
     if latencies:
@@ -263,7 +265,7 @@ def summarize(found: Measured, concurrency: int) -> dict[str, Any]:
 
 
 def table(summary: dict[str, Any]) -> str:
-    """The summary as lines for people."""
+    """Formats the summary as lines of text."""
     lines = [
         f"{summary['requests']} requests in {summary['seconds']} s, "
         f"{summary['concurrency']} at a time: {summary['answered_per_second']} answers/s"

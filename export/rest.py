@@ -47,7 +47,7 @@ class Model:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def path(self, route: str = "") -> str:
-        """The path of a route: ":predict", ":regress", "/metadata", or the status."""
+        """Returns the path of a route: ":predict", ":regress", "/metadata", or the status."""
         prefix = urllib.parse.urlsplit(self.url).path.rstrip("/")
         version = f"/versions/{self.version}" if self.version else ""
         label = f"/labels/{urllib.parse.quote(self.label, safe='')}" if self.label else ""
@@ -55,7 +55,7 @@ class Model:
         return f"{prefix}/v1/models/{name}{version or label}{route}"
 
     def signatures(self) -> Mapping[str, Any]:
-        """The model's signature definitions by name.
+        """Returns the model's signature definitions by name.
 
         Raises:
             NoAnswerError: No server, or not in time.
@@ -68,7 +68,7 @@ class Model:
             raise RefusedError(f"{self.url}: is no TensorFlow Serving: {answer}") from error
 
     def ask(self, signature: Signature, request: Request) -> dict[str, list]:
-        """What the model answers about a request's rows.
+        """Sends a request and returns the model's answers.
 
         Returns:
             By output: nested lists, as many as the request has rows; (1, candidates) where the
@@ -88,43 +88,45 @@ class Model:
             status, answer = exchange(connection, method, path, content, self.headers)
         finally:
             connection.close()
+
         place = f"{method} {urllib.parse.urlsplit(self.url).netloc}{path}"
         try:
             read = json.loads(answer)
         except ValueError as error:
             raise RefusedError(f"{place}: {status}, and no JSON: {answer[:200]!r}") from error
         if status != http.client.OK:
-            said = read.get("error", read) if isinstance(read, dict) else read
-            raise RefusedError(f"{place}: {status}: {said}")
+            message = read.get("error", read) if isinstance(read, dict) else read
+            raise RefusedError(f"{place}: {status}: {message}")
         return read
 
 
 def verb(signature: Signature) -> str:
-    """The route of a signature's calls."""
+    """Returns the route of a signature's calls."""
     return ":regress" if signature.kind == "regress" else ":predict"
 
 
 def body(signature: Signature, request: Request) -> bytes:
-    """The body of a call: regress takes examples; predict takes inputs, in column form."""
+    """Encodes a call: regress takes examples; predict takes inputs, in column form."""
     named = {"signature_name": signature.name}
     if signature.kind == "regress":
-        # Floats keep their point in JSON (2.0): by it the server tells them from integers.
+        # Floats keep their point in JSON (2.0): by it the server distinguishes them from integers.
         return encode(named | {"examples": list(request.examples)})
     if signature.kind == "examples":
         serialized = [tf_example.serialize(example) for example in request.examples]
         encoded = [{"b64": base64.b64encode(content).decode("ascii")} for content in serialized]
         return encode(named | {"inputs": encoded})
+
     inputs = dict(request.inputs or {})
     return encode(named | {"inputs": next(iter(inputs.values())) if len(inputs) == 1 else inputs})
 
 
 def encode(content: Any) -> bytes:
-    """JSON in UTF-8, with NaN and Infinity, which TensorFlow Serving takes as numbers."""
+    """Encodes JSON in UTF-8, with NaN and Infinity, which TensorFlow Serving takes as numbers."""
     return json.dumps(content, ensure_ascii=False).encode("utf-8")
 
 
 def connect(url: str, timeout: float) -> http.client.HTTPConnection:
-    """A connection, opened at its first request.
+    """Returns a connection, which opens at its first request.
 
     Raises:
         ValueError: Not an address of http or https.
@@ -143,7 +145,7 @@ def exchange(
     content: bytes | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> tuple[int, bytes]:
-    """One request and its answer.
+    """Sends one request and reads its answer.
 
     Returns:
         The status and the body.
@@ -152,8 +154,8 @@ def exchange(
         NoAnswerError: No server, or not in time.
     """
     try:
-        sent = {"Content-Type": "application/json"} | dict(headers or {})
-        connection.request(method, path, content, sent)
+        all_headers = {"Content-Type": "application/json"} | dict(headers or {})
+        connection.request(method, path, content, all_headers)
         response = connection.getresponse()
         return response.status, response.read()
     except (OSError, http.client.HTTPException) as error:

@@ -22,7 +22,7 @@ INT64 = range(-(2**63), 2**63)
 
 @dataclass(frozen=True)
 class Reading:
-    """How a CSV is read.
+    """Settings for reading a CSV.
 
     Args:
         path: A CSV, or a CSV compressed to .gz; its first line names the columns.
@@ -39,7 +39,7 @@ class Reading:
     list_width: int = 0
 
     def column(self, feature: str) -> str:
-        """The column that holds a feature."""
+        """Returns the column that holds a feature."""
         return self.columns.get(feature, feature)
 
 
@@ -57,13 +57,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Request:
-    """Rows that are asked about in one call.
+    """Rows that are sent in one call.
 
     Args:
         rows: In the CSV's order.
         inputs: By input, for the predict call: arrays as nested lists.
-        examples: For tf.Example signatures: one a row, feature -> value or list; absent features
-            are left out.
+        examples: For tf.Example signatures: one per row, feature -> value or list; absent
+            features are left out.
     """
 
     rows: tuple[Row, ...]
@@ -141,12 +141,12 @@ def _scalar(dtype: str, text: str) -> str | int | float:
 def make_requests(
     signature: Signature, reading: Reading, batch_size: int, request_column: str = ""
 ) -> Iterator[Request]:
-    """The CSV's rows as requests of a signature.
+    """Makes requests of a signature from the CSV's rows.
 
     Args:
-        signature: What to ask.
+        signature: To call.
         reading: The CSV.
-        batch_size: Rows a request, unless the signature scores candidates.
+        batch_size: Rows per request, unless the signature scores candidates.
         request_column: For a signature that scores candidates: neighbouring rows with one value
             of it are one request.
 
@@ -154,6 +154,7 @@ def make_requests(
         InputError: As `read_rows`; a request column is missing; the rows of a request disagree.
     """
     _check_flags(reading, signature.features)
+
     rows = read_rows(reading, signature.features)
     if signature.kind == "candidates":
         if not request_column:
@@ -164,6 +165,7 @@ def make_requests(
         for group in _groups(rows, reading, request_column):
             yield Request(group, inputs=_inputs_of_candidates(signature, reading, group))
         return
+
     while batch := tuple(itertools.islice(rows, batch_size)):
         if signature.kind == "rows":
             columns = {f.name: _column(f, reading, batch) for f in signature.features}
@@ -216,7 +218,7 @@ def _inputs_of_candidates(
 
 
 def _column(feature: Feature, reading: Reading, rows: Sequence[Row]) -> list:
-    """A feature's values, one a row; lists are made equally long."""
+    """Returns a feature's values, one per row; lists are made equally long."""
     values = [row.values[feature.name] for row in rows]
     if not feature.is_list:
         return [
@@ -230,6 +232,7 @@ def _column(feature: Feature, reading: Reading, rows: Sequence[Row]) -> list:
                 f"{reading.path}:{row.line}, column {reading.column(feature.name)}: "
                 f"{len(value)} values, expected at most --list_width={width}"
             )
+
     return [
         value + [_missing(feature, reading, row)] * (width - len(value)) if len(value) < width
         else value
@@ -238,7 +241,7 @@ def _column(feature: Feature, reading: Reading, rows: Sequence[Row]) -> list:
 
 
 def _missing(feature: Feature, reading: Reading, row: Row) -> str | int | float:
-    """What stands for absence: every rule reads "" and NaN so; integers have no such value."""
+    """Returns the value of an empty cell: every rule reads "" and NaN as missing, integers none."""
     if feature.name in reading.missing:
         return _scalar(feature.dtype, reading.missing[feature.name])
     if feature.dtype == "int64":
@@ -250,5 +253,5 @@ def _missing(feature: Feature, reading: Reading, row: Row) -> str | int | float:
 
 
 def _example(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A row without the features that it does not have: the model fills in what stands for them."""
+    """Returns a row without its absent features; the model fills in their missing values."""
     return {name: value for name, value in values.items() if value is not None and value != []}

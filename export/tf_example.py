@@ -13,7 +13,7 @@ from typing import Any
 
 
 def serialize(features: Mapping[str, Any]) -> bytes:
-    """A serialized tf.Example.
+    """Serializes a tf.Example.
 
     Args:
         features: By name: str, int or float, or a list of one of these.

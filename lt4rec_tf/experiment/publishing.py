@@ -1,4 +1,4 @@
-"""What goes with a published version: answers to check it with, warm-up requests, its card."""
+"""Publishes a row of a run: its checked answers, warm-up requests and model card."""
 
 from __future__ import annotations
 
@@ -62,32 +62,31 @@ def checked_answers(
     source: Source,
     ranking: Ranking | None,
 ) -> tuple[dict[str, Arrays], dict[str, Arrays]]:
-    """Requests to every signature from rows of the test split, and what the network says to them.
+    """Makes requests to every signature from rows of the test split, and the network's answers.
 
-    The network reads these rows through the input pipeline: a served feature that became another
-    id than in training would show.
+    The network reads these rows through the input pipeline, so a feature that gets another id in
+    serving than in training is detected.
 
     Returns:
         Signature -> input -> values, and signature -> output -> float32 values.
     """
     split = source.split.held_out
-    raw = {
-        name: values.numpy()
-        for name, values in next(iter(raw_batches(source, split, CHECKED_ROWS))).items()
-    }
-    first = itertools.islice(batches(source, split, CHECKED_ROWS), 1)
-    predictions = make_predictor(network, network.tasks)(first)
-    chances = {task: predictions.of(schema.task(task)) for task in network.tasks}
-    names = answer_names(schema, network.tasks)
-    answers = {
-        name: np.prod([chances[task] for task in factors], axis=0)
-        for name, factors in names.items()
-    }
+    raw_batch = next(iter(raw_batches(source, split, CHECKED_ROWS)))
+    raw = {name: values.numpy() for name, values in raw_batch.items()}
+
+    first_batch = itertools.islice(batches(source, split, CHECKED_ROWS), 1)
+    predictions = make_predictor(network, network.tasks)(first_batch)
+    by_task = {task: predictions.of(schema.task(task)) for task in network.tasks}
+    answers = {}
+    for name, factors in answer_names(schema, network.tasks).items():
+        answers[name] = np.prod([by_task[task] for task in factors], axis=0)
+
     expected: dict[str, Arrays] = {
         name.removeprefix("p"): {name: values} for name, values in answers.items()
     }
     expected |= {DEFAULT_SIGNATURE: answers, TF_EXAMPLE: answers}
-    expected |= {f"{REGRESS}{task}": {"outputs": chances[task]} for task in network.tasks}
+    expected |= {f"{REGRESS}{task}": {"outputs": by_task[task]} for task in network.tasks}
+
     sample = requests_of(schema, signatures, raw)
     if ranking:
         sample[RANK], rows = rank_request(
@@ -102,13 +101,15 @@ def _rank_answers(
 ) -> dict[str, np.ndarray]:
     ids = roomy_ids(schema, {name: tf.constant(values) for name, values in rows.items()})
     logits = network.model(ids, training=False)
+
+    # (requests, candidates)
     shape = next(sent[f.name].shape[:2] for f in schema.features if f.side == "item")
-    chances = {
+    by_task = {
         task: tf.reshape(prediction(schema.task(task), logits[task]), shape)
         for task in network.tasks
     }
-    found = {f"p{task}": values.numpy() for task, values in chances.items()}
-    return {"score": score(ranking, chances, sent).numpy(), **found}
+    answers = {f"p{task}": values.numpy() for task, values in by_task.items()}
+    return {"score": score(ranking, by_task, sent).numpy(), **answers}
 
 
 def files_beside(
@@ -126,24 +127,25 @@ def files_beside(
 
     Args:
         folder: RUN.
-        row: That was exported.
-        network: As it was trained.
+        row: Name of the exported row.
+        network: The trained network.
         schema: With the network's tasks.
         source: The run's logs.
         sample: Signature -> input -> values of real rows.
-        ranking: How `rank` scores, if there is such a signature.
-        warmup: Whether to make requests; without tensorflow-serving-api there are none either way.
+        ranking: How `rank` scores; None where there is no such signature.
+        warmup: Adds warm-up requests, if tensorflow-serving-api is installed.
 
     Returns:
-        The checked version -> path -> content.
+        A function from the checked version to {path: content}.
     """
 
     def files(version: OpenedVersion) -> dict[str, bytes]:
-        found, split = {}, source.split.held_out
+        contents, split = {}, source.split.held_out
         records = _warmup(sample) if warmup else b""
         count = len(replay(version, records)) if records else 0
         if records:
-            found[WARMUP_FILE] = records
+            contents[WARMUP_FILE] = records
+
         predictions = make_predictor(network, network.tasks)(split_batches(source, split))
         facts = CardFacts(
             run=f"{folder.parent.name}/{folder.name}",
@@ -160,8 +162,8 @@ def files_beside(
             answers=version.answers(DEFAULT_SIGNATURE, sample[DEFAULT_SIGNATURE]),
             other_answers={"score": _score_meaning(ranking)},
         )
-        found[MODEL_CARD_FILE] = model_card(schema, version.signatures, facts).encode()
-        return found
+        contents[MODEL_CARD_FILE] = model_card(schema, version.signatures, facts).encode()
+        return contents
 
     return files
 
@@ -183,18 +185,18 @@ def _warmup(sample: Mapping[str, Arrays]) -> bytes:
 
 
 def _calibration(predictions: Predictions, schema: Schema) -> dict:
-    found = {}
+    bins = {}
     for task in schema.tasks:
-        member = predictions.weights[task.name] > 0
-        found[task.name] = deciles(
-            predictions.labels[task.name][member], predictions.of(task)[member]
+        in_population = predictions.weights[task.name] > 0
+        bins[task.name] = deciles(
+            predictions.labels[task.name][in_population], predictions.of(task)[in_population]
         )
-    return found
+    return bins
 
 
 @dataclass(frozen=True)
 class ExportFlags:
-    """How a row is published."""
+    """Flags of an export."""
 
     row: str = flag("", "Row to export; none: s_weight_auto, or s_weight, or the run's last row.")
     keep_versions: int = flag(
@@ -220,14 +222,14 @@ class ExportFlags:
 
 
 def default_row(settings: Settings, schema: Schema) -> str:
-    """What is exported unless a row is named: sparse sharing where the run has it."""
+    """Returns the row to export where none is named: sparse sharing if the run has it."""
     names = row_names(settings, schema)
     preferred = [row for row in ("s_weight_auto", "s_weight") if row in names]
     return preferred[0] if preferred else names[-1]
 
 
 def published_version(folder: Path, settings: Settings, schema: Schema, source: Source) -> Path:
-    """The newest version below a run, which an earlier process published, or now.
+    """Returns the newest version below a run; publishes one if there is none.
 
     Args:
         folder: RUN.
@@ -250,7 +252,7 @@ def export_row(
     export_dir: Path,
     flags: ExportFlags,
 ) -> Path:
-    """Publishes a row after its answers were compared with the model's on rows of the test split.
+    """Publishes a row whose answers equal the model's on rows of the test split.
 
     Returns:
         The version's folder.
@@ -258,6 +260,7 @@ def export_row(
     row = flags.row or default_row(settings, schema)
     network = load_row(folder, row, settings, schema)
     schema = schema.with_tasks(network.tasks)
+
     ranking = ranking_of(
         schema,
         flags.rank_exponents,
@@ -273,6 +276,7 @@ def export_row(
         minimal=flags.signature_inputs == "used",
     )
     signatures = served.signatures()
+
     sample, expected = checked_answers(signatures, network, schema, source, ranking)
     return publish(
         served,

@@ -1,10 +1,10 @@
-"""Takes out of a tower what its ticket left dead; what remains computes the same.
+"""Removes dead neurons from a tower without changing its output.
 
-A neuron is dead in one of two ways. Nothing above reads it: it goes. Nothing below reaches it: its
-output is the same number for every example, which moves into the biases above. Cutting one can
-leave others dead, so a tower is walked once upwards, for constants, and once downwards, for what is
-read. Unstructured tickets seldom leave dead neurons; tickets of whole neurons become dense towers
-of fewer neurons.
+A neuron is dead in one of two ways. If no neuron above reads it, it is removed. If no input reaches
+it, its output is the same for every example and is added to the biases above. Removing one neuron
+can leave others dead. A tower is therefore traversed once upwards, for constants, and once
+downwards, for neurons that are read. Unstructured tickets rarely leave dead neurons; tickets of
+whole neurons become dense towers of fewer neurons.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ class Tower:
 
 @dataclass(frozen=True)
 class Kept:
-    """What is left of a tower.
+    """The remaining part of a tower.
 
     Attributes:
-        inputs: Places of the inputs that are read, increasing.
-        units: For each layer, the places of the neurons that remain, increasing.
+        inputs: Indices of the inputs that are read, increasing.
+        units: For each layer, the indices of the neurons that remain, increasing.
         biases: Of these neurons, constants from below added.
         head_bias: (outputs,), constants from below added.
     """
@@ -49,9 +49,9 @@ class Kept:
 
 
 def compact(tower: Tower) -> Kept:
-    """Finds the neurons and inputs that a tower needs, and their biases.
+    """Returns the neurons and inputs that a tower needs, and their biases.
 
-    With z_l = x_l K_l + b_l and c_j = relu(b_j) for a neuron j that no example can move, the next
+    With z_l = x_l K_l + b_l and c_j = relu(b_j) for a neuron j that no input reaches, the next
     layer's biases become b + sum_j c_j K[j].
 
     >>> kernel = np.array([[1, 0], [1, 0]], np.float32)   # nothing reaches the second neuron
@@ -60,8 +60,8 @@ def compact(tower: Tower) -> Kept:
     >>> kept.units[0].tolist(), kept.head_bias.tolist()   # .5 + 3 relu(2)
     ([0], [6.5])
 
-    Where nothing that an example says reaches the head, no layer keeps a neuron and the answer is
-    the head's bias; otherwise every layer keeps one.
+    If no input reaches the head, no layer keeps a neuron and the output is the head's bias;
+    otherwise every layer keeps at least one.
 
     Args:
         tower: Masks folded into its kernels.
@@ -75,12 +75,14 @@ def compact(tower: Tower) -> Kept:
         values = np.where(outputs, np.maximum(biases[-1], 0), 0).astype(np.float32)
         constant.append(outputs)
     head_bias = tower.head_bias + values @ tower.head_kernel
+
     units, kernel, above = [], tower.head_kernel, np.arange(tower.head_kernel.shape[1])
     for depth in reversed(range(len(tower.kernels))):
         above = np.flatnonzero(np.any(kernel[:, above] != 0, axis=1) & ~constant[depth])
         units.append(above)
         kernel = tower.kernels[depth]
     inputs = np.flatnonzero(np.any(kernel[:, above] != 0, axis=1))
+
     kept = tuple(reversed(units))
     return Kept(
         inputs,
@@ -91,7 +93,7 @@ def compact(tower: Tower) -> Kept:
 
 
 def whole(tower: Tower) -> Kept:
-    """All of a tower, dead neurons included."""
+    """Returns all of a tower, with its dead neurons."""
     return Kept(
         np.arange(tower.kernels[0].shape[0]),
         tuple(np.arange(kernel.shape[1]) for kernel in tower.kernels),
@@ -101,12 +103,12 @@ def whole(tower: Tower) -> Kept:
 
 
 def kept_kernels(tower: Tower, kept: Kept, inputs: np.ndarray) -> list[np.ndarray]:
-    """The kernels of what is left, and last the head's.
+    """Returns the remaining kernels, the head's last.
 
     Args:
-        tower: As `compact` got it.
-        kept: What it found.
-        inputs: Places of the inputs that the first layer is given, `kept.inputs` among them.
+        tower: The argument of `compact`.
+        kept: The result of `compact`.
+        inputs: Indices of the first layer's inputs; they include `kept.inputs`.
     """
     below = [inputs, *kept.units]
     kernels = [*tower.kernels, tower.head_kernel]

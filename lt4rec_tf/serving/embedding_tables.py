@@ -1,9 +1,9 @@
-"""Embedding tables as a version stores them and as a server holds them.
+"""Embedding tables as a version stores them and as a loaded version looks them up.
 
-Whole tables, and those that a ticket of dimensions leaves, are stored and held as they are trained.
-A ticket of rows is stored as the rows and a bit an id; on loading the bits become the place of each
-id's row, 4 bytes an id. A ticket of numbers is stored as the numbers and a bit each, and held as
-whole tables: looked up number by number they would take several times as long.
+Whole tables, and tables pruned by dimension, are stored as they were trained. Tables pruned by row
+are stored as rows and one bit per id; on loading the bits become the index of each id's row, 4
+bytes per id. Tables pruned by number are stored as numbers and one bit each, and become whole
+tables on loading: a lookup number by number takes several times as long.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from lt4rec_tf.models.layers.field_vectors import FieldVectors
 from lt4rec_tf.models.layers.table_layout import ONE, Layout, Tables, unpacked
 from lt4rec_tf.serving.kernels import LoadedTensor
 
-AT_A_TIME = 2**18  # ids whose places are found in one go; a multiple of 8
+AT_A_TIME = 2**18  # ids whose rows are computed in one step; a multiple of 8
 
 
 class ServedTables(tf.Module):
     """The tables of one layer.
 
     Args:
-        layer: Has them.
-        dtype: In which numbers are stored: tf.float32 or tf.bfloat16.
+        layer: Looks up the tables.
+        dtype: Of the stored numbers: tf.float32 or tf.bfloat16.
         name: Of their owner.
     """
 
@@ -47,17 +47,17 @@ class ServedTables(tf.Module):
             }
         if layout.row_of is not None:
             self._row_of = LoadedTensor(self._places(layout), f"{name}_row_of")
-        # What a version needs of it: the rest stands in its bits.
+        # All that a version needs of it: its bits hold the rest.
         self._layout = Layout(layout.dimension, (), layout.part_of, layout.first_row)
 
     def tables(self) -> Tables:
-        """For looking up; to be called where a graph is built."""
+        """Returns the tables for a lookup; to be called while a graph is built."""
         parts = {ONE: self._whole.read()} if self._whole is not None else self.parts
         row_of = self._row_of.read() if self._row_of is not None else None
         return Tables(self._layout, parts, row_of)
 
     def _spread(self, shape: tuple[int, ...]) -> Callable[[], tf.Tensor]:
-        """() -> whole tables, (rows, dimension), of the kept numbers and zeros."""
+        """Returns () -> whole tables, (rows, dimension), of the kept numbers and zeros."""
         size = int(np.prod(shape))
 
         def whole() -> tf.Tensor:
@@ -68,10 +68,12 @@ class ServedTables(tf.Module):
         return whole
 
     def _places(self, layout: Layout) -> Callable[[], tf.Tensor]:
-        """() -> the row of every id, int32 (rows of whole tables,), as `Layout.row_of`."""
+        """Returns () -> the row of every id, int32 (rows of whole tables,), as `Layout.row_of`."""
         assert layout.kept is not None
         ids, first = len(layout.kept), np.array(sorted(layout.first_row.values()))
         sizes = np.diff([*first, ids])
+
+        # Ids that are cut from a table share one row, behind the table's own rows.
         own = np.add.reduceat(layout.kept.astype(np.int64), first)
         has_shared = own < sizes
         shared_before: np.ndarray = np.cumsum(has_shared) - has_shared
@@ -89,21 +91,23 @@ class ServedTables(tf.Module):
             return rows, before + tf.reduce_sum(kept)
 
         def row_of() -> tf.Tensor:
-            # In parts: what a server takes for a moment on loading, it often keeps.
+            # In parts: a server often keeps memory that it allocates on loading.
             parts = -(-ids // AT_A_TIME)
-            found = tf.TensorArray(tf.int32, parts, infer_shape=False, element_shape=(None,))
+            rows_of_parts = tf.TensorArray(
+                tf.int32, parts, infer_shape=False, element_shape=(None,)
+            )
 
             def one_more(
-                part: tf.Tensor, before: tf.Tensor, found: tf.TensorArray
+                part: tf.Tensor, before: tf.Tensor, rows_of_parts: tf.TensorArray
             ) -> tuple[tf.Tensor, tf.Tensor, tf.TensorArray]:
                 rows, after = some(part * AT_A_TIME, before)
-                return part + 1, after, found.write(part, rows)
+                return part + 1, after, rows_of_parts.write(part, rows)
 
-            begin = (tf.constant(0), tf.constant(0), found)
-            *_, found = tf.while_loop(
+            begin = (tf.constant(0), tf.constant(0), rows_of_parts)
+            *_, rows_of_parts = tf.while_loop(
                 lambda part, *_: part < parts, one_more, begin, parallel_iterations=1
             )
-            return tf.ensure_shape(found.concat(), (ids,))
+            return tf.ensure_shape(rows_of_parts.concat(), (ids,))
 
         return row_of
 

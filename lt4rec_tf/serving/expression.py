@@ -26,7 +26,7 @@ import tensorflow as tf
 from lt4rec_tf.core.flags import ConfigError
 
 FLAG = "rank_expression"
-# Far above what a score needs; below, neither Python's parser nor a graph grows without bound.
+# Far above the needs of a score, but a bound for Python's parser and for the graph.
 MAX_LENGTH, MAX_DEPTH = 1000, 50
 LARGEST = float(tf.float32.max)
 
@@ -35,7 +35,7 @@ Node: TypeAlias = "float | str | Operation"  # a number, a name, or what is comp
 
 @dataclass(frozen=True)
 class Operation:
-    """What is computed of other parts.
+    """An operation on other parts.
 
     Attributes:
         name: A key of `_COMPUTED`.
@@ -48,7 +48,7 @@ class Operation:
 
 @dataclass(frozen=True)
 class Expression:
-    """A score as it was written, and how it is computed.
+    """A score: its text and its tree.
 
     Attributes:
         text: Without blanks around it.
@@ -88,13 +88,13 @@ _COMPUTED: Mapping[str, Callable[..., tf.Tensor]] = {
     **_FUNCTIONS,
 }
 _OF_MANY = ("min", "max")
-# With plain characters alone a place in Python's tree, which counts bytes, is a place in the text.
+# In ASCII text an offset in Python's tree, which counts bytes, is an offset in the text.
 _STRANGE = re.compile(r"[^A-Za-z0-9_+\-*/(),. ]")
-_PIECE_LENGTH = 30  # characters shown of what is refused
+_PIECE_LENGTH = 30  # characters displayed of refused text
 
 
 def parse_expression(text: str, known: Sequence[str]) -> Expression:
-    """Reads a score from its text; see the module for what it may hold.
+    """Reads a score from its text; the module's docstring has the grammar.
 
     >>> parse_expression("ctr * (2 + 1)", ["ctr"]).root
     Operation(name='*', operands=('ctr', 3.0))
@@ -115,7 +115,7 @@ def parse_expression(text: str, known: Sequence[str]) -> Expression:
 
 
 def names_in(expression: Expression) -> tuple[str, ...]:
-    """The names that a score reads, each once, in the order of the text.
+    """Returns the names that a score reads, each once, in the order of the text.
 
     >>> names_in(parse_expression("max(cvr, ctr) / cvr", ["ctr", "cvr"]))
     ('cvr', 'ctr')
@@ -124,7 +124,7 @@ def names_in(expression: Expression) -> tuple[str, ...]:
 
 
 def value_of(expression: Expression, names: Mapping[str, tf.Tensor]) -> tf.Tensor:
-    """A score's value, float32, infinite or NaN where arithmetic says so.
+    """Computes a score, float32; infinite or NaN where arithmetic yields that.
 
     Args:
         expression: What to compute.
@@ -148,19 +148,19 @@ def _names(node: Node) -> Iterator[str]:
 def _value(node: Node, values: Mapping[str, tf.Tensor]) -> tf.Tensor:
     if isinstance(node, Operation):
         return _COMPUTED[node.name](*(_value(operand, values) for operand in node.operands))
-    # Of a plain Python float TensorFlow may take -0 for 0, which it has cached.
+    # np.float32: TensorFlow caches Python floats and may replace -0 by 0.
     return values[node] if isinstance(node, str) else tf.constant(np.float32(node))
 
 
 @dataclass(frozen=True)
 class _Reader:
-    """Turns a text into a tree, or says what in it is refused."""
+    """Turns a text into a tree, or refuses it."""
 
     text: str
     known: tuple[str, ...]
 
     def parsed(self) -> ast.expr:
-        """Python's tree of the text, in which anything may stand yet."""
+        """Returns Python's tree of the text, which is not checked yet."""
         if len(self.text) > MAX_LENGTH:
             self.refuse(MAX_LENGTH, expected=f"at most {MAX_LENGTH} characters")
         strange = _STRANGE.search(self.text)
@@ -174,58 +174,62 @@ class _Reader:
         except (MemoryError, RecursionError, ValueError):
             self.refuse(0, expected=f"parts nested at most {MAX_DEPTH} deep")
 
-    def node(self, found: ast.expr, depth: int) -> Node:
-        """The tree of one part, which is `depth` deep."""
+    def node(self, syntax: ast.expr, depth: int) -> Node:
+        """Returns the tree of one part, which is `depth` deep."""
         if depth > MAX_DEPTH:
-            self.refuse_part(found, f"parts nested at most {MAX_DEPTH} deep")
-        if isinstance(found, ast.Constant):
-            return self.number(found)
-        if isinstance(found, ast.Name):
-            if found.id not in self.known:
-                self.refuse_part(found, f"one of the names {', '.join(self.known) or 'none'}")
-            return found.id
-        name, parts = self.operation(found)
+            self.refuse_part(syntax, f"parts nested at most {MAX_DEPTH} deep")
+        if isinstance(syntax, ast.Constant):
+            return self.number(syntax)
+        if isinstance(syntax, ast.Name):
+            if syntax.id not in self.known:
+                self.refuse_part(syntax, f"one of the names {', '.join(self.known) or 'none'}")
+            return syntax.id
+
+        name, parts = self.operation(syntax)
         operands = tuple(self.node(part, depth + 1) for part in parts)
         operation = Operation(name, operands)
         if not all(isinstance(operand, float) for operand in operands):
             return operation
+
+        # Parts without names are computed here, so that what is not finite is refused.
         value = float(_value(operation, {}))
         if not math.isfinite(value):
-            self.refuse_part(found, f"a finite float32, which {value} is not")
+            self.refuse_part(syntax, f"a finite float32, which {value} is not")
         return value
 
-    def number(self, found: ast.Constant) -> float:
-        if isinstance(found.value, bool) or not isinstance(found.value, int | float):
-            self.refuse_part(found)
+    def number(self, syntax: ast.Constant) -> float:
+        if isinstance(syntax.value, bool) or not isinstance(syntax.value, int | float):
+            self.refuse_part(syntax)
         # Compared before it becomes a float: a whole number may be too large for any.
-        if abs(found.value) > LARGEST:
-            self.refuse_part(found, "a finite float32")
-        return float(found.value)
+        if abs(syntax.value) > LARGEST:
+            self.refuse_part(syntax, "a finite float32")
+        return float(syntax.value)
 
-    def operation(self, found: ast.expr) -> tuple[str, list[ast.expr]]:
-        """Its name and the parts that it is computed of."""
-        if isinstance(found, ast.BinOp) and type(found.op) in _OPERATORS:
-            return _OPERATORS[type(found.op)], [found.left, found.right]
-        if isinstance(found, ast.UnaryOp) and isinstance(found.op, ast.USub):
-            return "negative", [found.operand]
-        if not isinstance(found, ast.Call) or not isinstance(found.func, ast.Name):
-            self.refuse_part(found)
-        name = found.func.id
+    def operation(self, syntax: ast.expr) -> tuple[str, list[ast.expr]]:
+        """Returns an operation's name and its operands."""
+        if isinstance(syntax, ast.BinOp) and type(syntax.op) in _OPERATORS:
+            return _OPERATORS[type(syntax.op)], [syntax.left, syntax.right]
+        if isinstance(syntax, ast.UnaryOp) and isinstance(syntax.op, ast.USub):
+            return "negative", [syntax.operand]
+        if not isinstance(syntax, ast.Call) or not isinstance(syntax.func, ast.Name):
+            self.refuse_part(syntax)
+
+        name = syntax.func.id
         if name not in _FUNCTIONS:
-            self.refuse_part(found.func, f"one of the functions {', '.join(_FUNCTIONS)}")
-        unnamed = [part for part in found.args if not isinstance(part, ast.Starred)]
-        if len(unnamed) < len(found.args) or found.keywords:
-            self.refuse_part(found, "values in parentheses, neither * nor ** before them")
-        count = len(found.args)
+            self.refuse_part(syntax.func, f"one of the functions {', '.join(_FUNCTIONS)}")
+        unnamed = [part for part in syntax.args if not isinstance(part, ast.Starred)]
+        if len(unnamed) < len(syntax.args) or syntax.keywords:
+            self.refuse_part(syntax, "values in parentheses, neither * nor ** before them")
+        count = len(syntax.args)
         if count < 2 if name in _OF_MANY else count != 1:
-            self.refuse_part(found, "2 values or more" if name in _OF_MANY else "1 value")
-        return name, found.args
+            self.refuse_part(syntax, "2 values or more" if name in _OF_MANY else "1 value")
+        return name, syntax.args
 
-    def refuse_part(self, found: ast.expr, expected: str = "") -> NoReturn:
-        self.refuse(found.col_offset, found.end_col_offset, expected)
+    def refuse_part(self, syntax: ast.expr, expected: str = "") -> NoReturn:
+        self.refuse(syntax.col_offset, syntax.end_col_offset, expected)
 
     def refuse(self, start: int, end: int | None = None, expected: str = "") -> NoReturn:
-        """Refuses what stands from one place to another, by default to the end.
+        """Refuses the text from `start` to `end`, or to its end.
 
         Raises:
             ConfigError: Always.
@@ -233,10 +237,10 @@ class _Reader:
         piece = self.text[start:end]
         if len(piece) > _PIECE_LENGTH:
             piece = piece[:_PIECE_LENGTH] + "..."
-        place = f"{piece!r} at column {start + 1}" if piece else "the end"
+        position = f"{piece!r} at column {start + 1}" if piece else "the end"
         names = f"the names {', '.join(self.known)}" if self.known else "no names"
         arithmetic = f"numbers, + - * / **, parentheses, {', '.join(_FUNCTIONS)} and {names}"
         raise ConfigError(
-            f"--{FLAG}: found {place if self.text else 'nothing'}, expected "
+            f"--{FLAG}: found {position if self.text else 'nothing'}, expected "
             f"{expected or arithmetic}"
         )

@@ -1,7 +1,7 @@
-"""Parts a first layer into what a request says once and what differs between its candidates.
+"""Splits a tower's first layer: one part per request, one part per candidate.
 
-The cross layer hands the first kernel products of two fields and the fields themselves. Of one
-request, those of user and context fields alone are the same for all candidates.
+The inputs of the first kernel are the cross layer's products of two fields and the fields
+themselves. Those of user and context fields alone are equal for all candidates of a request.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from lt4rec_tf.serving.kernels import Kernel, Source, kernel_of
 
 @dataclass(frozen=True)
 class Sides:
-    """Places of the fields in the schema, increasing.
+    """Indices of the fields in the schema, increasing.
 
     Attributes:
         asking: User and context fields.
@@ -29,16 +29,16 @@ class Sides:
 
     @property
     def fields(self) -> int:
-        """Their number."""
+        """Number of fields."""
         return len(self.asking) + len(self.ranked)
 
 
 @dataclass(frozen=True)
 class FirstLayer:
-    """What a first kernel's rows are.
+    """The meaning of a first kernel's rows.
 
     Attributes:
-        cross: The cross layer's places; its outputs come first.
+        cross: Indices of the cross layer's outputs, which come first.
         sides: Of the fields.
         own: Length of the field vectors that the task alone reads, which come last; 0: none.
     """
@@ -48,33 +48,34 @@ class FirstLayer:
     own: int
 
     def asking(self) -> np.ndarray:
-        """Rows for [the cross layer over the asking fields, their own vectors]."""
+        """Returns the rows of [the cross layer over the asking fields, their own vectors]."""
         return self._among(self.sides.asking)
 
     def ranked(self) -> list[list[np.ndarray]]:
-        """Rows for [products of a ranked and an asking field, then as `asking` for ranked fields].
+        """Returns rows of [products of a ranked and an asking field, `asking` of ranked fields].
 
-        Each part is a list of arrays of which the rows are added.
+        Each part is a list of arrays whose rows are added.
         """
         between = self.cross.between(self.sides.ranked, self.sides.asking)
         return [between, [self._among(self.sides.ranked)]]
 
     def fields_of(self, rows: np.ndarray) -> set[int]:
-        """The fields that some rows are multiplied with.
+        """Returns the fields with which some rows are multiplied.
 
         >>> layer = FirstLayer(CrossPlaces("gram", 3, 2), Sides((0,), (1, 2)), own=1)
         >>> layer.fields_of(np.array([1])), layer.fields_of(np.array([9 + 5, 9 + 6 + 1]))
         ({0, 1}, {1, 2})
         """
         wanted = set(rows.tolist())
-        every = range(self.cross.fields)
-        found = {i for i in every if wanted & set(self._among([i]).tolist())}
-        for i in every:
+        fields = set()
+        for i in range(self.cross.fields):
+            if wanted & set(self._among([i]).tolist()):
+                fields.add(i)
             for j in range(i):
-                places = {int(place) for part in self.cross.between([i], [j]) for place in part}
-                if places & wanted:
-                    found |= {i, j}
-        return found
+                products = np.concatenate(self.cross.between([i], [j]))
+                if wanted & set(products.tolist()):
+                    fields |= {i, j}
+        return fields
 
     def _among(self, fields: Sequence[int]) -> np.ndarray:
         first = self.cross.pairs + self.cross.fields * self.cross.dimension
@@ -85,39 +86,42 @@ class FirstLayer:
 def picked_rows(
     source: Source, inputs: np.ndarray, parts: Sequence[Sequence[np.ndarray]]
 ) -> tf.Tensor:
-    """Rows of a first kernel, one part below the other; those of inputs it is not given are 0.
+    """Picks rows of a first kernel, one part below the other; absent rows are 0.
 
     Args:
         source: The kernel, (inputs, units).
-        inputs: The place of each of its rows, increasing.
-        parts: Places; of several arrays in one part the rows are added.
+        inputs: The input index of each of its rows, increasing.
+        parts: Input indices; the rows of several arrays in one part are added.
     """
     kernel = kernel_of(source)
-    nothing = tf.zeros((1, kernel.shape[1]), kernel.dtype)  # the row of what is not given
-    kernel = tf.concat([kernel, nothing], axis=0)
-    rows = np.full(1 + max(int(np.max(place, initial=0)) for part in parts for place in part), -1)
-    here = inputs[inputs < len(rows)]
-    rows[here] = np.arange(len(here))
-    rows[rows < 0] = len(inputs)
-    found = []
+    zeros = tf.zeros((1, kernel.shape[1]), kernel.dtype)  # the row of all absent inputs
+    kernel = tf.concat([kernel, zeros], axis=0)
+
+    largest = max(int(np.max(indices, initial=0)) for part in parts for indices in part)
+    row_of_input = np.full(1 + largest, -1)
+    present = inputs[inputs <= largest]
+    row_of_input[present] = np.arange(len(present))
+    row_of_input[row_of_input < 0] = len(inputs)
+
+    sums = []
     for part in parts:
         # Added in float32 whatever the kernel's precision.
-        picked = [tf.cast(tf.gather(kernel, rows[place]), tf.float32) for place in part]
-        found.append(tf.add_n(picked))
-    return tf.cast(tf.concat(found, axis=0), kernel.dtype)
+        picked = [tf.cast(tf.gather(kernel, row_of_input[rows]), tf.float32) for rows in part]
+        sums.append(tf.add_n(picked))
+    return tf.cast(tf.concat(sums, axis=0), kernel.dtype)
 
 
 class PartedLayer(tf.Module):
-    """A first layer, parted.
+    """A first layer, split in two.
 
     Attributes:
-        asking: Its kernel for what a request says once.
-        ranked: Its kernel for what differs between candidates.
+        asking: Kernel of the inputs that are equal for all candidates of a request.
+        ranked: Kernel of the inputs that differ between candidates.
 
     Args:
-        source: Its kernel.
-        inputs: The place of each of the kernel's rows.
-        layer: What the rows are.
+        source: The layer's kernel.
+        inputs: The input index of each of the kernel's rows.
+        layer: The meaning of the rows.
         name: Letters, digits and "_".
     """
 
@@ -136,7 +140,7 @@ class PartedLayer(tf.Module):
 
 @dataclass(frozen=True)
 class CrossPlaces:
-    """The places of a cross layer's outputs.
+    """Indices of a cross layer's outputs.
 
     Attributes:
         cross: "gram" or "triangle": each of their outputs depends on two fields or one.
@@ -150,13 +154,13 @@ class CrossPlaces:
 
     @property
     def pairs(self) -> int:
-        """Outputs that are products; the field vectors follow them."""
+        """Number of outputs that are products; the field vectors follow them."""
         if self.cross == "gram":
             return self.fields**2
         return self.fields * (self.fields - 1) // 2
 
     def among(self, fields: Sequence[int]) -> np.ndarray:
-        """Where the outputs of the cross layer over some fields alone stand, in their order.
+        """Returns the indices of the outputs that read some fields alone, in their order.
 
         >>> CrossPlaces("gram", 3, 1).among([0, 2]).tolist()
         [0, 2, 6, 8, 9, 11]
@@ -167,15 +171,17 @@ class CrossPlaces:
             pairs = [i * self.fields + j for i in fields for j in fields]
         else:
             pairs = [self._below(i, j) for place, i in enumerate(fields) for j in fields[:place]]
-        vectors = [
-            self.pairs + i * self.dimension + part for i in fields for part in range(self.dimension)
-        ]
+
+        vectors: list[int] = []
+        for i in fields:
+            first = self.pairs + i * self.dimension
+            vectors.extend(range(first, first + self.dimension))
         return np.array([*pairs, *vectors], np.int64)
 
     def between(self, first: Sequence[int], second: Sequence[int]) -> list[np.ndarray]:
-        """Where the products <h_i, h_j> of i in `first` and j in `second` stand, i by i.
+        """Returns the indices of <h_i, h_j> of i in `first` and j in `second`, ordered by i.
 
-        A Gram matrix has each twice: two arrays.
+        A Gram matrix has each product twice, hence two arrays.
 
         >>> [places.tolist() for places in CrossPlaces("gram", 3, 1).between([1], [0, 2])]
         [[3, 5], [1, 7]]

@@ -1,4 +1,4 @@
-"""Masked layers of models that are served as Keras computes them: folded, each weight once."""
+"""Folds the masks of models that are served as Keras computes them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lt4rec_tf.serving.storage import Storage, plain_tower
 
 
 class FoldedDense(keras.layers.Layer):
-    """relu(x K + b) with K = W * M: what is served of a MaskedDense.
+    """Computes relu(x K + b) with K = W * M in place of a MaskedDense.
 
     Args:
         masked: The layer; its bias is used, its kernel and mask are not.
@@ -22,7 +22,7 @@ class FoldedDense(keras.layers.Layer):
 
     Call:
         x: float32 (batch, inputs).
-        addend: As `MaskedDense` takes it.
+        addend: As for `MaskedDense`.
         Returns float32 (batch, units).
     """
 
@@ -42,8 +42,8 @@ class FoldedKernels(tf.Module):
     """The kernels of a network's towers, masks folded in; dead neurons are kept.
 
     Args:
-        network: Wears its masks.
-        dtype: In which kernels are stored and multiplied: tf.float32 or tf.bfloat16.
+        network: With its masks.
+        dtype: Of stored kernels and products: tf.float32 or tf.bfloat16.
     """
 
     def __init__(self, network: RankingNetwork, dtype: tf.DType) -> None:
@@ -52,20 +52,20 @@ class FoldedKernels(tf.Module):
         plain = {task: plain_tower(network, task) for task in network.tasks}
         kept = {task: whole(tower) for task, tower in plain.items()}
         inputs = {task: np.arange(len(tower.kernels[0])) for task, tower in plain.items()}
+
         sources = self.storage.kernels(network, plain, kept, inputs)
-        self.kernels = {
-            f"{task}_{depth}": Kernel(source, f"{task}_{depth}")
-            for task, of_task in sources.items()
-            for depth, source in enumerate(of_task)
-        }
-        self._of_layer = {
-            layer.name: self.kernels[f"{task}_{depth}"]
-            for task, tower in network.towers.items()
-            for depth, layer in enumerate(tower)
-        }
+        self.kernels: dict[str, Kernel] = {}
+        for task, task_sources in sources.items():
+            for depth, source in enumerate(task_sources):
+                self.kernels[f"{task}_{depth}"] = Kernel(source, f"{task}_{depth}")
+
+        self._of_layer: dict[str, Kernel] = {}
+        for task, tower in network.towers.items():
+            for depth, layer in enumerate(tower):
+                self._of_layer[layer.name] = self.kernels[f"{task}_{depth}"]
 
     def in_place(self, model: keras.Model) -> keras.Model:
-        """The model with these in place of masked layers; all other layers are the model's own."""
+        """Returns the model with these in place of masked layers; other layers stay the same."""
 
         def fold(layer: keras.layers.Layer) -> keras.layers.Layer:
             if isinstance(layer, MaskedDense):

@@ -1,9 +1,8 @@
-"""The kernels of a served model: what a version stores, and what a server makes of it on loading.
+"""Kernels of a served model: as a version stores them, and as a loaded version multiplies them.
 
-A version should hold each weight once, a request should find each kernel ready. Where tasks wear
-masks on one kernel W, a version therefore stores W and a bit a weight and task, and W * M is
-computed when it is loaded: by the initialisers that TensorFlow runs after it has restored the
-variables, in a server's session loader as in Python.
+A version stores each weight once. Where tasks have masks on one kernel W, it stores W and one bit
+per weight and task. W * M is computed once, when a version is loaded: TensorFlow runs initialisers
+after it has restored the variables, in a server's session loader and in Python.
 """
 
 from __future__ import annotations
@@ -22,24 +21,26 @@ Source: TypeAlias = Any  # tf.Variable | Callable[[], tf.Tensor]; mypy sees noth
 
 
 def kernel_of(source: Source) -> tf.Tensor:
-    """The kernel, (inputs, units)."""
+    """Returns the kernel, (inputs, units)."""
     return source.read_value() if isinstance(source, tf.Variable) else source()
 
 
 class LoadedTensor(tf.saved_model.experimental.TrackableResource):
     """A tensor that is computed once, when a version is loaded.
 
-    It has no part in a checkpoint. What `make` reads must be stored by the module that holds this.
+    It is not part of a checkpoint. What `make` reads must be stored by the module that has this
+    tensor.
 
     Args:
         make: () -> the tensor.
-        name: For people who read the graph; what else tells tensors apart is their content.
+        name: Of the tensor in the graph; tensors of one name are distinguished by their content.
     """
 
     def __init__(self, make: Callable[[], tf.Tensor], name: str) -> None:
         super().__init__()
         value = make()
         self._make, self._dtype, self.shape = make, value.dtype, value.shape
+
         # Versions that one Python process loads share its resources by name: equal names must mean
         # equal content. (For the same reason nothing is destroyed with one of its owners.)
         content = hashlib.sha256(np.ascontiguousarray(value.numpy()).tobytes()).hexdigest()
@@ -55,7 +56,7 @@ class LoadedTensor(tf.saved_model.experimental.TrackableResource):
         tf.raw_ops.AssignVariableOp(resource=self.resource_handle, value=self._make())
 
     def read(self) -> tf.Tensor:
-        """The tensor."""
+        """Returns the tensor."""
         value = tf.raw_ops.ReadVariableOp(resource=self.resource_handle, dtype=self._dtype)
         return tf.ensure_shape(value, self.shape)
 
@@ -74,22 +75,25 @@ class Kernel(tf.Module):
         self._dense = source if isinstance(source, tf.Variable) else LoadedTensor(source, name)
 
     def product(self, x: tf.Tensor) -> tf.Tensor:
-        """Multiplies in the kernel's precision: x K as float32 (rows, units).
+        """Multiplies in the kernel's precision.
 
         Args:
             x: float32 (rows, inputs).
+
+        Returns:
+            x K, float32 (rows, units).
         """
         dense = self._dense
         kernel = dense.read() if isinstance(dense, LoadedTensor) else dense.read_value()
         return tf.cast(tf.matmul(tf.cast(x, kernel.dtype), kernel), tf.float32)
 
 
-class WornKernel(tf.Module):
-    """One kernel of which several tasks wear parts: its weights once, a bit a weight and task.
+class MaskedKernel(tf.Module):
+    """One kernel W on which several tasks have masks: its weights, and one bit per weight and task.
 
     Args:
         weights: float32 (inputs, units).
-        dtype: In which it is stored and multiplied.
+        dtype: Of the stored weights and of the product.
         name: Of the variables.
     """
 
@@ -101,10 +105,10 @@ class WornKernel(tf.Module):
     def part(
         self, task: str, mask: np.ndarray, inputs: np.ndarray, units: np.ndarray
     ) -> Callable[[], tf.Tensor]:
-        """Stores a task's bits.
+        """Stores a task's mask as bits.
 
         Args:
-            task: Who wears the mask.
+            task: Its name.
             mask: bool, of the kernel's shape.
             inputs: Rows that the task needs.
             units: Columns that the task needs.
@@ -112,8 +116,8 @@ class WornKernel(tf.Module):
         Returns:
             () -> these rows and columns of W * M.
         """
-        packed = np.packbits(mask)
-        self.bits[task] = tf.Variable(packed, trainable=False, name=f"{task}.bits")
+        packed_mask = np.packbits(mask)
+        self.bits[task] = tf.Variable(packed_mask, trainable=False, name=f"{task}.bits")
 
         def make() -> tf.Tensor:
             kernel = self.weights.read_value()
@@ -124,10 +128,10 @@ class WornKernel(tf.Module):
         return make
 
 
-def worn_bytes(shape: Sequence[int], tasks: int, size: int) -> int:
-    """What a `WornKernel` of some tasks takes on disk.
+def masked_kernel_bytes(shape: Sequence[int], tasks: int, size: int) -> int:
+    """Returns the bytes that a `MaskedKernel` takes on disk.
 
-    >>> worn_bytes((8, 4), tasks=2, size=4)
+    >>> masked_kernel_bytes((8, 4), tasks=2, size=4)
     136
     """
     weights = int(np.prod(shape))

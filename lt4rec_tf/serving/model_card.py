@@ -1,4 +1,4 @@
-"""A model card: what a published version is, takes, answers, and how well, as Markdown.
+"""Model card of a published version: its inputs, outputs, data and quality, as Markdown.
 
 Source: Mitchell et al., Model Cards for Model Reporting (FAT* 2019).
 """
@@ -36,9 +36,9 @@ class Bin:
     """Rows of similar predictions.
 
     Attributes:
-        rows: How many.
-        lowest: Of their predictions.
-        highest: Of their predictions.
+        rows: Number of rows.
+        lowest: Lowest prediction.
+        highest: Highest prediction.
         predicted: Mean prediction.
         observed: Mean label.
     """
@@ -52,7 +52,7 @@ class Bin:
 
 @dataclass(frozen=True)
 class CardFacts:
-    """What a card says besides schema and signatures.
+    """Contents of a card besides schema and signatures.
 
     Attributes:
         run: The training run's name.
@@ -64,12 +64,12 @@ class CardFacts:
         densities: Task -> share of its tower's weights that is kept, in [0, 1].
         versions: Package -> version with which the model was written.
         size: Bytes of the version, without what comes with the card.
-        warmup_requests: How many requests a server replays when it loads the version.
-        inputs: Of `serving_default`: input -> values of real rows; the first one is shown.
-        answers: Output -> what the version answered to them.
-        other_answers: Output -> what it means, of outputs besides the tasks and their products,
+        warmup_requests: Number of requests that a server replays when it loads the version.
+        inputs: Of `serving_default`: input -> values of real rows; the first one is displayed.
+        answers: Output -> the version's answers to them.
+        other_answers: Output -> its meaning, for outputs besides the tasks and their products,
             such as the score by which candidates are ranked.
-        measured: The rows that the version was measured on.
+        measured: The rows on which the version was measured.
     """
 
     run: str
@@ -91,7 +91,7 @@ def model_card(schema: Schema, signatures: Mapping[str, Any], facts: CardFacts) 
     """Writes a version's card.
 
     Args:
-        schema: With the tasks that the version answers.
+        schema: With the version's tasks.
         signatures: Name -> SignatureDef, from the saved model itself.
         facts: All else.
 
@@ -119,7 +119,7 @@ def model_card(schema: Schema, signatures: Mapping[str, Any], facts: CardFacts) 
 
 
 def deciles(labels: np.ndarray, probabilities: np.ndarray, bins: int = DECILES) -> list[Bin]:
-    """Sorts rows by prediction and cuts them into parts of equal size, lowest first.
+    """Sorts rows by prediction and splits them into parts of equal size, lowest first.
 
     >>> deciles([0, 0, 1, 1], [0.1, 0.3, 0.6, 0.8], bins=2)[1]
     Bin(rows=2, lowest=0.6, highest=0.8, predicted=0.7, observed=1.0)
@@ -127,7 +127,7 @@ def deciles(labels: np.ndarray, probabilities: np.ndarray, bins: int = DECILES) 
     Args:
         labels: 0 or 1, ratios in [0, 1], or amounts, (rows,).
         probabilities: In [0, 1], or expected amounts, (rows,).
-        bins: How many parts; fewer rows make one part each.
+        bins: Number of parts; fewer rows make one part each.
 
     Raises:
         ValueError: The columns do not fit, or hold values that are not finite.
@@ -148,7 +148,7 @@ def deciles(labels: np.ndarray, probabilities: np.ndarray, bins: int = DECILES) 
 
 
 def folder_size(folder: Path) -> int:
-    """Bytes of all files below a folder."""
+    """Returns the bytes of all files below a folder."""
     return sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
 
 
@@ -223,7 +223,7 @@ def _example(inputs: Arrays, answers: Arrays) -> str:
 
 
 def _as_json(value: Any) -> Any:
-    """A value as TensorFlow Serving writes it: bytes that are no text in base 64."""
+    """Returns a value as TensorFlow Serving writes it: bytes that are no text in base 64."""
     if isinstance(value, np.ndarray):
         return [_as_json(inner) for inner in value]
     if isinstance(value, bytes):

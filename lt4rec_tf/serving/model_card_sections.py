@@ -1,4 +1,4 @@
-"""What a model card says of features, labels, signatures and data."""
+"""Sections of a model card about features, labels, signatures and data."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SECONDS, _MILLISECONDS = (1e9, 4e9), (1e12, 4e12)  # since 1970: the years 2001
 
 
 def answers_section(schema: Schema, others: Mapping[str, str]) -> str:
-    """What each answer means; others: output -> meaning, besides tasks and their products."""
+    """Describes each output; others: output -> meaning, besides tasks and their products."""
     tasks = [task.name for task in schema.tasks]
     lines = [f"- `p{task.name}`: {_meaning(task, schema)}" for task in schema.tasks]
     for first, second in chained_tasks(schema, tasks):
@@ -36,13 +36,13 @@ def _meaning(task: Task, schema: Schema) -> str:
 
 
 def signatures_section(signatures: Mapping[str, Any]) -> str:
-    """Each signature's inputs and outputs with dtype and shape, as the saved model has them."""
+    """Lists each signature's inputs and outputs with dtype and shape, from the saved model."""
     lines = ["`?` is any number: of rows, then of a list's values or of candidates.", ""]
     for name, definition in sorted(signatures.items()):
         lines.append(f"- `{name}`")
         for verb, tensors in (("takes", definition.inputs), ("answers", definition.outputs)):
-            told = ", ".join(_tensor(*tensor) for tensor in sorted(tensors.items()))
-            lines.append(f"  - {verb} {told}")
+            described = ", ".join(_tensor(*tensor) for tensor in sorted(tensors.items()))
+            lines.append(f"  - {verb} {described}")
     return "\n".join(lines)
 
 
@@ -53,7 +53,7 @@ def _tensor(name: str, info: Any) -> str:
 
 
 def features_section(schema: Schema) -> str:
-    """How each raw value enters the model."""
+    """Describes the rule by which each raw value enters the model."""
     lines = []
     for feature in schema.features:
         rule, others = _rule(feature.ids)
@@ -67,7 +67,7 @@ def features_section(schema: Schema) -> str:
 
 
 def _rule(ids: IdRule) -> tuple[str, str]:
-    """How values enter, and what becomes of those that the rule does not foresee."""
+    """Describes a rule, and its treatment of all other values."""
     transform = "log(1 + max(x, 0))" if ids.transform == "log1p" else "x"
     limits = ", ".join(f"{limit:g}" for limit in ids.boundaries)
     return {
@@ -86,7 +86,7 @@ def _rule(ids: IdRule) -> tuple[str, str]:
 
 
 def labels_section(schema: Schema) -> str:
-    """What each label is in the logs."""
+    """Describes each label's columns in the logs."""
     lines = [f"- `{label.name}`: {_definition(label)}" for label in schema.labels]
     return "\n".join(lines)
 
@@ -110,14 +110,14 @@ def _definition(label: Label) -> str:
 
 
 def data_section(schema: Schema, data: Mapping[str, Any]) -> str:
-    """Each split's window, its rows, and every task's rows with the mean of their labels."""
+    """Lists each split's window and rows, and every task's rows with their mean label."""
     lines = []
     for split, counts in data["splits"].items():
         lines.append([split, _window(split, schema, data), "all", str(counts["rows"]), ""])
         for task in schema.tasks:
-            of_task = counts["tasks"][task.name]
-            mean = number(of_task["label_mean"])
-            lines.append([split, "", task.name, str(of_task["rows"]), mean])
+            task_counts = counts["tasks"][task.name]
+            mean = number(task_counts["label_mean"])
+            lines.append([split, "", task.name, str(task_counts["rows"]), mean])
     return markdown_table(["split", "window", "task", "rows", "mean label"], lines, texts=3)
 
 
@@ -135,7 +135,7 @@ def _window(split: str, schema: Schema, data: Mapping[str, Any]) -> str:
 
 
 def _time(value: float) -> str:
-    """A time in its column's unit; with the date where it counts (milli)seconds since 1970.
+    """Formats a time; with the date where it counts (milli)seconds since 1970.
 
     >>> _time(5.0), _time(1600000000.0)
     ('5', '1600000000 (2020-09-13 12:26 UTC)')
@@ -148,7 +148,7 @@ def _time(value: float) -> str:
 
 
 def number(value: float | None) -> str:
-    """A number to 5 decimals; "-" for what is undefined.
+    """Formats a number to 5 decimals; "-" where it is undefined.
 
     >>> number(0.1234567), number(float("nan"))
     ('0.12346', '-')

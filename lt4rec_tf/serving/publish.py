@@ -1,9 +1,9 @@
-"""Publishes a version that TensorFlow Serving picks up whole or not at all.
+"""Publishes versions that TensorFlow Serving loads whole or not at all.
 
 TensorFlow Serving polls a folder for children named by integers. A version is therefore written
 under another name beside its final one, checked there with the loader that TensorFlow Serving
-itself uses, and renamed. An exporter that is killed leaves a folder that no server looks at; the
-next exporter removes it.
+itself uses, and renamed. An exporter that is killed leaves a folder that servers ignore; the next
+exporter removes it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from lt4rec_tf.core.errors import InputError
 
 TOLERANCE = 1e-6
 _SERVE_TAG = "serve"
-_REASON_LENGTH = 600  # characters shown of an error of TensorFlow's
+_REASON_LENGTH = 600  # characters displayed of an error of TensorFlow's
 _TEMPORARY = ".tmp-"  # no integer: no server takes it for a version
 
 Arrays = Mapping[str, np.ndarray]
@@ -41,7 +41,7 @@ class OpenedVersion:
     """A saved model in a session, as TensorFlow Serving has it.
 
     Attributes:
-        folder: Where it lies; while it is being published, not its final place.
+        folder: Of the version; a temporary one while it is being published.
         signatures: Name -> SignatureDef, as clients see them.
         session: Holds its graph and variables.
     """
@@ -51,11 +51,11 @@ class OpenedVersion:
     session: tf.compat.v1.Session
 
     def answers(self, signature: str, inputs: Arrays) -> dict[str, np.ndarray]:
-        """What a server answers to one request.
+        """Returns a server's answer to one request.
 
         Args:
             signature: Its name.
-            inputs: By input name: exactly those that the signature asks for.
+            inputs: By input name: exactly the signature's inputs.
 
         Raises:
             PublishError: There is no such signature, it has other inputs, or the graph refuses
@@ -69,6 +69,7 @@ class OpenedVersion:
             raise PublishError(
                 f"{where}: found inputs {sorted(inputs)}, expected {sorted(definition.inputs)}"
             )
+
         fed = {definition.inputs[name].name: values for name, values in inputs.items()}
         fetched = {name: info.name for name, info in definition.outputs.items()}
         try:
@@ -95,12 +96,11 @@ def publish(
         signatures: Name -> concrete function.
         base: The model's folder; its versions are the children named by integers.
         sample: Signature -> input -> values of some rows.
-        expected: Signature -> output -> what the model answers for the sample, float32.
-        extra: Called with the checked version before it is published; the content of files that
-            belong to it, by path inside it.
-        keep_versions: Once the new version is published the oldest ones are removed, until there
-            are so many; 0 removes none. A version that a server's configuration pins must be
-            among those kept.
+        expected: Signature -> output -> the model's answers to the sample, float32.
+        extra: Called with the checked version before it is published; returns the content of
+            files to add, by path inside the version.
+        keep_versions: Number of newest versions that are kept once the new one is published; 0
+            keeps all. A version that a server's configuration pins must be among them.
         tolerance: Largest difference between an answer and what is expected, as a share of an
             output's largest answer, or of 1 where all are smaller.
 
@@ -115,6 +115,7 @@ def publish(
     if keep_versions < 0:
         raise PublishError(f"keep_versions: found {keep_versions}, expected 0 or more")
     base = Path(base)
+
     with _sole_exporter(base):
         temporary = _temporary(base)
         try:
@@ -130,23 +131,24 @@ def publish(
             raise PublishError(f"{base}: cannot save the model ({_reason(error)})") from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
         if keep_versions:
             _remove(published_versions(base)[:-keep_versions], version)
     return version
 
 
 def published_versions(base: Path) -> list[Path]:
-    """The versions in a model's folder, in their order."""
-    found = [
+    """Returns the versions in a model's folder, in increasing order."""
+    versions = [
         child
         for child in artifacts.folders(base)
         if child.name.isascii() and child.name.isdecimal()
     ]
-    return sorted(found, key=lambda child: int(child.name))
+    return sorted(versions, key=lambda child: int(child.name))
 
 
 def next_version(base: Path) -> int:
-    """One above the highest version in a model's folder; 1 where there is none."""
+    """Returns the highest version in a model's folder plus 1; 1 where there is none."""
     return max((int(child.name) for child in published_versions(base)), default=0) + 1
 
 
@@ -154,28 +156,30 @@ def next_version(base: Path) -> int:
 def opened(folder: Path) -> Iterator[OpenedVersion]:
     """Opens a saved model by the session loader, the path of TensorFlow Serving.
 
-    `tf.saved_model.load` takes another path and accepts models that TensorFlow Serving cannot
-    load, so it proves nothing here.
+    `tf.saved_model.load` uses other code and accepts models that TensorFlow Serving cannot load.
 
     Args:
         folder: A version.
 
     Raises:
-        PublishError: It is none that a server can load.
+        PublishError: A server cannot load it.
     """
     graph = tf.Graph()
     session = tf.compat.v1.Session(graph=graph)
     try:
-        # Deprecated for Python programs; for the path that a server takes it is right.
+        # Deprecated for Python programs, but it is the code that a server uses.
         with _without_warnings(), graph.as_default():
             loaded = tf.compat.v1.saved_model.loader.load(session, [_SERVE_TAG], str(folder))
     except (OSError, RuntimeError, ValueError, tf.errors.OpError) as error:
         session.close()
         raise PublishError(f"{folder}: no server can load it ({_reason(error)})") from error
+
     try:
         definitions = loaded.signature_def.items()
-        # Names in underscores are TensorFlow's own, such as that of the initialiser.
-        visible = {name: found for name, found in definitions if not name.startswith("__")}
+        # Names that begin with underscores are TensorFlow's own, such as the initialiser's.
+        visible = {
+            name: definition for name, definition in definitions if not name.startswith("__")
+        }
         yield OpenedVersion(Path(folder), visible, session)
     finally:
         session.close()
@@ -202,7 +206,7 @@ def check_answers(
     expected: Mapping[str, Arrays],
     tolerance: float = TOLERANCE,
 ) -> None:
-    """Compares every signature's answers with what the model answers; see `publish`.
+    """Compares every signature's answers with the model's; see `publish`.
 
     Raises:
         PublishError: Naming the signature, the output and the largest difference.
@@ -217,16 +221,16 @@ def check_answers(
             _check_output(f"signature {signature}, output {name}", answers[name], values, tolerance)
 
 
-def _check_output(where: str, found: np.ndarray, values: np.ndarray, tolerance: float) -> None:
+def _check_output(where: str, answer: np.ndarray, values: np.ndarray, tolerance: float) -> None:
     # A server cannot write the other floating point types as JSON.
-    if found.dtype != np.float32 or found.shape != np.shape(values):
+    if answer.dtype != np.float32 or answer.shape != np.shape(values):
         raise PublishError(
-            f"{where}: found {found.dtype} {found.shape}, expected float32 {np.shape(values)}"
+            f"{where}: found {answer.dtype} {answer.shape}, expected float32 {np.shape(values)}"
         )
     with np.errstate(invalid="ignore"):
-        # An amount near 0 is a difference of numbers as large as the others are.
+        # Relative to the largest: an amount near 0 is a difference of numbers of that size.
         largest = np.max(np.abs(values), initial=1.0)
-        difference = np.max(np.abs(found - values), initial=0.0) / largest
+        difference = np.max(np.abs(answer - values), initial=0.0) / largest
     if not difference <= tolerance:  # NaN is refused too
         raise PublishError(f"{where}: differs from the model by {difference}")
 
@@ -242,7 +246,7 @@ def _refuse_unchecked(*by_signature: Mapping[str, Any]) -> None:
 
 @contextlib.contextmanager
 def _sole_exporter(base: Path) -> Iterator[None]:
-    """Holds a model's folder and clears it of what killed exporters left."""
+    """Locks a model's folder and removes the temporary folders of killed exporters."""
     with contextlib.ExitStack() as stack:
         try:
             base.mkdir(parents=True, exist_ok=True)
@@ -281,7 +285,7 @@ def _put_in_place(temporary: Path, base: Path) -> Path:
 def _remove(versions: list[Path], published: Path) -> None:
     for old in versions:
         try:
-            # Out of the server's sight first: it must never find half a version.
+            # Renamed first: a server must never see half a version.
             leftover = old.rename(_temporary(old.parent))
             shutil.rmtree(leftover)
         except OSError as error:

@@ -23,7 +23,7 @@ from lt4rec_tf.serving.expression import LARGEST, Expression, names_in, parse_ex
 from lt4rec_tf.serving.first_layer import Sides
 
 LENGTH = "length"  # as which an expression reads the length, whatever its input is called
-# What JSON cannot say, NaN and infinity, is answered so: finite, and below every other score.
+# Replaces NaN and infinity, which JSON cannot represent: finite, and below every other score.
 LOWEST = -LARGEST
 
 
@@ -53,18 +53,18 @@ def ranking_of(
     length_exponent: float,
     expression: str = "",
 ) -> Ranking | None:
-    """What flags say about the rank score.
+    """Builds the rank score from its flags.
 
     Args:
         schema: With the tasks that are served.
         exponents: "task=exponent" each; none: 1 for a pair of chained tasks, or else for all.
         length: An item feature that is a number, or the duration column of a ratio label, or "".
-        length_exponent: Of the length; 1 with an expression, which says its own.
+        length_exponent: Of the length; 1 with an expression, which has its own.
         expression: Scores instead of Eq. 3, from the tasks and, where one is given, `length`; "":
             Eq. 3 does.
 
     Returns:
-        None where no request can be parted: all features are items', or none is.
+        None where a request has no two sides: all features are items', or none is.
 
     Raises:
         ConfigError: An unknown task, an exponent that is no number above 0, an unknown length; an
@@ -79,15 +79,17 @@ def ranking_of(
                 "there is no signature rank"
             )
         return None
+
     if expression:
         written = _written(schema, exponents, length, length_exponent, expression)
         return _with_length(schema, Ranking({}, expression=written), length, 0.0)
+
     tasks = [task.name for task in schema.tasks]
     chained = chained_tasks(schema, tasks)
-    found = dict.fromkeys(chained[0] if chained else tasks, 1.0)
+    exponent_by_task = dict.fromkeys(chained[0] if chained else tasks, 1.0)
     if exponents:
-        found = by_task("rank_exponents", exponents, tasks, float, "an exponent")
-    return _with_length(schema, Ranking(found), length, length_exponent)
+        exponent_by_task = by_task("rank_exponents", exponents, tasks, float, "an exponent")
+    return _with_length(schema, Ranking(exponent_by_task), length, length_exponent)
 
 
 def _written(
@@ -103,9 +105,10 @@ def _written(
             f"--length_exponent: found {length_exponent}, expected 1 with --rank_expression: "
             f"write {LENGTH} ** {length_exponent} there"
         )
+
     tasks = [task.name for task in schema.tasks]
     expression = parse_expression(text, list(dict.fromkeys([*tasks, LENGTH])))
-    # A task of this name is what the expression means: then no length can be read.
+    # A task named LENGTH takes the name: then no length can be read.
     read = LENGTH in names_in(expression) and LENGTH not in tasks
     if read and not length:
         raise ConfigError(
@@ -123,9 +126,10 @@ def _written(
 def _with_length(schema: Schema, ranking: Ranking, length: str, exponent: float) -> Ranking:
     if not length:
         return ranking
-    found = replace(ranking, length=length, length_exponent=exponent)
+    with_length = replace(ranking, length=length, length_exponent=exponent)
     if any(f.name == length and f.side == "item" and _is_number(f) for f in schema.features):
-        return found
+        return with_length
+
     durations = [label.duration for label in schema.labels if label.duration]
     if length not in durations or length in [feature.name for feature in schema.features]:
         numbers = [f.name for f in schema.features if f.side == "item" and _is_number(f)]
@@ -133,7 +137,7 @@ def _with_length(schema: Schema, ranking: Ranking, length: str, exponent: float)
             f"--length_feature: found {length!r}, expected a numeric item feature or a label's "
             f"duration, here {', '.join([*numbers, *durations]) or 'none'}"
         )
-    return replace(found, extra_input=length)
+    return replace(with_length, extra_input=length)
 
 
 def _is_number(feature: Feature) -> bool:
@@ -141,14 +145,14 @@ def _is_number(feature: Feature) -> bool:
 
 
 def sides_of(schema: Schema) -> Sides:
-    """Which fields a request says once, and which of every candidate."""
-    ranked = [place for place, f in enumerate(schema.features) if f.side == "item"]
-    asking = [place for place, f in enumerate(schema.features) if f.side != "item"]
+    """Returns the fields given once per request, and those given per candidate."""
+    ranked = [index for index, f in enumerate(schema.features) if f.side == "item"]
+    asking = [index for index, f in enumerate(schema.features) if f.side != "item"]
     return Sides(tuple(asking), tuple(ranked))
 
 
 def rank_specs(schema: Schema, ranking: Ranking) -> dict[str, tf.TensorSpec]:
-    """The inputs of `rank` by name."""
+    """Returns the inputs of `rank` by name."""
     specs = raw_specs(schema)
     for feature in schema.features:
         if feature.side == "item":
@@ -162,12 +166,12 @@ def rank_specs(schema: Schema, ranking: Ranking) -> dict[str, tf.TensorSpec]:
 def score(
     ranking: Ranking, chances: Mapping[str, tf.Tensor], raw: Mapping[str, tf.Tensor]
 ) -> tf.Tensor:
-    """Eq. 3 or the ranking's expression, float32 (requests, candidates).
+    """Computes Eq. 3 or the ranking's expression, float32 (requests, candidates).
 
-    Eq. 3 is 0 where the length is no positive, finite number. An expression is `LOWEST`, the
+    Eq. 3 is 0 where the length is not a positive, finite number. An expression is `LOWEST`, the
     lowest finite float32, where its value is infinite or NaN (a division by 0, a logarithm of 0)
-    and where it reads a length that is no positive, finite number: such candidates sort last, and
-    JSON can say the score.
+    and where it reads a length that is not a positive, finite number. Such candidates sort last,
+    and JSON can represent their score.
 
     Args:
         ranking: Exponents, or an expression.
@@ -175,20 +179,24 @@ def score(
         raw: The request's inputs.
     """
     if ranking.expression:
-        return _score_as_written(ranking, ranking.expression, chances, raw)
-    found = tf.ones_like(next(iter(chances.values())))
+        return _expression_score(ranking, ranking.expression, chances, raw)
+
+    scores = tf.ones_like(next(iter(chances.values())))
     for task, exponent in ranking.exponents.items():
-        # A network may say less than nothing of an amount, which has no powers.
-        found *= tf.pow(tf.maximum(chances[task], 0.0), tf.cast(exponent, found.dtype))
+        # A predicted amount may be negative, and negative numbers have no real powers.
+        scores *= tf.pow(tf.maximum(chances[task], 0.0), tf.cast(exponent, scores.dtype))
+
     if ranking.length:
-        length = tf.cast(raw[ranking.length], found.dtype)
-        known = _is_known(length)
-        power = tf.pow(tf.where(known, length, 1.0), tf.cast(ranking.length_exponent, found.dtype))
-        found = tf.where(known, found * power, 0.0)
-    return tf.cast(found, tf.float32)
+        length = tf.cast(raw[ranking.length], scores.dtype)
+        is_valid = _is_positive(length)
+        power = tf.pow(
+            tf.where(is_valid, length, 1.0), tf.cast(ranking.length_exponent, scores.dtype)
+        )
+        scores = tf.where(is_valid, scores * power, 0.0)
+    return tf.cast(scores, tf.float32)
 
 
-def _score_as_written(
+def _expression_score(
     ranking: Ranking,
     expression: Expression,
     chances: Mapping[str, tf.Tensor],
@@ -197,14 +205,15 @@ def _score_as_written(
     names = dict(chances)
     if ranking.length:
         names[LENGTH] = tf.cast(raw[ranking.length], tf.float32)
-    # A number alone still scores every candidate.
+
+    # Broadcast: an expression without names scores every candidate alike.
     shape = tf.shape(next(iter(chances.values())))
-    found = tf.broadcast_to(value_of(expression, names), shape)
-    known = tf.math.is_finite(found)
+    scores = tf.broadcast_to(value_of(expression, names), shape)
+    is_valid = tf.math.is_finite(scores)
     if ranking.length:
-        known &= _is_known(names[LENGTH])
-    return tf.where(known, found, tf.constant(LOWEST, tf.float32))
+        is_valid &= _is_positive(names[LENGTH])
+    return tf.where(is_valid, scores, tf.constant(LOWEST, tf.float32))
 
 
-def _is_known(length: tf.Tensor) -> tf.Tensor:
+def _is_positive(length: tf.Tensor) -> tf.Tensor:
     return tf.math.is_finite(length) & (length > 0)

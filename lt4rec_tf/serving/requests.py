@@ -1,4 +1,4 @@
-"""Requests to every signature from real rows: to check, warm up and show a version with."""
+"""Requests to every signature from real rows, to check, warm up and document a version."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ Signatures = Mapping[str, Any]  # name -> concrete function
 
 
 def requests_of(schema: Schema, signatures: Signatures, raw: Arrays) -> dict[str, Arrays]:
-    """The same rows as a request to each signature but `rank`.
+    """Returns the same rows as a request to each signature but `rank`.
 
     Args:
         schema: Features.
-        signatures: Name -> concrete function, which says what it takes.
+        signatures: Name -> concrete function.
         raw: Every feature's values, (rows,) or (rows, values).
 
     Returns:
         Signature -> input -> values.
     """
     examples = serialized_examples(schema, raw)
-    found: dict[str, Arrays] = {}
+    requests: dict[str, Arrays] = {}
     for name, function in signatures.items():
         inputs = [spec.name for spec in tf.nest.flatten(function.structured_input_signature)]
         if name == TF_EXAMPLE or name.startswith(REGRESS):
-            found[name] = dict.fromkeys(inputs, examples)
+            requests[name] = dict.fromkeys(inputs, examples)
         elif name != RANK:
-            found[name] = {feature: raw[feature] for feature in inputs}
-    return found
+            requests[name] = {feature: raw[feature] for feature in inputs}
+    return requests
 
 
 def rank_request(
     schema: Schema, ranking: Ranking, raw: Arrays, requests: int
 ) -> tuple[Arrays, Arrays]:
-    """Rows as requests to `rank`: each asks for the user of its first row about all its items.
+    """Makes requests to `rank`: the user of a request's first row, and the items of all its rows.
 
     Args:
         schema: Features.
@@ -51,7 +51,7 @@ def rank_request(
         requests: Their number.
 
     Returns:
-        What is sent, and the rows of `serving_default` that must have the same probabilities.
+        The requests, and the rows of `serving_default` that must have the same probabilities.
     """
     candidates = len(next(iter(raw.values()))) // requests
     sent: dict[str, np.ndarray] = {}
@@ -71,7 +71,7 @@ def rank_request(
 
 
 def serialized_examples(schema: Schema, raw: Arrays) -> np.ndarray:
-    """Rows as serialized tf.Examples; a list ends before its padding, a missing value is left out.
+    """Serializes rows as tf.Examples without padding and without missing values.
 
     Args:
         schema: Features.
@@ -81,7 +81,7 @@ def serialized_examples(schema: Schema, raw: Arrays) -> np.ndarray:
         object (rows,) of bytes.
     """
     rows = len(next(iter(raw.values())))
-    found = np.empty(rows, object)
+    serialized = np.empty(rows, object)
     for row in range(rows):
         features = {
             feature.name: _tf_feature(feature, raw[feature.name][row])
@@ -89,20 +89,21 @@ def serialized_examples(schema: Schema, raw: Arrays) -> np.ndarray:
         }
         present = {name: feature for name, feature in features.items() if feature is not None}
         example = tf.train.Example(features=tf.train.Features(feature=present))
-        found[row] = example.SerializeToString()
-    return found
+        serialized[row] = example.SerializeToString()
+    return serialized
 
 
 def _tf_feature(feature: Feature, value: np.ndarray) -> tf.train.Feature | None:
     missing = feature.missing.encode() if isinstance(feature.missing, str) else feature.missing
     values = np.atleast_1d(np.asarray(value))
-    # Only padding at the end goes: a missing value between others has its place.
-    known = np.flatnonzero([item != missing and item == item for item in values.tolist()])
-    kept = values[: known[-1] + 1].tolist() if len(known) else []
-    if not kept:
+    # Only padding at the end is left out: a missing value between others keeps its position.
+    present = np.flatnonzero([item != missing and item == item for item in values.tolist()])
+    unpadded = values[: present[-1] + 1].tolist() if len(present) else []
+    if not unpadded:
         return None
+
     if feature.dtype == "string":
-        return tf.train.Feature(bytes_list=tf.train.BytesList(value=kept))
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=unpadded))
     if feature.dtype == "int64":
-        return tf.train.Feature(int64_list=tf.train.Int64List(value=kept))
-    return tf.train.Feature(float_list=tf.train.FloatList(value=kept))
+        return tf.train.Feature(int64_list=tf.train.Int64List(value=unpadded))
+    return tf.train.Feature(float_list=tf.train.FloatList(value=unpadded))

@@ -20,13 +20,13 @@ EMBEDDING = ".embedding"  # ends the names of layers that look up field vectors
 
 
 class ServedNetwork(tf.Module):
-    """Embedding tables, and what lies above them.
+    """Embedding tables, and the layers above them.
 
     LT4REC's towers are computed as `ServedTowers` does; other models as Keras has them, with masks
     folded into kernels.
 
     Args:
-        network: Wears its masks.
+        network: With its masks.
         schema: Features.
         dtype: Of tables and towers' kernels: tf.float32 or tf.bfloat16.
     """
@@ -40,6 +40,7 @@ class ServedNetwork(tf.Module):
             owner: ServedTables(layer, dtype, owner)
             for owner, layer in zip(owners, layers, strict=True)
         }
+
         self.cross = [v for name, v in network.variables.items() if name.startswith("cross/")]
         self.towers: ServedTowers | None = None
         self.other: list[tf.Variable] = []
@@ -50,37 +51,43 @@ class ServedNetwork(tf.Module):
             self.folded = FoldedKernels(network, dtype)
             above = self.folded.in_place(above)
         if not network.tops:
-            kept_elsewhere = {table.ref() for layer in layers for table in layer.parts.values()}
-            kept_elsewhere |= {k.ref() for t in network.tasks for k in network.kernels(t).values()}
-            self.other = [v for v in network.variables.values() if v.ref() not in kept_elsewhere]
+            stored = [table for layer in layers for table in layer.parts.values()]
+            stored += [
+                kernel for task in network.tasks for kernel in network.kernels(task).values()
+            ]
+            references = {variable.ref() for variable in stored}
+            self.other = [v for v in network.variables.values() if v.ref() not in references]
+
         # In a closure, so that saving stores no Keras objects.
         self._keras_logits = _logits_of(above)
 
     def logits(self, ids: Mapping[str, tf.Tensor], tasks: Sequence[str]) -> dict[str, tf.Tensor]:
-        """Task -> float32 (rows,), or (rows, outputs).
+        """Returns task -> logits, float32 (rows,) or (rows, outputs).
 
         Args:
-            ids: Of every feature, as `features_to_ids` gives them.
-            tasks: To answer for.
+            ids: Of every feature, from `features_to_ids`.
+            tasks: Whose logits are computed.
         """
         places = range(len(self._schema.features))
         return self._logits(self._vectors(ids, places), tasks)
 
     def rank(self, ids: Mapping[str, tf.Tensor], tasks: Sequence[str]) -> dict[str, tf.Tensor]:
-        """Task -> float32 (requests, candidates), or with a dimension of outputs behind.
+        """Returns task -> float32 (requests, candidates) or (requests, candidates, outputs).
 
         Args:
             ids: Of every feature; those of items with a dimension of candidates after the first.
-            tasks: To answer for.
+            tasks: Whose logits are computed.
         """
         ranked = [self._schema.features[place] for place in self._sides.ranked]
         shape = tf.shape(ids[ranked[0].name])[:2]
         rows = {feature.name: _flat(feature, ids[feature.name]) for feature in ranked}
+
         asking = self._vectors(ids, self._sides.asking)
         candidates = {
             owner: tf.reshape(vectors, tf.concat([shape, vectors.shape[1:]], axis=0))
             for owner, vectors in self._vectors(rows, self._sides.ranked).items()
         }
+
         if self.towers and self.towers.is_parted:
             logits = self.towers.rank(asking, candidates, tasks)
         else:
@@ -91,7 +98,7 @@ class ServedNetwork(tf.Module):
         }
 
     def read_features(self, tasks: Sequence[str]) -> set[str]:
-        """The features that the answers about some tasks depend on."""
+        """Returns the features on which some tasks' outputs depend."""
         features = self._schema.features
         read = self.towers.read_fields(tasks) if self.towers else range(len(features))
         return {features[place].name for place in read}
@@ -100,7 +107,7 @@ class ServedNetwork(tf.Module):
         return (self.towers.logits if self.towers else self._keras_logits)(vectors, tasks)
 
     def _repeated(self, asking: Vectors, ranked: Vectors) -> dict[str, tf.Tensor]:
-        """The asking fields beside each candidate's: (requests * candidates, fields, dimension)."""
+        """Repeats the asking fields per candidate: (requests * candidates, fields, dimension)."""
         order = np.argsort([*self._sides.asking, *self._sides.ranked])  # the schema's
         whole = {}
         for owner, vectors in ranked.items():
@@ -117,14 +124,14 @@ class ServedNetwork(tf.Module):
 
 
 def _flat(feature: Feature, ids: tf.Tensor) -> tf.Tensor:
-    """Of (requests, candidates) or (requests, candidates, values): a row a candidate."""
+    """Flattens (requests, candidates) or (requests, candidates, values) to a row per candidate."""
     return tf.reshape(ids, [-1, tf.shape(ids)[2]] if feature.multivalued else [-1])
 
 
 def _above(
     model: keras.Model, layers: Sequence[keras.layers.Layer], owners: Sequence[str]
 ) -> keras.Model:
-    """The part of a model that reads field vectors: {owner: vectors} -> {task: logit}."""
+    """Returns the part of a model above its field vectors: {owner: vectors} -> {task: logit}."""
     vectors = {owner: layer.output for owner, layer in zip(owners, layers, strict=True)}
     return keras.Model(vectors, dict(model.output))
 
@@ -132,10 +139,10 @@ def _above(
 def _logits_of(
     above: keras.Model,
 ) -> Callable[[Vectors, Sequence[str]], dict[str, tf.Tensor]]:
-    """(field vectors, tasks) -> logits, by Keras's layers."""
+    """Returns a function (field vectors, tasks) -> logits that applies Keras's layers."""
 
     def logits(vectors: Vectors, tasks: Sequence[str]) -> dict[str, tf.Tensor]:
-        asked = keras.Model(above.input, {task: above.output[task] for task in tasks})
-        return asked(dict(vectors), training=False)
+        of_tasks = keras.Model(above.input, {task: above.output[task] for task in tasks})
+        return of_tasks(dict(vectors), training=False)
 
     return logits

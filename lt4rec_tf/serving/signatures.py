@@ -1,4 +1,4 @@
-"""What a served model answers: raw features in, one prediction a task out.
+"""Signatures of a served model: raw features in, one prediction per task out.
 
 serving_default: p<task> of every task, and the products of chained ones (pctcvr = pctr * pcvr).
 <task>: p<task>. <product>: p<product>, such as ctcvr.
@@ -29,7 +29,7 @@ Answers = dict[str, tf.Tensor]
 
 
 def answer_names(schema: Schema, tasks: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """The answers about some tasks, each with the tasks whose probabilities it multiplies.
+    """Returns the outputs for some tasks, each with the tasks whose probabilities it multiplies.
 
     Two chained tasks give {"pctr": ("ctr",), "pcvr": ("cvr",), "pctcvr": ("ctr", "cvr")}.
     """
@@ -40,7 +40,7 @@ def answer_names(schema: Schema, tasks: Sequence[str]) -> dict[str, tuple[str, .
 
 
 class ServedModel(tf.Module):
-    """A network as a server computes it, and one function a signature.
+    """A network as a server computes it, with one function per signature.
 
     All signatures but `rank` take, by name, every feature of the schema: of its dtype, shape
     (batch,), multi-valued ones (batch, values) padded with the missing value; those of serialized
@@ -48,11 +48,11 @@ class ServedModel(tf.Module):
     `serving.ranking`.
 
     Args:
-        network: Wears the masks to fold, if its layers wear any.
+        network: With its masks, which are folded.
         schema: Features and tasks.
         ranking: How `rank` scores; None: there is no such signature.
         precision: "float32" or "bfloat16": in which tables and kernels are stored and multiplied.
-        minimal: Whether a signature asks only for features that it reads, not for all.
+        minimal: Leaves out of a signature the features that it does not read.
     """
 
     def __init__(
@@ -70,22 +70,23 @@ class ServedModel(tf.Module):
         self.network = ServedNetwork(network, schema, tf.as_dtype(precision))
 
     def signatures(self) -> dict[str, Callable[..., Any]]:
-        """The concrete functions by signature name."""
-        found = {}
+        """Returns the concrete functions by signature name."""
+        functions = {}
         names = answer_names(self._schema, self._tasks)
         for name, factors in names.items():
-            found[name.removeprefix("p")] = self._raw_signature({name: factors})
-        found[DEFAULT_SIGNATURE] = self._raw_signature(names)
-        found[TF_EXAMPLE] = self._example_signature(names, "examples")
+            functions[name.removeprefix("p")] = self._raw_signature({name: factors})
+        functions[DEFAULT_SIGNATURE] = self._raw_signature(names)
+        functions[TF_EXAMPLE] = self._example_signature(names, "examples")
+
         for task in self._tasks:
             regressed = {"outputs": (task,)}
-            found[f"{REGRESS}{task}"] = self._example_signature(regressed, "inputs")
+            functions[f"{REGRESS}{task}"] = self._example_signature(regressed, "inputs")
         if self._ranking:
-            found[RANK] = self._rank_signature(self._ranking)
-        return found
+            functions[RANK] = self._rank_signature(self._ranking)
+        return functions
 
     def predict(self, raw: Mapping[str, tf.Tensor], names: Mapping[str, Sequence[str]]) -> Answers:
-        """Probabilities for raw features.
+        """Computes probabilities from raw features.
 
         Args:
             raw: By feature; one that is absent has its missing value in every row.
@@ -101,13 +102,13 @@ class ServedModel(tf.Module):
         return _products(self._predictions(logits), names)
 
     def _predictions(self, outputs: Mapping[str, tf.Tensor]) -> Answers:
-        return {task: prediction(self._schema.task(task), found) for task, found in outputs.items()}
+        return {task: prediction(self._schema.task(task), out) for task, out in outputs.items()}
 
     def features(self, tasks: Sequence[str]) -> list[str]:
-        """The features that a signature about some tasks asks for, in the schema's order."""
+        """Returns the inputs of a signature for some tasks, in the schema's order."""
         names = [feature.name for feature in self._schema.features]
         read = self.network.read_features(tasks) if self._minimal else names
-        # What reads nothing still asks for one: it says how many rows there are.
+        # A signature that reads nothing still has one input, from which it gets the row count.
         return [name for name in names if name in read] or names[:1]
 
     def _raw_signature(self, names: Mapping[str, Sequence[str]]) -> Callable[..., Any]:
@@ -146,7 +147,7 @@ class ServedModel(tf.Module):
 
 
 def roomy_ids(schema: Schema, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    """The ids of raw features; lists get a place more, so that empty ones hold the missing row.
+    """Returns ids of raw features; lists get one more place, so that empty ones hold an id.
 
     Args:
         schema: Features.
@@ -161,7 +162,7 @@ def roomy_ids(schema: Schema, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tens
 
 
 def parse_examples(schema: Schema, serialized: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Raw features of tf.Examples; one that an example lacks takes the schema's missing value.
+    """Parses tf.Examples; an absent feature gets the schema's missing value.
 
     Args:
         schema: Features by name.
@@ -177,6 +178,7 @@ def parse_examples(schema: Schema, serialized: tf.Tensor) -> dict[str, tf.Tensor
             specs[feature.name] = tf.io.VarLenFeature(dtype)
         else:
             specs[feature.name] = tf.io.FixedLenFeature((), dtype, default_value=feature.missing)
+
     raw = tf.io.parse_example(serialized, specs)
     for feature in schema.features:
         if feature.multivalued:

@@ -1,7 +1,8 @@
-"""What a version stores of its towers: every weight once, in the form that takes less.
+"""Stores the towers of a version: every weight once, in the form that takes fewer bytes.
 
-Where a ticket leaves little, each task's own small kernel is stored. Where tasks wear large parts
-of one kernel, the kernel is stored and a bit a weight and task; theirs are made on loading.
+Where tickets keep few weights, each task's own small kernel is stored. Where tickets keep many, the
+shared kernel is stored once with one bit per weight and task. The tasks' kernels are then computed
+on loading.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import tf_keras as keras
 
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.serving.compact import Kept, Tower
-from lt4rec_tf.serving.kernels import Source, WornKernel, kernel_of, worn_bytes
+from lt4rec_tf.serving.kernels import MaskedKernel, Source, kernel_of, masked_kernel_bytes
 
 
 class Storage(tf.Module):
@@ -28,11 +29,11 @@ class Storage(tf.Module):
     def __init__(self, dtype: tf.DType) -> None:
         super().__init__(name="storage")
         self.dtype = dtype
-        self.worn: list[WornKernel] = []
+        self.worn: list[MaskedKernel] = []
         self._known: dict[str, tf.Variable] = {}
 
     def variable(self, values: np.ndarray, dtype: tf.DType, name: str) -> tf.Variable:
-        """A variable that holds `values`: a new one, or one of equal values."""
+        """Returns a variable that holds `values`: a new one, or the earlier one of equal values."""
         digest = hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
         key = f"{dtype.name}/{values.shape}/{digest}"
         if key not in self._known:
@@ -49,65 +50,76 @@ class Storage(tf.Module):
         """Stores the kernels of all towers.
 
         Args:
-            network: Says which tasks wear masks on one kernel.
-            towers: Task -> its tower, as `plain_tower` gives it; of the tasks to store.
-            kept: Task -> what compaction leaves of it.
-            inputs: Task -> places of the inputs that its first layer is given.
+            network: Defines which tasks have masks on one kernel.
+            towers: Task to store -> its tower, from `plain_tower`.
+            kept: Task -> its tower's remaining neurons.
+            inputs: Task -> indices of the inputs that its first layer gets.
 
         Returns:
             Task -> its kernels from the bottom up.
         """
         sources: dict[str, list[Source]] = {task: [] for task in towers}
+        below = dict(inputs)  # task -> the indices that the layer's rows stand for
         for depth in range(len(network.towers[network.tasks[0]])):
-            below = {t: kept[t].units[depth - 1] if depth else inputs[t] for t in towers}
-            for tasks in _sharing(network, list(towers), depth):
-                wearers = {task: (below[task], kept[task].units[depth]) for task in tasks}
-                for task, source in self._layer(network, towers, wearers, depth).items():
+            units = {task: kept[task].units[depth] for task in towers}
+            for tasks in _tasks_by_kernel(network, list(towers), depth):
+                slices = {task: (below[task], units[task]) for task in tasks}
+                for task, source in self._layer(network, towers, slices, depth).items():
                     sources[task].append(source)
+            below = units
         return sources
 
     def _layer(
         self,
         network: RankingNetwork,
         towers: Mapping[str, Tower],
-        wearers: Mapping[str, tuple[np.ndarray, np.ndarray]],
+        slices: Mapping[str, tuple[np.ndarray, np.ndarray]],
         depth: int,
     ) -> dict[str, Source]:
-        """One layer of tasks that wear masks on one kernel: task -> its inputs, its units."""
-        shared = network.towers[next(iter(wearers))][depth].shared.kernel.numpy()
-        plain = {task: towers[task].kernels[depth] for task in wearers}
-        # Rows of a view that is a task's own stand below the shared kernel's.
-        worn = {
-            task: (inputs[inputs < len(shared)], units) for task, (inputs, units) in wearers.items()
+        """Stores one layer of the tasks that have masks on one kernel.
+
+        Args:
+            network: Has the kernel.
+            towers: Task -> its tower.
+            slices: Task -> its inputs (rows) and its units (columns).
+            depth: Of the layer.
+        """
+        shared = network.towers[next(iter(slices))][depth].shared.kernel.numpy()
+        folded = {task: towers[task].kernels[depth] for task in slices}
+
+        # Rows of a task's own field vectors stand below the shared kernel's.
+        shared_slices = {
+            task: (inputs[inputs < len(shared)], units) for task, (inputs, units) in slices.items()
         }
-        small = {task: plain[task][np.ix_(*places)] for task, places in worn.items()}
-        found: dict[str, Source] = {}
-        if len(wearers) > 1 and self._is_less(shared, list(small.values())):
-            kernel = WornKernel(shared, self.dtype, f"kernel_{depth}")
+        small = {task: folded[task][np.ix_(*indices)] for task, indices in shared_slices.items()}
+
+        sources: dict[str, Source] = {}
+        if len(slices) > 1 and self._takes_less(shared, list(small.values())):
+            kernel = MaskedKernel(shared, self.dtype, f"kernel_{depth}")
             self.worn.append(kernel)
-            for task, places in worn.items():
+            for task, indices in shared_slices.items():
                 mask = network.masks(task)[f"tower_{depth}"]
-                found[task] = kernel.part(task, mask, *places)
+                sources[task] = kernel.part(task, mask, *indices)
         else:
             for task, values in small.items():
-                found[task] = self.variable(values, self.dtype, f"{task}.kernel_{depth}")
-        for task, (inputs, units) in wearers.items():
-            own = plain[task][np.ix_(inputs[inputs >= len(shared)], units)]
+                sources[task] = self.variable(values, self.dtype, f"{task}.kernel_{depth}")
+
+        for task, (inputs, units) in slices.items():
+            own = folded[task][np.ix_(inputs[inputs >= len(shared)], units)]
             if len(own):
                 variable = self.variable(own, self.dtype, f"{task}.own")
-                found[task] = _stacked(found[task], variable)
-        return found
+                sources[task] = _stacked(sources[task], variable)
+        return sources
 
-    def _is_less(self, shared: np.ndarray, small: Sequence[np.ndarray]) -> bool:
-        """Whether one kernel and bits for each task take less than the tasks' own kernels."""
-        different = {kernel.tobytes(): kernel.size for kernel in small}
-        return worn_bytes(shared.shape, len(small), self.dtype.size) < (
-            sum(different.values()) * self.dtype.size
-        )
+    def _takes_less(self, shared: np.ndarray, small: Sequence[np.ndarray]) -> bool:
+        """Tells if one kernel and each task's bits take fewer bytes than the tasks' own kernels."""
+        size_by_content = {kernel.tobytes(): kernel.size for kernel in small}
+        bytes_of_own = sum(size_by_content.values()) * self.dtype.size
+        return masked_kernel_bytes(shared.shape, len(small), self.dtype.size) < bytes_of_own
 
 
-def _sharing(network: RankingNetwork, tasks: Sequence[str], depth: int) -> list[list[str]]:
-    """The tasks by the kernel that they wear masks on."""
+def _tasks_by_kernel(network: RankingNetwork, tasks: Sequence[str], depth: int) -> list[list[str]]:
+    """Groups tasks by the kernel on which they have masks."""
     by_kernel: dict[int, list[str]] = {}
     for task in tasks:
         kernel = network.towers[task][depth].shared.kernel
@@ -116,13 +128,14 @@ def _sharing(network: RankingNetwork, tasks: Sequence[str], depth: int) -> list[
 
 
 def _stacked(upper: Source, lower: tf.Variable) -> Source:
+    """Returns a kernel whose rows are those of two kernels."""
     return lambda: tf.concat([kernel_of(upper), lower.read_value()], axis=0)
 
 
 def plain_tower(network: RankingNetwork, task: str) -> Tower:
-    """A task's tower with its masks folded in.
+    """Returns a task's tower with its masks folded into its kernels.
 
-    The kernel of field vectors that the task alone reads stands below the first layer's.
+    Rows for field vectors that the task alone reads stand below the first layer's shared rows.
 
     Raises:
         ValueError: A layer has another activation than ReLU.
@@ -131,10 +144,12 @@ def plain_tower(network: RankingNetwork, task: str) -> Tower:
     for layer in layers:
         if layer.shared.activation is not keras.activations.relu:
             raise ValueError(f"{layer.name}: found {layer.shared.activation}, expected relu")
+
     kernels = [layer.folded_kernel().numpy() for layer in layers]
     if f"{task}/own/kernel" in network.variables:
         own = network.variables[f"{task}/own/kernel"].numpy()
         kernels[0] = np.concatenate([kernels[0], own])
+
     head = network.heads[task]
     return Tower(
         tuple(kernels),

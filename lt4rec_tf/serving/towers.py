@@ -1,7 +1,8 @@
-"""LT4REC's towers as a server computes them: masks folded, dead neurons gone, weights stored once.
+"""LT4REC's towers as a server computes them: masks folded, dead neurons removed.
 
-Field vectors -> cross layer -> per task: dense layers -> logit. For a request that ranks many
-candidates the first layer is parted: what it makes of user and context alone is computed once.
+Field vectors -> cross layer -> per task: dense layers -> logit. When a request ranks many
+candidates, the first layer is split: its product with user and context is computed once per
+request.
 """
 
 from __future__ import annotations
@@ -13,34 +14,34 @@ import tensorflow as tf
 
 from lt4rec_tf.models.layers.cross import GramCross, TriangleCross
 from lt4rec_tf.models.network import RankingNetwork
-from lt4rec_tf.serving.compact import compact
+from lt4rec_tf.serving.compact import Kept, Tower, compact
 from lt4rec_tf.serving.first_layer import CrossPlaces, FirstLayer, PartedLayer, Sides
-from lt4rec_tf.serving.kernels import Kernel
+from lt4rec_tf.serving.kernels import Kernel, Source
 from lt4rec_tf.serving.storage import Storage, plain_tower
 
 SHARED = "shared"  # owner of the field vectors that all tasks read; others belong to their task
-# Below this share of alive inputs, picking them out costs less than multiplying all: TensorFlow's
-# gather along columns takes about as long as a few hundred multiply-adds an element.
+# Below this share of live inputs, gathering them costs less than multiplying all: TensorFlow's
+# gather along columns takes about as long as a few hundred multiply-adds per element.
 GATHERED_SHARE = 0.3
-# One request's candidates, from so many on, climb the towers as two halves: TensorFlow leaves a
-# product of a few hundred rows to one core, and two of them to two.
+# From this number of candidates on, a single request is computed as two halves: TensorFlow uses
+# one core for a product of a few hundred rows, and two cores for two such products.
 HALVED = 192
 
 Vectors = Mapping[str, tf.Tensor]  # owner -> float32 (rows, fields, dimension)
-Done = dict[tuple[int, ...], tf.Tensor]  # what was computed already, by what it was computed from
+Done = dict[tuple[int, ...], tf.Tensor]  # ids of a product's operands -> the computed tensor
 
 
 class TaskTower(tf.Module):
     """One task's layers.
 
     Attributes:
-        inputs: Places of the inputs that the first kernel takes; None: all.
-        read: Places of the inputs that are alive.
+        inputs: Indices of the inputs that the first kernel takes; None: all.
+        read: Indices of the inputs that the task depends on.
         kernels: From the bottom up.
         biases: float32 (units,) each.
         head: The head's kernel, float32 (units, outputs), and its bias, float32 (outputs,); the
-            bias alone where it is the answer to everything.
-        parted: The first layer as `rank` computes it; None where it is not parted.
+            bias alone where the tower's output is constant.
+        parted: The first layer as `rank` computes it; None where it is not split.
     """
 
     def __init__(self, task: str) -> None:
@@ -57,7 +58,7 @@ class ServedTowers(tf.Module):
     """The towers of a network whose layers are MaskedDense.
 
     Args:
-        network: Wears its masks.
+        network: With its masks.
         sides: Of the schema's features.
         dtype: Of kernels: tf.float32 or tf.bfloat16.
     """
@@ -92,33 +93,48 @@ class ServedTowers(tf.Module):
                 tower.head = [bias]
                 del plain[task]
                 continue
+
             inputs[task] = np.arange(plain[task].kernels[0].shape[0])
             if len(kept[task].inputs) < GATHERED_SHARE * len(inputs[task]):
                 tower.inputs = inputs[task] = kept[task].inputs
-            values = {f"bias_{depth}": bias for depth, bias in enumerate(kept[task].biases)}
-            values["head_kernel"] = plain[task].head_kernel[kept[task].units[-1]]
-            values["head_bias"] = kept[task].head_bias
-            *tower.biases, kernel, bias = (
-                self.storage.variable(array, tf.float32, f"{task}.{name}")
-                for name, array in values.items()
-            )
-            tower.head = [kernel, bias]
-        # Tasks that have a kernel in common compute with it once, whole or parted.
-        known: dict[int, Kernel] = {}
-        parted: dict[tuple[int, bytes], PartedLayer] = {}
-        for task, sources in self.storage.kernels(network, plain, kept, inputs).items():
-            tower = self.towers[task]
-            for depth, source in enumerate(sources):
-                if id(source) not in known:
-                    known[id(source)] = Kernel(source, f"{task}_{depth}")
-                tower.kernels.append(known[id(source)])
-            if self.is_parted:
-                first = (id(sources[0]), inputs[task].tobytes())
-                if first not in parted:
-                    parted[first] = PartedLayer(
-                        sources[0], inputs[task], self._first_layer(task), task
-                    )
-                tower.parted = parted[first]
+            self._store_vectors(tower, plain[task], kept[task])
+
+        sources = self.storage.kernels(network, plain, kept, inputs)
+        self._build_kernels(sources)
+        if self.is_parted:
+            self._part_first_layers(sources, inputs)
+
+    def _store_vectors(self, tower: TaskTower, plain: Tower, kept: Kept) -> None:
+        """Stores biases and head of a tower, always as float32."""
+        values = {f"bias_{depth}": bias for depth, bias in enumerate(kept.biases)}
+        values["head_kernel"] = plain.head_kernel[kept.units[-1]]
+        values["head_bias"] = kept.head_bias
+        *tower.biases, kernel, bias = (
+            self.storage.variable(array, tf.float32, f"{tower.name}.{name}")
+            for name, array in values.items()
+        )
+        tower.head = [kernel, bias]
+
+    def _build_kernels(self, sources: Mapping[str, Sequence[Source]]) -> None:
+        """Gives each task its kernels; tasks with one source share one kernel."""
+        kernel_of_source: dict[int, Kernel] = {}
+        for task, task_sources in sources.items():
+            for depth, source in enumerate(task_sources):
+                if id(source) not in kernel_of_source:
+                    kernel_of_source[id(source)] = Kernel(source, f"{task}_{depth}")
+                self.towers[task].kernels.append(kernel_of_source[id(source)])
+
+    def _part_first_layers(
+        self, sources: Mapping[str, Sequence[Source]], inputs: Mapping[str, np.ndarray]
+    ) -> None:
+        """Parts each task's first layer; tasks with one source and equal inputs share the parts."""
+        layer_of_source: dict[tuple[int, bytes], PartedLayer] = {}
+        for task, (source, *_) in sources.items():
+            key = (id(source), inputs[task].tobytes())
+            if key not in layer_of_source:
+                layer = self._first_layer(task)
+                layer_of_source[key] = PartedLayer(source, inputs[task], layer, task)
+            self.towers[task].parted = layer_of_source[key]
 
     def _first_layer(self, task: str) -> FirstLayer:
         cross = "gram" if isinstance(self._cross, GramCross) else "triangle"
@@ -126,116 +142,120 @@ class ServedTowers(tf.Module):
         return FirstLayer(places, self._sides, self._own.get(task, 0))
 
     def read_fields(self, tasks: Sequence[str]) -> set[int]:
-        """Places of the fields that the answers about some tasks depend on."""
+        """Returns the indices of the fields on which some tasks' outputs depend."""
         if not self._splits:
             return set(range(self._sides.fields))
         read = (self._first_layer(task).fields_of(self.towers[task].read) for task in tasks)
         return set().union(*read)
 
     def logits(self, vectors: Vectors, tasks: Sequence[str]) -> dict[str, tf.Tensor]:
-        """Task -> float32 (rows,)."""
+        """Returns task -> logits, float32 (rows,)."""
         crossed = self._cross(vectors[SHARED])
         done: Done = {}
-        found = {}
+        logits = {}
         for task in tasks:
             tower, x = self.towers[task], self._with_own(crossed, vectors, task)
             if tower.inputs is not None:
                 x = tf.gather(x, tower.inputs, axis=1)
-            found[task] = _climb(tower, x, 0, done)
-        return found
+            logits[task] = _apply_layers(tower, x, 0, done)
+        return logits
 
     def rank(self, asking: Vectors, ranked: Vectors, tasks: Sequence[str]) -> dict[str, tf.Tensor]:
-        """Task -> float32 (requests * candidates,); for towers whose first layer `is_parted`.
+        """Computes logits of candidates; for towers whose first layer `is_parted`.
 
         Args:
             asking: Owner -> vectors of user and context fields, (requests, fields, dimension).
             ranked: Owner -> vectors of item fields, (requests, candidates, fields, dimension).
-            tasks: To answer for.
+            tasks: Whose logits are computed.
+
+        Returns:
+            Task -> float32 (requests * candidates,).
         """
-        said = self._said(asking, tasks)
+        of_requests = self._of_requests(asking, tasks)
         rows = {owner: by_row(vectors) for owner, vectors in ranked.items()}
-        each = tf.concat([self._between(asking, ranked), self._cross(rows[SHARED])], axis=1)
+        crossed = tf.concat([self._between(asking, ranked), self._cross(rows[SHARED])], axis=1)
         shape = tf.shape(ranked[SHARED])[:2]
         requests, candidates = tf.unstack(shape)
 
         def of_halves() -> dict[str, tf.Tensor]:
             middle = candidates // 2
-            halves = [
-                self._of_candidates(
-                    each[half], {owner: v[half] for owner, v in rows.items()}, said, tasks, None
+            halves = []
+            for half in (slice(None, middle), slice(middle, None)):
+                rows_of_half = {owner: vectors[half] for owner, vectors in rows.items()}
+                halves.append(
+                    self._of_candidates(crossed[half], rows_of_half, of_requests, tasks, None)
                 )
-                for half in (slice(None, middle), slice(middle, None))
-            ]
-            return {task: tf.concat([found[task] for found in halves], axis=0) for task in tasks}
+            return {task: tf.concat([logits[task] for logits in halves], axis=0) for task in tasks}
 
         def of_all() -> dict[str, tf.Tensor]:
-            return self._of_candidates(each, rows, said, tasks, shape)
+            return self._of_candidates(crossed, rows, of_requests, tasks, shape)
 
         return tf.cond((requests == 1) & (candidates >= HALVED), of_halves, of_all)
 
-    def _said(self, asking: Vectors, tasks: Sequence[str]) -> dict[str, tf.Tensor]:
-        """Task -> what its first layer makes of the requests, and its bias: (requests, units)."""
-        once = self._cross(asking[SHARED])
+    def _of_requests(self, asking: Vectors, tasks: Sequence[str]) -> dict[str, tf.Tensor]:
+        """Returns task -> first layer's product with the requests, plus bias: (requests, units)."""
+        crossed = self._cross(asking[SHARED])
         done: Done = {}
-        said = {}
+        of_requests = {}
         for task in tasks:
-            tower, x = self.towers[task], self._with_own(once, asking, task)
+            tower, x = self.towers[task], self._with_own(crossed, asking, task)
             if tower.parted:
                 key = (id(x), id(tower.parted), id(tower.biases[0]))
                 if key not in done:
                     done[key] = tower.parted.asking.product(x) + tower.biases[0]
-                said[task] = done[key]
-        return said
+                of_requests[task] = done[key]
+        return of_requests
 
     def _of_candidates(
         self,
-        each: tf.Tensor,
+        crossed: tf.Tensor,
         rows: Vectors,
-        said: Mapping[str, tf.Tensor],
+        of_requests: Mapping[str, tf.Tensor],
         tasks: Sequence[str],
         shape: tf.Tensor | None,
     ) -> dict[str, tf.Tensor]:
-        """Task -> float32 (rows,).
+        """Returns task -> logits, float32 (rows,).
 
         Args:
-            each: Outputs of the cross layer that differ between candidates, (rows, inputs).
+            crossed: Outputs of the cross layer that differ between candidates, (rows, inputs).
             rows: Owner -> vectors of item fields, (rows, fields, dimension).
-            said: As of `_said`.
-            tasks: To answer for.
+            of_requests: From `_of_requests`.
+            tasks: Whose logits are computed.
             shape: [requests, candidates]; None: the rows are candidates of one request.
         """
         done: Done = {}
-        found = {}
+        logits = {}
         for task in tasks:
-            tower, x = self.towers[task], self._with_own(each, rows, task)
+            tower, x = self.towers[task], self._with_own(crossed, rows, task)
             if tower.parted:
-                key = (id(x), id(said[task]), id(tower.parted))
+                key = (id(x), id(of_requests[task]), id(tower.parted))
                 if key not in done:
                     product = tower.parted.ranked.product(x)
-                    done[key] = _with_said(product, said[task], shape)
+                    done[key] = _first_units(product, of_requests[task], shape)
                 x = done[key]
-            found[task] = _climb(tower, x, 1, done)
-        return found
+            logits[task] = _apply_layers(tower, x, 1, done)
+        return logits
 
     def _between(self, asking: Vectors, ranked: Vectors) -> tf.Tensor:
-        """<h_i, h_j> of item field i and user field j, i by i: (rows, pairs)."""
+        """Returns <h_i, h_j> of item field i and user field j, ordered by i: (rows, pairs)."""
         fields, items = len(self._sides.asking), len(self._sides.ranked)
-        # One product a request: TensorFlow is slow at many small ones.
+        # One product per request: TensorFlow is slow at many small ones.
         shape = tf.concat([tf.shape(ranked[SHARED])[:1], [-1, self._dimension]], axis=0)
         product = tf.matmul(tf.reshape(ranked[SHARED], shape), asking[SHARED], transpose_b=True)
         return tf.reshape(product, [-1, items * fields])
 
     def _with_own(self, crossed: tf.Tensor, vectors: Vectors, task: str) -> tf.Tensor:
+        """Appends the field vectors that the task alone reads, if it has any."""
         if task not in self._own:
             return crossed
         _, fields, dimension = vectors[task].shape
         return tf.concat([crossed, tf.reshape(vectors[task], [-1, fields * dimension])], axis=1)
 
 
-def _climb(tower: TaskTower, x: tf.Tensor, first: int, done: Done) -> tf.Tensor:
-    """Layers from `first` on, and the head: float32 (rows,).
+def _apply_layers(tower: TaskTower, x: tf.Tensor, first: int, done: Done) -> tf.Tensor:
+    """Applies the layers from `first` on, and the head: float32 (rows,).
 
-    A layer that was computed for another task, alike and of the same tensor, is in `done`.
+    `done` holds layers that were computed for another task with the same weights and the same x.
     """
     if not tower.kernels:
         return _as_output(tf.tile(tower.head[0][tf.newaxis], [tf.shape(x)[0], 1]))
@@ -244,29 +264,31 @@ def _climb(tower: TaskTower, x: tf.Tensor, first: int, done: Done) -> tf.Tensor:
         if key not in done:
             done[key] = tf.nn.relu(kernel.product(x) + bias)
         x = done[key]
+
     return _as_output(tf.matmul(x, tower.head[0]) + tower.head[1])
 
 
-def _as_output(found: tf.Tensor) -> tf.Tensor:
-    """(rows, outputs); one output alone is (rows,)."""
-    return found if found.shape[1] > 1 else tf.reshape(found, [-1])
+def _as_output(logits: tf.Tensor) -> tf.Tensor:
+    """Reshapes (rows, 1) to (rows,); several outputs stay (rows, outputs)."""
+    return logits if logits.shape[1] > 1 else tf.reshape(logits, [-1])
 
 
-def _with_said(product: tf.Tensor, said: tf.Tensor, shape: tf.Tensor | None) -> tf.Tensor:
-    """A first layer's units, float32 (requests * candidates, units).
+def _first_units(product: tf.Tensor, of_requests: tf.Tensor, shape: tf.Tensor | None) -> tf.Tensor:
+    """Computes a first layer's units, float32 (requests * candidates, units).
 
     Args:
         product: Of the candidates, (requests * candidates, units).
-        said: Of the requests, (requests, units).
+        of_requests: Of the requests, (requests, units).
         shape: [requests, candidates]; None: there is one request.
     """
     if shape is None:
-        return tf.nn.relu(tf.nn.bias_add(product, said[0]))  # in one operation with the product
-    units = said.shape[1]
-    parted = tf.reshape(product, tf.concat([shape, [units]], axis=0))
-    return tf.reshape(tf.nn.relu(parted + said[:, tf.newaxis]), [-1, units])
+        # TensorFlow fuses product, bias and ReLU into one operation.
+        return tf.nn.relu(tf.nn.bias_add(product, of_requests[0]))
+    units = of_requests.shape[1]
+    by_request = tf.reshape(product, tf.concat([shape, [units]], axis=0))
+    return tf.reshape(tf.nn.relu(by_request + of_requests[:, tf.newaxis]), [-1, units])
 
 
 def by_row(vectors: tf.Tensor) -> tf.Tensor:
-    """(requests, candidates, fields, dimension) -> (requests * candidates, fields, dimension)."""
+    """Flattens (requests, candidates, ...) of field vectors to (requests * candidates, ...)."""
     return tf.reshape(vectors, [-1, *vectors.shape[2:]])

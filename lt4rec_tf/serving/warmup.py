@@ -1,8 +1,8 @@
-"""Requests that TensorFlow Serving replays on a version before it sends clients there.
+"""Warm-up requests, which TensorFlow Serving replays on a version before it serves clients.
 
-The first request of a signature is slow: graphs are optimised and memory is laid out then. A
-version may bring its own first requests in the file WARMUP_FILE. A server that cannot answer one of
-them refuses the whole version, so they are replayed here before it is published.
+The first request of a signature is slow: graphs are optimised and memory is allocated then. A
+version can contain its first requests, in the file WARMUP_FILE. A server refuses a version if one
+of them fails, so they are replayed here before it is published.
 
 The requests are protocol buffers of the package tensorflow-serving-api, the extra `serving`.
 """
@@ -41,15 +41,15 @@ class ServingApiMissingError(ImportError):
 def warmup_records(
     requests: Mapping[str, Arrays], batch_sizes: Sequence[int] = (), model: str = "model"
 ) -> bytes:
-    """The content of WARMUP_FILE: requests to every signature, of every batch size.
+    """Makes the content of WARMUP_FILE: requests to every signature, of every batch size.
 
-    Signatures named regress_<task> are asked by the regress API, the others by the predict API.
-    Where there are several of the former, MultiInference requests ask all of them at once.
+    Signatures named regress_<task> get regress requests, the others predict requests. Where there
+    are several of the former, MultiInference requests for all of them are added.
 
     Args:
         requests: Signature -> input -> values of real rows; all inputs of a signature have equally
-            many. Rows are taken from the first on, and again from the first where they run out.
-        batch_sizes: Rows of a request, besides 1: those for which a server should be ready.
+            many. A batch of more rows repeats them.
+        batch_sizes: Rows per request, besides 1.
         model: The model's name in the requests. Servers do not compare it with theirs.
 
     Returns:
@@ -58,22 +58,24 @@ def warmup_records(
     Raises:
         WarmupError: Inputs without rows or of different length, a batch size below 1, bytes that
             are no tf.Example where a regress signature takes one, or more than 1000 requests.
-        ServingApiMissingError: tensorflow-serving-api is not installed; says how to install it.
+        ServingApiMissingError: tensorflow-serving-api is not installed.
     """
     new_log = _prediction_log()
     sizes = sorted({1, *batch_sizes})
     if sizes[0] < 1:
         raise WarmupError(f"warm-up batch size: found {sizes[0]}, expected 1 or more")
+
     regressions = [name for name in requests if name.startswith(REGRESS)]
     logs = []
     for size in sizes:
         for signature, inputs in requests.items():
             rows = _rows(signature, inputs, size)
-            ask = _regress if signature in regressions else _predict
-            logs.append(ask(new_log(), model, signature, rows))
+            fill = _regress if signature in regressions else _predict
+            logs.append(fill(new_log(), model, signature, rows))
         if len(regressions) > 1:
             rows = _rows(regressions[0], requests[regressions[0]], size)
             logs.append(_multi_inference(new_log(), model, regressions, rows))
+
     if len(logs) > MAX_RECORDS:
         raise WarmupError(f"found {len(logs)} warm-up requests, expected at most {MAX_RECORDS}")
     return _to_tfrecord(log.SerializeToString() for log in logs)
@@ -84,10 +86,10 @@ def replay(version: OpenedVersion, records: bytes) -> list[Answers]:
 
     Args:
         version: Opened by the session loader.
-        records: What `warmup_records` returned, or the content of a version's WARMUP_FILE.
+        records: From `warmup_records`, or the content of a version's WARMUP_FILE.
 
     Returns:
-        A request after the other: by signature (MultiInference asks several) and output.
+        Per request: its answers by signature (MultiInference has several) and output.
 
     Raises:
         WarmupError: A request fails: a server would refuse the version. Names the request.

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lt4rec_tf.serving.kernels import Kernel, LoadedTensor, WornKernel, worn_bytes
+from lt4rec_tf.serving.kernels import Kernel, LoadedTensor, MaskedKernel, masked_kernel_bytes
 from tests.support.versions import session_answers
 
 RNG = np.random.default_rng(0)
@@ -32,7 +32,7 @@ class Product(tf.Module):
 
 
 def worn(task="ctr", mask=MASK, dtype=tf.float32, inputs=ALL[0], units=ALL[1]):
-    shared = WornKernel(WEIGHTS, dtype, "kernel_0")
+    shared = MaskedKernel(WEIGHTS, dtype, "kernel_0")
     return shared, shared.part(task, mask, inputs, units)
 
 
@@ -105,4 +105,4 @@ def test_a_bit_a_weight_and_task_is_what_masks_take():
     shared, _ = worn()
     shared.part("cvr", ~MASK, *ALL)
     held = sum(v.numpy().nbytes for v in (shared.weights, *shared.bits.values()))
-    assert held == worn_bytes((13, 7), tasks=2, size=4)
+    assert held == masked_kernel_bytes((13, 7), tasks=2, size=4)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lt4rec_tf.serving.kernels import worn_bytes
+from lt4rec_tf.serving.kernels import masked_kernel_bytes
 from lt4rec_tf.serving.rank import Ranking
 from lt4rec_tf.serving.signatures import ServedModel
 from lt4rec_tf.serving.towers import HALVED
@@ -90,7 +90,7 @@ def test_worn_kernels_are_stored_once_with_a_bit_a_weight_and_task(two):
     assert len(storage.worn) >= 1
     for kernel in storage.worn:
         held = sum(v.numpy().nbytes for v in (kernel.weights, *kernel.bits.values()))
-        assert held == worn_bytes(kernel.weights.shape, tasks=2, size=4)
+        assert held == masked_kernel_bytes(kernel.weights.shape, tasks=2, size=4)
 
 
 def test_tasks_that_wear_the_same_share_what_is_stored_and_computed(two):
