@@ -10,34 +10,25 @@ from lt4rec_tf.metrics.continuous import pcoc
 from lt4rec_tf.schema.reader import load_schema
 from lt4rec_tf.serving.model_card import Bin, CardFacts, deciles, folder_size, model_card
 from lt4rec_tf.serving.publish import opened, publish
-from tests.support.schemas import SMALL_SCHEMA
+from tests.support.schemas import HOUR, LENGTH, SMALL_SCHEMA
 
 TIME = """
 [time]
 column = "when"
 
 """
-MORE = """
+MORE = (
+    """
 [[features]]
 name = "device"
 dtype = "string"
 side = "user"
 missing = "n|a"
 ids = { kind = "vocabulary", vocabulary = ["phone", "планшет"] }
-
-[[features]]
-name = "hour"
-dtype = "int64"
-side = "context"
-missing = -1
-ids = { kind = "integer", minimum = 0, maximum = 23 }
-
-[[features]]
-name = "length"
-dtype = "float32"
-side = "item"
-ids = { kind = "boundaries", boundaries = [15, 60.5, 300] }
-
+"""
+    + HOUR
+    + LENGTH
+    + """
 [[features]]
 name = "seconds"
 dtype = "float32"
@@ -61,6 +52,7 @@ loss = "mse"
 metric = "mse"
 direction = "min"
 """
+)
 DATA = {
     "splits": {
         "train": {

@@ -12,17 +12,9 @@ from lt4rec_tf.serving.signatures import ServedModel
 from lt4rec_tf.training.plan import Feed, Plan
 from tests.serving_stand_in.serving_server import WIDTH, named_server, started_server
 from tests.support.networks import build_small, small_batch
-from tests.support.schemas import SMALL_SCHEMA
+from tests.support.schemas import HOUR, SMALL_SCHEMA
 from tests.support.training import random_masks, small_trainer
 
-HOUR = """
-[[features]]
-name = "hour"
-dtype = "int64"
-side = "context"
-missing = -1
-ids = { kind = "integer", minimum = 0, maximum = 23 }
-"""
 RANKING = Ranking({"ctr": 1.0, "cvr": 0.5}, "length", 0.5, extra_input="length")
 
 

@@ -77,6 +77,22 @@ metric = "mse"
 direction = "min"
 """
 # Users, items, one with several values, one that is cut into intervals.
+# Features that tests add to the small schema.
+HOUR = """
+[[features]]
+name = "hour"
+dtype = "int64"
+side = "context"
+missing = -1
+ids = { kind = "integer", minimum = 0, maximum = 23 }
+"""
+LENGTH = """
+[[features]]
+name = "length"
+dtype = "float32"
+side = "item"
+ids = { kind = "boundaries", boundaries = [15, 60.5, 300] }
+"""
 FEW = ("user_id", "video_id", "tags", "duration")
 
 

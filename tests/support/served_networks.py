@@ -16,29 +16,21 @@ from tests.support.networks import (
     build_with_own_views,
     build_with_ticket,
 )
+from tests.support.schemas import HOUR, LENGTH
 from tests.support.training import random_masks
 
 # Every rule by which raw values become ids, and every dtype, alone and in lists.
-MORE_FEATURES = """
+MORE_FEATURES = (
+    """
 [[features]]
 name = "device"
 dtype = "string"
 side = "user"
 ids = { kind = "vocabulary", vocabulary = ["phone", "планшет", "电视"] }
-
-[[features]]
-name = "hour"
-dtype = "int64"
-side = "context"
-missing = -1
-ids = { kind = "integer", minimum = 0, maximum = 23 }
-
-[[features]]
-name = "length"
-dtype = "float32"
-side = "item"
-ids = { kind = "boundaries", boundaries = [15, 60.5, 300] }
-
+"""
+    + HOUR
+    + LENGTH
+    + """
 [[features]]
 name = "codes"
 dtype = "int64"
@@ -63,6 +55,7 @@ loss = "cross_entropy"
 metric = "auc"
 direction = "max"
 """
+)
 WORDS = [
     "u1",
     "планшет",
