@@ -1,12 +1,12 @@
-"""What a request costs: two dense single-task models against one shared network in its tickets.
+"""Times requests: two dense single-task models against one shared network with tickets.
 
     python benchmarks/serving.py
 
-20 fields of dimension 32, of which 12 say who asks and 8 what is ranked, as in LT4REC's own logs;
-Gram cross layer, 512-256-128: 1040 inputs. Weights are drawn, not trained: a product's time depends
-on its shape. Every model is published as `export` does it and run by the session loader, as
-TensorFlow Serving runs it. Models take turns of a few requests; shown are medians over all of them
-and ratios of medians.
+20 fields of dimension 32, of which 12 are of user and context and 8 of items, as in LT4REC's own
+logs; Gram cross layer, 512-256-128: 1040 inputs. Weights are random, not trained: a product's time
+depends on its shape. Every model is saved as by `export` and run by the session loader, as in
+TensorFlow Serving. Models take turns of a few requests. Results are medians over all requests and
+ratios of medians.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ RANKING = Ranking({"ctr": 1.0, "cvr": 1.0})
 
 
 def main() -> None:
-    """Publishes the models, asks them in turns, prints the tables."""
+    """Publishes the models, times them in turns, prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=10_000, help="embedding rows of a field")
     parser.add_argument("--item_fields", type=int, default=8, help="what is ranked; others ask")
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def models(schema: Schema, density: float) -> list[tuple[str, list[RankingNetwork], str]]:
-    """Name, networks whose answers make up both tasks', precision."""
+    """Returns (name, networks that together predict both tasks, precision) of every model."""
     single = [built(schema.with_tasks([task])) for task in TASKS]
     weight, neuron, dense = (built(schema) for _ in range(3))
     rng = np.random.default_rng(0)
@@ -93,12 +93,12 @@ def models(schema: Schema, density: float) -> list[tuple[str, list[RankingNetwor
 
 
 def built(schema: Schema) -> RankingNetwork:
-    """The network at its draw."""
+    """Returns the network with its initial weights."""
     return wide_network(schema, stddev=0.05, seed=len(schema.tasks[0].name))
 
 
 def saved(folder: Path, name: str, network: RankingNetwork, schema: Schema, precision: str) -> Path:
-    """A version of the network, with the signatures that are timed."""
+    """Saves a version of the network with its signatures."""
     schema = schema.with_tasks(network.tasks)
     exponents = {task: RANKING.exponents[task] for task in network.tasks}
     served = ServedModel(network, schema, ranking=Ranking(exponents), precision=precision)
@@ -110,11 +110,11 @@ def saved(folder: Path, name: str, network: RankingNetwork, schema: Schema, prec
 def time_table(
     versions: dict[str, list[OpenedVersion]], schema: Schema, flags: argparse.Namespace
 ) -> str:
-    """Milliseconds of a request, and how many times as fast as two single-task models."""
+    """Returns milliseconds per request, and the speed-up over two single-task models."""
     lines = []
     for candidates in CANDIDATES:
         calls = {
-            (name, signature): all_of([asked(v, signature, request) for v in opened_versions])
+            (name, signature): all_of([prepared(v, signature, request) for v in opened_versions])
             for signature, request in requests(schema, candidates, flags.rows).items()
             for name, opened_versions in versions.items()
         }
@@ -138,25 +138,25 @@ def time_table(
 
 
 def requests(schema: Schema, candidates: int, rows: int) -> dict[str, dict[str, np.ndarray]]:
-    """One user and some candidates, for `rank` and, the user repeated, for `serving_default`."""
+    """Makes one user and some candidates, for `rank` and, repeated, for `serving_default`."""
     rng = np.random.default_rng(candidates)
-    found: dict[str, dict[str, np.ndarray]] = {"rank": {}, "serving_default": {}}
+    inputs: dict[str, dict[str, np.ndarray]] = {"rank": {}, "serving_default": {}}
     for feature in schema.features:
         if feature.side == "item":
             values = rng.integers(0, rows - 2, candidates)
-            found["rank"][feature.name] = values[np.newaxis]
-            found["serving_default"][feature.name] = values
+            inputs["rank"][feature.name] = values[np.newaxis]
+            inputs["serving_default"][feature.name] = values
         else:
             values = rng.integers(0, rows - 2, 1)
-            found["rank"][feature.name] = values
-            found["serving_default"][feature.name] = np.repeat(values, candidates)
-    return found
+            inputs["rank"][feature.name] = values
+            inputs["serving_default"][feature.name] = np.repeat(values, candidates)
+    return inputs
 
 
-def asked(
+def prepared(
     version: OpenedVersion, signature: str, request: dict[str, np.ndarray]
 ) -> Callable[[], object]:
-    """The request, ready to be sent: what is timed should be the graph, not Python's feeding."""
+    """Returns a call that sends the request; it times the graph and little of Python's feeding."""
     definition = version.signatures[signature]
     outputs = [output.name for output in definition.outputs.values()]
     names = list(definition.inputs)
@@ -165,7 +165,7 @@ def asked(
 
 
 def all_of(calls: list[Callable[[], object]]) -> Callable[[], None]:
-    """Makes some calls in turn."""
+    """Returns a function that makes some calls in turn."""
 
     def call_all() -> None:
         for call in calls:
@@ -175,11 +175,11 @@ def all_of(calls: list[Callable[[], object]]) -> Callable[[], None]:
 
 
 def medians_of(calls: dict[tuple[str, str], Callable[[], None]], rounds: int) -> dict:
-    """Each call's median seconds; the calls take turns of some requests in a row."""
+    """Returns each call's median seconds; the calls take turns of some requests in a row."""
     seconds: dict[tuple[str, str], list[float]] = {key: [] for key in calls}
     for _ in range(rounds):
         for key, call in calls.items():
-            call()  # lays out memory and, as a server's last request did, fills the caches
+            call()  # allocates memory and fills the caches, as a server's last request did
             for _ in range(TURN):
                 begun = time.perf_counter()
                 call()
@@ -188,7 +188,7 @@ def medians_of(calls: dict[tuple[str, str], Callable[[], None]], rounds: int) ->
 
 
 def size_table(versions: dict[str, list[OpenedVersion]]) -> str:
-    """Megabytes of what each model takes on disk."""
+    """Returns the megabytes that each model takes on disk."""
     sizes = {
         name: sum(folder_size(version.folder) for version in opened_versions)
         for name, opened_versions in versions.items()
