@@ -1,7 +1,7 @@
-"""Variables on disk by explicit names.
+"""Checkpoints of variables under explicit names.
 
 Names come from the network's own table of variables, not from walking Python objects: a walk can
-miss a variable without a word, and a missing name here is an error.
+silently miss a variable, whereas a missing name is an error here.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from lt4rec_tf.core.errors import InputError
 from lt4rec_tf.distributed.replicas import by_parameter_server, parts_of
 
 _PREFIX = "variables"
-# Of a training's progress.
+# Files of a training's progress.
 _VARIABLES, _STATE = "variables", "state.json"
 
 
@@ -38,16 +38,18 @@ def _write(folder: Path, variables: Mapping[str, tf.Variable]) -> None:
     for name, variable in variables.items():
         for part in _parts(name, variable):
             by_device.setdefault(part.server, []).append(part)
-    # A server writes what lies on it, for which it must see the same folder.
-    prefixes = [str(folder / f"{_PREFIX}_{place}") for place in range(len(by_device))]
+
+    # A server writes its own variables, for which it must see the same folder.
+    prefixes = [str(folder / f"{_PREFIX}_{number}") for number in range(len(by_device))]
     for prefix, (server, parts) in zip(prefixes, by_device.items(), strict=True):
         with tf.device(server):
             tf.raw_ops.SaveV2(
                 prefix=prefix,
                 tensor_names=[part.name for part in parts],
-                shape_and_slices=[part.place for part in parts],
+                shape_and_slices=[part.table_slice for part in parts],
                 tensors=[tf.convert_to_tensor(part.variable) for part in parts],
             )
+
     tf.raw_ops.MergeV2Checkpoints(
         checkpoint_prefixes=prefixes,
         destination_prefix=str(folder / _PREFIX),
@@ -61,31 +63,33 @@ class _Part:
 
     Attributes:
         name: Of the whole variable.
-        place: Which part of it this is, as TensorFlow's checkpoints say it; "" for all.
+        table_slice: Which part of it this is, in the notation of TensorFlow's checkpoints; "" for
+            all.
         variable: Itself.
         server: The device that reads and writes it; "" for this process.
     """
 
     name: str
-    place: str
+    table_slice: str
     variable: tf.Variable
     server: str
 
 
 def _parts(name: str, variable: tf.Variable) -> Iterator[_Part]:
     parts = parts_of(variable)
-    extents = " ".join(map(str, variable.shape)) if len(parts) > 1 else ""
-    first = 0
+    whole_shape = " ".join(map(str, variable.shape))
+    first_row = 0
     for part in parts:
-        place = ""
-        if extents:
-            place = f"{extents} {first},{part.shape[0]}" + ":-" * (len(part.shape) - 1)
-            first += part.shape[0]
-        yield _Part(name, place, part, _host(part) if by_parameter_server() else "")
+        table_slice = ""
+        if len(parts) > 1:
+            rows = f"{first_row},{part.shape[0]}"
+            table_slice = f"{whole_shape} {rows}" + ":-" * (len(part.shape) - 1)
+            first_row += part.shape[0]
+        yield _Part(name, table_slice, part, _host(part) if by_parameter_server() else "")
 
 
 def _host(variable: tf.Variable) -> str:
-    """The processor of the machine on which a variable lies."""
+    """Returns the processor of the machine that holds a variable."""
     return f"{variable.device.rpartition('/device:')[0]}/device:CPU:0"
 
 
@@ -95,7 +99,7 @@ def restore(
     """Reads variables back.
 
     Args:
-        folder: As given to `save`.
+        folder: Written by `save`.
         variables: Name -> variable to set; all must be in the checkpoint.
         renames: Name of a variable -> its name in the checkpoint, where they differ.
 
@@ -109,6 +113,7 @@ def restore(
         _check_all(folder, stored, variables)
         _restore_on_servers(folder, stored, variables)
         return
+
     # Read twice: all is checked before anything is set, and no two tables are held at a time.
     for name, value in _values(folder, stored):
         _check_fits(f"{folder}: {stored[name]}", value.shape, value.dtype, variables[name])
@@ -117,7 +122,7 @@ def restore(
 
 
 def read(folder: Path, name: str) -> np.ndarray:
-    """The values of one variable.
+    """Returns the values of one variable.
 
     Raises:
         CheckpointError: The folder is no checkpoint or a damaged one, or lacks the variable.
@@ -127,14 +132,13 @@ def read(folder: Path, name: str) -> np.ndarray:
 
 
 def read_all(folder: Path) -> dict[str, np.ndarray]:
-    """The values of all variables by name.
+    """Returns the values of all variables by name.
 
     Raises:
         CheckpointError: The folder is no checkpoint or a damaged one.
     """
-    with _explained(folder):
-        reader = tf.train.load_checkpoint(str(Path(folder) / _PREFIX))
-        names = sorted(reader.get_variable_to_shape_map())
+    with _read_errors(folder):
+        names = sorted(_reader(folder).get_variable_to_shape_map())
     return dict(_values(folder, {name: name for name in names}))
 
 
@@ -147,7 +151,7 @@ def _restore_on_servers(
                 (value,) = tf.raw_ops.RestoreV2(
                     prefix=str(folder / _PREFIX),
                     tensor_names=[part.name],
-                    shape_and_slices=[part.place],
+                    shape_and_slices=[part.table_slice],
                     dtypes=[variable.dtype],
                 )
                 part.variable.assign(value)
@@ -156,21 +160,22 @@ def _restore_on_servers(
 def _check_all(
     folder: Path, stored: Mapping[str, str], variables: Mapping[str, tf.Variable]
 ) -> None:
-    with _explained(folder):
-        reader = tf.train.load_checkpoint(str(Path(folder) / _PREFIX))
+    with _read_errors(folder):
+        reader = _reader(folder)
         shapes, dtypes = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
+
     for name, stored_name in stored.items():
-        _check_known(folder, stored_name, shapes)
+        _check_stored(folder, stored_name, shapes)
         dtype = dtypes[stored_name].as_numpy_dtype
         _check_fits(f"{folder}: {stored_name}", shapes[stored_name], dtype, variables[name])
 
 
 def _values(folder: Path, stored: Mapping[str, str]) -> Iterator[tuple[str, np.ndarray]]:
-    with _explained(folder):
-        reader = tf.train.load_checkpoint(str(Path(folder) / _PREFIX))
-        known = reader.get_variable_to_shape_map()
+    with _read_errors(folder):
+        reader = _reader(folder)
+        stored_names = reader.get_variable_to_shape_map()
         for name, stored_name in stored.items():
-            _check_known(folder, stored_name, known)
+            _check_stored(folder, stored_name, stored_names)
             yield name, np.asarray(reader.get_tensor(stored_name))
 
 
@@ -180,9 +185,9 @@ def save_progress(
     """Writes all that resuming a training needs to a folder, which appears whole or not at all.
 
     Args:
-        folder: Of this moment.
-        variables: Those of the network, the optimiser and whatever else steps change.
-        state: Where the training is, plain values.
+        folder: Of this point of the training.
+        variables: Those of the network, of the optimiser and all others that steps change.
+        state: Epoch, step and results so far, as plain values.
     """
 
     def write(temporary: Path) -> None:
@@ -193,7 +198,7 @@ def save_progress(
 
 
 def restore_progress(folder: Path, variables: Mapping[str, tf.Variable]) -> dict[str, Any]:
-    """Sets the variables as `save_progress` found them; returns the state.
+    """Sets the variables to what `save_progress` wrote; returns the state.
 
     Raises:
         CheckpointError: As `restore`.
@@ -202,17 +207,22 @@ def restore_progress(folder: Path, variables: Mapping[str, tf.Variable]) -> dict
     return artifacts.read_json(folder / _STATE)
 
 
+def _reader(folder: Path) -> tf.train.CheckpointReader:
+    return tf.train.load_checkpoint(str(Path(folder) / _PREFIX))
+
+
 @contextmanager
-def _explained(folder: Path) -> Iterator[None]:
+def _read_errors(folder: Path) -> Iterator[None]:
+    """Turns TensorFlow's errors of reading into one that names the folder."""
     try:
         yield
     except (tf.errors.OpError, IndexError, RuntimeError, ValueError) as error:
         raise CheckpointError(f"{folder}: no readable checkpoint ({error})") from error
 
 
-def _check_known(folder: Path, name: str, known: Collection[str]) -> None:
-    if name not in known:
-        raise CheckpointError(f"{folder}: no variable {name!r}, found {sorted(known)}")
+def _check_stored(folder: Path, name: str, stored_names: Collection[str]) -> None:
+    if name not in stored_names:
+        raise CheckpointError(f"{folder}: no variable {name!r}, found {sorted(stored_names)}")
 
 
 def _check_fits(what: str, shape: Sequence[int], dtype: np.dtype, variable: tf.Variable) -> None:

@@ -1,7 +1,7 @@
-"""Rows on which two tasks pull the shared layers apart: clicked, and hardly watched.
+"""Weights of rows on which the gradients of two tasks conflict: clicked, and hardly watched.
 
-Such a row is a positive of CTR and nearly a negative of CVR. LT4REC's "gradientconflict" lets CVR
-have it: its loss counts more there, that of CTR less.
+Such a row is a positive of CTR and nearly a negative of CVR. LT4REC's "gradientconflict" favours
+CVR there: its loss weighs more, that of CTR less.
 Source: LT4REC (arXiv 2008.09872), section on gradient conflict; limits and weights are those of
 its authors' code.
 """
@@ -19,7 +19,7 @@ from lt4rec_tf.schema.types import Schema, chained_tasks
 
 @dataclass(frozen=True)
 class Conflict:
-    """Which clicked rows count as hardly watched, and how much their losses weigh.
+    """Limits of hardly watched rows, and the weights of their losses.
 
     Attributes:
         cvr_weight: Factor of the loss of the task on clicks.
@@ -38,9 +38,9 @@ class Conflict:
 
 
 def hardly_watched(conflict: Conflict, ratio: tf.Tensor, duration: tf.Tensor) -> tf.Tensor:
-    """Which rows are in conflict, bool (batch,).
+    """Marks the rows that are in conflict, bool (batch,).
 
-    A video of unknown length is judged as a long one: that marks fewer rows.
+    A video of unknown length is treated as a long one, which marks fewer rows.
 
     >>> ratio, duration = tf.constant([0.0, 0.15, 0.15, 0.05]), tf.constant([9.0, 60.0, 61.0, 61.0])
     >>> hardly_watched(Conflict(), ratio, duration).numpy().tolist()
@@ -83,9 +83,9 @@ def pairs_in_conflict(schema: Schema, tasks: Sequence[str]) -> list[tuple[str, s
 def emphasis(
     conflict: Conflict, pairs: Sequence[tuple[str, str]], batch: Mapping[str, Any]
 ) -> dict[str, tf.Tensor]:
-    """What each row's loss is multiplied by, for the tasks of the pairs.
+    """Returns each row's factor of the loss, for the tasks of the pairs.
 
-    A row that is in conflict by several pairs counts as one that is by one.
+    A row that is in conflict in several pairs is weighed as a row that is in one.
 
     Args:
         conflict: Limits and weights.
@@ -95,11 +95,12 @@ def emphasis(
     Returns:
         Task -> float32 (batch,), 1 on rows without conflict.
     """
-    rows: dict[str, tf.Tensor] = {}
-    weights: dict[str, float] = {}
+    rows_by_task: dict[str, tf.Tensor] = {}
+    weight_by_task: dict[str, float] = {}
     for clicked, watched in pairs:
-        found = hardly_watched(conflict, batch["labels"][watched], batch["duration"])
+        rows = hardly_watched(conflict, batch["labels"][watched], batch["duration"])
         for task, weight in ((clicked, conflict.ctr_weight), (watched, conflict.cvr_weight)):
-            rows[task] = rows[task] | found if task in rows else found
-            weights[task] = weight
-    return {task: tf.where(found, weights[task], 1.0) for task, found in rows.items()}
+            other_rows = rows_by_task.get(task)
+            rows_by_task[task] = rows if other_rows is None else other_rows | rows
+            weight_by_task[task] = weight
+    return {task: tf.where(rows, weight_by_task[task], 1.0) for task, rows in rows_by_task.items()}

@@ -1,7 +1,8 @@
-"""A ticket from one training: gradual magnitude pruning by TensorFlow Model Optimization.
+"""Gradual magnitude pruning by TensorFlow Model Optimization: a ticket from a single training.
 
-Where Algorithm 1 trains once a level, this trains once in all: the density of each kernel falls
-from 1 to the final one along s_t = s_f - s_f (1 - (t - t_0) / (n dt))^3 while the weights learn.
+Where Algorithm 1 trains once a level, this trains once in all. While the weights learn, the
+sparsity of each kernel rises from 0 to the final one along
+s_t = s_f - s_f (1 - (t - t_0) / (n dt))^3.
 Source: Zhu and Gupta (arXiv 1710.01878), Eq. 1. Pruning is per kernel, not global.
 """
 
@@ -26,25 +27,25 @@ class GradualNetwork:
     """A single-task network whose kernels are pruned while it trains.
 
     Attributes:
-        network: As the trainer wants it; its variables include the pruning's own.
-        wrappers: TensorFlow Model Optimization's, one a kernel.
+        network: For the trainer; its variables include those of the pruning.
+        wrappers: Layers of TensorFlow Model Optimization, one a kernel.
     """
 
     network: RankingNetwork
     wrappers: list[keras.layers.Layer]
 
     def before_step(self, step: int) -> None:
-        """Tells the schedule how many steps were trained; call it before each step."""
+        """Passes the number of trained steps to the schedule; to be called before each step."""
         for wrapper in self.wrappers:
             wrapper.pruning_step.assign(step)
 
     def masks(self) -> Masks:
-        """The ticket as it is now."""
-        found = {}
+        """Returns the present ticket."""
+        masks = {}
         for depth, wrapper in enumerate(self.wrappers):
             _, mask, _ = wrapper.pruning_vars[0]
-            found[f"tower_{depth}"] = np.asarray(mask.numpy(), bool)
-        return found
+            masks[f"tower_{depth}"] = np.asarray(mask.numpy(), bool)
+        return masks
 
 
 def build_gradual(
@@ -54,14 +55,13 @@ def build_gradual(
 
     Args:
         dense: A network of one task; its variables are shared, not copied.
-        final_density: Share of each kernel's weights left at the end, in (0, 1).
+        final_density: Share of each kernel's weights that are kept at the end, in (0, 1).
         steps: Training steps in all.
         block_width: Weights are cut in blocks of 1 x this many; 1 is unstructured.
     """
     # Here, not above: it takes seconds to import and only this finder needs it.
     from tensorflow_model_optimization.sparsity import keras as sparsity
 
-    (task,) = dense.tasks
     begin, end = int(BEGIN_SHARE * steps), max(1, int(END_SHARE * steps))
     schedule = sparsity.PolynomialDecay(
         initial_sparsity=0.0,
@@ -70,6 +70,8 @@ def build_gradual(
         end_step=end,
         frequency=max(1, (end - begin) // STEPS_OF_SCHEDULE),
     )
+
+    (task,) = dense.tasks
     hidden = dense.bottom.output
     wrappers = []
     for layer in dense.towers[task]:
@@ -78,6 +80,7 @@ def build_gradual(
         )
         hidden = wrapper(hidden)
         wrappers.append(wrapper)
+
     logit = keras.layers.Reshape((), name=f"{task}.gradual")(dense.heads[task](hidden))
     inputs = dense.model.input
     model = keras.Model(inputs, logit)

@@ -1,6 +1,6 @@
-"""Optimisers that touch only what a step is about.
+"""Optimisers that update only the weights and embedding rows that a step involves.
 
-Two properties that Keras's Adam lacks:
+They have two properties that Keras's Adam lacks:
 
 * Lazy rows: a step's cost does not grow with the embedding tables. Moments of rows that the
   batch did not look up are neither decayed nor applied.
@@ -30,7 +30,7 @@ class LazyAdam(keras.optimizers.Adam):
 
     with M the update mask of the weight (1 without one) and, for looked-up rows, the rows alone.
     A weight whose gradient is 0 in every step needs no mask: its moments stay 0, and so does its
-    update. t counts all steps of the optimiser, those in which a weight took no part included.
+    update. t counts all steps of the optimiser, also those that do not involve the weight.
 
     Attributes:
         update_masks: variable.ref() -> 0/1 tensor of the variable's shape, for the step at hand.
@@ -39,8 +39,8 @@ class LazyAdam(keras.optimizers.Adam):
     def __init__(self, learning_rate: float, **kwargs: Any) -> None:
         super().__init__(learning_rate, jit_compile=False, **kwargs)
         self.update_masks: Mapping[Any, tf.Tensor] = {}
-        # For a batch's rows of a table and of its two moments. Workers that do not wait for each
-        # other have none in common.
+        # For a batch's rows of a table and of its two moments. Asynchronous workers cannot share
+        # them.
         self._scratch: dict[Any, list[tf.Variable]] = {}
 
     def build(self, var_list: list[tf.Variable]) -> None:
@@ -50,6 +50,7 @@ class LazyAdam(keras.optimizers.Adam):
         super().build(var_list)
         if by_parameter_server():
             return
+
         for variable in var_list:
             empty = tf.zeros((0, *variable.shape[1:]), variable.dtype)
             self._scratch[self._var_key(variable)] = [
@@ -61,8 +62,9 @@ class LazyAdam(keras.optimizers.Adam):
         """Updates one variable; called by Keras with de-duplicated sparse gradients."""
         slot = self._index_dict[self._var_key(variable)]
         weights = [variable, self._momentums[slot], self._velocities[slot]]
-        # The variable at hand may be one replica's; masks are given for the one that users see.
-        masks = {self._var_key(known.deref()): mask for known, mask in self.update_masks.items()}
+
+        # The variable may be one replica's; masks are keyed by the one that users see.
+        masks = {self._var_key(ref.deref()): mask for ref, mask in self.update_masks.items()}
         mask = masks.get(self._var_key(variable))
         if isinstance(gradient, tf.IndexedSlices):
             update = self._update_rows if self._scratch else self._update_rows_in_place
@@ -73,7 +75,7 @@ class LazyAdam(keras.optimizers.Adam):
             self._update_all(gradient, weights)
 
     def _update_all(self, gradient: tf.Tensor, weights: Sequence[tf.Variable]) -> None:
-        """The module's equation in one operation, which reads and writes each number once."""
+        """Computes the class's equation in one operation, which accesses each number once."""
         variable, m, v = weights
         step = tf.cast(self.iterations + 1, variable.dtype)
         tf.raw_ops.ResourceApplyAdam(
@@ -99,31 +101,33 @@ class LazyAdam(keras.optimizers.Adam):
         variable.assign_sub(mask * alpha * m / (tf.sqrt(v) + self.epsilon))
 
     def _step_size(self, dtype: tf.DType) -> tf.Tensor:
-        """The factor lr sqrt(1 - b2^t) / (1 - b1^t)."""
+        """Returns the factor lr sqrt(1 - b2^t) / (1 - b1^t)."""
         step = tf.cast(self.iterations + 1, dtype)
         return self.learning_rate * tf.sqrt(1 - self.beta_2**step) / (1 - self.beta_1**step)
 
     def _update_rows_in_place(
         self, gradient: tf.IndexedSlices, weights: Sequence[tf.Variable]
     ) -> None:
-        """The same where other workers update the same rows: only moments can be lost by it."""
+        """Updates rows that other workers may update at the same time; only moments can be lost."""
         variable, m, v = weights
         rows, values = gradient.indices, gradient.values
+
         m_rows, v_rows = tf.gather(m, rows), tf.gather(v, rows)
         m_rows += (1 - self.beta_1) * (values - m_rows)
         v_rows += (1 - self.beta_2) * (tf.square(values) - v_rows)
         change = self._step_size(variable.dtype) * m_rows / (tf.sqrt(v_rows) + self.epsilon)
+
         m.scatter_update(tf.IndexedSlices(m_rows, rows))
         v.scatter_update(tf.IndexedSlices(v_rows, rows))
         variable.scatter_sub(tf.IndexedSlices(change, rows))
 
     def _update_rows(self, gradient: tf.IndexedSlices, weights: Sequence[tf.Variable]) -> None:
-        """Takes the rows out, updates them as `_update_all` does, puts them back."""
-        taken = self._scratch[self._var_key(weights[0])]
-        for scratch, whole in zip(taken, weights, strict=True):
+        """Copies the rows out, updates them by `_update_all`, and copies them back."""
+        copies = self._scratch[self._var_key(weights[0])]
+        for scratch, whole in zip(copies, weights, strict=True):
             scratch.assign(tf.gather(whole, gradient.indices))
-        self._update_all(gradient.values, taken)
-        for scratch, whole in zip(taken, weights, strict=True):
+        self._update_all(gradient.values, copies)
+        for scratch, whole in zip(copies, weights, strict=True):
             # `scatter_sub` of a change would take three times as long.
             whole.scatter_update(tf.IndexedSlices(scratch.read_value(), gradient.indices))
 
@@ -131,12 +135,15 @@ class LazyAdam(keras.optimizers.Adam):
 def build_optimizer(
     name: str, learning_rate: float, variables: list[tf.Variable]
 ) -> keras.optimizers.Optimizer:
-    """An optimiser with its slots for the given variables.
+    """Builds an optimiser with its slots for the given variables.
 
     Args:
         name: "adam" or "adagrad".
         learning_rate: Step size, above 0.
-        variables: What it will update.
+        variables: Those that it will update.
+
+    Raises:
+        ValueError: The name is another.
     """
     if name == "adam":
         optimizer = LazyAdam(learning_rate)
@@ -151,7 +158,7 @@ def build_optimizer(
 def slots(
     optimizer: keras.optimizers.Optimizer, names: Sequence[str], variables: Sequence[tf.Variable]
 ) -> dict[str, tf.Variable]:
-    """An optimiser's state by names that do not depend on the order of its variables.
+    """Returns an optimiser's state by names that do not depend on the order of its variables.
 
     Args:
         optimizer: From `build_optimizer`.
@@ -162,20 +169,22 @@ def slots(
         "<slot>/<variable>" -> the slot, such as "momentum/tower_0/kernel", and "iterations".
     """
     if isinstance(optimizer, keras.optimizers.Adam):
-        kinds = {"momentum": optimizer._momentums, "velocity": optimizer._velocities}
+        slots_by_kind = {"momentum": optimizer._momentums, "velocity": optimizer._velocities}
     else:
-        kinds = {"accumulator": optimizer._accumulators}
-    found = {"iterations": optimizer.iterations}
-    for kind, of_kind in kinds.items():
+        slots_by_kind = {"accumulator": optimizer._accumulators}
+
+    state = {"iterations": optimizer.iterations}
+    for kind, kind_slots in slots_by_kind.items():
         for name, variable in zip(names, variables, strict=True):
-            found[f"{kind}/{name}"] = of_kind[optimizer._index_dict[optimizer._var_key(variable)]]
-    return found
+            index = optimizer._index_dict[optimizer._var_key(variable)]
+            state[f"{kind}/{name}"] = kind_slots[index]
+    return state
 
 
 def reset(optimizer: keras.optimizers.Optimizer) -> None:
-    """Makes an optimiser as it was before its first step."""
+    """Sets an optimiser's state to that before its first step."""
     accumulator = getattr(optimizer, "initial_accumulator_value", 0.0)
     for variable in chain(*map(parts_of, optimizer.variables)):
         start = accumulator if variable.dtype.is_floating else 0
-        with tf.device(variable.device):  # a server's table need not travel
+        with tf.device(variable.device):  # so that a server's table is not sent
             variable.assign(tf.fill(variable.shape, tf.cast(start, variable.dtype)))

@@ -1,8 +1,8 @@
-"""In which precision a stage's matrix products are computed.
+"""Precision of a stage's matrix products.
 
 Weights, moments, losses and updates are float32 either way. With bfloat16, TensorFlow's own graph
-rewrite (auto mixed precision) computes products and what lies between them in 8 bits of mantissa,
-which processors with matrix units for it do several times as fast.
+rewrite (auto mixed precision) computes products, and the operations between them, in 8 bits of
+mantissa. Processors with matrix units for bfloat16 are several times as fast at it.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import tensorflow as tf
 from lt4rec_tf.core import artifacts
 
 FLOAT32, BFLOAT16, AUTO = "float32", "bfloat16", "auto"
-# bfloat16 is chosen where its products are at least so many times as fast: for less, the casts
-# around them cost what they gain.
+# bfloat16 is chosen where its products are at least this many times as fast. Below that, the casts
+# around them cost more than they save.
 WORTHWHILE = 1.5
 ROWS, WIDTH, ROUNDS = 2048, 1024, 7  # of the products that are timed
 
@@ -28,7 +28,7 @@ _REWRITE = "auto_mixed_precision_onednn_bfloat16"
 
 @contextmanager
 def computing_in(precision: str) -> Iterator[None]:
-    """Functions that are called within compute in this precision; others as they did.
+    """Sets the precision in which functions that are called within the context compute.
 
     Args:
         precision: "float32" or "bfloat16".
@@ -42,11 +42,11 @@ def computing_in(precision: str) -> Iterator[None]:
 
 
 def settled(precision: str, folder: Path) -> str:
-    """The precision that a setting means, the same in all of a run's processes.
+    """Returns the precision that a setting means, the same in all of a run's processes.
 
     Args:
-        precision: "float32", "bfloat16", or "auto": what is faster on the machine that asks first.
-        folder: Keeps what was measured.
+        precision: "float32", "bfloat16", or "auto": the faster one, measured by the first process.
+        folder: The measurement is saved there.
 
     Returns:
         "float32" or "bfloat16".
@@ -62,18 +62,17 @@ def settled(precision: str, folder: Path) -> str:
 
 
 def product_ratio() -> float:
-    """How many times as fast this machine multiplies matrices in bfloat16 as in float32."""
+    """Measures how many times as fast bfloat16 products are as float32 ones on this machine."""
     seconds: dict[str, list[float]] = {FLOAT32: [], BFLOAT16: []}
-    factors = {
-        name: (
-            tf.ones((ROWS, WIDTH), tf.as_dtype(name)),
-            tf.ones((WIDTH, WIDTH), tf.as_dtype(name)),
-        )
-        for name in seconds
-    }
+    matrices = {}
+    for name in seconds:
+        dtype = tf.as_dtype(name)
+        matrices[name] = (tf.ones((ROWS, WIDTH), dtype), tf.ones((WIDTH, WIDTH), dtype))
+
+    # The two alternate, so that a machine that slows down slows both.
     for _ in range(ROUNDS):
-        for name, (x, kernel) in factors.items():
-            begun = time.perf_counter()
+        for name, (x, kernel) in matrices.items():
+            started = time.perf_counter()
             tf.matmul(x, kernel).numpy()
-            seconds[name].append(time.perf_counter() - begun)
+            seconds[name].append(time.perf_counter() - started)
     return statistics.median(seconds[FLOAT32]) / statistics.median(seconds[BFLOAT16])

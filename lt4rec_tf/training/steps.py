@@ -1,4 +1,4 @@
-"""One compiled training step: forward with masks, losses, their balance, strict update."""
+"""A compiled training step: forward pass with masks, losses, their balance, strict update."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from lt4rec_tf.training.plan import Objective
 
 Step = Callable[[dict[str, Any]], dict[str, tf.Tensor]]
 Batch = Mapping[str, Any]
-Answers = tuple[tf.Tensor | None, tf.Tensor]  # rows of the batch, None for all; their logits
+Losses = Callable[[Batch], dict[str, tf.Tensor]]
+TaskLogits = tuple[tf.Tensor | None, tf.Tensor]  # rows of the batch, None for all; their logits
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def compile_step(
     updated.
 
     Args:
-        network: Its masks are read at each step, so a step outlives a change of ticket.
+        network: Its masks are read at each step, so a step remains valid when a ticket changes.
         schema: The batches' tasks, their losses.
         objective: Of the whole training.
         tasks: Those of the objective's that this step trains; one task runs its own forward pass
@@ -63,8 +64,8 @@ def compile_step(
         A function from a batch to {task: loss}.
 
     Raises:
-        ValueError: There is a conflict to weigh, and no pair of tasks that can have one, or a
-            network with losses of its own.
+        ValueError: There is a conflict to weigh, but no pair of tasks that can have one, or the
+            network has losses of its own.
     """
     rule, optimizer, variables = update.rule, update.optimizer, update.variables
     losses_of = _losses(network, schema, tasks, objective.conflict)
@@ -77,11 +78,13 @@ def compile_step(
             weighted = [objective.loss_weights[task] * loss for task, loss in losses.items()]
             targets = rule.targets(weighted)
         gradients = gradients_over_replicas([tape.gradient(t, variables) for t in targets])
+
         combined = zip(rule.combine(weighted, gradients, variables), variables, strict=True)
         optimizer.update_masks = _update_masks(network, tasks) if takes_turns else {}
         optimizer.apply_gradients(
             [(g, v) for g, v in combined if g is not None], skip_gradients_aggregation=True
         )
+
         for task, loss in losses.items():
             loss_sums[task].assign_add(tf.stack([tf.cast(loss, tf.float64), 1.0]))
         return losses
@@ -90,89 +93,95 @@ def compile_step(
 
 
 def loss_sum() -> tf.Variable:
-    """For `compile_step`: sum of the losses, number of batches; the same on all replicas."""
+    """Makes a sum for `compile_step`: of losses, of batches; it is the same on all replicas."""
     first = tf.VariableAggregation.ONLY_FIRST_REPLICA
     return tf.Variable([0.0, 0.0], dtype=tf.float64, trainable=False, aggregation=first)
 
 
 def _losses(
     network: RankingNetwork, schema: Schema, tasks: Sequence[str], conflict: Conflict | None
-) -> Callable[[Batch], dict[str, tf.Tensor]]:
-    """The function from a batch to the tasks' losses, in the order of the tasks."""
+) -> Losses:
+    """Makes the function from a batch to the tasks' losses, in the order of the tasks."""
+    if network.own_losses is None:
+        return _schema_losses(network, schema, tasks, conflict)
+    if conflict is not None:
+        raise ValueError(
+            "conflict: found a network with losses of its own, expected one whose tasks' "
+            "losses are the schema's"
+        )
     own_losses = network.own_losses
-    if own_losses is not None:
-        if conflict is not None:
-            raise ValueError(
-                "conflict: found a network with losses of its own, expected one whose tasks' "
-                "losses are the schema's"
-            )
 
-        def own(batch: Batch) -> dict[str, tf.Tensor]:
-            losses = own_losses(network.model(batch["features"], training=True), batch)
-            return {task: losses[task] for task in tasks}
+    def losses_of(batch: Batch) -> dict[str, tf.Tensor]:
+        losses = own_losses(network.model(batch["features"], training=True), batch)
+        return {task: losses[task] for task in tasks}
 
-        return own
+    return losses_of
 
-    losses = {task: loss_of(schema.task(task)) for task in tasks}
+
+def _schema_losses(
+    network: RankingNetwork, schema: Schema, tasks: Sequence[str], conflict: Conflict | None
+) -> Losses:
+    """Makes the function from a batch to the losses that the schema names."""
+    loss_functions = {task: loss_of(schema.task(task)) for task in tasks}
     pairs = pairs_in_conflict(schema, tasks) if conflict is not None else []
     logits_of = _logits(network, schema, tasks)
 
-    def by_schema(batch: Batch) -> dict[str, tf.Tensor]:
-        weighs = emphasis(conflict, pairs, batch) if conflict is not None else {}
-        found = {}
+    def losses_of(batch: Batch) -> dict[str, tf.Tensor]:
+        emphasis_by_task = emphasis(conflict, pairs, batch) if conflict is not None else {}
+        losses = {}
         for task, (rows, logits) in logits_of(batch).items():
-            told = {"labels": batch["labels"][task], "weights": batch["weights"][task]}
-            if task in weighs:
-                told["emphasis"] = weighs[task]
-            of_rows = _taken(told, rows)
-            found[task] = losses[task](
-                logits, of_rows["labels"], of_rows["weights"], of_rows.get("emphasis")
+            columns = {"labels": batch["labels"][task], "weights": batch["weights"][task]}
+            if task in emphasis_by_task:
+                columns["emphasis"] = emphasis_by_task[task]
+            columns = _gathered(columns, rows)
+            losses[task] = loss_functions[task](
+                logits, columns["labels"], columns["weights"], columns.get("emphasis")
             )
-        return found
+        return losses
 
-    return by_schema
+    return losses_of
 
 
 def _logits(
     network: RankingNetwork, schema: Schema, tasks: Sequence[str]
-) -> Callable[[Batch], dict[str, Answers]]:
-    """The function from a batch to each task's rows, None for all, and its logits of them.
+) -> Callable[[Batch], dict[str, TaskLogits]]:
+    """Makes the function from a batch to each task's rows, None for all, and its logits there.
 
-    Rows outside a task's population weigh nothing: where they can be left out, they are.
+    Rows outside a task's population have weight 0: where they can be left out, they are.
     """
     populated = [task for task in tasks if schema.task(task).population is not None]
 
-    def of_all(batch: Batch) -> dict[str, Answers]:
+    def of_all_rows(batch: Batch) -> dict[str, TaskLogits]:
         if len(tasks) == 1:
-            return {
-                tasks[0]: (None, network.task_models[tasks[0]](batch["features"], training=True))
-            }
+            (task,) = tasks
+            return {task: (None, network.task_models[task](batch["features"], training=True))}
         logits = network.model(batch["features"], training=True)
         return {task: (None, logits[task]) for task in tasks}
 
-    def of_each(batch: Batch) -> dict[str, Answers]:
+    def of_populations(batch: Batch) -> dict[str, TaskLogits]:
         # Embeddings are looked up for all rows: which rows a step touches, and thereby what lazy
         # optimisers do to them, must not depend on what is left out above.
         crossed = network.bottom(batch["features"], training=True)
-        found = {}
+        logits_by_task = {}
         for task in tasks:
-            top, whole = network.tops[task], {CROSSED: crossed} | batch["features"]
-            rows = _rows(batch, task) if task in populated else None
-            inputs = _taken({name: whole[name] for name in top.input}, rows)
-            found[task] = (rows, top(inputs, training=True))
-        return found
+            top = network.tops[task]
+            tensors = {CROSSED: crossed} | batch["features"]
+            rows = _population_rows(batch, task) if task in populated else None
+            inputs = _gathered({name: tensors[name] for name in top.input}, rows)
+            logits_by_task[task] = (rows, top(inputs, training=True))
+        return logits_by_task
 
-    return of_each if populated and network.tops else of_all
+    return of_populations if populated and network.tops else of_all_rows
 
 
-def _rows(batch: Batch, task: str) -> tf.Tensor:
+def _population_rows(batch: Batch, task: str) -> tf.Tensor:
     return tf.where(batch["weights"][task] > 0)[:, 0]
 
 
-def _taken(values: Mapping[str, tf.Tensor], rows: tf.Tensor | None) -> Mapping[str, tf.Tensor]:
+def _gathered(columns: dict[str, tf.Tensor], rows: tf.Tensor | None) -> dict[str, tf.Tensor]:
     if rows is None:
-        return values
-    return {name: tf.gather(tensor, rows) for name, tensor in values.items()}
+        return columns
+    return {name: tf.gather(column, rows) for name, column in columns.items()}
 
 
 def _batch_spec(network: RankingNetwork, schema: Schema) -> dict[str, Any]:
@@ -187,7 +196,7 @@ def _batch_spec(network: RankingNetwork, schema: Schema) -> dict[str, Any]:
 
 
 def _update_masks(network: RankingNetwork, tasks: Sequence[str]) -> dict[Any, tf.Tensor]:
-    """For every kernel of the towers: 1 where a weight belongs to one of the step's tasks."""
+    """Returns for every kernel of the towers: 1 where a weight belongs to one of the tasks."""
     masks: dict[Any, tf.Tensor] = {}
     for task in tasks:
         for layer in network.towers[task]:

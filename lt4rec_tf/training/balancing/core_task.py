@@ -1,4 +1,4 @@
-"""Rules under which all tasks give way to the last one, the core task."""
+"""Rules that favour the last task, the core task: HTLNet's and MetaBalance."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ METABALANCE_DECAY = 0.9
 
 @dataclass(frozen=True)
 class Core:
-    """How far HTLNet's rule goes.
+    """Parameters of HTLNet's rule.
 
     Attributes:
-        projection: alpha in [0, 1]; 1 takes out all that conflicts.
-        relaxation: gamma in [0, 1]; 0 leaves magnitudes as they are.
+        projection: alpha in [0, 1]; 1 removes the conflicting component entirely.
+        relaxation: gamma in [0, 1]; 0 keeps magnitudes as they are.
         clip: C, 1 or more: ratios of norms are clipped to [1 / C, C].
     """
 
@@ -34,7 +34,8 @@ class Core:
     clip: float
 
 
-# alpha as in the paper, by a third party's account; gamma and C of another's implementation.
+# alpha is the paper's, as a third party reports it; gamma and C are those of an implementation by
+# others.
 HTLNET_CORE = Core(projection=1.0, relaxation=0.1, clip=10.0)
 
 
@@ -46,20 +47,20 @@ class HybridTargets:
     G_t <- G_t - alpha (G_t . G_c) / |G_c|^2 G_c  where G_t . G_c < 0
     G_t <- (gamma w + 1 - gamma) G_t,  w = |G_c| / |G_t| clipped to [1 / C, C]
 
-    The norm in w is that before the projection. The update is G_c + sum_t G_t: what the core task
-    itself asks for is never changed. On a batch without a row of the core task's population, whose
-    G_c is 0, the others' gradients stay as they are.
+    The norm in w is that before the projection. The update is G_c + sum_t G_t: the core task's own
+    gradient is never changed. On a batch without a row of the core task's population, G_c is 0 and
+    the others' gradients stay as they are.
 
-    Shared are the parameters that every task has a gradient for: in HTLNet embeddings and cross
-    layer, in sparse sharing the tower too, in a mixture its common experts. The others, such as
-    label embeddings and fusion, have the sum of the gradients that there are.
+    Shared parameters are those that every task has a gradient for: in HTLNet embeddings and cross
+    layer, in sparse sharing the tower too, in a mixture its common experts. All other parameters,
+    such as label embeddings and fusion, are updated by the plain sum of their gradients.
 
-    Every adjusted gradient is a combination of two, so inner products say it all and no embedding
-    table is made dense: all tasks touch the batch's rows. Source: HTLNet (Tang et al., RecSys 2024,
-    arXiv 2403.17442), Algorithm 1, by a third party's account of it.
+    Every adjusted gradient is a combination of two, so inner products are sufficient and no
+    embedding table is made dense: all tasks touch the batch's rows. Source: HTLNet (Tang et al.,
+    RecSys 2024, arXiv 2403.17442), Algorithm 1, as a third party reports it.
 
     Args:
-        core: How far it goes.
+        core: Its parameters.
     """
 
     def __init__(self, core: Core) -> None:
@@ -67,10 +68,10 @@ class HybridTargets:
         self.state: dict[str, tf.Variable] = {}
 
     def reset(self) -> None:
-        """Has nothing to forget."""
+        """Does nothing, as the rule has no state."""
 
     def targets(self, losses: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        """Each task's loss."""
+        """Returns each task's loss."""
         return list(losses)
 
     def combine(
@@ -112,7 +113,7 @@ class MetaBalance:
         self._norms.assign(tf.zeros_like(self._norms))
 
     def targets(self, losses: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        """Each task's loss."""
+        """Returns each task's loss."""
         return list(losses)
 
     def combine(
@@ -123,25 +124,28 @@ class MetaBalance:
     ) -> list[Gradient | None]:
         """Sums the scaled gradients."""
         by_variable = list(zip(*gradients, strict=True))
-        plain = tf.ones(len(losses))
-        found = [
-            tf.sqrt(tf.linalg.diag_part(inner_products(parts)))
-            if owners(parts) == len(losses)
-            else tf.zeros(len(losses))
-            for parts in by_variable
-        ]
-        norms = METABALANCE_DECAY * self._norms + (1 - METABALANCE_DECAY) * tf.stack(found)
+        is_shared = [owners(parts) == len(losses) for parts in by_variable]
+
+        batch_norms = []
+        for parts, shared in zip(by_variable, is_shared, strict=True):
+            if shared:
+                batch_norms.append(tf.sqrt(tf.linalg.diag_part(inner_products(parts))))
+            else:
+                batch_norms.append(tf.zeros(len(losses)))
+        norms = METABALANCE_DECAY * self._norms + (1 - METABALANCE_DECAY) * tf.stack(batch_norms)
         self._norms.assign(norms)
+
         ratios = tf.math.divide_no_nan(norms[:, -1:], norms)
         weights = METABALANCE_RELAXATION * ratios + 1 - METABALANCE_RELAXATION
-        return [
-            weighted_sum(parts, of_tensor if owners(parts) == len(losses) else plain)
-            for parts, of_tensor in zip(by_variable, tf.unstack(weights), strict=True)
-        ]
+        plain = tf.ones(len(losses))
+        combined = []
+        for parts, shared, row in zip(by_variable, is_shared, tf.unstack(weights), strict=True):
+            combined.append(weighted_sum(parts, row if shared else plain))
+        return combined
 
 
 def adjusted_weights(products: tf.Tensor, core: Core) -> tf.Tensor:
-    """How often each task's gradient is in the sum of those that `HybridTargets` adjusts.
+    """Returns each task's weight in the sum of the gradients that `HybridTargets` adjusts.
 
     >>> at_135_degrees = tf.constant([[2.0, -1.0], [-1.0, 1.0]])  # the core task is the last
     >>> projected = Core(projection=1.0, relaxation=0.0, clip=10.0)
@@ -150,15 +154,18 @@ def adjusted_weights(products: tf.Tensor, core: Core) -> tf.Tensor:
 
     Args:
         products: float32 (tasks, tasks), inner products G_i . G_j.
-        core: How far the rule goes.
+        core: Parameters of the rule.
 
     Returns:
         float32 (tasks,), w of the sum sum_t w_t G_t.
     """
     squares = tf.linalg.diag_part(products)
-    of_core, with_core = squares[-1], products[:-1, -1]
-    ratios = tf.sqrt(tf.math.divide_no_nan(of_core, squares[:-1]))
+    core_square, core_products = squares[-1], products[:-1, -1]
+
+    ratios = tf.sqrt(tf.math.divide_no_nan(core_square, squares[:-1]))
     clipped = tf.clip_by_value(ratios, 1 / core.clip, core.clip)
-    scales = tf.where(of_core > 0.0, core.relaxation * clipped + 1 - core.relaxation, 1.0)
-    cut = core.projection * tf.math.divide_no_nan(tf.minimum(with_core, 0.0), of_core)
+    scales = tf.where(core_square > 0.0, core.relaxation * clipped + 1 - core.relaxation, 1.0)
+
+    # The share of G_c that projection takes out of each G_t, at most 0.
+    cut = core.projection * tf.math.divide_no_nan(tf.minimum(core_products, 0.0), core_square)
     return tf.concat([scales, [1.0 - tf.reduce_sum(scales * cut)]], axis=0)

@@ -1,4 +1,4 @@
-"""Arithmetic of several tasks' gradients for one variable; those of embeddings stay sparse."""
+"""Arithmetic on several tasks' gradients of one variable; those of embeddings stay sparse."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Gradient: TypeAlias = Any
 
 
 def inner_products(gradients: Sequence[Gradient | None]) -> tf.Tensor:
-    """g_i . g_j of all pairs, float32 (n, n); None stands for zeros.
+    """Computes g_i . g_j of all pairs, float32 (n, n); None stands for zeros.
 
     >>> once, twice = tf.constant([0, 2]), tf.constant([2, 2])
     >>> g = tf.IndexedSlices(tf.constant([[1.0], [2.0]]), once, (9, 1))
@@ -26,7 +26,7 @@ def inner_products(gradients: Sequence[Gradient | None]) -> tf.Tensor:
 
 
 def weighted_sum(gradients: Sequence[Gradient | None], weights: tf.Tensor) -> Gradient | None:
-    """sum_i w_i g_i, sparse where all of them are; None where there is none.
+    """Computes sum_i w_i g_i, which is sparse if all g_i are, and None if there is none.
 
     Args:
         gradients: n gradients of one variable.
@@ -50,43 +50,52 @@ def balanced_sum(
 
     Args:
         gradients: By task, by variable; None where a task has none.
-        least_owners: A variable is shared that so many tasks have a gradient for.
+        least_owners: A variable is shared if at least so many tasks have a gradient for it.
         weights_of: The inner products of the tasks' gradients of all shared variables together,
-            float32 (tasks, tasks) -> how often each task's gradient is in their sum, (tasks,).
+            float32 (tasks, tasks) -> weight of each task's gradient in their sum, (tasks,).
 
     Returns:
-        By variable.
+        One gradient a variable, None where no task has one.
     """
     by_variable = list(zip(*gradients, strict=True))
-    shared = [parts for parts in by_variable if owners(parts) >= least_owners]
+    products = [inner_products(parts) for parts in by_variable if owners(parts) >= least_owners]
     plain = tf.ones(len(gradients))
-    weights = weights_of(tf.add_n([inner_products(p) for p in shared])) if shared else plain
-    return [weighted_sum(p, weights if owners(p) >= least_owners else plain) for p in by_variable]
+    weights = weights_of(tf.add_n(products)) if products else plain
+
+    combined = []
+    for parts in by_variable:
+        shared = owners(parts) >= least_owners
+        combined.append(weighted_sum(parts, weights if shared else plain))
+    return combined
 
 
 def owners(parts: Sequence[Gradient | None]) -> int:
-    """How many tasks have a gradient for a variable."""
+    """Returns the number of tasks that have a gradient for a variable."""
     return sum(part is not None for part in parts)
 
 
 def _stacked(gradients: Sequence[Gradient | None]) -> tuple[tf.Tensor, tf.IndexedSlices | None]:
-    """The gradients side by side, float32 (n, ...), over the rows that any of them touches.
+    """Stacks the gradients over the rows that any of them touches, float32 (n, ...).
 
-    Of sparse gradients it also gives one that has those rows, each once.
+    For sparse gradients it also returns the first of them, with each of those rows once.
     """
-    known = [gradient for gradient in gradients if gradient is not None]
-    if not all(isinstance(gradient, tf.IndexedSlices) for gradient in known):
-        zeros = tf.zeros_like(tf.convert_to_tensor(known[0]))
+    present = [gradient for gradient in gradients if gradient is not None]
+    if not all(isinstance(gradient, tf.IndexedSlices) for gradient in present):
+        zeros = tf.zeros_like(tf.convert_to_tensor(present[0]))
         dense = [zeros if g is None else tf.convert_to_tensor(g) for g in gradients]
         return tf.stack(dense), None
-    rows, places = tf.unique(tf.concat([gradient.indices for gradient in known], axis=0))
-    parts = iter(tf.split(places, [tf.shape(gradient.indices)[0] for gradient in known]))
-    touched = tf.shape(rows)[0]
-    summed = {
-        i: tf.math.unsorted_segment_sum(gradient.values, next(parts), touched)
-        for i, gradient in enumerate(gradients)
-        if gradient is not None
-    }
-    zeros = tf.zeros_like(next(iter(summed.values())))
-    values = tf.stack([summed.get(i, zeros) for i in range(len(gradients))])
-    return values, tf.IndexedSlices(values[0], rows, known[0].dense_shape)
+
+    # A gradient may hold a row several times: its values there are summed.
+    indices = tf.concat([gradient.indices for gradient in present], axis=0)
+    rows, positions = tf.unique(indices)
+    sizes = [tf.shape(gradient.indices)[0] for gradient in present]
+    row_count = tf.shape(rows)[0]
+    summed = [
+        tf.math.unsorted_segment_sum(gradient.values, positions_in_rows, row_count)
+        for gradient, positions_in_rows in zip(present, tf.split(positions, sizes), strict=True)
+    ]
+
+    zeros = tf.zeros_like(summed[0])
+    remaining = iter(summed)
+    values = tf.stack([zeros if g is None else next(remaining) for g in gradients])
+    return values, tf.IndexedSlices(values[0], rows, present[0].dense_shape)

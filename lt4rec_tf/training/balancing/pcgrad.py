@@ -1,4 +1,4 @@
-"""PCGrad: gradients that conflict are projected off each other."""
+"""PCGrad: projects conflicting gradients onto each other's normal planes."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from lt4rec_tf.training.balancing.gradients import Gradient, balanced_sum
 
 
 class PCGrad:
-    """Projects a task's gradient off those that it conflicts with.
+    """Projects each task's gradient onto the normal planes of those that it conflicts with.
 
     For each task i, over the other tasks j in random order, where g_i . g_j < 0:
 
     g_i <- g_i - (g_i . g_j) / |g_j|^2 g_j, with g_j as it was before any projection.
 
     The update is sum_i g_i. g is the concatenation of all shared parameters: those that two tasks
-    or more have a gradient for, a task without one having zeros there. The other parameters have
-    their one task's gradient.
+    or more have a gradient for, with zeros for a task without one. All other parameters are updated
+    by the gradient of their only task.
 
-    Every projected gradient is a combination of the first ones, so their inner products say it all
-    and no embedding table is ever made dense.
+    Every projected gradient is a combination of the original ones, so their inner products are
+    sufficient and no embedding table is ever made dense.
     Source: Yu et al., Gradient Surgery for Multi-Task Learning (arXiv 2001.06782), Algorithm 1.
 
     Args:
         tasks: Their number.
-        seed: Of the orders, which depend on it and on the number of steps before.
+        seed: Of the random orders, which depend on it and on the number of earlier steps.
     """
 
     def __init__(self, tasks: int, seed: int) -> None:
@@ -40,11 +40,11 @@ class PCGrad:
         self.state = {"step": self._step}
 
     def reset(self) -> None:
-        """Goes back to the first order."""
+        """Restarts the sequence of random orders."""
         self._step.assign(0)
 
     def targets(self, losses: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        """Each task's loss."""
+        """Returns each task's loss."""
         return list(losses)
 
     def combine(
@@ -63,7 +63,7 @@ class PCGrad:
 
 
 def projected_weights(products: tf.Tensor, orders: tf.Tensor) -> tf.Tensor:
-    """How often each task's gradient is in the sum of the projected ones.
+    """Returns each task's weight in the sum of the projected gradients.
 
     >>> at_135_degrees = tf.constant([[1.0, -1.0], [-1.0, 2.0]])
     >>> projected_weights(at_135_degrees, tf.constant([[0, 1], [1, 0]])).numpy().tolist()
@@ -71,8 +71,8 @@ def projected_weights(products: tf.Tensor, orders: tf.Tensor) -> tf.Tensor:
 
     Args:
         products: float32 (tasks, tasks), inner products g_i . g_j of the tasks' gradients.
-        orders: int (tasks, tasks): row i is the order in which task i meets the tasks; itself,
-            which is among them, it passes by.
+        orders: int (tasks, tasks): row i is the order of the tasks for the projections of task i,
+            in which i itself is skipped.
 
     Returns:
         float32 (tasks,), w of the sum sum_t w_t g_t.
@@ -80,12 +80,12 @@ def projected_weights(products: tf.Tensor, orders: tf.Tensor) -> tf.Tensor:
     tasks = products.shape[0]
     total = tf.zeros(tasks)
     for i in range(tasks):
-        mine = tf.one_hot(i, tasks)  # g_i as a combination of all tasks' gradients
-        for place in range(tasks):
-            j = orders[i, place]
-            product = tf.tensordot(mine, products[:, j], 1)
+        projected = tf.one_hot(i, tasks)  # g_i as a combination of all tasks' gradients
+        for position in range(tasks):
+            j = orders[i, position]
+            product = tf.tensordot(projected, products[:, j], 1)
             conflicts = (product < 0.0) & (j != i)
             share = tf.math.divide_no_nan(product, products[j, j])
-            mine -= tf.where(conflicts, share, 0.0) * tf.one_hot(j, tasks)
-        total += mine
+            projected -= tf.where(conflicts, share, 0.0) * tf.one_hot(j, tasks)
+        total += projected
     return total

@@ -1,8 +1,8 @@
-"""How the losses of several tasks become one update.
+"""Rules that combine the losses of several tasks into one update.
 
-A rule says which scalars are differentiated, and what it makes of their gradients. The losses it is
-given are those of Eq. 2, already multiplied by their weights: with weights of 1 each rule is its
-paper's. Gradients follow `tf.GradientTape`: one for each variable, None where there is none.
+A rule defines which scalars are differentiated and how their gradients are combined. The losses
+that it is given are those of Eq. 2, already multiplied by their weights: with weights of 1 each
+rule is its paper's. As with `tf.GradientTape`, there is a gradient or None for each variable.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ class Rule(Protocol):
     """Turns the tasks' losses into one gradient for each variable.
 
     Attributes:
-        state: What it has learned or counted, by name; a checkpoint must hold it.
+        state: Its variables by name; a checkpoint must hold them.
     """
 
     state: dict[str, tf.Variable]
 
     def reset(self) -> None:
-        """Makes the rule as it was before its first step."""
+        """Sets the rule's state to that before its first step."""
 
     def targets(self, losses: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        """The scalars to differentiate; called within the tape."""
+        """Returns the scalars to differentiate; called within the tape."""
 
     def combine(
         self,
@@ -45,11 +45,11 @@ class Rule(Protocol):
         gradients: Sequence[Sequence[Gradient | None]],
         variables: Sequence[tf.Variable],
     ) -> list[Gradient | None]:
-        """Makes the update's gradients, and takes the rule's own step.
+        """Returns the update's gradients, and updates the rule's own state.
 
         Args:
             losses: One scalar a task.
-            gradients: For each target its gradients for the variables.
+            gradients: For each target its gradients of the variables.
             variables: Those that are trained.
         """
 
@@ -100,16 +100,16 @@ def build_rule(
 
 
 class WeightedSum:
-    """sum_t L_t, which is Eq. 2 of LT4REC (arXiv 2008.09872) and no balancing at all."""
+    """Sums the losses, sum_t L_t, without balancing: Eq. 2 of LT4REC (arXiv 2008.09872)."""
 
     def __init__(self) -> None:
         self.state: dict[str, tf.Variable] = {}
 
     def reset(self) -> None:
-        """Has nothing to forget."""
+        """Does nothing, as the rule has no state."""
 
     def targets(self, losses: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        """The sum."""
+        """Returns the sum."""
         return [tf.add_n(losses)]
 
     def combine(
@@ -118,5 +118,5 @@ class WeightedSum:
         gradients: Sequence[Sequence[Gradient | None]],
         variables: Sequence[tf.Variable],
     ) -> list[Gradient | None]:
-        """The sum's gradients."""
+        """Returns the sum's gradients."""
         return list(gradients[0])

@@ -1,4 +1,4 @@
-"""Uncertainty weighting: losses are weighed by the noise that is learned of their labels."""
+"""Uncertainty weighting: weighs each loss by the learned noise of its labels."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ FIRST_LOG_VARIANCE = -0.5
 
 
 class Uncertainty:
-    """Weighs each loss by the noise that the model learns to expect of its labels.
+    """Weighs each loss by the learned noise of its labels.
 
     The network and s = log sigma^2 descend sum_t h_t exp(-s_t) L_t + s_t / 2, with h = 1/2 for a
     squared error, the likelihood of a Gaussian, and h = 1 for a cross entropy, that of a softmax
-    scaled by sigma^2. s starts at -0.5. A batch without rows of a task leaves its term out.
+    scaled by sigma^2. s starts at -0.5. For a batch without rows of a task, its term is left out.
 
-    s is learned as the network is, by an optimiser of its kind at its learning rate.
+    s is learned by an optimiser of the network's kind, at the network's learning rate.
     Source: Kendall et al., Multi-Task Learning Using Uncertainty to Weigh Losses (arXiv
     1705.07115), Eq. 7 and 10.
 
     Args:
-        squared: Of each task whether its loss is a squared error, by the schema; a network with
-            losses of its own is weighed by what they replace.
+        squared: For each task whether its loss in the schema is a squared error; losses of a
+            network's own are weighed like those that they replace.
         optimizer: Of the network.
         learning_rate: Of the network.
     """
@@ -38,12 +38,12 @@ class Uncertainty:
         self.state |= {f"optimizer/{i}": v for i, v in enumerate(self._optimizer.variables)}
 
     def reset(self) -> None:
-        """Forgets what was learned of the noise."""
+        """Sets s back to its start."""
         self._s.assign(tf.fill(tf.shape(self._s), FIRST_LOG_VARIANCE))
         reset(self._optimizer)
 
     def targets(self, losses: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        """The weighted sum; the terms of s alone have no gradient for the network."""
+        """Returns the weighted sum; the terms of s alone have no gradient for the network."""
         return [tf.reduce_sum(self._factors * tf.exp(-self._s) * tf.stack(losses))]
 
     def combine(
@@ -52,7 +52,7 @@ class Uncertainty:
         gradients: Sequence[Sequence[Gradient | None]],
         variables: Sequence[tf.Variable],
     ) -> list[Gradient | None]:
-        """The weighted sum's gradients; moves s."""
+        """Returns the weighted sum's gradients, and updates s."""
         stacked = tf.stack(losses)
         slope = 0.5 - self._factors * tf.exp(-self._s) * stacked  # d/ds of a task's term
         slope = tf.where(stacked > 0.0, slope, 0.0)
