@@ -1,14 +1,14 @@
-"""A run on several machines: who this process is, by TF_CONFIG, and what it does when one is lost.
+"""Clusters: the role of this process by TF_CONFIG, and recovery when another process is lost.
 
 TF_CONFIG is TensorFlow's own: {"cluster": {job: [host:port, ...]}, "task": {"type": job, "index":
-i}}. Every process is started with the same command and sees the same folders for logs and run.
+i}}. Every process is started with the same command and has the same folders for logs and run.
 
-* multi_worker: jobs "worker", and "chief" if one likes. All take the same steps; the first one
-  writes. One that is lost ends the step of all: they start over from the last checkpoint, as the
-  lost one does once it is started again.
+* multi_worker: jobs "worker", and optionally "chief". All take the same steps; the first one
+  writes. If one is lost, the step of all ends: they restart from the last checkpoint, as does the
+  lost one once it is started again.
 * parameter_server: jobs "chief" (the coordinator, which runs the procedure), "worker" and "ps".
-  Workers may be lost and come back; the chief and a server that are lost are started again and the
-  chief goes on from the last checkpoint.
+  Workers may be lost and return. A chief or a server that is lost has to be started again; the
+  chief then resumes from the last checkpoint.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import os
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -34,26 +34,26 @@ FINISHED = "finished"
 POLLING_SECONDS = 1.0
 LEAST_THREADS = 4  # of a worker or server
 _JOBS = {"multi_worker": ("chief", "worker"), "parameter_server": ("chief", "worker", "ps")}
-# What TensorFlow raises in a process when another is gone.
+# Errors that TensorFlow raises in a process when another one is lost.
 LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError)
 RESTARTS, MOST_RESTARTS = "LT4REC_TF_RESTARTS", 100
 
 
 class ClusterError(InputError):
-    """TF_CONFIG does not describe the cluster that is asked for, or a server is lost."""
+    """TF_CONFIG does not describe the cluster that the flags name, or a server is lost."""
 
 
 def check(kind: str) -> None:
     """Refuses a TF_CONFIG that does not fit the distribution.
 
     Raises:
-        ClusterError: Says what was found and what was expected.
+        ClusterError: The message says what was found and what was expected.
     """
     text = os.environ.get("TF_CONFIG", "")
     try:
-        told = json.loads(text or "{}")
-        counts = {job: len(addresses) for job, addresses in told["cluster"].items()}
-        job, index = told["task"]["type"], int(told["task"]["index"])
+        config = json.loads(text or "{}")
+        counts = {job: len(addresses) for job, addresses in config["cluster"].items()}
+        job, index = config["task"]["type"], int(config["task"]["index"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         if kind not in _JOBS:
             return
@@ -62,16 +62,21 @@ def check(kind: str) -> None:
             '{"cluster": {job: ["host:port", ...]}, "task": {"type": job, "index": number}} '
             f"with --distribution={kind}"
         ) from error
-    if kind not in _JOBS:
-        if sum(counts.values()) > 1:
-            raise ClusterError(
-                f"TF_CONFIG: found {sum(counts.values())} tasks, expected one with "
-                f"--distribution={kind}: each would train alone"
-            )
-        return
+
+    if kind in _JOBS:
+        _check_jobs(kind, counts, job, index)
+    elif sum(counts.values()) > 1:
+        raise ClusterError(
+            f"TF_CONFIG: found {sum(counts.values())} tasks, expected one with "
+            f"--distribution={kind}: each would train alone"
+        )
+
+
+def _check_jobs(kind: str, counts: Mapping[str, int], job: str, index: int) -> None:
+    """Refuses jobs, or a task of this process, that a distribution does not have."""
     jobs = _JOBS[kind]
     needed = ("worker",) if kind == "multi_worker" else jobs
-    if not set(counts) <= set(jobs) or not all(counts.get(job) for job in needed):
+    if not set(counts) <= set(jobs) or not all(counts.get(name) for name in needed):
         raise ClusterError(
             f"TF_CONFIG: found jobs {', '.join(counts)}, expected {', '.join(jobs)} with "
             f"--distribution={kind}"
@@ -79,27 +84,28 @@ def check(kind: str) -> None:
     if job not in counts or not 0 <= index < counts[job]:
         raise ClusterError(
             f"TF_CONFIG: found task {job} {index}, expected one of "
-            + ", ".join(f"{job} 0 to {count - 1}" for job, count in counts.items())
+            + ", ".join(f"{name} 0 to {count - 1}" for name, count in counts.items())
         )
 
 
 def is_server(kind: str) -> bool:
-    """Whether this process serves a coordinator: a worker or a server of a parameter_server run."""
+    """Tells if this process serves a coordinator: a worker or a server of parameter_server."""
     if kind != "parameter_server":
         return False
     return json.loads(os.environ["TF_CONFIG"])["task"]["type"] != "chief"
 
 
 def serve(folder: Path) -> None:
-    """Works for the coordinator until it says that the run is finished.
+    """Works for the coordinator until the run is finished.
 
     Args:
-        folder: RUN, where it says so.
+        folder: RUN, where the coordinator writes that it is finished.
     """
     resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
     before = finished(folder)
-    # One thread reads a part's batches while others train on them: with one core's one thread alone
-    # a worker would wait for itself.
+
+    # One thread reads a part's batches while others train on them: with a single thread, as on one
+    # core, a worker would wait for itself.
     threads = max(LEAST_THREADS, len(os.sched_getaffinity(0)))
     server = tf.distribute.Server(
         resolver.cluster_spec(),
@@ -114,17 +120,19 @@ def serve(folder: Path) -> None:
 
 
 def finished(folder: Path) -> str | None:
-    """What tells one end of a run from the next; None before the first."""
+    """Returns a text that differs between two ends of a run; None before the first."""
     file = folder / FINISHED
     return file.read_text(encoding="utf-8") if file.exists() else None
 
 
 def wait_for_writer(folder: Path, before: str | None) -> None:
-    """Stays until the process that writes has ended, well or not: who leaves is taken for lost.
+    """Waits until the writing process has ended, with or without an error.
+
+    A process that leaves earlier would count as lost.
 
     Args:
-        folder: RUN, which the writer holds.
-        before: What `finished` said when this process began.
+        folder: RUN, which the writer has locked.
+        before: The result of `finished` when this process began.
     """
     while finished(folder) in (None, before):
         with contextlib.suppress(artifacts.RunError), artifacts.locked(folder):
@@ -133,7 +141,7 @@ def wait_for_writer(folder: Path, before: str | None) -> None:
 
 
 def say_finished(folder: Path) -> None:
-    """Lets workers and servers go."""
+    """Ends the wait of workers and servers."""
     artifacts.write_atomically(folder / FINISHED, uuid.uuid4().hex)
 
 
@@ -141,12 +149,12 @@ def say_finished(folder: Path) -> None:
 def joined(kind: str, table_rows: int, shard_mib: float) -> Iterator[None]:
     """Joins the cluster: within it networks and steps are distributed, and one process writes.
 
-    A process of multi_worker that loses another starts over in its own place.
+    A process of multi_worker that loses another one restarts itself.
 
     Args:
         kind: --distribution.
         table_rows: Rows of all embedding tables together.
-        shard_mib: Of a variable on one parameter server, above which it is spread over more.
+        shard_mib: Size in MiB above which a table is split over several parameter servers.
 
     Raises:
         ClusterError: A server of parameter_server is lost.
@@ -182,15 +190,15 @@ def _strategy(kind: str, table_rows: int, shard_mib: float) -> tf.distribute.Str
 
 
 def _devices() -> list[str]:
-    """All GPUs; without one, the processor's logical devices, of which there is mostly one."""
-    found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-    return [device.name for device in found]
+    """Returns all GPUs, or without one the processor's logical devices, mostly a single one."""
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    return [device.name for device in devices]
 
 
 def table_partitioner(
     table_rows: int, servers: int, shard_mib: float
 ) -> Callable[..., Sequence[int]]:
-    """Decides into how many parts a variable is cut: embedding tables by size, others never.
+    """Makes the function that splits embedding tables into parts by size, other variables never.
 
     >>> cut = table_partitioner(table_rows=1_000_000, servers=4, shard_mib=64)
     >>> cut(shape=tf.TensorShape((1_000_000, 32)), dtype=tf.float32)  # 122 MiB
@@ -217,11 +225,11 @@ def _one_writer() -> Iterator[None]:
         return
     with artifacts.written_by_one(process.index == 0, meet):
         yield
-        meet()  # a process that leaves early is taken for lost
+        meet()  # a process that leaves early counts as lost
 
 
 def _start_over(reason: str) -> None:
-    """Replaces this process by one that was started as it was."""
+    """Replaces this process by a new one with the same command line."""
     restarts = int(os.environ.get(RESTARTS, "0")) + 1
     if restarts > MOST_RESTARTS:
         raise ClusterError(f"lost other workers {restarts} times, at last: {reason}")

@@ -1,17 +1,18 @@
 """Training on several devices or machines, by TensorFlow's own strategies.
 
-Everything that trains asks for the strategy in scope (`tf.distribute.get_strategy`): networks,
-steps and checkpoints are written once, and what they do without a strategy is what they did before.
+Training code calls `tf.distribute.get_strategy()`. On a single process the functions below are
+no-ops, so networks, steps and checkpoints are written once and results do not change.
 
 * mirrored, multi_worker: each replica computes on its rows of a batch. Sums over the batch are sums
   over all replicas (`over_replicas`): losses, gradients, updates are those of the whole batch.
-* parameter_server: variables lie on servers, large tables in parts (`parts_of`); workers take steps
-  on their own and do not wait for each other.
+* parameter_server: variables lie on servers, large tables in parts (`parts_of`). Workers take steps
+  asynchronously.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -24,24 +25,24 @@ MULTI_WORKER = tf.distribute.MultiWorkerMirroredStrategy
 
 
 def parts_of(variable: Any) -> list[tf.Variable]:
-    """The variables that a variable is made of: itself, or the parts of a table on servers."""
+    """Returns the variables that a variable consists of: itself, or a table's parts on servers."""
     return list(getattr(variable, "variables", [variable]))
 
 
 def by_parameter_server() -> bool:
-    """Whether variables lie on servers and workers train on their own."""
+    """Tells if variables lie on parameter servers and workers train asynchronously."""
     strategy = tf.distribute.get_strategy()
     return isinstance(strategy, tf.distribute.ParameterServerStrategy)
 
 
 def workers_of_servers() -> int:
-    """How many workers train on their own."""
+    """Returns the number of workers of a parameter server cluster."""
     resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
     return resolver.cluster_spec().num_tasks("worker")
 
 
 def this_process() -> Shard:
-    """Which of the processes that take every step together this one is."""
+    """Returns this process's share among those that take every step together."""
     strategy = tf.distribute.get_strategy()
     if not isinstance(strategy, MULTI_WORKER):
         return WHOLE
@@ -53,7 +54,7 @@ def this_process() -> Shard:
 
 
 def over_replicas(values: Sequence[tf.Tensor]) -> Sequence[tf.Tensor]:
-    """Sums over a batch's rows, from sums over the rows of each replica."""
+    """Returns sums over a batch's rows, from sums over the rows of each replica."""
     context = tf.distribute.get_replica_context()
     if context is None or context.num_replicas_in_sync == 1:
         return values
@@ -62,37 +63,43 @@ def over_replicas(values: Sequence[tf.Tensor]) -> Sequence[tf.Tensor]:
 
 
 def gradients_over_replicas(gradients: Sequence[Sequence[Any]]) -> Sequence[Sequence[Any]]:
-    """Gradients of sums over a batch, from each replica's gradients of the same sums.
+    """Returns gradients of sums over a batch, from each replica's gradients of the same sums.
 
-    Each replica differentiates the whole batch's loss, which `over_replicas` gave to all of them:
-    every one of n adds to the gradient that flows back into a row's loss, so that they sum to n
-    times the gradient. Dense gradients travel as one, since a message costs more than its bytes.
+    Each replica differentiates the whole batch's loss, which all have from `over_replicas`. Every
+    one of n adds to the gradient that flows back into a row's loss, so that they sum to n times the
+    gradient. Dense gradients are sent as one tensor, since a message costs more than its bytes.
 
     Args:
-        gradients: Of each target, one a variable: a tensor, IndexedSlices or None.
+        gradients: For each target, one a variable: a tensor, IndexedSlices or None.
     """
     context = tf.distribute.get_replica_context()
     if context is None or context.num_replicas_in_sync == 1:
         return gradients
+
     mean = tf.distribute.ReduceOp.MEAN
-    flat = [gradient for of_target in gradients for gradient in of_target]
+    flat = list(itertools.chain(*gradients))
     sparse = [i for i, g in enumerate(flat) if isinstance(g, tf.IndexedSlices)]
     dense = [i for i, g in enumerate(flat) if g is not None and i not in sparse]
-    reduced = dict.fromkeys(range(len(flat)))
+    reduced: list[Any] = [None] * len(flat)
+
     if dense:
         packed = tf.concat([tf.reshape(flat[i], [-1]) for i in dense], axis=0)
         sizes = [flat[i].shape.num_elements() for i in dense]
         pieces = tf.split(context.all_reduce(mean, packed), sizes)
-        reduced |= {i: tf.reshape(p, flat[i].shape) for i, p in zip(dense, pieces, strict=True)}
+        for i, piece in zip(dense, pieces, strict=True):
+            reduced[i] = tf.reshape(piece, flat[i].shape)
     if sparse:
-        summed = context.all_reduce(mean, [flat[i] for i in sparse])
-        reduced |= dict(zip(sparse, summed, strict=True))
-    ordered = iter(reduced[i] for i in range(len(flat)))
-    return [[next(ordered) for _ in of_target] for of_target in gradients]
+        means = context.all_reduce(mean, [flat[i] for i in sparse])
+        for i, slices in zip(sparse, means, strict=True):
+            reduced[i] = slices
+
+    # The shape of the argument: a list a target.
+    in_order = iter(reduced)
+    return [list(itertools.islice(in_order, len(of_target))) for of_target in gradients]
 
 
 def spread(step: Callable[[Any], Any], spec: Any) -> Callable[[Any], Any]:
-    """Compiles a step so that each of this process's replicas takes it on its rows of a batch.
+    """Compiles a step that each of this process's replicas takes on its rows of a batch.
 
     Args:
         step: From a batch to a nested structure of tensors that are the same on all replicas.
@@ -102,14 +109,15 @@ def spread(step: Callable[[Any], Any], spec: Any) -> Callable[[Any], Any]:
         return step
     if not tf.distribute.has_strategy():
         return tf.function(step, input_signature=[spec], autograph=False)
+
     strategy = tf.distribute.get_strategy()
-    here = strategy.num_replicas_in_sync // this_process().count
+    local_replicas = strategy.num_replicas_in_sync // this_process().count
 
     def on_replica(batch: Any) -> Any:
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-        rows = tf.shape(tf.nest.flatten(batch)[0])[0]
-        mine = own_rows(rows, Shard(replica % here, here))
-        return step(tf.nest.map_structure(lambda values: values[mine], batch))
+        batch_rows = tf.shape(tf.nest.flatten(batch)[0])[0]
+        rows = own_rows(batch_rows, Shard(replica % local_replicas, local_replicas))
+        return step(tf.nest.map_structure(lambda values: values[rows], batch))
 
     def on_replicas(batch: Any) -> Any:
         results = strategy.run(lambda: on_replica(batch))
@@ -119,26 +127,26 @@ def spread(step: Callable[[Any], Any], spec: Any) -> Callable[[Any], Any]:
 
 
 def gathered(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Arrays (rows,) of all processes below each other, in the processes' order."""
+    """Concatenates arrays (rows,) of all processes, in the processes' order."""
     if this_process().count == 1:
         return list(arrays)
     gather = _compile_gather(tf.distribute.get_strategy(), tuple(a.dtype.name for a in arrays))
     return [whole.numpy() for whole in gather([tf.constant(array) for array in arrays])]
 
 
-# Compiled once, whatever the arrays' lengths: TensorFlow numbers what processes do together when
-# it is traced, so a function that one process traces more often than another would never end.
+# Compiled once, whatever the arrays' lengths: TensorFlow numbers collective operations when they
+# are traced, so a function that one process traces more often than another would never return.
 @functools.lru_cache(maxsize=8)
 def _compile_gather(
     strategy: tf.distribute.Strategy, dtypes: tuple[str, ...]
 ) -> Callable[..., Any]:
-    here = strategy.num_replicas_in_sync // this_process().count
+    local_replicas = strategy.num_replicas_in_sync // this_process().count
 
     def on_replica(arrays: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        # Of a process's replicas, which all have its arrays, the first one sends them.
         context = tf.distribute.get_replica_context()
-        mine = context.replica_id_in_sync_group % here == 0
-        kept = tf.cast(mine, tf.int32)
-        return [context.all_gather(a[: kept * tf.size(a)], axis=0) for a in arrays]
+        is_first = tf.cast(context.replica_id_in_sync_group % local_replicas == 0, tf.int32)
+        return [context.all_gather(a[: is_first * tf.size(a)], axis=0) for a in arrays]
 
     def gather(arrays: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         results = strategy.run(lambda: on_replica(arrays))

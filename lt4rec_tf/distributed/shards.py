@@ -1,4 +1,4 @@
-"""Which rows are read by each of several processes that train together."""
+"""Shards: the files and rows that each of several processes reads when they train together."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ File = TypeVar("File")
 
 @dataclass(frozen=True)
 class Shard:
-    """One process of several.
+    """The share of one process among several.
 
     Attributes:
-        index: Its place, from 0.
-        count: How many there are.
+        index: Number of the process, from 0.
+        count: Number of processes.
     """
 
     index: int = 0
@@ -26,12 +26,12 @@ WHOLE = Shard()
 
 
 def has_own_files(files: Sequence[File], shard: Shard) -> bool:
-    """Whether there are files enough for each process to read its own and no others."""
+    """Tells if there are enough files for each process to read files of its own."""
     return shard.count <= max(1, len(files))
 
 
 def own_files(files: Sequence[File], shard: Shard) -> Sequence[File]:
-    """Every `count`-th file.
+    """Returns every `count`-th file.
 
     >>> own_files(["a", "b", "c", "d", "e"], Shard(1, 2))
     ['b', 'd']
@@ -40,10 +40,10 @@ def own_files(files: Sequence[File], shard: Shard) -> Sequence[File]:
 
 
 def own_rows(rows: Any, shard: Shard) -> slice:
-    """The part of a batch that is a process's own; the parts differ by one row at most.
+    """Returns a process's part of a batch; the parts' sizes differ by one row at most.
 
     Args:
-        rows: Of the batch: int, or in graph a tensor.
+        rows: Number of rows of the batch: int, or in graph a tensor.
         shard: The process.
 
     >>> [own_rows(8, Shard(index, 3)) for index in range(3)]
@@ -53,21 +53,23 @@ def own_rows(rows: Any, shard: Shard) -> slice:
 
 
 def own_batch_size(batch_size: int, shard: Shard) -> int:
-    """Rows that a process of its own files gives to a full batch of all processes."""
-    mine = own_rows(batch_size, shard)
-    return mine.stop - mine.start
+    """Returns a process's number of rows in a full batch, if it reads files of its own."""
+    rows = own_rows(batch_size, shard)
+    return rows.stop - rows.start
 
 
 def steps_of(rows_by_file: Sequence[int], batch_size: int, count: int) -> int:
-    """Batches until the last of `count` processes has read its rows.
+    """Returns the number of batches until each of `count` processes has read its rows.
 
     >>> steps_of([100], 32, 1), steps_of([100], 32, 2), steps_of([100, 20, 60], 32, 2)
     (4, 4, 10)
     """
     if not has_own_files(rows_by_file, Shard(0, count)):
         return -(-sum(rows_by_file) // batch_size)
-    shards = [Shard(index, count) for index in range(count)]
-    return max(
-        -(-sum(own_files(rows_by_file, shard)) // own_batch_size(batch_size, shard))
-        for shard in shards
-    )
+
+    steps_by_process = []
+    for index in range(count):
+        shard = Shard(index, count)
+        rows = sum(own_files(rows_by_file, shard))
+        steps_by_process.append(-(-rows // own_batch_size(batch_size, shard)))
+    return max(steps_by_process)
