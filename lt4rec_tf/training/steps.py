@@ -13,7 +13,7 @@ from lt4rec_tf.distributed.replicas import gradients_over_replicas, spread
 from lt4rec_tf.models.losses import loss_of
 from lt4rec_tf.models.network import CROSSED, RankingNetwork
 from lt4rec_tf.schema.types import Schema
-from lt4rec_tf.training.balancing.rules import Rule
+from lt4rec_tf.training.balancing.rule import Rule
 from lt4rec_tf.training.conflict import Conflict, emphasis, pairs_in_conflict
 from lt4rec_tf.training.plan import Objective
 

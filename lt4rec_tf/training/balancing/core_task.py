@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import tensorflow as tf
@@ -14,6 +13,7 @@ from lt4rec_tf.training.balancing.gradients import (
     owners,
     weighted_sum,
 )
+from lt4rec_tf.training.balancing.rule import Gradients, Losses, Rule, Variables
 
 METABALANCE_RELAXATION = 0.7
 METABALANCE_DECAY = 0.9
@@ -39,7 +39,7 @@ class Core:
 HTLNET_CORE = Core(projection=1.0, relaxation=0.1, clip=10.0)
 
 
-class HybridTargets:
+class HybridTargets(Rule):
     """HTLNet's rule: gradients that conflict with the core task's are projected, all are scaled.
 
     With G_c the core task's gradient of all shared parameters and G_t another task's:
@@ -64,21 +64,11 @@ class HybridTargets:
     """
 
     def __init__(self, core: Core) -> None:
+        super().__init__()
         self._core = core
-        self.state: dict[str, tf.Variable] = {}
-
-    def reset(self) -> None:
-        """Does nothing, as the rule has no state."""
-
-    def targets(self, losses: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        """Returns each task's loss."""
-        return list(losses)
 
     def combine(
-        self,
-        losses: Sequence[tf.Tensor],
-        gradients: Sequence[Sequence[Gradient | None]],
-        variables: Sequence[tf.Variable],
+        self, losses: Losses, gradients: Gradients, variables: Variables
     ) -> list[Gradient | None]:
         """Sums the adjusted gradients."""
         return balanced_sum(
@@ -86,7 +76,7 @@ class HybridTargets:
         )
 
 
-class MetaBalance:
+class MetaBalance(Rule):
     """Scales every task's gradient towards the core task's norm, tensor by tensor.
 
     n_t <- .9 n_t + .1 |g_t|;  g_t <- (r n_c / n_t + 1 - r) g_t,  r = .7
@@ -106,21 +96,14 @@ class MetaBalance:
             trainable=False,
             aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
         )
-        self.state = {"norms": self._norms}
+        super().__init__(state={"norms": self._norms})
 
     def reset(self) -> None:
-        """Forgets all norms."""
+        """Clears all norms."""
         self._norms.assign(tf.zeros_like(self._norms))
 
-    def targets(self, losses: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        """Returns each task's loss."""
-        return list(losses)
-
     def combine(
-        self,
-        losses: Sequence[tf.Tensor],
-        gradients: Sequence[Sequence[Gradient | None]],
-        variables: Sequence[tf.Variable],
+        self, losses: Losses, gradients: Gradients, variables: Variables
     ) -> list[Gradient | None]:
         """Sums the scaled gradients."""
         by_variable = list(zip(*gradients, strict=True))

@@ -9,13 +9,14 @@ import tensorflow as tf
 from lt4rec_tf.models.feature_encoder import is_table
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.training.balancing.gradients import Gradient, inner_products, weighted_sum
+from lt4rec_tf.training.balancing.rule import Gradients, Losses, Rule, Variables
 from lt4rec_tf.training.optimizers import build_optimizer, reset
 
 ALPHA = 1.5
 LEARNING_RATE = 0.025
 
 
-class GradNorm:
+class GradNorm(Rule):
     """Weighs losses so that the tasks learn at the same pace.
 
     The network descends sum_t w_t L_t with w = T softmax(s), T tasks. With n_t the norm of L_t's
@@ -39,8 +40,8 @@ class GradNorm:
             tf.zeros(tasks), trainable=False, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA
         )
         self._optimizer = build_optimizer("adam", LEARNING_RATE, [self._s])
-        self.state = {"s": self._s, "first_losses": self._first_losses}
-        self.state |= {f"optimizer/{i}": v for i, v in enumerate(self._optimizer.variables)}
+        slots = {f"optimizer/{i}": v for i, v in enumerate(self._optimizer.variables)}
+        super().__init__(state={"s": self._s, "first_losses": self._first_losses} | slots)
 
     def reset(self) -> None:
         """Sets all weights to 1 and clears the first losses."""
@@ -48,15 +49,8 @@ class GradNorm:
         self._first_losses.assign(tf.zeros_like(self._first_losses))
         reset(self._optimizer)
 
-    def targets(self, losses: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        """Returns each task's loss."""
-        return list(losses)
-
     def combine(
-        self,
-        losses: Sequence[tf.Tensor],
-        gradients: Sequence[Sequence[Gradient | None]],
-        variables: Sequence[tf.Variable],
+        self, losses: Losses, gradients: Gradients, variables: Variables
     ) -> list[Gradient | None]:
         """Weighs by the present w, then updates s."""
         weights = self._tasks * tf.nn.softmax(self._s)

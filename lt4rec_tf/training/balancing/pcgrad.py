@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import tensorflow as tf
 
 from lt4rec_tf.training.balancing.gradients import Gradient, balanced_sum
+from lt4rec_tf.training.balancing.rule import Gradients, Losses, Rule, Variables
 
 
-class PCGrad:
+class PCGrad(Rule):
     """Projects each task's gradient onto the normal planes of those that it conflicts with.
 
     For each task i, over the other tasks j in random order, where g_i . g_j < 0:
@@ -37,21 +36,14 @@ class PCGrad:
             trainable=False,
             aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
         )
-        self.state = {"step": self._step}
+        super().__init__(state={"step": self._step})
 
     def reset(self) -> None:
         """Restarts the sequence of random orders."""
         self._step.assign(0)
 
-    def targets(self, losses: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        """Returns each task's loss."""
-        return list(losses)
-
     def combine(
-        self,
-        losses: Sequence[tf.Tensor],
-        gradients: Sequence[Sequence[Gradient | None]],
-        variables: Sequence[tf.Variable],
+        self, losses: Losses, gradients: Gradients, variables: Variables
     ) -> list[Gradient | None]:
         """Sums the projected gradients."""
         keys = tf.random.stateless_uniform(

@@ -1,14 +1,6 @@
-"""Rules that combine the losses of several tasks into one update.
-
-A rule defines which scalars are differentiated and how their gradients are combined. The losses
-that it is given are those of Eq. 2, already multiplied by their weights: with weights of 1 each
-rule is its paper's. As with `tf.GradientTape`, there is a gradient or None for each variable.
-"""
+"""The balancing rules by name."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from typing import Protocol
 
 import tensorflow as tf
 
@@ -18,40 +10,11 @@ from lt4rec_tf.training.balancing.core_task import HybridTargets, MetaBalance
 from lt4rec_tf.training.balancing.gradients import Gradient
 from lt4rec_tf.training.balancing.gradnorm import GradNorm, last_shared_kernel
 from lt4rec_tf.training.balancing.pcgrad import PCGrad
+from lt4rec_tf.training.balancing.rule import Gradients, Losses, Rule, Variables
 from lt4rec_tf.training.balancing.uncertainty import Uncertainty
 from lt4rec_tf.training.plan import Objective, Optimization
 
 RULES = ("none", "pcgrad", "gradnorm", "uncertainty", "metabalance", "htlnet")
-
-
-class Rule(Protocol):
-    """Turns the tasks' losses into one gradient for each variable.
-
-    Attributes:
-        state: Its variables by name; a checkpoint must hold them.
-    """
-
-    state: dict[str, tf.Variable]
-
-    def reset(self) -> None:
-        """Sets the rule's state to that before its first step."""
-
-    def targets(self, losses: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        """Returns the scalars to differentiate; called within the tape."""
-
-    def combine(
-        self,
-        losses: Sequence[tf.Tensor],
-        gradients: Sequence[Sequence[Gradient | None]],
-        variables: Sequence[tf.Variable],
-    ) -> list[Gradient | None]:
-        """Returns the update's gradients, and updates the rule's own state.
-
-        Args:
-            losses: One scalar a task.
-            gradients: For each target its gradients of the variables.
-            variables: Those that are trained.
-        """
 
 
 def build_rule(
@@ -99,24 +62,15 @@ def build_rule(
     return Uncertainty(squared, optimization.optimizer, optimization.learning_rate)
 
 
-class WeightedSum:
+class WeightedSum(Rule):
     """Sums the losses, sum_t L_t, without balancing: Eq. 2 of LT4REC (arXiv 2008.09872)."""
 
-    def __init__(self) -> None:
-        self.state: dict[str, tf.Variable] = {}
-
-    def reset(self) -> None:
-        """Does nothing, as the rule has no state."""
-
-    def targets(self, losses: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    def targets(self, losses: Losses) -> list[tf.Tensor]:
         """Returns the sum."""
         return [tf.add_n(losses)]
 
     def combine(
-        self,
-        losses: Sequence[tf.Tensor],
-        gradients: Sequence[Sequence[Gradient | None]],
-        variables: Sequence[tf.Variable],
+        self, losses: Losses, gradients: Gradients, variables: Variables
     ) -> list[Gradient | None]:
         """Returns the sum's gradients."""
         return list(gradients[0])

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from lt4rec_tf.training.balancing.gradients import Gradient
+from lt4rec_tf.training.balancing.rule import Gradients, Losses, Rule, Variables
 from lt4rec_tf.training.optimizers import build_optimizer, reset
 
 FIRST_LOG_VARIANCE = -0.5
 
 
-class Uncertainty:
+class Uncertainty(Rule):
     """Weighs each loss by the learned noise of its labels.
 
     The network and s = log sigma^2 descend sum_t h_t exp(-s_t) L_t + s_t / 2, with h = 1/2 for a
@@ -34,23 +35,20 @@ class Uncertainty:
         self._factors = tf.constant([0.5 if one else 1.0 for one in squared])
         self._s = tf.Variable(tf.fill(len(squared), FIRST_LOG_VARIANCE), trainable=False)
         self._optimizer = build_optimizer(optimizer, learning_rate, [self._s])
-        self.state = {"s": self._s}
-        self.state |= {f"optimizer/{i}": v for i, v in enumerate(self._optimizer.variables)}
+        slots = {f"optimizer/{i}": v for i, v in enumerate(self._optimizer.variables)}
+        super().__init__(state={"s": self._s} | slots)
 
     def reset(self) -> None:
         """Sets s back to its start."""
         self._s.assign(tf.fill(tf.shape(self._s), FIRST_LOG_VARIANCE))
         reset(self._optimizer)
 
-    def targets(self, losses: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    def targets(self, losses: Losses) -> list[tf.Tensor]:
         """Returns the weighted sum; the terms of s alone have no gradient for the network."""
         return [tf.reduce_sum(self._factors * tf.exp(-self._s) * tf.stack(losses))]
 
     def combine(
-        self,
-        losses: Sequence[tf.Tensor],
-        gradients: Sequence[Sequence[Gradient | None]],
-        variables: Sequence[tf.Variable],
+        self, losses: Losses, gradients: Gradients, variables: Variables
     ) -> list[Gradient | None]:
         """Returns the weighted sum's gradients, and updates s."""
         stacked = tf.stack(losses)
