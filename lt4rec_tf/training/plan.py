@@ -50,7 +50,7 @@ class Objective:
 
     @property
     def task_groups(self) -> list[tuple[str, ...]]:
-        """The tasks of each step; steps are taken in this order, again and again.
+        """Returns the tasks of each step; steps are taken in turn, in this order.
 
         >>> weights = {"ctr": 1.0, "cvr": 1.0}
         >>> Objective(("ctr", "cvr"), "alternate", weights).task_groups
@@ -63,7 +63,7 @@ class Objective:
 
 @dataclass(frozen=True)
 class Optimization:
-    """How gradients become updates.
+    """Settings of the optimiser and its updates.
 
     Attributes:
         optimizer: "adam" or "adagrad".
@@ -80,11 +80,11 @@ class Optimization:
 
 @dataclass(frozen=True)
 class Callbacks:
-    """What a trainer calls while it trains.
+    """Functions that a trainer calls while it trains.
 
     Attributes:
         progress: Displays every step.
-        log: (stage, step, {tag: value}), called at each epoch's end and some times between.
+        log: (stage, step, {tag: value}), called several times an epoch and at its end.
         before_step: Called with the number of steps done in the stage, before each step.
     """
 

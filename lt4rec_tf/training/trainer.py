@@ -48,7 +48,7 @@ LOGS_PER_EPOCH = 20
 
 @dataclass
 class _State:
-    """Where a stage is; with the variables, all that resuming needs."""
+    """Position of a stage; with the variables, all that resuming needs."""
 
     epoch: int = 0
     step: int = 0  # within the epoch
