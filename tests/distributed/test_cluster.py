@@ -88,25 +88,25 @@ def alone(one_file, tmp_path_factory):
 
 @pytest.mark.slow(minutes=2)
 def test_every_model_and_rule_learns_on_two_devices_as_on_one():
-    told = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-m", "tests.support.mirrored_cases"],
         cwd=PROJECT,
         check=True,
         stdout=subprocess.PIPE,
         text=True,
     )
-    apart = json.loads(told.stdout)
+    apart = json.loads(completed.stdout)
     assert len(apart) == 13
     assert max(apart.values()) < 1e-5, apart
 
 
 def metrics(folder):
     """{(row, task): the task's metric}."""
-    found = artifacts.read_json(folder / "evaluation.json")
-    own = {task["name"]: task["metric"] for task in found["tasks"]}
+    evaluation = artifacts.read_json(folder / "evaluation.json")
+    own = {task["name"]: task["metric"] for task in evaluation["tasks"]}
     return {
         (row["row"], task): row["metrics"][task][metric]
-        for row in found["rows"]
+        for row in evaluation["rows"]
         for task, metric in own.items()
         if task in row["metrics"]
     }
@@ -162,8 +162,10 @@ def test_workers_that_are_killed_and_started_again_do_not_end_the_run(feed, alon
             workers.kill(killed)
             workers.start(killed)
             workers.wait_until(lambda o=other: "starting over" in workers.told(o), other)
+
         assert workers.ends("worker:0") == 0, workers.told("worker:0")
         assert workers.ends("worker:1") == 0, workers.told("worker:1")
+
     close_to(metrics(folder), metrics(alone))
     assert is_whole(folder)
 
@@ -213,18 +215,18 @@ def test_a_file_that_a_worker_cannot_read_is_named(tmp_path):
     assert "Traceback" not in ended.stderr
 
 
-def close_to(found, expected):
+def close_to(metrics_by_row, expected):
     """Batches of other rows in another order: as near as two seeds are."""
-    assert found.keys() == expected.keys()
-    for row, task in found:
-        assert found[row, task] == pytest.approx(expected[row, task], rel=0.1), (row, task)
+    assert metrics_by_row.keys() == expected.keys()
+    for row, task in metrics_by_row:
+        assert metrics_by_row[row, task] == pytest.approx(expected[row, task], rel=0.1), (row, task)
 
 
 WORKERS = '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 0}}'
 
 
 @pytest.mark.parametrize(
-    ("kind", "told", "message"),
+    ("kind", "tf_config", "message"),
     [
         ("none", WORKERS, "found 2 tasks, expected one with --distribution=none"),
         ("mirrored", WORKERS, "found 2 tasks, expected one with --distribution=mirrored"),
@@ -236,8 +238,8 @@ WORKERS = '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "i
         ("parameter_server", WORKERS, "found jobs worker, expected chief, worker, ps"),
     ],
 )  # fmt: skip
-def test_a_cluster_that_does_not_fit_is_refused(monkeypatch, kind, told, message):
-    monkeypatch.setenv("TF_CONFIG", told)
+def test_a_cluster_that_does_not_fit_is_refused(monkeypatch, kind, tf_config, message):
+    monkeypatch.setenv("TF_CONFIG", tf_config)
     with pytest.raises(cluster.ClusterError, match="TF_CONFIG") as refused:
         cluster.check(kind)
     assert message in str(refused.value)
@@ -260,10 +262,10 @@ def test_what_several_processes_cannot_do_is_refused(flag, kind):
 
 
 def test_one_of_several_processes_writes_and_all_meet_around_it(tmp_path):
-    told = []
+    listings = []
 
     def meet():
-        told.append(sorted(path.name for path in tmp_path.iterdir()))
+        listings.append(sorted(path.name for path in tmp_path.iterdir()))
 
     with artifacts.written_by_one(writer=True, meet=meet):
         artifacts.write_json(tmp_path / "a", 1)
@@ -273,6 +275,6 @@ def test_one_of_several_processes_writes_and_all_meet_around_it(tmp_path):
     with artifacts.written_by_one(writer=False, meet=meet):
         artifacts.write_json(tmp_path / "d", 3)
         artifacts.remove(tmp_path / "b")
-    assert told == [[], ["a"], ["a"], ["a", "b"], *[["a", "b"]] * 4]
+    assert listings == [[], ["a"], ["a"], ["a", "b"], *[["a", "b"]] * 4]
     artifacts.remove(tmp_path / "b")
     assert [path.name for path in tmp_path.iterdir()] == ["a"]

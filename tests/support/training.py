@@ -34,20 +34,20 @@ class KilledProgress(Progress):
 
     def __init__(self, at: int) -> None:
         super().__init__(total_steps=100, batch_size=BATCH, out=io.StringIO(), interval_seconds=1e9)
-        self.left = at
+        self.remaining_steps = at
 
     def step(self, losses, examples=None) -> None:
-        self.left -= 1
-        if self.left == 0:
+        self.remaining_steps -= 1
+        if self.remaining_steps == 0:
             raise Killed
 
 
 def rows_of_tasks(schema, rows: int, seed: int) -> dict:
     """`small_batch` with labels for any tasks on clicks or watch ratios."""
     batch = small_batch(rows, seed)
-    known = {"click": "ctr", "watch_ratio": "cvr"}
+    task_by_label = {"click": "ctr", "watch_ratio": "cvr"}
     for kind in ("labels", "weights"):
-        batch[kind] = {task.name: batch[kind][known[task.label]] for task in schema.tasks}
+        batch[kind] = {task.name: batch[kind][task_by_label[task.label]] for task in schema.tasks}
     return batch
 
 

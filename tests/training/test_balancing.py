@@ -112,11 +112,11 @@ def test_projection_is_algorithm_1(seed, tasks):
 def test_the_order_matters_from_three_tasks_on():
     gradients = np.array([[1.0, 0.0], [-1.0, 0.5], [-1.0, -1.0]])
     products = tf.constant(gradients @ gradients.T, tf.float32)
-    found = {
+    distinct_weights = {
         tuple(np.round(projected_weights(products, tf.constant(list(orders))).numpy(), 4))
         for orders in itertools.product(itertools.permutations(range(3)), repeat=3)
     }
-    assert len(found) > 1
+    assert len(distinct_weights) > 1
 
 
 def test_tasks_that_agree_are_summed():
@@ -139,8 +139,8 @@ def test_pcgrad_projects_over_all_shared_parameters_and_leaves_the_others():
     assert flat[0] @ flat[1] < 0
     expected = sum(project(flat, [[0, 1], [1, 0]]))
     assert isinstance(combined[0], tf.IndexedSlices)
-    found = np.concatenate([dense(combined[0]).ravel(), dense(combined[1]).ravel()])
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    shared_update = np.concatenate([dense(combined[0]).ravel(), dense(combined[1]).ravel()])
+    np.testing.assert_allclose(shared_update, expected, rtol=1e-6)
     assert combined[2].numpy().tolist() == [5.0]
     assert combined[3] is None
 
@@ -187,23 +187,28 @@ def test_a_pcgrad_step_of_the_network_is_algorithm_1_on_weighted_losses(small_sc
         feed=dataclasses.replace(feed, train=lambda epoch, skip: one_batch),
         balance="pcgrad",
     )
+
     batch = next(iter(one_batch))
     gradients = {
         task: task_gradient(network, small_schema, task, batch, weight)
         for task, weight in loss_weights.items()
     }
+
     shared = [name for name in gradients["ctr"] if name in gradients["cvr"]]
     assert {"embedding/table", "tower_0/kernel", "tower_1/bias"} <= set(shared)
     flat = [np.concatenate([part[name].ravel() for name in shared]) for part in gradients.values()]
     assert flat[0] @ flat[1] < 0
     summed = sum(project(flat, [[0, 1], [1, 0]]))
+
     before = read_variables(network)
     trainer.fit(tmp_path, "joint", Plan(epochs=1))
     after = read_variables(network)
     moved = {name: before[name] - value for name, value in after.items()}
-    found = np.concatenate([moved[name].ravel() for name in shared])
+
+    moved_shared = np.concatenate([moved[name].ravel() for name in shared])
     expected = rate * summed / np.sqrt(0.1 + summed**2 + 1e-7)
-    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(moved_shared, expected, rtol=1e-3, atol=1e-6)
+
     for task, part in gradients.items():
         own = part[f"{task}/head/kernel"]
         expected = rate * own / np.sqrt(0.1 + own**2 + 1e-7)
@@ -222,8 +227,8 @@ def slope_of_s(s, norms, losses, first):
     tasks = len(s)
     share = softmax(s)
     sizes = tasks * share * norms
-    left = losses / first
-    wanted = sizes.mean() * (left / left.mean()) ** 1.5
+    relative_losses = losses / first
+    wanted = sizes.mean() * (relative_losses / relative_losses.mean()) ** 1.5
     by_weight = np.sign(sizes - wanted) * norms
     return tasks * share * (by_weight - share @ by_weight)
 
@@ -306,11 +311,13 @@ def test_uncertainty_descends_its_papers_loss():
         losses = [w[0] ** 2, 3.0 * w[0] * w[1]]
         (target,) = rule.targets(losses)
     (combined,) = rule.combine(losses, [[tape.gradient(target, w)]], [w])
+
     s = tf.Variable([0.4, -0.3])
     with tf.GradientTape() as tape:
         a, b = w[0] ** 2, 3.0 * w[0] * w[1]
         whole = tf.exp(-s[0]) * a + s[0] / 2 + b / (2 * tf.exp(s[1])) + s[1] / 2
     by_w, by_s = tape.gradient(whole, [w, s])
+
     np.testing.assert_allclose(combined.numpy(), dense(by_w), rtol=1e-6)
     expected = s.numpy() - 0.1 * dense(by_s) / np.sqrt(0.1 + dense(by_s) ** 2 + 1e-7)
     np.testing.assert_allclose(rule.state["s"].numpy(), expected, rtol=1e-5)
@@ -356,8 +363,8 @@ def test_a_weight_cut_for_every_task_never_moves(small_schema, tmp_path, balance
     before = read_variables(network)
     trainer = small_trainer(network, small_schema, schedule="both", balance=balance)
     trainer.fit(tmp_path, "joint", Plan(epochs=2, keep_last=True))
-    worn = masks_file.union([network.masks(task) for task in network.tasks])
-    for name, mask in worn.items():
+    union_masks = masks_file.union([network.masks(task) for task in network.tasks])
+    for name, mask in union_masks.items():
         kernel, old = network.variables[f"{name}/kernel"].numpy(), before[f"{name}/kernel"]
         assert kernel[~mask].tobytes() == old[~mask].tobytes()
         assert (kernel[mask] != old[mask]).mean() > 0.5

@@ -21,13 +21,13 @@ def test_every_variable_comes_back(small_schema, tmp_path, cross, separate_tower
     rng = np.random.default_rng(0)
     for variable in network.variables.values():  # biases of 0 would come back by chance
         variable.assign(rng.normal(size=variable.shape).astype(np.float32))
-    kept = values_of(network.variables)
+    saved_values = values_of(network.variables)
     checkpoint.save(tmp_path / "weights", network.variables)
     for variable in network.model.trainable_variables:
         variable.assign(tf.fill(variable.shape, 9.0))
     checkpoint.restore(tmp_path / "weights", network.variables)
     for name, variable in network.variables.items():
-        np.testing.assert_array_equal(variable.numpy(), kept[name], err_msg=name)
+        np.testing.assert_array_equal(variable.numpy(), saved_values[name], err_msg=name)
     assert not any((v.numpy() == 9.0).any() for v in network.model.trainable_variables)
 
 
@@ -111,18 +111,23 @@ def test_one_wrong_byte_anywhere_is_refused_or_harmless(tmp_path, part):
     checkpoint.save(tmp_path, {"a": tf.Variable([[1.0, 2.0], [3.0, 4.0]]), "b": tf.Variable([5.0])})
     (path,) = tmp_path.glob(f"*.{part}*")
     content = path.read_bytes()
+
     refused = 0
-    for place in range(len(content)):
-        path.write_bytes(content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :])
+    for byte_index in range(len(content)):
+        path.write_bytes(
+            content[:byte_index] + bytes([content[byte_index] ^ 0xFF]) + content[byte_index + 1 :]
+        )
+
         variables = {"a": tf.Variable(tf.zeros((2, 2))), "b": tf.Variable([0.0])}
         try:
             checkpoint.restore(tmp_path, variables)
         except CheckpointError:
             refused += 1
             continue
+
         # The index is padded; the values are not.
-        assert variables["a"].numpy().tolist() == [[1, 2], [3, 4]], place
-        assert variables["b"].numpy().tolist() == [5], place
+        assert variables["a"].numpy().tolist() == [[1, 2], [3, 4]], byte_index
+        assert variables["b"].numpy().tolist() == [5], byte_index
     assert refused == len(content) if part == "data" else refused > len(content) / 2
 
 

@@ -30,8 +30,8 @@ UNKNOWN = math.nan
     ],
 )
 def test_which_rows_are_hardly_watched(ratio, duration, expected):
-    found = hardly_watched(Conflict(), tf.constant([ratio]), tf.constant([duration]))
-    assert found.numpy().tolist() == [expected]
+    in_conflict = hardly_watched(Conflict(), tf.constant([ratio]), tf.constant([duration]))
+    assert in_conflict.numpy().tolist() == [expected]
 
 
 def test_limits_can_be_set():
@@ -48,26 +48,26 @@ def batch_of(**labels):
 
 
 def test_both_tasks_of_a_pair_are_weighed_on_its_rows():
-    found = emphasis(
+    factors = emphasis(
         Conflict(cvr_weight=4.0, ctr_weight=0.5),
         [("ctr", "cvr")],
         batch_of(ctr=[1.0, 1.0, 0.0], cvr=[0.1, 0.7, 0.0]),
     )
-    assert {task: rows.numpy().tolist() for task, rows in found.items()} == {
+    assert {task: rows.numpy().tolist() for task, rows in factors.items()} == {
         "ctr": [0.5, 1.0, 1.0],
         "cvr": [4.0, 1.0, 1.0],
     }
 
 
 def test_a_click_in_conflict_with_two_tasks_is_reduced_once():
-    found = emphasis(
+    factors = emphasis(
         Conflict(cvr_weight=4.0, ctr_weight=0.5),
         [("ctr", "cvr"), ("ctr", "other")],
         batch_of(ctr=[1.0, 1.0, 1.0], cvr=[0.1, 0.1, 0.9], other=[0.1, 0.9, 0.9]),
     )
-    assert found["ctr"].numpy().tolist() == [0.5, 0.5, 1.0]
-    assert found["cvr"].numpy().tolist() == [4.0, 4.0, 1.0]
-    assert found["other"].numpy().tolist() == [4.0, 1.0, 1.0]
+    assert factors["ctr"].numpy().tolist() == [0.5, 0.5, 1.0]
+    assert factors["cvr"].numpy().tolist() == [4.0, 4.0, 1.0]
+    assert factors["other"].numpy().tolist() == [4.0, 1.0, 1.0]
 
 
 def test_pairs_are_a_binary_task_and_a_continuous_one_on_its_positives(small_schema):
@@ -93,10 +93,12 @@ def expected_losses(network, feed, conflict):
         hardly = (ratio > 0) & (ratio < limit)
         conflicts += hardly.sum()
         assert (click[hardly] == 1).all()
+
         p = {
             task: 1 / (1 + np.exp(-network.task_models[task](batch["features"]).numpy()))
             for task in losses
         }
+
         entropy = -click * np.log(p["ctr"]) - (1 - click) * np.log(1 - p["ctr"])
         losses["ctr"].append(np.mean(np.where(hardly, conflict.ctr_weight, 1) * entropy))
         squared = click * (p["cvr"] - ratio) ** 2
@@ -117,9 +119,9 @@ def test_training_weighs_rows_in_conflict_and_validation_does_not(small_schema, 
         (records[name],) = trainer.fit(tmp_path / name, name, Plan(epochs=1))["history"]
     expected = expected_losses(network, small_feed(small_schema), conflict)
     for task in tasks:
-        found = records["conflict"]["train_loss"][task]
-        assert found == pytest.approx(expected[task], rel=1e-5)
-        assert found != pytest.approx(records["plain"]["train_loss"][task], rel=1e-3)
+        train_loss = records["conflict"]["train_loss"][task]
+        assert train_loss == pytest.approx(expected[task], rel=1e-5)
+        assert train_loss != pytest.approx(records["plain"]["train_loss"][task], rel=1e-3)
     for part in ("validation", "validation_loss", "score"):
         assert records["conflict"][part] == records["plain"][part]
 

@@ -121,7 +121,8 @@ def dense(gradient, like):
 def test_sparse_gradients_are_adjusted_as_their_dense_ones(chain, name):
     network = networks(chain)[name]
     losses, gradients, variables = gradients_of(network, chain, batch_of_tasks(chain, rows=48))
-    found = HybridTargets(HTLNET_CORE).combine(losses, gradients, variables)
+    combined = HybridTargets(HTLNET_CORE).combine(losses, gradients, variables)
+
     shared = [all(of_task[i] is not None for of_task in gradients) for i in range(len(variables))]
     assert any(shared)
     wide = [[dense(g, v) for g, v in zip(of_task, variables, strict=True)] for of_task in gradients]
@@ -129,10 +130,12 @@ def test_sparse_gradients_are_adjusted_as_their_dense_ones(chain, name):
         np.concatenate([g.ravel() for g, s in zip(of_task, shared, strict=True) if s])
         for of_task in wide
     ])  # fmt: skip
+
     expected = adjusted(flat, HTLNET_CORE)
     assert not np.allclose(expected, flat.sum(axis=0), rtol=1e-3)  # the rule does something
+
     start = 0
-    for i, (variable, gradient) in enumerate(zip(variables, found, strict=True)):
+    for i, (variable, gradient) in enumerate(zip(variables, combined, strict=True)):
         size = int(np.prod(variable.shape))
         if shared[i]:
             wanted = expected[start : start + size].reshape(variable.shape)
@@ -140,8 +143,9 @@ def test_sparse_gradients_are_adjusted_as_their_dense_ones(chain, name):
         else:
             wanted = sum(of_task[i] for of_task in wide)
         np.testing.assert_allclose(dense(gradient, variable), wanted, rtol=2e-3, atol=1e-6)
+
     table = list(network.variables).index("embedding/table")
-    assert isinstance(found[table], tf.IndexedSlices)
+    assert isinstance(combined[table], tf.IndexedSlices)
 
 
 def test_only_what_every_task_reads_is_shared(chain):
@@ -163,11 +167,11 @@ def test_metabalance_is_its_algorithm():
     for _ in range(3):
         g = rng.normal(size=(2, 3)).astype(np.float32)
         gradients = [[tf.constant(row[:2]), tf.constant(row[2:])] for row in g]
-        found = rule.combine([tf.constant(1.0)] * 2, gradients, variables)
+        combined = rule.combine([tf.constant(1.0)] * 2, gradients, variables)
         for tensor, part in enumerate((slice(0, 2), slice(2, 3))):
             norms[tensor] = 0.9 * norms[tensor] + 0.1 * np.linalg.norm(g[:, part], axis=1)
             weight = 0.7 * norms[tensor, 1] / norms[tensor] + 0.3
-            np.testing.assert_allclose(found[tensor], weight @ g[:, part], rtol=1e-4)
+            np.testing.assert_allclose(combined[tensor], weight @ g[:, part], rtol=1e-4)
     rule.reset()
     assert not rule.state["norms"].numpy().any()
 
@@ -175,8 +179,8 @@ def test_metabalance_is_its_algorithm():
 def test_metabalance_leaves_what_one_task_alone_trains():
     rule = MetaBalance(tasks=2, tensors=1)
     gradients = [[tf.constant([3.0])], [None]]
-    (found,) = rule.combine([tf.constant(1.0)] * 2, gradients, [tf.Variable([0.0])])
-    np.testing.assert_array_equal(found, [3.0])
+    (combined,) = rule.combine([tf.constant(1.0)] * 2, gradients, [tf.Variable([0.0])])
+    np.testing.assert_array_equal(combined, [3.0])
 
 
 @pytest.mark.parametrize("name", ["s_weight", "mmoe", "ple", "htlnet"])
@@ -194,7 +198,8 @@ def test_no_projection_and_no_scaling_is_the_sum(chain):
     network = networks(chain)["mmoe"]
     losses, gradients, variables = gradients_of(network, chain, batch_of_tasks(chain, rows=48))
     nothing = HybridTargets(Core(projection=0.0, relaxation=0.0, clip=1.0))
-    found = nothing.combine(losses, gradients, variables)
+    combined = nothing.combine(losses, gradients, variables)
+
     with tf.GradientTape() as tape:
         logits = network.model(batch_of_tasks(chain, rows=48)["features"], training=True)
         batch = batch_of_tasks(chain, rows=48)
@@ -202,8 +207,9 @@ def test_no_projection_and_no_scaling_is_the_sum(chain):
             loss_of(t)(logits[t.name], batch["labels"][t.name], batch["weights"][t.name])
             for t in chain.tasks
         ])[0]  # fmt: skip
+
     for gradient, summed, variable in zip(
-        found, tape.gradient(total, variables), variables, strict=True
+        combined, tape.gradient(total, variables), variables, strict=True
     ):
         np.testing.assert_allclose(
             dense(gradient, variable), dense(summed, variable), rtol=1e-3, atol=1e-6

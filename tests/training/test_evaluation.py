@@ -20,32 +20,32 @@ def predictions():
     """40 rows of 8 users; in 5 clicked rows the watch ratio is unknown."""
     rng = np.random.default_rng(4)
     click = rng.integers(0, 2, 40).astype(np.float32)
-    known = click.copy()
-    known[np.flatnonzero(click)[:5]] = 0
-    ratio = (rng.random(40) * known).astype(np.float32)
+    has_ratio = click.copy()
+    has_ratio[np.flatnonzero(click)[:5]] = 0
+    ratio = (rng.random(40) * has_ratio).astype(np.float32)
     return Predictions(
         logits={task: rng.normal(size=40).astype(np.float32) for task in TASKS},
         labels={"ctr": click, "cvr": ratio},
-        weights={"ctr": np.ones(40, np.float32), "cvr": known},
+        weights={"ctr": np.ones(40, np.float32), "cvr": has_ratio},
         users=rng.integers(0, 8, 40),
     )
 
 
 def test_ctr_is_measured_on_all_rows(predictions, small_schema):
-    found = measure(predictions, small_schema, TASKS)["ctr"]
+    metrics = measure(predictions, small_schema, TASKS)["ctr"]
     labels = predictions.labels["ctr"]
     scores = expit(predictions.logits["ctr"].astype(np.float64))
-    assert found["auc"] == pytest.approx(sk.roc_auc_score(labels, scores), abs=1e-12)
-    assert found["log_loss"] == pytest.approx(sk.log_loss(labels, scores), rel=1e-6)
-    assert found["mse"] == pytest.approx(sk.mean_squared_error(labels, scores), rel=1e-6)
-    assert found["pcoc"] == pytest.approx(scores.sum() / labels.sum(), rel=1e-6)
+    assert metrics["auc"] == pytest.approx(sk.roc_auc_score(labels, scores), abs=1e-12)
+    assert metrics["log_loss"] == pytest.approx(sk.log_loss(labels, scores), rel=1e-6)
+    assert metrics["mse"] == pytest.approx(sk.mean_squared_error(labels, scores), rel=1e-6)
+    assert metrics["pcoc"] == pytest.approx(scores.sum() / labels.sum(), rel=1e-6)
     won = rows = 0
     for user in range(8):
         of_user = predictions.users == user
         if len(set(labels[of_user])) == 2:
             won += of_user.sum() * sk.roc_auc_score(labels[of_user], scores[of_user])
             rows += of_user.sum()
-    assert found["gauc"] == pytest.approx(won / rows, abs=1e-12)
+    assert metrics["gauc"] == pytest.approx(won / rows, abs=1e-12)
 
 
 def pairwise_agreement(labels, scores):
@@ -60,29 +60,29 @@ def pairwise_agreement(labels, scores):
     return wins / pairs
 
 
-def check_continuous(found, labels, scores):
-    assert found["mse"] == pytest.approx(sk.mean_squared_error(labels, scores), rel=1e-5)
-    assert found["mae"] == pytest.approx(sk.mean_absolute_error(labels, scores), rel=1e-5)
-    assert found["pcoc"] == pytest.approx(scores.sum() / labels.sum(), rel=1e-5)
-    assert found["xauc"] == pytest.approx(pairwise_agreement(labels, scores), abs=1e-12)
+def check_continuous(metrics, labels, scores):
+    assert metrics["mse"] == pytest.approx(sk.mean_squared_error(labels, scores), rel=1e-5)
+    assert metrics["mae"] == pytest.approx(sk.mean_absolute_error(labels, scores), rel=1e-5)
+    assert metrics["pcoc"] == pytest.approx(scores.sum() / labels.sum(), rel=1e-5)
+    assert metrics["xauc"] == pytest.approx(pairwise_agreement(labels, scores), abs=1e-12)
 
 
 def test_cvr_is_measured_on_clicks_with_a_known_ratio(predictions, small_schema):
-    found = measure(predictions, small_schema, TASKS)["cvr"]
+    metrics = measure(predictions, small_schema, TASKS)["cvr"]
     member = predictions.weights["cvr"] == 1
     assert 0 < member.sum() < predictions.labels["ctr"].sum()
     scores = expit(predictions.logits["cvr"].astype(np.float64))
-    check_continuous(found, predictions.labels["cvr"][member], scores[member])
+    check_continuous(metrics, predictions.labels["cvr"][member], scores[member])
 
 
 def test_ctcvr_is_measured_on_all_rows_whose_product_is_known(predictions, small_schema):
-    found = measure(predictions, small_schema, TASKS)["ctcvr"]
-    clicked, known = predictions.labels["ctr"] == 1, predictions.weights["cvr"] == 1
-    rows = ~clicked | known
+    metrics = measure(predictions, small_schema, TASKS)["ctcvr"]
+    clicked, has_ratio = predictions.labels["ctr"] == 1, predictions.weights["cvr"] == 1
+    rows = ~clicked | has_ratio
     assert rows.sum() == 35
     product = expit(predictions.logits["ctr"]) * expit(predictions.logits["cvr"])
     seen = predictions.labels["ctr"] * predictions.labels["cvr"]
-    check_continuous(found, seen[rows], product[rows])
+    check_continuous(metrics, seen[rows], product[rows])
 
 
 def test_rows_outside_a_population_count_for_nothing(predictions, small_schema):
@@ -113,20 +113,20 @@ def test_metrics_without_a_meaning_are_nan(predictions, small_schema):
     no_click = {task: np.zeros(40, np.float32) for task in TASKS}
     weights = {"ctr": np.ones(40, np.float32), "cvr": np.zeros(40, np.float32)}
     empty = dataclasses.replace(predictions, labels=no_click, weights=weights)
-    found = measure(empty, small_schema, TASKS)
-    assert math.isnan(found["ctr"]["auc"])
-    assert math.isfinite(found["ctr"]["log_loss"])
-    assert all(math.isnan(value) for value in found["cvr"].values())
+    metrics = measure(empty, small_schema, TASKS)
+    assert math.isnan(metrics["ctr"]["auc"])
+    assert math.isfinite(metrics["ctr"]["log_loss"])
+    assert all(math.isnan(value) for value in metrics["cvr"].values())
 
 
 def test_losses_of_a_split_are_means_over_populations(predictions, small_schema):
-    found = split_losses(predictions, small_schema, TASKS)
+    losses = split_losses(predictions, small_schema, TASKS)
     scores = {task: expit(predictions.logits[task].astype(np.float64)) for task in TASKS}
     member = predictions.weights["cvr"] == 1
-    assert found["ctr"] == pytest.approx(
+    assert losses["ctr"] == pytest.approx(
         sk.log_loss(predictions.labels["ctr"], scores["ctr"]), rel=1e-5
     )
-    assert found["cvr"] == pytest.approx(
+    assert losses["cvr"] == pytest.approx(
         sk.mean_squared_error(predictions.labels["cvr"][member], scores["cvr"][member]), rel=1e-5
     )
 
@@ -137,16 +137,19 @@ def test_predictions_are_all_rows_in_order(small_schema, tasks):
     network.wear("cvr", random_masks(network, "cvr", seed=0))
     rows = rows_of_tasks(small_schema, 37, seed=0)
     predict = make_predictor(network, tasks)
+
     for batch_size in (8, 37, 1):
-        found = predict(tf.data.Dataset.from_tensor_slices(rows).batch(batch_size))
+        predictions = predict(tf.data.Dataset.from_tensor_slices(rows).batch(batch_size))
         expected = network.model(rows["features"])
-        assert tuple(found.logits) == tasks
+        assert tuple(predictions.logits) == tasks
         for task in tasks:
             # A product of matrices may be summed in another order for another batch size.
-            np.testing.assert_allclose(found.logits[task], expected[task], rtol=1e-4, atol=1e-6)
-            np.testing.assert_array_equal(found.labels[task], rows["labels"][task])
-            np.testing.assert_array_equal(found.weights[task], rows["weights"][task])
-        np.testing.assert_array_equal(found.users, rows["user"])
+            np.testing.assert_allclose(
+                predictions.logits[task], expected[task], rtol=1e-4, atol=1e-6
+            )
+            np.testing.assert_array_equal(predictions.labels[task], rows["labels"][task])
+            np.testing.assert_array_equal(predictions.weights[task], rows["weights"][task])
+        np.testing.assert_array_equal(predictions.users, rows["user"])
 
 
 def test_a_predictor_sees_new_weights_and_masks(small_schema):

@@ -35,31 +35,31 @@ def gradual_run(schema, folder, *flags, progress=None):
 
 
 @pytest.fixture(scope="module")
-def found(small_schema, tmp_path_factory):
+def ticket(small_schema, tmp_path_factory):
     run, network = gradual_run(small_schema, tmp_path_factory.mktemp("gradual"))
     return ticket_search.find_ticket(run, network, "ctr")
 
 
-def test_each_kernel_has_the_final_density(found):
+def test_each_kernel_has_the_final_density(ticket):
     # TensorFlow Model Optimization keeps round(size * density) weights of a kernel.
-    assert list(found.masks) == ["tower_0", "tower_1"]
-    for mask in found.masks.values():
+    assert list(ticket.masks) == ["tower_0", "tower_1"]
+    for mask in ticket.masks.values():
         assert np.count_nonzero(mask) == round(mask.size * DENSITY)
 
 
-def test_the_levels_are_the_dense_and_the_gradual_training(found):
-    assert [level.level for level in found.levels] == [0, 1]
-    assert found.levels[0].density == 1.0
-    assert found.chosen == found.levels[1]
-    assert found.chosen.density == masks_file.density(found.masks)
-    for level in found.levels:
+def test_the_levels_are_the_dense_and_the_gradual_training(ticket):
+    assert [level.level for level in ticket.levels] == [0, 1]
+    assert ticket.levels[0].density == 1.0
+    assert ticket.chosen == ticket.levels[1]
+    assert ticket.chosen.density == masks_file.density(ticket.masks)
+    for level in ticket.levels:
         history = artifacts.read_json(level.folder / search.TRAINING / "history.json")
         assert level.value == history["validation"]["ctr"]["auc"]
     assert history["best_epoch"] == EPOCHS - 1  # the schedule runs to its end
 
 
 @pytest.mark.parametrize("at", [EPOCHS * STEPS + 12, 2 * EPOCHS * STEPS])
-def test_a_killed_gradual_training_ends_with_the_same_ticket(found, small_schema, tmp_path, at):
+def test_a_killed_gradual_training_ends_with_the_same_ticket(ticket, small_schema, tmp_path, at):
     run, network = gradual_run(small_schema, tmp_path, progress=KilledProgress(at))
     with pytest.raises(Killed):
         ticket_search.find_ticket(run, network, "ctr")
@@ -67,18 +67,18 @@ def test_a_killed_gradual_training_ends_with_the_same_ticket(found, small_schema
     run, network = gradual_run(small_schema, tmp_path)
     again = ticket_search.find_ticket(run, network, "ctr")
     for name, mask in again.masks.items():
-        np.testing.assert_array_equal(mask, found.masks[name])
+        np.testing.assert_array_equal(mask, ticket.masks[name])
     values = [(level.density, level.value) for level in again.levels]
-    assert values == [(level.density, level.value) for level in found.levels]
+    assert values == [(level.density, level.value) for level in ticket.levels]
 
 
-def test_a_found_gradual_ticket_is_read_back(found, small_schema):
-    folder = found.levels[0].folder.parents[2]
+def test_a_found_gradual_ticket_is_read_back(ticket, small_schema):
+    folder = ticket.levels[0].folder.parents[2]
     run, network = gradual_run(small_schema, folder, progress=KilledProgress(1))
     again = ticket_search.find_ticket(run, network, "ctr")
-    assert again.levels == found.levels
+    assert again.levels == ticket.levels
     for name, mask in again.masks.items():
-        np.testing.assert_array_equal(mask, found.masks[name])
+        np.testing.assert_array_equal(mask, ticket.masks[name])
 
 
 def test_blocks_are_cut_whole(small_schema, tmp_path):
@@ -88,8 +88,8 @@ def test_blocks_are_cut_whole(small_schema, tmp_path):
     for mask in masks.values():
         blocks = mask.reshape(mask.shape[0], -1, 4)
         assert (blocks.all(axis=2) | ~blocks.any(axis=2)).all()
-        kept = np.count_nonzero(blocks.all(axis=2))
-        assert kept == round(blocks.shape[0] * blocks.shape[1] * DENSITY)
+        whole_blocks = np.count_nonzero(blocks.all(axis=2))
+        assert whole_blocks == round(blocks.shape[0] * blocks.shape[1] * DENSITY)
 
 
 def test_before_pruning_it_is_the_dense_network(small_schema):

@@ -55,20 +55,22 @@ def test_the_precision_is_put_back(left_by):
 
 @pytest.mark.skipif(not HAS_UNITS, reason="this processor has no units for bfloat16")
 def test_a_stage_in_bfloat16_learns_nearly_the_same_in_float32_weights(small_schema, tmp_path):
-    found, results = {}, {}
+    weights, results = {}, {}
     for name in ("float32", "bfloat16"):
         network = build_small(small_schema, hidden_units=(64, 32))
         trainer = small_trainer(network, small_schema, schedule="both", precision=name)
         results[name] = trainer.fit(tmp_path / name, name, Plan(epochs=2, keep_last=True))
-        found[name] = read_variables(network)
+        weights[name] = read_variables(network)
+
     different = 0
-    for variable, exact in found["float32"].items():
-        rough = found["bfloat16"][variable]
+    for variable, exact in weights["float32"].items():
+        rough = weights["bfloat16"][variable]
         assert rough.dtype == np.float32
         assert np.abs(rough - exact).mean() < 0.01, variable
         different += (rough != exact).sum()
     assert different > 100  # it was not float32 by mistake
-    losses = [results[name]["validation_loss"] for name in found]
+
+    losses = [results[name]["validation_loss"] for name in weights]
     for task in ("ctr", "cvr"):
         assert losses[1][task] == pytest.approx(losses[0][task], rel=0.01)
 
@@ -85,8 +87,8 @@ def test_what_is_said_is_used(tmp_path):
 def test_auto_measures_once_a_run(tmp_path, monkeypatch, ratio, chosen):
     monkeypatch.setattr(precision, "product_ratio", lambda: ratio)
     assert settled("auto", tmp_path) == chosen
-    kept = {"precision": chosen, "bfloat16_is_faster_by": ratio}
-    assert artifacts.read_json(tmp_path / "precision.json") == kept
+    record = {"precision": chosen, "bfloat16_is_faster_by": ratio}
+    assert artifacts.read_json(tmp_path / "precision.json") == record
     monkeypatch.setattr(precision, "product_ratio", lambda: 1 / ratio)  # another machine goes on
     assert settled("auto", tmp_path) == chosen
 

@@ -40,13 +40,16 @@ def test_a_tower_is_computed_for_its_population_alone(small_schema, tasks):
     batch = small_batch()
     clicked = batch["weights"]["cvr"].numpy() > 0
     assert 0 < clicked.sum() < len(clicked)
+
     expected = LOSSES["mse"](
         tf.boolean_mask(network.task_models["cvr"](batch["features"]), clicked),
         tf.boolean_mask(batch["labels"]["cvr"], clicked),
         tf.ones(clicked.sum()),
     )
+
     network.tops.update({task: Watched(top) for task, top in network.tops.items()})
     losses = step_of(network, small_schema, tasks)(batch)
+
     assert float(losses["cvr"]) == pytest.approx(float(expected), rel=1e-5)
     assert network.tops["cvr"].rows.numpy() == clicked.sum()
     assert network.tops["ctr"].rows.numpy() == (len(clicked) if "ctr" in tasks else -1)

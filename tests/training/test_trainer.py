@@ -32,9 +32,9 @@ def wear_random_tickets(network):
         network.wear(task, random_masks(network, task, seed))
 
 
-def same_weights(found, expected):
-    assert set(found) == set(expected)
-    for name, value in found.items():
+def same_weights(weights, expected):
+    assert set(weights) == set(expected)
+    for name, value in weights.items():
         assert value.tobytes() == expected[name].tobytes(), name
 
 
@@ -53,8 +53,8 @@ def test_a_weight_cut_for_every_task_never_moves(small_schema, tmp_path, optimiz
     before = read_variables(network)
     trainer = small_trainer(network, small_schema, optimizer=optimizer, schedule=schedule)
     trainer.fit(tmp_path, "joint", Plan(epochs=3, keep_last=True))
-    worn = masks_file.union([network.masks(task) for task in network.tasks])
-    for name, mask in worn.items():
+    union_masks = masks_file.union([network.masks(task) for task in network.tasks])
+    for name, mask in union_masks.items():
         kernel, old = network.variables[f"{name}/kernel"].numpy(), before[f"{name}/kernel"]
         assert kernel[~mask].tobytes() == old[~mask].tobytes()
         assert (kernel[mask] != old[mask]).mean() > 0.5
@@ -82,6 +82,7 @@ def test_alternating_steps_touch_the_variables_of_their_task_alone(
     trainer = small_trainer(network, small_schema, optimizer=optimizer, before_step=seen)
     trainer.fit(tmp_path, "joint", Plan(epochs=2, keep_last=True))
     seen(2 * STEPS)
+
     for step in range(2 * STEPS):  # STEPS is odd: epochs do not begin with the same task
         task, other = [("ctr", "cvr"), ("cvr", "ctr")][step % 2]
         old, new = seen.weights[step], seen.weights[step + 1]
@@ -120,6 +121,7 @@ def test_both_descends_the_weighted_sum_of_eq_2(small_schema, tmp_path):
         learning_rate=rate,
         feed=feed,
     )
+
     batch = next(iter(one_batch))
     gradients = []
     for task in ("ctr", "cvr"):
@@ -130,8 +132,10 @@ def test_both_descends_the_weighted_sum_of_eq_2(small_schema, tmp_path):
             )
         gradients.append(tape.gradient(loss, network.variables, unconnected_gradients="zero"))
     g1, g2 = ({n: tf.convert_to_tensor(g).numpy() for n, g in part.items()} for part in gradients)
+
     before = read_variables(network)
     trainer.fit(tmp_path, "joint", Plan(epochs=1))
+
     for name, value in read_variables(network).items():
         summed = a * g1[name].astype(np.float64) + b * g2[name]
         step = rate * summed / np.sqrt(0.1 + summed**2 + 1e-7)
@@ -220,8 +224,8 @@ def check_equal_to_unbroken(unbroken, trainer, result, folder):
     expected, weights, unbroken_folder = unbroken
     assert without_seconds(result) == without_seconds(expected)
     same_weights(read_variables(trainer.network), weights)
-    kept = artifacts.read_json(folder / "history.json")
-    assert without_seconds(kept) == without_seconds(expected)
+    saved_result = artifacts.read_json(folder / "history.json")
+    assert without_seconds(saved_result) == without_seconds(expected)
     for part in ("weights", "rewind"):
         checkpoint.restore(unbroken_folder / part, trainer.network.variables)
         values = read_variables(trainer.network)
@@ -255,6 +259,7 @@ def test_a_stage_killed_at_any_write_ends_as_an_unbroken_one(two_processes, unbr
                 else:
                     break  # there are fewer writes
             check_equal_to_unbroken(unbroken, second, start(second, folder), folder)
+
     for name in ("best", "rewind", "0000_000000002", "0001_000000000", "history.json", "done"):
         assert {(name, False), (name, True)} <= seen
 
@@ -272,12 +277,12 @@ def test_a_stage_killed_twice_ends_as_an_unbroken_one(two_processes, unbroken, t
 def test_a_finished_stage_is_not_trained_again(two_processes, unbroken, tmp_path):
     first, second = two_processes
     start(first, tmp_path)
-    kept = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    modified_times = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     assert not (tmp_path / "progress").exists()
     second.progress = KilledProgress(1)
     result = start(second, tmp_path)
     second.progress = quiet_progress()
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == kept
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == modified_times
     assert without_seconds(result) == without_seconds(unbroken[0])
     same_weights(read_variables(second.network), unbroken[1])
 
@@ -327,9 +332,9 @@ def test_the_best_epoch_is_kept(scored, tmp_path, monkeypatch, scores, best):
     assert result["validation_loss"] == result["history"][best]["validation_loss"]
     if best < 2:
         same_weights(read_variables(scored.network), scored.weights[(best + 1) * STEPS])
-    kept = read_variables(scored.network)
+    best_weights = read_variables(scored.network)
     checkpoint.restore(tmp_path / "weights", scored.network.variables)
-    same_weights(read_variables(scored.network), kept)
+    same_weights(read_variables(scored.network), best_weights)
 
 
 def test_the_last_epoch_is_kept_where_asked(scored, tmp_path, monkeypatch):
@@ -427,12 +432,14 @@ def test_history_is_what_was_logged(small_schema, tmp_path):
         log=lambda stage, step, values: logged.append((stage, step, values)),
     )
     result = trainer.fit(tmp_path, "joint", Plan(epochs=2))
+
     assert {stage for stage, _, _ in logged} == {"joint"}
     validations = {step: values for _, step, values in logged if "validation/ctr/auc" in values}
     assert list(validations) == [STEPS, 2 * STEPS]
     for record, values in zip(result["history"], validations.values(), strict=True):
         assert values["validation/ctr/auc"] == record["validation"]["ctr"]["auc"]
         assert values["validation_loss/cvr"] == record["validation_loss"]["cvr"]
+
     assert json.loads((tmp_path / "history.json").read_text()) == result
     assert [record["epoch"] for record in result["history"]] == [0, 1]
     assert result["seconds"] > 0
