@@ -77,11 +77,11 @@ class _Part:
 
 def _parts(name: str, variable: tf.Variable) -> Iterator[_Part]:
     parts = parts_of(variable)
-    whole_shape = " ".join(map(str, variable.shape))
     first_row = 0
     for part in parts:
         table_slice = ""
         if len(parts) > 1:
+            whole_shape = " ".join(map(str, variable.shape))
             rows = f"{first_row},{part.shape[0]}"
             table_slice = f"{whole_shape} {rows}" + ":-" * (len(part.shape) - 1)
             first_row += part.shape[0]
