@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from lt4rec_tf.data.formats.examples import encode_row
 from lt4rec_tf.schema.types import Feature, Schema
 from lt4rec_tf.serving.publish import Arrays
 from lt4rec_tf.serving.rank import Ranking
@@ -83,27 +84,19 @@ def serialized_examples(schema: Schema, raw: Arrays) -> np.ndarray:
     rows = len(next(iter(raw.values())))
     serialized = np.empty(rows, object)
     for row in range(rows):
-        features = {
-            feature.name: _tf_feature(feature, raw[feature.name][row])
-            for feature in schema.features
-        }
-        present = {name: feature for name, feature in features.items() if feature is not None}
-        example = tf.train.Example(features=tf.train.Features(feature=present))
-        serialized[row] = example.SerializeToString()
+        present: dict[str, tuple[str, list[Any]]] = {}
+        for feature in schema.features:
+            values = _present_values(feature, raw[feature.name][row])
+            if values:
+                present[feature.name] = feature.dtype, values
+        serialized[row] = encode_row(present)
     return serialized
 
 
-def _tf_feature(feature: Feature, value: np.ndarray) -> tf.train.Feature | None:
+def _present_values(feature: Feature, value: np.ndarray) -> list[Any]:
+    """Returns a row's values of a feature up to the last one that is not missing."""
     missing = feature.missing.encode() if isinstance(feature.missing, str) else feature.missing
     values = np.atleast_1d(np.asarray(value))
     # Only padding at the end is left out: a missing value between others keeps its position.
     present = np.flatnonzero([item != missing and item == item for item in values.tolist()])
-    unpadded = values[: present[-1] + 1].tolist() if len(present) else []
-    if not unpadded:
-        return None
-
-    if feature.dtype == "string":
-        return tf.train.Feature(bytes_list=tf.train.BytesList(value=unpadded))
-    if feature.dtype == "int64":
-        return tf.train.Feature(int64_list=tf.train.Int64List(value=unpadded))
-    return tf.train.Feature(float_list=tf.train.FloatList(value=unpadded))
+    return values[: present[-1] + 1].tolist() if len(present) else []

@@ -1,15 +1,21 @@
-"""Columns to serialized `tf.train.Example`, a whole batch at a time, and to shards of TFRecords.
+"""Rows to serialized `tf.train.Example`: a whole batch of columns, or one row.
 
-An Example is built from pieces that hold one text a row; joining them costs NumPy operations by the
-column, none by the row. `tf.io.encode_proto` does the same at a third of the speed.
+`encode` is for logs of any size. It builds an Example from pieces that hold one text a row; joining
+them costs NumPy operations by the column, none by the row. `tf.io.encode_proto` does the same at a
+third of the speed. `encode_row` is for few rows.
+
+The two agree in the values that a reader finds, not in bytes: `encode` writes columns in their
+order and numbers one by one, protocol buffers write them sorted by name and packed. The client in
+`export/` has a writer of its own, because it runs without this package and without TensorFlow.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import tensorflow as tf
 
 # Wire format: (field number << 3) | type. example.proto and feature.proto of TensorFlow.
 _FIRST_FIELD = b"\x0a"  # Example.features, Features.feature, a map's key, a Feature's bytes_list
@@ -61,6 +67,31 @@ def encode(columns: Mapping[str, Ragged]) -> list[bytes]:
     data, ends = whole.flat.tobytes(), np.cumsum(whole.lengths)
     starts = ends - whole.lengths
     return [data[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+
+
+def encode_row(columns: Mapping[str, tuple[str, Sequence[Any]]]) -> bytes:
+    r"""Serializes one row; equal rows give equal bytes.
+
+    Args:
+        columns: By name the dtype, "string", "int64" or "float32", and the row's values: bytes,
+            int or float. A column without values is an empty list of its dtype.
+
+    >>> encode_row({"a": ("int64", [7])})
+    b'\n\x0c\n\n\n\x01a\x12\x05\x1a\x03\n\x01\x07'
+    """
+    feature = {name: _feature(dtype, values) for name, (dtype, values) in columns.items()}
+    example = tf.train.Example(features=tf.train.Features(feature=feature))
+
+    # Without it the order of the columns differs from process to process.
+    return example.SerializeToString(deterministic=True)
+
+
+def _feature(dtype: str, values: Sequence[Any]) -> tf.train.Feature:
+    if dtype == "string":
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
+    if dtype == "int64":
+        return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
+    return tf.train.Feature(float_list=tf.train.FloatList(value=values))
 
 
 def _values(column: Ragged) -> _Texts:

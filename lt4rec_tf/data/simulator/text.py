@@ -171,27 +171,26 @@ def write_tfrecord(
     """
     import tensorflow as tf  # only here: the simulator itself does without
 
+    from lt4rec_tf.data.formats.examples import encode_row
+
     with appearing_whole(path) as temporary, tf.io.TFRecordWriter(str(temporary), "GZIP") as file:
         for block in csv_blocks:
             for line in block.splitlines():
+                # The simulator's own values hold no comma and no quote.
                 values = zip(columns.items(), line.split(b","), strict=True)
-                features = {
-                    name: _feature(tf.train, name, kind, value) for (name, kind), value in values
-                }
-                example = tf.train.Example(features=tf.train.Features(feature=features))
-                file.write(example.SerializeToString(deterministic=True))
+                row = {name: _typed(name, kind, value) for (name, kind), value in values}
+                file.write(encode_row(row))
 
 
-def _feature(train: Any, name: str, kind: type, value: bytes) -> Any:
-    """One feature of an Example; `train` is tf.train."""
+def _typed(name: str, kind: type, value: bytes) -> tuple[str, list[Any]]:
+    """Returns the dtype and the values that one value of a line has in an Example."""
     if name == "tags":
-        tags = value.split(TAG_SEPARATOR.encode()) if value else []
-        return train.Feature(bytes_list=train.BytesList(value=tags))
+        return "string", value.split(TAG_SEPARATOR.encode()) if value else []
     if kind is int:
-        return train.Feature(int64_list=train.Int64List(value=[int(value)]))
+        return "int64", [int(value)]
     if kind is float:
-        return train.Feature(float_list=train.FloatList(value=[float(value)]))
-    return train.Feature(bytes_list=train.BytesList(value=[value]))
+        return "float32", [float(value)]
+    return "string", [value]
 
 
 def _impression_ids(day: int, number: Array) -> Array:
