@@ -1,4 +1,4 @@
-"""Adaptive information transfer: every task's tower hands on to the next task's.
+"""Adaptive information transfer: every task's tower passes its output to the next task's.
 
 Source: AITM (Xi et al., KDD 2021, arXiv 2105.08489), section 3, and the authors' code.
 """
@@ -34,69 +34,69 @@ def build_aitm(
 
     Args:
         schema: Its tasks, of any kind, in the order in which their events happen.
-        bottom: Where the tensors begin.
-        hidden_units: Widths of the towers, from the bottom up; the last is also that of what is
-            handed on.
+        bottom: Inputs and cross layer, on which the towers are built.
+        hidden_units: Widths of the towers, from the bottom up; the last is also the width of the
+            transfer.
         seed: Of all draws.
     """
     variables = dict(bottom.variables)
     heads, logits = {}, {}
-    before = None
-    for task in (task.name for task in schema.tasks):
-        z = dense_stack(bottom.crossed, hidden_units, f"{task}/tower", seed, variables)
-        if before is not None:
-            handed = dense_stack(before, hidden_units[-1:], f"{task}/handed", seed, variables)
-            z = _transfer(z, handed, task, seed, variables)
-        heads[task], logits[task] = add_head(z, schema.task(task), seed, variables)
-        before = z
+    previous = None
+    for task in schema.tasks:
+        name = task.name
+        z = dense_stack(bottom.crossed, hidden_units, f"{name}/tower", seed, variables)
+        if previous is not None:
+            passed = dense_stack(previous, hidden_units[-1:], f"{name}/handed", seed, variables)
+            z = _transfer(z, passed, name, seed, variables)
+        heads[name], logits[name] = add_head(z, task, seed, variables)
+        previous = z
+
     losses = calibrated_losses(schema) if calibrated_pairs(schema) else None
     return assemble(bottom, logits, heads, variables, own_losses=losses)
 
 
 def calibrated_pairs(schema: Schema) -> list[tuple[str, str]]:
-    """Consecutive tasks that are both binary and learned on all rows.
+    """Returns consecutive tasks that are both binary and learned on all rows.
 
     Of such a pair the later event implies the earlier one (AITM's purchase implies its click), so
-    its probability must not be above. That does not hold of a task that is no event or that has a
-    population: the watch ratio of a click, say, is not bounded by the probability of the click.
+    its probability must not be higher. This does not hold for a task that is no event or that has
+    a population: the watch ratio of a click, for example, may exceed the probability of the click.
     """
-    return [
-        (first.name, second.name)
-        for first, second in itertools.pairwise(schema.tasks)
-        if all(task.kind == "binary" and task.population is None for task in (first, second))
-    ]
+    events = {t.name for t in schema.tasks if t.kind == "binary" and t.population is None}
+    names = [task.name for task in schema.tasks]
+    return [pair for pair in itertools.pairwise(names) if events.issuperset(pair)]
 
 
 def calibrated_losses(schema: Schema) -> OwnLosses:
-    """All tasks' losses; the later one of a calibrated pair adds .6 mean(max(p_t - p_{t-1}, 0)).
+    """Returns all tasks' losses; calibrated pairs add .6 mean(max(p_t - p_{t-1}, 0)) to task t's.
 
-    The mean is over all rows. The calibrator stands in the later task's loss, so it is weighed as
-    that loss is. Source: AITM, "behavioral expectation calibrator".
+    The mean is over all rows. The calibrator is part of the later task's loss, so it has that
+    loss's weight. Source: AITM, "behavioral expectation calibrator".
     """
-    before = {second: first for first, second in calibrated_pairs(schema)}
+    earlier_of = {second: first for first, second in calibrated_pairs(schema)}
 
     def losses(logits: Mapping[str, tf.Tensor], batch: Mapping[str, Any]) -> dict[str, tf.Tensor]:
-        found = {}
+        loss_by_task = {}
         for task in schema.tasks:
-            later = task.name
-            found[later] = loss_of(task)(
-                logits[later], batch["labels"][later], batch["weights"][later]
-            )
-            if later in before:
-                above = probability(logits[later]) - probability(logits[before[later]])
-                mean = population_mean(tf.nn.relu(above), tf.ones_like(above))
-                found[later] += CALIBRATOR_WEIGHT * mean
-        return found
+            name = task.name
+            loss = loss_of(task)(logits[name], batch["labels"][name], batch["weights"][name])
+            if name in earlier_of:
+                excess = probability(logits[name]) - probability(logits[earlier_of[name]])
+                mean = population_mean(tf.nn.relu(excess), tf.ones_like(excess))
+                loss += CALIBRATOR_WEIGHT * mean
+            loss_by_task[name] = loss
+        return loss_by_task
 
     return losses
 
 
 def _transfer(
-    own: tf.Tensor, handed: tf.Tensor, task: str, seed: int, variables: dict[str, tf.Variable]
+    own: tf.Tensor, passed: tf.Tensor, task: str, seed: int, variables: dict[str, tf.Variable]
 ) -> tf.Tensor:
+    """Fuses a tower's output with that of the task before, by attention."""
     names = [f"{task}/transfer/{part}_kernel" for part in ("query", "key", "value")]
     draws = [keras.initializers.GlorotNormal(seed=seed_of(seed, name)) for name in names]
     transfer = UnitAttention(own.shape[-1], draws, name=f"{task}.transfer")
-    z = transfer([own, handed])
+    z = transfer([own, passed])
     variables |= zip(names, transfer.kernels.values(), strict=True)
     return z

@@ -1,7 +1,7 @@
 """Hybrid targets learning: a chain of classifications that ends in an amount or a ratio.
 
-Source: HTLNet (Tang et al., RecSys 2024, arXiv 2403.17442). Where its text leaves a choice open,
-the docstrings say what was chosen.
+Source: HTLNet (Tang et al., RecSys 2024, arXiv 2403.17442). The docstrings name the choices that
+its text leaves open.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from lt4rec_tf.schema.types import Schema, Task
 
 @dataclass(frozen=True)
 class Transfer:
-    """What a task hands on to those after it.
+    """Sizes and rules of the transfer from a task to the tasks after it.
 
     Attributes:
-        label_embedding: Length of a predicted label's embedding; 0: labels are not handed on.
-        representation: Length of what arrives of representations; 0: none is handed on.
+        label_embedding: Length of a predicted label's embedding; 0: labels are not transferred.
+        representation: Length of the fused representation; 0: representations are not transferred.
         fusion: "attention" over all tasks before, or "concat": one linear layer of all of them.
-        transfer_stop: Where the gradient to earlier tasks ends: at the "entry" of what is handed
-            on, so that label embeddings and fusion are learned by the tasks that read them; at the
-            "output" of both, which then stay as they were drawn; "none": nowhere.
-        label_noise: Whether labels are sampled in training.
+        transfer_stop: Where the gradient to earlier tasks ends: at the "entry" of the transfer, so
+            that label embeddings and fusion are learned by the tasks that read them; at the
+            "output" of both, which then keep their draw; "none": nowhere.
+        label_noise: True: labels are sampled in training.
         temperature: Of the sampling.
     """
 
@@ -56,23 +56,23 @@ def build_htlnet(
     """Builds a chain of towers in the order of the schema's tasks.
 
     The first layer of task t > 1 is relu(x (W * M) + [r_t, e_t] V + b): x the cross layer's output,
-    r_t what the tasks before represent (their first layers' outputs, fused), e_t the embeddings of
-    the labels that the classifications among them predict, fused. That is the paper's tower over
-    the concatenation of all three, with a kernel of its own for what is handed on, so that a mask M
-    lies on what a mask of `models.ranking` lies on. The first task reads x alone. Towers draw what
-    those of `models.ranking` draw. No dropout, no regularisation, as in every model here.
+    r_t the fused representations of the tasks before (their first layers' outputs), e_t the fused
+    embeddings of the labels that the classifications among them predict. This equals the paper's
+    tower over the concatenation of all three. The transfer has a kernel of its own, so that a mask
+    M fits the same kernels as a mask of `models.lt4rec`. The first task reads x alone. Towers have
+    the draws of those of `models.lt4rec`. No dropout, no regularisation, as in every model here.
 
     The paper stops gradients so that later tasks reach earlier ones through the embeddings alone.
-    A third-party text has the stop at the output of what is handed on, which would leave it
-    untrained; the default of this project's runs is the entry.
+    A third-party text has the stop at the output of the transfer, which would leave it untrained;
+    this project's runs stop gradients at the entry unless a flag says otherwise.
 
     Args:
         schema: Its tasks, in the order in which their events happen.
-        bottom: Where the tensors begin.
+        bottom: Inputs and cross layer, on which the towers are built.
         hidden_units: Widths of the towers, from the bottom up.
-        separate_towers: Whether each task has kernels of its own, as in the paper; else all tasks
-            wear masks on one tower (sparse sharing).
-        transfer: What is handed on.
+        separate_towers: True: each task has kernels of its own, as in the paper. False: all tasks
+            have masks on one tower (sparse sharing).
+        transfer: Sizes and rules of the transfer.
         seed: Of all draws, and of the labels' noise.
 
     Raises:
@@ -83,6 +83,7 @@ def build_htlnet(
     if transfer.transfer_stop not in ("entry", "output", "none"):
         stop = transfer.transfer_stop
         raise ValueError(f"transfer_stop: found {stop!r}, expected 'entry', 'output' or 'none'")
+
     chain = _Chain(transfer, seed, dict(bottom.variables))
     shared: list[keras.layers.Dense] = []
     towers, heads, logits = {}, {}, {}
@@ -93,18 +94,20 @@ def build_htlnet(
             width = bottom.crossed.shape[-1]
             shared = build_tower(width, hidden_units, prefix, seed, chain.variables)
         towers[name] = [MaskedDense(d, name=f"{name}.masked_{i}") for i, d in enumerate(shared)]
-        handed = chain.handed_to(name, hidden_units[0])
-        first = hidden = towers[name][0](bottom.crossed, addend=handed)
+
+        transferred = chain.transfer_to(name, hidden_units[0])
+        first = hidden = towers[name][0](bottom.crossed, addend=transferred)
         for layer in towers[name][1:]:
             hidden = layer(hidden)
         heads[name], logits[name] = add_head(hidden, task, seed, chain.variables)
+
         if task is not schema.tasks[-1]:
             chain.add(task, first, logits[name])
     return assemble(bottom, logits, heads, chain.variables, towers=towers, counters=chain.counters)
 
 
 class _Chain:
-    """What the tasks built so far hand on.
+    """Labels and representations of the tasks built so far, for the tasks after them.
 
     Attributes:
         variables: All trained variables of the network so far.
@@ -119,14 +122,14 @@ class _Chain:
         self.counters: dict[str, tf.Variable] = {}
 
     def add(self, task: Task, representation: tf.Tensor, logit: tf.Tensor) -> None:
-        """Puts a task at the chain's end; one that is no classification has no label to embed."""
+        """Adds a task at the chain's end; only a classification has a label to embed."""
         if self._transfer.representation:
             self._representations.append(self._stopped("entry", representation))
         if self._transfer.label_embedding and task.kind == "binary":
             self._labels.append(self._embedded(task.name, self._stopped("entry", logit)))
 
-    def handed_to(self, task: str, units: int) -> tf.Tensor | None:
-        """What arrives adds to a task's first layer, float32 (batch, units); None: nothing does."""
+    def transfer_to(self, task: str, units: int) -> tf.Tensor | None:
+        """Returns what a task's first layer adds, float32 (batch, units); None: nothing."""
         transfer = self._transfer
         parts = []
         if self._representations:
@@ -139,6 +142,7 @@ class _Chain:
             parts.append(self._fused(f"{task}/label", self._labels, transfer.label_embedding))
         if not parts:
             return None
+
         stopped = [self._stopped("output", part) for part in parts]
         whole = stopped[0]
         if len(stopped) > 1:
@@ -146,11 +150,14 @@ class _Chain:
         return self._linear(f"{task}/input", whole, units)
 
     def _fused(self, name: str, units: Sequence[tf.Tensor], width: int) -> tf.Tensor:
-        if len(units) == 1:  # has all attention
+        """Fuses vectors of all tasks before, float32 (batch, width)."""
+        if len(units) == 1:  # its attention weight would be 1
             return self._linear(name, units[0], width)
+
         if self._transfer.fusion == "concat":
             whole = keras.layers.Concatenate(name=_layer(f"{name}/whole"))([*units])
             return self._linear(name, whole, width)
+
         names = [f"{TRANSFER}{name}/{part}_kernel" for part in ("query", "key", "value")]
         draws = [keras.initializers.GlorotNormal(seed=seed_of(self._seed, n)) for n in names]
         attention = UnitAttention(width, draws, name=_layer(f"{name}/attention"))
@@ -160,16 +167,18 @@ class _Chain:
         return fused
 
     def _linear(self, name: str, x: tf.Tensor, units: int) -> tf.Tensor:
+        """Applies a new Dense layer without bias or activation."""
         kernel = f"{TRANSFER}{name}/kernel"
         draw = keras.initializers.GlorotNormal(seed=seed_of(self._seed, kernel))
         dense = keras.layers.Dense(
             units, use_bias=False, kernel_initializer=draw, name=_layer(f"{name}/linear")
         )
-        found = dense(x)
+        product = dense(x)
         self.variables[kernel] = dense.kernel
-        return found
+        return product
 
     def _embedded(self, task: str, logit: tf.Tensor) -> tf.Tensor:
+        """Embeds the label that a task predicts, float32 (batch, label_dim)."""
         transfer, table = self._transfer, f"{TRANSFER}{task}/label_table"
         embedding = LabelEmbedding(
             transfer.label_embedding,
@@ -179,15 +188,16 @@ class _Chain:
             seed=seed_of(self._seed, f"{task}/label noise"),
             name=_layer(f"{task}/label_embedding"),
         )
-        found = embedding(logit)
+        label_vectors = embedding(logit)
         self.variables[table] = embedding.table
         self.counters[f"{task}/label_calls"] = embedding.calls
-        return found
+        return label_vectors
 
-    def _stopped(self, place: str, x: tf.Tensor) -> tf.Tensor:
-        return tf.stop_gradient(x) if self._transfer.transfer_stop == place else x
+    def _stopped(self, at: str, x: tf.Tensor) -> tf.Tensor:
+        """Stops the gradient at the entry or output, if the transfer stops it there."""
+        return tf.stop_gradient(x) if self._transfer.transfer_stop == at else x
 
 
 def _layer(name: str) -> str:
-    """A layer's name: slashes would part it in TensorFlow's scopes."""
+    """Returns a layer's name: TensorFlow would take slashes for scopes."""
     return name.replace("/", ".")

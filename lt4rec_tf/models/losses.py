@@ -1,11 +1,11 @@
-"""Losses of one task over its population, and what it predicts.
+"""Losses of one task over its population, and its predictions.
 
 All take logits float32 (batch,), labels float32 (batch,) in [0, 1] and weights float32 (batch,):
-1 for rows of the task's population, 0 for others; the losses of amounts say what they take instead.
-All return a scalar, the weighted mean
-sum(w * l) / sum(w), which is 0 where no row counts: a batch without clicks teaches CVR nothing.
-An emphasis e, float32 (batch,), makes it sum(e * w * l) / sum(w): a row with e = 5 pulls five times
-as hard, and all others as before.
+1 for rows of the task's population, 0 for others. The losses of amounts name their own arguments.
+
+All return a scalar, the weighted mean sum(w * l) / sum(w), which is 0 if all weights are 0: a batch
+without clicks has no effect on CVR. With an emphasis e, float32 (batch,), it is
+sum(e * w * l) / sum(w): a row with e = 5 has five times the gradient, all others are unchanged.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ FOCAL_GAMMA = 2.0
 
 
 def probability(logits: tf.Tensor) -> tf.Tensor:
-    """sigmoid(logit): pctr, or the expected watch ratio of a click, in (0, 1).
+    """Returns sigmoid(logit): pctr, or the expected watch ratio of a click, in (0, 1).
 
-    What `prediction` is for all tasks but amounts.
+    It is the `prediction` of all tasks but amounts.
     """
     return tf.sigmoid(logits)
 
@@ -48,7 +48,7 @@ def probability(logits: tf.Tensor) -> tf.Tensor:
 def cross_entropy(
     logits: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor, emphasis: tf.Tensor | None = None
 ) -> tf.Tensor:
-    """Mean of -y log p - (1 - y) log(1 - p), p = sigmoid(logit).
+    """Returns the mean of -y log p - (1 - y) log(1 - p), p = sigmoid(logit).
 
     With a label between 0 and 1 this is the soft cross entropy.
 
@@ -62,9 +62,9 @@ def cross_entropy(
 def focal(
     logits: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor, emphasis: tf.Tensor | None = None
 ) -> tf.Tensor:
-    """Mean of -a_y (1 - p_y)^gamma log p_y with a_1 = alpha, a_0 = 1 - alpha.
+    """Returns the mean of -a_y (1 - p_y)^gamma log p_y with a_1 = alpha, a_0 = 1 - alpha.
 
-    p_y is the probability of the label that was seen; alpha = .75, gamma = 2 as in the LT4REC
+    p_y is the probability of the observed label; alpha = .75, gamma = 2 as in the LT4REC
     authors' configuration. Source: Lin et al. (arXiv 1708.02002), Eq. 5.
     """
     signs = 2.0 * labels - 1.0
@@ -77,7 +77,7 @@ def focal(
 def mse(
     logits: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor, emphasis: tf.Tensor | None = None
 ) -> tf.Tensor:
-    """Mean of (sigmoid(logit) - y)^2, the CVR loss of LT4REC's authors."""
+    """Returns the mean of (sigmoid(logit) - y)^2, the CVR loss of LT4REC's authors."""
     losses = tf.math.squared_difference(probability(logits), labels)
     return population_mean(losses, weights, emphasis)
 
@@ -85,9 +85,9 @@ def mse(
 def population_mean(
     values: tf.Tensor, weights: tf.Tensor, emphasis: tf.Tensor | None = None
 ) -> tf.Tensor:
-    """sum(e * w * v) / sum(w), and 0 where sum(w) is 0; e is 1 where there is no emphasis.
+    """Returns sum(e * w * v) / sum(w), and 0 if sum(w) is 0; e is 1 without an emphasis.
 
-    Replicas that train together have the same mean, over the rows of all of them.
+    Replicas that train together get the same mean, over the rows of all of them.
     """
     if emphasis is not None:
         values = emphasis * values
@@ -117,7 +117,7 @@ def standardised_mse(
     mean: float,
     scale: float,
 ) -> tf.Tensor:
-    """Mean of (o - (y - mean) / scale)^2 of an amount y and the network's output o.
+    """Returns the mean of (o - (y - mean) / scale)^2 of an amount y and the network's output o.
 
     Args:
         outputs: float32 (batch,).
@@ -143,7 +143,7 @@ def ziln(
     *,
     scale: float,
 ) -> tf.Tensor:
-    """Mean negative log likelihood of a zero-inflated log-normal amount.
+    """Returns the mean negative log likelihood of a zero-inflated log-normal amount.
 
     An amount is 0 with probability 1 - p, else log-normal: with z = y / scale,
 
@@ -157,28 +157,31 @@ def ziln(
         labels: Amounts in their own unit, float32 (batch,).
         weights: See the module.
         emphasis: See the module.
-        scale: Of the amount, above 0; the logarithm of what is small beside it starts far off.
+        scale: Of the amount, above 0. For amounts much smaller, log z starts far from the draw's m.
     """
     logit, mean, deviation = _ziln_parts(outputs)
     positive = labels > 0.0
+    # Of an amount of 0 the logarithm is taken of 1, as an infinity's gradient would be NaN.
     log_z = tf.math.log(tf.where(positive, labels, scale) / scale)
-    bought = tf.nn.sigmoid_cross_entropy_with_logits(tf.cast(positive, tf.float32), logit)
+
+    is_positive = tf.nn.sigmoid_cross_entropy_with_logits(tf.cast(positive, tf.float32), logit)
     amount = (
         log_z
         + tf.math.log(deviation)
         + 0.5 * math.log(2 * math.pi)
         + 0.5 * tf.square((log_z - mean) / deviation)
     )
-    return population_mean(bought + tf.where(positive, amount, 0.0), weights, emphasis)
+    return population_mean(is_positive + tf.where(positive, amount, 0.0), weights, emphasis)
 
 
 def _ziln_parts(outputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Returns the logit, mean and deviation that the network's outputs stand for."""
     logit, mean, raw = tf.unstack(outputs, axis=-1)
     return logit, mean, tf.maximum(tf.nn.softplus(raw), LEAST_DEVIATION)
 
 
 def loss_of(task: Task) -> Loss:
-    """A task's loss, as the schema names it."""
+    """Returns a task's loss, which the schema names."""
     if task.kind != "amount":
         return LOSSES[task.loss]
     if task.loss == "ziln":
@@ -187,17 +190,17 @@ def loss_of(task: Task) -> Loss:
 
 
 def outputs_of(task: Task) -> int:
-    """How many numbers of the network a task's loss and prediction take."""
+    """Returns the number of outputs that a task's loss and prediction take."""
     return ZILN_OUTPUTS if task.loss == "ziln" else 1
 
 
 def prediction(task: Task, outputs: tf.Tensor) -> tf.Tensor:
-    """What a task predicts, in its label's own unit.
+    """Returns a task's predictions, in its label's own unit.
 
-    A probability or ratio: sigmoid(o). An amount: mean + scale o, which may lie below 0; with the
+    A probability or ratio: sigmoid(o). An amount: mean + scale o, which may be below 0; with the
     loss "ziln" its expectation, scale p exp(m + d^2 / 2).
 
-    The only way from outputs to predictions: metrics, evaluation and serving call it.
+    Metrics, evaluation and serving all take predictions from here.
 
     Args:
         task: Of a schema whose amounts are standardised.

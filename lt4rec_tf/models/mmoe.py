@@ -26,7 +26,7 @@ def build_mmoe(
 
     Args:
         schema: Its tasks, of any kind.
-        bottom: Where the tensors begin.
+        bottom: Inputs and cross layer, on which experts and gates are built.
         hidden_units: Widths from the bottom up, at least one: the experts take all but the last,
             the towers the last. One width alone is that of both.
         experts: Number of E_i, 1 or more.
@@ -37,16 +37,18 @@ def build_mmoe(
         dense_stack(bottom.crossed, expert_units(hidden_units), f"expert_{i}", seed, variables)
         for i in range(experts)
     ]
+
     heads, logits = {}, {}
-    for task in (task.name for task in schema.tasks):
-        mixed = mix(bottom.crossed, outputs, task, seed, variables)
-        tower = dense_stack(mixed, hidden_units[-1:], f"{task}/tower", seed, variables)
-        heads[task], logits[task] = add_head(tower, schema.task(task), seed, variables)
+    for task in schema.tasks:
+        name = task.name
+        mixed = mix(bottom.crossed, outputs, name, seed, variables)
+        tower = dense_stack(mixed, hidden_units[-1:], f"{name}/tower", seed, variables)
+        heads[name], logits[name] = add_head(tower, task, seed, variables)
     return assemble(bottom, logits, heads, variables)
 
 
 def expert_units(hidden_units: Sequence[int]) -> Sequence[int]:
-    """The widths that experts take of a model's: all but the last, which is the towers'.
+    """Returns the widths of a model's experts: all but the last, which is the towers'.
 
     >>> expert_units([512, 256, 128]), expert_units([64])
     ([512, 256], [64])
@@ -61,12 +63,12 @@ def mix(
     seed: int,
     variables: dict[str, tf.Variable],
 ) -> tf.Tensor:
-    """Experts' outputs as one gate mixes them, float32 (batch, units).
+    """Mixes experts' outputs by one gate; returns float32 (batch, units).
 
     Args:
-        x: What the gate reads, float32 (batch, width).
+        x: The gate's input, float32 (batch, width).
         outputs: Of the experts, each float32 (batch, units).
-        prefix: Whose gate it is, which names its kernel.
+        prefix: Begins the name of the gate's kernel: a task, or a task and a level.
         seed: Of the draw.
         variables: Gets "<prefix>/gate/kernel".
     """

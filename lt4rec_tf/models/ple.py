@@ -1,4 +1,4 @@
-"""Progressive layered extraction: experts of each task beside experts of all, level upon level.
+"""Progressive layered extraction: levels of experts of each task and of all tasks.
 
 One level is CGC (customized gate control). Source: PLE (Tang et al., RecSys 2020,
 doi 10.1145/3383313.3412236), sections 4.1 and 4.2.
@@ -27,7 +27,7 @@ def build_ple(
     shared_experts: int,
     seed: int,
 ) -> RankingNetwork:
-    """Builds levels of experts and gates, and a tower on each task's last mixture.
+    """Builds levels of experts and gates, and one tower on each task's last mixture.
 
     At every level a task's gate reads the task's input and mixes the task's own and the shared
     experts into its next input; below the last level, a shared gate mixes all experts of all tasks
@@ -37,7 +37,7 @@ def build_ple(
 
     Args:
         schema: Its tasks, of any kind.
-        bottom: Where the tensors begin.
+        bottom: Inputs and cross layer, on which the first level is built.
         hidden_units: Widths from the bottom up, at least one: the towers take the last, experts
             (of one layer) the one of their level among the others, levels above them the highest
             of these. One width alone is that of all.
@@ -48,24 +48,27 @@ def build_ple(
     """
     variables = dict(bottom.variables)
     widths = expert_units(hidden_units)
-    own = {task.name: bottom.crossed for task in schema.tasks}
-    shared = bottom.crossed
+    task_inputs = {task.name: bottom.crossed for task in schema.tasks}
+    shared_input = bottom.crossed
     for level in range(levels):
         width, name = widths[min(level, len(widths) - 1)], f"level_{level}"
-        of_all = _experts(shared, shared_experts, width, name, seed, variables)
-        of_task = {
-            task: _experts(x, own_experts, width, f"{task}/{name}", seed, variables)
-            for task, x in own.items()
-        }
-        own = {
-            task: mix(x, [*of_task[task], *of_all], f"{task}/{name}", seed, variables)
-            for task, x in own.items()
-        }
+
+        shared_outputs = _experts(shared_input, shared_experts, width, name, seed, variables)
+        task_outputs = {}
+        for task, x in task_inputs.items():
+            task_outputs[task] = _experts(x, own_experts, width, f"{task}/{name}", seed, variables)
+
+        for task, x in task_inputs.items():
+            outputs = [*task_outputs[task], *shared_outputs]
+            task_inputs[task] = mix(x, outputs, f"{task}/{name}", seed, variables)
+
+        # Above the last level there are no shared experts to read a mixture of all.
         if level < levels - 1:
-            everyone = [*itertools.chain(*of_task.values()), *of_all]
-            shared = mix(shared, everyone, name, seed, variables)
+            outputs = [*itertools.chain(*task_outputs.values()), *shared_outputs]
+            shared_input = mix(shared_input, outputs, name, seed, variables)
+
     heads, logits = {}, {}
-    for task, x in own.items():
+    for task, x in task_inputs.items():
         tower = dense_stack(x, hidden_units[-1:], f"{task}/tower", seed, variables)
         heads[task], logits[task] = add_head(tower, schema.task(task), seed, variables)
     return assemble(bottom, logits, heads, variables)
@@ -79,4 +82,5 @@ def _experts(
     seed: int,
     variables: dict[str, tf.Variable],
 ) -> list[tf.Tensor]:
+    """Returns the outputs of experts of one layer, each float32 (batch, width)."""
     return [dense_stack(x, [width], f"{prefix}/expert_{i}", seed, variables) for i in range(count)]

@@ -1,4 +1,4 @@
-"""Attention of a few units on themselves, by which tasks hand on what they found."""
+"""Attention over the outputs of a few tasks, by which earlier tasks inform later ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class UnitAttention(keras.layers.Layer):
     code; the information fusion unit of HTLNet (Tang et al., RecSys 2024, arXiv 2403.17442).
 
     Args:
-        width: Of u W_i, and of what comes out.
+        width: Of u W_i, and of the result.
         initializers: Draw W_1 (query), W_2 (key) and W_3 (value).
 
     Call:
@@ -43,12 +43,13 @@ class UnitAttention(keras.layers.Layer):
 
     def call(self, units: Sequence[tf.Tensor]) -> tf.Tensor:
         """Attends; see the class."""
-        # One product of all rows: of three dimensions `@` would take one a row, and as many
-        # gradients of the kernel.
+        # One matrix product for all rows: with three dimensions `@` would compute one product for
+        # each row, and as many gradients of the kernel.
         rows = tf.reshape(tf.stack(units, axis=1), [-1, units[0].shape[-1]])
         query, key, value = (
             tf.reshape(rows @ self.kernels[name], [-1, len(units), self.width])
             for name in ("query", "key", "value")
         )
+
         weights = tf.nn.softmax(tf.reduce_sum(query * key, axis=2) / self.width**0.5)
         return tf.einsum("bu,buk->bk", weights, value)

@@ -1,7 +1,7 @@
 """Cross layers: products of field vectors, concatenated with the field vectors themselves.
 
-All map float32 (batch, fields, dimension) to (batch, width). They are shared by the tasks and are
-never masked.
+All map float32 (batch, fields, dimension) to (batch, width). The tasks share them. They are never
+masked.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import tf_keras as keras
 
 
 class GramCross(keras.layers.Layer):
-    """The full Gram matrix of the field vectors beside the vectors: [vec(H H^T), vec(H)].
+    """The full Gram matrix of the field vectors, and the vectors: [vec(H H^T), vec(H)].
 
     Both triangles and the diagonal are kept: width = fields**2 + fields * dimension.
     Source: LT4REC (arXiv 2008.09872), section 2.1 and the authors' code.
@@ -31,7 +31,7 @@ class GramCross(keras.layers.Layer):
 
 
 class TriangleCross(keras.layers.Layer):
-    """The products <h_i, h_j> for i > j beside the vectors.
+    """The products <h_i, h_j> for i > j, and the field vectors.
 
     width = fields * (fields - 1) / 2 + fields * dimension.
     Source: DLRM (Naumov et al., arXiv 1906.00091), section 2.1.4, without self-interaction.

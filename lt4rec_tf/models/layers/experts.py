@@ -19,7 +19,7 @@ class ExpertMixture(keras.layers.Layer):
         initializer: Draws W.
 
     Call:
-        x: What the gate reads, float32 (batch, inputs).
+        x: The gate's input, float32 (batch, inputs).
         outputs: The experts' outputs e_i, each float32 (batch, units).
         Returns float32 (batch, units).
     """
@@ -42,5 +42,5 @@ class ExpertMixture(keras.layers.Layer):
         return tf.einsum("be,ebu->bu", self.gates(x), tf.stack(outputs))
 
     def gates(self, x: tf.Tensor) -> tf.Tensor:
-        """How much of each expert a row gets: float32 (batch, experts), rows sum to 1."""
+        """Returns the experts' weights for each row: float32 (batch, experts), rows sum to 1."""
         return tf.nn.softmax(tf.matmul(x, self.kernel))

@@ -16,21 +16,22 @@ from lt4rec_tf.tickets.embedding_tables import TableTicket
 
 
 class FieldVectors(keras.layers.Layer):
-    """Turns the ids of every feature into one vector a field.
+    """Turns the ids of every feature into one vector for each field.
 
-    The tables of the schema lie below each other in one variable, so that a batch costs one
-    gather and one sparse update whatever the number of features. Row 0 of a table is its
-    missing value. A multi-valued feature is the mean over its real values (ids above 0); one
-    without any is the table's missing row. A numeric feature x is x times the vector of its
-    table's row 1, or the missing row where x is NaN.
+    The tables of the schema are stacked in one variable, so that a batch needs one gather and one
+    sparse update, independent of the number of features. Row 0 of a table is its missing value. A
+    multi-valued feature is the mean over its real values (ids above 0); one without any is the
+    table's missing row. A numeric feature x is x times the vector of its table's row 1, or the
+    missing row where x is NaN.
 
-    With a ticket the variables hold what it leaves: fewer rows, or a variable for each width.
+    With a ticket the variables hold the rows and dimensions that it keeps: fewer rows, or one
+    variable for each width.
 
     Args:
-        schema: Says which features there are and which tables they share.
+        schema: Its features, and the tables that they share.
         dimension: Length of a field vector.
         initializer: Draws the rows.
-        ticket: What is left of the tables; None: all.
+        ticket: Ticket of the tables; None: they are whole.
 
     Call:
         ids: {feature: int64 (batch,) or (batch, values); numeric: float32 (batch,)}.
@@ -61,21 +62,27 @@ class FieldVectors(keras.layers.Layer):
             )
             for part in self.layout.parts
         }
+
         layout = self.layout
         self._row_of = None if layout.row_of is None else self._constant("row_of", layout.row_of)
         self._bits = None
         if layout.kept is not None and layout.cuts_numbers:
             self._bits = self._constant("bits", np.packbits(layout.kept, axis=1))
+
         super().build(input_shape)
 
     def _constant(self, name: str, values: np.ndarray) -> tf.Variable:
-        """A variable, so that no graph holds the values; no checkpoint does either."""
+        """Adds a variable of these values, so that no graph and no checkpoint holds them."""
 
-        def given(shape: tf.TensorShape, dtype: tf.DType) -> tf.Tensor:
+        def initializer(shape: tf.TensorShape, dtype: tf.DType) -> tf.Tensor:
             return tf.constant(values)
 
         return self.add_weight(
-            name=name, shape=values.shape, dtype=values.dtype, initializer=given, trainable=False
+            name=name,
+            shape=values.shape,
+            dtype=values.dtype,
+            initializer=initializer,
+            trainable=False,
         )
 
     def call(self, ids: Mapping[str, tf.Tensor]) -> tf.Tensor:
@@ -85,10 +92,10 @@ class FieldVectors(keras.layers.Layer):
 
 
 def look_up(tables: Tables, features: Sequence[Feature], ids: Mapping[str, tf.Tensor]) -> tf.Tensor:
-    """One vector a field, by one gather for all features of a width.
+    """Looks up one vector for each field, by one gather for all features of a width.
 
     Args:
-        tables: Of the features.
+        tables: The features' tables.
         features: The fields, in order: all of a schema or some.
         ids: As `FieldVectors` takes them.
 
@@ -97,55 +104,72 @@ def look_up(tables: Tables, features: Sequence[Feature], ids: Mapping[str, tf.Te
     """
     layout = tables.layout
     runs = _runs(features, layout)
-    parts = [layout.part_of[run[0].table] for run in runs]
-    asked = [_rows_and_pool(run, layout.first_row, ids) for run in runs]
-    pooled: dict[int, tf.Tensor] = {}
-    for part in dict.fromkeys(parts):
-        places = [place for place, other in enumerate(parts) if other == part]
-        rows = [asked[place][0] for place in places]
-        widths = [tf.shape(row)[1] if row.shape[1] is None else row.shape[1] for row in rows]
-        vectors = tables.rows(part, tf.concat(rows, axis=1))
-        for place, of_run in zip(places, tf.split(vectors, widths, axis=1), strict=True):
-            pooled[place] = asked[place][1](of_run)
-    found = tf.concat([pooled[place] for place in range(len(runs))], axis=1)
-    return tf.ensure_shape(found, (None, len(features), layout.dimension))
+
+    rows_of_runs, pools = [], []
+    run_indices: dict[str, list[int]] = {}  # part -> indices of the runs that it serves
+    for index, run in enumerate(runs):
+        rows, pool = _rows_and_pool(run, layout.first_row, ids)
+        rows_of_runs.append(rows)
+        pools.append(pool)
+        run_indices.setdefault(layout.part_of[run[0].table], []).append(index)
+
+    # One gather for all runs of a part, as each gather has a sparse update of its own.
+    fields_of_runs: dict[int, tf.Tensor] = {}
+    for part, indices in run_indices.items():
+        rows_of_part = [rows_of_runs[index] for index in indices]
+        vectors = tables.rows(part, tf.concat(rows_of_part, axis=1))
+        vectors_of_runs = tf.split(vectors, [_length(rows) for rows in rows_of_part], axis=1)
+        for index, vectors_of_run in zip(indices, vectors_of_runs, strict=True):
+            fields_of_runs[index] = pools[index](vectors_of_run)
+
+    fields = tf.concat([fields_of_runs[index] for index in range(len(runs))], axis=1)
+    return tf.ensure_shape(fields, (None, len(features), layout.dimension))
+
+
+def _length(rows: tf.Tensor) -> int | tf.Tensor:
+    """Returns the rows of one example; a tensor where the length of lists varies by batch."""
+    return tf.shape(rows)[1] if rows.shape[1] is None else rows.shape[1]
 
 
 def _runs(features: Sequence[Feature], layout: Layout) -> list[list[Feature]]:
-    """Neighbouring features that are looked up alike; one with several values stands alone."""
+    """Groups neighbouring features that are looked up alike; multi-valued ones stay alone."""
 
-    def likeness(feature: Feature) -> tuple[str, str]:
+    def lookup_kind(feature: Feature) -> tuple[str, str]:
         kind = feature.name if feature.multivalued else str(feature.ids.kind == "numeric")
         return kind, layout.part_of[feature.table]
 
-    return [list(run) for _, run in groupby(features, key=likeness)]
+    return [list(run) for _, run in groupby(features, key=lookup_kind)]
 
 
 def _rows_and_pool(
     run: Sequence[Feature], first_row: Mapping[str, int], ids: Mapping[str, tf.Tensor]
 ) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-    """Rows of the table, int64 (batch, rows), and what makes fields of their vectors."""
+    """Returns rows of the table, int64 (batch, rows), and a function: their vectors -> fields."""
     offsets = tf.constant([first_row[feature.table] for feature in run], tf.int64)
+
     if run[0].multivalued:
         values = ids[run[0].name]
         return offsets + values, partial(tf.matmul, mean_weights(values)[:, tf.newaxis, :])
+
     values = tf.stack([ids[feature.name] for feature in run], axis=1)
     if run[0].ids.kind != "numeric":
         return offsets + values, tf.identity
-    known = tf.math.is_finite(values)
-    weights = tf.where(known, values, 1.0)[:, :, tf.newaxis]
-    return offsets + tf.cast(known, tf.int64), partial(tf.multiply, weights)
+
+    # Row 1 is the numeric field's vector, row 0 its missing row.
+    is_number = tf.math.is_finite(values)
+    weights = tf.where(is_number, values, 1.0)[:, :, tf.newaxis]
+    return offsets + tf.cast(is_number, tf.int64), partial(tf.multiply, weights)
 
 
 def mean_weights(ids: tf.Tensor) -> tf.Tensor:
-    """What each value of a multi-valued feature weighs in its mean.
+    """Returns the weight of each value of a multi-valued feature in its mean.
 
     Args:
         ids: int64 (batch, values), 0 where there is no value.
 
     Returns:
-        float32 (batch, values): 1/n for each of a row's n real values and 0 for padding. A row
-        without real values puts weight 1 on its first place, which is the missing row.
+        float32 (batch, values): 1/n for each of an example's n real values and 0 for padding. An
+        example without real values has weight 1 on its first value, which is the missing row.
 
     >>> mean_weights(tf.constant([[5, 7, 0], [0, 0, 0]], tf.int64)).numpy().tolist()
     [[0.5, 0.5, 0.0], [1.0, 0.0, 0.0]]

@@ -1,4 +1,4 @@
-"""What a classification task predicts, as a vector that later tasks can read."""
+"""Embedding of the label that a classification task predicts, for later tasks to read."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Temperature:
     floor: float
 
     def after(self, calls: tf.Tensor) -> tf.Tensor:
-        """tau, float32.
+        """Returns tau, float32.
 
         >>> Temperature(2.0, 0.5, steps=10, floor=0.75).after(tf.constant([0, 9, 10, 20])).numpy()
         array([2.  , 2.  , 1.  , 0.75], dtype=float32)
@@ -37,10 +37,10 @@ class Temperature:
 class LabelEmbedding(keras.layers.Layer):
     """p E_1 + (1 - p) E_0: the embedding of the label that a task predicts.
 
-    At inference p = sigmoid(l), l the task's logit. In training the label is sampled, so that later
-    tasks meet what they will meet, and not the label itself: p = sigmoid((l + g_1 - g_0) / tau)
-    with Gumbel noise g, which is the Gumbel-softmax of (log p, log(1 - p)). As tau falls p nears 0
-    and 1, and its mean sigmoid(l).
+    At inference p = sigmoid(l), l the task's logit. In training the label is sampled from the
+    prediction, because the label itself is unknown at inference: p = sigmoid((l + g_1 - g_0) / tau)
+    with Gumbel noise g, which is the Gumbel-softmax of (log p, log(1 - p)). As tau falls, p
+    approaches 0 or 1, and its mean approaches sigmoid(l).
 
     Sources: the label embedding unit of HTLNet (Tang et al., RecSys 2024, arXiv 2403.17442); Jang
     et al., Categorical Reparameterization with Gumbel-Softmax (arXiv 1611.01144).
@@ -49,12 +49,12 @@ class LabelEmbedding(keras.layers.Layer):
         dimension: Length of E_0 and E_1.
         initializer: Draws them.
         temperature: tau, by training calls.
-        noise: Whether there is noise in training; without, training is inference.
+        noise: True: there is noise in training. False: training computes what inference does.
         seed: Of the noise, which depends on it and on the number of training calls before.
 
     Call:
         logits: float32 (batch,).
-        training: Whether this is a training call.
+        training: True in a training call.
         Returns float32 (batch, dimension).
     """
 
@@ -89,19 +89,20 @@ class LabelEmbedding(keras.layers.Layer):
 
     def call(self, logits: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Embeds; see the class."""
-        chances = tf.sigmoid(logits)
+        probabilities = tf.sigmoid(logits)
         if training and self.noise:
             noisy = logits + self._noise(tf.shape(logits))
-            chances = tf.sigmoid(noisy / self.temperature.after(self.calls))
+            probabilities = tf.sigmoid(noisy / self.temperature.after(self.calls))
             self.calls.assign_add(1)
-        chances = chances[:, tf.newaxis]
-        return tf.concat([chances, 1.0 - chances], axis=1) @ self.table
+
+        probabilities = probabilities[:, tf.newaxis]
+        return tf.concat([probabilities, 1.0 - probabilities], axis=1) @ self.table
 
     def _noise(self, shape: tf.Tensor) -> tf.Tensor:
-        """g_1 - g_0, which is logistic: log u - log(1 - u) of uniform u."""
+        """Draws g_1 - g_0, which is logistic: log u - log(1 - u) of uniform u."""
         context = tf.distribute.get_replica_context()
         replica = 0 if context is None else context.replica_id_in_sync_group
         seed = tf.stack([tf.cast(self.seed + replica, tf.int64), self.calls])
-        # Never 0 or 1, of which a logarithm would not be finite.
+        # Never 0 or 1, where a logarithm would not be finite.
         uniform = tf.random.stateless_uniform(shape, seed, minval=2.0**-24, maxval=1 - 2.0**-24)
         return tf.math.log(uniform) - tf.math.log1p(-uniform)

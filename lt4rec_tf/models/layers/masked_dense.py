@@ -16,11 +16,11 @@ class MaskedDense(keras.layers.Layer):
     Source: LT4REC (arXiv 2008.09872), section 2.2; Sun et al. (arXiv 1911.05034).
 
     Args:
-        shared: A built Dense layer; its activation and use of a bias are taken over.
+        shared: A built Dense layer; the view has its activation and its bias.
 
     Call:
         x: float32 (batch, inputs).
-        addend: float32 (batch, units), added before the activation; None: nothing is.
+        addend: float32 (batch, units), added before the activation; None: nothing is added.
         Returns float32 (batch, units).
     """
 
@@ -50,11 +50,11 @@ class MaskedDense(keras.layers.Layer):
         return self.shared.activation(tf.nn.bias_add(product, self.shared.bias))
 
     def folded_kernel(self) -> tf.Tensor:
-        """W * M, float32 (inputs, units): the kernel that this task computes with."""
+        """Returns W * M, float32 (inputs, units): the kernel that this task computes with."""
         return self.shared.kernel * self.mask
 
     def set_mask(self, mask: np.ndarray) -> None:
-        """Puts on a mask.
+        """Sets the task's mask.
 
         Args:
             mask: (inputs, units), bool or 0/1; 1 keeps a weight.

@@ -1,4 +1,4 @@
-"""Where embedding tables lie, whole or as a ticket leaves them, and how rows are looked up."""
+"""Layout of embedding tables in variables, whole or pruned by a ticket, and lookup of rows."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ ONE = "table"  # the variable that holds all tables, unless they differ in width
 
 @dataclass(frozen=True)
 class Part:
-    """A variable that holds tables of one width below each other.
+    """A variable that holds stacked tables of one width.
 
     Attributes:
-        name: Of the variable.
-        width: Numbers of a row.
-        source: The place of each of its rows among those of all whole tables.
+        name: The variable's name.
+        width: Numbers in a row.
+        source: Index of each of its rows among the rows of all whole tables.
     """
 
     name: str
@@ -32,16 +32,16 @@ class Part:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the tables of a schema lie.
+    """Layout of a schema's tables in variables.
 
     Attributes:
-        dimension: Length of a field vector, to which shorter rows are filled up with 0.
+        dimension: Length of a field vector, to which shorter rows are padded with 0.
         parts: The variables.
-        part_of: Table -> the part in which it lies.
-        first_row: Table -> what is added to its ids.
-        row_of: int32 (rows of whole tables,): what that sum becomes; None: it is a row already.
-        kept: Of whole tables: bool (rows, dimension), which numbers may differ from 0, or with
-            `row_of` (rows,), which have a row of their own; None: all.
+        part_of: Table -> the part that holds it.
+        first_row: Table -> offset that is added to its ids.
+        row_of: int32 (rows of whole tables,): offset id -> row of the part; None: they are equal.
+        kept: Mask of whole tables: bool (rows, dimension), 1 for numbers that may differ from 0;
+            with `row_of` bool (rows,), 1 for rows that are stored on their own. None: all.
     """
 
     dimension: int
@@ -53,27 +53,28 @@ class Layout:
 
     @property
     def cuts_numbers(self) -> bool:
-        """Whether `kept` says so number by number."""
+        """Tells if `kept` is a mask of single numbers."""
         return self.kept is not None and self.row_of is None
 
     def taken(self, tables: np.ndarray) -> dict[str, np.ndarray]:
-        """Part -> its numbers, out of whole tables; a shared row takes the first of the cut ones.
+        """Returns part -> its numbers, from whole tables; a shared row takes the first cut row's.
 
         Args:
-            tables: All whole tables below each other, (rows, dimension).
+            tables: All whole tables stacked, (rows, dimension).
         """
         if self.cuts_numbers:
             return {ONE: tables * self.kept}
         return {part.name: tables[part.source, : part.width] for part in self.parts}
 
     def spread(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Whole tables below each other, 0 where cut; ids that share a row have its numbers.
+        """Returns whole tables stacked, 0 where cut; ids that share a row have its numbers.
 
         Args:
             values: Part -> its numbers.
         """
         if self.row_of is not None:
             return values[ONE][self.row_of]
+
         rows = sum(len(part.source) for part in self.parts)
         tables = np.zeros((rows, self.dimension), np.float32)
         for part in self.parts:
@@ -81,13 +82,13 @@ class Layout:
         return tables
 
     def cut_numbers(self) -> int:
-        """How many of the variables' numbers are always 0."""
+        """Returns how many of the variables' numbers are always 0."""
         if self.kept is None or not self.cuts_numbers:
             return 0
         return self.kept.size - int(np.count_nonzero(self.kept))
 
     def stored_bytes(self) -> int:
-        """What a version stores: float32 numbers that are not cut, and the bits of `kept`."""
+        """Returns a version's bytes: float32 numbers that are not cut, and the bits of `kept`."""
         numbers = sum(len(part.source) * part.width for part in self.parts) - self.cut_numbers()
         bits = 0 if self.kept is None else self.kept.size
         return 4 * numbers + -(-bits // 8)
@@ -99,27 +100,31 @@ def with_copied_rows(
     after: tuple[Layout, Mapping[str, int]],
     copied: int,
 ) -> dict[str, np.ndarray]:
-    """The variables of tables that have got rows at their ends, each a copy of one row.
+    """Returns the variables of tables with new rows at their ends, each a copy of one row.
 
     Args:
         values: Part of the layout before -> its numbers.
         before: The layout, and table -> its rows.
         after: The same of the grown tables.
-        copied: Which row of a table its new rows are copies of.
+        copied: Index of the row of each table that its new rows are copies of.
 
     Returns:
         Part of the layout after -> its numbers.
     """
-    whole, first, pieces = before[0].spread(values), 0, []
-    for table, rows in before[1].items():
+    old_layout, old_rows = before
+    new_layout, new_rows = after
+    whole = old_layout.spread(values)
+
+    first, pieces = 0, []
+    for table, rows in old_rows.items():
         old = whole[first : first + rows]
-        pieces += [old, np.repeat(old[copied : copied + 1], after[1][table] - rows, axis=0)]
+        pieces += [old, np.repeat(old[copied : copied + 1], new_rows[table] - rows, axis=0)]
         first += rows
-    return after[0].taken(np.concatenate(pieces))
+    return new_layout.taken(np.concatenate(pieces))
 
 
 def table_offsets(schema: Schema) -> dict[str, int]:
-    """The first row of each table where all whole tables lie below each other."""
+    """Returns the first row of each table where all whole tables are stacked."""
     offsets, first = {}, 0
     for table in schema.tables:
         offsets[table.name] = first
@@ -133,51 +138,60 @@ def layout_of(schema: Schema, dimension: int, ticket: TableTicket | None = None)
     Args:
         schema: Its tables.
         dimension: Length of a field vector.
-        ticket: What stays of them; None: all.
+        ticket: Ticket of the tables; None: they are whole.
     """
     offsets = table_offsets(schema)
     rows = schema.table_rows
+
     if ticket is not None and ticket.unit == "dimension":
         return _by_width(ticket, rows, dimension, offsets)
+
     part_of = dict.fromkeys(rows, ONE)
     kept = np.concatenate([ticket.masks[name] for name in rows]) if ticket is not None else None
     if ticket is not None and ticket.unit == "row":
         row_of, source = _shared_rows(ticket, rows)
         return Layout(dimension, (Part(ONE, dimension, source),), part_of, offsets, row_of, kept)
+
     whole = Part(ONE, dimension, range(sum(rows.values())))
     return Layout(dimension, (whole,), part_of, offsets, kept=kept)
 
 
 def _shared_rows(ticket: TableTicket, rows: Mapping[str, int]) -> tuple[np.ndarray, np.ndarray]:
-    """The new place of every row, and the old one of every new row."""
-    places, sources = [], []
+    """Returns the new row of every old one, and the old row of every new one."""
+    new_rows, sources = [], []
     first_old = first_new = 0
     for name, count in rows.items():
         mask = ticket.masks[name]
-        kept = np.flatnonzero(mask)
-        place = np.full(count, len(kept))  # the shared row comes last
-        place[kept] = np.arange(len(kept))
-        places.append(first_new + place)
-        sources.append(first_old + np.concatenate([kept, np.flatnonzero(~mask)[:1]]))
-        first_old, first_new = first_old + count, first_new + len(sources[-1])
-    return np.concatenate(places).astype(np.int32), np.concatenate(sources)
+        kept_rows, cut_rows = np.flatnonzero(mask), np.flatnonzero(~mask)
+
+        new_row = np.full(count, len(kept_rows))  # the shared row comes last
+        new_row[kept_rows] = np.arange(len(kept_rows))
+        new_rows.append(first_new + new_row)
+
+        source = np.concatenate([kept_rows, cut_rows[:1]])
+        sources.append(first_old + source)
+        first_old, first_new = first_old + count, first_new + len(source)
+    return np.concatenate(new_rows).astype(np.int32), np.concatenate(sources)
 
 
 def _by_width(
     ticket: TableTicket, rows: Mapping[str, int], dimension: int, offsets: Mapping[str, int]
 ) -> Layout:
+    """Lays out tables of different widths: one part for each width."""
     widths = {name: int(np.count_nonzero(ticket.masks[name])) for name in rows}
     sources: dict[int, list[np.ndarray]] = {width: [] for width in sorted(set(widths.values()))}
     first_row = {}
     for name, count in rows.items():
-        before = sources[widths[name]]
-        first_row[name] = sum(map(len, before))
-        before.append(offsets[name] + np.arange(count))
+        tables_above = sources[widths[name]]
+        first_row[name] = sum(map(len, tables_above))
+        tables_above.append(offsets[name] + np.arange(count))
+
     names = {width: f"{ONE}_{width}" for width in sources}
     parts = tuple(
         Part(names[width], width, np.concatenate(source)) for width, source in sources.items()
     )
-    return Layout(dimension, parts, {t: names[width] for t, width in widths.items()}, first_row)
+    part_of = {table: names[width] for table, width in widths.items()}
+    return Layout(dimension, parts, part_of, first_row)
 
 
 @dataclass(frozen=True)
@@ -185,7 +199,7 @@ class Tables:
     """Tables that can be looked up.
 
     Attributes:
-        layout: Where they lie.
+        layout: Their layout.
         parts: Part -> its numbers, a variable or tensor (rows, width) of any float dtype.
         row_of: The layout's, int32 (rows of whole tables,).
         bits: The layout's `kept`, packed as `np.packbits` does along each row, uint8.
@@ -197,7 +211,7 @@ class Tables:
     bits: tf.Tensor | None = None
 
     def rows(self, part: str, rows: tf.Tensor) -> tf.Tensor:
-        """Vectors of rows of a part, float32 (batch, rows, dimension).
+        """Looks up vectors of a part's rows, float32 (batch, rows, dimension).
 
         Args:
             part: Its name.
@@ -205,9 +219,11 @@ class Tables:
         """
         if self.row_of is not None:
             rows = tf.nn.embedding_lookup(self.row_of, rows)
+
         # Not `tf.gather`, which would fetch the whole of a table that lies in parts on servers.
         table = self.parts[part]
         vectors = tf.cast(tf.nn.embedding_lookup(table, rows), tf.float32)
+
         dimension = self.layout.dimension
         if self.bits is not None:
             vectors *= unpacked(tf.nn.embedding_lookup(self.bits, rows), dimension)
@@ -217,20 +233,20 @@ class Tables:
 
 
 def unpacked(bits: tf.Tensor, count: int) -> tf.Tensor:
-    """The first bits of each row as numbers, the reverse of `np.packbits`.
+    """Returns the first bits of each row as numbers, the reverse of `np.packbits`.
 
     >>> unpacked(tf.constant([[0b10100000]], tf.uint8), 3).numpy().tolist()
     [[1.0, 0.0, 1.0]]
 
     Args:
         bits: uint8 (..., bytes).
-        count: How many of a row's bits are meant; the others are padding.
+        count: Number of a row's bits; those after them are padding.
 
     Returns:
         float32 (..., count).
     """
-    places = tf.constant(np.arange(7, -1, -1, dtype=np.uint8))
-    each = tf.bitwise.right_shift(bits[..., tf.newaxis], places)
-    each = tf.bitwise.bitwise_and(each, tf.constant(1, tf.uint8))
+    shifts = tf.constant(np.arange(7, -1, -1, dtype=np.uint8))  # the highest bit comes first
+    single_bits = tf.bitwise.right_shift(bits[..., tf.newaxis], shifts)
+    single_bits = tf.bitwise.bitwise_and(single_bits, tf.constant(1, tf.uint8))
     shape = tf.concat([tf.shape(bits)[:-1], 8 * tf.shape(bits)[-1:]], axis=0)
-    return tf.cast(tf.reshape(each, shape)[..., :count], tf.float32)
+    return tf.cast(tf.reshape(single_bits, shape)[..., :count], tf.float32)
