@@ -1,4 +1,4 @@
-"""What a network is built from: the schema, the settings and the seed of a run."""
+"""Inputs of every network's builder: the schema, the settings and the seed of a run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lt4rec_tf.schema.types import Schema
 
 @dataclass(frozen=True)
 class Blueprint:
-    """What every model of the registry is built from.
+    """Inputs of the builders of the registry's models.
 
     Attributes:
         schema: Features, tables and the tasks to build.
@@ -31,5 +31,5 @@ class Blueprint:
     seed: int
 
     def bottom(self) -> Bottom:
-        """Builds what all tasks share: inputs, field vectors and cross layer."""
+        """Builds the part that all tasks share: inputs, field vectors and cross layer."""
         return build_bottom(self.schema, self.encoder, self.seed)

@@ -1,4 +1,4 @@
-"""What every model here begins with: ids -> field vectors -> cross layer."""
+"""Feature encoder, with which every model begins: ids -> field vectors -> cross layer."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from lt4rec_tf.tickets.embedding_tables import TableTicket
 
 @dataclass(frozen=True)
 class Encoder:
-    """Sizes and kind of the layers that turn ids into what the towers read.
+    """Sizes and kind of the layers that turn ids into the towers' input.
 
     Attributes:
         embedding_dim: Length of a field vector, 1 or more.
         embedding_stddev: Standard deviation of the embedding rows at the start, above 0.
         cross: "gram", "triangle" or "dcn_v2".
         dcn_layers: Number of layers of "dcn_v2".
-        tables: What is left of the embedding tables; None: all.
+        tables: Ticket of the embedding tables; None: they are whole.
     """
 
     embedding_dim: int
@@ -68,6 +68,7 @@ def build_bottom(schema: Schema, encoder: Encoder, seed: int) -> Bottom:
     )
     cross_layer = _cross_layer(encoder.cross, encoder.dcn_layers, seed)
     crossed = cross_layer(fields(inputs))
+
     variables = {f"embedding/{name}": part for name, part in fields.parts.items()}
     variables |= {f"cross/{i}": weight for i, weight in enumerate(cross_layer.weights)}
     return Bottom(inputs, crossed, variables)
@@ -82,22 +83,22 @@ def field_vectors(
     owner: str,
     ticket: TableTicket | None = None,
 ) -> FieldVectors:
-    """An embedding of all the schema's features, whose rows are drawn normal.
+    """Returns an embedding of all the schema's features, whose rows are drawn normal.
 
     Args:
         schema: Features and tables.
         dimension: Length of a field vector.
         stddev: Standard deviation of the rows at the start.
         seed: Of the draw.
-        owner: Whose it is, which names the layer: "shared" or a task.
-        ticket: What is left of the tables; None: all.
+        owner: Begins the layer's name: "shared" or a task.
+        ticket: Ticket of the tables; None: they are whole.
     """
     draw = keras.initializers.RandomNormal(stddev=stddev, seed=seed)
     return FieldVectors(schema, dimension, draw, ticket, name=f"{owner}.embedding")
 
 
 def is_table(name: str) -> bool:
-    """Whether a network's variable of this name holds embedding tables.
+    """Tells if a network's variable of this name holds embedding tables.
 
     >>> is_table("embedding/table"), is_table("cvr/embedding/table_8"), is_table("head/kernel")
     (True, True, False)
@@ -106,14 +107,14 @@ def is_table(name: str) -> bool:
 
 
 def seed_of(seed: int, name: str) -> int:
-    """A seed for one variable, so that a draw does not depend on the order of building."""
+    """Returns a seed for one variable, so that draws do not depend on the order of building."""
     return zlib.crc32(f"{seed}/{name}".encode())
 
 
 def _input(feature: Feature) -> tf.Tensor:
     if feature.ids.kind == "numeric":
         return keras.Input((), name=feature.name, dtype=tf.float32)
-    # Lists are as long as the longest of a batch or request.
+    # Lists are padded to the longest of a batch or request.
     shape = (None,) if feature.multivalued else ()
     return keras.Input(shape, name=feature.name, dtype=tf.int64)
 

@@ -2,7 +2,7 @@
 
 ids -> field vectors -> cross layer -> per task: MaskedDense x depth -> head -> logit.
 
-With shared towers every depth has one kernel, of which each task wears its own mask: sparse
+With shared towers every depth has one kernel, to which each task applies its own mask: sparse
 sharing, and with masks of ones a fully shared bottom. With separate towers every task has kernels
 of its own: hard sharing of embeddings and cross layer only. One task alone is the single-task
 model. Source: LT4REC (arXiv 2008.09872), figures 1 to 3.
@@ -33,12 +33,12 @@ def build_network(
     """Builds the network for the schema's tasks.
 
     Embedding rows are drawn normal, kernels Xavier-normal, biases start at 0. Each variable's
-    draw depends on the seed and the variable's name alone, and the towers of separate tasks draw
-    what the shared tower draws: networks with different sharing start from the same theta_0.
+    draw depends on the seed and the variable's name alone, and the towers of separate tasks have
+    the draws of the shared tower: networks with different sharing start from the same theta_0.
 
-    A task with an embedding of its own reads a second vector per field, which no other task sees:
-    its first layer is relu(x (W * M) + o V + b) with o these vectors and V a kernel of its own,
-    which is concatenating o to x with rows that no mask lies on (LT4REC's "multiview").
+    A task with an embedding of its own reads a second vector per field, which no other task reads.
+    Its first layer is relu(x (W * M) + o V + b) with o these vectors and V a kernel of its own.
+    This equals concatenating o to x, with kernel rows that are never masked (LT4REC's "multiview").
 
     Args:
         schema: Features, tables and tasks.
@@ -50,33 +50,36 @@ def build_network(
     """
     bottom = build_bottom(schema, encoder, seed)
     variables = dict(bottom.variables)
+
     shared: list[keras.layers.Dense] = []
     towers, heads, logits, tops = {}, {}, {}, {}
-    for task in (task.name for task in schema.tasks):
+    for task in schema.tasks:
+        name = task.name
         if separate_towers or not shared:
-            prefix = f"{task}/" if separate_towers else ""
+            prefix = f"{name}/" if separate_towers else ""
             shared = build_tower(bottom.crossed.shape[-1], hidden_units, prefix, seed, variables)
-        towers[task] = [
-            MaskedDense(dense, name=f"{task}.masked_{i}") for i, dense in enumerate(shared)
-        ]
+        towers[name] = [MaskedDense(d, name=f"{name}.masked_{i}") for i, d in enumerate(shared)]
+
         own = None
-        if own_embedding and task in own_embedding:
+        if own_embedding and name in own_embedding:
             own = _own_view(
                 schema,
                 bottom,
-                task,
-                own_embedding[task],
+                name,
+                own_embedding[name],
                 encoder.embedding_stddev,
                 hidden_units[0],
                 seed,
                 variables,
             )
-        hidden = towers[task][0](bottom.crossed, addend=own)
-        for layer in towers[task][1:]:
+        hidden = towers[name][0](bottom.crossed, addend=own)
+        for layer in towers[name][1:]:
             hidden = layer(hidden)
-        heads[task], logits[task] = add_head(hidden, schema.task(task), seed, variables)
-        read = {CROSSED: bottom.crossed} | (bottom.inputs if own is not None else {})
-        tops[task] = keras.Model(read, logits[task])
+        heads[name], logits[name] = add_head(hidden, task, seed, variables)
+
+        # Only a task with an embedding of its own reads ids beside the cross layer's output.
+        top_inputs = {CROSSED: bottom.crossed} | (bottom.inputs if own is not None else {})
+        tops[name] = keras.Model(top_inputs, logits[name])
     return assemble(bottom, logits, heads, variables, towers=towers, tops=tops)
 
 
@@ -90,17 +93,30 @@ def _own_view(
     seed: int,
     variables: dict[str, tf.Variable],
 ) -> tf.Tensor:
-    """What a task's own field vectors add to its first layer, float32 (batch, units)."""
+    """Returns the addend of a task's own field vectors to its first layer, float32 (batch, units).
+
+    Args:
+        schema: Features and tables.
+        bottom: Its inputs are read.
+        task: The task's name.
+        dimension: Length of the field vectors.
+        stddev: Standard deviation of the embedding rows at the start.
+        units: Width of the task's first layer.
+        seed: Of all draws.
+        variables: Gets the embedding's variables and "<task>/own/kernel".
+    """
     fields = field_vectors(
         schema, dimension, stddev, seed=seed_of(seed, f"{task}/embedding"), owner=task
     )
+
     draw = keras.initializers.GlorotNormal(seed=seed_of(seed, f"{task}/own"))
     own = keras.layers.Dense(units, use_bias=False, kernel_initializer=draw, name=f"{task}.own")
     flat = keras.layers.Reshape((len(schema.features) * dimension,), name=f"{task}.own_fields")
-    added = own(flat(fields(bottom.inputs)))
+    addend = own(flat(fields(bottom.inputs)))
+
     variables.update({f"{task}/embedding/{name}": part for name, part in fields.parts.items()})
     variables[f"{task}/own/kernel"] = own.kernel
-    return added
+    return addend
 
 
 def build_tower(
@@ -110,10 +126,10 @@ def build_tower(
     seed: int,
     variables: dict[str, tf.Variable],
 ) -> list[keras.layers.Dense]:
-    """The Dense layers over which tasks wear masks; towers of equal shape draw alike.
+    """Builds the Dense layers that tasks mask; towers of equal shape have equal draws.
 
     Args:
-        width: Of what the first layer is given.
+        width: Of the first layer's input.
         hidden_units: Widths from the bottom up.
         prefix: Of the variables' names: "<task>/", or "" where tasks share the tower.
         seed: Of all draws.
@@ -133,7 +149,7 @@ def build_tower(
 
 
 def shared_name(name: str, tasks: Sequence[str]) -> str:
-    """The shared network's name for a variable of a network with separate towers.
+    """Returns the shared network's name for a variable of a network with separate towers.
 
     >>> shared_name("cvr/tower_0/kernel", ["ctr", "cvr"]), shared_name("cvr/head/bias", ["cvr"])
     ('tower_0/kernel', 'cvr/head/bias')

@@ -1,4 +1,4 @@
-"""What the trainer, the search, evaluation and serving know of a model, whatever its paper."""
+"""A built network with its parts by name, and the pieces that all models are built from."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from lt4rec_tf.models.losses import outputs_of
 from lt4rec_tf.schema.types import Task
 from lt4rec_tf.tickets.masks import Masks
 
-# ({task: logit}, batch) -> {task: loss}; a model whose paper defines its losses over the tasks'
-# outputs together has one.
+# ({task: logit}, batch) -> {task: loss}, for models whose paper defines losses over all tasks'
+# outputs together.
 OwnLosses = Callable[[Mapping[str, tf.Tensor], Mapping[str, Any]], dict[str, tf.Tensor]]
 
 
 CROSSED = ".crossed"  # no feature's name holds a dot
-# Begins the names of variables by which tasks hand on what they found; theta_0 of a search, which
-# trains one task alone, has none of them.
+# Begins the names of variables that transfer between tasks. A search trains one task alone: its
+# theta_0 has none of them.
 TRANSFER = "transfer/"
 
 
 @dataclass(frozen=True)
 class RankingNetwork:
-    """A functional model and its parts by name.
+    """A functional model and its parts by name, the same for every paper's model.
 
     Attributes:
         model: {feature: ids} -> {task: logit, float32 (batch,), or what its loss takes}.
         bottom: {feature: ids} -> output of the cross layer, float32 (batch, width).
         task_models: Task -> {feature: ids} -> logit; they share the model's layers.
-        towers: Task -> its MaskedDense layers, from the bottom up; none where nothing is masked.
+        towers: Task -> its MaskedDense layers, from the bottom up; none if nothing is masked.
         heads: Task -> its last Dense layer.
         variables: Every trained variable by a name that does not depend on Keras.
-        own_losses: The model's own losses in place of each task's; None where the tasks' are used.
-        tops: Task -> {CROSSED: output of the cross layer; feature: ids, where the task reads them
-            itself} -> logit; none where tasks have more in common than the cross layer.
-        counters: What layers count while they are trained, by name; a checkpoint must hold it.
+        own_losses: The model's own losses in place of each task's; None: the tasks' are used.
+        tops: Task -> {CROSSED: output of the cross layer; feature: ids, if the task reads them
+            itself} -> logit; none if tasks share more than the cross layer.
+        counters: Counters that layers update in training, by name; a checkpoint must hold them.
     """
 
     model: keras.Model
@@ -56,33 +56,33 @@ class RankingNetwork:
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """The tasks' names, in order."""
+        """Returns the tasks' names, in order."""
         return tuple(self.towers)
 
     def feature_specs(self) -> dict[str, tf.TensorSpec]:
-        """What the model takes: {feature: spec of its ids}."""
+        """Returns the model's inputs: {feature: spec of its ids}."""
         return {
             name: tf.TensorSpec(tensor.shape, tensor.dtype)
             for name, tensor in self.model.input.items()
         }
 
     def kernels(self, task: str) -> dict[str, tf.Variable]:
-        """The prunable kernels that a task computes with: "tower_<depth>" -> variable."""
+        """Returns a task's prunable kernels: "tower_<depth>" -> variable."""
         return {f"tower_{i}": layer.shared.kernel for i, layer in enumerate(self.towers[task])}
 
     def kernel_shapes(self, task: str) -> dict[str, tuple[int, ...]]:
-        """The shapes of a task's kernels, which its masks must have."""
+        """Returns the shapes of a task's kernels, which are those of its masks."""
         return {name: tuple(kernel.shape) for name, kernel in self.kernels(task).items()}
 
     def masks(self, task: str) -> Masks:
-        """The masks that a task wears now."""
+        """Returns the masks of a task."""
         return {
             f"tower_{i}": layer.mask.numpy().astype(bool)
             for i, layer in enumerate(self.towers[task])
         }
 
     def wear(self, task: str, masks: Masks) -> None:
-        """Puts a ticket on a task.
+        """Applies a ticket to a task.
 
         Raises:
             ValueError: The masks' names or shapes are not those of the task's kernels.
@@ -95,7 +95,7 @@ class RankingNetwork:
             layer.set_mask(masks[f"tower_{i}"])
 
     def trained_by(self, task: str) -> list[tf.Variable]:
-        """The variables that a task's loss has a gradient for."""
+        """Returns the variables that a task's loss has a gradient for."""
         return self.task_models[task].trainable_variables
 
 
@@ -113,7 +113,7 @@ def assemble(
     """Makes the Keras models of a network whose tensors are built.
 
     Args:
-        bottom: Where the tensors begin.
+        bottom: Inputs and cross layer, on which the logits are built.
         logits: Task -> float32 (batch,), in the order of the tasks.
         heads: Task -> the layer below its logit.
         variables: All trained variables by name, the bottom's included.
@@ -144,11 +144,11 @@ def dense_stack(
     seed: int,
     variables: dict[str, tf.Variable],
 ) -> tf.Tensor:
-    """Dense layers with ReLU, Xavier-normal kernels and zero biases.
+    """Builds Dense layers with ReLU, Xavier-normal kernels and zero biases.
 
     Args:
         hidden: float32 (batch, width).
-        units: Widths from the bottom up; none: `hidden` comes back.
+        units: Widths from the bottom up; none: `hidden` is returned.
         prefix: Of the variables' names, such as "expert_0"; layers are called "<prefix>.<depth>".
         seed: Of all draws.
         variables: Gets "<prefix>/<depth>/kernel" and "<prefix>/<depth>/bias".
@@ -167,10 +167,19 @@ def dense_stack(
 def add_head(
     hidden: tf.Tensor, task: Task, seed: int, variables: dict[str, tf.Variable]
 ) -> tuple[keras.layers.Dense, tf.Tensor]:
-    """A task's last Dense layer, and its logit, float32 (batch,), or what its loss takes."""
+    """Builds a task's last Dense layer, and its logit, float32 (batch,), or its loss's inputs.
+
+    Args:
+        hidden: The task's last hidden layer, float32 (batch, width).
+        task: The task, whose loss decides the number of outputs.
+        seed: Of all draws.
+        variables: Gets "<task>/head/kernel" and "<task>/head/bias".
+    """
     name, outputs = task.name, outputs_of(task)
     draw = keras.initializers.GlorotNormal(seed=seed_of(seed, f"{name}/head"))
     head = keras.layers.Dense(outputs, kernel_initializer=draw, name=f"{name}.head")
+
+    # A single output loses its axis: losses take (batch,).
     shape = () if outputs == 1 else (outputs,)
     logit = keras.layers.Reshape(shape, name=f"{name}.logit")(head(hidden))
     variables[f"{name}/head/kernel"], variables[f"{name}/head/bias"] = head.kernel, head.bias
@@ -178,8 +187,11 @@ def add_head(
 
 
 def _check_all_named(network: RankingNetwork) -> None:
+    """Refuses a network with trained variables that `variables` lacks, or the reverse."""
     # A checkpoint is written from `variables`: one that is missing there would be lost silently.
-    named = {part.ref() for whole in network.variables.values() for part in parts_of(whole)}
+    named: set[Any] = set()
+    for variable in network.variables.values():
+        named.update(part.ref() for part in parts_of(variable))
     trained = {variable.ref() for variable in network.model.trainable_variables}
     if named != trained:
         raise AssertionError(

@@ -34,11 +34,11 @@ class Model:
 
     Attributes:
         build: Blueprint -> the network at its theta_0.
-        description: What it is, in a few words, for `--help`.
+        description: A few words about it, for `--help`.
         starts_from_theta_0: Made of LT4REC's own layers: it starts from the theta_0 that the
             ticket searches start from.
         needs_tickets: Each task's ticket is searched before the model is trained.
-        wears_tickets: Each task wears its ticket on its tower.
+        wears_tickets: Each task's ticket is applied to its tower.
     """
 
     build: Callable[[Blueprint], RankingNetwork]
@@ -179,13 +179,14 @@ def network_of(
         row: One of `MODELS`.
         hidden_units: Widths in place of the settings'; none: the settings'.
         seed: Of the draw, in place of the settings'; None: the settings'.
-        tables: What is left of the embedding tables; None: all.
+        tables: Ticket of the embedding tables; None: they are whole.
 
     Raises:
         ConfigError: There is no such model, as in a run of a version that had more.
     """
     if row not in MODELS:
         raise ConfigError(f"--rows: found {row!r}, expected some of {', '.join(MODELS)}")
+
     model = settings.model
     blueprint = Blueprint(
         schema=schema,
@@ -195,12 +196,14 @@ def network_of(
         own_embedding=_own_embedding(settings, schema),
         seed=settings.seed if seed is None else seed,
     )
+
     # No layer needs AutoGraph, whose rewriting of them is a fifteenth of a small run.
     build = tf.autograph.experimental.do_not_convert(MODELS[row].build)
     return build(blueprint)
 
 
 def _own_embedding(settings: Settings, schema: Schema) -> Mapping[str, int]:
+    """Returns the lengths that the settings give, of the schema's tasks alone."""
     tasks = {task.name for task in schema.tasks}
     lengths = own_embedding(settings, ())
     return {task: length for task, length in lengths.items() if task in tasks}
