@@ -1,3 +1,4 @@
+import importlib
 import json
 import os
 import re
@@ -76,3 +77,26 @@ def test_the_sample_request_asks_for_every_feature_of_the_quickstart():
     request = json.loads((PROJECT / "export/request.json").read_text("utf-8"))
     for row in request["instances"]:
         assert set(row) == {feature.name for feature in schema.features}
+
+
+DOCUMENTS = sorted({*PROJECT.glob("*.md"), *PROJECT.glob("docs/**/*.md"), *PROJECT.glob("*/*.md")})
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(PROJECT)))
+def test_documents_name_modules_and_files_that_exist(path):
+    text = path.read_text("utf-8")
+    for name in set(re.findall(r"\blt4rec_tf(?:\.[a-z_]+)+", text)):
+        module = PROJECT / name.replace(".", "/")
+        assert module.exists() or module.with_suffix(".py").exists(), name
+    for line in re.findall(r"^from lt4rec_tf.+ import .+$", text, re.MULTILINE):
+        _, module, _, *names = line.replace(",", "").split()
+        known = vars(importlib.import_module(module))
+        assert set(names) <= set(known), line
+
+
+def test_the_workspace_names_files_that_exist():
+    text = (PROJECT / "WORKSPACE.md").read_text("utf-8")
+    files = set(re.findall(r"`((?:[a-z_0-9]+/)+[a-z_0-9]+\.py)", text))
+    assert len(files) > 30
+    for name in files:
+        assert (PROJECT / name).exists() or (PROJECT / "lt4rec_tf" / name).exists(), name
