@@ -85,7 +85,7 @@ DOCUMENTS = sorted({*PROJECT.glob("*.md"), *PROJECT.glob("docs/**/*.md"), *PROJE
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(PROJECT)))
 def test_documents_name_modules_and_files_that_exist(path):
     text = path.read_text("utf-8")
-    for name in set(re.findall(r"\blt4rec_tf(?:\.[a-z_]+)+", text)):
+    for name in set(re.findall(r"\blt4rec_tf(?:\.[a-z_0-9]+)+", text)):
         module = PROJECT / name.replace(".", "/")
         assert module.exists() or module.with_suffix(".py").exists(), name
     for line in re.findall(r"^from lt4rec_tf.+ import .+$", text, re.MULTILINE):
