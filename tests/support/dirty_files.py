@@ -5,6 +5,8 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from lt4rec_tf.data.audit.audit import bad_row_count
+from lt4rec_tf.data.audit.counts import Audit
 from tests.support.feeds import COLUMNS, example, good_row, line, schema, write_lines, write_records
 
 READERS = ("csv", "tsv", "tfrecord")
@@ -122,3 +124,8 @@ def empty_files(reader: str) -> dict[str, bytes]:
         return {"c": b"", "d": gzip.compress(b"")}
     names = names_of(reader)
     return {"c": b"", "d": gzip.compress(b""), "e": names, "f": gzip.compress(names)}
+
+
+def listed_count(found: Audit) -> int:
+    """The rows that an audit lists: bad ones of the logs, left-out ones of side tables."""
+    return bad_row_count(found) + sum(found.join_unusable_rows.values())

@@ -39,7 +39,8 @@ def audit(
     Args:
         source: From `open_source`.
         progress: Called now and then with the file being read and the records read so far.
-        listed: Takes a line for each row that `quarantined` counts, as `quarantine.write` makes it.
+        listed: Takes a line, as `bad_rows.write` makes it, for each row of a log that
+            `bad_row_count` counts and for each row of a side table that is left out.
 
     Raises:
         DataError: A file is broken, as a whole or from some record on, or changes meanwhile.
@@ -146,14 +147,9 @@ def standardised(schema: Schema, audit: Audit) -> Schema:
     return dataclasses.replace(schema, tasks=tuple(told(task) for task in schema.tasks))
 
 
-def bad_rows(found: Audit) -> int:
-    """Rows that cannot be used, those left out, which the schema's author expected, not counted."""
+def bad_row_count(found: Audit) -> int:
+    """Returns the number of rows that cannot be used, without those that the schema excludes."""
     return sum(n for reason, n in found.unusable.items() if reason != REASONS[EXCLUDED])
-
-
-def quarantined(found: Audit) -> int:
-    """Rows that an audit lists: those of the logs that `bad_rows` counts, those of side tables."""
-    return bad_rows(found) + sum(found.join_unusable_rows.values())
 
 
 def check(
@@ -176,7 +172,7 @@ def check(
         DataError: There are too many unusable or duplicate rows; or there is no row in train, or,
             where the data are split, in validation or test; or a task has no population in train.
     """
-    bad = bad_rows(found)
+    bad = bad_row_count(found)
     if found.rows == 0:
         raise DataError("the logs: found no row, expected some")
     if bad > max_bad_fraction * found.rows:

@@ -1,4 +1,4 @@
-"""The list of rows that cannot be used, one a line: file, record, reason, start of the text."""
+"""Lists of rows that cannot be used, one a line: file, record, reason, start of the text."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from typing import IO, NamedTuple
 
 SHOWN = 200  # characters of a row's text
-_BYTES_OF_A_CHARACTER = 4  # at most, in UTF-8
+_MOST_BYTES = 4  # of a character in UTF-8
+SHOWN_BYTES = SHOWN * _MOST_BYTES  # in which these characters lie, whatever they are
 _FIRST_SURROGATE = 0xDC00  # surrogateescape adds the byte to it
 
 
@@ -17,7 +18,7 @@ class BadRow(NamedTuple):
     Attributes:
         file: Relative to the data folder.
         record: From 1, header lines not counted.
-        reason: Why.
+        reason: Why it cannot be used.
         text: The start of its text, as `shown` writes it.
     """
 
@@ -39,7 +40,7 @@ def shown(text: bytes, length: int = SHOWN) -> str:
         text: UTF-8, or anything else.
         length: Characters that are written at most.
     """
-    start = text[: length * _BYTES_OF_A_CHARACTER].decode("utf-8", "surrogateescape")[:length]
+    start = text[: length * _MOST_BYTES].decode("utf-8", "surrogateescape")[:length]
     if start.isprintable() and "\\" not in start:
         return start
     return "".join(map(_escaped, start))
@@ -51,6 +52,8 @@ def _escaped(character: str) -> str:
         return character.encode("unicode_escape").decode()
     if character.isprintable():
         return character
+
+    # A byte that is not UTF-8 is written as the byte it was.
     if _FIRST_SURROGATE <= code < _FIRST_SURROGATE + 256:
         return f"\\x{code - _FIRST_SURROGATE:02x}"
     return f"\\u{code:04x}" if code < 1 << 16 else f"\\U{code:08x}"

@@ -1,7 +1,8 @@
 """Log files to batches of columns, whatever the format; memory is a batch's, never a file's.
 
-CSV, TSV and TFRecord go through the parser that training reads with, so that both see the same
-values and refuse the same records. Parquet is read by pyarrow, which is imported for it alone.
+CSV, TSV and TFRecord go through `records.parse`, which training reads with too, so that both see
+the same values and refuse the same records. Parquet is read by pyarrow, which is imported for it
+alone.
 """
 
 from __future__ import annotations
@@ -42,22 +43,23 @@ class RawBatch:
     records: np.ndarray | None = None
 
     def text(self, row: int) -> str:
-        """The start of a row, for people."""
+        """Returns the start of a row, for people."""
         if self.records is not None:
             return shown(self.records[row])
+
         values = ", ".join(f"{name}={self.value(name, row)}" for name in self.columns)
         return shown(values.encode())
 
     def value(self, name: str, row: int) -> str:
-        """What a column holds in a row, for people."""
+        """Returns what a column holds in a row, for people."""
         values, lengths = self.columns[name]
         end = int(lengths[: row + 1].sum())
-        found = values[end - int(lengths[row]) : end].tolist()
-        texts = [
-            each.decode("utf-8", errors="replace") if isinstance(each, bytes) else str(each)
-            for each in found
-        ]
-        return "|".join(texts)[:SHOWN]
+        row_values = values[end - int(lengths[row]) : end].tolist()
+        return "|".join(map(_text, row_values))[:SHOWN]
+
+
+def _text(value: bytes | float) -> str:
+    return value.decode("utf-8", errors="replace") if isinstance(value, bytes) else str(value)
 
 
 def read_batches(path: Path, layout: Layout, rows: int) -> Iterator[RawBatch]:
@@ -65,8 +67,8 @@ def read_batches(path: Path, layout: Layout, rows: int) -> Iterator[RawBatch]:
 
     Args:
         path: The file.
-        layout: Of this file, see `log_files`.
-        rows: Of a batch.
+        layout: Of this file, see `discovery.open_logs`.
+        rows: The number of rows of a batch.
 
     Raises:
         DataError: The file is broken from some row on, or pyarrow, which it needs, is absent.
@@ -75,6 +77,7 @@ def read_batches(path: Path, layout: Layout, rows: int) -> Iterator[RawBatch]:
         for columns, read in parquet.batches(path, layout.columns, rows):
             yield RawBatch(columns, np.zeros(read, bool))
         return
+
     refuse_broken_gzip(path)
     read = 0
     try:
@@ -89,15 +92,14 @@ def _parsed(layout: Layout, records: tf.Tensor) -> RawBatch:
     whole = tf.zeros_like(records, tf.bool)
     try:
         columns, broken = parse(layout, records, layout.columns, whole)
-    except PARSE_ERRORS:
+    except PARSE_ERRORS:  # malformed Examples are rare: they are searched for only then
         bad = malformed_examples(layout, records, layout.columns)
         columns, broken = parse(
             layout, records, layout.columns, is_quarantined(records, tuple(bad))
         )
-    ragged = {name: _ragged(column) for name, column in columns.items()}
-    return RawBatch(
-        {name: ragged[name] for name in layout.columns}, broken.numpy(), records.numpy()
-    )
+
+    ragged = {name: _ragged(columns[name]) for name in layout.columns}
+    return RawBatch(ragged, broken.numpy(), records.numpy())
 
 
 def _ragged(column: tf.Tensor | tf.RaggedTensor) -> Ragged:
@@ -105,5 +107,6 @@ def _ragged(column: tf.Tensor | tf.RaggedTensor) -> Ragged:
         values = column.flat_values.numpy()
         lengths = column.row_lengths().numpy()
         return Ragged(values.astype(np.float64) if values.dtype.kind == "f" else values, lengths)
+
     present = tf.strings.length(column).numpy() > 0
     return Ragged(column.numpy()[present], present.astype(np.int64))

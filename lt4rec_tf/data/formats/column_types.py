@@ -1,4 +1,4 @@
-"""What the columns of logs are: as a schema says, or as a sample of their values looks."""
+"""Types of the columns of logs: as a schema says, or guessed from a sample of their values."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _EXACT_IN_FLOAT32 = 2.0**24  # above it not every whole number is a float32
 
 @dataclass(frozen=True)
 class ColumnType:
-    """How a column is kept.
+    """The type in which a column is kept.
 
     Attributes:
         dtype: "string", "int64" or "float32".
-        separator: What cuts the texts of lists; "": a row's text is one value.
+        separator: What stands between the values of a list; "": a row's text is one value.
         number: Of a string: "int64" or "float32" where it must be the text of such a number.
     """
 
@@ -37,7 +37,7 @@ class ColumnType:
 
 
 def guess(values: np.ndarray) -> ColumnType:
-    """The type that every one of some values has.
+    """Returns the type that every one of some values has.
 
     A column is a number only if all values are numbers that the type holds exactly enough, so that
     nothing is lost where the guess is wrong.
@@ -47,21 +47,26 @@ def guess(values: np.ndarray) -> ColumnType:
     """
     if values.dtype.kind != "O":
         return ColumnType({"i": "int64", "f": "float32"}[values.dtype.kind])
+
     distinct = set(values.tolist())
     separator = "" if _number_of(distinct) != "string" else _separator(values.tolist())
-    if separator:
-        parts = {part for value in distinct for part in value.split(separator.encode())}
-        dtype = _number_of(parts)
-        return ColumnType("int64" if dtype == "int64" else "string", separator)
-    return ColumnType(_number_of(distinct))
+    if not separator:
+        return ColumnType(_number_of(distinct))
+
+    parts: set[bytes] = set()
+    for value in distinct:
+        parts.update(value.split(separator.encode()))
+    return ColumnType("int64" if _number_of(parts) == "int64" else "string", separator)
 
 
 def _number_of(distinct: set[bytes]) -> str:
+    """Returns the dtype of the numbers that texts are, "string" where one is no number."""
     if not distinct or any(_LEADING_ZERO.match(value) for value in distinct):
         return "string"
     texts = tf.constant(sorted(distinct))
     if all(_WHOLE.fullmatch(value) for value in distinct):
         return "int64" if text_to_int64(texts)[1].numpy().all() else "string"
+
     numbers, valid = text_to_float(texts, tf.float64)
     sizes = np.abs(numbers.numpy())
     exact = sizes[np.isfinite(sizes)].max(initial=0.0) < _EXACT_IN_FLOAT32
@@ -69,14 +74,19 @@ def _number_of(distinct: set[bytes]) -> str:
 
 
 def _separator(values: list[bytes]) -> str:
-    """What cuts lists: it is in a tenth of the values, and the parts come again and again."""
+    """Finds what separates lists: it is in a tenth of the values, and most parts recur."""
     texts = [value.decode("utf-8", errors="replace") for value in values]
     if any(_NO_LIST.match(text) for text in texts):
         return ""
+
     for separator in SEPARATORS:
-        cut = [text.split(separator) for text in texts if separator in text]
-        parts = [part for text in cut for part in text]
-        if cut and 10 * len(cut) >= len(texts) and 2 * len(set(parts)) <= len(parts):
+        lists = 0
+        parts: list[str] = []
+        for text in texts:
+            if separator in text:
+                lists += 1
+                parts += text.split(separator)
+        if lists and 10 * lists >= len(texts) and 2 * len(set(parts)) <= len(parts):
             return separator
     return ""
 
@@ -84,13 +94,13 @@ def _separator(values: list[bytes]) -> str:
 def of_schema(
     schema: Schema, columns: Iterable[str], others: Mapping[str, ColumnType]
 ) -> dict[str, ColumnType]:
-    """The types with which a schema's rows are the same in TFRecords as in the logs.
+    """Returns the types with which a schema's rows are the same in TFRecords as in the logs.
 
     Labels other than clicks, times and users are kept as the text that the logs hold: training
     reads them with more digits than a float32 has.
 
     Args:
-        schema: What training will read.
+        schema: The schema by which training will read.
         columns: The columns of the logs.
         others: By column, the type where the schema does not name it.
 
@@ -99,38 +109,47 @@ def of_schema(
     """
     exact = _exact_columns(schema)
     clicks = {label.column for label in schema.labels if label.kind == "binary"}
-    found = {}
+
+    types: dict[str, ColumnType] = {}
     for name in columns:
         features = [feature for feature in schema.features if feature.column == name]
         separator = _common_separator(schema, name, features)
         dtypes = {feature.dtype for feature in features} | ({"int64"} if name in clicks else set())
+
         if name in exact:
-            found[name] = ColumnType("string", separator, exact[name])
+            types[name] = ColumnType("string", separator, exact[name])
         elif len(dtypes) == 1:
-            found[name] = ColumnType(dtypes.pop(), separator)
-        elif dtypes:
-            found[name] = ColumnType("string", separator)
+            types[name] = ColumnType(dtypes.pop(), separator)
+        elif dtypes:  # several: each feature reads the text in its own way
+            types[name] = ColumnType("string", separator)
         else:
-            found[name] = others[name]
-    return found
+            types[name] = others[name]
+    return types
 
 
 def _exact_columns(schema: Schema) -> dict[str, str]:
-    """By column that is kept as text: what number it must be the text of, or ""."""
-    found = {join.key: "" for join in schema.joins}
+    """Returns by column that is kept as text: the number whose text it must be, or ""."""
+    numbers = {join.key: "" for join in schema.joins}
     if schema.user:
-        found[schema.user] = ""
+        numbers[schema.user] = ""
+
     for label in schema.labels:
-        numbers = (label.play_time, label.duration, label.column)
-        for name in numbers[: 2 if label.kind == "binary" else 3]:
-            if name is not None:
-                found[name] = "float32"
+        names = [label.play_time, label.duration]
+        if label.kind != "binary":
+            names.append(label.column)
+        numbers |= {name: "float32" for name in names if name is not None}
+
     if schema.time is not None:
-        found[schema.time.column] = "" if schema.time.patterns else "float32"
-    return found
+        numbers[schema.time.column] = "" if schema.time.patterns else "float32"
+    return numbers
 
 
 def _common_separator(schema: Schema, name: str, features: list[Feature]) -> str:
+    """Returns the separator by which all features cut a column.
+
+    Raises:
+        DataError: They cut it in several ways.
+    """
     ways = {feature.separator for feature in features}
     if len(ways) > 1:
         raise DataError(
@@ -152,33 +171,39 @@ def to_type(kind: ColumnType, column: Ragged) -> tuple[Ragged, np.ndarray]:
         that is no value of the type, in whose place stands an empty text, 0 or NaN.
     """
     values, lengths = column
-    owners = np.repeat(np.arange(len(lengths)), lengths)
+    owners = np.repeat(np.arange(len(lengths)), lengths)  # the row of each value
+
     if kind.separator and values.dtype.kind == "O":
         parts = tf.strings.split(tf.constant(values, tf.string), kind.separator)
         owners = np.repeat(owners, parts.row_lengths().numpy())
         values, lengths = parts.flat_values.numpy(), np.bincount(owners, minlength=len(lengths))
+
     values, valid = _to_dtype(kind, values)
     bad = np.bincount(owners[~valid], minlength=len(lengths)) > 0
     return Ragged(values, lengths), bad
 
 
 def _to_dtype(kind: ColumnType, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns values in the type's dtype, and bool: each is one."""
     everywhere = np.ones(len(values), bool)
     if values.dtype.kind == "O":
         number = kind.number or kind.dtype
         if number == "string":
             return values, everywhere
         raw = tf.constant(values, tf.string)
-        read = text_to_int64(raw) if number == "int64" else text_to_float(raw, tf.float32)
-        numbers, valid = (each.numpy() for each in read)
+        parsed = text_to_int64(raw) if number == "int64" else text_to_float(raw, tf.float32)
+        numbers, valid = (tensor.numpy() for tensor in parsed)
         return (values if kind.dtype == "string" else numbers), valid
+
     if kind.dtype == "string":  # Python's text of a float is the shortest that means it
         texts = np.empty(len(values), object)
         texts[:] = [repr(value).encode() for value in values.tolist()]
         return texts, everywhere
+
     if kind.dtype == "float32":
         with np.errstate(over="ignore"):  # infinite in float32, as its text is
             return values.astype(np.float32), everywhere
+
     if values.dtype.kind == "i":
         return values, everywhere
     valid = (np.floor(values) == values) & (np.abs(values) < 2.0**63)

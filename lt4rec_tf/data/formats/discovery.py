@@ -1,25 +1,19 @@
-"""Log files as a user names them: where they lie, and which format they are in."""
+"""Finds log files as a user names them, their format and their columns."""
 
 from __future__ import annotations
 
 import os
 import re
 import struct
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lt4rec_tf.data.formats import discovery, parquet, records
-from lt4rec_tf.data.formats.files import (
-    DELIMITERS,
-    DataError,
-    expand,
-    header,
-    open_binary,
-    refuse_other_columns,
-)
+from lt4rec_tf.data.formats import parquet, records
+from lt4rec_tf.data.formats.files import READ_ERRORS, DataError, expand, open_binary
+from lt4rec_tf.data.formats.headers import header, refuse_other_columns
 from lt4rec_tf.data.formats.records import Layout, tfrecord_layout
+from lt4rec_tf.data.formats.text_rows import DELIMITERS
 
 FORMATS = ("csv", "tsv", "parquet", "tfrecord")
 _LONGEST_LINE = 1 << 20  # bytes of a first line that are looked at
@@ -33,7 +27,7 @@ class LogFiles:
         root: The folder below which all of them lie.
         patterns: Globs relative to it.
         paths: The files, sorted.
-        layout: How their records are built; of Parquet the names of the columns alone.
+        layout: The structure of their records; of Parquet the names of the columns alone.
     """
 
     root: Path
@@ -61,7 +55,7 @@ def find(globs: Sequence[str]) -> tuple[Path, tuple[str, ...], tuple[Path, ...]]
 
 
 def _fixed_folder(pattern: Path) -> Path:
-    """The part of a glob before its first wildcard, at most its folder."""
+    """Returns the part of a glob before its first wildcard, at most its folder."""
     parts = []
     for part in pattern.parts[:-1]:
         if re.search(r"[*?\[]", part):
@@ -80,18 +74,21 @@ def format_of(path: Path) -> str:
         with open_binary(path) as file:
             start = file.read(12)
             line = (start + file.readline(_LONGEST_LINE)).split(b"\n")[0]
-    except (EOFError, OSError, zlib.error) as error:
+    except READ_ERRORS as error:
         raise DataError(f"{path}: cannot be read ({error})") from error
+
     if start[:4] == b"PAR1":
         return "parquet"
     # A record begins with its length in eight bytes; text holds no four zero bytes in a row.
     if len(start) == 12 and struct.unpack("<Q", start[:8])[0] < 1 << 31:
         return "tfrecord"
-    told = [form for form in DELIMITERS if f".{form}" in path.suffixes]
-    cuts = {form: line.count(mark.encode()) for form, mark in DELIMITERS.items()}
-    if told and cuts[told[0]]:
-        return told[0]
-    return "tsv" if cuts["tsv"] >= cuts["csv"] and cuts["tsv"] else "csv"
+
+    # A suffix is believed only where its delimiter is in the first line.
+    of_suffix = [name for name in DELIMITERS if f".{name}" in path.suffixes]
+    counts = {name: line.count(mark.encode()) for name, mark in DELIMITERS.items()}
+    if of_suffix and counts[of_suffix[0]]:
+        return of_suffix[0]
+    return "tsv" if counts["tsv"] >= counts["csv"] and counts["tsv"] else "csv"
 
 
 def check_names(path: Path, names: Sequence[str]) -> None:
@@ -100,35 +97,37 @@ def check_names(path: Path, names: Sequence[str]) -> None:
     Raises:
         DataError: A name is empty, or is no UTF-8.
     """
-    for place, name in enumerate(names, 1):
+    for number, name in enumerate(names, 1):
         try:
             name.encode()
         except UnicodeEncodeError:
             name = ""
         if not name:
-            raise DataError(f"{path}: column {place}: found no name in UTF-8, expected one")
+            raise DataError(f"{path}: column {number}: found no name in UTF-8, expected one")
 
 
-def text_layout(paths: Sequence[Path], form: str, columns: Sequence[str], quoted: bool) -> Layout:
-    """How CSV or TSV files are built, by the first that is not empty.
+def text_layout(
+    paths: Sequence[Path], file_format: str, columns: Sequence[str], quoted: bool
+) -> Layout:
+    """Returns the layout of CSV or TSV files, by the first that is not empty.
 
     Args:
         paths: The files.
-        form: "csv" or "tsv".
+        file_format: "csv" or "tsv".
         columns: Their names where files have no header line, else nothing.
-        quoted: Whether values may stand in double quotes.
+        quoted: True if values may stand in double quotes.
 
     Raises:
         DataError: The header is no line of distinct names, or there is one column alone.
     """
     path, names = paths[0], tuple(columns)
     if not names:
-        headers = ((path, header(path, form)) for path in paths)
-        path, names = next((found for found in headers if found[1]), (path, ()))
+        headers = ((path, header(path, file_format)) for path in paths)
+        path, names = next((pair for pair in headers if pair[1]), (path, ()))
     if not names:
         raise DataError(f"{path}: found an empty file, expected the column names")
     check_names(path, names)
-    return records.text_layout(path, form, names, quoted, not columns)
+    return records.text_layout(path, file_format, names, quoted, not columns)
 
 
 def same_layout(path: Path, layout: Layout) -> None:
@@ -144,33 +143,37 @@ def same_layout(path: Path, layout: Layout) -> None:
 
 
 def open_logs(
-    globs: Sequence[str], form: str = "", columns: Sequence[str] = (), quoted: bool | None = None
+    globs: Sequence[str],
+    file_format: str = "",
+    columns: Sequence[str] = (),
+    quoted: bool | None = None,
 ) -> LogFiles:
     """Finds log files, their format and their columns.
 
     Args:
         globs: Absolute, or relative to the working folder.
-        form: One of `log_files.FORMATS`; "": found out.
+        file_format: One of `FORMATS`; "": the one that `format_of` finds.
         columns: Of CSV and TSV without a header line.
-        quoted: Whether values may stand in double quotes; None: in CSV they may.
+        quoted: True if values may stand in double quotes; None: in CSV they may.
 
     Raises:
         DataError: There is no file, formats differ, or the first file cannot be read.
     """
-    root, patterns, paths = discovery.find(globs)
-    formats = {path: form or discovery.format_of(path) for path in paths}
-    form = formats[paths[0]]
+    root, patterns, paths = find(globs)
+    formats = {path: file_format or format_of(path) for path in paths}
+    first = formats[paths[0]]
     for path, other in formats.items():
-        if other != form:
-            raise DataError(f"{path}: found {other}, expected {form} as in {paths[0]}")
-    if columns and form not in ("csv", "tsv"):
-        raise DataError(f"--columns: found {columns[0]!r}, expected nothing: {form} has names")
-    if form == "parquet":
+        if other != first:
+            raise DataError(f"{path}: found {other}, expected {first} as in {paths[0]}")
+    if columns and first not in ("csv", "tsv"):
+        raise DataError(f"--columns: found {columns[0]!r}, expected nothing: {first} has names")
+
+    if first == "parquet":
         layout = Layout("parquet", tuple(parquet.columns(paths[0])))
-        discovery.check_names(paths[0], layout.columns)
-    elif form == "tfrecord":
+        check_names(paths[0], layout.columns)
+    elif first == "tfrecord":
         layout = tfrecord_layout(paths)
     else:
-        may_quote = form == "csv" if quoted is None else quoted
-        layout = discovery.text_layout(paths, form, columns, may_quote)
+        may_quote = first == "csv" if quoted is None else quoted
+        layout = text_layout(paths, first, columns, may_quote)
     return LogFiles(root, patterns, paths, layout)

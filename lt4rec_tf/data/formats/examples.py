@@ -25,7 +25,7 @@ _VALUE_OF_KIND = {"O": b"\x0a", "f": b"\x0d", "i": b"\x08"}
 
 
 class Ragged(NamedTuple):
-    """One column of a batch of rows: a row holds any number of values, none where it is missing.
+    """A column of a batch of rows; a row holds any number of values, none where it is missing.
 
     Attributes:
         values: (all values,) objects that are bytes, int64, float32 or float64.
@@ -36,7 +36,7 @@ class Ragged(NamedTuple):
     lengths: np.ndarray
 
     def of_rows(self, kept: np.ndarray) -> Ragged:
-        """The column of some of the rows; `kept` is bool (rows,)."""
+        """Returns the column of some of the rows; `kept` is bool (rows,)."""
         return Ragged(self.values[np.repeat(kept, self.lengths)], self.lengths[kept])
 
 
@@ -63,6 +63,7 @@ def encode(columns: Mapping[str, Ragged]) -> list[bytes]:
         named = _FIRST_FIELD + _varint(len(key)) + key
         listed = _sized(_LIST_OF_KIND[column.values.dtype.kind], [_values(column)], rows)
         entries += _sized(_FIRST_FIELD, [named, *_sized(_MAP_VALUE, listed, rows)], rows)
+
     whole = _join(_sized(_FIRST_FIELD, entries, rows), rows)
     data, ends = whole.flat.tobytes(), np.cumsum(whole.lengths)
     starts = ends - whole.lengths
@@ -95,8 +96,9 @@ def _feature(dtype: str, values: Sequence[Any]) -> tf.train.Feature:
 
 
 def _values(column: Ragged) -> _Texts:
-    """A row's list: each of its values with its tag, unpacked."""
+    """Returns each row's list: each of its values with its tag, unpacked."""
     values, kind = column.values, column.values.dtype.kind
+
     parts: list[bytes | _Texts] = [_VALUE_OF_KIND[kind]]
     if kind == "O":
         sizes = np.fromiter(map(len, values), np.int64, len(values))
@@ -107,6 +109,8 @@ def _values(column: Ragged) -> _Texts:
     else:
         flat = values.astype("<f4").view(np.uint8)
         parts += [_Texts(flat, np.full(len(values), 4))]
+
+    # Texts by value become texts by row.
     joined = _join(parts, len(values))
     ends = np.concatenate([[0], np.cumsum(joined.lengths)])
     last = np.cumsum(column.lengths)
@@ -114,7 +118,7 @@ def _values(column: Ragged) -> _Texts:
 
 
 def _sized(tag: bytes, parts: Sequence[bytes | _Texts], rows: int) -> list[bytes | _Texts]:
-    """The parts as one field: before them its tag and their length together."""
+    """Returns the parts as one field: before them its tag and their length together."""
     total = np.zeros(rows, np.int64)
     for part in parts:
         total += len(part) if isinstance(part, bytes) else part.lengths
@@ -122,35 +126,37 @@ def _sized(tag: bytes, parts: Sequence[bytes | _Texts], rows: int) -> list[bytes
 
 
 def _join(parts: Sequence[bytes | _Texts], rows: int) -> _Texts:
-    """Row by row the parts one after the other."""
+    """Joins the parts of each row, one after the other."""
     sizes = [
         np.full(rows, len(part)) if isinstance(part, bytes) else part.lengths for part in parts
     ]
     total = np.sum(sizes, axis=0)
-    places = np.cumsum(total) - total
+    offsets = np.cumsum(total) - total  # of each row's next part
     joined = np.empty(int(total.sum()), np.uint8)
+
     for part, size in zip(parts, sizes, strict=True):
         if isinstance(part, bytes):
-            joined[places[:, None] + np.arange(len(part))] = np.frombuffer(part, np.uint8)
+            joined[offsets[:, None] + np.arange(len(part))] = np.frombuffer(part, np.uint8)
         else:
-            shifts = np.repeat(places - (np.cumsum(size) - size), size)
+            shifts = np.repeat(offsets - (np.cumsum(size) - size), size)
             joined[shifts + np.arange(len(part.flat))] = part.flat
-        places = places + size
+        offsets = offsets + size
     return _Texts(joined, total)
 
 
 def _varints(values: np.ndarray) -> _Texts:
-    """Protocol buffers' numbers: seven bits a byte, the low ones first; 128 means one more byte."""
+    """Encodes numbers: seven bits a byte, the low ones first; 128 means one more byte follows."""
     bits = values.astype(np.int64).view(np.uint64)
     sizes = np.ones(len(bits), np.int64)
     for shift in range(7, 64, 7):
         sizes += bits >= np.uint64(1 << shift)
+
     width = int(sizes.max(initial=1))
     shifts = (7 * np.arange(width)).astype(np.uint64)
     groups = (bits[:, None] >> shifts).astype(np.uint8) & 0x7F
-    places = np.arange(width)
-    groups[places < sizes[:, None] - 1] |= 0x80
-    return _Texts(groups[places < sizes[:, None]], sizes)
+    positions = np.arange(width)
+    groups[positions < sizes[:, None] - 1] |= 0x80
+    return _Texts(groups[positions < sizes[:, None]], sizes)
 
 
 def _varint(number: int) -> bytes:

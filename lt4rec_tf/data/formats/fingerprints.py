@@ -15,12 +15,12 @@ FINGERPRINTS = 2**62
 
 
 def fingerprint(texts: tf.Tensor) -> tf.Tensor:
-    """A number for each text that hardly any other text has, int64 of the same shape."""
+    """Returns for each text a number that hardly any other text has, int64 of the same shape."""
     return tf.strings.to_hash_bucket_fast(texts, FINGERPRINTS)
 
 
 def find(known: np.ndarray, marks: tf.Tensor) -> tf.Tensor:
-    """The places of fingerprints among known ones.
+    """Finds the places of fingerprints among known ones.
 
     Args:
         known: int64 (n,), in any order.
@@ -32,9 +32,11 @@ def find(known: np.ndarray, marks: tf.Tensor) -> tf.Tensor:
     >>> find(np.array([30, 10, 20]), tf.constant([10, 20, 40], tf.int64)).numpy().tolist()
     [1, 2, 3]
     """
+    # One more than any fingerprint stands last, so that the search never ends past the array.
     order = np.argsort(known, kind="stable")
     ordered = tf.constant(np.append(known[order], FINGERPRINTS), tf.int64)
     places = tf.constant(np.append(order, len(known)), tf.int64)
+
     nearest = tf.searchsorted(ordered, marks)
     missing = tf.constant(len(known), tf.int64)
     return tf.where(tf.gather(ordered, nearest) == marks, tf.gather(places, nearest), missing)

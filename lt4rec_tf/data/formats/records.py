@@ -6,6 +6,7 @@ flagged. No Python runs per row.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,8 +16,10 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
-from lt4rec_tf.data.formats.files import DELIMITERS, DataError, common_header, is_gzip, refuse_utf16
+from lt4rec_tf.data.formats.files import DataError, is_gzip, refuse_utf16
 from lt4rec_tf.data.formats.fingerprints import find, fingerprint
+from lt4rec_tf.data.formats.headers import common_header
+from lt4rec_tf.data.formats.text_rows import DELIMITERS
 from lt4rec_tf.data.formats.values import DTYPES
 from lt4rec_tf.schema.types import Schema
 
@@ -26,12 +29,12 @@ _KINDS = {"bytes_list": "string", "int64_list": "int64", "float_list": "float32"
 
 @dataclass(frozen=True)
 class Layout:
-    """How the records of a data set are built.
+    """The structure of the records of a data set.
 
     Attributes:
         format: "csv", "tsv" or "tfrecord".
         columns: The columns, in the order of a line.
-        quoted: Whether values may stand in double quotes.
+        quoted: True if values may stand in double quotes.
         header_lines: Lines to skip at the start of each file.
         kinds: Of tfrecord: by column "string", "int64" or "float32".
     """
@@ -44,27 +47,28 @@ class Layout:
 
     @property
     def delimiter(self) -> str:
-        """What stands between two values of a line."""
+        """Returns what stands between two values of a line."""
         return DELIMITERS[self.format]
 
 
 def read_layout(schema: Schema, files: Sequence[Path]) -> Layout:
-    """Reads how the files are built from their headers, or from the first TFRecords.
+    """Reads the layout of files from their headers, or from the first TFRecords.
 
     Raises:
         DataError: The files do not agree with each other, or the first ones hold no record.
     """
     if schema.format == "tfrecord":
         return tfrecord_layout(files)
+
     if schema.columns:
         for path in files:
-            refuse_utf16(path)
+            refuse_utf16(path)  # where files name their columns, reading the names does so
     columns = schema.columns or common_header(files, schema.format)
     return text_layout(files[0], schema.format, columns, schema.quoted, not schema.columns)
 
 
 def tfrecord_layout(files: Sequence[Path]) -> Layout:
-    """How TFRecords are built, by the first readable ones.
+    """Reads the layout of TFRecords from the first readable ones.
 
     Raises:
         DataError: The first ones hold no readable record.
@@ -76,14 +80,14 @@ def tfrecord_layout(files: Sequence[Path]) -> Layout:
 def text_layout(
     path: Path, file_format: str, columns: tuple[str, ...], quoted: bool, header: bool
 ) -> Layout:
-    """How CSV or TSV files with these columns are built.
+    """Returns the layout of CSV or TSV files with these columns.
 
     Args:
-        path: Names them in an error.
+        path: The file that an error names.
         file_format: "csv" or "tsv".
         columns: Their names.
-        quoted: Whether values may stand in double quotes.
-        header: Whether each file's first line names them.
+        quoted: True if values may stand in double quotes.
+        header: True if each file's first line names the columns.
 
     Raises:
         DataError: There is one column alone: something else cuts the values.
@@ -95,31 +99,35 @@ def text_layout(
 
 
 def _probe_kinds(files: Sequence[Path]) -> dict[str, str]:
-    """Learns the kind of each column from the first readable records."""
-    kinds: dict[str, str] = {}
-    readable = 0
+    """Finds the kind of each column in the first file that holds readable records."""
     for path in files:
-        try:
-            for record in open_records(path, Layout("tfrecord", ())).take(_PROBED_RECORDS):
-                example = _example(record.numpy())
-                readable += example is not None
-                for name, value in example.features.feature.items() if example else ():
-                    kind = value.WhichOneof("kind")
-                    if kind is not None:
-                        kinds.setdefault(name, _KINDS[kind])
-        except tf.errors.OpError as error:
-            raise DataError(f"{path}: cannot be read as TFRecords ({error.message})") from error
-        if readable:
-            return dict(sorted(kinds.items()))
+        examples = _first_examples(path)
+        if examples:
+            return _kinds_of(examples)
+
     names = ", ".join(str(path) for path in files[:3])
     raise DataError(f"{names}: found no readable tf.train.Example, expected at least one")
 
 
-def _example(record: bytes) -> tf.train.Example | None:
+def _first_examples(path: Path) -> list[tf.train.Example]:
+    examples = []
     try:
-        return tf.train.Example.FromString(record)
-    except DecodeError:
-        return None
+        for record in open_records(path, Layout("tfrecord", ())).take(_PROBED_RECORDS):
+            with contextlib.suppress(DecodeError):  # the audit counts such records
+                examples.append(tf.train.Example.FromString(record.numpy()))
+    except tf.errors.OpError as error:
+        raise DataError(f"{path}: cannot be read as TFRecords ({error.message})") from error
+    return examples
+
+
+def _kinds_of(examples: Sequence[tf.train.Example]) -> dict[str, str]:
+    kinds: dict[str, str] = {}
+    for example in examples:
+        for name, value in example.features.feature.items():
+            kind = value.WhichOneof("kind")
+            if kind is not None:
+                kinds.setdefault(name, _KINDS[kind])
+    return dict(sorted(kinds.items()))
 
 
 def open_records(path: Path, layout: Layout) -> tf.data.Dataset:
@@ -143,7 +151,7 @@ def parse(
     """Takes records apart.
 
     Args:
-        layout: How the records are built.
+        layout: The structure of the records.
         records: Strings (batch,).
         columns: The columns wanted; the layout must have them.
         unparseable: Bool (batch,): Examples known to be malformed, see `malformed_examples`.
@@ -173,6 +181,8 @@ def _parse_lines(
 ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
     if not layout.header_lines:  # with one, the mark stands in the header
         lines = tf.strings.regex_replace(lines, "^\ufeff", "", replace_global=False)
+
+    # decode_csv fails on a line with another number of values: an empty one takes its place.
     whole = _has_all_columns(layout, lines)
     empty = layout.delimiter * (len(layout.columns) - 1)
     wanted = sorted(columns, key=layout.columns.index)
@@ -187,6 +197,7 @@ def _parse_lines(
 
 
 def _has_all_columns(layout: Layout, lines: tf.Tensor) -> tf.Tensor:
+    """Tells of each line, bool (batch,), if it has a value for every column and closed quotes."""
     mark = re.escape(layout.delimiter)
     value = rf'(?:[^"{mark}\r\n]*|"(?:[^"]|"")*")' if layout.quoted else rf"[^{mark}\r\n]*"
     # Regular expressions count in runes: the repetition is written out once, for any column count.
@@ -202,7 +213,7 @@ def _has_all_columns(layout: Layout, lines: tf.Tensor) -> tf.Tensor:
 
 
 def is_quarantined(records: tf.Tensor, quarantine: Sequence[int]) -> tf.Tensor:
-    """Whether each record's fingerprint is in the set, bool (batch,)."""
+    """Tells of each record, bool (batch,), if its fingerprint is in the quarantine."""
     if not quarantine:
         return tf.zeros_like(records, tf.bool)
     return find(np.array(quarantine, np.int64), fingerprint(records)) < len(quarantine)
@@ -217,7 +228,7 @@ def malformed_examples(layout: Layout, records: tf.Tensor, columns: Sequence[str
     """Finds the records of a batch that make `tf.io.parse_example` fail, by halving.
 
     Args:
-        layout: How the records should be built.
+        layout: The structure that the records should have.
         records: Strings (batch,), eager.
         columns: The columns that are read.
 

@@ -1,4 +1,4 @@
-"""Raw columns of logs to numbers and lists, a whole batch at a time, never failing on odd values.
+"""Raw columns of logs to numbers and lists, a whole batch at a time; no value makes it fail.
 
 A raw column is a string tensor (batch,) from a text file, or a ragged tensor of strings, int64 or
 float32 (batch, values) from TFRecords of `tf.train.Example`.
@@ -16,15 +16,16 @@ DTYPES = {"string": tf.string, "int64": tf.int64, "float32": tf.float32}
 
 
 def _up_to(limit: int) -> str:
-    """A regular expression for the decimals 0..limit without leading zeros."""
+    """Returns a regular expression for the decimals 0..limit without leading zeros."""
     digits = str(limit)
-    shorter = [f"[0-9]{{1,{len(digits) - 1}}}", digits]
-    smaller = [
-        f"{digits[:place]}[0-{int(digit) - 1}][0-9]{{{len(digits) - place - 1}}}"
-        for place, digit in enumerate(digits)
-        if digit != "0"
-    ]
-    return "(?:" + "|".join(shorter + smaller) + ")"
+    alternatives = [f"[0-9]{{1,{len(digits) - 1}}}", digits]
+
+    # As long as the limit, and smaller from some digit on.
+    for position, digit in enumerate(digits):
+        if digit != "0":
+            rest = len(digits) - position - 1
+            alternatives.append(f"{digits[:position]}[0-{int(digit) - 1}][0-9]{{{rest}}}")
+    return "(?:" + "|".join(alternatives) + ")"
 
 
 _INTEGER = rf"\s*[+-]?0*{_up_to(2**63 - 1)}(?:\.0*)?\s*"
@@ -37,7 +38,7 @@ class Values(NamedTuple):
     Attributes:
         values: (batch,) or (batch, values).
         present: bool, same shape: the log held something there.
-        valid: bool, same shape: it could be read as the dtype asked for; values that were not
+        valid: bool, same shape: it could be read as the wanted dtype; values that are not
             valid, or not present, are 0, NaN or "".
     """
 
@@ -71,16 +72,18 @@ def convert(values: tf.Tensor, dtype: tf.DType) -> tuple[tf.Tensor, tf.Tensor]:
     """Turns strings, int64 or float32 into another dtype.
 
     Returns:
-        The values in the new dtype and, in the same shape, whether each could be turned.
+        The values in the new dtype and, in the same shape, bool: each could be converted.
     """
     everywhere = tf.ones_like(values, tf.bool)
     if values.dtype == dtype:
         return values, everywhere
+
     if values.dtype == tf.string:
         return text_to_int64(values) if dtype == tf.int64 else text_to_float(values, dtype)
     if dtype == tf.string:
         shortest = {"shortest": True} if values.dtype.is_floating else {}
         return tf.strings.as_string(values, **shortest), everywhere
+
     if dtype == tf.int64:
         # 2^63 itself is a float32 but no int64; the cast of what does not fit is undefined.
         valid = (tf.abs(values) < 2.0**63) & (tf.math.floor(values) == values)
@@ -89,7 +92,7 @@ def convert(values: tf.Tensor, dtype: tf.DType) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def single(column: tf.Tensor | tf.RaggedTensor, dtype: tf.DType) -> Values:
-    """Reads one value a row (the first one of a list), shape (batch,)."""
+    """Reads one value per row (the first one of a list), shape (batch,)."""
     if isinstance(column, tf.RaggedTensor):
         values, present = _padded(column, 1)
         values, present = values[:, 0], present[:, 0]
@@ -102,7 +105,14 @@ def single(column: tf.Tensor | tf.RaggedTensor, dtype: tf.DType) -> Values:
 def multiple(
     column: tf.Tensor | tf.RaggedTensor, dtype: tf.DType, separator: str, max_values: int
 ) -> Values:
-    """Reads a list a row, its first `max_values` values, padded; shape (batch, max_values)."""
+    """Reads a list per row, its first `max_values` values, padded; shape (batch, max_values).
+
+    Args:
+        column: The raw column.
+        dtype: The dtype of the values.
+        separator: What stands between two values; TFRecords hold lists that are cut already.
+        max_values: The number of values that are kept.
+    """
     if not isinstance(column, tf.RaggedTensor):
         column = tf.strings.split(column, separator)
     values, present = _padded(column, max_values)
@@ -111,6 +121,7 @@ def multiple(
 
 
 def _padded(column: tf.RaggedTensor, length: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the first values of each row, (batch, length), and bool: the row has one there."""
     values = column.to_tensor(shape=(None, length))
     present = tf.sequence_mask(tf.minimum(column.row_lengths(), length), length)
     return values, present & (values != "") if values.dtype == tf.string else present
@@ -122,7 +133,7 @@ def raw_feature(
     """Reads a feature's raw values.
 
     Args:
-        feature: What the values shall become.
+        feature: The feature, whose dtype the values get.
         column: The raw column.
 
     Returns:
@@ -138,5 +149,6 @@ def raw_feature(
     else:
         read = single(column, dtype)
         fault, absent = read.present & ~read.valid, ~read.present
+
     missing = tf.constant(feature.missing, dtype)
     return tf.where(read.valid, read.values, missing), fault, absent

@@ -45,11 +45,6 @@ class HeldRows:
         """The number of rows."""
         return len(self.columns[0])
 
-    @property
-    def bytes_held(self) -> int:
-        """What the columns take in memory."""
-        return sum(column.nbytes for column in self.columns)
-
     def batches(
         self,
         batch_size: int,

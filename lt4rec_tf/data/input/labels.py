@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from lt4rec_tf.data.formats.bad_rows import _BYTES_OF_A_CHARACTER, SHOWN, BadRow, shown
+from lt4rec_tf.data.formats.bad_rows import SHOWN_BYTES, BadRow, shown
 from lt4rec_tf.data.formats.values import Values, single
 from lt4rec_tf.schema.types import Label, Schema
 
@@ -190,6 +190,6 @@ def bad_rows(name: str, first: int, records: tf.Tensor, reasons: np.ndarray) -> 
     places = bad_places(reasons)
     if not len(places):
         return
-    starts = tf.strings.substr(tf.gather(records, places), 0, SHOWN * _BYTES_OF_A_CHARACTER)
+    starts = tf.strings.substr(tf.gather(records, places), 0, SHOWN_BYTES)
     for place, text in zip(places.tolist(), starts.numpy(), strict=True):
         yield BadRow(name, first + place, REASONS[reasons[place]], shown(text))

@@ -10,8 +10,10 @@ import numpy as np
 import tensorflow as tf
 
 from lt4rec_tf.data.formats.bad_rows import BadRow, shown
-from lt4rec_tf.data.formats.files import DataError, TextRow, header, text_rows, to_bytes
+from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.formats.fingerprints import find, fingerprint
+from lt4rec_tf.data.formats.headers import header
+from lt4rec_tf.data.formats.text_rows import TextRow, text_rows, to_bytes
 from lt4rec_tf.data.formats.values import single
 from lt4rec_tf.schema.types import Join
 

@@ -5,10 +5,7 @@ Only builders import this module: it loads TensorFlow Datasets.
 
 from __future__ import annotations
 
-import csv
-import gzip
 import hashlib
-import io
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +16,7 @@ import tensorflow_datasets as tfds
 from etils import epath
 
 from lt4rec_tf.data.formats.files import DataError
+from lt4rec_tf.data.formats.text_rows import named_rows
 from lt4rec_tf.data.input.splits import SPLITS
 
 Kind = Literal["text", "whole", "number", "texts", "wholes", "numbers"]
@@ -140,49 +138,12 @@ def _whole(text: str) -> int:
 def read_rows(
     path: epath.PathLike, names: Sequence[str] | None = None, delimiter: str = ","
 ) -> Iterator[tuple[int, dict[str, str]]]:
-    """Reads a CSV file, plain or gzip.
-
-    Args:
-        path: The file, local or in a store that TensorFlow can read.
-        names: The columns; None: the first line names them.
-        delimiter: Between two values.
-
-    Yields:
-        (row from 1, texts by column).
+    """Reads a CSV file, local or in a store that TensorFlow can read, as `named_rows` does.
 
     Raises:
-        DataError: The file is empty, broken or no UTF-8, or a row has another number of values.
+        DataError: As `named_rows`.
     """
-    try:
-        with (
-            epath.Path(path).open("rb") as file,
-            io.TextIOWrapper(_unpacked(file), "utf-8-sig", newline="") as text,
-        ):
-            lines = csv.reader(text, delimiter=delimiter)
-            header = list(names) if names is not None else next(lines, [])
-            if not header:
-                raise DataError(f"{path}: found an empty first line, expected the column names")
-            for number, values in enumerate(lines, start=1):
-                yield number, named(header, values, f"{path}: row {number}")
-    except (EOFError, OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: cannot be read ({error})") from error
-
-
-def _unpacked(file: Any) -> Any:
-    packed = file.read(2) == b"\x1f\x8b"
-    file.seek(0)
-    return gzip.GzipFile(fileobj=file) if packed else file
-
-
-def named(header: Sequence[str], values: Sequence[str], where: str) -> dict[str, str]:
-    """A row's values by column.
-
-    Raises:
-        DataError: There are more or fewer values than columns.
-    """
-    if len(values) != len(header):
-        raise DataError(f"{where}: found {len(values)} values, expected {len(header)}")
-    return dict(zip(header, values, strict=True))
+    return named_rows(epath.Path(path), names, delimiter)
 
 
 def rows_by(path: epath.PathLike, key: str) -> dict[str, dict[str, str]]:

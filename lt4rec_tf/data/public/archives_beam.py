@@ -5,7 +5,6 @@ Beam is loaded when a pipeline is made: it is an extra of the package.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ import tensorflow_datasets as tfds
 from etils import epath
 
 from lt4rec_tf.data.formats.files import DataError
-from lt4rec_tf.data.public.archives import named
+from lt4rec_tf.data.formats.text_rows import line_values, named
 
 RANGE_BYTES = 1 << 26  # of a file that one worker reads in a row
 
@@ -69,22 +68,15 @@ def rows_between(
     """
     name = epath.Path(path).name
     with epath.Path(path).open("rb") as file:
-        header = names or _values(file.readline(), f"{path}: first line")
+        header = names or line_values(file.readline(), f"{path}: first line")
         if start > file.tell():
             file.seek(start - 1)
             file.readline()  # what began before, or the end of the line before
         place = file.tell()
         while place < end and (line := file.readline()):
             where = f"{path}: byte {place}"
-            yield f"{name}:{place}", named(header, _values(line, where), where)
+            yield f"{name}:{place}", named(header, line_values(line, where), where)
             place = file.tell()
-
-
-def _values(line: bytes, where: str) -> list[str]:
-    try:
-        return next(csv.reader([line.decode("utf-8-sig").rstrip("\r\n")]), [])
-    except UnicodeDecodeError as error:
-        raise DataError(f"{where}: found no UTF-8 ({error}), expected text") from error
 
 
 def left_join(left: Any, right: Any, key: str) -> Any:

@@ -96,7 +96,7 @@ def test_examples_show_file_record_reason_and_text(tmp_path, monkeypatch, togeth
 
 def test_check_counts_what_is_bad(tmp_path):
     found = opened(dirty_feed(tmp_path), tmp_path, SplitRule("time", 1, 2))[1]
-    assert audit.bad_rows(found) == 9
+    assert audit.bad_row_count(found) == 9
     audit.check(found, 9 / found.rows)
     with pytest.raises(DataError) as error:
         audit.check(found, 8.9 / found.rows)

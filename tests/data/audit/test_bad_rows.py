@@ -18,6 +18,7 @@ from lt4rec_tf.data.input.labels import bad_rows
 from lt4rec_tf.data.input.source import open_source
 from lt4rec_tf.data.input.splits import SplitRule
 from lt4rec_tf.schema.reader import load_schema
+from tests.support.dirty_files import listed_count
 from tests.support.feeds import COLUMNS, good_row, line, schema, write_lines
 
 
@@ -93,7 +94,7 @@ def test_all_but_rows_that_the_schema_excludes_are_listed(tmp_path, monkeypatch,
         ["b.csv.gz", "1", "bad_label", text],
     ]
     assert found.unusable["excluded_zero_duration"] == 1
-    assert audit.quarantined(found) == 3
+    assert listed_count(found) == 3
 
 
 JOIN = '[[joins]]\nfile = "users.csv"\nformat = "csv"\nkey = "user"\n'
@@ -118,7 +119,7 @@ def test_rows_of_side_tables_are_listed_line_by_line(tmp_path):
         ["users.csv", "9", "columns", ""],
     ]
     assert found.join_unusable_rows == {"users.csv": 8}
-    assert audit.quarantined(found) == 8
+    assert listed_count(found) == 8
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +147,6 @@ def test_as_many_lines_are_listed_as_the_audit_counts(source, lines):
     found, listed = audited(dataclasses.replace(source, stamps={path: stamp_of(path)}))
     usable = sum(counts.rows for counts in found.splits.values())
     assert found.rows == records == usable + len(listed)
-    assert len(listed) == audit.quarantined(found)
+    assert len(listed) == listed_count(found)
     assert all(len(fields) == 4 for fields in listed)
     assert found.unusable == {r: sum(f[2] == r for f in listed) for r in found.unusable}

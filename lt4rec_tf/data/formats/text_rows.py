@@ -1,0 +1,157 @@
+"""Rows of CSV (RFC 4180) and TSV files, read by Python.
+
+Python reads what is small or read once: headers, side tables, archives of public data sets. The
+lines of logs go through `records.parse` instead, a whole batch at a time inside TensorFlow's graph,
+because a Python step per row would cost more than training on the row. Both give the same values,
+with one difference: logs are read by lines, so a quoted line break inside a value breaks its row.
+
+There are two ways to treat a broken row. `text_rows` passes over it and gives its lines, so that
+each can be listed. `named_rows` stops, because a published file holds none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import gzip
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, Literal, NamedTuple, TextIO
+
+from lt4rec_tf.data.formats.files import GZIP_MAGIC, READ_ERRORS, DataError, refuse_utf16
+
+DELIMITERS = {"csv": ",", "tsv": "\t"}
+_END: list[str] = []
+
+
+class TextRow(NamedTuple):
+    """A row of a text file; in quotes it may hold line ends, so it may have several lines."""
+
+    line: int  # the first one, from 1
+    lines: tuple[str, ...]
+    values: list[str] | None  # None: its quotes do not fit
+
+
+def text_rows(path: Path, file_format: str) -> Iterator[TextRow]:
+    """Reads the rows of a CSV or TSV file; bytes that are not UTF-8 are kept, see `to_bytes`.
+
+    Args:
+        path: The file, plain or gzip.
+        file_format: "csv" or "tsv".
+
+    Raises:
+        DataError: The file cannot be read, or is UTF-16.
+    """
+    refuse_utf16(path)
+    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if file_format == "csv" else csv.QUOTE_NONE
+    lines: list[str] = []  # of the row that is being read
+
+    def noted(text: Iterable[str]) -> Iterator[str]:
+        for line in text:
+            lines.append(line)
+            yield line
+
+    try:
+        with _opened(path, "surrogateescape") as text:
+            # Strict: a quote that is never closed would take up the lines below it silently.
+            rows = csv.reader(
+                noted(text), delimiter=DELIMITERS[file_format], quoting=quoting, strict=True
+            )
+
+            first = 1
+            while (values := _next_values(rows)) is not _END:
+                yield TextRow(first, tuple(line.rstrip("\r\n") for line in lines), values)
+                first += len(lines)
+                lines.clear()
+    except READ_ERRORS as error:
+        raise DataError(f"{path}: cannot be read ({error})") from error
+
+
+def _next_values(rows: Iterator[list[str]]) -> list[str] | None:
+    try:
+        return next(rows, _END)
+    except csv.Error:  # the next call begins with the next line
+        return None
+
+
+def to_bytes(text: str) -> bytes:
+    """Returns the bytes that `text_rows` read as this text."""
+    return text.encode("utf-8", errors="surrogateescape")
+
+
+def named_rows(
+    path: Path, names: Sequence[str] | None = None, delimiter: str = ","
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """Reads the rows of a CSV file, up to the first that is broken.
+
+    Args:
+        path: The file, plain or gzip; a path of `etils` may lie in a store.
+        names: The columns; None: the first line names them.
+        delimiter: Between two values.
+
+    Yields:
+        (row from 1, texts by column).
+
+    Raises:
+        DataError: The file is empty, broken or not UTF-8, or a row has another number of values.
+    """
+    try:
+        with _opened(path, "strict") as text:
+            lines = csv.reader(text, delimiter=delimiter)
+            header = list(names) if names is not None else next(lines, [])
+            if not header:
+                raise DataError(f"{path}: found an empty first line, expected the column names")
+
+            for number, values in enumerate(lines, start=1):
+                yield number, named(header, values, f"{path}: row {number}")
+    except (*READ_ERRORS, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from error
+
+
+def named(header: Sequence[str], values: Sequence[str], where: str) -> dict[str, str]:
+    """Returns a row's values by column.
+
+    Args:
+        header: The column names.
+        values: The row's values.
+        where: What a message calls the row.
+
+    Raises:
+        DataError: There are more or fewer values than columns.
+    """
+    if len(values) != len(header):
+        raise DataError(f"{where}: found {len(values)} values, expected {len(header)}")
+    return dict(zip(header, values, strict=True))
+
+
+def line_values(line: bytes, where: str) -> list[str]:
+    """Takes one line of CSV apart, for readers that begin in the middle of a file.
+
+    Args:
+        line: With or without its end.
+        where: What a message calls the line.
+
+    Raises:
+        DataError: It is not UTF-8.
+    """
+    try:
+        return next(csv.reader([line.decode("utf-8-sig").rstrip("\r\n")]), [])
+    except UnicodeDecodeError as error:
+        raise DataError(f"{where}: found no UTF-8 ({error}), expected text") from error
+
+
+@contextlib.contextmanager
+def _opened(path: Path, errors: str) -> Iterator[TextIO]:
+    """Opens a plain or gzip file as text without its byte order mark, line ends as they are."""
+    with (
+        path.open("rb") as file,
+        io.TextIOWrapper(_unpacked(file), "utf-8-sig", errors=errors, newline="") as text,
+    ):
+        yield text
+
+
+def _unpacked(file: IO[bytes]) -> IO[bytes]:
+    packed = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
+    file.seek(0)
+    return gzip.GzipFile(fileobj=file) if packed else file  # type: ignore[return-value]
