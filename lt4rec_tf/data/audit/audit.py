@@ -1,4 +1,4 @@
-"""One pass over all logs before training: what they hold, and what in them cannot be used.
+"""Audits logs before training: one pass that counts what they hold and what cannot be used.
 
 Nothing vanishes silently: every record is a usable row of one split or is counted under one reason.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -32,7 +32,7 @@ _NAMED = 10  # files that a text names
 def audit(
     source: Source, progress: Progress | None = None, listed: IO[bytes] | None = None
 ) -> Audit:
-    """Reads all files in order and counts what they hold.
+    """Reads all files in order and counts their rows, labels and faults.
 
     A split by time without boundaries takes one more pass before, which finds them.
 
@@ -50,29 +50,33 @@ def audit(
         refuse_broken_gzip(path)
     if source.split.needs_boundaries:
         source = _with_boundaries(source, quarantine, progress)
+
     counts = Counts(source, listed or _Nowhere())
     file_splits = place_files(source) if source.split.kind == "files" else {}
 
-    def summary(rows: Rows) -> dict[str, Any]:
-        return {
-            "reasons": rows.labels.reasons,
-            "split": rows.split,
-            "labels": rows.labels.labels,
-            "weights": rows.labels.weights,
-            "faults": tf.nest.map_structure(_count, rows.faults),
-            "absent": tf.nest.map_structure(_count, rows.absent),
-            "misses": tf.nest.map_structure(_count, rows.misses),
-            "unlabelled": tf.nest.map_structure(_count, rows.labels.unlabelled),
-        }
-
-    for path, records, values in read_all(source, summary, quarantine, progress):
+    for path, records, values in read_all(source, _summary, quarantine, progress):
         counts.add(path, records, values, file_splits.get(path))
+
     refuse_changed(source, source.files)
     return counts.result(sorted(quarantine))
 
 
+def _summary(rows: Rows) -> dict[str, Any]:
+    """Selects what `Counts.add` takes of a batch of rows."""
+    return {
+        "reasons": rows.labels.reasons,
+        "split": rows.split,
+        "labels": rows.labels.labels,
+        "weights": rows.labels.weights,
+        "faults": tf.nest.map_structure(_count, rows.faults),
+        "absent": tf.nest.map_structure(_count, rows.absent),
+        "misses": tf.nest.map_structure(_count, rows.misses),
+        "unlabelled": tf.nest.map_structure(_count, rows.labels.unlabelled),
+    }
+
+
 class _Nowhere(io.BytesIO):
-    """Keeps nothing that is written to it."""
+    """A file that keeps nothing that is written to it."""
 
     def write(self, line: object) -> int:
         return 0
@@ -83,6 +87,11 @@ def _count(rows: tf.Tensor) -> tf.Tensor:
 
 
 def _with_boundaries(source: Source, quarantine: set[int], progress: Progress | None) -> Source:
+    """Returns the source with the boundaries of its split by time, found by one pass.
+
+    Raises:
+        DataError: There is no usable row.
+    """
     sample = _TimeSample()
 
     def times(rows: Rows) -> dict[str, Any]:
@@ -92,13 +101,18 @@ def _with_boundaries(source: Source, quarantine: set[int], progress: Progress | 
         sample.add(values["times"][values["usable"]])
     if not len(sample.times):
         raise DataError(f"{source.data_dir}: found no usable row, expected some to split by time")
+
     validation_from, test_from = boundaries_for(source.split, sample.times)
     split = dataclasses.replace(source.split, validation_from=validation_from, test_from=test_from)
     return dataclasses.replace(source, split=split)
 
 
 class _TimeSample:
-    """A uniform sample of rows: those with the smallest of random keys; exact while they fit."""
+    """A uniform sample of rows' times: those with the smallest random keys; exact while they fit.
+
+    Attributes:
+        times: float64 (at most `_SAMPLED_TIMES`,), in the order of the rows.
+    """
 
     def __init__(self) -> None:
         self._random = np.random.default_rng(0)
@@ -106,45 +120,49 @@ class _TimeSample:
         self.times = np.empty(0)
 
     def add(self, times: np.ndarray) -> None:
+        """Adds the times of a batch of rows."""
         self._keys = np.concatenate([self._keys, self._random.random(len(times))])
         self.times = np.concatenate([self.times, times])
         if len(self.times) > _SAMPLED_TIMES:
-            kept = np.sort(np.argpartition(self._keys, _SAMPLED_TIMES)[:_SAMPLED_TIMES])
-            self._keys, self.times = self._keys[kept], self.times[kept]
+            smallest = np.sort(np.argpartition(self._keys, _SAMPLED_TIMES)[:_SAMPLED_TIMES])
+            self._keys, self.times = self._keys[smallest], self.times[smallest]
 
 
 def complete(source: Source, audit: Audit) -> Source:
-    """Returns the source with what the audit found: now `pipeline.batches` can read it.
+    """Returns the source with the audit's results: now `pipeline.batches` can read it.
 
-    Its schema knows the amounts' mean and deviation in train, which networks and losses need.
+    Its schema has the amounts' mean and deviation in train, which networks and losses need.
     """
+    split = dataclasses.replace(
+        source.split, validation_from=audit.validation_from, test_from=audit.test_from
+    )
+
+    files_of_split: dict[str, dict[Path, int]] = {}
+    for split_name, files in audit.files.items():
+        files_of_split[split_name] = {source.data_dir / name: n for name, n in files.items()}
+
     return dataclasses.replace(
         source,
         schema=standardised(source.schema, audit),
-        split=dataclasses.replace(
-            source.split, validation_from=audit.validation_from, test_from=audit.test_from
-        ),
+        split=split,
         quarantine=audit.quarantine,
-        files_of_split={
-            split: {source.data_dir / name: rows for name, rows in files.items()}
-            for split, files in audit.files.items()
-        },
+        files_of_split=files_of_split,
     )
 
 
 def standardised(schema: Schema, audit: Audit) -> Schema:
     """Returns the schema with the amounts' mean and deviation in train."""
-    counts = audit.splits["train"].tasks
+    counts_by_task = audit.splits["train"].tasks
 
-    def told(task: Task) -> Task:
+    def with_standards(task: Task) -> Task:
         if task.kind != "amount":
             return task
-        found = counts[task.name]
+        counts = counts_by_task[task.name]
         return dataclasses.replace(
-            task, mean=found.label_mean, scale=found.label_deviation or task.scale
+            task, mean=counts.label_mean, scale=counts.label_deviation or task.scale
         )
 
-    return dataclasses.replace(schema, tasks=tuple(told(task) for task in schema.tasks))
+    return dataclasses.replace(schema, tasks=tuple(map(with_standards, schema.tasks)))
 
 
 def bad_row_count(found: Audit) -> int:
@@ -162,35 +180,27 @@ def check(
     """Refuses data that cannot be trained on.
 
     Args:
-        found: The audit.
+        found: The audit of the data.
         max_bad_fraction: Share of unusable rows, in [0, 1], above which data are refused.
         max_duplicate_fraction: Share of duplicate rows, in [0, 1], above which data are refused.
         listed: The file that lists all unusable rows, if there is one.
-        splits: Those that must hold rows.
+        splits: The splits that must hold rows.
 
     Raises:
         DataError: There are too many unusable or duplicate rows; or there is no row in train, or,
             where the data are split, in validation or test; or a task has no population in train.
     """
-    bad = bad_row_count(found)
     if found.rows == 0:
         raise DataError("the logs: found no row, expected some")
-    if bad > max_bad_fraction * found.rows:
-        examples = "\n".join(
-            f"  {e.file} record {e.record}: {e.reason}: {e.text!r}" for e in found.examples
-        )
-        place = f" All are listed in {listed}." if listed else ""
-        raise DataError(
-            f"found {bad} unusable rows of {found.rows} ({_reasons_text(found.unusable)}) in "
-            f"{_some(found.unusable_by_file)}; expected at most a fraction {max_bad_fraction}."
-            f"{place} The first of each reason:\n{examples}"
-        )
+    if bad_row_count(found) > max_bad_fraction * found.rows:
+        raise DataError(_bad_rows_text(found, max_bad_fraction, listed))
     if found.duplicates and found.duplicates.rows > max_duplicate_fraction * found.rows:
         raise DataError(
             f"the logs: found {_duplicates_text(found, found.duplicates)}, expected at most a "
             f"fraction {max_duplicate_fraction} (--max_duplicate_fraction); are some files copies "
             "of others?"
         )
+
     for split in splits:
         counts = found.splits[split]
         if counts.rows == 0:
@@ -200,12 +210,24 @@ def check(
                 raise DataError(f"train: found no row in the population of task {task}")
 
 
+def _bad_rows_text(found: Audit, max_bad_fraction: float, listed: Path | None) -> str:
+    examples = "\n".join(
+        f"  {e.file} record {e.record}: {e.reason}: {e.text!r}" for e in found.examples
+    )
+    list_file = f" All are listed in {listed}." if listed else ""
+    return (
+        f"found {bad_row_count(found)} unusable rows of {found.rows} "
+        f"({_reasons_text(found.unusable)}) in {_some(found.unusable_by_file)}; expected at most "
+        f"a fraction {max_bad_fraction}.{list_file} The first of each reason:\n{examples}"
+    )
+
+
 def check_validation(found: Audit, schema: Schema) -> None:
     """Refuses a validation split on which some task's metric is undefined: nothing is chosen by it.
 
     Args:
-        found: The audit.
-        schema: Its tasks are those that are trained.
+        found: The audit of the data.
+        schema: The schema whose tasks are trained.
 
     Raises:
         DataError: A task has no population in validation, or a binary one has one class alone.
@@ -238,38 +260,43 @@ def _reasons_text(unusable: Mapping[str, int]) -> str:
 
 def describe(found: Audit) -> str:
     """Writes an audit as text for people, one fact a line."""
-    lines = [f"{found.rows} records, {sum(found.unusable.values())} without use"]
-    lines += [f"  {reason:<24}{count:>12}" for reason, count in found.unusable.items()]
-    lines += [
-        f"  kept without {label:<11}{count:>12}"
-        for label, count in found.unlabelled.items()
-        if count
-    ]
+    return "\n".join([*_describe_rows(found), *_describe_splits(found), *_describe_columns(found)])
+
+
+def _describe_rows(found: Audit) -> Iterator[str]:
+    yield f"{found.rows} records, {sum(found.unusable.values())} without use"
+    for reason, count in found.unusable.items():
+        yield f"  {reason:<24}{count:>12}"
+    for label, count in found.unlabelled.items():
+        if count:
+            yield f"  kept without {label:<11}{count:>12}"
+
     if found.duplicates is not None:
-        lines.append(_duplicates_text(found, found.duplicates))
+        yield _duplicates_text(found, found.duplicates)
     if found.empty_files:
-        lines.append(f"files without rows: {len(found.empty_files)} ({_some(found.empty_files)})")
-    splits = {split: counts for split, counts in found.splits.items() if counts.rows}
-    for split, counts in splits.items():
-        tasks = "  ".join(
-            f"{task}: {numbers.rows} rows, label mean {numbers.label_mean:.4f}"
-            for task, numbers in counts.tasks.items()
-        )
-        lines.append(f"{split:<12}{counts.rows:>12} rows  {tasks}")
+        yield f"files without rows: {len(found.empty_files)} ({_some(found.empty_files)})"
+
+
+def _describe_splits(found: Audit) -> Iterator[str]:
+    for split, counts in found.splits.items():
+        if counts.rows:
+            tasks = "  ".join(
+                f"{task}: {numbers.rows} rows, label mean {numbers.label_mean:.4f}"
+                for task, numbers in counts.tasks.items()
+            )
+            yield f"{split:<12}{counts.rows:>12} rows  {tasks}"
+
     if found.validation_from is not None:
-        lines.append(
-            f"validation from {found.validation_from:.16g}, test from {found.test_from:.16g}"
-        )
+        yield f"validation from {found.validation_from:.16g}, test from {found.test_from:.16g}"
+
+
+def _describe_columns(found: Audit) -> Iterator[str]:
     for file, count in found.join_misses.items():
         left_out = found.join_unusable_rows[file]
-        lines.append(
-            f"{file}: {count} records without a row there, {left_out} of its rows left out"
-        )
+        yield f"{file}: {count} records without a row there, {left_out} of its rows left out"
+
     for feature, files in found.features_absent_in.items():
-        lines.append(f"feature {feature}: no value in any record of {_some(files)}")
+        yield f"feature {feature}: no value in any record of {_some(files)}"
     for feature, count in found.feature_faults.items():
         if count:
-            lines.append(
-                f"feature {feature}: {count} values could not be read and count as missing"
-            )
-    return "\n".join(lines)
+            yield f"feature {feature}: {count} values could not be read and count as missing"

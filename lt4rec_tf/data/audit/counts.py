@@ -1,4 +1,4 @@
-"""What an audit counts, and how it adds up while the logs are read."""
+"""Counts of an audit, and their sums while the logs are read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from lt4rec_tf.data.audit.duplicates import KEPT, DistinctCounter, Duplicates
-from lt4rec_tf.data.formats import bad_rows as quarantine
+from lt4rec_tf.data.formats.bad_rows import shown, write
 from lt4rec_tf.data.formats.fingerprints import FINGERPRINTS, fingerprint
 from lt4rec_tf.data.input.labels import REASONS, USABLE, bad_rows
 from lt4rec_tf.data.input.source import Source
@@ -23,7 +23,7 @@ from lt4rec_tf.data.input.splits import SPLITS
 
 @dataclass(frozen=True)
 class Example:
-    """A row that cannot be used, to show in an error."""
+    """A row that cannot be used, to quote in an error."""
 
     file: str
     record: int  # from 1, header lines not counted
@@ -50,7 +50,7 @@ class SplitCounts:
 
 @dataclass(frozen=True)
 class Audit:
-    """What a data set holds; a plain tree that survives JSON.
+    """The counts of a data set; a plain tree that survives JSON.
 
     Attributes:
         rows: Records read, usable or not.
@@ -98,42 +98,39 @@ class Audit:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Audit:
         """Makes an audit from what `to_json` returned, after JSON if need be."""
-        splits = {
-            name: SplitCounts(
-                counts["rows"],
-                {task: TaskCounts(**numbers) for task, numbers in counts["tasks"].items()},
-            )
-            for name, counts in value["splits"].items()
-        }
+        splits = {}
+        for name, counts in value["splits"].items():
+            tasks = {task: TaskCounts(**numbers) for task, numbers in counts["tasks"].items()}
+            splits[name] = SplitCounts(counts["rows"], tasks)
+
+        # Absent in audits of versions that did not count them.
+        absent_in = value.get("features_absent_in", {})
         duplicates = value.get("duplicates")
-        return cls(
-            **{
-                **value,
-                "features_absent_in": {
-                    name: tuple(files)
-                    for name, files in value.get("features_absent_in", {}).items()
-                },
-                "empty_files": tuple(value.get("empty_files", ())),
-                "duplicates": Duplicates(**duplicates) if duplicates else None,
-                "examples": tuple(Example(**example) for example in value["examples"]),
-                "splits": splits,
-                "quarantine": tuple(value["quarantine"]),
-            }
-        )
+
+        typed = {
+            "features_absent_in": {name: tuple(files) for name, files in absent_in.items()},
+            "empty_files": tuple(value.get("empty_files", ())),
+            "duplicates": Duplicates(**duplicates) if duplicates else None,
+            "examples": tuple(Example(**example) for example in value["examples"]),
+            "splits": splits,
+            "quarantine": tuple(value["quarantine"]),
+        }
+        return cls(**{**value, **typed})
 
 
 class Counts:
-    """Adds up what a pass sees.
+    """Adds up the batches of a pass.
 
     Args:
-        source: What is read.
-        listed: Takes a line for each row that cannot be used, as `quarantine.write` makes it.
+        source: The data set that is read.
+        listed: Takes a line for each row that cannot be used, as `bad_rows.write` makes it.
     """
 
     def __init__(self, source: Source, listed: IO[bytes]) -> None:
         self._source, self._listed = source, listed
         for side in source.side_tables:
-            quarantine.write(listed, side.left_out)
+            write(listed, side.left_out)
+
         self._distinct = DistinctCounter(KEPT, FINGERPRINTS)
         self._reasons: dict[str, np.ndarray] = {}  # by file, (reasons,)
         self._split_rows: dict[str, np.ndarray] = {}  # by file, (splits,)
@@ -151,107 +148,107 @@ class Counts:
         """Adds one batch.
 
         Args:
-            path: The file it was read from.
+            path: The file from which it was read.
             records: The raw records.
-            values: What `audit.audit` selects of them, as NumPy arrays.
+            values: The values that `audit.audit` selects of them, as NumPy arrays.
             file_split: The split in which the whole file lies, where files split.
         """
         name = self._name(path)
         reasons, split = values["reasons"], values["split"]
         if file_split is not None:
             split = np.full_like(split, SPLITS.index(file_split))
+
         self._distinct.add(fingerprint(records).numpy())
         first = self._read[name] + 1
-        quarantine.write(self._listed, bad_rows(name, first, records, reasons))
+        write(self._listed, bad_rows(name, first, records, reasons))
         self._note_examples(name, records, reasons)
         self._read[name] += len(reasons)
+
         _add_to(self._reasons, name, np.bincount(reasons, minlength=len(REASONS)))
-        _add_to(
-            self._split_rows, name, np.bincount(split[reasons == USABLE], minlength=len(SPLITS))
-        )
-        absent = values["absent"]
-        order = [feature.name for feature in self._source.schema.features]
-        _add_to(self._absent, name, np.array([absent[feature] for feature in order]))
+        usable_split = split[reasons == USABLE]
+        _add_to(self._split_rows, name, np.bincount(usable_split, minlength=len(SPLITS)))
+        absent = [values["absent"][feature.name] for feature in self._source.schema.features]
+        _add_to(self._absent, name, np.array(absent))
+
         for task, weights in values["weights"].items():
-            labels = values["labels"][task].astype(np.float64)
-            for sums, summed in (
-                (self._task_rows, weights),
-                (self._task_sums, weights * labels),
-                (self._task_squares, weights * labels**2),
-            ):
-                sums[task] += np.bincount(split, summed, minlength=len(SPLITS))
+            self._add_task(task, split, values["labels"][task].astype(np.float64), weights)
         for key in ("faults", "misses", "unlabelled"):
-            counted = {name: int(number) for name, number in values[key].items()}
-            self._totals.setdefault(key, Counter()).update(counted)
+            counts = {counted: int(number) for counted, number in values[key].items()}
+            self._totals.setdefault(key, Counter()).update(counts)
+
+    def _add_task(
+        self, task: str, split: np.ndarray, labels: np.ndarray, weights: np.ndarray
+    ) -> None:
+        for sums, summed in (
+            (self._task_rows, weights),
+            (self._task_sums, weights * labels),
+            (self._task_squares, weights * labels**2),
+        ):
+            sums[task] += np.bincount(split, summed, minlength=len(SPLITS))
 
     def _note_examples(self, name: str, records: tf.Tensor, reasons: np.ndarray) -> None:
-        codes, places = np.unique(reasons, return_index=True)
-        for code, place in zip(codes, places, strict=True):
+        codes, first_rows = np.unique(reasons, return_index=True)
+        for code, row_index in zip(codes, first_rows.tolist(), strict=True):
             reason = REASONS[code]
             if code != USABLE and reason not in self._examples:
-                text = quarantine.shown(records[int(place)].numpy())
-                record = self._read[name] + int(place) + 1
+                text = shown(records[row_index].numpy())
+                record = self._read[name] + row_index + 1
                 self._examples[reason] = Example(name, record, reason, text)
 
     def result(self, malformed: list[int]) -> Audit:
         """Returns the sums as an audit, with the fingerprints of malformed Examples."""
         source = self._source
         reasons = sum(self._reasons.values(), np.zeros(len(REASONS), int))
-        rows = sum(self._split_rows.values(), np.zeros(len(SPLITS), int))
+        unusable_by_file = {name: _by_reason(counts) for name, counts in self._reasons.items()}
+        names = [self._name(path) for path in source.files]
+
         return Audit(
             rows=int(reasons.sum()),
             unusable=_by_reason(reasons),
-            unusable_by_file={
-                name: _by_reason(counts)
-                for name, counts in self._reasons.items()
-                if counts[USABLE + 1 :].any()
-            },
+            unusable_by_file={name: counts for name, counts in unusable_by_file.items() if counts},
             examples=tuple(self._examples.values()),
             feature_faults=dict(self._totals.get("faults", {})),
             join_misses=dict(self._totals.get("misses", {})),
             join_unusable_rows={side.join.file: len(side.left_out) for side in source.side_tables},
             unlabelled=dict(self._totals.get("unlabelled", {})),
-            splits={
-                split: SplitCounts(int(rows[place]), self._tasks(place))
-                for place, split in enumerate(SPLITS)
-            },
-            files={
-                split: {
-                    name: int(counts[place])
-                    for name, counts in self._split_rows.items()
-                    if counts[place]
-                }
-                for place, split in enumerate(SPLITS)
-            },
+            splits={split: self._split_counts(split) for split in SPLITS},
+            files={split: self._files(split) for split in SPLITS},
             validation_from=source.split.validation_from,
             test_from=source.split.test_from,
             quarantine=tuple(malformed),
             features_absent_in=self._absent_features(),
-            empty_files=tuple(
-                name for path in source.files if (name := self._name(path)) not in self._reasons
-            ),
+            empty_files=tuple(name for name in names if name not in self._reasons),
             duplicates=self._distinct.duplicates(),
         )
 
     def _absent_features(self) -> dict[str, tuple[str, ...]]:
-        used = [name for name, counts in self._reasons.items() if counts[USABLE]]
-        found = {
-            feature.name: tuple(name for name in used if self._absent[name][i] == self._read[name])
-            for i, feature in enumerate(self._source.schema.features)
-        }
-        return {name: files for name, files in found.items() if files}
+        """Returns by feature the files with usable rows in which no record has a value of it."""
+        usable_files = [name for name, counts in self._reasons.items() if counts[USABLE]]
+        absent_in: dict[str, tuple[str, ...]] = {}
+        for index, feature in enumerate(self._source.schema.features):
+            files = [name for name in usable_files if self._absent[name][index] == self._read[name]]
+            if files:
+                absent_in[feature.name] = tuple(files)
+        return absent_in
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self._source.data_dir).as_posix()
 
-    def _tasks(self, place: int) -> dict[str, TaskCounts]:
-        found = {}
+    def _files(self, split: str) -> dict[str, int]:
+        """Returns the files that hold usable rows of a split, with their number."""
+        rows = {name: int(counts[SPLITS.index(split)]) for name, counts in self._split_rows.items()}
+        return {name: number for name, number in rows.items() if number}
+
+    def _split_counts(self, split: str) -> SplitCounts:
+        index = SPLITS.index(split)
+        tasks = {}
         for task, rows in self._task_rows.items():
-            count = max(rows[place], 1.0)
-            mean = float(self._task_sums[task][place] / count)
-            variance = max(0.0, float(self._task_squares[task][place] / count) - mean**2)
-            found[task] = TaskCounts(int(rows[place]), mean, math.sqrt(variance))
-        return found
+            count = max(rows[index], 1.0)
+            mean = float(self._task_sums[task][index] / count)
+            variance = max(0.0, float(self._task_squares[task][index] / count) - mean**2)
+            tasks[task] = TaskCounts(int(rows[index]), mean, math.sqrt(variance))
+
+        return SplitCounts(sum(self._files(split).values()), tasks)
 
 
 def _add_to(totals: dict[str, np.ndarray], name: str, counts: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""What a day holds beside what was held before, feature by feature."""
+"""Compares a day's logs with those before it, feature by feature."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ def drift(schema: Schema, before: Marginals | None, after: Marginals) -> dict[st
     """Compares two periods' marginals.
 
     Args:
-        schema: By which both were counted.
+        schema: The schema by which both were counted.
         before: The earlier period; None: nothing is known of it.
-        after: The later one.
+        after: The later period.
 
     Returns:
         "rows" and "tasks": {"before", "after"}; "features": the largest index first, each with
@@ -26,25 +26,27 @@ def drift(schema: Schema, before: Marginals | None, after: Marginals) -> dict[st
     features = []
     for feature in schema.features:
         name = feature.name
-        found: dict[str, Any] = {"feature": name}
+        comparison: dict[str, Any] = {"feature": name}
         if before is not None:
             moved = shift(before.counts[name], after.counts[name])
-            found |= vars(moved) | {"verdict": moved.verdict}
-            found["missing_before"] = before.missing(name)
-            found["unknown_before"] = before.unknown(feature)
-        found["missing"] = after.missing(name)
-        found["unknown"] = after.unknown(feature)
-        features.append(found)
+            comparison |= vars(moved) | {"verdict": moved.verdict}
+            comparison["missing_before"] = before.missing(name)
+            comparison["unknown_before"] = before.unknown(feature)
+        comparison["missing"] = after.missing(name)
+        comparison["unknown"] = after.unknown(feature)
+        features.append(comparison)
+
+    tasks = {}
+    for task, numbers in after.tasks.items():
+        tasks[task] = {"before": before.tasks[task] if before else None, "after": numbers}
+
     return {
         "rows": {"before": before.rows if before else None, "after": after.rows},
-        "tasks": {
-            task: {"before": before.tasks[task] if before else None, "after": numbers}
-            for task, numbers in after.tasks.items()
-        },
+        "tasks": tasks,
         "features": sorted(features, key=_largest_first),
     }
 
 
-def _largest_first(found: dict[str, Any]) -> tuple[float, str]:
-    index = found.get("index", 0.0)
-    return (-index if math.isfinite(index) else math.inf), found["feature"]
+def _largest_first(comparison: dict[str, Any]) -> tuple[float, str]:
+    index = comparison.get("index", 0.0)
+    return (-index if math.isfinite(index) else math.inf), comparison["feature"]

@@ -1,4 +1,4 @@
-"""How many records are there more than once: distinct fingerprints, in bounded memory."""
+"""Counts records that occur more than once, by distinct fingerprints, in bounded memory."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Duplicates:
     """Records that equal an earlier one byte for byte.
 
     Attributes:
-        rows: Their number.
-        estimated: Whether there were too many distinct records to count them all.
+        rows: The number of these records.
+        estimated: True if there were too many distinct records to count them all.
     """
 
     rows: int
@@ -36,8 +36,8 @@ class DistinctCounter:
     Duplicates(rows=1, estimated=False)
 
     Args:
-        kept: How many distinct numbers are held at most; up to half as many wait to be sorted in.
-        numbers: They are spread evenly over 0..numbers-1.
+        kept: The most distinct numbers in memory; up to half as many wait to be sorted in.
+        numbers: The numbers are spread evenly over 0..numbers-1.
     """
 
     def __init__(self, kept: int, numbers: int) -> None:
@@ -59,25 +59,28 @@ class DistinctCounter:
             self._sort_in()
 
     def _sort_in(self) -> None:
-        arrived = np.concatenate([np.zeros(0, np.int64), *self._pending])
+        """Merges the pending numbers into the distinct ones; halves the threshold if need be."""
+        pending = np.concatenate([np.zeros(0, np.int64), *self._pending])
         self._pending, self._waiting = [], 0
-        arrived.sort()
-        marks = np.concatenate([self._distinct, arrived])
-        self._distinct = arrived[:0]  # one copy of many is enough
+        pending.sort()
+
+        marks = np.concatenate([self._distinct, pending])
+        self._distinct = pending[:0]  # frees the old array: one copy of many numbers is enough
         marks.sort(kind="stable")  # which merges two runs that are sorted, in one pass
         first = np.ones(len(marks), bool)
         np.not_equal(marks[1:], marks[:-1], out=first[1:])
         self._distinct = marks[first]
+
         while len(self._distinct) > self._kept:
             self._below //= 2
             self._distinct = self._distinct[: np.searchsorted(self._distinct, self._below)].copy()
 
     def distinct(self) -> int:
-        """How many of the numbers added are distinct; estimated where they were too many."""
+        """Returns how many of the added numbers are distinct, or an estimate."""
         self._sort_in()
         return len(self._distinct) * (self._numbers // self._below)
 
     def duplicates(self) -> Duplicates:
-        """How many of the numbers added came before; where that is estimated, at least 0."""
+        """Returns how many of the added numbers repeat an earlier one; at least 0 if estimated."""
         distinct = self.distinct()
         return Duplicates(max(0, self._rows - distinct), self._below < self._numbers)

@@ -1,10 +1,11 @@
-"""What logs hold, column by column: rows, label means, and how often each id occurs.
+"""Counts logs column by column: rows, label means, and how often each id occurs.
 
 Memory is one count for each row of a feature's table, and a bounded number of unknown values.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from collections import Counter
@@ -32,10 +33,10 @@ MOST_UNSEEN = 1_000_000  # distinct values of a feature that are noted
 
 @dataclass(frozen=True)
 class Marginals:
-    """What a period's usable rows hold.
+    """Counts of a period's usable rows.
 
     Attributes:
-        rows: How many there are.
+        rows: The number of rows.
         first_time: Of the rows, in the unit of the schema's time column; None where none has one.
         last_time: The last one.
         tasks: Task -> {"rows": of its population, "label_mean": over it, None without rows}.
@@ -54,11 +55,11 @@ class Marginals:
     not_noted: Mapping[str, int]
 
     def missing(self, feature: str) -> float:
-        """The share of rows in which a feature is missing."""
+        """Returns the share of rows in which a feature is missing."""
         return float(self.counts[feature][0]) / max(self.rows, 1)
 
     def unknown(self, feature: Feature) -> float | None:
-        """The share of a feature's values that have no id of their own; None: each has one."""
+        """Returns the share of a feature's values without an own id; None: each has one."""
         if feature.ids.kind not in ("vocabulary", "integer"):
             return None
         counts = self.counts[feature.name]
@@ -86,23 +87,23 @@ def count(source: Source, progress: Progress | None = None) -> Marginals:
 
 
 def _selected(schema: Schema, rows: Rows) -> dict[str, Any]:
+    """Selects, in graph, the usable rows' times, labels, weights, ids and unknown values."""
     usable = tf.where(rows.labels.reasons == USABLE)[:, 0]
-    kept = tf.nest.map_structure(
-        lambda values: tf.gather(values, usable),
-        {
-            "raw": rows.raw,
-            "times": rows.times,
-            "labels": rows.labels.labels,
-            "weights": rows.labels.weights,
-        },
-    )
-    raw = kept.pop("raw")
+    columns = {
+        "raw": rows.raw,
+        "times": rows.times,
+        "labels": rows.labels.labels,
+        "weights": rows.labels.weights,
+    }
+    selected = tf.nest.map_structure(lambda values: tf.gather(values, usable), columns)
+
+    raw = selected.pop("raw")
     ids = features_to_ids(schema, raw)
     unseen = {}
     for feature in _vocabularies(schema):
         values = tf.boolean_mask(raw[feature.name], ids[feature.name] == UNKNOWN_ID)
         unseen[feature.name] = values if values.dtype == tf.string else tf.strings.as_string(values)
-    return kept | {"ids": ids, "unseen": unseen}
+    return selected | {"ids": ids, "unseen": unseen}
 
 
 def _vocabularies(schema: Schema) -> list[Feature]:
@@ -110,7 +111,7 @@ def _vocabularies(schema: Schema) -> list[Feature]:
 
 
 class _Counting:
-    """Adds up what a pass sees."""
+    """Adds up the batches of a pass."""
 
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
@@ -122,42 +123,45 @@ class _Counting:
         self._not_noted: Counter[str] = Counter()
 
     def add(self, values: Mapping[str, Any]) -> None:
-        """Adds one batch of what `_selected` gives."""
+        """Adds one batch of the values that `_selected` returns."""
         times = values["times"]
         self._rows += len(times)
-        known = times[np.isfinite(times)]
-        if len(known):
-            self._times = min(self._times[0], known.min()), max(self._times[1], known.max())
+        finite = times[np.isfinite(times)]
+        if len(finite):
+            self._times = min(self._times[0], finite.min()), max(self._times[1], finite.max())
+
         for task, weights in values["weights"].items():
             labels = values["labels"][task].astype(np.float64)
             self._sums[task] += [weights.sum(dtype=np.float64), np.sum(weights * labels)]
+
         for feature in self._schema.features:
-            found = _flat_ids(feature, values["ids"][feature.name])
+            ids = _flat_ids(feature, values["ids"][feature.name])
             counts = self._counts[feature.name]
-            counts += np.bincount(found, minlength=len(counts))
+            counts += np.bincount(ids, minlength=len(counts))
         for name, texts in values["unseen"].items():
             self._note(name, Counter(texts.tolist()))
 
-    def _note(self, name: str, found: Counter[bytes]) -> None:
-        known = self._unseen[name]
-        for value in sorted(found):
-            if value in known or len(known) < MOST_UNSEEN:
-                known[value] += found[value]
+    def _note(self, name: str, occurrences: Counter[bytes]) -> None:
+        totals = self._unseen[name]
+        for value in sorted(occurrences):  # so that the same logs always note the same values
+            if value in totals or len(totals) < MOST_UNSEEN:
+                totals[value] += occurrences[value]
             else:
-                self._not_noted[name] += found[value]
+                self._not_noted[name] += occurrences[value]
 
     def result(self) -> Marginals:
-        """The sums."""
+        """Returns the sums."""
         first, last = self._times
         timed = bool(np.isfinite(first))
+        tasks = {}
+        for task, (rows, labels) in self._sums.items():
+            tasks[task] = {"rows": int(rows), "label_mean": float(labels / rows) if rows else None}
+
         return Marginals(
             rows=self._rows,
             first_time=float(first) if timed else None,
             last_time=float(last) if timed else None,
-            tasks={
-                task: {"rows": int(rows), "label_mean": float(labels / rows) if rows else None}
-                for task, (rows, labels) in self._sums.items()
-            },
+            tasks=tasks,
             counts=self._counts,
             unseen={name: _texts(values) for name, values in self._unseen.items()},
             not_noted={name: n for name, n in self._not_noted.items() if n},
@@ -165,12 +169,12 @@ class _Counting:
 
 
 def id_count(feature: Feature) -> int:
-    """How many counts a feature has: its table's rows; of a numeric one, bins and missing."""
+    """Returns the number of counts of a feature: its table's rows, or bins and missing."""
     return len(NUMBER_EDGES) + 2 if feature.ids.kind == "numeric" else feature.ids.rows
 
 
 def _flat_ids(feature: Feature, ids: np.ndarray) -> np.ndarray:
-    """The ids to count; of a list the real ones, or one 0."""
+    """Returns the ids to count; of a list the real ones, or one 0."""
     if feature.ids.kind == "numeric":
         return np.where(np.isfinite(ids), np.searchsorted(NUMBER_EDGES, ids, side="right") + 1, 0)
     if not feature.multivalued:
@@ -180,23 +184,21 @@ def _flat_ids(feature: Feature, ids: np.ndarray) -> np.ndarray:
 
 
 def _texts(values: Mapping[bytes, int]) -> dict[str, int]:
-    """Values by text; bytes that are no UTF-8 cannot stand in a schema."""
-    found = {}
-    for value, times in values.items():
-        try:
-            found[value.decode("utf-8")] = times
-        except UnicodeDecodeError:
-            continue
-    return found
+    """Returns counts by text, without bytes that are not UTF-8: a schema cannot hold those."""
+    counts = {}
+    for value, number in values.items():
+        with contextlib.suppress(UnicodeDecodeError):
+            counts[value.decode("utf-8")] = number
+    return counts
 
 
 def new_values(schema: Schema, found: Marginals, least: int) -> dict[str, tuple[str, ...]]:
-    """The unknown values that earn a place in the vocabularies.
+    """Returns the unknown values that are frequent enough to join the vocabularies.
 
     Args:
-        schema: Whose vocabularies they would join.
-        found: What the logs hold.
-        least: How often a value must occur in all features of a table together; 0: none does.
+        schema: The schema of the vocabularies.
+        found: The marginals of the logs.
+        least: How often a value must occur in all features of a table together; 0: no value joins.
 
     Returns:
         Table -> values, the most frequent first, equals by their text; tables without are left out.
@@ -204,28 +206,31 @@ def new_values(schema: Schema, found: Marginals, least: int) -> dict[str, tuple[
     by_table: dict[str, Counter[str]] = {}
     for feature in _vocabularies(schema):
         by_table.setdefault(feature.table, Counter()).update(found.unseen[feature.name])
+
     growth = {}
     for table, values in by_table.items():
-        earned = [(-times, value) for value, times in values.items() if least and times >= least]
-        if earned:
-            growth[table] = tuple(value for _, value in sorted(earned))
+        frequent = [(-times, value) for value, times in values.items() if least and times >= least]
+        if frequent:
+            growth[table] = tuple(value for _, value in sorted(frequent))
     return growth
 
 
 def recounted(found: Marginals, schema: Schema) -> Marginals:
-    """The same logs as a schema counts them whose vocabularies have grown since.
+    """Returns the marginals of the same logs by a schema whose vocabularies have grown since.
 
     Args:
-        found: As the schema counted before.
-        schema: After.
+        found: The marginals by the schema before.
+        schema: The schema after.
     """
     counts, unseen = dict(found.counts), dict(found.unseen)
     for feature in _vocabularies(schema):
         name = feature.name
         added = feature.ids.vocabulary[len(counts[name]) - FIRST_VALUE_ID :]
-        of_added = np.array([unseen[name].get(value, 0) for value in added], np.int64)
-        counts[name] = np.concatenate([counts[name], of_added])
-        counts[name][UNKNOWN_ID] -= of_added.sum()
+        added_counts = np.array([unseen[name].get(value, 0) for value in added], np.int64)
+
+        # What was counted as unknown now has ids of its own.
+        counts[name] = np.concatenate([counts[name], added_counts])
+        counts[name][UNKNOWN_ID] -= added_counts.sum()
         unseen[name] = {v: n for v, n in unseen[name].items() if v not in set(added)}
     return dataclasses.replace(found, counts=counts, unseen=unseen)
 
@@ -233,12 +238,12 @@ def recounted(found: Marginals, schema: Schema) -> Marginals:
 def write(path: Path, found: Marginals) -> None:
     """Writes marginals as JSON, atomically: of each feature the ids that occur."""
     counts = {}
-    for name, of_feature in found.counts.items():
-        ids = np.flatnonzero(of_feature)
+    for name, feature_counts in found.counts.items():
+        ids = np.flatnonzero(feature_counts)
         counts[name] = {
-            "size": len(of_feature),
+            "size": len(feature_counts),
             "ids": ids.tolist(),
-            "counts": of_feature[ids].tolist(),
+            "counts": feature_counts[ids].tolist(),
         }
     values = vars(found) | {"counts": counts}
     artifacts.write_atomically(path, json.dumps(values, ensure_ascii=False) + "\n")
@@ -252,7 +257,7 @@ def read(path: Path) -> Marginals:
     """
     values = artifacts.read_json(path)
     counts = {}
-    for name, of_feature in values["counts"].items():
-        counts[name] = np.zeros(of_feature["size"], np.int64)
-        counts[name][of_feature["ids"]] = of_feature["counts"]
+    for name, stored in values["counts"].items():
+        counts[name] = np.zeros(stored["size"], np.int64)
+        counts[name][stored["ids"]] = stored["counts"]
     return Marginals(**(values | {"counts": counts}))

@@ -1,4 +1,4 @@
-"""Logs must stay what the audit read: else rows would come and go without anyone being told.
+"""Refuses logs that changed after the audit, so that no row comes or goes without notice.
 
 TensorFlow takes a text file that was cut off for one that ends there, and names no file where a
 TFRecord is damaged.
@@ -52,13 +52,13 @@ def refuse_changed(source: Source, files: Iterable[Path]) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """Batches of a split, which end only where all that the audit counted were read.
+    """Batches of a split, which end only where all rows that the audit counted were read.
 
     Attributes:
         source: The audited logs.
-        files: Those that are read.
-        batches: What is read from them.
-        rows: How many rows that must be; None: as many as there are.
+        files: The files that are read.
+        batches: The batches that are read from them.
+        rows: The number of rows that the batches must hold; None: any.
     """
 
     source: Source
@@ -68,7 +68,7 @@ class Reading:
 
     @property
     def element_spec(self) -> Any:
-        """What a batch is made of, as `tf.data.Dataset.element_spec` says it."""
+        """Returns the structure of a batch, as `tf.data.Dataset.element_spec` does."""
         return self.batches.element_spec
 
     def __iter__(self) -> Iterator[Any]:
@@ -78,6 +78,7 @@ class Reading:
             DataError: A file is gone, was changed, or can no longer be read; names it.
         """
         refuse_changed(self.source, self.files)
+
         read = 0
         try:
             for batch in self.batches:
@@ -88,6 +89,7 @@ class Reading:
                 f"{_named(self.files)}: cannot be read as the audit did ({error})"
             )
             raise fault from error
+
         refuse_changed(self.source, self.files)
         if self.rows is not None and read != self.rows:
             raise DataError(
@@ -97,22 +99,24 @@ class Reading:
 
 
 def fault_of(source: Source, files: Sequence[Path], error: Exception) -> DataError | None:
-    """Finds the file that changed or cannot be read any more, after a pass over files has failed.
+    """Finds the file that changed or cannot be read any more, after a pass over files failed.
 
     Args:
         source: The audited logs.
-        files: Those that were read.
-        error: What the pass failed with.
+        files: The files that were read.
+        error: The error of the pass.
 
     Returns:
-        What names the file; None: no file is at fault.
+        An error that names the file; None: no file is at fault.
     """
     if not isinstance(error, _READ_ERRORS):
         return None
+
     try:
         refuse_changed(source, files)
     except DataError as changed:
         return changed
+
     for path in files:
         try:
             for _ in open_records(path, source.layout).batch(_READ_TOGETHER):

@@ -15,7 +15,7 @@ LARGEST_NUMBER = 1e6  # of a numeric feature, after its transform
 
 
 def raw_specs(schema: Schema) -> dict[str, tf.TensorSpec]:
-    """The raw inputs that `features_to_ids` takes, as signatures of served models name them.
+    """Returns the raw inputs that `features_to_ids` takes, as signatures of models name them.
 
     Returns:
         By feature: shape (batch,) or, multi-valued, (batch, values), of the feature's dtype.
@@ -34,7 +34,7 @@ def features_to_ids(schema: Schema, raw: Mapping[str, tf.Tensor]) -> dict[str, t
     Strings hash by farmhash64; integers hash as their decimal text, so that 7 and "7" agree.
 
     Args:
-        schema: Names the features and their rules.
+        schema: The features and their rules.
         raw: By feature: (batch,), or (batch, values) when multi-valued, of the feature's dtype.
             Lists shorter than others are padded with the feature's missing value.
 
@@ -42,17 +42,17 @@ def features_to_ids(schema: Schema, raw: Mapping[str, tf.Tensor]) -> dict[str, t
         By feature: int64 ids of the same shape in [0, rows of the feature's table), 0 for missing
         and padding. Numeric features: float32 (batch,), NaN where missing or not finite.
     """
-    found: dict[str, tf.Tensor] = {}
-    for features in _alike(schema, raw):
+    ids_by_feature: dict[str, tf.Tensor] = {}
+    for features in _groups(schema, raw):
         # All at once: a small operation costs a request more than what it computes.
         ids = _ids(features, [raw[feature.name] for feature in features])
         names = [feature.name for feature in features]
-        found.update(zip(names, tf.unstack(ids, num=len(names), axis=-1), strict=True))
-    return {feature.name: found[feature.name] for feature in schema.features}
+        ids_by_feature.update(zip(names, tf.unstack(ids, num=len(names), axis=-1), strict=True))
+    return {feature.name: ids_by_feature[feature.name] for feature in schema.features}
 
 
-def _alike(schema: Schema, raw: Mapping[str, tf.Tensor]) -> list[list[Feature]]:
-    """Features whose values can lie side by side in one tensor and have one kind of rule."""
+def _groups(schema: Schema, raw: Mapping[str, tf.Tensor]) -> list[list[Feature]]:
+    """Groups the features whose values can be stacked in one tensor and have one kind of rule."""
     groups: dict[tuple, list[Feature]] = {}
     for feature in schema.features:
         shape = feature.name if feature.multivalued else raw[feature.name].shape.rank
@@ -62,19 +62,20 @@ def _alike(schema: Schema, raw: Mapping[str, tf.Tensor]) -> list[list[Feature]]:
 
 
 def _ids(features: Sequence[Feature], raw: Sequence[tf.Tensor]) -> tf.Tensor:
-    """Ids with a last dimension of features."""
+    """Returns the ids of features that are alike; the last dimension is the features'."""
     rules = [feature.ids for feature in features]
     values = tf.stack(raw, axis=-1)
     missing = _are_missing(features, values)
+
     kind = rules[0].kind
     if kind == "numeric":
         return _numeric(rules, values, missing)
     if kind == "integer":
         ids = _integer_ids(rules, values)
     else:
-        of_rule = {"boundaries": _boundary_ids, "hash": _hash_ids, "vocabulary": _vocabulary_ids}
-        each = [of_rule[kind](rule, column) for rule, column in zip(rules, raw, strict=True)]
-        ids = tf.stack(each, axis=-1)
+        to_ids = {"boundaries": _boundary_ids, "hash": _hash_ids, "vocabulary": _vocabulary_ids}
+        columns = [to_ids[kind](rule, column) for rule, column in zip(rules, raw, strict=True)]
+        ids = tf.stack(columns, axis=-1)
     return tf.where(missing, tf.zeros_like(ids), ids)
 
 
@@ -91,9 +92,11 @@ def _numeric(rules: Sequence[IdRule], values: tf.Tensor, missing: tf.Tensor) -> 
     numbers = tf.cast(values, tf.float32)
     if rules[0].transform == "log1p":
         numbers = tf.math.log1p(tf.maximum(numbers, 0.0))
+
     means = tf.constant([rule.mean for rule in rules], tf.float32)
     scales = tf.constant([rule.scale for rule in rules], tf.float32)
     numbers = (numbers - means) / scales
+
     # An infinite input would turn every weight it meets into NaN: it counts as missing.
     usable = ~missing & tf.math.is_finite(numbers)
     # A huge one would overflow in the cross layer's products, to the same effect.
@@ -124,10 +127,10 @@ def _hash_ids(rule: IdRule, raw: tf.Tensor) -> tf.Tensor:
 
 
 def _vocabulary_ids(rule: IdRule, raw: tf.Tensor) -> tf.Tensor:
-    with tf.init_scope():
-        known = fingerprint(tf.constant(rule.vocabulary)).numpy()
-    place = find(known, fingerprint(tf.reshape(_text(raw), [-1])))
-    ids = tf.where(place < len(known), place + FIRST_VALUE_ID, tf.ones_like(place))
+    with tf.init_scope():  # once, when the graph is made
+        vocabulary = fingerprint(tf.constant(rule.vocabulary)).numpy()
+    index = find(vocabulary, fingerprint(tf.reshape(_text(raw), [-1])))
+    ids = tf.where(index < len(vocabulary), index + FIRST_VALUE_ID, tf.ones_like(index))
     return tf.reshape(ids, tf.shape(raw))
 
 

@@ -1,7 +1,7 @@
-"""Parsed rows kept in memory: for many trainings on logs small enough to hold.
+"""Parsed rows kept in memory, for many trainings on logs that fit.
 
-Parsing is most of what a pass over small logs costs. Rows held are parsed once; a pass is then a
-permutation and one indexing of each column per batch, too cheap to be worth a thread beside it.
+Parsing is most of what a pass over small logs costs. Rows in memory are parsed once; a pass is then
+a permutation and one indexing of each column per batch, too cheap to be worth a parallel thread.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Batches(Protocol):
 
     @property
     def element_spec(self) -> Any:
-        """What a batch is made of."""
+        """Returns the structure of a batch."""
 
     def __iter__(self) -> Iterator[Any]:
         """Reads once."""
@@ -34,7 +34,7 @@ class HeldRows:
     """The rows of a split, column by column.
 
     Attributes:
-        spec: What a batch is made of, as `tf.data.Dataset.element_spec` says it.
+        spec: The structure of a batch, as `tf.data.Dataset.element_spec` says it.
         columns: One array (rows, ...) for each leaf of the spec, in the order of `tf.nest`.
     """
 
@@ -42,7 +42,7 @@ class HeldRows:
     columns: tuple[np.ndarray, ...]
 
     def __len__(self) -> int:
-        """The number of rows."""
+        """Returns the number of rows."""
         return len(self.columns[0])
 
     def batches(
@@ -52,22 +52,23 @@ class HeldRows:
         epoch: int = 0,
         skip_batches: int = 0,
     ) -> Iterator[Any]:
-        """Gives every row once, as `pipeline.batches` does.
+        """Gives every row once, as `pipeline.batches` does, but in another order when shuffled.
 
-        Where that shuffles within a buffer, this permutes all rows; the orders differ.
+        `pipeline.batches` shuffles within a buffer, this permutes all rows.
 
         Args:
             batch_size: Rows of a batch; the last one may hold fewer.
             shuffle_seed: Together with `epoch` decides the order; None: the order of the files.
-            epoch: How many passes went before.
-            skip_batches: Batches to leave out at the start, to go on in the middle of a pass.
+            epoch: The number of passes before this one.
+            skip_batches: Batches to leave out at the start, to resume in the middle of a pass.
 
         Yields:
-            Batches of the structure, shapes and dtypes of the dataset that was held.
+            Batches of the structure, shapes and dtypes of the dataset that was read.
         """
         order = None
         if shuffle_seed is not None:
             order = np.random.default_rng([shuffle_seed, epoch]).permutation(len(self))
+
         for start in range(skip_batches * batch_size, len(self), batch_size):
             rows = slice(start, start + batch_size)
             yield self._batch(rows if order is None else order[rows])
@@ -92,26 +93,28 @@ def hold(batches: Batches, limit_gib: float) -> HeldRows:
     Args:
         batches: Of any nested structure of numeric tensors (batch, ...), each of one shape but
             for the batch's size: best from `pipeline.batches`, unshuffled, in large batches.
-        limit_gib: What the rows may take, in GiB; joining a column's batches takes that column's
-            size once more, for a moment.
+        limit_gib: The most that the rows may take, in GiB; joining a column's batches takes that
+            column's size once more, for a moment.
 
     Raises:
-        DataError: The rows take more than the limit; it stops where they pass it.
+        DataError: The rows take more than the limit; reading stops where they pass it.
     """
-    leaves = tf.nest.flatten(batches.element_spec)
-    pieces: list[list[np.ndarray]] = [
-        [np.zeros([0, *leaf.shape[1:]], _narrowest(leaf.dtype))] for leaf in leaves
-    ]
-    rows = held = 0
+    # By leaf its pieces; the first, empty one gives an empty split its shape and dtype.
+    pieces: list[list[np.ndarray]] = []
+    for leaf in tf.nest.flatten(batches.element_spec):
+        pieces.append([np.zeros([0, *leaf.shape[1:]], _narrowest(leaf.dtype))])
+
+    rows = size = 0
     for batch in batches:
-        arrived = [_narrowed(leaf.numpy()) for leaf in tf.nest.flatten(batch)]
-        for column, piece in zip(pieces, arrived, strict=True):
-            column.append(piece)
-        rows += len(arrived[0])
-        held += sum(piece.nbytes for piece in arrived)
-        if held > limit_gib * _GIB:
+        arrays = [_narrowed(leaf.numpy()) for leaf in tf.nest.flatten(batch)]
+        for column, array in zip(pieces, arrays, strict=True):
+            column.append(array)
+        rows += len(arrays[0])
+        size += sum(array.nbytes for array in arrays)
+
+        if size > limit_gib * _GIB:
             raise DataError(
-                f"--memory_limit_gib: found {held / _GIB:.3g} GiB in the first {rows:,} rows of a "
+                f"--memory_limit_gib: found {size / _GIB:.3g} GiB in the first {rows:,} rows of a "
                 f"split, expected at most {limit_gib:g} GiB in all; raise the limit or read with "
                 "--reading=stream"
             )
@@ -131,7 +134,7 @@ def _narrowed(values: np.ndarray) -> np.ndarray:
 
 
 def _joined(pieces: list[np.ndarray]) -> np.ndarray:
-    """One array of them all, as wide as the widest; the pieces are let go of."""
+    """Joins pieces to one array, as wide as the widest, and frees them."""
     joined = np.concatenate(pieces)
     pieces.clear()
     joined.flags.writeable = False  # every later training reads the same rows

@@ -1,7 +1,7 @@
 """Hybrid labels: clicks that every row has, watch ratios or amounts that only some rows have.
 
 A task's population is a weight: label 0 with weight 0 outside it. A row that cannot be used gets
-the code of one reason why, the first that applies in the order of `REASONS`.
+the code of one reason, the first that applies in the order of `REASONS`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Labels(NamedTuple):
     Attributes:
         labels: By task, float32 (batch,); 0 outside the population.
         weights: By task, float32 (batch,): 1 in the population, 0 outside.
-        reasons: int32 (batch,), places in `REASONS`; 0 where the row can be used.
+        reasons: int32 (batch,), indices in `REASONS`; 0 where the row can be used.
         unlabelled: By label, bool (batch,): kept without this label for want of a duration.
         duration: float32 (batch,), the length in seconds of the row's video, as the first label
             that names such a column has it; NaN where it is unknown.
@@ -54,8 +54,8 @@ class Labels(NamedTuple):
     duration: tf.Tensor
 
 
-class _Read(NamedTuple):
-    """One label, its video's length in seconds, the rows it makes unusable; all (batch,)."""
+class _ParsedLabel(NamedTuple):
+    """A label, its video's length in seconds, by reason the rows it makes unusable; (batch,)."""
 
     value: tf.Tensor
     present: tf.Tensor
@@ -65,9 +65,12 @@ class _Read(NamedTuple):
 
 
 def label_columns(schema: Schema) -> set[str]:
-    """The columns from which the labels are made."""
-    names = ((label.column, label.play_time, label.duration) for label in schema.labels)
-    return {name for columns in names for name in columns if name is not None}
+    """Returns the columns from which the labels are made."""
+    names: set[str] = set()
+    for label in schema.labels:
+        columns = (label.column, label.play_time, label.duration)
+        names.update(name for name in columns if name is not None)
+    return names
 
 
 def read_labels(schema: Schema, columns: Columns, faults: Mapping[str, tf.Tensor]) -> Labels:
@@ -80,44 +83,55 @@ def read_labels(schema: Schema, columns: Columns, faults: Mapping[str, tf.Tensor
         columns: The raw columns that `label_columns` names.
         faults: By reason, bool (batch,): rows known to be unusable already.
     """
-    reads = {label.name: _read(label, columns) for label in schema.labels}
-    everywhere = tf.ones_like(next(iter(reads.values())).present)
-    needed = {name: tf.zeros_like(everywhere) for name in reads}
-    populations = {}
-    for task in schema.tasks:
-        inside = everywhere
-        if task.population is not None:
-            inside = reads[task.population].value == 1.0
-            needed[task.population] |= everywhere
-        populations[task.name] = inside
-        needed[task.label] |= inside
-    found = dict(faults)
-    for name, read in reads.items():
-        missing = needed[name] & ~read.present & ~read.unlabelled
-        for reason, rows in {"missing_label": missing, **read.faults}.items():
-            found[reason] = found[reason] | rows if reason in found else rows
-    reasons = _first_reason(found, everywhere)
+    parsed = {label.name: _parse(label, columns) for label in schema.labels}
+    everywhere = tf.ones_like(next(iter(parsed.values())).present)
+    populations, needed = _populations(schema, parsed, everywhere)
+
+    all_faults = dict(faults)
+    for name, label in parsed.items():
+        missing = needed[name] & ~label.present & ~label.unlabelled
+        for reason, rows in {"missing_label": missing, **label.faults}.items():
+            all_faults[reason] = all_faults[reason] | rows if reason in all_faults else rows
+    reasons = _first_reason(all_faults, everywhere)
+
     labels, weights = {}, {}
     for task in schema.tasks:
-        read = reads[task.label]
-        weighs = populations[task.name] & read.present & ~read.unlabelled & (reasons == USABLE)
-        labels[task.name] = tf.where(weighs, tf.cast(read.value, tf.float32), 0.0)
+        label = parsed[task.label]
+        weighs = populations[task.name] & label.present & ~label.unlabelled & (reasons == USABLE)
+        labels[task.name] = tf.where(weighs, tf.cast(label.value, tf.float32), 0.0)
         weights[task.name] = tf.cast(weighs, tf.float32)
-    unlabelled = {name: read.unlabelled & (reasons == USABLE) for name, read in reads.items()}
-    known = [read.duration for read in reads.values() if read.duration is not None]
-    duration = known[0] if known else tf.fill(tf.shape(everywhere), math.nan)
+
+    unlabelled = {name: label.unlabelled & (reasons == USABLE) for name, label in parsed.items()}
+    durations = [label.duration for label in parsed.values() if label.duration is not None]
+    duration = durations[0] if durations else tf.fill(tf.shape(everywhere), math.nan)
     return Labels(labels, weights, reasons, unlabelled, duration)
 
 
-def _first_reason(found: Mapping[str, tf.Tensor], like: tf.Tensor) -> tf.Tensor:
+def _populations(
+    schema: Schema, parsed: Mapping[str, _ParsedLabel], everywhere: tf.Tensor
+) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+    """Returns by task the rows of its population, and by label the rows that need it."""
+    populations = {}
+    needed = {name: tf.zeros_like(everywhere) for name in parsed}
+    for task in schema.tasks:
+        inside = everywhere
+        if task.population is not None:
+            inside = parsed[task.population].value == 1.0
+            needed[task.population] |= everywhere
+        populations[task.name] = inside
+        needed[task.label] |= inside
+    return populations, needed
+
+
+def _first_reason(faults: Mapping[str, tf.Tensor], like: tf.Tensor) -> tf.Tensor:
     reasons = tf.zeros_like(like, tf.int32)
     for code in reversed(range(1, len(REASONS))):  # the first of the list is written last
-        if REASONS[code] in found:
-            reasons = tf.where(found[REASONS[code]], code, reasons)
+        if REASONS[code] in faults:
+            reasons = tf.where(faults[REASONS[code]], code, reasons)
     return reasons
 
 
-def _read(label: Label, columns: Columns) -> _Read:
+def _parse(label: Label, columns: Columns) -> _ParsedLabel:
     duration = None
     if label.duration is not None:
         duration = single(columns[label.duration], tf.float64)
@@ -126,38 +140,45 @@ def _read(label: Label, columns: Columns) -> _Read:
         return _ratio_of_times(label, play_time, duration)
     if label.column is None:
         raise ValueError(f"label {label.name}: found neither a column nor times, expected one")
-    read = single(columns[label.column], tf.float64)
+
+    column = single(columns[label.column], tf.float64)
     if label.kind == "binary":
-        fine = read.valid & ((read.values == 0.0) | (read.values == 1.0))
-        value = read.values
+        valid = column.valid & ((column.values == 0.0) | (column.values == 1.0))
+        value = column.values
     else:
-        fine = read.valid & (read.values >= 0.0) & tf.math.is_finite(read.values)
+        valid = column.valid & (column.values >= 0.0) & tf.math.is_finite(column.values)
         amount = label.kind == "amount"
-        value = read.values * label.multiplier if amount else tf.minimum(read.values, 1.0)
-    return _Read(
-        value=tf.where(fine, value, 0.0),
-        present=read.present,
-        unlabelled=tf.zeros_like(read.present),
+        value = column.values * label.multiplier if amount else tf.minimum(column.values, 1.0)
+
+    return _ParsedLabel(
+        value=tf.where(valid, value, 0.0),
+        present=column.present,
+        unlabelled=tf.zeros_like(column.present),
         duration=_seconds(label, duration) if duration is not None else None,
-        faults={"bad_label": read.present & ~fine},
+        faults={"bad_label": column.present & ~valid},
     )
 
 
-def _ratio_of_times(label: Label, play_time: Values, duration: Values) -> _Read:
+def _ratio_of_times(label: Label, play_time: Values, duration: Values) -> _ParsedLabel:
+    """Makes clip(play time / duration, 0, 1), both in seconds."""
     infinite = tf.math.is_inf(play_time.values) | tf.math.is_inf(duration.values)
     unreadable = (play_time.present & ~play_time.valid) | (duration.present & ~duration.valid)
-    # NaN is asked for by name: TensorFlow's graph optimiser turns not (x >= 0) into x < 0.
+
+    # NaN is tested for by name: TensorFlow's graph optimiser turns not (x >= 0) into x < 0.
     not_a_number = (tf.math.is_nan(play_time.values), tf.math.is_nan(duration.values))
     negative = play_time.valid & ((play_time.values < 0.0) | not_a_number[0])
     no_length = duration.valid & ((duration.values <= 0.0) | not_a_number[1])
+
     usable = play_time.valid & duration.valid & ~(infinite | negative | no_length)
     scale = _UNIT_SECONDS[label.play_time_unit] / _UNIT_SECONDS[label.duration_unit]
     ratio = tf.math.divide_no_nan(play_time.values * scale, duration.values)
+
     faults = {"bad_label": unreadable | infinite, "negative_play_time": negative}
     if label.zero_duration != "unlabelled":
         excluded = label.zero_duration == "exclude"
         faults["excluded_zero_duration" if excluded else "zero_duration"] = no_length
-    return _Read(
+
+    return _ParsedLabel(
         value=tf.where(usable, tf.clip_by_value(ratio, 0.0, 1.0), 0.0),
         present=play_time.present & duration.present,
         unlabelled=no_length & (label.zero_duration == "unlabelled"),
@@ -167,29 +188,25 @@ def _ratio_of_times(label: Label, play_time: Values, duration: Values) -> _Read:
 
 
 def _seconds(label: Label, duration: Values) -> tf.Tensor:
-    """A video's length, float32 (batch,); NaN where there is none above 0."""
+    """Returns a video's length, float32 (batch,); NaN where there is none above 0."""
     seconds = tf.cast(duration.values * _UNIT_SECONDS[label.duration_unit], tf.float32)
     known = duration.valid & (seconds > 0.0) & tf.math.is_finite(seconds)
     return tf.where(known, seconds, math.nan)
 
 
-def bad_places(reasons: np.ndarray) -> np.ndarray:
-    """The places of rows that are listed: all but those of use and those the schema excludes."""
-    return np.flatnonzero((reasons != USABLE) & (reasons != EXCLUDED))
-
-
 def bad_rows(name: str, first: int, records: tf.Tensor, reasons: np.ndarray) -> Iterable[BadRow]:
-    """The rows of a batch that are listed.
+    """Returns the rows of a batch that are listed: unusable ones, but those the schema excludes.
 
     Args:
         name: The file.
         first: The number of the first record, from 1.
         records: Strings (batch,), eager.
-        reasons: int (batch,), places in `REASONS`.
+        reasons: int (batch,), indices in `REASONS`.
     """
-    places = bad_places(reasons)
-    if not len(places):
+    row_indices = np.flatnonzero((reasons != USABLE) & (reasons != EXCLUDED))
+    if not len(row_indices):
         return
-    starts = tf.strings.substr(tf.gather(records, places), 0, SHOWN_BYTES)
-    for place, text in zip(places.tolist(), starts.numpy(), strict=True):
-        yield BadRow(name, first + place, REASONS[reasons[place]], shown(text))
+
+    starts = tf.strings.substr(tf.gather(records, row_indices), 0, SHOWN_BYTES)
+    for row_index, text in zip(row_indices.tolist(), starts.numpy(), strict=True):
+        yield BadRow(name, first + row_index, REASONS[reasons[row_index]], shown(text))

@@ -1,4 +1,4 @@
-"""What the records of a batch hold: features, labels, split, and why some cannot be used."""
+"""Rows of a batch of records: features, labels, split, and why some cannot be used."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Rows(NamedTuple):
         faults: By feature, bool (batch,): the text was no value of the feature's dtype.
         absent: By feature, bool (batch,): there was no text.
         labels: Labels, weights and reasons.
-        split: int32 (batch,), places in `SPLITS`.
+        split: int32 (batch,), indices in `SPLITS`.
         times: float64 (batch,), NaN where there is none.
         user: int64 (batch,), a hash of the user; 0 where the schema names no user.
         misses: By side table's file, bool (batch,): its key was not found.
@@ -55,24 +55,39 @@ def examine(source: Source, records: tf.Tensor, unparseable: tf.Tensor) -> Rows:
         joined, missed = look_up(side, columns[side.join.key])
         columns |= joined
         misses[side.join.file] = missed & ~broken
+
     raw, faults, absent = {}, {}, {}
     for feature in schema.features:
         name, column = feature.name, columns[feature.column]
         raw[name], faults[name], absent[name] = raw_feature(feature, column)
-    user_text = single(columns[schema.user], tf.string).values if schema.user else None
+
     times = tf.fill(tf.shape(records), tf.constant(np.nan, tf.float64))
     if schema.time is not None:
         times = row_times(schema.time, columns[schema.time.column])
+    users = single(columns[schema.user], tf.string).values if schema.user else None
+
     unusable = {"unparseable" if source.layout.format == "tfrecord" else "columns": broken}
     if source.split.kind == "time":
         unusable["bad_time"] = tf.math.is_nan(times) | (times < 0.0)
-    split = tf.zeros_like(broken, tf.int32)
+
+    return Rows(
+        raw=raw,
+        faults=faults,
+        absent=absent,
+        labels=read_labels(schema, columns, unusable),
+        split=_split(source, broken, times, users),
+        times=times,
+        user=tf.zeros_like(broken, tf.int64) if users is None else fingerprint(users),
+        misses=misses,
+    )
+
+
+def _split(
+    source: Source, broken: tf.Tensor, times: tf.Tensor, users: tf.Tensor | None
+) -> tf.Tensor:
+    """Returns each row's split; 0 where whole files split, or the boundaries are not known yet."""
     if source.split.kind == "time" and not source.split.needs_boundaries:
-        split = split_of_times(source.split, times)
-    elif source.split.kind == "user":
-        split = split_of_users(source.split, user_text)
-    user = tf.zeros_like(broken, tf.int64)
-    if user_text is not None:
-        user = fingerprint(user_text)
-    labels = read_labels(schema, columns, unusable)
-    return Rows(raw, faults, absent, labels, split, times, user, misses)
+        return split_of_times(source.split, times)
+    if source.split.kind == "user":
+        return split_of_users(source.split, users)
+    return tf.zeros_like(broken, tf.int32)

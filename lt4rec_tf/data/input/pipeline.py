@@ -87,11 +87,13 @@ def batches(
 
 
 def _rows_of(source: Source, split: str, files: Sequence[Path], skipped: int = 0) -> int:
-    counted = (source.files_of_split or {})[split]
-    return max(0, sum(counted[path] for path in files) - skipped)
+    """Returns the number of rows that the audit counted in files, less those that are skipped."""
+    counts = (source.files_of_split or {})[split]
+    return max(0, sum(counts[path] for path in files) - skipped)
 
 
 def _own_part(batch: dict[str, Any], shard: Shard) -> dict[str, Any]:
+    """Returns a process's rows of a batch."""
     mine = own_rows(tf.shape(batch["user"])[0], shard)
     return tf.nest.map_structure(lambda values: values[mine], batch)
 
@@ -105,14 +107,14 @@ def part_batches(
     seeds: tf.Tensor | None,
     shuffle_buffer: int,
 ) -> tf.data.Dataset:
-    """Reads one of a split's parts; in graph, so that whichever worker is free can be told to.
+    """Reads one of a split's parts; in graph, so that any free worker can do it.
 
     Args:
         source: As `batches` takes it.
         split: One of `SPLITS`.
         batch_size: Rows of a batch.
         part: int64, which part.
-        parts: How many there are. Each has files of its own; where there are fewer files, it has
+        parts: The number of parts. Each has files of its own; where there are fewer files, it has
             every `parts`-th batch of all.
         seeds: int64 (2,), of `epoch_seeds`; None: the order of the files.
         shuffle_buffer: Records that are shuffled among themselves.
@@ -122,23 +124,26 @@ def part_batches(
     """
     files = files_of(source, split)
     apart = has_own_files(files, Shard(0, parts))
+
     paths, packings = _paths_and_packings(files)
     if seeds is not None:  # tf.data shuffles by numbers that are known when it is traced
         order = tf.random.experimental.stateless_shuffle(tf.range(len(files)), [seeds[0], 0])
         paths, packings = tf.gather(paths, order), tf.gather(packings, order)
     named = tf.data.Dataset.from_tensor_slices((paths, packings))
     records = _interleaved(source, named.shard(parts, part) if apart else named, len(files))
+
     if seeds is not None:
         blocks = records.batch(shuffle_buffer).enumerate()
         records = blocks.map(
             lambda i, block: tf.random.experimental.stateless_shuffle(block, [seeds[1], i])
         ).unbatch()
+
     rows = _parsed(records, _batch_parser(source), split).rebatch(batch_size)
     return (rows if apart else rows.shard(parts, part)).prefetch(_PREFETCHED)
 
 
 def raw_batches(source: Source, split: str, batch_size: int) -> Reading:
-    """Reads the usable rows of a split as a served model would be asked, in the files' order.
+    """Reads the usable rows of a split as requests to a served model, in the files' order.
 
     Returns:
         Batches {feature: raw values}, of the shapes and dtypes of `features.raw_specs`.
@@ -152,7 +157,7 @@ def raw_batches(source: Source, split: str, batch_size: int) -> Reading:
 
 
 def files_of(source: Source, split: str) -> tuple[Path, ...]:
-    """The files that hold rows of a split.
+    """Returns the files that hold rows of a split.
 
     Raises:
         DataError: As `batches`.
@@ -167,25 +172,27 @@ def files_of(source: Source, split: str) -> tuple[Path, ...]:
 
 
 def epoch_seeds(shuffle_seed: int, epoch: int) -> np.ndarray:
-    """What decides the order of a pass: of its files, of its records; int64 (2,)."""
+    """Returns the seeds of a pass, int64 (2,): of the order of its files and of its records."""
     return np.random.SeedSequence([shuffle_seed, epoch]).generate_state(2).astype(np.int64)
 
 
 def _records(
     source: Source, files: Sequence[Path], seeds: np.ndarray | None, shuffle_buffer: int
 ) -> tf.data.Dataset:
-    """The records of files: shuffled, or in their order."""
+    """Reads the records of files: shuffled, or in their order."""
     refuse_changed(source, files)
+
     named = tf.data.Dataset.from_tensor_slices(_paths_and_packings(files))
     if seeds is None:
         return named.flat_map(lambda path, packing: records_of(path, packing, source.layout))
+
     named = named.shuffle(max(1, len(files)), seed=seeds[0], reshuffle_each_iteration=False)
     records = _interleaved(source, named, len(files))
     return records.shuffle(shuffle_buffer, seed=seeds[1], reshuffle_each_iteration=False)
 
 
 def _interleaved(source: Source, named: tf.data.Dataset, most: int) -> tf.data.Dataset:
-    """The records of several files at a time, of which there are so many at most."""
+    """Reads several files at a time, of which there are `most` at most."""
     readers = max(1, min(_OPEN_FILES, most))  # a split may have no file
     return named.interleave(
         lambda path, packing: records_of(path, packing, source.layout),
@@ -197,15 +204,16 @@ def _interleaved(source: Source, named: tf.data.Dataset, most: int) -> tf.data.D
 
 
 def _paths_and_packings(files: Sequence[Path]) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the files' paths and their compression as tf.data names it, strings (files,)."""
     paths = tf.constant([str(path) for path in files], tf.string)
     packings = tf.constant(["GZIP" if is_gzip(path) else "" for path in files], tf.string)
     return paths, packings
 
 
 def _parsed(records: tf.data.Dataset, parser: Callable[..., Any], split: str) -> tf.data.Dataset:
-    place = tf.constant(SPLITS.index(split))
+    split_index = tf.constant(SPLITS.index(split))
     return records.batch(_PARSED_TOGETHER).map(
-        lambda lines: parser(lines, place),
+        lambda lines: parser(lines, split_index),
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,
     )
@@ -213,7 +221,7 @@ def _parsed(records: tf.data.Dataset, parser: Callable[..., Any], split: str) ->
 
 @functools.lru_cache(maxsize=4)
 def _batch_parser(source: Source) -> Callable[[tf.Tensor, tf.Tensor], Any]:
-    """The graph of `batches`, traced once for a source: a new pass costs next to nothing."""
+    """Makes the parser of `batches`, traced once for a source: a new pass costs next to nothing."""
 
     def parse(source: Source, rows: Rows) -> dict[str, Any]:
         return {
@@ -243,10 +251,12 @@ def _parser(
     )
     def parse(records: tf.Tensor, split: tf.Tensor) -> dict[str, Any]:
         rows = examine(source, records, is_quarantined(records, source.quarantine))
-        kept = rows.labels.reasons == USABLE
+        wanted = rows.labels.reasons == USABLE
         if source.split.kind != "files":  # whose files were chosen before
-            kept &= rows.split == split
-        places = tf.where(kept)[:, 0]
-        return tf.nest.map_structure(lambda values: tf.gather(values, places), select(source, rows))
+            wanted &= rows.split == split
+
+        indices = tf.where(wanted)[:, 0]
+        selected = select(source, rows)
+        return tf.nest.map_structure(lambda values: tf.gather(values, indices), selected)
 
     return parse

@@ -1,4 +1,4 @@
-"""Reads every record of a data set in order, over broken ones, for whoever counts what it holds."""
+"""Reads every record of a data set in order, broken ones included, for code that counts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lt4rec_tf.data.input.parsed_rows import Rows, examine
 from lt4rec_tf.data.input.source import Source
 
 _READ_TOGETHER = 4096  # records
-_FRAME = 16  # bytes beside a TFRecord's content: its length, and two sums
+_FRAME = 16  # bytes around a TFRecord's content: its length, and two checksums
 
 Progress = Callable[[str, int], None]
 
@@ -35,8 +35,8 @@ def read_all(
 
     Args:
         source: From `open_source`.
-        select: Chooses, in graph, what of a batch of rows is wanted.
-        quarantine: Takes up the fingerprints of malformed Examples as they are met.
+        select: Returns, in graph, the wanted values of a batch of rows.
+        quarantine: Receives the fingerprints of malformed Examples.
         progress: Called after each batch with the file and the records read so far.
 
     Yields:
@@ -65,34 +65,42 @@ def read_all(
 
 
 def _read(path: Path, layout: Layout, batches: tf.data.Dataset) -> Iterator[tf.Tensor]:
-    read = taken = 0
+    """Gives a file's batches of records.
+
+    Raises:
+        DataError: The file is broken from some record on.
+    """
+    read = size = 0  # records, bytes
     try:
         for records in batches:
             yield records
             read += len(records)
             if layout.format == "tfrecord":
                 lengths = tf.strings.length(records)
-                taken += int(tf.reduce_sum(lengths)) + _FRAME * len(records)
+                size += int(tf.reduce_sum(lengths)) + _FRAME * len(records)
     except tf.errors.OpError as error:
         raise DataError(
             f"{path}: cannot be read past record {read} or soon after ({error.message})"
         ) from error
-    if layout.format != "tfrecord" or is_gzip(path):  # whose own sums say that it is whole
+
+    if layout.format != "tfrecord" or is_gzip(path):  # whose own checksums say that it is whole
         return
-    left = stamp_of(path).size - taken
-    if left:  # TensorFlow passes over less than a frame's first part
+    rest = stamp_of(path).size - size
+    if rest:  # TensorFlow ignores a rest that is shorter than a frame's first part
         raise DataError(
-            f"{path}: cannot be read past record {read} ({left} bytes left), expected whole records"
+            f"{path}: cannot be read past record {read} ({rest} bytes left), expected whole records"
         )
 
 
 def _step_over_malformed(
     source: Source, step: Callable[..., Any], records: tf.Tensor, quarantine: set[int]
 ) -> Any:
+    """Runs a step; where it fails, finds the malformed Examples and runs it again without them."""
     try:
         return step(records, tf.zeros_like(records, tf.bool))
     except PARSE_ERRORS:
         if source.layout.format != "tfrecord":
             raise
+
     quarantine.update(malformed_examples(source.layout, records, source.columns))
     return step(records, is_quarantined(records, tuple(quarantine)))

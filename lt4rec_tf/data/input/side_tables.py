@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,7 @@ class SideTable:
     """A side table in memory.
 
     Attributes:
-        join: Where it comes from.
+        join: The file and its key.
         columns: By name, string tensors (rows + 1,); the last, empty row stands for unknown keys.
         keys: Fingerprints of the keys, int64 (rows,).
         left_out: Lines that are of no use: a wrong number of values ("columns"), no key
@@ -67,39 +67,47 @@ def load_side_table(data_dir: Path, join: Join, columns: Collection[str]) -> Sid
         DataError: The file cannot be read, or holds no row.
     """
     names = side_header(data_dir, join)
-    key = names.index(join.key)
-    wanted = {name: names.index(name) for name in sorted(columns)}
-    rows: dict[str, list[str]] = {}
-    left_out: list[BadRow] = []
-    lines = text_rows(data_dir / join.file, join.format)
-    next(lines)
-    for row in lines:
-        values = row.values or ()
-        mark = values[key].strip() if len(values) == len(names) else ""
-        if mark and mark not in rows:
-            rows[mark] = [values[place] for place in wanted.values()]
-        elif len(values) != len(names):
-            left_out += _left_out(join, row, "columns")
-        else:
-            left_out += _left_out(join, row, "duplicate_key" if mark else "missing_key")
+    wanted = sorted(columns)
+    rows, left_out = _rows_by_key(data_dir, join, names, [names.index(name) for name in wanted])
     if not rows:
         raise DataError(f"{data_dir / join.file}: found no usable row, expected at least one")
-    found = zip(*rows.values(), strict=True) if wanted else ()
-    texts = [np.array([to_bytes(text) for text in (*column, "")], object) for column in found]
-    marks = np.array([to_bytes(mark) for mark in rows], object)
-    return SideTable(
-        join=join,
-        columns={name: tf.constant(text) for name, text in zip(wanted, texts, strict=True)},
-        keys=fingerprint(tf.constant(marks)).numpy(),
-        left_out=tuple(left_out),
-    )
+
+    tensors: dict[str, tf.Tensor] = {}
+    for index, name in enumerate(wanted):
+        texts = [to_bytes(values[index]) for values in rows.values()]
+        tensors[name] = tf.constant(np.array([*texts, b""], object))  # last: of unknown keys
+
+    keys = np.array([to_bytes(key) for key in rows], object)
+    return SideTable(join, tensors, fingerprint(tf.constant(keys)).numpy(), tuple(left_out))
 
 
-def _left_out(join: Join, row: TextRow, reason: str) -> list[BadRow]:
-    """A row's lines, each by itself: a quote that is not closed may have taken up good ones."""
+def _rows_by_key(
+    data_dir: Path, join: Join, names: Sequence[str], wanted: Sequence[int]
+) -> tuple[dict[str, list[str]], list[BadRow]]:
+    """Reads by key the values of the wanted columns, and the lines that are of no use."""
+    key_index = names.index(join.key)
+    rows: dict[str, list[str]] = {}
+    left_out: list[BadRow] = []
+
+    lines = text_rows(data_dir / join.file, join.format)
+    next(lines)  # the header
+    for row in lines:
+        values = row.values or ()
+        key = values[key_index].strip() if len(values) == len(names) else ""
+        if key and key not in rows:
+            rows[key] = [values[index] for index in wanted]
+        elif len(values) != len(names):
+            left_out += _bad_lines(join, row, "columns")
+        else:
+            left_out += _bad_lines(join, row, "duplicate_key" if key else "missing_key")
+    return rows, left_out
+
+
+def _bad_lines(join: Join, row: TextRow, reason: str) -> list[BadRow]:
+    """Returns a row's lines, each by itself: a quote that is not closed may hold good ones."""
     return [
-        BadRow(join.file, row.line - 1 + place, reason, shown(to_bytes(line)))
-        for place, line in enumerate(row.lines)
+        BadRow(join.file, row.line - 1 + offset, reason, shown(to_bytes(line)))
+        for offset, line in enumerate(row.lines)
     ]
 
 
@@ -113,8 +121,9 @@ def look_up(
         keys: The logs' key column.
 
     Returns:
-        By column, strings (batch,), empty where the key is unknown; and bool (batch,): it is.
+        By column, strings (batch,), empty where the key is unknown; and bool (batch,): the key is
+        unknown.
     """
-    place = find(side.keys, fingerprint(tf.strings.strip(single(keys, tf.string).values)))
-    values = {name: tf.gather(column, place) for name, column in side.columns.items()}
-    return values, place == len(side.keys)
+    row_indices = find(side.keys, fingerprint(tf.strings.strip(single(keys, tf.string).values)))
+    values = {name: tf.gather(column, row_indices) for name, column in side.columns.items()}
+    return values, row_indices == len(side.keys)

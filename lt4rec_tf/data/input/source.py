@@ -1,4 +1,4 @@
-"""A data set that is open for reading: its files, their layout, its side tables, its split."""
+"""Opens a data set for reading: its files, their layout, its side tables, its split."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class Source:
     and then `pipeline.batches` can read it.
 
     Attributes:
-        schema: What it holds.
+        schema: The features, labels and tasks it holds.
         data_dir: The folder to which all names of files are relative.
         files: The logs, sorted.
-        layout: How a record is built.
+        layout: The structure of a record.
         columns: The columns of the logs that are read.
         side_tables: The joined tables, in the order of look-up.
         split: What separates train, validation and test.
-        stamps: Of each log and side table, as it was when the source was opened.
+        stamps: By log and side table its stamp when the source was opened.
         quarantine: Fingerprints of malformed Examples.
         files_of_split: By split the files that hold rows of it, with their number; None before the
             audit.
@@ -53,7 +53,7 @@ def open_source(schema: Schema, data_dir: str | Path, split: SplitRule) -> Sourc
     """Opens a data set: finds its files, reads their headers and its side tables.
 
     Args:
-        schema: What the data set holds.
+        schema: The schema of the data set.
         data_dir: The folder to which the schema's globs are relative.
         split: What separates train, validation and test.
 
@@ -63,9 +63,11 @@ def open_source(schema: Schema, data_dir: str | Path, split: SplitRule) -> Sourc
     """
     data_dir = Path(data_dir)
     _check_split(schema, split)
+
     files = expand(data_dir, schema.files)
     joined = [data_dir / join.file for join in schema.joins]
     stamps = {path: stamp_of(path) for path in [*files, *joined]}  # before a byte is read
+
     layout = read_layout(schema, files)
     columns, side_columns = _locate_columns(schema, data_dir, files[0], layout)
     side_tables = tuple(
@@ -76,20 +78,22 @@ def open_source(schema: Schema, data_dir: str | Path, split: SplitRule) -> Sourc
 
 
 def place_files(source: Source) -> dict[Path, str]:
-    """The split in which each whole file lies, by the split rule "files".
+    """Returns the split in which each whole file lies, by the split rule "files".
 
     Raises:
         DataError: A glob matches nothing, or a file is in two splits.
     """
     validation = expand(source.data_dir, source.split.validation_files)
     test = expand(source.data_dir, source.split.test_files)
-    twice = set(validation) & set(test)
-    if twice:
-        path = min(twice)
+    in_both = set(validation) & set(test)
+    if in_both:
+        path = min(in_both)
         raise DataError(f"{path}: found in validation_files and in test_files, expected in one")
-    places = dict.fromkeys(source.files, "train")
+
+    # Globs may name files that are no logs of this source.
+    splits = dict.fromkeys(source.files, "train")
     named = dict.fromkeys(validation, "validation") | dict.fromkeys(test, "test")
-    return places | {path: split for path, split in named.items() if path in places}
+    return splits | {path: split for path, split in named.items() if path in splits}
 
 
 def _check_split(schema: Schema, split: SplitRule) -> None:
@@ -119,11 +123,12 @@ def _check_patterns(schema: Schema, time: TimeColumn) -> None:
 def _locate_columns(
     schema: Schema, data_dir: Path, first_file: Path, layout: Layout
 ) -> tuple[tuple[str, ...], list[set[str]]]:
-    """Finds which columns the logs give and which each side table gives; the logs go first."""
+    """Finds the columns that the logs give and that each side table gives; the logs go first."""
     needed = {feature.column for feature in schema.features} | label_columns(schema)
     needed |= {join.key for join in schema.joins}
     needed |= {schema.user} if schema.user else set()
     needed |= {schema.time.column} if schema.time else set()
+
     from_logs = needed & set(layout.columns)
     open_columns = needed - from_logs
     side_columns = []
@@ -136,10 +141,11 @@ def _locate_columns(
             )
         side_columns.append(open_columns & names)
         open_columns = open_columns - names
+
     if open_columns:
-        places = ", ".join([str(first_file), *(join.file for join in schema.joins)])
+        searched = ", ".join([str(first_file), *(join.file for join in schema.joins)])
         raise DataError(
-            f"{places}: found no column {sorted(open_columns)[0]!r}, which {schema.path} asks for; "
-            f"the log's columns are {', '.join(layout.columns)}"
+            f"{searched}: found no column {sorted(open_columns)[0]!r}, which {schema.path} "
+            f"asks for; the log's columns are {', '.join(layout.columns)}"
         )
     return tuple(sorted(from_logs)), side_columns

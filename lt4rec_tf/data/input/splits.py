@@ -1,4 +1,4 @@
-"""Which rows train, validate and test: by time, by user, or by file."""
+"""Splits of rows into train, validation and test: by time, by user, or by file."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ class SplitRule:
 
     @property
     def held_out(self) -> str:
-        """The split that is measured last: test, or train where all rows train."""
+        """Returns the split that is measured last: test, or train where all rows train."""
         return "train" if self.kind == "none" else "test"
 
     @property
     def needs_boundaries(self) -> bool:
-        """Whether the boundaries of a split by time are still to be found in the data."""
+        """Tells if the boundaries of a split by time are still to be found in the data."""
         return self.kind == "time" and None in (self.validation_from, self.test_from)
 
 
@@ -57,6 +57,7 @@ def row_times(time: TimeColumn, column: tf.Tensor | tf.RaggedTensor) -> tf.Tenso
     """
     if not time.patterns:
         return _number(column)
+
     text = single(column, tf.string).values
     result = tf.fill(tf.shape(text), tf.constant(np.nan, tf.float64))
     for pattern, multiplier in reversed(time.patterns):  # the first that fits is written last
@@ -74,27 +75,28 @@ def _number(column: tf.Tensor | tf.RaggedTensor) -> tf.Tensor:
 
 
 def split_of_times(rule: SplitRule, times: tf.Tensor) -> tf.Tensor:
-    """Places rows by time: before validation_from, before test_from, from then on.
+    """Splits rows by time: before validation_from, before test_from, from then on.
 
     Returns:
-        int32 (batch,), places in `SPLITS`.
+        int32 (batch,), indices in `SPLITS`.
     """
     later = tf.cast(times >= rule.validation_from, tf.int32)
     return later + tf.cast(times >= rule.test_from, tf.int32)
 
 
 def split_of_users(rule: SplitRule, users: tf.Tensor) -> tf.Tensor:
-    """Places rows by a hash of the user, so that all rows of a user fall together.
+    """Splits rows by a hash of the user, so that all rows of a user fall together.
 
     Args:
         rule: Holds the fractions, of users.
         users: String (batch,).
 
     Returns:
-        int32 (batch,), places in `SPLITS`.
+        int32 (batch,), indices in `SPLITS`.
     """
     steps = fingerprint(tf.strings.join([_USER_SALT, users]))
-    uniform = tf.cast(steps % _USER_STEPS, tf.float64) / _USER_STEPS
+    uniform = tf.cast(steps % _USER_STEPS, tf.float64) / _USER_STEPS  # in [0, 1)
+
     evaluated = rule.validation_fraction + rule.test_fraction
     is_test = uniform < rule.test_fraction
     return tf.where(is_test, 2, tf.cast(uniform < evaluated, tf.int32))
@@ -103,10 +105,10 @@ def split_of_users(rule: SplitRule, users: tf.Tensor) -> tf.Tensor:
 def boundaries_for(rule: SplitRule, times: np.ndarray) -> tuple[float, float]:
     """Finds the boundaries of a split by time whose shares are nearest to the rule's fractions.
 
-    A boundary is a time that occurs: rows of one time (a day, say) never fall apart.
+    A boundary is a time that occurs: rows of one time (a day, say) are in one split.
 
     Args:
-        rule: Holds the fractions, and boundaries that were given, which stay as they are.
+        rule: Holds the fractions, and given boundaries, which stay as they are.
         times: The rows' times, or a sample of them, at least one.
 
     Returns:
@@ -130,6 +132,7 @@ def boundaries_for(rule: SplitRule, times: np.ndarray) -> tuple[float, float]:
         # The first time trains and, unless its boundary is given, the second validates.
         last = distinct[:2][-1] if rule.validation_from is None else rule.validation_from
         test_from = nearest(rule.test_fraction, distinct > last)
+
     validation_from = rule.validation_from
     if validation_from is None:
         test_share = float(np.mean(times >= test_from))
