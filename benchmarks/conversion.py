@@ -134,6 +134,7 @@ def reading(form: str) -> Callable[[Path, int], Result]:
     def measure(folder: Path, processes: int) -> Result:
         from lt4rec_tf.data.audit import audit
         from lt4rec_tf.data.input import pipeline
+        from lt4rec_tf.data.input.order import Order
         from lt4rec_tf.data.input.source import open_source
         from lt4rec_tf.data.input.splits import SplitRule
         from lt4rec_tf.schema.reader import load_schema
@@ -145,7 +146,8 @@ def reading(form: str) -> Callable[[Path, int], Result]:
         rule = SplitRule(kind="time", validation_fraction=0.0001, test_fraction=0.0001)
         source = open_source(load_schema(schema), folder_of_logs, rule)
         source = audit.complete(source, audit.audit(source))
-        read = pipeline.batches(source, "train", BATCH, shuffle_seed=1, shuffle_buffer=BUFFER)
+        order = Order(1, shuffle_buffer=BUFFER)
+        read = pipeline.batches(source, "train", BATCH, order)
         begun = time.perf_counter()
         rows = sum(len(batch["user"]) for batch in read)
         return rows, time.perf_counter() - begun, size_of(folder_of_logs, glob)

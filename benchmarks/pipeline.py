@@ -40,6 +40,7 @@ from lt4rec_tf.data.input import pipeline
 from lt4rec_tf.data.input.features import features_to_ids
 from lt4rec_tf.data.input.in_memory import hold
 from lt4rec_tf.data.input.labels import read_labels
+from lt4rec_tf.data.input.order import Order
 from lt4rec_tf.data.input.source import Source, open_source
 from lt4rec_tf.data.input.splits import SplitRule
 from lt4rec_tf.data.simulator.text import write_tfrecord
@@ -164,7 +165,7 @@ def pass_of(source: Source, stage: str) -> Callable[[], int]:
 
     def shuffled() -> tf.data.Dataset:
         files = pipeline.files_of(source, "train")
-        return pipeline._records(source, files, pipeline.epoch_seeds(1, 0), BUFFER)
+        return pipeline._records(source, files, Order(1, shuffle_buffer=BUFFER))
 
     def records() -> tf.data.Dataset:
         # What `batches` begins with; records of other splits than train are among them.
@@ -175,7 +176,7 @@ def pass_of(source: Source, stage: str) -> Callable[[], int]:
         return pipeline._parsed(shuffled(), parser, "train").rebatch(BATCH).prefetch(2)
 
     def batches() -> tf.data.Dataset:
-        return pipeline.batches(source, "train", BATCH, shuffle_seed=1, shuffle_buffer=BUFFER)
+        return pipeline.batches(source, "train", BATCH, Order(1, shuffle_buffer=BUFFER))
 
     open_stage = {"records": records, "rows": rows, "batches": batches}[stage]
     return lambda: sum(int(tf.shape(tf.nest.flatten(batch)[0])[0]) for batch in open_stage())
@@ -188,9 +189,8 @@ def steps_of(source: Source) -> Callable[[], int]:
     rows_in_memory = hold(pipeline.batches(source, "train", 4096), limit_gib=4.0)
 
     def feed() -> Iterator[dict]:
-        return itertools.islice(
-            itertools.cycle(rows_in_memory.batches(BATCH, shuffle_seed=1)), STEPS
-        )
+        batches = rows_in_memory.batches(BATCH, Order(1))
+        return itertools.islice(itertools.cycle(batches), STEPS)
 
     def train() -> int:
         for batch in feed():

@@ -15,6 +15,7 @@ from lt4rec_tf.config.settings import DataSettings, Settings
 from lt4rec_tf.data.audit.counts import Audit
 from lt4rec_tf.data.input.change_guard import Reading, fault_of, refuse_changed
 from lt4rec_tf.data.input.in_memory import HeldRows, hold
+from lt4rec_tf.data.input.order import Order
 from lt4rec_tf.data.input.pipeline import batches, epoch_seeds, files_of, part_batches
 from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.distributed.parameter_server import Pass
@@ -63,19 +64,14 @@ def training_feed(source: Source, audit: Audit, settings: Settings) -> Feed:
             source,
             "train",
             training.batch_size,
-            shuffle_seed=settings.seed,
-            shuffle_buffer=data.shuffle_buffer,
-            epoch=epoch,
-            skip_batches=skip,
-            shard=shard,
+            Order(settings.seed, epoch, skip, data.shuffle_buffer),
+            shard,
         )
         return read if shard == WHOLE else _lengthened(read, steps - skip)
 
     def remember(epoch: int, skip: int) -> Batches:
         rows = _rows_in_memory(source, "train", data.memory_limit_gib)
-        return rows.batches(
-            training.batch_size, shuffle_seed=settings.seed, epoch=epoch, skip_batches=skip
-        )
+        return rows.batches(training.batch_size, Order(settings.seed, epoch, skip))
 
     return Feed(
         train=remember if data.reading == "memory" else stream,

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lt4rec_tf.data.audit import audit
+from lt4rec_tf.data.input.order import Order
 from lt4rec_tf.data.input.pipeline import batches, epoch_seeds, part_batches
 from lt4rec_tf.data.input.source import open_source
 from lt4rec_tf.data.input.splits import SplitRule
@@ -77,18 +78,17 @@ def test_processes_of_their_own_files_read_all_rows_once(source, count):
     whole = columns([*batches(source, "train", 256)])
     together = []
     for index in range(count):
-        together += batches(source, "train", 256, shuffle_seed=1, shard=Shard(index, count))
+        together += batches(source, "train", 256, Order(shuffle_seed=1), Shard(index, count))
     np.testing.assert_allclose(columns(together), whole, rtol=1e-6)
 
 
 def test_with_fewer_files_than_processes_they_cut_the_same_batches(source):
     count = len(source.files_of_split["train"]) + 1
-    order = {"shuffle_seed": 3, "epoch": 2, "skip_batches": 1}
+    order = Order(shuffle_seed=3, epoch=2, skip_batches=1)
     shares = [
-        [*batches(source, "train", 500, shard=Shard(index, count), **order)]
-        for index in range(count)
+        [*batches(source, "train", 500, order, Shard(index, count))] for index in range(count)
     ]
-    for batch, *parts in zip(batches(source, "train", 500, **order), *shares, strict=True):
+    for batch, *parts in zip(batches(source, "train", 500, order), *shares, strict=True):
         for key in ("user", "duration"):
             np.testing.assert_array_equal(np.concatenate([p[key] for p in parts]), batch[key])
         for feature, ids in batch["features"].items():

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from lt4rec_tf.data.audit import audit
 from lt4rec_tf.data.audit.counts import Audit
+from lt4rec_tf.data.input.order import Order
 from lt4rec_tf.data.input.pipeline import batches
 from lt4rec_tf.data.input.source import Source, open_source
 from lt4rec_tf.data.input.splits import SplitRule
@@ -149,8 +150,8 @@ def opened(made: Schema, folder: Path, rule: SplitRule | None = None) -> tuple[S
     return audit.complete(source, found), found
 
 
-def numbers(source: Source, split: str = "train", batch_size: int = 7, **options: int) -> list[int]:
+def numbers(source: Source, split: str = "train", batch_size: int = 7, **order: int) -> list[int]:
     """The column "number" of a split's rows, in order."""
-    read = batches(source, split, batch_size, **options)
+    read = batches(source, split, batch_size, Order(**order))
     ids = [batch["features"]["number"].numpy() for batch in read]
     return (np.concatenate(ids) - 2).tolist() if ids else []

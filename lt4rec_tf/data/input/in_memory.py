@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from lt4rec_tf.data.formats.files import DataError
+from lt4rec_tf.data.input.order import OF_FILES, Order
 
 _GIB = 2**30  # bytes
 
@@ -45,33 +46,26 @@ class HeldRows:
         """Returns the number of rows."""
         return len(self.columns[0])
 
-    def batches(
-        self,
-        batch_size: int,
-        shuffle_seed: int | None = None,
-        epoch: int = 0,
-        skip_batches: int = 0,
-    ) -> Iterator[Any]:
+    def batches(self, batch_size: int, order: Order = OF_FILES) -> Iterator[Any]:
         """Gives every row once, as `pipeline.batches` does, but in another order when shuffled.
 
         `pipeline.batches` shuffles within a buffer, this permutes all rows.
 
         Args:
             batch_size: Rows of a batch; the last one may hold fewer.
-            shuffle_seed: Together with `epoch` decides the order; None: the order of the files.
-            epoch: The number of passes before this one.
-            skip_batches: Batches to leave out at the start, to resume in the middle of a pass.
+            order: The order of the rows, and the first batch.
 
         Yields:
             Batches of the structure, shapes and dtypes of the dataset that was read.
         """
-        order = None
-        if shuffle_seed is not None:
-            order = np.random.default_rng([shuffle_seed, epoch]).permutation(len(self))
+        permutation = None
+        if order.shuffle_seed is not None:
+            rng = np.random.default_rng([order.shuffle_seed, order.epoch])
+            permutation = rng.permutation(len(self))
 
-        for start in range(skip_batches * batch_size, len(self), batch_size):
+        for start in range(order.skip_batches * batch_size, len(self), batch_size):
             rows = slice(start, start + batch_size)
-            yield self._batch(rows if order is None else order[rows])
+            yield self._batch(rows if permutation is None else permutation[rows])
 
     def _batch(self, rows: slice | np.ndarray) -> Any:
         leaves = [

@@ -19,6 +19,7 @@ from lt4rec_tf.data.formats.records import is_quarantined, records_of
 from lt4rec_tf.data.input.change_guard import Reading, refuse_changed
 from lt4rec_tf.data.input.features import features_to_ids
 from lt4rec_tf.data.input.labels import USABLE
+from lt4rec_tf.data.input.order import OF_FILES, Order
 from lt4rec_tf.data.input.parsed_rows import Rows, examine
 from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.data.input.splits import SPLITS
@@ -41,10 +42,7 @@ def batches(
     source: Source,
     split: str,
     batch_size: int,
-    shuffle_seed: int | None = None,
-    shuffle_buffer: int = 100_000,
-    epoch: int = 0,
-    skip_batches: int = 0,
+    order: Order = OF_FILES,
     shard: Shard = WHOLE,
 ) -> Reading:
     """Reads the usable rows of a split, once.
@@ -53,13 +51,11 @@ def batches(
         source: A data set that went through `audit.complete`.
         split: One of `SPLITS`.
         batch_size: Rows of a batch; the last one may hold fewer.
-        shuffle_seed: Together with `epoch` decides the order; None: the order of the files.
-        shuffle_buffer: Records held in memory for shuffling.
-        epoch: How many passes went before.
-        skip_batches: Batches to leave out at the start, to go on in the middle of a pass.
-        shard: Of processes that train together, which this one is. It reads files of its own and
-            gives its share of a batch; where there are fewer files than processes, it reads them
-            all and gives its rows of each batch, so that together they are what one would read.
+        order: The order of the rows, and the first batch.
+        shard: The place of this process among those that train together. It reads files of its own
+            and gives its share of a batch; where there are fewer files than processes, it reads
+            them all and gives its rows of each batch, so that together they are what one would
+            read.
 
     Returns:
         Batches {"features": {name: ids as `features_to_ids` gives them},
@@ -74,15 +70,17 @@ def batches(
     """
     files = files_of(source, split)
     apart = has_own_files(files, shard)
-    seeds = None if shuffle_seed is None else epoch_seeds(shuffle_seed, epoch)
     mine = own_files(files, shard) if apart else files
-    records = _records(source, mine, seeds, shuffle_buffer)
-    rows = _parsed(records, _batch_parser(source), split)
     size = own_batch_size(batch_size, shard) if apart else batch_size
-    rows = rows.rebatch(size).skip(skip_batches)
+
+    rows = _parsed(_records(source, mine, order), _batch_parser(source), split)
+    rows = rows.rebatch(size).skip(order.skip_batches)
     if not apart:
         rows = rows.map(lambda batch: _own_part(batch, shard))
-    due = _rows_of(source, split, mine, size * skip_batches) if apart or shard == WHOLE else None
+
+    due = None  # of a process's rows of each batch the number is not known beforehand
+    if apart or shard == WHOLE:
+        due = _rows_of(source, split, mine, size * order.skip_batches)
     return Reading(source, mine, rows.prefetch(_PREFETCHED), due)
 
 
@@ -152,7 +150,8 @@ def raw_batches(source: Source, split: str, batch_size: int) -> Reading:
         DataError: As `batches`.
     """
     files = files_of(source, split)
-    rows = _parsed(_records(source, files, None, 1), _raw_parser(source), split).rebatch(batch_size)
+    rows = _parsed(_records(source, files, OF_FILES), _raw_parser(source), split)
+    rows = rows.rebatch(batch_size)
     return Reading(source, files, rows.prefetch(_PREFETCHED), _rows_of(source, split, files))
 
 
@@ -176,19 +175,18 @@ def epoch_seeds(shuffle_seed: int, epoch: int) -> np.ndarray:
     return np.random.SeedSequence([shuffle_seed, epoch]).generate_state(2).astype(np.int64)
 
 
-def _records(
-    source: Source, files: Sequence[Path], seeds: np.ndarray | None, shuffle_buffer: int
-) -> tf.data.Dataset:
+def _records(source: Source, files: Sequence[Path], order: Order) -> tf.data.Dataset:
     """Reads the records of files: shuffled, or in their order."""
     refuse_changed(source, files)
 
     named = tf.data.Dataset.from_tensor_slices(_paths_and_packings(files))
-    if seeds is None:
+    if order.shuffle_seed is None:
         return named.flat_map(lambda path, packing: records_of(path, packing, source.layout))
 
+    seeds = epoch_seeds(order.shuffle_seed, order.epoch)
     named = named.shuffle(max(1, len(files)), seed=seeds[0], reshuffle_each_iteration=False)
     records = _interleaved(source, named, len(files))
-    return records.shuffle(shuffle_buffer, seed=seeds[1], reshuffle_each_iteration=False)
+    return records.shuffle(order.shuffle_buffer, seed=seeds[1], reshuffle_each_iteration=False)
 
 
 def _interleaved(source: Source, named: tf.data.Dataset, most: int) -> tf.data.Dataset:

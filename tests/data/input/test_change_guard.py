@@ -9,6 +9,7 @@ import pytest
 from lt4rec_tf.core.command import exit_on_error
 from lt4rec_tf.data.audit import audit
 from lt4rec_tf.data.formats.files import DataError, stamp_of
+from lt4rec_tf.data.input.order import Order
 from lt4rec_tf.data.input.pipeline import batches, raw_batches
 from lt4rec_tf.data.input.source import open_source
 from lt4rec_tf.data.input.splits import SplitRule
@@ -23,7 +24,7 @@ from tests.support.training import small_settings, small_trainer
 
 READINGS = {
     "batches": lambda source: batches(source, "train", 8),
-    "shuffled": lambda source: batches(source, "train", 8, shuffle_seed=1),
+    "shuffled": lambda source: batches(source, "train", 8, Order(shuffle_seed=1)),
     "raw": lambda source: raw_batches(source, "train", 8),
 }
 
@@ -88,7 +89,7 @@ def test_a_shard_that_changed_before_a_pass_stops_it(opened, reading, change, me
 @pytest.mark.parametrize("reader", READERS)
 def test_a_shard_that_changes_in_mid_pass_stops_it(opened, reader, change, message):
     paths, source = opened[reader]
-    read = iter(batches(source, "train", 8, shuffle_seed=1))
+    read = iter(batches(source, "train", 8, Order(shuffle_seed=1)))
     next(read)
     change(paths["b"])
     with pytest.raises(DataError, match=message) as error:
@@ -117,7 +118,7 @@ def test_a_file_that_holds_fewer_rows_is_noticed_whatever_its_size_and_time(open
 @pytest.mark.parametrize("skipped", [0, 2, 5, 9])
 def test_a_pass_that_goes_on_ends_with_its_last_row(opened, skipped):
     source = opened["csv"][1]
-    read = list(batches(source, "train", 8, shuffle_seed=1, skip_batches=skipped))
+    read = list(batches(source, "train", 8, Order(shuffle_seed=1, skip_batches=skipped)))
     assert sum(len(batch["user"]) for batch in read) == max(0, 40 - 8 * skipped)
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from lt4rec_tf.data.audit import audit
 from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.input.in_memory import HeldRows, hold
+from lt4rec_tf.data.input.order import Order
 from lt4rec_tf.data.input.pipeline import batches
 from lt4rec_tf.data.input.source import open_source
 from lt4rec_tf.data.input.splits import SplitRule
@@ -82,39 +83,39 @@ def rows_of(batches_read):
 
 @pytest.mark.parametrize(("seed", "epoch"), [(0, 0), (3, 1)])
 def test_shuffled_it_has_the_pipeline_s_rows(feed, held, seed, epoch):
-    streamed = rows_of(batches(feed, "train", 7, shuffle_seed=seed, epoch=epoch))
-    remembered = rows_of(held.batches(7, shuffle_seed=seed, epoch=epoch))
+    streamed = rows_of(batches(feed, "train", 7, Order(shuffle_seed=seed, epoch=epoch)))
+    remembered = rows_of(held.batches(7, Order(shuffle_seed=seed, epoch=epoch)))
     assert remembered != streamed
     assert sorted(remembered) == sorted(streamed)
 
 
 def test_all_rows_come_once_and_only_the_last_batch_is_short(held):
-    sizes = [len(batch["user"]) for batch in held.batches(12, shuffle_seed=1)]
+    sizes = [len(batch["user"]) for batch in held.batches(12, Order(shuffle_seed=1))]
     assert sizes == [12, 12, 12, 12, 2]
-    assert sorted(numbers(held.batches(12, shuffle_seed=1))) == list(range(ROWS))
+    assert sorted(numbers(held.batches(12, Order(shuffle_seed=1)))) == list(range(ROWS))
 
 
 def test_seed_and_epoch_decide_the_order(held):
-    first = numbers(held.batches(7, shuffle_seed=1))
-    assert first == numbers(held.batches(7, shuffle_seed=1, epoch=0))
-    second = numbers(held.batches(7, shuffle_seed=1, epoch=1))
-    other = numbers(held.batches(7, shuffle_seed=2, epoch=0))
+    first = numbers(held.batches(7, Order(shuffle_seed=1)))
+    assert first == numbers(held.batches(7, Order(shuffle_seed=1, epoch=0)))
+    second = numbers(held.batches(7, Order(shuffle_seed=1, epoch=1)))
+    other = numbers(held.batches(7, Order(shuffle_seed=2, epoch=0)))
     assert first != second != other != first
     assert first != list(range(ROWS))
     # The batch's size cuts the same order into other pieces.
-    assert first == numbers(held.batches(11, shuffle_seed=1))
+    assert first == numbers(held.batches(11, Order(shuffle_seed=1)))
 
 
 def test_the_order_is_the_documented_permutation(held):
     expected = np.random.default_rng([5, 2]).permutation(ROWS).tolist()
-    assert numbers(held.batches(16, shuffle_seed=5, epoch=2)) == expected
+    assert numbers(held.batches(16, Order(shuffle_seed=5, epoch=2))) == expected
 
 
 @pytest.mark.parametrize("skipped", [0, 3, 8, 20])
 @pytest.mark.parametrize("seed", [None, 3])
 def test_skipping_batches_goes_on_where_the_pass_was_left(held, skipped, seed):
-    whole = numbers(held.batches(7, shuffle_seed=seed, epoch=2))
-    rest = numbers(held.batches(7, shuffle_seed=seed, epoch=2, skip_batches=skipped))
+    whole = numbers(held.batches(7, Order(shuffle_seed=seed, epoch=2)))
+    rest = numbers(held.batches(7, Order(shuffle_seed=seed, epoch=2, skip_batches=skipped)))
     assert rest == whole[7 * skipped :]
 
 
@@ -126,7 +127,7 @@ def test_an_empty_split_gives_no_batch(feed):
     empty = hold(batches(feed, "test", 4), limit_gib=1.0)
     assert len(empty) == bytes_of(empty) == 0
     for seed in (None, 1):
-        assert list(empty.batches(4, shuffle_seed=seed)) == []
+        assert list(empty.batches(4, Order(shuffle_seed=seed))) == []
 
 
 nested = st.fixed_dictionaries({"rows": st.integers(1, 40), "together": st.integers(1, 12)})
@@ -141,8 +142,8 @@ def test_any_structure_comes_back_and_no_row_is_lost(sizes, batch_size, seed, ep
         "flags": (np.arange(count) % 3 == 0, np.arange(count, dtype=np.int32)),
     }
     held = hold(in_batches(rows, sizes["together"]), limit_gib=1.0)
-    read = list(held.batches(batch_size, shuffle_seed=seed, epoch=epoch))
-    again = held.batches(batch_size, shuffle_seed=seed, epoch=epoch, skip_batches=skipped)
+    read = list(held.batches(batch_size, Order(shuffle_seed=seed, epoch=epoch)))
+    again = held.batches(batch_size, Order(shuffle_seed=seed, epoch=epoch, skip_batches=skipped))
     for found, expected in zip(again, read[skipped:], strict=True):
         assert_same_batches(found, expected)
     order = np.concatenate([batch["index"] for batch in read])

@@ -9,6 +9,7 @@ import tensorflow as tf
 from lt4rec_tf.data.audit import audit
 from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.input.features import features_to_ids, raw_specs
+from lt4rec_tf.data.input.order import Order
 from lt4rec_tf.data.input.pipeline import batches, raw_batches
 from lt4rec_tf.data.input.source import open_source
 from lt4rec_tf.data.input.splits import SPLITS, SplitRule, boundaries_for, row_times, split_of_users
@@ -76,7 +77,7 @@ def test_the_element_spec_is_what_models_are_built_on(feed):
 def test_all_rows_come_once_and_only_the_last_batch_is_short(feed):
     assert numbers(feed) == list(range(ROWS))
     assert sorted(numbers(feed, shuffle_seed=1)) == list(range(ROWS))
-    sizes = [len(batch["user"]) for batch in batches(feed, "train", 12, shuffle_seed=1)]
+    sizes = [len(batch["user"]) for batch in batches(feed, "train", 12, Order(shuffle_seed=1))]
     assert sizes == [12, 12, 12, 12, 2]
 
 
@@ -86,7 +87,7 @@ def test_seed_and_epoch_decide_the_order(feed):
     second, other = numbers(feed, shuffle_seed=1, epoch=1), numbers(feed, shuffle_seed=0, epoch=2)
     assert first != second != other != first
     assert first != list(range(ROWS))
-    again = batches(feed, "train", 7, shuffle_seed=1)
+    again = batches(feed, "train", 7, Order(shuffle_seed=1))
     twice = [[b["features"]["number"].numpy().tolist() for b in again] for _ in range(2)]
     assert twice[0] == twice[1]
 
@@ -239,7 +240,7 @@ def test_what_cannot_be_opened_is_named(tmp_path):
 
 def test_an_empty_split_gives_no_batch(feed):
     for seed in (None, 1):
-        assert list(batches(feed, "test", 4, shuffle_seed=seed)) == []
+        assert list(batches(feed, "test", 4, Order(shuffle_seed=seed))) == []
 
 
 def test_files_in_two_splits_are_refused(feed):

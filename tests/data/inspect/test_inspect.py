@@ -12,6 +12,7 @@ from lt4rec_tf import train
 from lt4rec_tf.core.command import exit_on_error
 from lt4rec_tf.data.audit.audit import check
 from lt4rec_tf.data.formats.column_types import ColumnType, guess
+from lt4rec_tf.data.input.order import Order
 from lt4rec_tf.data.input.pipeline import batches
 from lt4rec_tf.data.input.splits import SplitRule
 from lt4rec_tf.data.inspect import command as inspect
@@ -54,7 +55,7 @@ def assert_trainable(schema, folder, rule):
     source, found = opened(few, folder, rule)
     check(found, 0.01)
     network = build_small(source.schema, hidden_units=(4,))
-    batch = next(iter(batches(source, "train", 64, shuffle_seed=1)))
+    batch = next(iter(batches(source, "train", 64, Order(shuffle_seed=1))))
     outputs = network.model(batch["features"])
     assert set(outputs) == {task.name for task in schema.tasks}
     assert all(np.isfinite(output).all() for output in outputs.values())
