@@ -165,13 +165,13 @@ def standardised(schema: Schema, audit: Audit) -> Schema:
     return dataclasses.replace(schema, tasks=tuple(map(with_standards, schema.tasks)))
 
 
-def bad_row_count(found: Audit) -> int:
+def bad_row_count(audit: Audit) -> int:
     """Returns the number of rows that cannot be used, without those that the schema excludes."""
-    return sum(n for reason, n in found.unusable.items() if reason != REASONS[EXCLUDED])
+    return sum(n for reason, n in audit.unusable.items() if reason != REASONS[EXCLUDED])
 
 
 def check(
-    found: Audit,
+    audit: Audit,
     max_bad_fraction: float,
     max_duplicate_fraction: float = 1.0,
     listed: Path | None = None,
@@ -180,7 +180,7 @@ def check(
     """Refuses data that cannot be trained on.
 
     Args:
-        found: The audit of the data.
+        audit: The audit of the data.
         max_bad_fraction: Share of unusable rows, in [0, 1], above which data are refused.
         max_duplicate_fraction: Share of duplicate rows, in [0, 1], above which data are refused.
         listed: The file that lists all unusable rows, if there is one.
@@ -190,19 +190,19 @@ def check(
         DataError: There are too many unusable or duplicate rows; or there is no row in train, or,
             where the data are split, in validation or test; or a task has no population in train.
     """
-    if found.rows == 0:
+    if audit.rows == 0:
         raise DataError("the logs: found no row, expected some")
-    if bad_row_count(found) > max_bad_fraction * found.rows:
-        raise DataError(_bad_rows_text(found, max_bad_fraction, listed))
-    if found.duplicates and found.duplicates.rows > max_duplicate_fraction * found.rows:
+    if bad_row_count(audit) > max_bad_fraction * audit.rows:
+        raise DataError(_bad_rows_text(audit, max_bad_fraction, listed))
+    if audit.duplicates and audit.duplicates.rows > max_duplicate_fraction * audit.rows:
         raise DataError(
-            f"the logs: found {_duplicates_text(found, found.duplicates)}, expected at most a "
+            f"the logs: found {_duplicates_text(audit, audit.duplicates)}, expected at most a "
             f"fraction {max_duplicate_fraction} (--max_duplicate_fraction); are some files copies "
             "of others?"
         )
 
     for split in splits:
-        counts = found.splits[split]
+        counts = audit.splits[split]
         if counts.rows == 0:
             raise DataError(f"{split}: found no usable row, expected some; see the split's flags")
         for task, numbers in counts.tasks.items():
@@ -210,30 +210,30 @@ def check(
                 raise DataError(f"train: found no row in the population of task {task}")
 
 
-def _bad_rows_text(found: Audit, max_bad_fraction: float, listed: Path | None) -> str:
+def _bad_rows_text(audit: Audit, max_bad_fraction: float, listed: Path | None) -> str:
     examples = "\n".join(
-        f"  {e.file} record {e.record}: {e.reason}: {e.text!r}" for e in found.examples
+        f"  {e.file} record {e.record}: {e.reason}: {e.text!r}" for e in audit.examples
     )
     list_file = f" All are listed in {listed}." if listed else ""
     return (
-        f"found {bad_row_count(found)} unusable rows of {found.rows} "
-        f"({_reasons_text(found.unusable)}) in {_some(found.unusable_by_file)}; expected at most "
+        f"found {bad_row_count(audit)} unusable rows of {audit.rows} "
+        f"({_reasons_text(audit.unusable)}) in {_some(audit.unusable_by_file)}; expected at most "
         f"a fraction {max_bad_fraction}.{list_file} The first of each reason:\n{examples}"
     )
 
 
-def check_validation(found: Audit, schema: Schema) -> None:
+def check_validation(audit: Audit, schema: Schema) -> None:
     """Refuses a validation split on which some task's metric is undefined: nothing is chosen by it.
 
     Args:
-        found: The audit of the data.
+        audit: The audit of the data.
         schema: The schema whose tasks are trained.
 
     Raises:
         DataError: A task has no population in validation, or a binary one has one class alone.
     """
     for task in schema.tasks:
-        counts = found.splits["validation"].tasks[task.name]
+        counts = audit.splits["validation"].tasks[task.name]
         if counts.rows == 0:
             raise DataError(f"validation: found no row in the population of task {task.name}")
         if task.kind == "binary" and counts.label_mean in (0.0, 1.0):
@@ -248,9 +248,9 @@ def _some(names: Collection[str]) -> str:
     return ", ".join([*names][:_NAMED]) + more
 
 
-def _duplicates_text(found: Audit, duplicates: Duplicates) -> str:
+def _duplicates_text(audit: Audit, duplicates: Duplicates) -> str:
     about = ", estimated" if duplicates.estimated else ""
-    share = duplicates.rows / max(1, found.rows)
+    share = duplicates.rows / max(1, audit.rows)
     return f"duplicate rows: {duplicates.rows} ({100 * share:.2f} %{about})"
 
 
@@ -258,27 +258,27 @@ def _reasons_text(unusable: Mapping[str, int]) -> str:
     return ", ".join(f"{reason} {count}" for reason, count in unusable.items()) or "none"
 
 
-def describe(found: Audit) -> str:
+def describe(audit: Audit) -> str:
     """Writes an audit as text for people, one fact a line."""
-    return "\n".join([*_describe_rows(found), *_describe_splits(found), *_describe_columns(found)])
+    return "\n".join([*_describe_rows(audit), *_describe_splits(audit), *_describe_columns(audit)])
 
 
-def _describe_rows(found: Audit) -> Iterator[str]:
-    yield f"{found.rows} records, {sum(found.unusable.values())} without use"
-    for reason, count in found.unusable.items():
+def _describe_rows(audit: Audit) -> Iterator[str]:
+    yield f"{audit.rows} records, {sum(audit.unusable.values())} without use"
+    for reason, count in audit.unusable.items():
         yield f"  {reason:<24}{count:>12}"
-    for label, count in found.unlabelled.items():
+    for label, count in audit.unlabelled.items():
         if count:
             yield f"  kept without {label:<11}{count:>12}"
 
-    if found.duplicates is not None:
-        yield _duplicates_text(found, found.duplicates)
-    if found.empty_files:
-        yield f"files without rows: {len(found.empty_files)} ({_some(found.empty_files)})"
+    if audit.duplicates is not None:
+        yield _duplicates_text(audit, audit.duplicates)
+    if audit.empty_files:
+        yield f"files without rows: {len(audit.empty_files)} ({_some(audit.empty_files)})"
 
 
-def _describe_splits(found: Audit) -> Iterator[str]:
-    for split, counts in found.splits.items():
+def _describe_splits(audit: Audit) -> Iterator[str]:
+    for split, counts in audit.splits.items():
         if counts.rows:
             tasks = "  ".join(
                 f"{task}: {numbers.rows} rows, label mean {numbers.label_mean:.4f}"
@@ -286,17 +286,17 @@ def _describe_splits(found: Audit) -> Iterator[str]:
             )
             yield f"{split:<12}{counts.rows:>12} rows  {tasks}"
 
-    if found.validation_from is not None:
-        yield f"validation from {found.validation_from:.16g}, test from {found.test_from:.16g}"
+    if audit.validation_from is not None:
+        yield f"validation from {audit.validation_from:.16g}, test from {audit.test_from:.16g}"
 
 
-def _describe_columns(found: Audit) -> Iterator[str]:
-    for file, count in found.join_misses.items():
-        left_out = found.join_unusable_rows[file]
+def _describe_columns(audit: Audit) -> Iterator[str]:
+    for file, count in audit.join_misses.items():
+        left_out = audit.join_unusable_rows[file]
         yield f"{file}: {count} records without a row there, {left_out} of its rows left out"
 
-    for feature, files in found.features_absent_in.items():
+    for feature, files in audit.features_absent_in.items():
         yield f"feature {feature}: no value in any record of {_some(files)}"
-    for feature, count in found.feature_faults.items():
+    for feature, count in audit.feature_faults.items():
         if count:
             yield f"feature {feature}: {count} values could not be read and count as missing"

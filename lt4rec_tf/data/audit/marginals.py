@@ -192,12 +192,12 @@ def _texts(values: Mapping[bytes, int]) -> dict[str, int]:
     return counts
 
 
-def new_values(schema: Schema, found: Marginals, least: int) -> dict[str, tuple[str, ...]]:
+def new_values(schema: Schema, marginals: Marginals, least: int) -> dict[str, tuple[str, ...]]:
     """Returns the unknown values that are frequent enough to join the vocabularies.
 
     Args:
         schema: The schema of the vocabularies.
-        found: The marginals of the logs.
+        marginals: The marginals of the logs.
         least: How often a value must occur in all features of a table together; 0: no value joins.
 
     Returns:
@@ -205,7 +205,7 @@ def new_values(schema: Schema, found: Marginals, least: int) -> dict[str, tuple[
     """
     by_table: dict[str, Counter[str]] = {}
     for feature in _vocabularies(schema):
-        by_table.setdefault(feature.table, Counter()).update(found.unseen[feature.name])
+        by_table.setdefault(feature.table, Counter()).update(marginals.unseen[feature.name])
 
     growth = {}
     for table, values in by_table.items():
@@ -215,14 +215,14 @@ def new_values(schema: Schema, found: Marginals, least: int) -> dict[str, tuple[
     return growth
 
 
-def recounted(found: Marginals, schema: Schema) -> Marginals:
+def recounted(marginals: Marginals, schema: Schema) -> Marginals:
     """Returns the marginals of the same logs by a schema whose vocabularies have grown since.
 
     Args:
-        found: The marginals by the schema before.
+        marginals: The marginals by the schema before.
         schema: The schema after.
     """
-    counts, unseen = dict(found.counts), dict(found.unseen)
+    counts, unseen = dict(marginals.counts), dict(marginals.unseen)
     for feature in _vocabularies(schema):
         name = feature.name
         added = feature.ids.vocabulary[len(counts[name]) - FIRST_VALUE_ID :]
@@ -232,20 +232,20 @@ def recounted(found: Marginals, schema: Schema) -> Marginals:
         counts[name] = np.concatenate([counts[name], added_counts])
         counts[name][UNKNOWN_ID] -= added_counts.sum()
         unseen[name] = {v: n for v, n in unseen[name].items() if v not in set(added)}
-    return dataclasses.replace(found, counts=counts, unseen=unseen)
+    return dataclasses.replace(marginals, counts=counts, unseen=unseen)
 
 
-def write(path: Path, found: Marginals) -> None:
+def write(path: Path, marginals: Marginals) -> None:
     """Writes marginals as JSON, atomically: of each feature the ids that occur."""
     counts = {}
-    for name, feature_counts in found.counts.items():
+    for name, feature_counts in marginals.counts.items():
         ids = np.flatnonzero(feature_counts)
         counts[name] = {
             "size": len(feature_counts),
             "ids": ids.tolist(),
             "counts": feature_counts[ids].tolist(),
         }
-    values = vars(found) | {"counts": counts}
+    values = vars(marginals) | {"counts": counts}
     artifacts.write_atomically(path, json.dumps(values, ensure_ascii=False) + "\n")
 
 

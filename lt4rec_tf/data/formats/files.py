@@ -1,4 +1,4 @@
-"""The files of a data set on disk: which there are, and how they are packed."""
+"""Finds the files of a data set, opens plain and gzip ones, and refuses broken ones."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def expand(data_dir: Path, globs: Sequence[str]) -> tuple[Path, ...]:
 
 
 class Stamp(NamedTuple):
-    """What tells a file from what it becomes when it is written to."""
+    """The size of a file and when it was written, by which a change is noticed."""
 
     size: int  # bytes
     written_ns: int
 
 
 def stamp_of(path: Path) -> Stamp:
-    """Looks a file's size and time of writing up.
+    """Returns a file's size and time of writing.
 
     Raises:
         DataError: It is not there.

@@ -20,14 +20,14 @@ def fingerprint(texts: tf.Tensor) -> tf.Tensor:
 
 
 def find(known: np.ndarray, marks: tf.Tensor) -> tf.Tensor:
-    """Finds the places of fingerprints among known ones.
+    """Finds fingerprints among known ones.
 
     Args:
         known: int64 (n,), in any order.
         marks: int64 (batch,).
 
     Returns:
-        int64 (batch,), the place in `known`, n for those that are not there.
+        int64 (batch,), the index in `known`, n for those that are not there.
 
     >>> find(np.array([30, 10, 20]), tf.constant([10, 20, 40], tf.int64)).numpy().tolist()
     [1, 2, 3]
@@ -35,8 +35,8 @@ def find(known: np.ndarray, marks: tf.Tensor) -> tf.Tensor:
     # One more than any fingerprint stands last, so that the search never ends past the array.
     order = np.argsort(known, kind="stable")
     ordered = tf.constant(np.append(known[order], FINGERPRINTS), tf.int64)
-    places = tf.constant(np.append(order, len(known)), tf.int64)
+    indices = tf.constant(np.append(order, len(known)), tf.int64)
 
     nearest = tf.searchsorted(ordered, marks)
     missing = tf.constant(len(known), tf.int64)
-    return tf.where(tf.gather(ordered, nearest) == marks, tf.gather(places, nearest), missing)
+    return tf.where(tf.gather(ordered, nearest) == marks, tf.gather(indices, nearest), missing)

@@ -26,7 +26,7 @@ _END: list[str] = []
 
 
 class TextRow(NamedTuple):
-    """A row of a text file; in quotes it may hold line ends, so it may have several lines."""
+    """A row of a text file: several lines where values in quotes hold line ends."""
 
     line: int  # the first one, from 1
     lines: tuple[str, ...]

@@ -190,8 +190,8 @@ def _ratio_of_times(label: Label, play_time: Values, duration: Values) -> _Parse
 def _seconds(label: Label, duration: Values) -> tf.Tensor:
     """Returns a video's length, float32 (batch,); NaN where there is none above 0."""
     seconds = tf.cast(duration.values * _UNIT_SECONDS[label.duration_unit], tf.float32)
-    known = duration.valid & (seconds > 0.0) & tf.math.is_finite(seconds)
-    return tf.where(known, seconds, math.nan)
+    valid = duration.valid & (seconds > 0.0) & tf.math.is_finite(seconds)
+    return tf.where(valid, seconds, math.nan)
 
 
 def bad_rows(name: str, first: int, records: tf.Tensor, reasons: np.ndarray) -> Iterable[BadRow]:

@@ -18,7 +18,7 @@ _USER_STEPS = 2**32
 
 @dataclass(frozen=True)
 class SplitRule:
-    """What separates train, validation and test.
+    """The rule that separates train, validation and test.
 
     Attributes:
         kind: "none" (all rows train), "time", "user" (no user in two splits) or "files".
