@@ -162,7 +162,7 @@ def existing(schema):
 
 def make_targets():
     makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
-    return set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    return set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
 
 
 SHOWN = [
