@@ -36,6 +36,9 @@ LEAST_THREADS = 4  # of a worker or server
 _JOBS = {"multi_worker": ("chief", "worker"), "parameter_server": ("chief", "worker", "ps")}
 # Errors that TensorFlow raises in a process when another one is lost.
 LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError)
+# What TensorFlow writes where such an error passed through an operation of the graph, such as a
+# dataset's: it then raises an InternalError in its place.
+LOST_INSIDE = "originally returned UnavailableError"
 RESTARTS, MOST_RESTARTS = "LT4REC_TF_RESTARTS", 100
 
 
@@ -164,8 +167,10 @@ def joined(kind: str, table_rows: int, shard_mib: float) -> Iterator[None]:
         scope = contextlib.nullcontext() if strategy is None else strategy.scope()
         with scope, _one_writer():
             yield
-    except LOST as error:
-        reason = str(error).partition("\n")[0]
+    except (*LOST, tf.errors.InternalError) as error:
+        reason = reason_of_loss(error)
+        if reason is None:
+            raise
         if kind == "multi_worker":
             _start_over(reason)
         if kind != "parameter_server":
@@ -174,6 +179,22 @@ def joined(kind: str, table_rows: int, shard_mib: float) -> Iterator[None]:
             f"a parameter server or all workers are lost ({reason}); once every process of the "
             "cluster is started again, the same command goes on from the last checkpoint"
         ) from error
+
+
+def reason_of_loss(error: tf.errors.OpError) -> str | None:
+    """Returns the line of an error that says how another process was lost; None: none was.
+
+    >>> reason_of_loss(tf.errors.UnavailableError(None, None, "Connection reset by peer"))
+    'Connection reset by peer'
+    >>> reason_of_loss(tf.errors.InternalError(None, None, "out of registers")) is None
+    True
+    """
+    message = str(error)
+    if not isinstance(error, LOST) and LOST_INSIDE not in message:
+        return None
+    lines = [line for line in message.splitlines() if line and line != "Graph execution error:"]
+    says_loss = [line for line in lines if "connect" in line.lower()]
+    return (says_loss or lines or [type(error).__name__])[0]
 
 
 def _strategy(kind: str, table_rows: int, shard_mib: float) -> tf.distribute.Strategy | None:

@@ -1,3 +1,5 @@
+"""The line of progress, on terminals and in files."""
+
 import fcntl
 import io
 import os
@@ -29,8 +31,14 @@ class Terminal:
         self.out = os.fdopen(writer, "w", newline="")
 
     def read(self):
+        # The kernel hands on in pieces what was written: read up to a mark, which goes past the
+        # buffer of `out` so that text which was never flushed stays unseen.
+        os.write(self.out.fileno(), b"\0")
+        text = b""
+        while not text.endswith(b"\0"):
+            text += os.read(self.reader, 65536)
         # A terminal turns \n into \r\n on its way out.
-        return os.read(self.reader, 65536).decode().replace("\r\n", "\n")
+        return text.decode().rstrip("\0").replace("\r\n", "\n")
 
     def close(self):
         self.out.close()

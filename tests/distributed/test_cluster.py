@@ -10,6 +10,7 @@ from contextlib import closing
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from lt4rec_tf import train
 from lt4rec_tf.config.parse import parse
@@ -168,6 +169,30 @@ def test_workers_that_are_killed_and_started_again_do_not_end_the_run(feed, alon
 
     close_to(metrics(folder), metrics(alone))
     assert is_whole(folder)
+
+
+def test_a_loss_that_an_operation_passed_on_is_known():
+    inside = tf.errors.InternalError(
+        None,
+        None,
+        "Graph execution error:\n\nDetected at node ReduceDataset defined at (most recent call "
+        "last):\n\nfailed to connect to all addresses; last error: Connection refused\n"
+        "Executing non-communication op <ReduceDataset> originally returned UnavailableError, and "
+        "was replaced by InternalError to avoid invoking TF network error handling logic.",
+    )
+    assert cluster.reason_of_loss(inside) == (
+        "failed to connect to all addresses; last error: Connection refused"
+    )
+    bare = tf.errors.UnavailableError(None, None, "")
+    assert cluster.reason_of_loss(bare) == "UnavailableError"
+    fault = tf.errors.InternalError(None, None, "failed to connect the graph's nodes")
+    assert cluster.reason_of_loss(fault) is None
+
+
+def test_a_fault_of_ones_own_is_not_called_a_loss():
+    fault = tf.errors.InternalError(None, None, "out of registers")
+    with pytest.raises(tf.errors.InternalError, match="registers"), cluster.joined("none", 1, 1.0):
+        raise fault
 
 
 @pytest.mark.slow(minutes=3)
