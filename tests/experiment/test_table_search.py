@@ -232,6 +232,7 @@ def ended(folder, settings, schema):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", UNITS)
 def test_all_rows_wear_the_ticket_of_the_tables(unit, small_schema, tmp_path):
     settings = small_settings(*FLAGS, f"--embedding_unit={unit}")
@@ -283,6 +284,7 @@ def test_rows_that_training_never_looks_up_go_first(small_schema, tmp_path):
     assert not any((kept[name] & ~seen[name]).any() for name in ("user", "video", "tag"))
 
 
+@pytest.mark.slow
 def test_a_search_that_is_killed_goes_on(small_schema, tmp_path):
     settings = small_settings(*FLAGS, "--embedding_unit=row", "--checkpoint_steps=1")
     unbroken = begin_run(settings, small_schema, tmp_path / "whole")[0]

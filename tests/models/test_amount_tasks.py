@@ -188,6 +188,7 @@ def batch_with_amounts(rows=32, seed=0):
     return batch
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["mse", "ziln"])
 @pytest.mark.parametrize("name", ["s_weight", *BUILDERS])
 def test_every_model_learns_amounts(tmp_path, name, loss):

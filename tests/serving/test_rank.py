@@ -41,6 +41,7 @@ def served(request, schema):
     return network, schema, model.signatures()["rank"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("requests", "candidates"), [(1, 5), (3, 4), (2, 1), (1, 0), (0, 3), (1, HALVED + 1)]
 )

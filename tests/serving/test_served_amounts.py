@@ -82,6 +82,7 @@ def test_rank_scores_by_the_expression(served):
     np.testing.assert_allclose(answers["score"], score, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_published_version_answers_the_same(served, tmp_path):
     schema, network, model = served
     signatures = {"serving_default": model.signatures()["serving_default"]}

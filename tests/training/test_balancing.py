@@ -370,6 +370,7 @@ def test_a_weight_cut_for_every_task_never_moves(small_schema, tmp_path, balance
         assert (kernel[mask] != old[mask]).mean() > 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("balance", BALANCED)
 def test_a_killed_stage_ends_as_an_unbroken_one(three_tasks, tmp_path, balance):
     plan = Plan(epochs=2, checkpoint_steps=2, keep_last=True)
@@ -402,6 +403,7 @@ def test_a_killed_stage_ends_as_an_unbroken_one(three_tasks, tmp_path, balance):
     assert unbroken.fit(tmp_path / "again", "joint", plan)["history"] == whole["history"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("balance", BALANCED)
 def test_a_rule_changes_what_is_learned(small_schema, tmp_path, balance):
     ends = {}

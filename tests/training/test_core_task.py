@@ -183,6 +183,7 @@ def test_metabalance_leaves_what_one_task_alone_trains():
     np.testing.assert_array_equal(combined, [3.0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["s_weight", "mmoe", "ple", "htlnet"])
 def test_models_learn_by_the_rule(small_schema, tmp_path, name):
     network = networks(small_schema)[name]

@@ -58,6 +58,7 @@ def test_the_levels_are_the_dense_and_the_gradual_training(ticket):
     assert history["best_epoch"] == EPOCHS - 1  # the schedule runs to its end
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [EPOCHS * STEPS + 12, 2 * EPOCHS * STEPS])
 def test_a_killed_gradual_training_ends_with_the_same_ticket(ticket, small_schema, tmp_path, at):
     run, network = gradual_run(small_schema, tmp_path, progress=KilledProgress(at))

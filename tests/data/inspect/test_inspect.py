@@ -245,6 +245,7 @@ def test_random_bytes_are_described_or_refused(tmp_path_factory, capsys, head, b
 # Real rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("folder", "files", "flags", "rule", "tasks"),
     [

@@ -97,6 +97,7 @@ def test_the_quickstart_configuration_is_the_quickstarts_log():
     assert (drawn.rows, drawn.seed) == (data.simulate_rows, data.simulate_seed)
 
 
+@pytest.mark.slow
 def test_prepared_shards_hold_the_rows_of_the_simulators_csv(prepared, tmp_path):
     schema = load_schema(SCHEMA)
     simulate(tmp_path / "csv", Builder.builder_configs["small"].settings)
