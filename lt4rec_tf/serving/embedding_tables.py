@@ -34,12 +34,12 @@ class ServedTables(tf.Module):
         layout = layer.layout
         self._row_of: LoadedTensor | None = None
         self._whole: LoadedTensor | None = None
-        if layout.kept is not None:
-            self.bits = tf.Variable(np.packbits(layout.kept), trainable=False, name=f"{name}.bits")
-        if layout.kept is not None and layout.cuts_numbers:
-            numbers = layer.parts[ONE].numpy()[layout.kept]
+        if layout.mask is not None:
+            self.bits = tf.Variable(np.packbits(layout.mask), trainable=False, name=f"{name}.bits")
+        if layout.mask is not None and layout.cuts_numbers:
+            numbers = layer.parts[ONE].numpy()[layout.mask]
             self.numbers = _variable(numbers, dtype, f"{name}.numbers")
-            self._whole = LoadedTensor(self._spread(layout.kept.shape), f"{name}_table")
+            self._whole = LoadedTensor(self._spread(layout.mask.shape), f"{name}_table")
         else:
             self.parts = {
                 part: table if dtype == tf.float32 else _variable(table, dtype, f"{name}.{part}")
@@ -69,12 +69,12 @@ class ServedTables(tf.Module):
 
     def _places(self, layout: Layout) -> Callable[[], tf.Tensor]:
         """Returns () -> the row of every id, int32 (rows of whole tables,), as `Layout.row_of`."""
-        assert layout.kept is not None
-        ids, first = len(layout.kept), np.array(sorted(layout.first_row.values()))
+        assert layout.mask is not None
+        ids, first = len(layout.mask), np.array(sorted(layout.first_row.values()))
         sizes = np.diff([*first, ids])
 
         # Ids that are cut from a table share one row, behind the table's own rows.
-        own = np.add.reduceat(layout.kept.astype(np.int64), first)
+        own = np.add.reduceat(layout.mask.astype(np.int64), first)
         has_shared = own < sizes
         shared_before: np.ndarray = np.cumsum(has_shared) - has_shared
         shared = tf.constant(np.cumsum(own) + shared_before, tf.int32)

@@ -1,3 +1,5 @@
+"""What importing loads and does, and that the documents name what exists."""
+
 import importlib
 import json
 import os

@@ -1,3 +1,5 @@
+"""Flags and flagfiles as settings, and the refusal of wrong ones."""
+
 import dataclasses
 import json
 

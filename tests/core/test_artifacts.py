@@ -1,3 +1,5 @@
+"""Files and folders that are whole or absent, and locks."""
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

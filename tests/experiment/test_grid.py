@@ -1,3 +1,5 @@
+"""Candidates of a grid search and the rows of a comparison."""
+
 import pytest
 
 from lt4rec_tf.config import parse as config

@@ -200,8 +200,8 @@ def test_cut_numbers_have_no_gradient(small_schema):
     with tf.GradientTape() as tape:
         total = tf.reduce_sum(layer(features))
     gradient = tf.convert_to_tensor(tape.gradient(total, layer.parts["table"])).numpy()
-    assert (gradient[~layer.layout.kept] == 0).all()
-    assert (gradient[layer.layout.kept] != 0).any()
+    assert (gradient[~layer.layout.mask] == 0).all()
+    assert (gradient[layer.layout.mask] != 0).any()
 
 
 @examples(max_examples=10)
@@ -262,7 +262,7 @@ def test_all_rows_wear_the_ticket_of_the_tables(unit, small_schema, tmp_path):
         len(part.source) * part.width for part in layout.parts
     )
     if unit == "number":
-        assert (trained["embedding/table"][~layout.kept] == 0).all()
+        assert (trained["embedding/table"][~layout.mask] == 0).all()
     histories = (tmp_path / "tables").glob("level_*/training/history.json")
     searching = sum(artifacts.read_json(path)["seconds"] for path in histories)
     assert row_seconds(tmp_path, "s_weight", run.tasks) > searching > 0

@@ -1,3 +1,5 @@
+"""Metrics of amounts, by hand and against SciPy and scikit-learn."""
+
 import math
 import warnings
 

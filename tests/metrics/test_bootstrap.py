@@ -1,3 +1,5 @@
+"""Intervals from resampled users, against scikit-learn on every replicate."""
+
 import math
 from dataclasses import astuple
 

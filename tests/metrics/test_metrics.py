@@ -1,3 +1,5 @@
+"""AUC, log loss, calibration and errors, by hand and against scikit-learn."""
+
 import math
 import warnings
 from itertools import combinations

@@ -1,3 +1,5 @@
+"""Cross layers, field vectors and masked layers, by their equations."""
+
 import numpy as np
 import pytest
 import tensorflow as tf

@@ -1,3 +1,5 @@
+"""Losses by hand and against scikit-learn."""
+
 import numpy as np
 import pytest
 import tensorflow as tf

@@ -1,3 +1,5 @@
+"""The shared network with a mask for each task."""
+
 import dataclasses
 from functools import partial
 

@@ -1,3 +1,5 @@
+"""The tables and sections of a comparison's report."""
+
 import copy
 import json
 import math

@@ -1,3 +1,5 @@
+"""The lines, points and labels of plots."""
+
 import subprocess
 import sys
 

@@ -1,3 +1,5 @@
+"""Event files, read back with TensorBoard."""
+
 import io
 import signal
 import subprocess

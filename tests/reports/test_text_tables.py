@@ -1,3 +1,5 @@
+"""Tables of a run as text."""
+
 import copy
 
 import pytest

@@ -1,3 +1,5 @@
+"""Schemas as read, and the refusal of wrong ones."""
+
 from pathlib import Path
 
 import pytest

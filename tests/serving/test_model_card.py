@@ -1,3 +1,5 @@
+"""What the card of a published version says."""
+
 import json
 
 import numpy as np

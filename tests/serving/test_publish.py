@@ -1,3 +1,5 @@
+"""Versions of a published model: numbers, checks, whole folders."""
+
 import contextlib
 import signal
 import subprocess

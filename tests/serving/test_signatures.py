@@ -1,3 +1,5 @@
+"""Exported signatures against the network that they were exported from."""
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -230,10 +232,10 @@ def test_a_saved_model_holds_each_weight_once(published):
         if is_table(name):
             assert shapes.count(values.shape) == (0 if in_bits else 1), name
     trained = sum(values.nbytes for values in read_variables(network).values())
-    if layout.kept is not None:
-        trained += layout.kept.size / 8
+    if layout.mask is not None:
+        trained += layout.mask.size / 8
     if in_bits:
-        trained -= 4 * np.count_nonzero(~layout.kept)
+        trained -= 4 * np.count_nonzero(~layout.mask)
     masks = sum(mask.size for task in network.tasks for mask in network.masks(task).values())
     size = sum(path.stat().st_size for path in (version / "variables").iterdir())
     held = sum(values.nbytes for values in stored.values())

@@ -1,3 +1,5 @@
+"""The requests by which TensorFlow Serving warms a version up."""
+
 import sys
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""Shuffled, drawn and one-shot tickets."""
+
 import numpy as np
 import pytest
 from hypothesis import given

@@ -1,3 +1,5 @@
+"""Pruning by magnitude: schedules, counts and ties."""
+
 import numpy as np
 import pytest
 from hypothesis import given

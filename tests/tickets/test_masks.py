@@ -1,3 +1,5 @@
+"""Masks: densities, overlaps, files."""
+
 import hashlib
 import io
 import math

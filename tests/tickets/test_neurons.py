@@ -1,3 +1,5 @@
+"""Pruning of whole neurons, by hand."""
+
 from itertools import pairwise
 
 import numpy as np

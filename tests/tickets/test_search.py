@@ -1,3 +1,5 @@
+"""The search for tickets (Algorithm 1): densities, rewinding, resumption."""
+
 import itertools
 import json
 import math

@@ -1,3 +1,5 @@
+"""Rules that balance tasks: projection, GradNorm, uncertainty, MetaBalance."""
+
 import dataclasses
 import itertools
 

@@ -1,3 +1,5 @@
+"""Checkpoints: what is saved comes back, and damage is found."""
+
 import re
 from pathlib import Path
 

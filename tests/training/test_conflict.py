@@ -1,3 +1,5 @@
+"""Weights of clicked rows that are hardly watched."""
+
 import dataclasses
 import math
 

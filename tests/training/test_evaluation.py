@@ -1,3 +1,5 @@
+"""Metrics of a split, each on its own population of rows."""
+
 import dataclasses
 import math
 

@@ -1,3 +1,5 @@
+"""Gradual pruning: density by step, resumption, blocks."""
+
 import numpy as np
 import pytest
 

@@ -1,3 +1,5 @@
+"""Updates of dense and of sparse variables, against Keras."""
+
 import numpy as np
 import pytest
 import tensorflow as tf

@@ -1,3 +1,5 @@
+"""Training of a stage: steps, the best epoch, resumption after a kill."""
+
 import dataclasses
 import io
 import json

@@ -66,8 +66,8 @@ class FieldVectors(keras.layers.Layer):
         layout = self.layout
         self._row_of = None if layout.row_of is None else self._constant("row_of", layout.row_of)
         self._bits = None
-        if layout.kept is not None and layout.cuts_numbers:
-            self._bits = self._constant("bits", np.packbits(layout.kept, axis=1))
+        if layout.mask is not None and layout.cuts_numbers:
+            self._bits = self._constant("bits", np.packbits(layout.mask, axis=1))
 
         super().build(input_shape)
 

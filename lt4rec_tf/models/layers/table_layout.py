@@ -40,7 +40,7 @@ class Layout:
         part_of: Table -> the part that holds it.
         first_row: Table -> offset that is added to its ids.
         row_of: int32 (rows of whole tables,): offset id -> row of the part; None: they are equal.
-        kept: Mask of whole tables: bool (rows, dimension), 1 for numbers that may differ from 0;
+        mask: Mask of whole tables: bool (rows, dimension), 1 for numbers that may differ from 0;
             with `row_of` bool (rows,), 1 for rows that are stored on their own. None: all.
     """
 
@@ -49,12 +49,12 @@ class Layout:
     part_of: Mapping[str, str]
     first_row: Mapping[str, int]
     row_of: np.ndarray | None = None
-    kept: np.ndarray | None = None
+    mask: np.ndarray | None = None
 
     @property
     def cuts_numbers(self) -> bool:
-        """Tells if `kept` is a mask of single numbers."""
-        return self.kept is not None and self.row_of is None
+        """Tells if `mask` is a mask of single numbers."""
+        return self.mask is not None and self.row_of is None
 
     def taken(self, tables: np.ndarray) -> dict[str, np.ndarray]:
         """Returns part -> its numbers, from whole tables; a shared row takes the first cut row's.
@@ -63,7 +63,7 @@ class Layout:
             tables: All whole tables stacked, (rows, dimension).
         """
         if self.cuts_numbers:
-            return {ONE: tables * self.kept}
+            return {ONE: tables * self.mask}
         return {part.name: tables[part.source, : part.width] for part in self.parts}
 
     def spread(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -83,14 +83,14 @@ class Layout:
 
     def cut_numbers(self) -> int:
         """Returns how many of the variables' numbers are always 0."""
-        if self.kept is None or not self.cuts_numbers:
+        if self.mask is None or not self.cuts_numbers:
             return 0
-        return self.kept.size - int(np.count_nonzero(self.kept))
+        return self.mask.size - int(np.count_nonzero(self.mask))
 
     def stored_bytes(self) -> int:
-        """Returns a version's bytes: float32 numbers that are not cut, and the bits of `kept`."""
+        """Returns a version's bytes: float32 numbers that are not cut, and the bits of `mask`."""
         numbers = sum(len(part.source) * part.width for part in self.parts) - self.cut_numbers()
-        bits = 0 if self.kept is None else self.kept.size
+        bits = 0 if self.mask is None else self.mask.size
         return 4 * numbers + -(-bits // 8)
 
 
@@ -147,13 +147,13 @@ def layout_of(schema: Schema, dimension: int, ticket: TableTicket | None = None)
         return _by_width(ticket, rows, dimension, offsets)
 
     part_of = dict.fromkeys(rows, ONE)
-    kept = np.concatenate([ticket.masks[name] for name in rows]) if ticket is not None else None
+    mask = np.concatenate([ticket.masks[name] for name in rows]) if ticket is not None else None
     if ticket is not None and ticket.unit == "row":
         row_of, source = _shared_rows(ticket, rows)
-        return Layout(dimension, (Part(ONE, dimension, source),), part_of, offsets, row_of, kept)
+        return Layout(dimension, (Part(ONE, dimension, source),), part_of, offsets, row_of, mask)
 
     whole = Part(ONE, dimension, range(sum(rows.values())))
-    return Layout(dimension, (whole,), part_of, offsets, kept=kept)
+    return Layout(dimension, (whole,), part_of, offsets, mask=mask)
 
 
 def _shared_rows(ticket: TableTicket, rows: Mapping[str, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -202,7 +202,7 @@ class Tables:
         layout: Their layout.
         parts: Part -> its numbers, a variable or tensor (rows, width) of any float dtype.
         row_of: The layout's, int32 (rows of whole tables,).
-        bits: The layout's `kept`, packed as `np.packbits` does along each row, uint8.
+        bits: The layout's `mask`, packed as `np.packbits` does along each row, uint8.
     """
 
     layout: Layout

@@ -1,3 +1,5 @@
+"""Counts of usable and unusable rows, by hand and on damaged logs."""
+
 import json
 from collections import Counter
 

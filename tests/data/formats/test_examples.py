@@ -1,3 +1,5 @@
+"""A row as a tf.Example, against a batch of one row."""
+
 import numpy as np
 import tensorflow as tf
 from hypothesis import given

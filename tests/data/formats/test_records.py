@@ -1,3 +1,5 @@
+"""CSV and TSV lines as values, by hand."""
+
 import csv
 import gzip
 import io

@@ -1,3 +1,5 @@
+"""Ids as table rows: hashes, vocabularies, buckets, lists."""
+
 import numpy as np
 import pytest
 import tensorflow as tf

@@ -1,3 +1,5 @@
+"""Logs parsed once: the same batches as the pipeline that streams."""
+
 import re
 
 import numpy as np

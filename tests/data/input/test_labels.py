@@ -1,3 +1,5 @@
+"""Clicks, watch ratios and the reasons why a row cannot be used, by hand."""
+
 import dataclasses
 
 import numpy as np

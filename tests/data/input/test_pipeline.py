@@ -1,3 +1,5 @@
+"""Batches of a split: values, order, resumption, the published samples."""
+
 import dataclasses
 import itertools
 from collections import Counter
