@@ -136,11 +136,11 @@ def work(flags: argparse.Namespace) -> None:
         os.sched_setaffinity(0, {cores[int(index) % len(cores)]})
     from feeds import wide_schema
 
-    from lt4rec_tf.config import parse as config
+    from lt4rec_tf.config.parse import parse
     from lt4rec_tf.distributed import cluster
 
     argv = ["train", "--schema=s", "--data_dir=d", f"--distribution={flags.kind}"]
-    settings, _ = config.parse(argv, "")
+    settings, _ = parse(argv, "")
     make_deterministic()
     schema = wide_schema(flags.rows)
     if cluster.is_server(flags.kind):

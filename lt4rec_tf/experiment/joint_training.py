@@ -24,12 +24,10 @@ from lt4rec_tf.experiment.run import (
 from lt4rec_tf.experiment.ticket_search import Ticket, prune_of, score_of
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.models.registry import MODELS
-from lt4rec_tf.tickets import masks as masks_file
 from lt4rec_tf.tickets.controls import dense_widths, shuffle_layerwise
-from lt4rec_tf.tickets.masks import Masks
-from lt4rec_tf.tickets.search import level_folder
+from lt4rec_tf.tickets.masks import Masks, ones_like, read_masks, write_masks
+from lt4rec_tf.tickets.search import WEIGHTS, level_folder
 from lt4rec_tf.training import checkpoint
-from lt4rec_tf.training.plan import WEIGHTS
 
 
 def train_row(run: Run, row: str, tickets: Sequence[Ticket] = ()) -> dict[str, Any]:
@@ -68,8 +66,8 @@ def apply_tickets(
     for ticket in tickets:
         path = row_masks(folder, ticket.task)
         if not path.exists():
-            masks_file.write_masks(path, _task_masks(run, network, ticket))
-        network.wear(ticket.task, masks_file.read_masks(path, network.kernel_shapes(ticket.task)))
+            write_masks(path, _task_masks(run, network, ticket))
+        network.wear(ticket.task, read_masks(path, network.kernel_shapes(ticket.task)))
     if run.settings.tickets.ticket_control == "reinitialize":
         draw_afresh(run, network, "joint")
 
@@ -119,7 +117,7 @@ def _cut_at_once(run: Run, network: RankingNetwork, ticket: Ticket) -> Masks:
 
 def _cut_to_density(run: Run, scores: Mapping[str, np.ndarray], ticket: Ticket) -> Masks:
     """Prunes whole kernels to as many weights as a ticket keeps."""
-    return prune_of(run.settings)(scores, masks_file.ones_like(scores), _alive(ticket.masks))
+    return prune_of(run.settings)(scores, ones_like(scores), _alive(ticket.masks))
 
 
 def _small_widths(run: Run, tickets: Sequence[Ticket]) -> list[int]:

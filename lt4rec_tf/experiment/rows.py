@@ -23,14 +23,15 @@ from lt4rec_tf.experiment.paths import (
     stage_folder,
 )
 from lt4rec_tf.experiment.run import row_network, table_ticket
-from lt4rec_tf.experiment.ticket_search import read_masks, search_seconds
+from lt4rec_tf.experiment.ticket_search import read_task_masks, search_seconds
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.models.registry import MODELS
 from lt4rec_tf.schema.types import Schema
-from lt4rec_tf.tickets import masks as masks_file
+from lt4rec_tf.tickets.masks import Masks, density, overlap
+from lt4rec_tf.tickets.search import HISTORY, WEIGHTS
 from lt4rec_tf.training import checkpoint
 from lt4rec_tf.training.evaluation import make_predictor, measure
-from lt4rec_tf.training.plan import HISTORY, WEIGHTS, Batches
+from lt4rec_tf.training.plan import Batches
 
 
 def row_names(settings: Settings, schema: Schema) -> list[str]:
@@ -94,7 +95,7 @@ def _network_with_masks(
     for task in network.tasks:
         path = row_masks(parent, task)
         if path.exists():
-            network.wear(task, read_masks(network, task, path))
+            network.wear(task, read_task_masks(network, task, path))
     return network
 
 
@@ -135,14 +136,14 @@ def measure_row(
     }
 
 
-def task_masks(network: RankingNetwork) -> dict[str, masks_file.Masks]:
+def task_masks(network: RankingNetwork) -> dict[str, Masks]:
     """Returns each task's masks; none for models whose layers have none."""
     return {task: network.masks(task) for task in network.tasks if network.towers[task]}
 
 
 def densities(network: RankingNetwork) -> dict[str, float]:
     """Returns the density of each task's masks, in [0, 1]."""
-    return {task: masks_file.density(masks) for task, masks in task_masks(network).items()}
+    return {task: density(masks) for task, masks in task_masks(network).items()}
 
 
 def shared_overlap(network: RankingNetwork) -> float | None:
@@ -151,7 +152,7 @@ def shared_overlap(network: RankingNetwork) -> float | None:
     kernels = {task: next(iter(network.kernels(task).values())).ref() for task in masks}
     if len(masks) < 2 or len(set(kernels.values())) > 1:
         return None
-    return masks_file.overlap(list(masks.values()))
+    return overlap(list(masks.values()))
 
 
 def reported_tasks(schema: Schema) -> list[dict[str, Any]]:

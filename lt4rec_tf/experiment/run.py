@@ -19,18 +19,11 @@ from lt4rec_tf.models.network import TRANSFER, RankingNetwork
 from lt4rec_tf.models.registry import network_of
 from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.tickets.embedding_tables import TableTicket, read_ticket
+from lt4rec_tf.tickets.search import WEIGHTS
 from lt4rec_tf.training import checkpoint, precision
 from lt4rec_tf.training.balancing.core_task import Core
 from lt4rec_tf.training.conflict import Conflict
-from lt4rec_tf.training.plan import (
-    WEIGHTS,
-    Callbacks,
-    Feed,
-    LogScalars,
-    Objective,
-    Optimization,
-    Plan,
-)
+from lt4rec_tf.training.plan import Callbacks, Feed, LogScalars, Objective, Optimization, Plan
 from lt4rec_tf.training.trainer import Trainer
 
 

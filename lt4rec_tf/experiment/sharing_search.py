@@ -24,8 +24,8 @@ from lt4rec_tf.experiment.run import Run, joint_trainer, load_start, network_in,
 from lt4rec_tf.experiment.ticket_search import Ticket, level_masks
 from lt4rec_tf.metrics.gain import mean_relative_gain
 from lt4rec_tf.schema.types import Schema
-from lt4rec_tf.tickets import masks as masks_file
-from lt4rec_tf.training.plan import HISTORY, WEIGHTS
+from lt4rec_tf.tickets.masks import write_masks
+from lt4rec_tf.tickets.search import HISTORY, WEIGHTS
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def _train_way(run: Run, tickets: Sequence[Ticket], folder: Path, way: Way) -> d
     for ticket, level in zip(tickets, way.levels, strict=True):
         masks_by_task[ticket.task] = level_masks(ticket)[level]
     for task, masks in masks_by_task.items():
-        masks_file.write_masks(row_masks(folder / way.name, task), masks)
+        write_masks(row_masks(folder / way.name, task), masks)
 
     same_row = _row_trained_alike(run, tickets, way)
     if same_row and not stage.exists():

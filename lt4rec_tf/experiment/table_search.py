@@ -25,9 +25,8 @@ from lt4rec_tf.tickets.embedding_tables import (
     write_ticket,
 )
 from lt4rec_tf.tickets.magnitude import alive_at_level
-from lt4rec_tf.tickets.search import MASKS, level_folder
+from lt4rec_tf.tickets.search import HISTORY, MASKS, WEIGHTS, level_folder
 from lt4rec_tf.training import checkpoint
-from lt4rec_tf.training.plan import HISTORY, WEIGHTS
 
 
 def find_table_ticket(run: Run) -> None:

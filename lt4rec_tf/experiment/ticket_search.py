@@ -19,15 +19,14 @@ from lt4rec_tf.experiment.run import Run, draw_afresh, load_start, network_in, p
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.models.registry import need_tickets
 from lt4rec_tf.schema.types import Schema, Task
-from lt4rec_tf.tickets import masks as masks_file
 from lt4rec_tf.tickets import search
 from lt4rec_tf.tickets.magnitude import prune_by_magnitude
-from lt4rec_tf.tickets.masks import Masks
+from lt4rec_tf.tickets.masks import Masks, read_masks, write_masks
 from lt4rec_tf.tickets.neurons import prune_neurons
-from lt4rec_tf.tickets.search import Level, Prune
+from lt4rec_tf.tickets.search import HISTORY, WEIGHTS, Level, Prune
 from lt4rec_tf.training import checkpoint
 from lt4rec_tf.training.gradual import build_gradual
-from lt4rec_tf.training.plan import HISTORY, REWIND, WEIGHTS, Plan
+from lt4rec_tf.training.plan import REWIND, Plan
 
 Score = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
 
@@ -195,7 +194,7 @@ def read_ticket(run: Run, network: RankingNetwork, task: str) -> Ticket:
 
 def _ticket(run: Run, network: RankingNetwork, task: Task, levels: list[Level]) -> Ticket:
     chosen = _choose(run, task, levels) if len(levels) > 1 else levels[0]
-    masks = read_masks(network, task.name, chosen.folder / search.MASKS)
+    masks = read_task_masks(network, task.name, chosen.folder / search.MASKS)
     return Ticket(task.name, levels, chosen, masks)
 
 
@@ -232,12 +231,12 @@ def read_searches(folder: Path, schema: Schema) -> dict[str, dict[str, Any]]:
 def level_masks(ticket: Ticket) -> list[Masks]:
     """Reads the masks of every level of a search."""
     shapes = {name: mask.shape for name, mask in ticket.masks.items()}
-    return [masks_file.read_masks(level.folder / search.MASKS, shapes) for level in ticket.levels]
+    return [read_masks(level.folder / search.MASKS, shapes) for level in ticket.levels]
 
 
-def read_masks(network: RankingNetwork, task: str, path: Path) -> Masks:
+def read_task_masks(network: RankingNetwork, task: str, path: Path) -> Masks:
     """Reads masks that fit a task's kernels."""
-    return masks_file.read_masks(path, network.kernel_shapes(task))
+    return read_masks(path, network.kernel_shapes(task))
 
 
 def search_seconds(folder: Path, task: str) -> float:
@@ -264,5 +263,5 @@ def _gradual_level(run: Run, task: str, here: Path) -> None:
     plan = Plan(epochs, 0, settings.training.checkpoint_steps, keep_last=True)
     trainer.fit(here / TRAINING, f"tickets/{task}/level_1", plan)
 
-    masks_file.write_masks(here / search.MASKS, pruned.masks())
+    write_masks(here / search.MASKS, pruned.masks())
     artifacts.mark_done(here)

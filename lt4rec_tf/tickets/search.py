@@ -11,13 +11,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from lt4rec_tf.core import artifacts
-from lt4rec_tf.tickets import masks as masks_file
 from lt4rec_tf.tickets.magnitude import alive_at_level
-from lt4rec_tf.tickets.masks import Masks
+from lt4rec_tf.tickets.masks import Masks, density, ones, read_masks, write_masks
 
 Prune = Callable[[Mapping[str, np.ndarray], Masks, int], Masks]
 
-# Files of a training in its folder: as `training.plan` has it.
+# What a training leaves in its folder: the best epoch's weights, and its result.
 WEIGHTS, HISTORY = "weights", "history.json"
 MASKS = "masks.npz"
 TRAINING = "training"
@@ -98,7 +97,7 @@ def find_tickets(
         here = level_folder(folder, level)
         if not (here / MASKS).exists():
             masks = _next_masks(training, here, level, final_density, rounds, prune)
-            masks_file.write_masks(here / MASKS, masks)
+            write_masks(here / MASKS, masks)
 
         # The level's masks are written, so the weights that they come from are not needed again.
         if level > 1:
@@ -106,7 +105,7 @@ def find_tickets(
         if artifacts.is_done(here):
             continue
 
-        training.wear(masks_file.read_masks(here / MASKS, training.shapes))
+        training.wear(read_masks(here / MASKS, training.shapes))
         training.rewind(level)
         training.train(level, here / TRAINING)
         artifacts.mark_done(here)
@@ -126,12 +125,12 @@ def _next_masks(
 ) -> Masks:
     """Returns a level's masks: ones, or the level below pruned by the weights it has learned."""
     if level == 0:
-        return masks_file.ones(training.shapes)
+        return ones(training.shapes)
     below = level_folder(here.parent, level - 1)
     scores = training.scores(below / TRAINING)
     total = sum(kernel.size for kernel in scores.values())
     keep = alive_at_level(total, final_density, rounds, level)
-    return prune(scores, masks_file.read_masks(below / MASKS, training.shapes), keep)
+    return prune(scores, read_masks(below / MASKS, training.shapes), keep)
 
 
 def _forget_weights(level: Path) -> None:
@@ -149,8 +148,8 @@ def read_levels(
     for level in range(last + 1):
         here = level_folder(folder, level)
         result = artifacts.read_json(here / TRAINING / HISTORY)
-        density = masks_file.density(masks_file.read_masks(here / MASKS, shapes))
-        levels.append(Level(level, density, value(result), result["seconds"], here))
+        level_density = density(read_masks(here / MASKS, shapes))
+        levels.append(Level(level, level_density, value(result), result["seconds"], here))
     return levels
 
 

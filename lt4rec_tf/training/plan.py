@@ -16,9 +16,9 @@ from lt4rec_tf.training.precision import FLOAT32
 # What a stage's folder holds while it trains: the best epoch's weights so far, and all that
 # resuming needs.
 BEST, PROGRESS = "best", "progress"
-# What it holds afterwards: the best epoch's weights, the result; weights to rewind to; what another
-# run's training continues from.
-WEIGHTS, HISTORY, REWIND, STATE = "weights", "history.json", "rewind", "state"
+# What it holds afterwards, besides the WEIGHTS and the HISTORY of tickets/search.py: weights to
+# rewind to; what another run's training continues from.
+REWIND, STATE = "rewind", "state"
 
 # Batches that this process reads, or a pass that workers read in parts.
 Batches = Iterable[dict[str, Any]] | Pass

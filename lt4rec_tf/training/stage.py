@@ -7,7 +7,8 @@ from typing import Any
 
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.errors import InputError
-from lt4rec_tf.training.plan import HISTORY, PROGRESS
+from lt4rec_tf.tickets.search import HISTORY
+from lt4rec_tf.training.plan import PROGRESS
 
 
 class TrainingError(InputError):

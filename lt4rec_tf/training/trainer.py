@@ -22,16 +22,15 @@ from lt4rec_tf.distributed.parameter_server import Pass, compile_part, take_part
 from lt4rec_tf.distributed.replicas import parts_of
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.schema.types import Schema
+from lt4rec_tf.tickets.search import HISTORY, WEIGHTS
 from lt4rec_tf.training import checkpoint, optimizers
 from lt4rec_tf.training.balancing.rules import build_rule
 from lt4rec_tf.training.evaluation import Metrics, make_predictor, measure, split_losses
 from lt4rec_tf.training.plan import (
     BEST,
-    HISTORY,
     PROGRESS,
     REWIND,
     STATE,
-    WEIGHTS,
     Callbacks,
     Feed,
     Objective,

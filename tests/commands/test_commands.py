@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from lt4rec_tf import evaluate, export, simulate_online
-from lt4rec_tf.config import parse as config
 from lt4rec_tf.config import settings
 from lt4rec_tf.config.checks import loss_weights, own_embedding
+from lt4rec_tf.config.parse import parse, parse_with
 from lt4rec_tf.core.flags import ConfigError, build, parse_flags
 from lt4rec_tf.data.convert import command as convert
 from lt4rec_tf.data.inspect import command as inspect
@@ -97,7 +97,7 @@ def check_module(module, flags):
     assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), module
     flags = [flag for flag in flags if flag not in ("--help", "...")]
     if module == "lt4rec_tf.train":
-        settings, _ = config.parse(["train", "--data_dir=given", *flags], "")
+        settings, _ = parse(["train", "--data_dir=given", *flags], "")
         run_folder.read_schema(existing(settings.data.schema), settings)
     elif module == "lt4rec_tf.compare":
         check_comparison(flags)
@@ -139,13 +139,13 @@ def check_comparison(flags):
 
     def parse(more):
         argv = ["compare", "--data_dir=given", *flags, *more]
-        parsed, _, _ = config.parse_with(argv, "", CompareFlags)
+        parsed, _, _ = parse_with(argv, "", CompareFlags)
         loss_weights(parsed, tasks)
         own_embedding(parsed, tasks)
         return parsed
 
     argv = ["compare", "--data_dir=given", *flags]
-    settings, _, compare = config.parse_with(argv, "", CompareFlags)
+    settings, _, compare = parse_with(argv, "", CompareFlags)
     schema = run_folder.read_schema(existing(settings.data.schema), settings)
     tasks = [task.name for task in schema.tasks]
     specs = read_rows(Path(compare.rows_file), compare.only, tasks)
@@ -230,7 +230,7 @@ def parsed(flagfile):
     """The settings of a flagfile; one for daily training does not say which run it goes on from."""
     goes_on = ["--warm_start=RUN"] if flagfile.stem == "daily" else []
     argv = ["train", "--data_dir=given", f"--flagfile={flagfile}", *goes_on]
-    return config.parse(argv, "")[0]
+    return parse(argv, "")[0]
 
 
 @pytest.mark.parametrize("path", FLAGFILES, ids=lambda path: path.name)

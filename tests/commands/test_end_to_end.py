@@ -17,7 +17,7 @@ from lt4rec_tf.data.input.pipeline import raw_batches
 from lt4rec_tf.experiment import logs, run_folder
 from lt4rec_tf.experiment.rows import load_row
 from lt4rec_tf.serving.publish import published_versions
-from lt4rec_tf.tickets import masks as masks_file
+from lt4rec_tf.tickets.masks import density, overlap, read_masks
 from tests.support.commands import ROWS, run_main, small
 from tests.support.paths import PROJECT, real_data
 from tests.support.versions import session_answers
@@ -59,12 +59,12 @@ def check_evaluation(folder, rows):
         for task, values in row["metrics"].items():
             assert all(math.isfinite(value) for value in values.values()), (row["row"], task)
         assert row["seconds"] > 0
-        for task, density in row["density"].items():
+        for task, share in row["density"].items():
             if row["row"] == "s_weight_auto":
-                assert density in [1.0, *found["searches"][task]["densities"]]
+                assert share in [1.0, *found["searches"][task]["densities"]]
                 continue
             chosen = row["row"] == "s_weight"
-            assert density == (
+            assert share == (
                 found["searches"][task]["densities"][found["searches"][task]["chosen"]]
                 if chosen
                 else 1.0
@@ -133,10 +133,10 @@ def test_a_run_keeps_the_masks_that_it_reports(unbroken):
                 name: (len(file[name]), int(file[f"{name}.units"]))
                 for name in ("tower_0", "tower_1")
             }
-        worn[task] = masks_file.read_masks(kept, shapes)
+        worn[task] = read_masks(kept, shapes)
     row = found["rows"][-1]
-    assert row["density"] == {task: masks_file.density(masks) for task, masks in worn.items()}
-    assert row["overlap"] == masks_file.overlap(list(worn.values()))
+    assert row["density"] == {task: density(masks) for task, masks in worn.items()}
+    assert row["overlap"] == overlap(list(worn.values()))
 
 
 def test_a_run_prints_its_tables_and_where_everything_lies(unbroken):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lt4rec_tf.config import parse as config
+from lt4rec_tf.config.parse import fingerprint, parse, parse_with
 from lt4rec_tf.core.flags import ConfigError
 from lt4rec_tf.core.toml import TomlError
 from lt4rec_tf.experiment.comparison.grid import (
@@ -101,9 +101,7 @@ def test_names_that_cannot_be_compared_are_refused(rows_file, rows, only, expect
 
 
 def test_a_comparison_stays_on_one_machine():
-    settings, _ = config.parse(
-        ["compare", "--schema=s", "--data_dir=d", "--distribution=mirrored"], ""
-    )
+    settings, _ = parse(["compare", "--schema=s", "--data_dir=d", "--distribution=mirrored"], "")
     with pytest.raises(ConfigError, match="--distribution: found mirrored, expected none"):
         check_one_machine(settings)
 
@@ -111,10 +109,10 @@ def test_a_comparison_stays_on_one_machine():
 # The candidates
 
 
-def parse(*command):
+def parser_of(*command):
     def parsed(more):
         argv = ["compare", "--schema=s.toml", "--data_dir=logs", *command, *more]
-        return config.parse_with(argv, "", CompareFlags)[0]
+        return parse_with(argv, "", CompareFlags)[0]
 
     return parsed
 
@@ -129,7 +127,7 @@ def shown(found):
 
 def test_candidates_are_every_pair_of_rate_and_weight():
     flags = CompareFlags(learning_rates=("0.001", "0.01"), cvr_weights=("1", "3"))
-    found = candidates(spec(), flags, parse())
+    found = candidates(spec(), flags, parser_of())
     assert shown(found) == [
         {"learning_rate": "0.001", "loss_weights": "cvr=1"},
         {"learning_rate": "0.001", "loss_weights": "cvr=3"},
@@ -144,10 +142,10 @@ def test_candidates_are_every_pair_of_rate_and_weight():
 
 
 def test_without_a_grid_the_commands_flags_are_the_one_candidate():
-    command = parse("--learning_rate=0.02", "--loss_weights=cvr=2,ctr=4")
+    command = parser_of("--learning_rate=0.02", "--loss_weights=cvr=2,ctr=4")
     (found,) = candidates(spec(), CompareFlags(), command)
     assert found.chosen == {"learning_rate": "0.02", "loss_weights": "cvr=2,ctr=4"}
-    (found,) = candidates(spec(), CompareFlags(), parse())
+    (found,) = candidates(spec(), CompareFlags(), parser_of())
     assert found.chosen == {"learning_rate": "0.001", "loss_weights": "1"}
     assert found.settings.training.loss_weights == ()
 
@@ -155,7 +153,7 @@ def test_without_a_grid_the_commands_flags_are_the_one_candidate():
 def test_a_rows_flags_come_after_the_commands_and_the_grids_after_both():
     row = spec(flags=["--epochs=7", "--learning_rate=0.5"])
     flags = CompareFlags(learning_rates=("0.25",))
-    (found,) = candidates(row, flags, parse("--epochs=2", "--hidden_units=8,4"))
+    (found,) = candidates(row, flags, parser_of("--epochs=2", "--hidden_units=8,4"))
     assert found.settings.training.epochs == 7
     assert found.settings.training.learning_rate == 0.25
     assert found.settings.model.hidden_units == (8, 4)
@@ -163,30 +161,30 @@ def test_a_rows_flags_come_after_the_commands_and_the_grids_after_both():
 
 def test_a_rows_weights_take_the_grids_place():
     flags = CompareFlags(cvr_weights=("1", "3"))
-    found = candidates(spec(weights=("5", "9")), flags, parse())
+    found = candidates(spec(weights=("5", "9")), flags, parser_of())
     assert [candidate.chosen["loss_weights"] for candidate in found] == ["cvr=5", "cvr=9"]
-    (found,) = candidates(spec(weights=()), flags, parse())
+    (found,) = candidates(spec(weights=()), flags, parser_of())
     assert found.chosen["loss_weights"] == "1"
 
 
 def test_the_weighted_task_can_be_another():
     flags = CompareFlags(cvr_weights=("3",), weighted_task="finish")
-    (found,) = candidates(spec(), flags, parse())
+    (found,) = candidates(spec(), flags, parser_of())
     assert found.settings.training.loss_weights == ("finish=3",)
 
 
 def test_a_single_task_has_no_weight_to_tune():
     flags = CompareFlags(learning_rates=("0.1", "0.2"), cvr_weights=("1", "3"))
-    found = candidates(spec("base", "ctr", weights=()), flags, parse())
+    found = candidates(spec("base", "ctr", weights=()), flags, parser_of())
     assert shown(found) == [{"learning_rate": "0.1"}, {"learning_rate": "0.2"}]
 
 
 def test_a_rows_wrong_flag_is_refused_by_name():
     with pytest.raises(ConfigError, match="epoch_s"):
-        candidates(spec(flags=["--epoch_s=3"]), CompareFlags(), parse())
+        candidates(spec(flags=["--epoch_s=3"]), CompareFlags(), parser_of())
 
 
 def test_a_candidate_takes_any_seed():
-    (found,) = candidates(spec(), CompareFlags(), parse("--seed=3"))
+    (found,) = candidates(spec(), CompareFlags(), parser_of("--seed=3"))
     assert found.with_seed(9).seed == 9
-    assert config.fingerprint(found.with_seed(9), "") == config.fingerprint(found.settings, "")
+    assert fingerprint(found.with_seed(9), "") == fingerprint(found.settings, "")

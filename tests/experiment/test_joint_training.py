@@ -13,12 +13,17 @@ from lt4rec_tf.experiment.paths import SEARCHES, WIDTHS, row_masks
 from lt4rec_tf.experiment.rows import load_row, row_names, row_seconds, task_masks
 from lt4rec_tf.experiment.run import row_network
 from lt4rec_tf.experiment.stages import steps_to_come
-from lt4rec_tf.experiment.ticket_search import find_ticket, read_masks, read_ticket, search_seconds
+from lt4rec_tf.experiment.ticket_search import (
+    find_ticket,
+    read_task_masks,
+    read_ticket,
+    search_seconds,
+)
 from lt4rec_tf.models.lt4rec import shared_name
 from lt4rec_tf.models.registry import MODELS, network_of
-from lt4rec_tf.tickets import masks as masks_file
 from lt4rec_tf.tickets.controls import dense_widths, shuffle_layerwise
 from lt4rec_tf.tickets.magnitude import prune_by_magnitude
+from lt4rec_tf.tickets.masks import density, ones_like, write_masks
 from lt4rec_tf.training import checkpoint
 from lt4rec_tf.training.evaluation import make_predictor
 from lt4rec_tf.training.trainer import Trainer
@@ -140,7 +145,7 @@ def test_rows_with_tickets_begin_at_theta_0_in_them(trained, searched, row):
     assert [ticket.task for ticket in tickets] == list(run.tasks)
     for ticket in tickets:
         assert_same_masks(masks[ticket.task], ticket.masks)
-        assert masks_file.density(ticket.masks) == ticket.chosen.density < 1
+        assert density(ticket.masks) == ticket.chosen.density < 1
         path = row_masks(run.folder / "rows" / row, ticket.task)
         chosen = searched / "tickets" / ticket.task / f"level_{ticket.chosen.level}"
         assert path.read_bytes() == (chosen / "masks.npz").read_bytes()
@@ -235,7 +240,7 @@ def test_shuffles_depend_on_seed_and_task(searched, small_schema, tmp_path):
         train_row(run, "s_weight", tickets)
         network = network_of(run.settings, small_schema, "s_weight")
         folder = run.folder / "rows" / "s_weight"
-        return [read_masks(network, task, row_masks(folder, task)) for task in run.tasks]
+        return [read_task_masks(network, task, row_masks(folder, task)) for task in run.tasks]
 
     ctr, cvr = places("first")
     assert not np.array_equal(ctr["tower_0"], cvr["tower_0"])
@@ -254,9 +259,9 @@ def test_tickets_cut_at_once_are_the_dense_weights_cut_to_the_tickets_density(
         checkpoint.restore(dense, network.variables)
         trained = {name: kernel.numpy() for name, kernel in network.kernels(ticket.task).items()}
         alive = sum(int(mask.sum()) for mask in ticket.masks.values())
-        expected = prune_by_magnitude(trained, masks_file.ones_like(trained), alive)
+        expected = prune_by_magnitude(trained, ones_like(trained), alive)
         assert_same_masks(masks[ticket.task], expected)
-        assert masks_file.density(masks[ticket.task]) == masks_file.density(ticket.masks)
+        assert density(masks[ticket.task]) == density(ticket.masks)
         # By hand: every kept weight is at least as large as every cut one.
         sizes = np.concatenate([np.abs(w).ravel() for w in trained.values()])
         kept = np.concatenate([expected[name].ravel() for name in trained])
@@ -272,7 +277,7 @@ def test_drawn_tickets_are_the_largest_weights_of_theta_0(
     for ticket in tickets:
         drawn = {name: weights[f"{name}/kernel"] for name in ticket.masks}
         alive = sum(int(mask.sum()) for mask in ticket.masks.values())
-        expected = prune_by_magnitude(drawn, masks_file.ones_like(drawn), alive)
+        expected = prune_by_magnitude(drawn, ones_like(drawn), alive)
         assert_same_masks(masks[ticket.task], expected)
 
 
@@ -295,7 +300,7 @@ def test_worn_masks_outlive_a_kill(searched, small_schema, tmp_path, monkeypatch
     run, tickets = begin_row(searched, small_schema, tmp_path, "--ticket_control=shuffle")
     path = row_masks(tmp_path / "rows" / "s_weight", "ctr")
     odd = shuffle_layerwise(tickets[0].masks, seed=99)
-    masks_file.write_masks(path, odd)
+    write_masks(path, odd)
     _, masks = start_of_row(run, "s_weight", tickets, monkeypatch)
     assert_same_masks(masks["ctr"], odd)
 

@@ -19,9 +19,9 @@ from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.simulator.world import SimulatorError
 from lt4rec_tf.distributed.cluster import ClusterError
 from lt4rec_tf.experiment import logs
-from lt4rec_tf.experiment import run_folder as entry
 from lt4rec_tf.experiment.daily.lineage import DayError
 from lt4rec_tf.experiment.paths import run_folder
+from lt4rec_tf.experiment.run_folder import FORMAT_VERSION, claim_folder, read_run
 from lt4rec_tf.schema.reader import load_schema
 from lt4rec_tf.schema.types import SchemaError
 from lt4rec_tf.serving.publish import PublishError
@@ -237,7 +237,7 @@ def test_train_does_not_take_the_folder_of_another_program(folder, capsys):
     (folder / "run").mkdir()
     (folder / "run" / "config.json").write_text('{"layers": 3}')
     message = refusal(capsys, train.main, *train_flags(folder))
-    assert f"config.json: found format None, expected {entry.FORMAT_VERSION}" in one_line(message)
+    assert f"config.json: found format None, expected {FORMAT_VERSION}" in one_line(message)
 
 
 def test_a_second_process_on_a_run_is_refused_until_the_first_ends(untrained, folder, capsys):
@@ -378,9 +378,9 @@ def test_a_run_without_a_folder_lies_below_the_output_dir(folder):
 def test_a_run_reads_back_its_settings_and_schema(folder):
     settings, _ = settings_of(folder, "--tasks=cvr", "--loss_weights=cvr=2")
     run = folder / "run"
-    entry.claim_folder(run, settings, {"a.csv": 3})
+    claim_folder(run, settings, {"a.csv": 3})
     (folder / "small.toml").unlink()  # the run has a copy
-    found, schema = entry.read_run(run)
+    found, schema = read_run(run)
     assert found == settings
     assert [task.name for task in schema.tasks] == ["cvr"]
     assert json.loads((run / "config.json").read_text())["files"] == {"a.csv": 3}
@@ -389,9 +389,9 @@ def test_a_run_reads_back_its_settings_and_schema(folder):
 def test_a_run_is_claimed_again_by_the_same_settings(folder):
     settings, _ = settings_of(folder)
     files = {"a.csv": 3}
-    entry.claim_folder(folder / "run", settings, files)
+    claim_folder(folder / "run", settings, files)
     before = (folder / "run" / "config.json").read_bytes()
-    entry.claim_folder(folder / "run", settings, files)
+    claim_folder(folder / "run", settings, files)
     assert (folder / "run" / "config.json").read_bytes() == before
 
 

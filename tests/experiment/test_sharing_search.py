@@ -26,7 +26,7 @@ from lt4rec_tf.experiment.ticket_search import (
 from lt4rec_tf.metrics.gain import mean_relative_gain
 from lt4rec_tf.models.lt4rec import shared_name
 from lt4rec_tf.models.registry import network_of
-from lt4rec_tf.tickets import masks as masks_file
+from lt4rec_tf.tickets.masks import density, read_masks
 from lt4rec_tf.tickets.search import Level
 from lt4rec_tf.training.evaluation import make_predictor
 from lt4rec_tf.training.trainer import Trainer
@@ -434,8 +434,8 @@ def test_a_way_keeps_its_masks_beside_its_training(found):
         folder = row_folder(run) / way["name"]
         for ticket, level in zip(tickets, way["levels"], strict=True):
             shapes = {name: mask.shape for name, mask in ticket.masks.items()}
-            kept = masks_file.read_masks(row_masks(folder, ticket.task), shapes)
-            assert masks_file.density(kept) == ticket.levels[level].density
+            kept = read_masks(row_masks(folder, ticket.task), shapes)
+            assert density(kept) == ticket.levels[level].density
 
 
 def test_a_choice_without_a_finite_gain_is_still_json(

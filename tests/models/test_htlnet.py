@@ -16,7 +16,7 @@ from lt4rec_tf.core.flags import ConfigError
 from lt4rec_tf.experiment.comparison.cost import cost_of
 from lt4rec_tf.models.layers.label_embedding import LabelEmbedding, Temperature
 from lt4rec_tf.models.losses import loss_of
-from lt4rec_tf.models.network import TRANSFER as HANDED
+from lt4rec_tf.models.network import TRANSFER as HANDED_ON
 from lt4rec_tf.models.registry import network_of
 from lt4rec_tf.training.plan import Plan
 from tests.support.networks import (
@@ -71,21 +71,21 @@ def forward(values, x, network, transfer, masks):
         prefix = "" if shared else f"{task}/"
         parts = []
         if place and transfer.representation:
-            name = f"{HANDED}{task}/representation"
+            name = f"{HANDED_ON}{task}/representation"
             parts.append(fused(values, name, representations, transfer.fusion))
         if place and transfer.label_embedding and labels:
-            parts.append(fused(values, f"{HANDED}{task}/label", labels, transfer.fusion))
+            parts.append(fused(values, f"{HANDED_ON}{task}/label", labels, transfer.fusion))
         hidden = x
         for depth in range(3):
             kernel = values[f"{prefix}tower_{depth}/kernel"] * masks[task][f"tower_{depth}"]
             z = hidden @ kernel + values[f"{prefix}tower_{depth}/bias"]
             if depth == 0 and parts:
-                z += np.concatenate(parts, axis=1) @ values[f"{HANDED}{task}/input/kernel"]
+                z += np.concatenate(parts, axis=1) @ values[f"{HANDED_ON}{task}/input/kernel"]
             hidden = relu(z)
             if depth == 0:
                 representations.append(hidden)
         logits[task] = (hidden @ values[f"{task}/head/kernel"] + values[f"{task}/head/bias"])[:, 0]
-        table = values.get(f"{HANDED}{task}/label_table")
+        table = values.get(f"{HANDED_ON}{task}/label_table")
         if table is not None:
             p = expit(logits[task])[:, None]
             labels.append(p * table[0] + (1 - p) * table[1])
@@ -131,7 +131,7 @@ def test_what_hands_nothing_on_is_hard_sharing_with_its_draws(small_schema):
 def test_only_classifications_have_labels_to_embed(tasks):
     network = build_model("htlnet", tasks)
     tables = {name for name in network.variables if name.endswith("label_table")}
-    assert tables == {f"{HANDED}{task}/label_table" for task in ("ctr", "finish", "share")}
+    assert tables == {f"{HANDED_ON}{task}/label_table" for task in ("ctr", "finish", "share")}
     assert len(network.counters) == 3
 
 
@@ -163,11 +163,11 @@ def test_where_gradients_end(small_schema, stop):
     network = moved(build_model("htlnet", chain, transfer=transfer))
     batch = batch_of_tasks(chain, rows=64)
     last = touched_by(network, chain, batch, "share")
-    own = of(network, "share/") | {f"{HANDED}share/input/kernel"}
+    own = of(network, "share/") | {f"{HANDED_ON}share/input/kernel"}
     everyone = of(network, "embedding/", "cross/")
     if stop == "entry":
-        fusion = of(network, f"{HANDED}share/")
-        tables = {f"{HANDED}{task}/label_table" for task in ("ctr", "finish")}
+        fusion = of(network, f"{HANDED_ON}share/")
+        tables = {f"{HANDED_ON}{task}/label_table" for task in ("ctr", "finish")}
         assert last == own | everyone | fusion | tables
     elif stop == "output":
         assert last == own | everyone
@@ -299,7 +299,7 @@ def test_settings_out_of_range_are_refused(flag, expected):
 def test_flags_become_the_network(small_schema):
     settings = small_settings("--label_embedding=0", "--representation=7", "--fusion=concat")
     network = network_of(settings, small_schema, "htlnet")
-    assert network.variables[f"{HANDED}cvr/representation/kernel"].shape == (8, 7)
+    assert network.variables[f"{HANDED_ON}cvr/representation/kernel"].shape == (8, 7)
     assert not network.counters
     shared = network_of(small_settings(), small_schema, "htlnet_s_weight")
     assert shared.kernels("ctr")["tower_0"] is shared.kernels("cvr")["tower_0"]

@@ -10,7 +10,7 @@ import tensorflow as tf
 from lt4rec_tf.models.losses import LOSSES
 from lt4rec_tf.models.network import CROSSED
 from lt4rec_tf.schema.types import Schema
-from lt4rec_tf.tickets import masks as masks_file
+from lt4rec_tf.tickets.masks import ones
 from tests.support.networks import (
     build_small,
     build_with_own_views,
@@ -90,7 +90,7 @@ def test_draws_of_different_variables_differ(small_schema):
 def test_masks_of_ones_share_everything(small_network):
     small_network.wear("cvr", random_masks(small_network, "cvr", seed=0))
     shapes = {name: tuple(kernel.shape) for name, kernel in small_network.kernels("cvr").items()}
-    small_network.wear("cvr", masks_file.ones(shapes))
+    small_network.wear("cvr", ones(shapes))
     features = small_batch()["features"]
     hidden = small_network.bottom(features)
     for layer in small_network.towers["ctr"]:

@@ -14,8 +14,7 @@ from lt4rec_tf.serving.rank import Ranking
 from lt4rec_tf.serving.signatures import ServedModel
 from tests.support.amounts import standardised
 from tests.support.networks import SAMPLED, build_model, build_small
-from tests.support.served_networks import predictions as sigmoids
-from tests.support.served_networks import raw_rows, request
+from tests.support.served_networks import predictions, raw_rows, request
 from tests.support.training import random_masks
 from tests.support.versions import session_answers
 
@@ -42,7 +41,7 @@ def served(request, tmp_path):
 
 def in_own_unit(schema, network, raw):
     """Task -> what the Keras model predicts, by the logits that the sigmoids came from."""
-    chances = sigmoids(network, schema, raw)
+    chances = predictions(network, schema, raw)
     ids = features_to_ids(schema, {name: tf.constant(values) for name, values in raw.items()})
     outputs = network.model(ids, training=False)["watch"]
     watch = np.asarray(prediction(schema.task("watch"), outputs))

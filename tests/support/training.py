@@ -10,8 +10,8 @@ import tensorflow as tf
 from lt4rec_tf.config.parse import parse
 from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core.progress import Progress
-from lt4rec_tf.experiment import run as stages
 from lt4rec_tf.experiment.initial_weights import keep_start
+from lt4rec_tf.experiment.run import Run, network_in
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.training.plan import Callbacks, Feed, Objective, Optimization
 from lt4rec_tf.training.trainer import Trainer
@@ -111,7 +111,7 @@ def begin_run(
     searches: Path | None = None,
 ):
     """A run on `small_feed` with its theta_0 kept, and its shared network."""
-    run = stages.Run(
+    run = Run(
         settings,
         schema,
         folder,
@@ -121,4 +121,4 @@ def begin_run(
         lambda stage, step, values: None,
     )
     keep_start(run)
-    return run, stages.network_in(run, "s_weight")
+    return run, network_in(run, "s_weight")

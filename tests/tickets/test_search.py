@@ -16,9 +16,9 @@ from lt4rec_tf.experiment import ticket_search
 from lt4rec_tf.experiment.joint_training import train_row
 from lt4rec_tf.experiment.paths import SEARCH
 from lt4rec_tf.experiment.stages import steps_to_come
-from lt4rec_tf.tickets import masks as masks_file
 from lt4rec_tf.tickets import search
 from lt4rec_tf.tickets.magnitude import prune_by_magnitude
+from lt4rec_tf.tickets.masks import density, read_masks
 from lt4rec_tf.tickets.search import Level, choose_level
 from lt4rec_tf.training import checkpoint
 from lt4rec_tf.training.plan import Plan
@@ -86,7 +86,7 @@ class Search:
     def masks(self):
         shapes = {n: tuple(k.shape) for n, k in self.network.kernels("cvr").items()}
         return [
-            masks_file.read_masks(search.level_folder(self.folder, level) / search.MASKS, shapes)
+            read_masks(search.level_folder(self.folder, level) / search.MASKS, shapes)
             for level in range(ROUNDS + 1)
         ]
 
@@ -343,7 +343,7 @@ def test_rewind_initial_starts_every_level_from_theta_0(small_schema, tmp_path, 
         assert equal(start, theta_0) == set(theta_0)
     assert [round(level.density, 2) for level in ticket.levels] == [1.0, 0.5, 0.25]
     assert ticket.chosen.level in (1, 2)
-    assert masks_file.density(ticket.masks) == ticket.chosen.density
+    assert density(ticket.masks) == ticket.chosen.density
     saved_search = artifacts.read_json(tmp_path / "tickets" / "ctr" / SEARCH)
     assert saved_search["chosen"] == ticket.chosen.level
     assert saved_search["values"] == [level.value for level in ticket.levels]
@@ -411,7 +411,7 @@ def test_a_finished_search_is_read_without_training(small_schema, tmp_path, find
     for name, mask in again.masks.items():
         np.testing.assert_array_equal(mask, ticket.masks[name])
     for masks, level in zip(ticket_search.level_masks(again), again.levels, strict=True):
-        assert masks_file.density(masks) == level.density
+        assert density(masks) == level.density
 
 
 def test_another_choice_is_made_from_the_same_search(small_schema, tmp_path):
@@ -427,7 +427,7 @@ def test_tickets_of_neurons_are_whole_neurons(small_schema, tmp_path):
     ticket = ticket_search.find_ticket(run, network, "ctr")
     assert [level.level for level in ticket.levels] == [0, 1, 2]
     for masks, most in zip(ticket_search.level_masks(ticket), (1.0, 0.5, 0.25), strict=True):
-        assert 0 < masks_file.density(masks) <= most
+        assert 0 < density(masks) <= most
         first, second = masks.values()
         alive = first.any(axis=0), second.any(axis=0)
         np.testing.assert_array_equal(first, np.broadcast_to(alive[0], first.shape))

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lt4rec_tf.models.losses import LOSSES
-from lt4rec_tf.tickets import masks as masks_file
+from lt4rec_tf.tickets.masks import union
 from lt4rec_tf.training.balancing import gradnorm
 from lt4rec_tf.training.balancing.gradients import inner_products, weighted_sum
 from lt4rec_tf.training.balancing.gradnorm import GradNorm, last_shared_kernel
@@ -365,7 +365,7 @@ def test_a_weight_cut_for_every_task_never_moves(small_schema, tmp_path, balance
     before = read_variables(network)
     trainer = small_trainer(network, small_schema, schedule="both", balance=balance)
     trainer.fit(tmp_path, "joint", Plan(epochs=2, keep_last=True))
-    union_masks = masks_file.union([network.masks(task) for task in network.tasks])
+    union_masks = union([network.masks(task) for task in network.tasks])
     for name, mask in union_masks.items():
         kernel, old = network.variables[f"{name}/kernel"].numpy(), before[f"{name}/kernel"]
         assert kernel[~mask].tobytes() == old[~mask].tobytes()

@@ -5,8 +5,8 @@ import pytest
 
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.experiment import ticket_search
-from lt4rec_tf.tickets import masks as masks_file
 from lt4rec_tf.tickets import search
+from lt4rec_tf.tickets.masks import density
 from lt4rec_tf.training.evaluation import make_predictor, measure
 from lt4rec_tf.training.gradual import build_gradual
 from lt4rec_tf.training.plan import Plan
@@ -53,7 +53,7 @@ def test_the_levels_are_the_dense_and_the_gradual_training(ticket):
     assert [level.level for level in ticket.levels] == [0, 1]
     assert ticket.levels[0].density == 1.0
     assert ticket.chosen == ticket.levels[1]
-    assert ticket.chosen.density == masks_file.density(ticket.masks)
+    assert ticket.chosen.density == density(ticket.masks)
     for level in ticket.levels:
         history = artifacts.read_json(level.folder / search.TRAINING / "history.json")
         assert level.value == history["validation"]["ctr"]["auc"]
@@ -117,7 +117,7 @@ def trained(request, small_schema, tmp_path_factory):
     densities = []
 
     def before_step(step):
-        densities.append(masks_file.density(gradual.masks()))
+        densities.append(density(gradual.masks()))
         gradual.before_step(step)
 
     trainer = small_trainer(
@@ -137,11 +137,11 @@ def test_density_falls_along_the_cubic_schedule(trained, small_schema):
     _, gradual, densities, _ = trained
     begin, end = 2, 15  # 0.1 and 0.75 of 20 steps
     sizes = [mask.size for mask in gradual.masks().values()]
-    for step, density in enumerate(densities[1:], start=1):  # the wrappers count from 1
+    for step, measured in enumerate(densities[1:], start=1):  # the wrappers count from 1
         done = min(max((step - begin) / (end - begin), 0.0), 1.0)
         expected = DENSITY + (1 - DENSITY) * (1 - done) ** 3
         rounding = len(sizes) * 0.5 / sum(sizes) + 1e-6
-        assert density == pytest.approx(expected, abs=rounding), step
+        assert measured == pytest.approx(expected, abs=rounding), step
 
 
 def test_validation_measures_the_pruned_network(trained, small_schema):

@@ -13,7 +13,7 @@ import tensorflow as tf
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.models.losses import LOSSES
-from lt4rec_tf.tickets import masks as masks_file
+from lt4rec_tf.tickets.masks import union
 from lt4rec_tf.training import checkpoint
 from lt4rec_tf.training.plan import Plan
 from lt4rec_tf.training.stage import TrainingError
@@ -55,7 +55,7 @@ def test_a_weight_cut_for_every_task_never_moves(small_schema, tmp_path, optimiz
     before = read_variables(network)
     trainer = small_trainer(network, small_schema, optimizer=optimizer, schedule=schedule)
     trainer.fit(tmp_path, "joint", Plan(epochs=3, keep_last=True))
-    union_masks = masks_file.union([network.masks(task) for task in network.tasks])
+    union_masks = union([network.masks(task) for task in network.tasks])
     for name, mask in union_masks.items():
         kernel, old = network.variables[f"{name}/kernel"].numpy(), before[f"{name}/kernel"]
         assert kernel[~mask].tobytes() == old[~mask].tobytes()

@@ -22,8 +22,8 @@ from lt4rec_tf.metrics.bootstrap import METRICS, paired_interval
 from lt4rec_tf.metrics.gain import mean_relative_gain
 from lt4rec_tf.models.losses import prediction
 from lt4rec_tf.schema.types import Schema, Task
+from lt4rec_tf.tickets.search import HISTORY
 from lt4rec_tf.training.evaluation import Metrics
-from lt4rec_tf.training.plan import HISTORY
 
 Results = dict[str, Any]
 

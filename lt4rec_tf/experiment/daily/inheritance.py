@@ -35,10 +35,11 @@ from lt4rec_tf.experiment.run import table_ticket
 from lt4rec_tf.models.feature_encoder import is_table
 from lt4rec_tf.models.layers.table_layout import layout_of, with_copied_rows
 from lt4rec_tf.schema.types import Schema
-from lt4rec_tf.tickets import masks as masks_file
 from lt4rec_tf.tickets.embedding_tables import TableTicket, grown, write_ticket
+from lt4rec_tf.tickets.masks import write_masks
+from lt4rec_tf.tickets.search import WEIGHTS
 from lt4rec_tf.training import checkpoint
-from lt4rec_tf.training.plan import STATE, WEIGHTS
+from lt4rec_tf.training.plan import STATE
 
 
 def take_masks(parent: Parent, row: str, folder: Path) -> None:
@@ -64,7 +65,7 @@ def take_masks(parent: Parent, row: str, folder: Path) -> None:
     network = load_row(parent.folder, row, parent.settings, parent.schema)
     for task in network.tasks:
         if row_masks(theirs, task).exists():
-            masks_file.write_masks(row_masks(mine, task), network.masks(task))
+            write_masks(row_masks(mine, task), network.masks(task))
 
 
 def take_tables(parent: Parent, folder: Path, schema: Schema) -> None:

@@ -53,8 +53,9 @@ from lt4rec_tf.reports.run_report import StageLog
 from lt4rec_tf.reports.text_tables import evaluation_table
 from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.schema.vocabularies import grow, growth_between
+from lt4rec_tf.tickets.search import HISTORY, WEIGHTS
 from lt4rec_tf.training import checkpoint
-from lt4rec_tf.training.plan import HISTORY, STATE, WEIGHTS
+from lt4rec_tf.training.plan import STATE
 
 
 def starts_from_another(settings: Settings) -> bool:

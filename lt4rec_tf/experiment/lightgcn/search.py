@@ -17,9 +17,8 @@ from lt4rec_tf.experiment.paths import DENSE, REFIT, TABLE, THRESHOLD, TRAINING
 from lt4rec_tf.tickets.controls import shuffle_layerwise
 from lt4rec_tf.tickets.magnitude import alive_at_level, prune_by_magnitude
 from lt4rec_tf.tickets.masks import Masks, ones, read_masks, write_masks
-from lt4rec_tf.tickets.search import MASKS, level_folder
+from lt4rec_tf.tickets.search import HISTORY, MASKS, level_folder
 from lt4rec_tf.training import checkpoint
-from lt4rec_tf.training.plan import HISTORY
 
 
 @dataclass(frozen=True)

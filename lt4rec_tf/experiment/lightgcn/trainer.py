@@ -19,9 +19,10 @@ from lt4rec_tf.experiment.lightgcn import batches, losses, ranking
 from lt4rec_tf.experiment.lightgcn.model import normalised_adjacency, propagate
 from lt4rec_tf.experiment.lightgcn.threshold import ThresholdPlan, soft_threshold
 from lt4rec_tf.experiment.paths import TABLE
+from lt4rec_tf.tickets.search import HISTORY
 from lt4rec_tf.training import checkpoint
 from lt4rec_tf.training.optimizers import LazyAdam, reset
-from lt4rec_tf.training.plan import HISTORY, PROGRESS, LogScalars
+from lt4rec_tf.training.plan import PROGRESS, LogScalars
 from lt4rec_tf.training.stage import finish, not_finite
 
 
