@@ -13,6 +13,7 @@ from lt4rec_tf.core.artifacts import write_atomically
 from lt4rec_tf.core.processes import end_with_parent
 from lt4rec_tf.data.convert.manifest import done_before
 from lt4rec_tf.data.convert.shards import UNFINISHED, Converted, Job, convert_file
+from lt4rec_tf.data.formats.beam import import_beam
 from lt4rec_tf.data.formats.files import DataError
 
 Todo = Sequence[tuple[int, Path]]  # a file's place among all, and the file
@@ -75,15 +76,14 @@ def by_beam(job: Job, todo: Todo, options: Sequence[str]) -> Iterator[Converted]
     Raises:
         DataError: Beam is not installed, or a file cannot be converted.
     """
-    try:
-        import apache_beam as beam
-        from apache_beam.options.pipeline_options import PipelineOptions
-    except ImportError as error:
-        raise DataError(
-            f"--beam_pipeline_options needs Apache Beam ({error}): pip install 'lt4rec_tf[beam]'"
-        ) from error
-    flags = [f"--{option}" for option in options]
-    with beam.Pipeline(options=PipelineOptions(flags)) as pipeline:
+    beam = import_beam(
+        "--beam_pipeline_options needs Apache Beam ({error}): pip install 'lt4rec_tf[beam]'"
+    )
+    pipeline_options = beam.options.pipeline_options.PipelineOptions(
+        [f"--{option}" for option in options]
+    )
+
+    with beam.Pipeline(options=pipeline_options) as pipeline:
         files = pipeline | beam.Create(list(todo)) | beam.Reshuffle()
         _ = files | beam.Map(functools.partial(_convert_or_note, job))
     for place, path in todo:

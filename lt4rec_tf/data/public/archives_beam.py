@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-import tensorflow_datasets as tfds
 from etils import epath
 
-from lt4rec_tf.data.formats.files import DataError
+from lt4rec_tf.data.formats.beam import import_beam
 from lt4rec_tf.data.formats.text_rows import line_values, named
 
 RANGE_BYTES = 1 << 26  # of a file that one worker reads in a row
@@ -20,17 +19,14 @@ Row = tuple[str, dict[str, str]]  # (file name and byte, texts by column)
 
 
 def beam() -> Any:
-    """Apache Beam.
+    """Imports Apache Beam.
 
     Raises:
         DataError: It is not installed.
     """
-    try:
-        return tfds.core.lazy_imports.apache_beam
-    except ImportError as error:
-        raise DataError(
-            f"Apache Beam cannot be loaded ({error}); install it by pip install 'lt4rec_tf[beam]'"
-        ) from error
+    return import_beam(
+        "Apache Beam cannot be loaded ({error}); install it by pip install 'lt4rec_tf[beam]'"
+    )
 
 
 def rows(
