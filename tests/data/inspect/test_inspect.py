@@ -1,4 +1,4 @@
-"""What a look at logs prints, and the schema that it writes: by value, on real rows, trained on."""
+"""Inspection of logs: the printed table, and a drafted schema, by value and trained on."""
 
 import dataclasses
 from pathlib import Path
