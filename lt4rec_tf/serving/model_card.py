@@ -213,7 +213,7 @@ def _versions(facts: CardFacts) -> str:
 
 def _example(inputs: Arrays, answers: Arrays) -> str:
     row = {name: _as_json(values[0]) for name, values in inputs.items()}
-    answer = {name: _as_json(values[0]) for name, values in answers.items()}
+    answer = {name: _as_json(values[0]) for name, values in sorted(answers.items())}
     prediction = answer if len(answer) > 1 else next(iter(answer.values()))
     return (
         "A row of the logs, asked of `serving_default` over REST:\n\n"

@@ -78,7 +78,7 @@ def warmup_records(
 
     if len(logs) > MAX_RECORDS:
         raise WarmupError(f"found {len(logs)} warm-up requests, expected at most {MAX_RECORDS}")
-    return _to_tfrecord(log.SerializeToString() for log in logs)
+    return _to_tfrecord(log.SerializeToString(deterministic=True) for log in logs)
 
 
 def replay(version: OpenedVersion, records: bytes) -> list[Answers]:
