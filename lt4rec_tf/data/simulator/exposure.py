@@ -1,4 +1,4 @@
-"""Which videos the simulated feed shows to whom, when: requests and their candidates.
+"""Draws requests of the simulated feed, and the videos that it shows in them.
 
 Nothing here depends on clicks, so the days of a log, and the blocks of a day, can be made in any
 order and on their own. docs/simulator.md gives the equations.
@@ -57,11 +57,11 @@ class Day:
     released: Array  # videos that can be shown
     by_category: Array  # videos, sorted by category
     popular: Array  # (videos + 1,) running sum of popularity in that order, from 0
-    category_start: Array  # (categories + 1,) places in by_category
+    category_start: Array  # (categories + 1,) indices into by_category
 
 
 def world_on_day(world: World, day: int) -> Day:
-    """Interests, popularity and arrivals as they are on a day, from the day alone.
+    """Returns interests, popularity and arrivals as they are on a day, from the day alone.
 
     A user's vector turns from `vector` towards `later_vector` by DRIFT_RADIANS_PER_DAY, and every
     factor has its season; a video's popularity follows its trend and is raised while it is new.
@@ -75,15 +75,19 @@ def world_on_day(world: World, day: int) -> Day:
     turned = np.cos(angle) * users.vector + np.sin(angle) * users.later_vector
     season = np.sin(2 * np.pi * day / SEASON_DAYS + world.factor_phase)
     in_season = scaled_to_length(turned) * (1 + drift * SEASON_STRENGTH * season)
+
     age = day - videos.release_day
     # Day 0 is the start of the log, not of the videos that are there by then.
     is_new = (videos.release_day > 0) & (age >= 0)
     novelty = np.where(is_new, np.exp(-np.maximum(age, 0) / NOVELTY_DAYS), 0.0)
+
     trend = np.sin(2 * np.pi * day / TREND_DAYS + videos.trend_phase)
     popularity = videos.popularity * (1 + NOVELTY_BOOST * novelty) * (age >= 0)
     popularity *= np.exp(drift * TREND_STRENGTH * trend)
+
     by_category = np.argsort(videos.category, kind="stable")
     categories = np.arange(world.settings.categories + 1)
+
     return Day(
         user_vector=in_season.astype(np.float32),
         arrived=np.cumsum(users.activity * (users.first_day <= day)),
@@ -102,7 +106,7 @@ def expose(
 
     A request has a user, an hour, a network, a source video, and 4 to 10 different videos: like
     the source, of a favourite category, or merely popular. Rows are in order of time: the hour is
-    the one by which a share number / rows_of_day of the day's traffic has passed.
+    the one by which the share number / rows_of_day of the day's traffic has passed.
 
     Args:
         world: The population.
@@ -117,38 +121,41 @@ def expose(
     requests = int(np.searchsorted(ends, rows)) + 1
     starts = (ends - sizes)[:requests]
     request = np.repeat(np.arange(requests), sizes[:requests])[:rows]
-    place = np.arange(rows) - starts[request]
+    position = np.arange(rows) - starts[request]  # from 0
+
     user = draw_users(day, requests, rng)
-    source, shown = draw_candidates(world, day, user, MAX_POSITIONS, rng)
+    source, videos = draw_candidates(world, day, user, MAX_POSITIONS, rng)
+
     # Numbers beyond the day's last exist in its last block only and are thrown away.
-    passed = np.minimum(numbers[starts] / rows_of_day, 1.0)
-    hour = np.searchsorted(np.cumsum(TRAFFIC_SHARES[:-1]), passed, side="right")
+    traffic_passed = np.minimum(numbers[starts] / rows_of_day, 1.0)
+    hour = np.searchsorted(np.cumsum(TRAFFIC_SHARES[:-1]), traffic_passed, side="right")
     network = rng.choice(len(NETWORKS), requests, p=NETWORK_SHARES)
+
     return Impressions(
         number=numbers,
         user=user[request],
-        video=shown[request, place],
+        video=videos[request, position],
         source=source[request],
-        position=place + 1,
+        position=position + 1,
         hour=hour[request],
         network=network[request],
     )
 
 
 def draw_users(day: Day, count: int, rng: np.random.Generator) -> Array:
-    """(count,) users who are there on the day, by their activity."""
+    """Draws users who have arrived by the day, by their activity, (count,)."""
     return _draw(day.arrived, rng.random(count))
 
 
 def draw_candidates(
     world: World, day: Day, user: Array, count: int, rng: np.random.Generator
 ) -> tuple[Array, Array]:
-    """What could be shown in requests: like the source, of a favourite category, or popular.
+    """Draws what requests could show: like the source, of a favourite category, or popular.
 
     Args:
         world: The population.
         day: The world on the day.
-        user: (requests,) who asks.
+        user: (requests,) whose requests.
         count: Candidates of a request.
         rng: Randomness.
 
@@ -159,17 +166,20 @@ def draw_candidates(
     requests = len(user)
     favourite = world.users.favourites[user, rng.integers(2, size=requests)]
     source = _draw_sources(day, favourite, rng)
-    like_source = np.where(source == NO_VIDEO, favourite, world.videos.category[source])
+    category_like_source = np.where(source == NO_VIDEO, favourite, world.videos.category[source])
+
     channel = rng.random((requests, count))
     category = np.where(channel < LIKE_SOURCE + LIKE_FAVOURITE, favourite[:, None], -1)
-    category = np.where(channel < LIKE_SOURCE, like_source[:, None], category)
+    category = np.where(channel < LIKE_SOURCE, category_like_source[:, None], category)
+
     videos = np.concatenate([source[:, None], _draw_videos(day, category, rng)], axis=1)
-    while (again := _repeated(videos)).any():
-        videos[again] = rng.choice(day.released, int(again.sum()))
+    while (repeated := _repeated(videos)).any():
+        videos[repeated] = rng.choice(day.released, int(repeated.sum()))
     return source, videos[:, 1:]
 
 
 def _draw_sources(day: Day, favourite: Array, rng: np.random.Generator) -> Array:
+    """Draws the video watched before each request, (requests,); NO_VIDEO where there is none."""
     requests = len(favourite)
     category = np.where(rng.random(requests) < SOURCE_OF_FAVOURITE, favourite, -1)
     source = _draw_videos(day, category, rng)
@@ -177,20 +187,21 @@ def _draw_sources(day: Day, favourite: Array, rng: np.random.Generator) -> Array
 
 
 def _draw_videos(day: Day, category: Array, rng: np.random.Generator) -> Array:
-    """Videos by the day's popularity, within a category or, for -1, among all."""
+    """Draws videos by the day's popularity, within a category or, for -1, among all."""
     low = day.popular[day.category_start[category]]
     high = day.popular[day.category_start[category + 1]]
     within = (category >= 0) & (high > low)  # a category may have no released video
     low, high = np.where(within, low, 0.0), np.where(within, high, day.popular[-1])
+
     point = low + rng.random(category.shape) * (high - low)
-    place = np.searchsorted(day.popular, point, side="right") - 1
+    index = np.searchsorted(day.popular, point, side="right") - 1
     # A point rounded up to the whole sum would lie behind the last released video.
     last = np.searchsorted(day.popular, day.popular[-1], side="left") - 1
-    return day.by_category[np.minimum(place, last)]
+    return day.by_category[np.minimum(index, last)]
 
 
 def _draw(running_sum: Array, uniform: Array) -> Array:
-    """Indices with probabilities proportional to the steps of a running sum.
+    """Returns indices with probabilities proportional to the steps of a running sum.
 
     >>> _draw(np.array([1.0, 1.0, 4.0]), np.array([0.0, 0.2, 0.3, 0.99]))
     array([0, 0, 2, 2])
@@ -199,7 +210,7 @@ def _draw(running_sum: Array, uniform: Array) -> Array:
 
 
 def _repeated(rows: Array) -> Array:
-    """Marks the entries whose value stands further left in their row already.
+    """Marks the entries whose value occurs further left in their row.
 
     >>> _repeated(np.array([[7, 8, 7, 7]]))
     array([[False, False,  True,  True]])

@@ -1,4 +1,4 @@
-"""The simulated feed: its impressions, what happens to them, and the truth behind it.
+"""Draws the impressions of the simulated feed and their outcomes, and knows the truth.
 
     p(click)               = sigmoid(click_intercept + sum of CLICK_WEIGHTS x causes)
     s                      = sum of WATCH_WEIGHTS x causes
@@ -27,6 +27,7 @@ from lt4rec_tf.data.simulator.exposure import (
     expose,
     world_on_day,
 )
+from lt4rec_tf.data.simulator.population import build_world
 from lt4rec_tf.data.simulator.world import (
     BLOCK_STREAM,
     CALIBRATION_STREAM,
@@ -35,7 +36,6 @@ from lt4rec_tf.data.simulator.world import (
     Array,
     FeedSettings,
     World,
-    build_world,
     stream,
 )
 
@@ -82,7 +82,7 @@ EVENING_HOUR = 21
 
 @dataclass(frozen=True)
 class Truth:
-    """What the world knows of each impression; all arrays are (rows,) in [0, 1]."""
+    """The true probabilities of impressions; all arrays are (rows,) in [0, 1]."""
 
     click: Array  # p(click)
     complete: Array  # p(watched to the end | click)
@@ -100,7 +100,7 @@ class Truth:
 
 @dataclass(frozen=True)
 class Outcomes:
-    """What happened. All arrays are (rows,)."""
+    """Clicks and play times of impressions. All arrays are (rows,)."""
 
     click: Array  # 0 or 1
     play_time: Array  # milliseconds, int; 0 exactly where not clicked
@@ -129,7 +129,7 @@ class Feed:
         self.intercepts = self._calibrate()
 
     def rows_of_day(self, day: int) -> int:
-        """Impressions of a day; days differ by at most one."""
+        """Returns the number of impressions of a day; days differ by at most one."""
         rows, days = self.settings.rows, self.settings.days
         return rows * (day + 1) // days - rows * day // days
 
@@ -147,20 +147,23 @@ class Feed:
             first = block * BLOCK_ROWS
             numbers = np.arange(first, first + BLOCK_ROWS)
             rng = stream(self.settings.seed, BLOCK_STREAM, day, block)
-            shown = expose(self.world, self.on_day(day), numbers, self.rows_of_day(day), rng)
-            truth = self.truth(day, shown)
-            happened = self.draw_outcomes(shown, truth, rng)
-            kept = slice(max(start - first, 0), min(stop - first, BLOCK_ROWS))
-            yield _cut(shown, kept), _cut(truth, kept), _cut(happened, kept)
 
-    def truth(self, day: int, shown: Impressions) -> Truth:
-        """The true probabilities of any impressions, whether the feed would show them or not.
+            # The whole block is drawn: a row does not depend on the range asked for.
+            impressions = expose(self.world, self.on_day(day), numbers, self.rows_of_day(day), rng)
+            truth = self.truth(day, impressions)
+            outcomes = self.draw_outcomes(impressions, truth, rng)
+
+            rows = slice(max(start - first, 0), min(stop - first, BLOCK_ROWS))
+            yield _cut(impressions, rows), _cut(truth, rows), _cut(outcomes, rows)
+
+    def truth(self, day: int, impressions: Impressions) -> Truth:
+        """Returns the true probabilities of any impressions, shown by the feed or not.
 
         Args:
             day: From 0.
-            shown: Impressions; their numbers are not used.
+            impressions: Their numbers are not used.
         """
-        click, watch = self._scores(day, shown)
+        click, watch = self._scores(day, impressions)
         levels = self.intercepts
         return Truth(
             click=sigmoid(levels.click + click),
@@ -168,9 +171,11 @@ class Feed:
             partial_mean=sigmoid(levels.partial + PARTIAL_SLOPE * watch),
         )
 
-    def draw_outcomes(self, shown: Impressions, truth: Truth, rng: np.random.Generator) -> Outcomes:
+    def draw_outcomes(
+        self, impressions: Impressions, truth: Truth, rng: np.random.Generator
+    ) -> Outcomes:
         """Draws clicks and play times; a completed video may be played on."""
-        rows = len(shown.user)
+        rows = len(impressions.user)
         click = rng.random(rows) < truth.click
         completed = rng.random(rows) < truth.complete
         replay = np.where(rng.random(rows) < REPLAY_SHARE, rng.exponential(REPLAY_MEAN, rows), 0)
@@ -178,77 +183,89 @@ class Feed:
             PARTIAL_CONCENTRATION * truth.partial_mean,
             PARTIAL_CONCENTRATION * (1 - truth.partial_mean),
         )
+
         ratio = np.where(completed, 1 + replay, partial)
-        play_time = np.rint(ratio * (100 * self.world.videos.duration[shown.video]))
+        play_time = np.rint(ratio * (100 * self.world.videos.duration[impressions.video]))
         return Outcomes(
             click=click.astype(np.int64),
             play_time=np.where(click, np.maximum(play_time, 1), 0).astype(np.int64),
         )
 
-    def causes(self, day: int, shown: Impressions) -> dict[str, Array]:
-        """All that moves a click or watching, by the names of CLICK_WEIGHTS and WATCH_WEIGHTS."""
+    def causes(self, day: int, impressions: Impressions) -> dict[str, Array]:
+        """Returns all that moves a click or watching, (rows,) each.
+
+        The names are those of CLICK_WEIGHTS and WATCH_WEIGHTS.
+        """
         videos, users, state = self.world.videos, self.world.users, self.on_day(day)
-        user, video = shown.user, shown.video
+        user, video = impressions.user, impressions.video
+
         vector = videos.vector[video]
         interest = np.einsum("rk,rk->r", state.user_vector[user], vector)
-        similarity = np.einsum("rk,rk->r", videos.vector[shown.source], vector)
+        similarity = np.einsum("rk,rk->r", videos.vector[impressions.source], vector)
+        similarity = np.where(impressions.source == NO_VIDEO, 0, similarity / np.sqrt(FACTORS))
         by_position = np.log(CLICK_RATE_BY_POSITION / (1 - CLICK_RATE_BY_POSITION))
+
         return {
             "interest": interest / np.sqrt(FACTORS),
-            "similarity": np.where(shown.source == NO_VIDEO, 0, similarity / np.sqrt(FACTORS)),
+            "similarity": similarity,
             "appeal": users.susceptibility[user] * videos.appeal[video],
             "quality": videos.quality[video],
             "duration": videos.duration_score[video],
-            "position": by_position[shown.position - 1],
-            "evening": np.cos((shown.hour - EVENING_HOUR) * (2 * np.pi / 24)),
+            "position": by_position[impressions.position - 1],
+            "evening": np.cos((impressions.hour - EVENING_HOUR) * (2 * np.pi / 24)),
             "novelty": state.novelty[video],
             "propensity": users.propensity[user],
             "completion_taste": users.completion_taste[user],
-            "cellular": (shown.network != NETWORKS.index("wifi")).astype(float),
+            "cellular": (impressions.network != NETWORKS.index("wifi")).astype(float),
             "large_screen": (users.device[user] >= DEVICES.index("tablet")).astype(float),
         }
 
-    def _scores(self, day: int, shown: Impressions) -> tuple[Array, Array]:
-        causes = self.causes(day, shown)
+    def _scores(self, day: int, impressions: Impressions) -> tuple[Array, Array]:
+        """Returns the weighted sums of causes, of a click and of watching, (rows,) each."""
+        causes = self.causes(day, impressions)
         watch_weights = WATCH_WEIGHTS | {"appeal": self.settings.conflict * WATCH_WEIGHTS["appeal"]}
         return weighted_sum(CLICK_WEIGHTS, causes), weighted_sum(watch_weights, causes)
 
     def calibration_sample(self) -> Iterator[tuple[int, Impressions]]:
-        """Yields days with exposures of each: a fixed sample, spread over days and hours."""
+        """Yields (day, impressions of it): a fixed sample, spread over days and hours."""
         days = np.unique(np.linspace(0, self.settings.days - 1, CALIBRATION_DAYS).astype(int))
         for day in days.tolist():
             rng = stream(self.settings.seed, CALIBRATION_STREAM, day)
             numbers = np.arange(CALIBRATION_ROWS)
-            shown = expose(self.world, self.on_day(day), numbers, CALIBRATION_ROWS, rng)
+            impressions = expose(self.world, self.on_day(day), numbers, CALIBRATION_ROWS, rng)
             hour = rng.choice(len(TRAFFIC_SHARES), CALIBRATION_ROWS, p=TRAFFIC_SHARES)
-            yield day, replace(shown, hour=hour)
+            yield day, replace(impressions, hour=hour)
 
     def _calibrate(self) -> Intercepts:
-        """The intercepts under which the expected marginals are those of the settings.
+        """Finds the intercepts under which the expected marginals are those of the settings.
 
         Each marginal is an expectation, so no luck of clicks enters, and rises with its intercept.
         """
-        wanted = self.settings
-        scores = [self._scores(day, shown) for day, shown in self.calibration_sample()]
+        targets = self.settings
+        scores = [self._scores(day, impressions) for day, impressions in self.calibration_sample()]
         click_score, watch_score = (np.concatenate(parts) for parts in zip(*scores, strict=True))
-        click = solve(lambda level: sigmoid(level + click_score).mean(), wanted.click_rate)
+
+        click = solve(lambda level: sigmoid(level + click_score).mean(), targets.click_rate)
+
         clicked = sigmoid(click + click_score)
         complete = solve(
             lambda level: np.average(sigmoid(level + watch_score), weights=clicked),
-            wanted.complete_rate,
+            targets.complete_rate,
         )
+
         unfinished = clicked * (1 - sigmoid(complete + watch_score))
+        partial_ratio = (targets.watch_ratio - targets.complete_rate) / (1 - targets.complete_rate)
         partial = solve(
             lambda level: np.average(
                 sigmoid(level + PARTIAL_SLOPE * watch_score), weights=unfinished
             ),
-            (wanted.watch_ratio - wanted.complete_rate) / (1 - wanted.complete_rate),
+            partial_ratio,
         )
         return Intercepts(click, complete, partial)
 
 
 def solve(increasing: Callable[[float], float], target: float) -> float:
-    """The argument in [-30, 30] at which an increasing function takes a value, by bisection.
+    """Finds the argument in [-30, 30] at which an increasing function takes a value, by bisection.
 
     Args:
         increasing: Takes the value somewhere in that range.
@@ -265,7 +282,7 @@ def solve(increasing: Callable[[float], float], target: float) -> float:
 
 
 def weighted_sum(weights: dict[str, float], causes: dict[str, Array]) -> Array:
-    """(rows,) sum of weight x cause.
+    """Returns the sum of weight x cause, (rows,).
 
     Args:
         weights: Of each cause.
@@ -278,7 +295,7 @@ def weighted_sum(weights: dict[str, float], causes: dict[str, Array]) -> Array:
 
 
 def sigmoid(x: Array) -> Array:
-    """1 / (1 + e^-x), elementwise.
+    """Returns 1 / (1 + e^-x), elementwise.
 
     >>> sigmoid(np.array([0.0]))
     array([0.5])
@@ -289,5 +306,5 @@ def sigmoid(x: Array) -> Array:
 Table = TypeVar("Table", Impressions, Truth, Outcomes)
 
 
-def _cut(table: Table, kept: slice) -> Table:
-    return type(table)(**{field.name: getattr(table, field.name)[kept] for field in fields(table)})
+def _cut(table: Table, rows: slice) -> Table:
+    return type(table)(**{field.name: getattr(table, field.name)[rows] for field in fields(table)})
