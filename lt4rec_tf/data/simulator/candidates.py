@@ -1,7 +1,7 @@
-"""Candidates of simulated sessions as a model reads them: by the way of lines of the log.
+"""Turns candidates of simulated sessions into a model's inputs, by way of lines of the log.
 
-Lines are taken apart by the code that reads logs and turned into ids by the function that served
-models call, so a schema with other features of the same log, or with side tables, needs nothing.
+The code that reads logs parses the lines, and the function that served models call turns them into
+ids. So a schema with other features of the same log, or with side tables, needs no code here.
 """
 
 from __future__ import annotations
@@ -22,27 +22,29 @@ from lt4rec_tf.data.simulator.world import SimulatorError, World
 
 
 def candidates_as_text(world: World, block: SessionBlock) -> bytes:
-    """The candidates as lines of the log, to which nothing has happened yet."""
-    nothing = np.zeros_like(block.candidates.user)
-    text = impressions_to_csv(world, block.day, block.candidates, Outcomes(nothing, nothing))
+    """Writes the candidates as lines of the log, without clicks."""
+    zeros = np.zeros_like(block.candidates.user)
+    outcomes = Outcomes(click=zeros, play_time=zeros)
+    text = impressions_to_csv(world, block.day, block.candidates, outcomes)
     return text.removesuffix(b"\n")
 
 
 def read_lines(source: Source) -> Source:
-    """The logs of a simulated feed, as if they were lines of text whatever their format is.
+    """Returns the logs of a simulated feed as if they were lines of text, whatever their format.
 
     Args:
         source: Logs of the simulator, CSV or TFRecord.
 
     Raises:
-        SimulatorError: A feature reads a column that candidates have not, such as a shop's price.
+        SimulatorError: A feature reads a column that candidates lack, such as a shop's price.
     """
-    unknown = sorted({feature.column for feature in source.schema.features} - COLUMNS.keys())
-    if unknown:
+    columns = {feature.column for feature in source.schema.features}
+    if unknown := sorted(columns - COLUMNS.keys()):
         raise SimulatorError(
             f"{source.schema.path}: found features of {', '.join(unknown)}, expected columns of "
             f"the video feed, which sessions are simulated on: {', '.join(COLUMNS)}"
         )
+
     features = tuple(
         replace(feature, separator=TAG_SEPARATOR) if feature.multivalued else feature
         for feature in source.schema.features
@@ -55,14 +57,14 @@ def read_lines(source: Source) -> Source:
 
 
 def text_to_ids(source: Source, text: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Turns lines into what a network takes, in a graph.
+    """Turns lines into a network's inputs, in a graph.
 
     Args:
-        source: As `read_lines` gives it.
-        text: String (), of `candidates_as_text`.
+        source: From `read_lines`.
+        text: String (), from `candidates_as_text`.
 
     Returns:
-        By feature, ids or numbers as of `features_to_ids`, a row a line.
+        By feature, ids or numbers as from `features_to_ids`, a row a line.
     """
     lines = tf.strings.split(text, "\n")
     rows = examine(source, lines, tf.zeros_like(lines, tf.bool))

@@ -52,7 +52,7 @@ EXTRA_MEDIAN, EXTRA_SPREAD = 0.5, 0.8
 
 @dataclass(frozen=True)
 class Shop:
-    """What things cost, and who can pay; see docs/simulator.md for what each does."""
+    """Prices of videos, and means and tastes of users; docs/simulator.md says what each does."""
 
     price: Array  # (videos,) cents, int, above 0
     affluence: Array  # (users,) standard normal
@@ -60,7 +60,7 @@ class Shop:
 
     @property
     def extra(self) -> Array:
-        """(users,) mean number of pieces after the first: EXTRA_MEDIAN e^(EXTRA_SPREAD affluence).
+        """Mean number of pieces after the first, (users,): EXTRA_MEDIAN e^(EXTRA_SPREAD affluence).
 
         >>> Shop(np.array([100]), np.array([0.0]), np.array([0.0])).extra
         array([0.5])
@@ -68,11 +68,13 @@ class Shop:
         return EXTRA_MEDIAN * np.exp(EXTRA_SPREAD * self.affluence)
 
     def dearness(self, user: Array, video: Array) -> Array:
-        """(rows,) ln(price / budget), where budget = PRICE_MEDIAN e^(BUDGET_SPREAD affluence).
+        """Returns ln(price / budget), (rows,).
+
+        budget = PRICE_MEDIAN e^(BUDGET_SPREAD affluence)
 
         Args:
-            user: (rows,) who pays.
-            video: (rows,) what for.
+            user: (rows,) the payers.
+            video: (rows,) the videos paid for.
 
         >>> shop = Shop(np.array([2400]), np.array([0.0]), np.array([0.0]))
         >>> shop.dearness(np.array([0]), np.array([0])).round(3)
@@ -84,7 +86,7 @@ class Shop:
 
 @dataclass(frozen=True)
 class ShopTruth(Truth):
-    """What the world knows of each impression, purchases included; all arrays are (rows,)."""
+    """The truth of impressions, purchases included; all arrays are (rows,)."""
 
     purchase: Array  # p(purchase | click)
     paid: Array  # E[amount | purchase], currency units
@@ -101,7 +103,7 @@ class ShopTruth(Truth):
 
 @dataclass(frozen=True)
 class ShopOutcomes(Outcomes):
-    """What happened, purchases included. All arrays are (rows,) and integer."""
+    """Outcomes of impressions, purchases included. All arrays are (rows,) and integer."""
 
     price: Array  # of the video, cents
     purchase: Array  # 0 or 1; 0 where not clicked
@@ -132,67 +134,72 @@ class ShopFeed(Feed):
         """
         rows = feed.BLOCK_ROWS
         blocks = super().blocks(day, start, stop)
-        for block, (shown, known, happened) in enumerate(blocks, start // rows):
+        for block, (impressions, truth, outcomes) in enumerate(blocks, start // rows):
+            shop_truth = cast(ShopTruth, truth)  # `Feed.blocks` calls the method below
+
             # Drawn for the whole block: a row's fate does not depend on where the range starts.
             uniform = stream(self.settings.seed, PURCHASE_STREAM, day, block).random((2, rows))
-            truth = cast(ShopTruth, known)
-            own = uniform[:, shown.number - block * rows]
-            yield shown, truth, self.draw_purchases(shown, truth, happened, own)
+            uniform = uniform[:, impressions.number - block * rows]
+            purchases = self.draw_purchases(impressions, shop_truth, outcomes, uniform)
+            yield impressions, shop_truth, purchases
 
-    def truth(self, day: int, shown: Impressions) -> ShopTruth:
-        """The truth of any impressions, whether the feed would show them or not.
+    def truth(self, day: int, impressions: Impressions) -> ShopTruth:
+        """Returns the truth of any impressions, shown by the feed or not.
 
         Args:
             day: From 0.
-            shown: Impressions; their numbers are not used.
+            impressions: Their numbers are not used.
         """
-        pieces = 1 + self.shop.extra[shown.user]
+        pieces = 1 + self.shop.extra[impressions.user]
+        score = self._purchase_scores(day, impressions)
         return ShopTruth(
-            **vars(super().truth(day, shown)),
-            purchase=sigmoid(self.purchase_intercept + self._purchase_scores(day, shown)),
-            paid=self.shop.price[shown.video] / 100 * pieces,
+            **vars(super().truth(day, impressions)),
+            purchase=sigmoid(self.purchase_intercept + score),
+            paid=self.shop.price[impressions.video] / 100 * pieces,
         )
 
     def draw_purchases(
-        self, shown: Impressions, truth: ShopTruth, happened: Outcomes, uniform: Array
+        self, impressions: Impressions, truth: ShopTruth, outcomes: Outcomes, uniform: Array
     ) -> ShopOutcomes:
-        """Which clicks become purchases, and of how much, as a function of uniform numbers.
+        """Turns uniform numbers into purchases and their amounts.
 
         P(quantity > k) = (extra / (1 + extra))^k for k = 0, 1, ..., whose mean is 1 + extra; the
         quantity is that distribution's quantile.
 
         Args:
-            shown: (rows,) impressions.
+            impressions: (rows,).
             truth: (rows,) of them.
-            happened: (rows,) clicks and play times.
-            uniform: (2, rows) in [0, 1): whether, and how many pieces.
+            outcomes: (rows,) clicks and play times.
+            uniform: (2, rows) in [0, 1): one number decides on the purchase, one on the quantity.
         """
-        purchase = (happened.click == 1) & (uniform[0] < truth.purchase)
-        extra = self.shop.extra[shown.user]
+        purchase = (outcomes.click == 1) & (uniform[0] < truth.purchase)
+        extra = self.shop.extra[impressions.user]
         quantity = 1 + np.floor(np.log1p(-uniform[1]) / np.log(extra / (1 + extra)))
-        price = self.shop.price[shown.video]
+        price = self.shop.price[impressions.video]
         return ShopOutcomes(
-            click=happened.click,
-            play_time=happened.play_time,
+            click=outcomes.click,
+            play_time=outcomes.play_time,
             price=price,
             purchase=purchase.astype(np.int64),
             amount=np.where(purchase, price * quantity.astype(np.int64), 0),
         )
 
-    def _purchase_scores(self, day: int, shown: Impressions) -> Array:
-        causes = self.causes(day, shown) | {
-            "buying_taste": self.shop.buying_taste[shown.user],
-            "dearness": self.shop.dearness(shown.user, shown.video),
+    def _purchase_scores(self, day: int, impressions: Impressions) -> Array:
+        """Returns the weighted sum of causes of a purchase, (rows,)."""
+        causes = self.causes(day, impressions) | {
+            "buying_taste": self.shop.buying_taste[impressions.user],
+            "dearness": self.shop.dearness(impressions.user, impressions.video),
         }
         conflict = self.settings.conflict * PURCHASE_WEIGHTS["appeal"]
         return weighted_sum(PURCHASE_WEIGHTS | {"appeal": conflict}, causes)
 
     def _calibrate_purchases(self) -> float:
-        """The intercept under which the expected share of clicks that purchase is the setting."""
+        """Finds the intercept under which the expected share of clicks that purchase is right."""
         scores, clicked = [], []
-        for day, shown in self.calibration_sample():
-            scores.append(self._purchase_scores(day, shown))
-            clicked.append(super().truth(day, shown).click)
+        for day, impressions in self.calibration_sample():
+            scores.append(self._purchase_scores(day, impressions))
+            clicked.append(super().truth(day, impressions).click)
+
         score, weights = np.concatenate(scores), np.concatenate(clicked)
         return solve(
             lambda level: np.average(sigmoid(level + score), weights=weights),
@@ -201,7 +208,7 @@ class ShopFeed(Feed):
 
 
 def open_feed(settings: FeedSettings) -> Feed:
-    """The feed of the settings: a `ShopFeed` where they say purchases, else a `Feed`.
+    """Builds the feed of the settings: a `ShopFeed` if they have purchases, else a `Feed`.
 
     Args:
         settings: What to simulate.
@@ -217,12 +224,14 @@ def build_shop(world: World) -> Shop:
     """
     rng = stream(world.settings.seed, SHOP_STREAM)
     videos, users, settings = world.videos, world.users, world.settings
+
     price_score = _explained(
         rng,
         (settings.categories, videos.category, PRICE_OF_CATEGORY),
         (settings.publishers, videos.publisher, PRICE_OF_PUBLISHER),
     )
     price = np.rint(100 * PRICE_MEDIAN * np.exp(PRICE_SPREAD * price_score))
+
     affluence = _explained(rng, (AGE_GROUPS, users.age_group, AFFLUENCE_OF_AGE))
     return Shop(
         price=np.maximum(price, 1).astype(np.int64),
@@ -232,7 +241,9 @@ def build_shop(world: World) -> Shop:
 
 
 def _explained(rng: np.random.Generator, *groups: tuple[int, Array, float]) -> Array:
-    """Mean 0 and variance 1 in this very population; groups explain a share of it each.
+    """Draws scores of mean 0 and variance 1 in this very population, partly common to groups.
+
+    Each group explains a share of the variance.
 
     Args:
         rng: Randomness.

@@ -1,4 +1,4 @@
-"""Sessions on the simulated feed: requests, their candidates, and what becomes of those shown.
+"""Draws sessions on the simulated feed, and shows candidates in the order of a ranking.
 
 Every candidate of every request brings the random numbers that decide whether it is clicked and
 how long it is watched, should it be shown. They do not depend on who ranks: two rankings that show
@@ -41,7 +41,7 @@ QUANTILE_STEPS = 32
 
 @dataclass(frozen=True)
 class SessionPlan:
-    """How many sessions there are and what a session is.
+    """The number of sessions and their size.
 
     Attributes:
         sessions: Visits of one user each.
@@ -59,12 +59,12 @@ class SessionPlan:
 
     @property
     def sessions_of_block(self) -> int:
-        """Sessions that are held at a time; a session is never cut."""
+        """Sessions in memory at a time; a session is never cut."""
         return max(1, BLOCK_CANDIDATES // (self.requests * self.candidates))
 
     @property
     def blocks(self) -> int:
-        """How many blocks hold all sessions."""
+        """Number of blocks that hold all sessions."""
         return -(-self.sessions // self.sessions_of_block)
 
 
@@ -95,7 +95,7 @@ class SessionBlock:
     Attributes:
         day: On which they take place.
         candidates: (rows,) impressions, each as if it were shown at position 1.
-        draws: (rows,) what decides its fate.
+        draws: (rows,) the random numbers that decide their outcomes.
     """
 
     day: int
@@ -111,8 +111,8 @@ def session_blocks(feed: Feed, plan: SessionPlan) -> Iterator[SessionBlock]:
     of its own and candidates as the feed draws them.
 
     Args:
-        feed: Where.
-        plan: How many.
+        feed: Simulates the users and videos.
+        plan: The number of sessions and their size.
 
     Raises:
         SimulatorError: There are too few videos for so many candidates.
@@ -124,26 +124,32 @@ def session_blocks(feed: Feed, plan: SessionPlan) -> Iterator[SessionBlock]:
             f"candidates: found {plan.candidates}, expected at most {released // 2}, "
             "half of the feed's videos"
         )
+
     for block in range(plan.blocks):
         rng = stream(feed.settings.seed, ONLINE_STREAM, plan.seed, block)
-        sessions = plan.sessions_of_block
         candidates = _draw_sessions(feed.world, feed.on_day(day), plan, rng)
         rows = len(candidates.user)
         draws = Draws(*rng.random((len(fields(Draws)), rows)))
-        wanted = min(sessions, plan.sessions - block * sessions) * (rows // sessions)
-        kept = np.arange(wanted)
-        yield SessionBlock(day, _take(candidates, kept), _take(draws, kept))
+
+        # Whole blocks are drawn, so the sessions of the last one do not depend on the plan's end.
+        sessions_left = plan.sessions - block * plan.sessions_of_block
+        rows_of_session = rows // plan.sessions_of_block
+        used = np.arange(min(plan.sessions_of_block, sessions_left) * rows_of_session)
+        yield SessionBlock(day, _take(candidates, used), _take(draws, used))
 
 
 def _draw_sessions(
     world: World, day: Day, plan: SessionPlan, rng: np.random.Generator
 ) -> Impressions:
-    """A whole block's candidates."""
+    """Draws the candidates of a whole block."""
     sessions = plan.sessions_of_block
     user = draw_users(day, sessions, rng).repeat(plan.requests)
     source, video = draw_candidates(world, day, user, plan.candidates, rng)
+
+    # A session takes place in one hour and one network.
     hour = rng.choice(len(TRAFFIC_SHARES), sessions, p=TRAFFIC_SHARES)
     network = rng.choice(len(NETWORK_SHARES), sessions, p=NETWORK_SHARES)
+
     rows = video.size
     return Impressions(
         number=np.arange(rows),
@@ -159,7 +165,7 @@ def _draw_sessions(
 def rank_scores(
     pctr: np.ndarray, pcvr: np.ndarray, seconds: np.ndarray, exponents: Exponents
 ) -> np.ndarray:
-    """pctr^a * pcvr^b * length^c, by which candidates are ranked. Source: LT4REC, Eq. 3.
+    """Computes pctr^a * pcvr^b * length^c, by which candidates are ranked. Source: LT4REC, Eq. 3.
 
     Args:
         pctr: (rows,) in (0, 1).
@@ -177,13 +183,13 @@ def rank_scores(
 def show(
     feed: Feed, block: SessionBlock, plan: SessionPlan, scores: Array
 ) -> tuple[Array, Array, Array]:
-    """Shows each request's best candidates in falling order of score, and sees what happens.
+    """Shows each request's best candidates in falling order of score, and sums their outcomes.
 
     Args:
         feed: Knows the truth.
         block: Some sessions.
-        plan: Of these sessions.
-        scores: (rows,) of the block's candidates; of equal ones the first goes first.
+        plan: The plan that they were drawn by.
+        scores: (rows,) of the block's candidates; of equal scores the first is shown first.
 
     Returns:
         Sums over each session, (sessions,): seconds watched, clicks, and watch ratios of clicks.
@@ -193,23 +199,30 @@ def show(
     """
     if not np.isfinite(scores).all():
         raise ValueError(f"{np.sum(~np.isfinite(scores))} scores are not finite")
-    requests = -scores.reshape(-1, plan.candidates)
-    best = np.argsort(requests, axis=1, kind="stable")[:, : plan.shown]
+
+    falling = -scores.reshape(-1, plan.candidates)
+    best = np.argsort(falling, axis=1, kind="stable")[:, : plan.shown]
     rows = (best + plan.candidates * np.arange(len(best))[:, None]).ravel()
     positions = np.tile(np.arange(1, plan.shown + 1), len(best))
-    shown = replace(_take(block.candidates, rows), position=positions)
-    duration = 100 * feed.world.videos.duration[shown.video]  # milliseconds
-    happened = outcomes(feed.truth(block.day, shown), duration, _take(block.draws, rows))
-    ratio = np.minimum(1, happened.play_time / duration)  # 0 where unclicked
-    seconds, clicks, ratios = (
-        values.reshape(-1, plan.requests * plan.shown).sum(axis=1)
-        for values in (happened.play_time / 1000, happened.click, ratio)
+    impressions = replace(_take(block.candidates, rows), position=positions)
+
+    duration = 100 * feed.world.videos.duration[impressions.video]  # milliseconds
+    truth = feed.truth(block.day, impressions)
+    results = outcomes(truth, duration, _take(block.draws, rows))
+    ratio = np.minimum(1, results.play_time / duration)  # 0 where unclicked
+
+    def sum_of_sessions(values: Array) -> Array:
+        return np.sum(values.reshape(-1, plan.requests * plan.shown), axis=1)
+
+    return (
+        sum_of_sessions(results.play_time / 1000),
+        sum_of_sessions(results.click),
+        sum_of_sessions(ratio),
     )
-    return seconds, clicks, ratios
 
 
 def outcomes(truth: Truth, duration: Array, draws: Draws) -> Outcomes:
-    """What happens, distributed as `Feed.draw_outcomes`, as a function of given uniform numbers.
+    """Turns uniform numbers into outcomes, distributed as those of `Feed.draw_outcomes`.
 
     Each uniform number is turned by the inverse of its distribution function, so a candidate that
     another ranking shows at another position has the nearest fate that its new chances allow.
@@ -222,9 +235,10 @@ def outcomes(truth: Truth, duration: Array, draws: Draws) -> Outcomes:
     click = draws.click < truth.click
     completed = draws.complete < truth.complete
     replay = np.where(draws.replay < REPLAY_SHARE, -REPLAY_MEAN * np.log1p(-draws.replay_length), 0)
+
     ratio = 1 + replay
-    left = click & ~completed
-    ratio[left] = partial_ratio(truth.partial_mean[left], draws.partial[left])
+    unfinished = click & ~completed
+    ratio[unfinished] = partial_ratio(truth.partial_mean[unfinished], draws.partial[unfinished])
     play_time = np.maximum(np.rint(ratio * duration), 1)
     return Outcomes(
         click=click.astype(np.int64), play_time=np.where(click, play_time, 0).astype(np.int64)
@@ -232,7 +246,7 @@ def outcomes(truth: Truth, duration: Array, draws: Draws) -> Outcomes:
 
 
 def partial_ratio(mean: Array, uniform: Array) -> Array:
-    """Quantiles of Beta(c mean, c (1 - mean)), c = PARTIAL_CONCENTRATION, by bisection.
+    """Finds quantiles of Beta(c mean, c (1 - mean)), c = PARTIAL_CONCENTRATION, by bisection.
 
     Args:
         mean: (rows,) in (0, 1).

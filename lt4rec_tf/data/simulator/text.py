@@ -1,4 +1,4 @@
-"""How the simulated feed is written: rows as text, without Python per row, and atomic gzip shards.
+"""Writes rows of the simulated feed as text, without Python per row, into atomic gzip shards.
 
 A column is a (rows, width) array of ASCII codes in which 0 means "no character here"; columns are
 set side by side and the zeros dropped.
@@ -50,58 +50,62 @@ TRUTH_DECIMALS = 6
 COMPRESSION = 1  # three times as fast as the usual 6, a fifth larger
 
 
-def impressions_to_csv(world: World, day: int, shown: Impressions, happened: Outcomes) -> bytes:
-    """The rows as lines of a CSV file, columns as in COLUMNS, or SHOP_COLUMNS with purchases.
+def impressions_to_csv(
+    world: World, day: int, impressions: Impressions, outcomes: Outcomes
+) -> bytes:
+    """Writes rows as lines of a CSV file, columns as in COLUMNS, or SHOP_COLUMNS with purchases.
 
     Args:
         world: The population.
         day: From 0.
-        shown: (rows,) impressions.
-        happened: (rows,) what became of them.
+        impressions: (rows,).
+        outcomes: (rows,) of the impressions.
     """
     videos, users = world.videos, world.users
     columns = [
-        _impression_ids(day, shown.number),
-        _prefixed("u", shown.user),
-        _prefixed("v", shown.video),
-        _prefixed("p", videos.publisher[shown.video]),
-        _prefixed("c", videos.category[shown.video]),
-        _tags(videos.tags[shown.video]),
-        _sources(shown.source),
-        digits(shown.position),
-        digits(shown.hour),
-        digits(np.full_like(shown.hour, day)),
-        decimals(videos.duration[shown.video], 1),
-        digits(users.age_group[shown.user]),
-        _words(DEVICES)[users.device[shown.user]],
-        _words(NETWORKS)[shown.network],
-        decimals(videos.cover_quality[shown.video], 3),
-        digits(happened.click),
-        decimals(happened.play_time, 3),
+        _impression_ids(day, impressions.number),
+        _prefixed("u", impressions.user),
+        _prefixed("v", impressions.video),
+        _prefixed("p", videos.publisher[impressions.video]),
+        _prefixed("c", videos.category[impressions.video]),
+        _tags(videos.tags[impressions.video]),
+        _sources(impressions.source),
+        digits(impressions.position),
+        digits(impressions.hour),
+        digits(np.full_like(impressions.hour, day)),
+        decimals(videos.duration[impressions.video], 1),
+        digits(users.age_group[impressions.user]),
+        _words(DEVICES)[users.device[impressions.user]],
+        _words(NETWORKS)[impressions.network],
+        decimals(videos.cover_quality[impressions.video], 3),
+        digits(outcomes.click),
+        decimals(outcomes.play_time, 3),
     ]
-    if isinstance(happened, ShopOutcomes):
+
+    if isinstance(outcomes, ShopOutcomes):
         columns += [
-            decimals(happened.price, 2),
-            digits(happened.purchase),
-            decimals(happened.amount, 2),
+            decimals(outcomes.price, 2),
+            digits(outcomes.purchase),
+            decimals(outcomes.amount, 2),
         ]
     return _to_lines(columns)
 
 
-def truth_to_csv(day: int, shown: Impressions, truth: Truth) -> bytes:
-    """The truth of the rows as lines of a CSV file, columns as in (SHOP_)TRUTH_COLUMNS."""
-    known = [truth.click, truth.watch_ratio]
+def truth_to_csv(day: int, impressions: Impressions, truth: Truth) -> bytes:
+    """Writes the truth of rows as lines of a CSV file, columns as in (SHOP_)TRUTH_COLUMNS."""
+    columns = [truth.click, truth.watch_ratio]
     if isinstance(truth, ShopTruth):
-        known += [truth.purchase, truth.amount]
-    numbers = (
-        decimals(np.rint(10**TRUTH_DECIMALS * values).astype(np.int64), TRUTH_DECIMALS)
-        for values in known
-    )
-    return _to_lines([_impression_ids(day, shown.number), *numbers])
+        columns += [truth.purchase, truth.amount]
+
+    scale = 10**TRUTH_DECIMALS
+    texts = [
+        decimals(np.rint(scale * values).astype(np.int64), TRUTH_DECIMALS) for values in columns
+    ]
+    return _to_lines([_impression_ids(day, impressions.number), *texts])
 
 
 def digits(values: Array, least: int = 1) -> Array:
-    r"""Whole numbers as text.
+    r"""Writes whole numbers as text.
 
     Args:
         values: (rows,) integers >= 0.
@@ -122,7 +126,7 @@ def digits(values: Array, least: int = 1) -> Array:
 
 
 def decimals(values: Array, places: int) -> Array:
-    """Decimal fractions as text.
+    """Writes decimal fractions as text.
 
     Args:
         values: (rows,) integers, in units of 10^-places.
@@ -142,7 +146,9 @@ def decimals(values: Array, places: int) -> Array:
 
 @contextmanager
 def gzip_shard(path: Path, header: Iterable[str]) -> Iterator[gzip.GzipFile]:
-    """Opens a gzip CSV file that appears under its name once it is whole; the bytes hold no time.
+    """Opens a gzip CSV file that appears under its name once it is whole.
+
+    The bytes hold no time of writing, so equal rows give equal files.
 
     Args:
         path: The file; its folder exists.
@@ -177,8 +183,10 @@ def write_tfrecord(
         for block in csv_blocks:
             for line in block.splitlines():
                 # The simulator's own values hold no comma and no quote.
-                values = zip(columns.items(), line.split(b","), strict=True)
-                row = {name: _typed(name, kind, value) for (name, kind), value in values}
+                texts = line.split(b",")
+                row = {}
+                for (name, kind), text in zip(columns.items(), texts, strict=True):
+                    row[name] = _typed(name, kind, text)
                 file.write(encode_row(row))
 
 
@@ -203,6 +211,7 @@ def _prefixed(prefix: str, ids: Array) -> Array:
 
 
 def _sources(source: Array) -> Array:
+    """Writes the ids of source videos, "-1" where there is none."""
     text = _prefixed("v", source)
     missing = source < 0
     text[missing] = 0
@@ -211,28 +220,33 @@ def _sources(source: Array) -> Array:
 
 
 def _tags(tags: Array) -> Array:
+    """Writes the tags of each row, (rows, MAX_TAGS), between separators."""
     parts = []
-    for place in range(MAX_TAGS):
-        tag = tags[:, place]
-        text = _prefixed("t" if place == 0 else TAG_SEPARATOR + "t", tag)
+    for index in range(MAX_TAGS):
+        tag = tags[:, index]
+        text = _prefixed("t" if index == 0 else TAG_SEPARATOR + "t", tag)
         parts.append(np.where(tag[:, None] < 0, 0, text).astype(np.uint8))
     return np.concatenate(parts, axis=1)
 
 
 def _word(word: str, rows: int) -> Array:
-    """(rows, letters) codes of one word in every row."""
+    """Returns the codes of one word in every row, (rows, letters)."""
     return np.broadcast_to(np.frombuffer(word.encode(), np.uint8), (rows, len(word)))
 
 
 def _words(words: Iterable[str]) -> Array:
-    """(words, width) codes, one word a row."""
+    """Returns the codes of some words, one a row, (words, width)."""
     encoded = np.array([word.encode() for word in words])
     return encoded.view(np.uint8).reshape(len(encoded), -1)
 
 
 def _to_lines(columns: list[Array]) -> bytes:
+    """Joins columns of codes: a comma between two of them, a line end behind the last."""
     rows = len(columns[0])
-    separated = [part for column in columns for part in (column, _word(",", rows))]
-    separated[-1] = _word("\n", rows)
-    text = np.concatenate(separated, axis=1).ravel()
+    parts = []
+    for column in columns:
+        parts += [column, _word(",", rows)]
+    parts[-1] = _word("\n", rows)
+
+    text = np.concatenate(parts, axis=1).ravel()
     return text[text != 0].tobytes()
