@@ -11,10 +11,8 @@ docs/simulator.md describes the model; `python -m lt4rec_tf.data.simulator --hel
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +37,7 @@ from lt4rec_tf.data.simulator.world import FeedSettings, SimulatorError
 # Raised by every change after which the same settings give other rows.
 MODEL_VERSION = 1
 
+MANIFEST = "manifest.json"
 SUFFIXES = {"csv": ".csv.gz", "tfrecord": ".tfrecord.gz"}
 
 
@@ -60,7 +59,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a complete directory holds."""
+    """The content of a complete directory."""
 
     model_version: int
     settings: FeedSettings  # resolved
@@ -75,12 +74,12 @@ class Manifest:
 
 
 def simulate(directory: Path | str, settings: FeedSettings) -> Manifest:
-    """Writes a log with its truth, or finds that it is there already.
+    """Writes a log with its truth, unless it is there already.
 
     A directory without a manifest is one whose writing was cut short; its shards are replaced.
 
     Args:
-        directory: Where; made when absent.
+        directory: Made when absent.
         settings: What to simulate.
 
     Raises:
@@ -88,89 +87,103 @@ def simulate(directory: Path | str, settings: FeedSettings) -> Manifest:
             manifest or a shard is damaged or gone.
     """
     directory = Path(directory)
-    if (directory / "manifest.json").exists():
-        return _checked(directory, settings.resolved())
+    if (directory / MANIFEST).exists():
+        return _check_complete_log(directory, settings.resolved())
+
     feed = open_feed(settings)
     for folder in ("impressions", "truth"):
         (directory / folder).mkdir(parents=True, exist_ok=True)
         for leftover in (directory / folder).glob("*day_*_part_*"):
             leftover.unlink()
-    parts = feed.settings.shards_per_day
-    shards = [
-        write_shard(feed, directory, day, part)
-        for day in range(feed.settings.days)
-        for part in range(parts)
-    ]
-    manifest = _summed(feed.settings, shards)
-    write_json(directory / "manifest.json", asdict(manifest, dict_factory=_stored))
+
+    shards = []
+    for day in range(feed.settings.days):
+        for part in range(feed.settings.shards_per_day):
+            shards.append(write_shard(feed, directory, day, part))
+
+    manifest = _sum_up(feed.settings, shards)
+    write_json(directory / MANIFEST, asdict(manifest, dict_factory=_without_absent))
     return manifest
 
 
 def write_shard(feed: Feed, directory: Path, day: int, part: int) -> Shard:
-    """Writes one shard and its truth; needs no other shard, so that many machines can share a log.
+    """Writes one shard and its truth.
+
+    It needs no other shard, so many machines can write one log.
 
     Args:
-        feed: What is simulated, as `open_feed` gives it.
+        feed: From `open_feed`.
         directory: Its folders impressions and truth exist.
         day: From 0.
         part: In [0, shards_per_day).
     """
-    kind, parts = feed.settings.format, feed.settings.shards_per_day
-    rows = feed.rows_of_day(day)
+    rows, parts = feed.rows_of_day(day), feed.settings.shards_per_day
     start, stop = rows * part // parts, rows * (part + 1) // parts
+
     name = f"day_{day:02d}_part_{part:03d}"
-    impressions = directory / "impressions" / f"{name}{SUFFIXES[kind]}"
-    truth = directory / "truth" / f"{name}.csv.gz"
-    shop = isinstance(feed, ShopFeed)
-    columns = SHOP_COLUMNS if shop else COLUMNS
+    log_path = directory / "impressions" / f"{name}{SUFFIXES[feed.settings.format]}"
+    truth_path = directory / "truth" / f"{name}.csv.gz"
+    has_purchases = isinstance(feed, ShopFeed)
+    truth_columns = SHOP_TRUTH_COLUMNS if has_purchases else TRUTH_COLUMNS
     totals = dict.fromkeys(("clicks", "completed", "watched", "purchases", "cents"), 0.0)
 
-    def blocks() -> Iterator[bytes]:
-        with gzip_shard(truth, SHOP_TRUTH_COLUMNS if shop else TRUTH_COLUMNS) as truth_file:
-            for shown, chances, happened in feed.blocks(day, start, stop):
-                truth_file.write(truth_to_csv(day, shown, chances))
-                for count, value in _counted(feed, shown, happened).items():
+    def write_truth_and_yield_log() -> Iterator[bytes]:
+        with gzip_shard(truth_path, truth_columns) as truth_file:
+            for impressions, truth, outcomes in feed.blocks(day, start, stop):
+                truth_file.write(truth_to_csv(day, impressions, truth))
+                for count, value in _counts(feed, impressions, outcomes).items():
                     totals[count] += value
-                yield impressions_to_csv(feed.world, day, shown, happened)
+                yield impressions_to_csv(feed.world, day, impressions, outcomes)
 
-    if kind == "tfrecord":
-        write_tfrecord(impressions, blocks(), columns)
-    else:
-        with gzip_shard(impressions, columns) as file:
-            for block in blocks():
-                file.write(block)
+    blocks = write_truth_and_yield_log()
+    _write_log(log_path, blocks, SHOP_COLUMNS if has_purchases else COLUMNS, feed.settings.format)
+
     return Shard(
-        impressions=str(impressions.relative_to(directory)),
-        truth=str(truth.relative_to(directory)),
+        impressions=str(log_path.relative_to(directory)),
+        truth=str(truth_path.relative_to(directory)),
         rows=stop - start,
         clicks=int(totals["clicks"]),
         completed=int(totals["completed"]),
         watched=float(totals["watched"]),
-        impressions_sha256=sha256(impressions),
-        truth_sha256=sha256(truth),
-        purchases=int(totals["purchases"]) if shop else None,
-        spent=float(totals["cents"]) / 100 if shop else None,
+        impressions_sha256=sha256(log_path),
+        truth_sha256=sha256(truth_path),
+        purchases=int(totals["purchases"]) if has_purchases else None,
+        spent=float(totals["cents"]) / 100 if has_purchases else None,
     )
 
 
-def _counted(feed: Feed, shown: Impressions, happened: Outcomes) -> dict[str, float]:
-    """What a shard sums over its rows."""
-    duration = 100 * feed.world.videos.duration[shown.video]
-    ratio = np.minimum(1, happened.play_time / duration)
+def _write_log(
+    path: Path, blocks: Iterable[bytes], columns: Mapping[str, type], file_format: str
+) -> None:
+    """Writes blocks of CSV lines as a file of the format."""
+    if file_format == "tfrecord":
+        write_tfrecord(path, blocks, columns)
+        return
+
+    with gzip_shard(path, columns) as file:
+        for block in blocks:
+            file.write(block)
+
+
+def _counts(feed: Feed, impressions: Impressions, outcomes: Outcomes) -> dict[str, float]:
+    """Returns the sums over the rows of a block that a shard adds up."""
+    duration = 100 * feed.world.videos.duration[impressions.video]
+    ratio = np.minimum(1, outcomes.play_time / duration)
     counts = {
-        "clicks": happened.click.sum(),
+        "clicks": outcomes.click.sum(),
         "completed": (ratio == 1).sum(),
         "watched": ratio.sum(),
     }
-    if isinstance(happened, ShopOutcomes):
-        counts |= {"purchases": happened.purchase.sum(), "cents": happened.amount.sum()}
+    if isinstance(outcomes, ShopOutcomes):
+        counts |= {"purchases": outcomes.purchase.sum(), "cents": outcomes.amount.sum()}
     return counts
 
 
-def _summed(settings: FeedSettings, shards: Sequence[Shard]) -> Manifest:
+def _sum_up(settings: FeedSettings, shards: Sequence[Shard]) -> Manifest:
     clicks = sum(shard.clicks for shard in shards)
     purchases = sum(shard.purchases or 0 for shard in shards)
     spent = sum(shard.spent or 0 for shard in shards)
+
     return Manifest(
         model_version=MODEL_VERSION,
         settings=settings,
@@ -185,38 +198,33 @@ def _summed(settings: FeedSettings, shards: Sequence[Shard]) -> Manifest:
     )
 
 
-def _stored(items: list[tuple[str, Any]]) -> dict[str, Any]:
-    """One level of a manifest: without purchases, as it was before there were any."""
+def _without_absent(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Makes one level of a manifest, which without purchases is as before there were any."""
     values = {name: value for name, value in items if value is not None}
     if values.get("purchases") is False:  # of the settings; in a shard it is a number
         del values["purchases"], values["purchase_rate"]
     return values
 
 
-def _checked(directory: Path, asked: FeedSettings) -> Manifest:
-    """The manifest that is there, when it is of the log asked for and the files are there too."""
-    path = directory / "manifest.json"
-    try:
-        stored = read_json(path)
-        settings = FeedSettings(**stored.pop("settings"))  # purchases: off unless stored
-        shards = tuple(Shard(**shard) for shard in stored.pop("shards"))
-        manifest = Manifest(settings=settings, shards=shards, **stored)
-    except (RunError, KeyError, TypeError, AttributeError, SimulatorError) as error:
-        raise SimulatorError(
-            f"{path}: found no manifest of this simulator ({error}); remove the directory"
-        ) from error
-    made = {"model_version": manifest.model_version, **asdict(settings)}
-    wanted = {"model_version": MODEL_VERSION, **asdict(asked)}
-    other = [
-        f"{name} {made[name]!r}, expected {wanted[name]!r}"
-        for name in made
-        if made[name] != wanted[name]
+def _check_complete_log(directory: Path, settings: FeedSettings) -> Manifest:
+    """Returns the manifest of a log if it was made with these settings and its files exist."""
+    path = directory / MANIFEST
+    manifest = _read_manifest(path)
+
+    stored = {"model_version": manifest.model_version, **asdict(manifest.settings)}
+    expected = {"model_version": MODEL_VERSION, **asdict(settings)}
+    differences = [
+        f"{name} {stored[name]!r}, expected {expected[name]!r}"
+        for name in stored
+        if stored[name] != expected[name]
     ]
-    if other:
+    if differences:
         raise SimulatorError(
-            f"{path}: found a log with {'; '.join(other)}; take another directory or remove it"
+            f"{path}: found a log with {'; '.join(differences)}; take another directory or "
+            "remove it"
         )
-    for shard in shards:
+
+    for shard in manifest.shards:
         for name in (shard.impressions, shard.truth):
             if not (directory / name).exists():
                 raise SimulatorError(
@@ -225,30 +233,13 @@ def _checked(directory: Path, asked: FeedSettings) -> Manifest:
     return manifest
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Writes a log with settings from the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m lt4rec_tf.data.simulator",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--dir", required=True, type=Path, help="where to write")
-    for field in fields(FeedSettings):
-        kind: dict[str, Any] = {"type": type(field.default), "metavar": "VALUE"}
-        if isinstance(field.default, bool):  # type=bool would take any text, "0" too, for true
-            kind = {"action": argparse.BooleanOptionalAction}
-        parser.add_argument(f"--{field.name}", default=field.default, **kind)
-    options = vars(parser.parse_args(arguments))
-    directory = options.pop("dir")
+def _read_manifest(path: Path) -> Manifest:
     try:
-        manifest = simulate(directory, FeedSettings(**options))
-    except SimulatorError as error:
-        sys.exit(str(error))
-    bought = ""
-    if manifest.purchase_rate is not None:
-        bought = f", {manifest.purchase_rate:.3f} purchase, mean amount {manifest.mean_amount:.2f}"
-    print(
-        f"{directory}: {manifest.rows} impressions in {len(manifest.shards)} shards, "
-        f"click rate {manifest.click_rate:.3f}, of clicks {manifest.complete_rate:.3f} complete, "
-        f"mean watch ratio {manifest.watch_ratio:.3f}{bought}"
-    )
+        stored = read_json(path)
+        settings = FeedSettings(**stored.pop("settings"))  # purchases: off unless stored
+        shards = tuple(Shard(**shard) for shard in stored.pop("shards"))
+        return Manifest(settings=settings, shards=shards, **stored)
+    except (RunError, KeyError, TypeError, AttributeError, SimulatorError) as error:
+        raise SimulatorError(
+            f"{path}: found no manifest of this simulator ({error}); remove the directory"
+        ) from error
