@@ -1,10 +1,11 @@
-"""Which column is the click, the play time, the user: as flags say, else by its name and values."""
+"""Finds the columns of the click, the play time, the user: by flags, else by names and values."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from lt4rec_tf.core.flags import flag
 from lt4rec_tf.data.formats.files import DataError
@@ -47,7 +48,7 @@ _NAMED = re.compile("city|code|type")
 
 @dataclass(frozen=True)
 class RoleFlags:
-    """What names and values of columns cannot tell."""
+    """Facts about columns that their names and values do not tell."""
 
     click: str = flag("", "Column that is 1 where the user clicked; none: there is none.")
     conversion: str = flag("", "Column that is 1 where a click became an order or the like.")
@@ -80,28 +81,29 @@ def find_roles(flags: RoleFlags, columns: Mapping[str, ColumnStats]) -> Roles:
     """Finds which column plays which role.
 
     Args:
-        flags: What the user says.
+        flags: Columns that the user names; others are found by their names and values.
         columns: By name.
 
     Raises:
         DataError: A flag names a column that there is not, or that holds other values.
     """
-    for name in ("user_columns", "item_columns", "id_columns", "features", "exclude"):
-        for column in getattr(flags, name):
-            _expect_column(name, column, columns)
+    for flag_name in ("user_columns", "item_columns", "id_columns", "features", "exclude"):
+        for column in getattr(flags, flag_name):
+            _expect_column(flag_name, column, columns)
 
-    taken: list[str | None] = []
-    found = {}
-    for role, (fit, expected) in _FITS.items():
-        told = getattr(flags, role)
-        if told and told != NONE:
-            _expect_column(role, told, columns)
-            if not fit(columns[told]):
-                raise DataError(f"--{role}: found {told!r}, expected {expected}")
-        guessed = told or _by_name(role, columns, fit, taken)
-        found[role] = None if guessed == NONE else guessed
-        taken.append(found[role])
-    return Roles(**found)
+    column_by_role: dict[str, str | None] = {}
+    for role, rule in _RULES.items():
+        flag_value = getattr(flags, role)
+        if flag_value == NONE:
+            column_by_role[role] = None
+        elif flag_value:
+            _expect_column(role, flag_value, columns)
+            if not rule.fits(columns[flag_value]):
+                raise DataError(f"--{role}: found {flag_value!r}, expected {rule.expected}")
+            column_by_role[role] = flag_value
+        else:
+            column_by_role[role] = _by_name(role, columns, column_by_role.values())
+    return Roles(**column_by_role)
 
 
 def _are_numbers(stats: ColumnStats) -> bool:
@@ -109,72 +111,79 @@ def _are_numbers(stats: ColumnStats) -> bool:
 
 
 def _could_be_time(stats: ColumnStats) -> bool:
-    """Different numbers, or text of numbers that a float32 does not hold."""
+    """Tells if a column holds different numbers, or text of numbers that no float32 holds."""
     texts = [text for text, _ in stats.commonest]
     numbers = all(re.fullmatch(r"\d+(\.\d*)?", text) for text in texts)
     single = stats.longest == 1
     return stats.distinct >= _LEAST_TIMES and single and (stats.only_finite or numbers)
 
 
-# By role: whether a column's values fit, and what was expected of them.
-_FITS: dict[str, tuple[Callable[[ColumnStats], bool], str]] = {
-    "click": (lambda stats: stats.is_binary, "a column of 0 and 1"),
-    "conversion": (lambda stats: stats.is_binary, "a column of 0 and 1"),
-    "watch_ratio": (
+class _Rule(NamedTuple):
+    """The values that a role's column must hold, as a function and in words of messages."""
+
+    fits: Callable[[ColumnStats], bool]
+    expected: str
+
+
+_RULES = {
+    "click": _Rule(lambda stats: stats.is_binary, "a column of 0 and 1"),
+    "conversion": _Rule(lambda stats: stats.is_binary, "a column of 0 and 1"),
+    "watch_ratio": _Rule(
         lambda stats: _are_numbers(stats) and stats.numbers[0] >= 0,
         "a column of numbers of 0 or more",
     ),
-    "play_time": (_are_numbers, "a column of numbers"),
-    "duration": (_are_numbers, "a column of numbers"),
-    "user": (lambda stats: stats.longest == 1, "a column of one value a row"),
-    "time": (_could_be_time, f"a column of {_LEAST_TIMES} different numbers or more"),
+    "play_time": _Rule(_are_numbers, "a column of numbers"),
+    "duration": _Rule(_are_numbers, "a column of numbers"),
+    "user": _Rule(lambda stats: stats.longest == 1, "a column of one value a row"),
+    "time": _Rule(_could_be_time, f"a column of {_LEAST_TIMES} different numbers or more"),
 }
 
 
-def _expect_column(name: str, column: str, columns: Mapping[str, ColumnStats]) -> None:
+def _expect_column(flag_name: str, column: str, columns: Mapping[str, ColumnStats]) -> None:
     if column not in columns:
-        raise DataError(f"--{name}: found {column!r}, expected one of {', '.join(columns)}")
+        raise DataError(f"--{flag_name}: found {column!r}, expected one of {', '.join(columns)}")
 
 
 def _by_name(
-    role: str,
-    columns: Mapping[str, ColumnStats],
-    fit: Callable[[ColumnStats], bool],
-    taken: list[str | None],
+    role: str, columns: Mapping[str, ColumnStats], taken: Collection[str | None]
 ) -> str | None:
-    named = {name.lower(): name for name in columns}
-    for name in _NAMES[role]:
-        column = named.get(name)
-        if column is not None and column not in taken and fit(columns[column]):
+    """Returns the column with the role's most usual name whose values fit; None: there is none."""
+    column_by_lower_name = {name.lower(): name for name in columns}
+    for usual_name in _NAMES[role]:
+        column = column_by_lower_name.get(usual_name)
+        if column is not None and column not in taken and _RULES[role].fits(columns[column]):
             return column
     return None
 
 
 def is_feedback(name: str) -> bool:
-    """Whether a name says what the user did with the item: a label, never a feature.
+    """Tells if a name says what the user did with the item: a label, never a feature.
 
     >>> is_feedback("is_like"), is_feedback("long_view"), is_feedback("follow_user_num")
     (True, True, False)
     """
-    return _has(name, _FEEDBACK) and not _has(name, _COUNTS)
+    return _has_word(name, _FEEDBACK) and not _has_word(name, _COUNTS)
 
 
 def is_time(name: str) -> bool:
-    """Whether a name says when the row was, which does not come again."""
+    """Tells if a name is one of times, which do not come again."""
     return name.lower() in _NAMES["time"]
 
 
 def side_of(name: str, flags: RoleFlags) -> str:
-    """The side of a feature: "user", "item" or "context"."""
+    """Returns the side of a feature: "user", "item" or "context"."""
     if name in flags.user_columns:
         return "user"
     if name in flags.item_columns:
         return "item"
-    return "user" if _has(name, _USER) else "item" if _has(name, _ITEM) else "context"
+
+    if _has_word(name, _USER):
+        return "user"
+    return "item" if _has_word(name, _ITEM) else "context"
 
 
 def is_id(name: str, flags: RoleFlags) -> bool:
-    """Whether the whole numbers of a column are names.
+    """Tells if the whole numbers of a column are names.
 
     >>> is_id("author_id", RoleFlags()), is_id("fans_user_num", RoleFlags())
     (True, False)
@@ -183,18 +192,15 @@ def is_id(name: str, flags: RoleFlags) -> bool:
         return True
     if is_amount_by_name(name):
         return False
-    known = any(_has(name, pattern) for pattern in (_USER, _ITEM, _NAMED))
-    return known or name.lower().endswith("id")
+    named = any(_has_word(name, pattern) for pattern in (_USER, _ITEM, _NAMED))
+    return named or name.lower().endswith("id")
 
 
 def is_amount_by_name(name: str) -> bool:
-    """Whether a name says how much or how many."""
-    return _has(name, _AMOUNT)
+    """Tells if a name says how much or how many."""
+    return _has_word(name, _AMOUNT)
 
 
-def _has(name: str, pattern: re.Pattern[str]) -> bool:
-    return any(pattern.fullmatch(word) for word in _words(name))
-
-
-def _words(name: str) -> list[str]:
-    return re.split(r"[^a-z]+", name.lower())
+def _has_word(name: str, pattern: re.Pattern[str]) -> bool:
+    words = re.split(r"[^a-z]+", name.lower())
+    return any(pattern.fullmatch(word) for word in words)

@@ -1,4 +1,4 @@
-"""What a sample of logs says of each column: type, distinct values, missing ones, their spread."""
+"""Statistics of each column of a sample: type, distinct values, share missing, spread."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class ColumnStats:
     Attributes:
         name: The column.
         kind: Its type.
-        rows: Of the sample.
-        missing: Share of rows without a value.
-        distinct: How many values differ.
+        rows: Number of rows of the sample.
+        missing: Share of rows without a value, in [0, 1].
+        distinct: Number of distinct values.
         grows: Whether the second half of the rows still brought many new values.
-        longest: Most values of a row.
+        longest: Largest number of values in a row.
         commonest: The most frequent values with their number of times, the first met first; of
             text that is no UTF-8 with replacement signs.
         numbers: The finite values, sorted, float64; of text none.
@@ -48,17 +48,17 @@ class ColumnStats:
 
     @property
     def is_binary(self) -> bool:
-        """Whether all values are the numbers 0 and 1."""
+        """True if all values are the numbers 0 and 1."""
         return self.distinct > 0 and self.only_finite and set(self.numbers.tolist()) <= {0.0, 1.0}
 
     @property
     def only_finite(self) -> bool:
-        """Whether all values are finite numbers, one a row."""
+        """True if all values are finite numbers, one a row."""
         return self.longest == 1 and len(self.numbers) == round(self.rows * (1 - self.missing))
 
     @property
     def mean(self) -> float:
-        """Of the finite values."""
+        """Mean of the finite values."""
         return float(self.numbers.mean())
 
 
@@ -66,31 +66,32 @@ def column_stats(name: str, sample: Sample) -> ColumnStats:
     """Counts what a column of a sample holds."""
     kind = sample.types[name]
     column, _ = to_type(kind, sample.columns[name])
-    lengths = column.lengths
     distinct, grows = _growth(column)
-    counted = Counter(column.values.tolist()).most_common(_MOST_COMMON)
+    commonest = Counter(column.values.tolist()).most_common(_MOST_COMMON)
+
     numbers = np.empty(0)
     if column.values.dtype.kind != "O":
         numbers = np.sort(column.values[np.isfinite(column.values)].astype(np.float64))
+
     return ColumnStats(
         name=name,
         kind=kind,
         rows=sample.rows,
-        missing=float((lengths == 0).mean()),
+        missing=float((column.lengths == 0).mean()),
         distinct=distinct,
         grows=grows,
-        longest=int(lengths.max(initial=0)),
-        commonest=tuple((_text(value), count) for value, count in counted),
+        longest=int(column.lengths.max(initial=0)),
+        commonest=tuple((_text(value), count) for value, count in commonest),
         numbers=numbers,
     )
 
 
 def _growth(column: Ragged) -> tuple[int, bool]:
-    """How many values differ, and whether the second half of the rows brought many of them."""
+    """Counts distinct values; returns also whether the second half of the rows brought many."""
     half = int(column.lengths[: len(column.lengths) // 2].sum())
-    everything = set(column.values.tolist())
-    new = len(everything) - len(set(column.values[:half].tolist()))
-    return len(everything), new > max(GROWTH * len(everything), LEAST_GROWTH)
+    distinct = len(set(column.values.tolist()))
+    new = distinct - len(set(column.values[:half].tolist()))
+    return distinct, new > max(GROWTH * distinct, LEAST_GROWTH)
 
 
 def _text(value: Any) -> str:
@@ -100,40 +101,44 @@ def _text(value: Any) -> str:
 
 
 def table(columns: Sequence[ColumnStats]) -> str:
-    """The columns as a table for people."""
-    head = ("column", "type", "distinct", "missing", "values")
-    lines = [head, *(_line(stats) for stats in columns)]
-    widths = [max(len(line[place]) for line in lines) for place in range(len(head) - 1)]
-    text = []
-    for line in lines:
-        cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=False)]
-        text.append("  ".join([*cells, line[-1]]).rstrip())
-    return "\n".join(text)
+    """Writes the statistics of columns as a table for people, one column a line."""
+    rows = [("column", "type", "distinct", "missing", "values"), *map(_cells, columns)]
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    widths[-1] = 0  # of long texts, after which nothing follows
+
+    lines = []
+    for cells in rows:
+        padded = [cell.ljust(width) for cell, width in zip(cells, widths, strict=True)]
+        lines.append("  ".join(padded).rstrip())
+    return "\n".join(lines)
 
 
-def _line(stats: ColumnStats) -> tuple[str, str, str, str, str]:
+def _cells(stats: ColumnStats) -> tuple[str, str, str, str, str]:
     kind = stats.kind.dtype
     if stats.kind.separator:
         kind = f"list of {kind}, cut by {stats.kind.separator!r}"
     elif stats.longest > 1:
         kind = f"list of {kind}"
+
     distinct = f"{stats.distinct}{', growing' if stats.grows else ''}"
-    return (_shown(stats.name), kind, distinct, f"{stats.missing:.1%}", _values(stats))
+    return (_printable(stats.name), kind, distinct, f"{stats.missing:.1%}", _spread(stats))
 
 
-def _values(stats: ColumnStats) -> str:
+def _spread(stats: ColumnStats) -> str:
     if stats.is_binary:
         return f"1 in {stats.mean:.1%}"
+
     if len(stats.numbers):
         least, most = stats.numbers[0], stats.numbers[-1]
         digits = 15 if stats.kind.dtype == "int64" else 7
         return f"least {least:.{digits}g}, mean {stats.mean:.6g}, most {most:.{digits}g}"
-    total = max(1, stats.rows)
-    return ", ".join(
-        f"{_shown(value)!r} {count / total:.1%}" for value, count in stats.commonest[:3]
-    )
+
+    rows = max(1, stats.rows)
+    texts = [f"{_printable(text)!r} {count / rows:.1%}" for text, count in stats.commonest[:3]]
+    return ", ".join(texts)
 
 
-def _shown(text: str, length: int = 30) -> str:
-    shown = "".join(c if c.isprintable() else "?" for c in text)
-    return shown if len(shown) <= length else f"{shown[: length - 1]}…"
+def _printable(text: str, length: int = 30) -> str:
+    """Returns the start of a text, with "?" in place of what no terminal prints."""
+    printable = "".join(c if c.isprintable() else "?" for c in text)
+    return printable if len(printable) <= length else f"{printable[: length - 1]}…"

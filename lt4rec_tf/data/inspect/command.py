@@ -24,6 +24,7 @@ from lt4rec_tf.data.inspect import log_sample
 from lt4rec_tf.data.inspect.column_roles import RoleFlags, Roles, find_roles
 from lt4rec_tf.data.inspect.column_stats import ColumnStats, column_stats, table
 from lt4rec_tf.data.inspect.schema_draft import Draft, draft
+from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.schema.writer import to_toml
 
 _NO_LABEL = """
@@ -46,7 +47,7 @@ _NO_LABEL = """
 
 @dataclass(frozen=True)
 class InspectFlags:
-    """What is looked at, and where the schema goes."""
+    """Logs to look at, and the file of the schema."""
 
     files: tuple[str, ...] = flag((), "Globs of the log files, quoted from the shell.")
     schema_out: str = flag("", "TOML file to write the schema to; without, the table alone.")
@@ -56,37 +57,40 @@ class InspectFlags:
     sample_rows: int = flag(100_000, "Rows to look at, of all files together.", at_least=1)
 
 
-def inspect(flags: InspectFlags, told: RoleFlags) -> None:
+def inspect(flags: InspectFlags, role_flags: RoleFlags) -> None:
     """Prints what logs hold and writes a schema of them.
 
     Args:
-        flags: What is looked at.
-        told: What the user knows of columns.
+        flags: Logs to look at, and the file of the schema.
+        role_flags: Facts about columns that the user gives.
 
     Raises:
         ConfigError: A flag cannot be used, or there is a schema already.
         DataError: The logs cannot be read, or a flag names no column of theirs.
     """
     _check(flags)
-    form = flags.format if flags.format != "auto" else ""
-    logs = open_logs(flags.files, form, flags.columns)
+    file_format = flags.format if flags.format != "auto" else ""
+    logs = open_logs(flags.files, file_format, flags.columns)
     sample = log_sample.take(logs, flags.sample_rows)
     columns = {name: column_stats(name, sample) for name in sample.columns}
+
     broken = f"; {sample.broken} records cannot be read" if sample.broken else ""
     print(f"{logs.root}: {len(logs.paths)} files of {logs.layout.format}")
     print(f"a sample of {sample.rows} rows of {sample.files} of them{broken}\n")
     print(table(list(columns.values())), end="\n\n")
-    roles = find_roles(told, columns)
+
+    roles = find_roles(role_flags, columns)
     print(_roles_text(roles, columns), end="\n\n")
-    found = draft(logs, columns, roles, told)
-    for name, why in found.left_out.items():
+
+    schema_draft = draft(logs, columns, roles, role_flags)
+    for name, why in schema_draft.left_out.items():
         print(f"no feature: {name} ({why})")
-    if not flags.schema_out:
-        return
-    if not found.schema.features:
-        raise DataError(f"{logs.paths[0]}: found no column for a feature; see --features")
-    write_atomically(Path(flags.schema_out), _text(found))
-    print(_next_steps(flags, logs, found))
+
+    if flags.schema_out:
+        if not schema_draft.schema.features:
+            raise DataError(f"{logs.paths[0]}: found no column for a feature; see --features")
+        write_atomically(Path(flags.schema_out), _schema_text(schema_draft))
+        print(_next_steps(flags, logs, schema_draft.schema))
 
 
 def _check(flags: InspectFlags) -> None:
@@ -103,52 +107,55 @@ def _check(flags: InspectFlags) -> None:
 def _roles_text(roles: Roles, columns: Mapping[str, ColumnStats]) -> str:
     lines = []
     for role, name in vars(roles).items():
-        what = name or f"not recognised; see --{role}"
+        text = name or f"not recognised; see --{role}"
         if name is not None and columns[name].is_binary:
-            what += f", 1 in {columns[name].mean:.2%}"
+            text += f", 1 in {columns[name].mean:.2%}"
         elif name is not None and role in ("watch_ratio", "play_time", "duration"):
-            what += f", mean {columns[name].mean:.6g}"
-        lines.append(f"{role:<12}{what}")
+            text += f", mean {columns[name].mean:.6g}"
+        lines.append(f"{role:<12}{text}")
     return "\n".join(lines)
 
 
-def _text(found: Draft) -> str:
+def _schema_text(schema_draft: Draft) -> str:
     head = [
         "A first schema, made from a sample of the logs: read it, and see docs/schema.md.",
         "A feature must be known before the impression: what came after it is a label.",
     ]
-    head += [f"No feature: {name} ({why})." for name, why in found.left_out.items()]
-    text = to_toml(found.schema, {"": head, **found.notes})
-    return text if found.schema.tasks else text + _NO_LABEL
+    head += [f"No feature: {name} ({why})." for name, why in schema_draft.left_out.items()]
+    text = to_toml(schema_draft.schema, {"": head, **schema_draft.notes})
+    return text if schema_draft.schema.tasks else text + _NO_LABEL
 
 
-def _next_steps(flags: InspectFlags, logs: LogFiles, found: Draft) -> str:
-    schema, data_dir = shlex.quote(flags.schema_out), shlex.quote(str(logs.root))
-    lines = [f"\nwrote {flags.schema_out}: {len(found.schema.features)} features"]
-    if not found.schema.tasks:
+def _next_steps(flags: InspectFlags, logs: LogFiles, schema: Schema) -> str:
+    """Writes the commands that lead from a schema to training."""
+    lines = [f"\nwrote {flags.schema_out}: {len(schema.features)} features"]
+    if not schema.tasks:
         return (
             f"{lines[0]} and NO LABEL: none was recognised. Say --click=COLUMN and look again, or "
             "fill in the place at the file's end."
         )
+
+    schema_file, data_dir = shlex.quote(flags.schema_out), shlex.quote(str(logs.root))
     if logs.layout.format == "parquet":
         files = shlex.quote(",".join(flags.files))
         lines.append("Parquet is converted first, to a folder that you choose:")
         lines.append(
-            f"  python -m lt4rec_tf.data.convert --files={files} --schema={schema} "
+            f"  python -m lt4rec_tf.data.convert --files={files} --schema={schema_file} "
             "--output_dir=SHARDS"
         )
-        schema, data_dir = "SHARDS/schema.toml", "SHARDS"
-    command = f"  python -m lt4rec_tf.train --schema={schema} --data_dir={data_dir}"
-    if found.schema.time is not None:
-        return "\n".join([*lines, command])
-    if found.schema.user is not None:
-        return "\n".join([*lines, f"{command} --split=user"])
-    lines.append("Neither time nor user is known (--time, --user): split by files,")
-    return "\n".join([*lines, f"{command} --split=files --validation_files=GLOB --test_files=GLOB"])
+        schema_file, data_dir = "SHARDS/schema.toml", "SHARDS"
+
+    command = f"  python -m lt4rec_tf.train --schema={schema_file} --data_dir={data_dir}"
+    if schema.time is None and schema.user is not None:
+        command += " --split=user"
+    elif schema.time is None:
+        lines.append("Neither time nor user is known (--time, --user): split by files,")
+        command += " --split=files --validation_files=GLOB --test_files=GLOB"
+    return "\n".join([*lines, command])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Looks at logs; returns the exit code."""
+    """Looks at logs and returns the exit code."""
     argv = sys.argv if argv is None else argv
     return exit_on_error(_inspect, argv, (InputError, OSError), resumes="")
 

@@ -1,18 +1,20 @@
-"""The first rows of some of many log files, from which one guesses what their columns are."""
+"""A sample of logs: the first rows of some files, from which the types of columns are guessed."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from lt4rec_tf.data.formats import discovery
-from lt4rec_tf.data.formats.column_batches import read_batches
+from lt4rec_tf.data.formats.column_batches import RawBatch, read_batches
 from lt4rec_tf.data.formats.column_types import ColumnType, guess
 from lt4rec_tf.data.formats.discovery import LogFiles
 from lt4rec_tf.data.formats.examples import Ragged
 from lt4rec_tf.data.formats.files import DataError
+from lt4rec_tf.data.formats.records import Layout
 
 _MOST_FILES = 16
 _BATCH_ROWS = 4096
@@ -24,10 +26,10 @@ class Sample:
 
     Attributes:
         columns: By name; values are bytes, int64 or float64. Broken records are left out.
-        types: By name, what each column's values are.
-        rows: How many rows.
-        broken: How many records were left out.
-        files: From how many files.
+        types: By name, the type of each column's values.
+        rows: Number of rows.
+        broken: Number of records that were left out.
+        files: Number of files from which the rows come.
     """
 
     columns: dict[str, Ragged]
@@ -42,37 +44,51 @@ def take(logs: LogFiles, most_rows: int) -> Sample:
 
     Args:
         logs: From `open_logs`.
-        most_rows: Of all these files together.
+        most_rows: Of all these files together, 1 or more.
 
     Raises:
         DataError: A file cannot be read, or there is no row.
     """
-    places = np.unique(np.linspace(0, len(logs.paths) - 1, _MOST_FILES).round().astype(int))
-    share = -(-most_rows // len(places))
-    batches: dict[str, list[Ragged]] = {name: [] for name in logs.layout.columns}
+    indices = np.unique(np.linspace(0, len(logs.paths) - 1, _MOST_FILES).round().astype(int))
+    rows_per_file = -(-most_rows // len(indices))  # rounded up
+
+    parts: dict[str, list[Ragged]] = {name: [] for name in logs.layout.columns}
     rows, broken = 0, 0
-    for path in (logs.paths[place] for place in places):
-        if logs.layout.format in ("csv", "tsv"):
-            discovery.same_layout(path, logs.layout)
-        left = share
-        for batch in read_batches(path, logs.layout, min(_BATCH_ROWS, share)):
-            good = ~batch.broken
-            good[left:] = False
+    for index in indices:
+        for batch, first in _first_batches(logs.paths[index], logs.layout, rows_per_file):
+            usable = ~batch.broken
+            usable[first:] = False
             for name, column in batch.columns.items():
-                batches[name].append(column.of_rows(good))
-            rows += int(good.sum())
-            broken += int(batch.broken[:left].sum())
-            left -= len(good)
-            if left <= 0:
-                break
+                parts[name].append(column.of_rows(usable))
+            rows += int(usable.sum())
+            broken += int(batch.broken[:first].sum())
+
     if not rows:
         raise DataError(
             f"{logs.paths[0]}: found no row of {len(logs.layout.columns)} columns among the first "
             f"{broken} records, expected some; see --format and --columns"
         )
-    columns = {name: _joined(parts) for name, parts in batches.items()}
-    types = {name: _type_of(logs, column) for name, column in columns.items()}
-    return Sample(columns, types, rows, broken, len(places))
+    columns = {name: _joined(column_parts) for name, column_parts in parts.items()}
+    types = {name: _type_of(logs.layout, column) for name, column in columns.items()}
+    return Sample(columns, types, rows, broken, len(indices))
+
+
+def _first_batches(path: Path, layout: Layout, rows: int) -> Iterator[tuple[RawBatch, int]]:
+    """Reads the first rows of a file.
+
+    Yields:
+        A batch, and how many of its records are among the first `rows` of the file.
+    """
+    if layout.format in ("csv", "tsv"):
+        discovery.same_layout(path, layout)
+
+    left = rows
+    for batch in read_batches(path, layout, min(_BATCH_ROWS, rows)):
+        read = len(batch.broken)
+        yield batch, min(left, read)
+        left -= read
+        if left <= 0:
+            return
 
 
 def _joined(parts: Sequence[Ragged]) -> Ragged:
@@ -82,11 +98,11 @@ def _joined(parts: Sequence[Ragged]) -> Ragged:
     )
 
 
-def _type_of(logs: LogFiles, column: Ragged) -> ColumnType:
-    """The guess; lists are not cut again, and what Parquet calls text stays it."""
-    found = guess(column.values)
-    if found.separator and column.lengths.max(initial=0) > 1:
-        found = ColumnType("string")
-    if logs.layout.format == "parquet" and column.values.dtype.kind == "O":
-        return ColumnType("string", found.separator)
-    return found
+def _type_of(layout: Layout, column: Ragged) -> ColumnType:
+    """Guesses a column's type; lists are not cut again, and texts of Parquet stay texts."""
+    guessed = guess(column.values)
+    if guessed.separator and column.lengths.max(initial=0) > 1:
+        guessed = ColumnType("string")
+    if layout.format == "parquet" and column.values.dtype.kind == "O":
+        return ColumnType("string", guessed.separator)
+    return guessed

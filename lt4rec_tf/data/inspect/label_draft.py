@@ -1,0 +1,130 @@
+"""Drafts labels and tasks of a schema from the columns of clicks, play times and conversions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lt4rec_tf.data.inspect.column_roles import Roles
+from lt4rec_tf.data.inspect.column_stats import ColumnStats
+from lt4rec_tf.schema.types import Label, Task
+
+# By kind of label its task's kind, loss, metric and the metric's better side.
+_TASK_OF_LABEL_KIND = {
+    "binary": ("binary", "cross_entropy", "auc", "max"),
+    "ratio": ("continuous", "mse", "mse", "min"),
+    "amount": ("amount", "mse", "nrmse", "min"),
+}
+
+
+@dataclass
+class LabelDraft:
+    """Labels with one task on each.
+
+    Attributes:
+        labels: Of the schema.
+        tasks: Of the schema.
+        notes: Comments on labels as `schema.writer.to_toml` takes them.
+    """
+
+    labels: list[Label] = field(default_factory=list)
+    tasks: list[Task] = field(default_factory=list)
+    notes: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, label: Label, notes: list[str], task: str, population: str | None) -> None:
+        """Adds a label, its comments and its task, which is learned on a population."""
+        kind, loss, metric, direction = _TASK_OF_LABEL_KIND[label.kind]
+        self.labels.append(label)
+        self.notes[f"labels.{label.name}"] = notes
+        self.tasks.append(Task(task, label.name, kind, population, loss, metric, direction))
+
+
+def draft_labels(columns: Mapping[str, ColumnStats], roles: Roles) -> LabelDraft:
+    """Drafts the labels: the click, then what is learned on clicks.
+
+    Args:
+        columns: By name.
+        roles: From `find_roles`.
+    """
+    labels = LabelDraft()
+    population = "click" if roles.click else None
+    if roles.click:
+        note = f"1 in {columns[roles.click].mean:.1%} of the sample"
+        labels.add(_label("click", "binary", column=roles.click), [note], "ctr", None)
+
+    watched = _watch_label(columns, roles)
+    if watched is not None:
+        labels.add(*watched, "cvr", population)
+
+    if roles.conversion:
+        note = f"1 in {columns[roles.conversion].mean:.1%} of the sample"
+        conversion = _label("conversion", "binary", column=roles.conversion)
+        labels.add(conversion, [note], "conversion", population)
+    return labels
+
+
+def _watch_label(
+    columns: Mapping[str, ColumnStats], roles: Roles
+) -> tuple[Label, list[str]] | None:
+    """Drafts the label of what was watched: a ratio, or seconds where no duration is known.
+
+    Returns:
+        The label and its comments; None: no column says how much was watched.
+    """
+    video: dict[str, Any] = {}
+    if roles.duration:
+        video = {"duration": roles.duration, "duration_unit": _unit(columns[roles.duration])}
+
+    if roles.watch_ratio:
+        mean = columns[roles.watch_ratio].mean
+        note = f"mean {mean:.3f} in the sample, over clicked and other rows"
+        return _label("watch_ratio", "ratio", column=roles.watch_ratio, **video), [note]
+    if not roles.play_time:
+        return None
+
+    play_time = columns[roles.play_time]
+    unit = _play_time_unit(play_time, video.get("duration_unit"))
+    note = f"mean play time {play_time.mean:.6g} {unit}; see whether the units are right"
+    if not roles.duration:
+        seconds = 0.001 if unit == "ms" else 1.0
+        label = _label("watch_time", "amount", column=roles.play_time, multiplier=seconds, unit="s")
+        return label, [note]
+
+    duration = columns[roles.duration]
+    zero_share = float((duration.numbers <= 0).mean())
+    label = _label(
+        "watch_ratio",
+        "ratio",
+        play_time=roles.play_time,
+        play_time_unit=unit,
+        zero_duration="exclude" if zero_share else "bad",
+        **video,
+    )
+    mean_duration = f"mean duration {duration.mean:.6g} {label.duration_unit}"
+    return label, [note, f"{mean_duration}; 0 or less in {zero_share:.1%}"]
+
+
+def _unit(stats: ColumnStats) -> str:
+    """Returns the unit by the name's end, else ms where a mean in s would be above 1,000."""
+    for unit in ("ms", "s"):
+        if stats.name.lower().endswith(f"_{unit}"):
+            return unit
+    return "ms" if stats.mean > 1000 else "s"
+
+
+def _play_time_unit(play_time: ColumnStats, duration_unit: str | None) -> str:
+    """Returns the unit by the name's end, else the duration's, as both are usually logged alike."""
+    if duration_unit is None:
+        return _unit(play_time)
+    for unit in ("ms", "s"):
+        if play_time.name.endswith(f"_{unit}"):
+            return unit
+    return duration_unit
+
+
+def _label(name: str, kind: str, **fields: Any) -> Label:
+    """Makes a label; columns that are not given are absent, units seconds."""
+    absent = dict.fromkeys(("column", "play_time", "duration"))
+    units = {"play_time_unit": "s", "duration_unit": "s", "zero_duration": "bad"}
+    return Label(name, kind, **{**absent, **units, **fields})
