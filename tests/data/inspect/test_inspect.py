@@ -12,10 +12,12 @@ from lt4rec_tf import train
 from lt4rec_tf.core.command import exit_on_error
 from lt4rec_tf.data.audit.audit import check
 from lt4rec_tf.data.formats.column_types import ColumnType, guess
+from lt4rec_tf.data.formats.discovery import open_logs
 from lt4rec_tf.data.input.order import Order
 from lt4rec_tf.data.input.pipeline import batches
 from lt4rec_tf.data.input.splits import SplitRule
 from lt4rec_tf.data.inspect import command as inspect
+from lt4rec_tf.data.inspect import log_sample
 from lt4rec_tf.schema.reader import load_schema
 from lt4rec_tf.schema.types import IdRule, SchemaError
 from tests.support.feeds import opened
@@ -140,6 +142,53 @@ def test_flags_say_what_a_guess_cannot_know(tmp_path):
     assert found.feature("video_id").ids == IdRule("hash", buckets=20_000)
     assert (found.user, found.time) == ("country", None)
     assert [label.column for label in found.labels] == ["is_like", "score"]
+
+
+def test_texts_that_still_grow_are_hashed_and_settled_ones_listed(tmp_path):
+    lines = "".join(f"{k % 2},s{k % 30},g{k // 4}\n" for k in range(160))
+    (tmp_path / "a.csv").write_text("click,settled,growing\n" + lines)
+    assert look(tmp_path / "a.csv", tmp_path / "s.toml") == 0
+    found = load_schema(tmp_path / "s.toml")
+    assert found.feature("settled").ids.kind == "vocabulary"
+    assert found.feature("growing").ids == IdRule("hash", buckets=500)  # at least 10 times 40
+
+
+@pytest.mark.parametrize(
+    ("columns", "play_time", "duration", "units"),
+    [
+        ("play_time,duration_ms", 7, 10, ("ms", "ms")),
+        ("play_time_s,duration_ms", 7, 10_000, ("s", "ms")),
+        ("play_time_ms,duration", 7000, 10, ("ms", "s")),
+        ("play_time,duration", 7000, 10_000, ("ms", "ms")),
+        ("play_time,duration", 7, 10, ("s", "s")),
+    ],
+)
+def test_units_are_those_of_the_names_else_of_the_size(
+    tmp_path, columns, play_time, duration, units
+):
+    lines = "".join(f"{k % 2},{play_time + k},{duration + k}\n" for k in range(90))
+    (tmp_path / "a.csv").write_text(f"click,{columns}\n{lines}")
+    assert look(tmp_path / "a.csv", tmp_path / "s.toml", "--features=click") == 0
+    ratio = load_schema(tmp_path / "s.toml").label("watch_ratio")
+    assert (ratio.play_time_unit, ratio.duration_unit) == units
+
+
+def test_a_column_that_a_flag_names_has_no_other_role(tmp_path):
+    lines = "".join(f"{k % 2},x{k % 5}\n" for k in range(90))
+    (tmp_path / "a.csv").write_text("purchase,b\n" + lines)
+    assert look(tmp_path / "a.csv", tmp_path / "s.toml", "--click=purchase") == 0
+    assert [label.name for label in load_schema(tmp_path / "s.toml").labels] == ["click"]
+
+
+def test_a_sample_is_the_first_rows_of_each_file(tmp_path):
+    for name in "ab":  # more rows than are read at a time
+        rows = [f"{name}{k}\t1" for k in range(5000)]
+        rows[1] = rows[4499] = rows[4500] = "broken"
+        (tmp_path / f"{name}.tsv").write_text("x\ty\n" + "\n".join(rows) + "\n")
+    sample = log_sample.take(open_logs([f"{tmp_path}/?.tsv"]), most_rows=9000)
+    assert (sample.rows, sample.broken, sample.files) == (2 * 4498, 4, 2)
+    texts = sample.columns["x"].values
+    assert texts[[0, 1, 4497, 4498, 8995]].tolist() == [b"a0", b"a2", b"a4498", b"b0", b"b4498"]
 
 
 def test_without_a_label_the_schema_has_a_place_to_fill_in(tmp_path, capsys):
