@@ -1,4 +1,4 @@
-"""What the builders of public data sets share: typed columns, rows of text files, missing files.
+"""Reads typed columns from text files of public data sets, and divides rows into splits.
 
 Only builders import this module: it loads TensorFlow Datasets.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -23,6 +24,7 @@ Kind = Literal["text", "whole", "number", "texts", "wholes", "numbers"]
 _DTYPES = {"whole": np.int64, "number": np.float32}
 _MISSING: dict[str, Any] = {"text": "", "whole": -1, "number": math.nan}
 _CHUNK = 1 << 20  # bytes
+_HELD_OUT_KEYS = 10  # one key of so many is held out
 
 
 @dataclass(frozen=True)
@@ -31,10 +33,10 @@ class Column:
 
     Attributes:
         name: Its name in the files and in examples.
-        kind: What a value is; the plural kinds are lists.
-        description: What it says.
-        missing: What stands for no value in examples; None: "", -1 or NaN. Lists are empty.
-        separator: Of lists: what stands between two values.
+        kind: Kind of a value; the plural kinds are lists.
+        description: Meaning of a value.
+        missing: Stands for no value in examples; None: "", -1 or NaN. Lists are empty.
+        separator: Stands between two values of a list.
         absent: Texts beside "" that stand for no value.
     """
 
@@ -46,9 +48,12 @@ class Column:
     absent: tuple[str, ...] = ()
 
 
+_DATE = Column("date", "whole", "day, such as 20220408")
+
+
 @dataclass(frozen=True)
 class Statistics:
-    """What is published of a data set, over all splits; None: nothing is.
+    """Published statistics of a data set, over all splits; None where none are published.
 
     Attributes:
         rows: Impressions.
@@ -66,30 +71,33 @@ class Statistics:
 
 
 def features(columns: Sequence[Column]) -> tfds.features.FeaturesDict:
-    """The columns as TensorFlow Datasets describes features."""
+    """Describes columns as features of TensorFlow Datasets."""
     return tfds.features.FeaturesDict({column.name: _feature(column) for column in columns})
 
 
 def _feature(column: Column) -> tfds.features.FeatureConnector:
-    one = column.kind.removesuffix("s")
-    if one != column.kind:
-        inner = tfds.features.Text() if one == "text" else tfds.features.Scalar(_DTYPES[one])
-        return tfds.features.Sequence(inner, doc=column.description)
-    if one == "text":
-        return tfds.features.Text(doc=column.description)
-    return tfds.features.Scalar(_DTYPES[one], doc=column.description)
+    single_kind = column.kind.removesuffix("s")
+    if single_kind != column.kind:
+        return tfds.features.Sequence(_scalar(single_kind), doc=column.description)
+    return _scalar(single_kind, column.description)
+
+
+def _scalar(kind: str, description: str | None = None) -> tfds.features.FeatureConnector:
+    if kind == "text":
+        return tfds.features.Text(doc=description)
+    return tfds.features.Scalar(_DTYPES[kind], doc=description)
 
 
 def example(columns: Sequence[Column], row: Mapping[str, str], where: str) -> dict[str, Any]:
-    """Reads a row.
+    """Reads some columns of a row.
 
     Args:
-        columns: What is wanted of it.
+        columns: The columns to read.
         row: Texts by column; a column that it does not have is missing.
-        where: What a message calls the row.
+        where: Names the row in messages.
 
     Raises:
-        DataError: A value is none of its column's kind.
+        DataError: A value is not of its column's kind.
 
     >>> columns = [Column("tag", "wholes", ""), Column("width", "number", "")]
     >>> example(columns, {"tag": "3,5", "width": ""}, "a.csv: row 1")
@@ -102,17 +110,19 @@ def value(column: Column, row: Mapping[str, str], where: str) -> Any:
     """Reads one column of a row, as `example` does.
 
     Raises:
-        DataError: The value is none of the column's kind.
+        DataError: The value is not of the column's kind.
     """
     text = row.get(column.name, "").strip()
-    one = column.kind.removesuffix("s")
+    single_kind = column.kind.removesuffix("s")
     absent = text == "" or text in column.absent
-    if one != column.kind:
+
+    if single_kind != column.kind:
         parts = [] if absent else text.split(column.separator)
-        return [_read(one, part.strip(), column.name, where) for part in parts]
-    if absent or (one == "whole" and text.lower() == "nan"):
-        return _MISSING[one] if column.missing is None else column.missing
-    return _read(one, text, column.name, where)
+        return [_read(single_kind, part.strip(), column.name, where) for part in parts]
+
+    if absent or (single_kind == "whole" and text.lower() == "nan"):
+        return _MISSING[single_kind] if column.missing is None else column.missing
+    return _read(single_kind, text, column.name, where)
 
 
 def _read(kind: str, text: str, name: str, where: str) -> str | int | float:
@@ -147,7 +157,7 @@ def read_rows(
 
 
 def rows_by(path: epath.PathLike, key: str) -> dict[str, dict[str, str]]:
-    """A table in memory: its rows by a column, of equal keys the last.
+    """Reads a table into memory: its rows by a column, of equal keys the last.
 
     Raises:
         DataError: As `read_rows`.
@@ -155,8 +165,36 @@ def rows_by(path: epath.PathLike, key: str) -> dict[str, dict[str, str]]:
     return {row[key]: row for _, row in read_rows(path)}
 
 
+def joined(
+    row: Mapping[str, str], tables: Mapping[str, Mapping[str, Mapping[str, str]]]
+) -> dict[str, str]:
+    """Adds to a row the columns of other tables' rows of the same key.
+
+    >>> joined({"user_id": "7"}, {"user_id": {"7": {"user_id": "7", "age": "30"}}})
+    {'user_id': '7', 'age': '30'}
+
+    Args:
+        row: Texts by column; they stay as they are.
+        tables: By the column that is the key, a table as from `rows_by`.
+    """
+    texts: dict[str, str] = {}
+    for key, rows in tables.items():
+        texts |= rows.get(row[key], {})
+    return texts | dict(row)
+
+
+def day_of(row: Mapping[str, str], where: str) -> int:
+    """Reads the day of a row's column "date", such as 20220408; -1 where it is unknown.
+
+    Raises:
+        DataError: The date is no whole number.
+    """
+    day: int = value(_DATE, row, where)
+    return day
+
+
 def split_of_day(day: int, validation_from: int, test_from: int) -> str:
-    """Where the rows of a day lie; days are whole numbers such as 20220408.
+    """Returns the split of the rows of a day; days are whole numbers such as 20220408.
 
     >>> [split_of_day(day, 20220419, 20220420) for day in (20220418, 20220419, 20220501)]
     ['train', 'validation', 'test']
@@ -164,10 +202,19 @@ def split_of_day(day: int, validation_from: int, test_from: int) -> str:
     return SPLITS[(day >= validation_from) + (day >= test_from)]
 
 
+def is_held_out(key: str) -> bool:
+    """Returns whether a key's rows are held out for validation: by its CRC-32, a tenth of keys.
+
+    >>> [key for key in "abcdefghijklmnopqrst" if is_held_out(key)]
+    ['o']
+    """
+    return zlib.crc32(key.encode()) % _HELD_OUT_KEYS == 0
+
+
 def times_of_splits(
     times: Iterable[float], train_share: float, validation_share: float, where: str
 ) -> dict[str, tuple[float, float]]:
-    """By split the times [from, to) of its rows; rows of one time stay together.
+    """Returns by split the times [from, to) of its rows; rows of one time stay together.
 
     >>> times_of_splits(range(10), 0.8, 0.1, "a.txt")["validation"]
     (8.0, 9.0)
@@ -176,57 +223,22 @@ def times_of_splits(
         times: Of all rows.
         train_share: Of the rows.
         validation_share: Of the rows.
-        where: What a message calls the file.
+        where: Names the file in messages.
 
     Raises:
         DataError: There is no row.
     """
-    known = np.fromiter(times, np.float64)
-    if not len(known):
+    all_times = np.fromiter(times, np.float64)
+    if not len(all_times):
         raise DataError(f"{where}: found no row, expected some")
+
     shares = [train_share, train_share + validation_share]
-    first, last = np.quantile(known, shares, method="higher").tolist()
+    first, last = np.quantile(all_times, shares, method="higher").tolist()
     return {
         "train": (-math.inf, first),
         "validation": (first, last),
         "test": (last, math.inf),
     }
-
-
-def given_folder(manager: tfds.download.DownloadManager) -> epath.Path | None:
-    """The folder for files that were downloaded by hand; None: there is none, or it is empty."""
-    try:
-        return epath.Path(manager.manual_dir)
-    except AssertionError:  # how TensorFlow Datasets says so
-        return None
-
-
-def manual_folder(
-    manager: tfds.download.DownloadManager, builder: tfds.core.DatasetBuilder
-) -> epath.Path:
-    """The folder for files that can only be downloaded by hand.
-
-    Raises:
-        DataError: There is none, or it is empty; tells what to download and where to put it.
-    """
-    folder = given_folder(manager)
-    if folder is None:
-        raise DataError(
-            f"--manual_dir: found no folder with files, expected those of {builder.name}.\n"
-            f"{builder.MANUAL_DOWNLOAD_INSTRUCTIONS}"
-        )
-    return folder
-
-
-def need(path: epath.Path, instructions: str) -> epath.Path:
-    """Returns a path that must exist.
-
-    Raises:
-        DataError: It does not; tells what to download, from where, and where to put it.
-    """
-    if not path.exists():
-        raise DataError(f"{path}: found nothing there, expected what follows.\n{instructions}")
-    return path
 
 
 def check_md5(path: epath.PathLike, expected: str) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import tensorflow_datasets as tfds
 from etils import epath
@@ -12,6 +11,7 @@ from etils import epath
 from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.public import archives, archives_beam
 from lt4rec_tf.data.public.archives import Column, Statistics
+from lt4rec_tf.data.public.builder import PublicBuilder
 
 # Source: the data set's page (tianchi.aliyun.com/dataset/408), its table of fields.
 _USER = {
@@ -45,7 +45,7 @@ _CROSSED = {
     "853": "150_14 crossed with 210",
 }
 _CONTEXT = {"301": "where on the page"}
-_WEIGHED = (*_LISTS, *_CROSSED)  # fields of which the values say more than 1
+_WEIGHTED = (*_LISTS, *_CROSSED)  # fields whose ids have weights other than 1
 FIELDS = (*_USER, *_ITEM, *_LISTS, *_CROSSED, *_CONTEXT)
 COLUMNS = (
     Column("sample_id", "text", "the impression"),
@@ -54,20 +54,19 @@ COLUMNS = (
     Column("common_feat_id", "text", "the user at that moment"),
     *(Column(field, "text", text) for field, text in (_USER | _ITEM | _CONTEXT).items()),
     *(Column(field, "texts", text) for field, text in (_LISTS | _CROSSED).items()),
-    *(Column(f"{field}_value", "numbers", f"weights of {field}") for field in _WEIGHED),
+    *(Column(f"{field}_value", "numbers", f"weights of {field}") for field in _WEIGHTED),
 )
 SKELETON = ("sample_id", "click", "purchase", "common_feat_id", "feat_num", "feat_list")
 COMMON = ("common_feat_id", "feat_num", "feat_list")
 STATISTICS = {"": Statistics()}
 ITEM = "item"
-VALIDATION_SHARE = 10  # one user's moment of so many validates
 
 
-class Builder(tfds.core.GeneratorBasedBuilder):
+class Builder(PublicBuilder):
     """Joins impressions with what is common to those of one user, by Apache Beam."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES: ClassVar = {"1.0.0": "First release."}
+    columns = COLUMNS
+    homepage = "https://tianchi.aliyun.com/dataset/408"
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
         "Download sample_train.tar.gz and sample_test.tar.gz from "
         "https://tianchi.aliyun.com/dataset/408 and unpack them in manual_dir, which then holds "
@@ -75,32 +74,22 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         "common_features_test.csv."
     )
 
-    def _info(self) -> tfds.core.DatasetInfo:
-        return self.dataset_info_from_configs(
-            features=archives.features(COLUMNS), homepage="https://tianchi.aliyun.com/dataset/408"
-        )
-
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-        folder, instructions = (
-            archives.manual_folder(dl_manager, self),
-            self.MANUAL_DOWNLOAD_INSTRUCTIONS,
+        train_skeleton, train_common, test_skeleton, test_common = self._manual_files(
+            dl_manager,
+            "sample_skeleton_train.csv",
+            "common_features_train.csv",
+            "sample_skeleton_test.csv",
+            "common_features_test.csv",
         )
-
-        def tables(part: str) -> tuple[epath.Path, epath.Path]:
-            return (
-                archives.need(folder / f"sample_skeleton_{part}.csv", instructions),
-                archives.need(folder / f"common_features_{part}.csv", instructions),
-            )
-
-        train, test = tables("train"), tables("test")
         return {
-            "train": self._generate_examples(*train, (False,)),
-            "validation": self._generate_examples(*train, (True,)),
-            "test": self._generate_examples(*test, (False, True)),
+            "train": self._generate_examples(train_skeleton, train_common, (False,)),
+            "validation": self._generate_examples(train_skeleton, train_common, (True,)),
+            "test": self._generate_examples(test_skeleton, test_common, (False, True)),
         }
 
     def _generate_examples(
-        self, skeleton: epath.Path, common: epath.Path, validates: tuple[bool, ...]
+        self, skeleton: epath.Path, common: epath.Path, held_out: tuple[bool, ...]
     ) -> Any:
         beam = archives_beam.beam()
 
@@ -108,8 +97,12 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         def join(pipeline: Any) -> Any:
             rows = pipeline | "read samples" >> archives_beam.rows([skeleton], names=SKELETON)
             rows |= "choose samples" >> beam.Filter(
-                lambda row: is_possible(row[1]) and _validates(row[1]) in validates
+                lambda row: (
+                    is_possible(row[1])
+                    and archives.is_held_out(row[1]["common_feat_id"]) in held_out
+                )
             )
+
             side = pipeline | "read users" >> archives_beam.rows([common], names=COMMON)
             side |= "name lists apart" >> beam.MapTuple(_common_list)
             rows = archives_beam.left_join(rows, side, "common_feat_id")
@@ -119,12 +112,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
 
 def is_possible(row: Mapping[str, str]) -> bool:
-    """Whether a sample can have happened: nothing is bought that was not clicked."""
+    """Returns whether a sample can have happened: nothing is bought that was not clicked."""
     return not (row["click"].strip() == "0" and row["purchase"].strip() == "1")
-
-
-def _validates(row: Mapping[str, str]) -> bool:
-    return zlib.crc32(row["common_feat_id"].encode()) % VALIDATION_SHARE == 0
 
 
 def _common_list(place: str, row: dict[str, str]) -> archives_beam.Row:
@@ -132,25 +121,30 @@ def _common_list(place: str, row: dict[str, str]) -> archives_beam.Row:
 
 
 def example(place: str, row: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
-    """A sample with the fields of its own and of its user's list.
+    """Makes an example of a sample, with the fields of its own list and of its user's.
 
     Raises:
         DataError: A list holds what is no triple of field, id and weight, or a label is no number.
     """
-    found: dict[str, list[tuple[str, float]]] = {field: [] for field in FIELDS}
+    ids: dict[str, list[str]] = {field: [] for field in FIELDS}
+    weights: dict[str, list[float]] = {field: [] for field in FIELDS}
     for name in ("common_list", "feat_list"):
         for field, value, weight in triples(row.get(name, ""), f"{place}: {name}"):
-            if field in found:
-                found[field].append((value, weight))
-    plain = archives.example(COLUMNS[:4], row, place)
-    single = {field: found[field][0][0] if found[field] else "" for field in FIELDS}
-    lists = {field: [value for value, _ in found[field]] for field in _WEIGHED}
-    weights = {f"{field}_value": [weight for _, weight in found[field]] for field in _WEIGHED}
-    return place, plain | single | lists | weights
+            if field in ids:
+                ids[field].append(value)
+                weights[field].append(weight)
+
+    values: dict[str, Any] = archives.example(COLUMNS[:4], row, place)
+    for field in FIELDS:
+        values[field] = ids[field][0] if ids[field] else ""
+    for field in _WEIGHTED:
+        values[field] = ids[field]
+        values[f"{field}_value"] = weights[field]
+    return place, values
 
 
 def triples(text: str, where: str) -> list[tuple[str, str, float]]:
-    r"""Takes a list of features apart.
+    r"""Splits a list of features into (field, id, weight).
 
     >>> triples("205\x029021\x031.0\x01508\x0277\x030.5", "row 1")
     [('205', '9021', 1.0), ('508', '77', 0.5)]

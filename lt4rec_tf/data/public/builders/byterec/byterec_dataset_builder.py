@@ -10,6 +10,7 @@ from etils import epath
 
 from lt4rec_tf.data.public import archives
 from lt4rec_tf.data.public.archives import Column, Statistics
+from lt4rec_tf.data.public.builder import Examples, PublicBuilder
 
 COLUMNS = (
     Column("uid", "whole", "who watched the video"),
@@ -34,11 +35,11 @@ ITEM = "item_id"
 TRAIN_SHARE, VALIDATION_SHARE = 0.8, 0.1  # of the rows, by time
 
 
-class Builder(tfds.core.GeneratorBasedBuilder):
+class Builder(PublicBuilder):
     """Reads views, split by time."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES: ClassVar = {"1.0.0": "First release."}
+    columns = COLUMNS
+    homepage = "https://biendata.com/competition/icmechallenge2019"
     BUILDER_CONFIGS: ClassVar = [
         tfds.core.BuilderConfig(name="track1", description="The large track."),
         tfds.core.BuilderConfig(name="track2", description="The small track."),
@@ -49,31 +50,21 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         "plain or gzip, into manual_dir."
     )
 
-    def _info(self) -> tfds.core.DatasetInfo:
-        return self.dataset_info_from_configs(
-            features=archives.features(COLUMNS),
-            homepage="https://biendata.com/competition/icmechallenge2019",
-        )
-
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-        folder = archives.manual_folder(dl_manager, self)
-        path = folder / FILES[self.builder_config.name]
-        archives.need(path, self.MANUAL_DOWNLOAD_INSTRUCTIONS)
+        (path,) = self._manual_files(dl_manager, FILES[self.builder_config.name])
         times = (row["time"] for _, row in read(path))
         between = archives.times_of_splits(times, TRAIN_SHARE, VALIDATION_SHARE, str(path))
         return {split: self._generate_examples(path, *ends) for split, ends in between.items()}
 
-    def _generate_examples(
-        self, path: epath.Path, start: float, end: float
-    ) -> Iterator[tuple[int, dict[str, Any]]]:
-        """The views at times in [start, end)."""
+    def _generate_examples(self, path: epath.Path, start: float, end: float) -> Examples:
+        """Yields the views at times in [start, end)."""
         for number, row in read(path):
             if start <= row["time"] < end:
                 yield number, row
 
 
 def read(path: epath.Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The views of a file without a header; tab between values.
+    """Reads the views of a file without a header; tab between values.
 
     Raises:
         DataError: A row cannot be read.

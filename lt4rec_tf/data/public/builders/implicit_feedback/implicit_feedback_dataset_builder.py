@@ -1,8 +1,7 @@
-"""Who met what, in the layout and the splits of LightGCN: Gowalla, Yelp2018, Amazon-Book."""
+"""Users with their items, in the layout and splits of LightGCN: Gowalla, Yelp2018, Amazon-Book."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
-from lt4rec_tf.data.public import archives
+from lt4rec_tf.data.public.builder import Examples, PublicBuilder
 from lt4rec_tf.data.public.interactions import Interactions, read_split
 
 PAGE = "https://github.com/gusye1234/LightGCN-PyTorch"
@@ -18,7 +17,7 @@ PAGE = "https://github.com/gusye1234/LightGCN-PyTorch"
 
 @dataclass(frozen=True)
 class Published:
-    """What is published of a set: users, items, pairs of train and test."""
+    """Published counts of a set: users, items, pairs of train and test."""
 
     users: int
     items: int
@@ -31,11 +30,9 @@ STATISTICS = {"gowalla": Published(29_858, 40_981, 810_128, 217_242)}
 FOLDERS = {"gowalla": "gowalla", "yelp2018": "yelp2018", "amazon_book": "amazon-book"}
 
 
-class Builder(tfds.core.GeneratorBasedBuilder):
-    """Reads users with their items."""
+class Builder(PublicBuilder):
+    """Reads users with their items, in the splits of the authors."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES: ClassVar = {"1.0.0": "First release."}
     BUILDER_CONFIGS: ClassVar = [
         tfds.core.BuilderConfig(name="gowalla", description="Places checked in at."),
         tfds.core.BuilderConfig(name="yelp2018", description="Businesses reviewed."),
@@ -58,15 +55,14 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-        folder = archives.manual_folder(dl_manager, self) / FOLDERS[self.builder_config.name]
-        archives.need(folder, self.MANUAL_DOWNLOAD_INSTRUCTIONS)
+        (folder,) = self._manual_files(dl_manager, FOLDERS[self.builder_config.name])
         split = read_split(Path(folder))
         return {
             "train": self._generate_examples(split.train),
             "test": self._generate_examples(split.test),
         }
 
-    def _generate_examples(self, pairs: Interactions) -> Iterator[tuple[int, dict[str, Any]]]:
+    def _generate_examples(self, pairs: Interactions) -> Examples:
         for user in np.flatnonzero(pairs.counts):
             items = pairs.item_ids[pairs.first[user] : pairs.first[user + 1]]
             yield int(user), {"user": user, "items": items}

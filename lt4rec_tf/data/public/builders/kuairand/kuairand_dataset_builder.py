@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,6 +12,7 @@ from etils import epath
 from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.public import archives, archives_beam
 from lt4rec_tf.data.public.archives import Statistics
+from lt4rec_tf.data.public.builder import Examples, PublicBuilder, manual_folder
 from lt4rec_tf.data.public.kuairand_columns import LOG, USER, VIDEO
 
 COLUMNS = (*LOG, *USER, *VIDEO)
@@ -25,7 +26,6 @@ ITEM = "video_id"
 VALIDATION_FROM, TEST_FROM = 20220503, 20220506  # of 8 April to 8 May: three days each
 RANDOM = "random_exposure"
 _ALWAYS = 99991231
-_DATE = next(column for column in LOG if column.name == "date")
 
 
 @dataclass(eq=False, kw_only=True)
@@ -35,7 +35,7 @@ class KuaiRandConfig(tfds.core.BuilderConfig):
     Attributes:
         archive: Name of its archive, without .tar.gz, and of the folder inside.
         md5: Of the archive.
-        by_beam: Whether its tables are too large for one machine's memory.
+        by_beam: True if its tables are too large for one machine's memory.
     """
 
     archive: str
@@ -43,11 +43,11 @@ class KuaiRandConfig(tfds.core.BuilderConfig):
     by_beam: bool = False
 
 
-class Builder(tfds.core.GeneratorBasedBuilder):
-    """Joins each impression with what is known of its user and its video."""
+class Builder(PublicBuilder):
+    """Joins each impression with the features of its user and its video."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES: ClassVar = {"1.0.0": "First release."}
+    columns = COLUMNS
+    homepage = "https://kuairand.com"
     BUILDER_CONFIGS: ClassVar = [
         KuaiRandConfig(
             name="pure",
@@ -76,32 +76,27 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         "KuaiRand-27K)."
     )
 
-    def _info(self) -> tfds.core.DatasetInfo:
-        return self.dataset_info_from_configs(
-            features=archives.features(COLUMNS), homepage="https://kuairand.com"
-        )
-
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-        config = self.builder_config
-        folder = _folder(dl_manager, config)
+        folder = _folder(dl_manager, self.builder_config)
         standard = sorted(folder.glob("log_standard_*.csv"))
         if not standard:
             raise DataError(
                 f"{folder}: found no log_standard_*.csv.\n{self.MANUAL_DOWNLOAD_INSTRUCTIONS}"
             )
         random = sorted(folder.glob("log_random_*.csv"))
-        users, videos = (
-            archives.need(folder / f"{table}_{config.name}.csv", self.MANUAL_DOWNLOAD_INSTRUCTIONS)
-            for table in ("user_features", "video_features_basic")
-        )
+
+        name = self.builder_config.name
+        users = self._need(folder / f"user_features_{name}.csv")
+        videos = self._need(folder / f"video_features_basic_{name}.csv")
+
         days = {
             "train": (0, VALIDATION_FROM),
             "validation": (VALIDATION_FROM, TEST_FROM),
             "test": (TEST_FROM, _ALWAYS),
         }
         splits = {
-            name: self._generate_examples(standard, users, videos, first, end)
-            for name, (first, end) in days.items()
+            split: self._generate_examples(standard, users, videos, *first_and_end)
+            for split, first_and_end in days.items()
         }
         if random:
             splits[RANDOM] = self._generate_examples(random, users, videos, 0, _ALWAYS)
@@ -110,16 +105,17 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(
         self, logs: list[epath.Path], users: epath.Path, videos: epath.Path, first: int, end: int
     ) -> Any:
-        """The impressions of days in [first, end): an iterator, or a pipeline."""
+        """Makes the impressions of days in [first, end): an iterator, or a pipeline."""
         generate = _by_beam if self.builder_config.by_beam else _in_memory
         return generate(logs, users, videos, first, end)
 
 
 def _folder(manager: tfds.download.DownloadManager, config: KuaiRandConfig) -> epath.Path:
-    """Where the CSV files lie: given by hand, or downloaded."""
-    given = archives.given_folder(manager)
-    if given is not None and (given / config.archive / "data").exists():
-        return given / config.archive / "data"
+    """Returns the folder of the CSV files, which are downloaded unless they were got by hand."""
+    folder = manual_folder(manager)
+    if folder is not None and (folder / config.archive / "data").exists():
+        return folder / config.archive / "data"
+
     archive = manager.download(f"{RECORD}/files/{config.archive}.tar.gz")
     archives.check_md5(archive, config.md5)
     return epath.Path(manager.extract(archive)) / config.archive / "data"
@@ -127,14 +123,16 @@ def _folder(manager: tfds.download.DownloadManager, config: KuaiRandConfig) -> e
 
 def _in_memory(
     logs: Iterable[epath.Path], users: epath.Path, videos: epath.Path, first: int, end: int
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    of_users, of_videos = archives.rows_by(users, "user_id"), archives.rows_by(videos, "video_id")
+) -> Examples:
+    tables = {
+        "user_id": archives.rows_by(users, "user_id"),
+        "video_id": archives.rows_by(videos, "video_id"),
+    }
     for path in logs:
         for number, row in archives.read_rows(path):
             place = f"{path.name}: row {number}"
-            if first <= archives.value(_DATE, row, place) < end:
-                user, video = of_users.get(row["user_id"], {}), of_videos.get(row["video_id"], {})
-                yield place, archives.example(COLUMNS, user | video | row, place)
+            if first <= archives.day_of(row, place) < end:
+                yield place, archives.example(COLUMNS, archives.joined(row, tables), place)
 
 
 def _by_beam(
@@ -146,11 +144,13 @@ def _by_beam(
     def join(pipeline: Any) -> Any:
         rows = pipeline | "read logs" >> archives_beam.rows(logs)
         rows |= "choose days" >> beam.Filter(
-            lambda row: first <= archives.value(_DATE, row[1], row[0]) < end
+            lambda row: first <= archives.day_of(row[1], row[0]) < end
         )
+
         for key, table in (("user_id", users), ("video_id", videos)):
             side = pipeline | f"read {table.name}" >> archives_beam.rows([table])
             rows = archives_beam.left_join(rows, side, key)
+
         return rows | "to examples" >> beam.MapTuple(_keyed_example)
 
     return join()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import tensorflow_datasets as tfds
@@ -11,6 +10,7 @@ from etils import epath
 from lt4rec_tf.data.input.splits import SPLITS
 from lt4rec_tf.data.public import archives
 from lt4rec_tf.data.public.archives import Column, Statistics
+from lt4rec_tf.data.public.builder import Examples, PublicBuilder
 from lt4rec_tf.data.public.kuairand_columns import USER
 
 WATCHED = (
@@ -36,20 +36,20 @@ VIDEO = (
 )
 CATEGORIES = Column("feat", "wholes", "categories of the video, one to four of 31")
 COLUMNS = (*WATCHED, FINISHED, *USER, *VIDEO, CATEGORIES)
+_READ_COLUMNS = (*WATCHED, *USER, *VIDEO, CATEGORIES)
 STATISTICS = {
     "big": Statistics(rows=12_530_806, users=7_176, items=10_728),
     "small": Statistics(rows=4_676_570, users=1_411, items=3_327),
 }
 ITEM = "video_id"
 VALIDATION_FROM, TEST_FROM = 20200825, 20200831  # of 5 July to 5 September 2020
-_DATE = next(column for column in WATCHED if column.name == "date")
 
 
-class Builder(tfds.core.GeneratorBasedBuilder):
-    """Joins each view with what is known of its user and its video."""
+class Builder(PublicBuilder):
+    """Joins each view with the features of its user and its video."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES: ClassVar = {"1.0.0": "First release."}
+    columns = COLUMNS
+    homepage = "https://kuairec.com"
     BUILDER_CONFIGS: ClassVar = [
         tfds.core.BuilderConfig(name="big", description="7,176 users, sparse as feeds are."),
         tfds.core.BuilderConfig(name="small", description="1,411 users, nearly fully observed."),
@@ -60,19 +60,14 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         "item_categories.csv and item_daily_features.csv."
     )
 
-    def _info(self) -> tfds.core.DatasetInfo:
-        return self.dataset_info_from_configs(
-            features=archives.features(COLUMNS), homepage="https://kuairec.com"
-        )
-
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-        folder = archives.manual_folder(dl_manager, self) / "data"
-        names = (f"{self.builder_config.name}_matrix", "user_features", "item_categories",
-                 "item_daily_features")  # fmt: skip
-        paths = [
-            archives.need(folder / f"{name}.csv", self.MANUAL_DOWNLOAD_INSTRUCTIONS)
-            for name in names
-        ]
+        paths = self._manual_files(
+            dl_manager,
+            f"data/{self.builder_config.name}_matrix.csv",
+            "data/user_features.csv",
+            "data/item_categories.csv",
+            "data/item_daily_features.csv",
+        )
         return {split: self._generate_examples(split, *paths) for split in SPLITS}
 
     def _generate_examples(
@@ -82,27 +77,27 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         users: epath.Path,
         categories: epath.Path,
         daily: epath.Path,
-    ) -> Iterator[tuple[int, dict[str, Any]]]:
-        of_users = archives.rows_by(users, "user_id")
-        of_videos = _videos(categories, daily)
+    ) -> Examples:
+        tables = {
+            "user_id": archives.rows_by(users, "user_id"),
+            "video_id": _videos(categories, daily),
+        }
         for number, row in archives.read_rows(views):
             place = f"{views.name}: row {number}"
-            date = archives.value(_DATE, row, place)
             # Views whose day is unknown have day -1, and train.
-            if archives.split_of_day(date, VALIDATION_FROM, TEST_FROM) == split:
-                watched = archives.example(WATCHED, row, place)
-                known = of_users.get(row["user_id"], {}) | of_videos.get(row["video_id"], {})
-                finished = watched["play_duration"] >= watched["video_duration"] > 0
-                others = archives.example((*USER, *VIDEO, CATEGORIES), known, place)
-                yield number, watched | others | {FINISHED.name: int(finished)}
+            day = archives.day_of(row, place)
+            if archives.split_of_day(day, VALIDATION_FROM, TEST_FROM) == split:
+                example = archives.example(_READ_COLUMNS, archives.joined(row, tables), place)
+                finished = example["play_duration"] >= example["video_duration"] > 0
+                yield number, example | {FINISHED.name: int(finished)}
 
 
 def _videos(categories: epath.Path, daily: epath.Path) -> dict[str, dict[str, str]]:
-    """What is known of videos; what may change from day to day is of the first day."""
-    found: dict[str, dict[str, str]] = {}
+    """Reads the features of videos; those that may change from day to day are of the first day."""
+    rows_by_video: dict[str, dict[str, str]] = {}
     for _, row in archives.read_rows(daily):
-        if row["video_id"] not in found:
-            found[row["video_id"]] = {column.name: row[column.name] for column in VIDEO}
+        if row["video_id"] not in rows_by_video:
+            rows_by_video[row["video_id"]] = {column.name: row[column.name] for column in VIDEO}
     for _, row in archives.read_rows(categories):
-        found.setdefault(row["video_id"], {})["feat"] = row["feat"].strip("[] ")
-    return found
+        rows_by_video.setdefault(row["video_id"], {})["feat"] = row["feat"].strip("[] ")
+    return rows_by_video

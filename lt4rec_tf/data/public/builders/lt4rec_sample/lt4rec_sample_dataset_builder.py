@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any
 
 import tensorflow as tf
 import tensorflow_datasets as tfds
@@ -13,6 +13,7 @@ from etils import epath
 from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.public import archives
 from lt4rec_tf.data.public.archives import Column, Statistics
+from lt4rec_tf.data.public.builder import Examples, PublicBuilder
 
 COLUMNS = (
     Column("seqnum", "text", "the request, with its time"),
@@ -49,37 +50,31 @@ TRAIN_SHARE, VALIDATION_SHARE = 0.7, 0.15  # of the rows, by time
 _TIMES = ((r"@(\d{13})@", 0.001), (r"_(\d{10})\.\d+_", 1.0), (r"@(\d{10})@", 1.0))
 
 
-class Builder(tfds.core.GeneratorBasedBuilder):
+class Builder(PublicBuilder):
     """Reads impressions, split by time; columns as they are, "-1" where nothing is known."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES: ClassVar = {"1.0.0": "First release."}
+    columns = COLUMNS
+    homepage = "https://arxiv.org/abs/2008.09872"
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
         "Get lt4rec/dataset/part-r-00002.gz from https://github.com/xuanjixiao/onerec (it has no "
         "licence) and put it into manual_dir."
     )
 
-    def _info(self) -> tfds.core.DatasetInfo:
-        return self.dataset_info_from_configs(
-            features=archives.features(COLUMNS), homepage="https://arxiv.org/abs/2008.09872"
-        )
-
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-        paths = sorted(archives.manual_folder(dl_manager, self).glob("part-r-*.gz"))
+        paths = sorted(self._manual_folder(dl_manager).glob("part-r-*.gz"))
         if not paths:
             raise DataError(
                 f"{dl_manager.manual_dir}: found no part-r-*.gz.\n"
                 f"{self.MANUAL_DOWNLOAD_INSTRUCTIONS}"
             )
+
         times = (time for path in paths for _, _, time in read(path))
         where = str(dl_manager.manual_dir)
         between = archives.times_of_splits(times, TRAIN_SHARE, VALIDATION_SHARE, where)
         return {split: self._generate_examples(paths, *ends) for split, ends in between.items()}
 
-    def _generate_examples(
-        self, paths: list[epath.Path], start: float, end: float
-    ) -> Iterator[tuple[str, dict[str, Any]]]:
-        """The impressions at times in [start, end)."""
+    def _generate_examples(self, paths: list[epath.Path], start: float, end: float) -> Examples:
+        """Yields the impressions at times in [start, end)."""
         for path in paths:
             for number, row, time in read(path):
                 if start <= time < end:
@@ -105,10 +100,11 @@ def read(path: epath.Path) -> Iterator[tuple[int, dict[str, Any], float]]:
         raise DataError(f"{path}: cannot be read ({error.message})") from error
 
 
-def _row(found: Any, where: str) -> dict[str, Any]:
+def _row(features: Any, where: str) -> dict[str, Any]:
+    """Reads the values of a record by column."""
     row = {}
     for column in COLUMNS:
-        feature = found.get(column.name)
+        feature = features.get(column.name)
         if feature is None or feature.WhichOneof("kind") is None:
             raise DataError(f"{where}: found no {column.name}, expected it")
         values = [*getattr(feature, feature.WhichOneof("kind")).value]
@@ -117,6 +113,7 @@ def _row(found: Any, where: str) -> dict[str, Any]:
 
 
 def _time(seqnum: bytes, where: str) -> float:
+    """Reads the Unix time, in seconds, that a request's id holds."""
     text = seqnum.decode("utf-8", errors="replace")
     for pattern, seconds in _TIMES:
         if match := re.search(pattern, text):

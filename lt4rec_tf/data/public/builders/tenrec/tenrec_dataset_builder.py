@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import tensorflow_datasets as tfds
@@ -12,6 +11,7 @@ from etils import epath
 from lt4rec_tf.data.input.splits import SPLITS
 from lt4rec_tf.data.public import archives
 from lt4rec_tf.data.public.archives import Column, Statistics
+from lt4rec_tf.data.public.builder import Examples, PublicBuilder
 
 _NONE = ("\\N",)  # how the files write that nothing is known
 COLUMNS = (
@@ -39,11 +39,11 @@ ITEM = "item_id"
 HELD_OUT = 10  # the last tenth of a user's rows is test, the tenth before validation
 
 
-class Builder(tfds.core.GeneratorBasedBuilder):
+class Builder(PublicBuilder):
     """Reads impressions; a user's last ones are held out."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES: ClassVar = {"1.0.0": "First release."}
+    columns = COLUMNS
+    homepage = "https://tenrec0.github.io"
     BUILDER_CONFIGS: ClassVar = [
         tfds.core.BuilderConfig(name="qk_video", description="The feed of QQ Kandian."),
         tfds.core.BuilderConfig(name="qb_video", description="The feed of QQ Browser."),
@@ -53,21 +53,12 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         "put QK-video.csv or QB-video.csv, plain or gzip, into manual_dir."
     )
 
-    def _info(self) -> tfds.core.DatasetInfo:
-        return self.dataset_info_from_configs(
-            features=archives.features(COLUMNS), homepage="https://tenrec0.github.io"
-        )
-
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-        folder = archives.manual_folder(dl_manager, self)
-        path = folder / FILES[self.builder_config.name]
-        archives.need(path, self.MANUAL_DOWNLOAD_INSTRUCTIONS)
+        (path,) = self._manual_files(dl_manager, FILES[self.builder_config.name])
         rows_of = Counter(row["user_id"] for _, row in archives.read_rows(path))
         return {split: self._generate_examples(split, path, rows_of) for split in SPLITS}
 
-    def _generate_examples(
-        self, split: str, path: epath.Path, rows_of: Counter[str]
-    ) -> Iterator[tuple[int, dict[str, Any]]]:
+    def _generate_examples(self, split: str, path: epath.Path, rows_of: Counter[str]) -> Examples:
         seen: Counter[str] = Counter()
         for number, row in archives.read_rows(path):
             user = row["user_id"]
@@ -76,13 +67,13 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             seen[user] += 1
 
 
-def split_of(place: int, rows: int) -> str:
-    """Where a user's row lies, by how many went before and how many there are.
+def split_of(index: int, rows: int) -> str:
+    """Returns the split of a user's row, by its index among the user's rows and their number.
 
-    >>> [split_of(place, 20) for place in (0, 15, 16, 18)], split_of(8, 9)
+    >>> [split_of(index, 20) for index in (0, 15, 16, 18)], split_of(8, 9)
     (['train', 'train', 'validation', 'test'], 'train')
     """
     held_out = rows // HELD_OUT
-    if place >= rows - held_out:
+    if index >= rows - held_out:
         return "test"
-    return "validation" if place >= rows - 2 * held_out else "train"
+    return "validation" if index >= rows - 2 * held_out else "train"
