@@ -13,7 +13,7 @@ from etils import epath
 from lt4rec_tf.data.formats.beam import import_beam
 from lt4rec_tf.data.formats.text_rows import line_values, named
 
-RANGE_BYTES = 1 << 26  # of a file that one worker reads in a row
+RANGE_BYTES = 1 << 26  # of a file that one worker reads at a time
 
 Row = tuple[str, dict[str, str]]  # (file name and byte, texts by column)
 
@@ -34,22 +34,27 @@ def rows(
     names: Sequence[str] | None = None,
     range_bytes: int = RANGE_BYTES,
 ) -> Any:
-    """A transform that reads plain CSV files without line breaks inside values.
+    """Makes a transform that reads plain CSV files without line breaks inside values.
 
     Args:
         paths: The files.
         names: The columns; None: each file's first line names them.
-        range_bytes: What one worker reads in a row.
+        range_bytes: Bytes that one worker reads at a time.
 
     Returns:
-        A PTransform from a pipeline to `Row`s; the place of a row is its key, and unique.
+        A PTransform from a pipeline to `Row`s; a row's key, its file and byte, is unique.
     """
-    ranges = [(*part, names) for path in paths for part in _ranges(epath.Path(path), range_bytes)]
+    ranges = []
+    for path in paths:
+        for file_range in _ranges(epath.Path(path), range_bytes):
+            ranges.append((*file_range, names))
+
     pipe = beam()
     return pipe.Create(ranges) | pipe.Reshuffle() | pipe.FlatMapTuple(rows_between)
 
 
 def _ranges(path: epath.Path, size: int) -> list[tuple[str, int, int]]:
+    """Cuts a file into (path, first byte, end)."""
     length = path.stat().length
     return [(str(path), start, min(start + size, length)) for start in range(0, length, size)]
 
@@ -57,7 +62,7 @@ def _ranges(path: epath.Path, size: int) -> list[tuple[str, int, int]]:
 def rows_between(
     path: str, start: int, end: int, names: Sequence[str] | None = None
 ) -> Iterator[Row]:
-    """The rows whose first byte lies in [start, end).
+    """Yields the rows whose first byte lies in [start, end).
 
     Raises:
         DataError: A row has another number of values than there are columns, or is no UTF-8.
@@ -68,11 +73,12 @@ def rows_between(
         if start > file.tell():
             file.seek(start - 1)
             file.readline()  # what began before, or the end of the line before
-        place = file.tell()
-        while place < end and (line := file.readline()):
-            where = f"{path}: byte {place}"
-            yield f"{name}:{place}", named(header, line_values(line, where), where)
-            place = file.tell()
+
+        position = file.tell()
+        while position < end and (line := file.readline()):
+            where = f"{path}: byte {position}"
+            yield f"{name}:{position}", named(header, line_values(line, where), where)
+            position = file.tell()
 
 
 def left_join(left: Any, right: Any, key: str) -> Any:
@@ -100,13 +106,15 @@ def left_join(left: Any, right: Any, key: str) -> Any:
 
 
 def _joined(key: str, sides: Mapping[str, Sequence[Row]]) -> Iterator[Row]:
+    """Yields the left rows of a key, each with the columns of the first right row."""
     del key
     matches = sorted(sides["right"], key=_in_files)
-    added = matches[0][1] if matches else {}
-    for place, row in sides["left"]:
-        yield place, added | row
+    right_row = matches[0][1] if matches else {}
+    for row_key, row in sides["left"]:
+        yield row_key, right_row | row
 
 
 def _in_files(row: Row) -> tuple[str, int]:
-    name, _, place = row[0].rpartition(":")
-    return name, int(place)
+    """Returns a row's file and byte, by which rows are in the order of the files."""
+    name, _, position = row[0].rpartition(":")
+    return name, int(position)

@@ -1,4 +1,4 @@
-"""Data sets that TensorFlow Datasets prepares once and training then reads: NAME[/CONFIG].
+"""Prepares data sets by TensorFlow Datasets and opens them for training: NAME[/CONFIG].
 
 A data set is a folder of `lt4rec_tf.data.public.builders` in TFDS's own form. Its prepared shards
 are TFRecords of `tf.train.Example`, so the project's own pipeline reads them; TFDS itself, which is
@@ -24,7 +24,7 @@ from lt4rec_tf.schema.types import Schema
 
 
 def known_datasets() -> tuple[str, ...]:
-    """The names that there are builders for.
+    """Lists the names of the data sets that have a builder.
 
     >>> known_datasets()[:3]
     ('ali_ccp', 'ali_express', 'byterec')
@@ -60,7 +60,7 @@ def prepare(dataset: str, data_dir: str | Path, manual_dir: str | Path = "") -> 
 
 
 def published(dataset: str) -> tuple[Any, str | None]:
-    """What is published of a data set.
+    """Returns the published statistics of a data set.
 
     Args:
         dataset: As `prepare` takes it.
@@ -73,9 +73,9 @@ def published(dataset: str) -> tuple[Any, str | None]:
     """
     name, _, config = dataset.partition("/")
     module = _module(name, dataset)
-    known = getattr(module, "STATISTICS", {})
-    first = next(iter(known), "")
-    return known.get(config or first), getattr(module, "ITEM", None)
+    statistics_by_config = getattr(module, "STATISTICS", {})
+    first_config = next(iter(statistics_by_config), "")
+    return statistics_by_config.get(config or first_config), getattr(module, "ITEM", None)
 
 
 def open_prepared(dataset: str, data_dir: str | Path, schema: Schema) -> Source:
@@ -101,28 +101,29 @@ def open_prepared(dataset: str, data_dir: str | Path, schema: Schema) -> Source:
             f"--dataset: found no split {min(missing)} in {dataset}, which has "
             f"{', '.join(builder.info.splits)}: it is no log of impressions"
         )
-    shards = {
-        split: tuple(
-            f"{builder.info.full_name}/{Path(path).name}"
-            for path in builder.info.splits[split].filepaths
-        )
-        for split in SPLITS
-    }
+
+    shards = {split: _shards(builder, split) for split in SPLITS}
     # Side tables are joined already: the columns of theirs lie in the shards.
     schema = replace(schema, format="tfrecord", files=sum(shards.values(), ()), joins=())
     rule = SplitRule(kind="files", validation_files=shards["validation"], test_files=shards["test"])
     return open_source(schema, data_dir, rule)
 
 
+def _shards(builder: Any, split: str) -> tuple[str, ...]:
+    """Returns the shards of a split, relative to the folder of all data sets."""
+    paths = builder.info.splits[split].filepaths
+    return tuple(f"{builder.info.full_name}/{Path(path).name}" for path in paths)
+
+
 def open_pairs(dataset: str, data_dir: str | Path) -> Split:
-    """Opens a prepared data set of users and what they met.
+    """Opens a prepared data set of users and their items.
 
     Args:
         dataset: NAME or NAME/CONFIG, as it was prepared.
         data_dir: Where it was prepared.
 
     Raises:
-        DataError: There is no such data set, or it is none of users and items.
+        DataError: There is no such data set, or it is not one of users and items.
     """
     import tensorflow_datasets as tfds
 
@@ -131,7 +132,7 @@ def open_pairs(dataset: str, data_dir: str | Path) -> Split:
         raise DataError(f"--dataset: found {dataset}, a log; expected implicit_feedback/CONFIG")
 
     def pairs(split: str) -> Pairs:
-        rows = [*tfds.as_numpy(builder.as_dataset(split))]
+        rows = list(tfds.as_numpy(builder.as_dataset(split)))
         counts = [len(row["items"]) for row in rows]
         users = np.repeat(np.array([row["user"] for row in rows], np.int64), counts)
         return users, np.concatenate([row["items"] for row in rows])
@@ -140,11 +141,12 @@ def open_pairs(dataset: str, data_dir: str | Path) -> Split:
 
 
 def _builder(dataset: str, data_dir: str | Path) -> Any:  # TFDS is imported late
+    """Makes the builder of NAME[/CONFIG]."""
     name, _, config = dataset.partition("/")
     module = _module(name, dataset)
-    configs = [known.name for known in module.Builder.BUILDER_CONFIGS]
+    configs = [builder_config.name for builder_config in module.Builder.BUILDER_CONFIGS]
     if config and config not in configs:
-        expected = ", ".join(f"{name}/{known}" for known in configs)
+        expected = ", ".join(f"{name}/{config_name}" for config_name in configs)
         raise DataError(f"--dataset: found {dataset!r}, expected one of {expected}")
     return module.Builder(
         # TFDS would expand a "~" that the rest of the project takes as it stands.
@@ -155,7 +157,7 @@ def _builder(dataset: str, data_dir: str | Path) -> Any:  # TFDS is imported lat
 
 
 def _module(name: str, dataset: str) -> Any:
-    """A builder's module."""
+    """Imports a builder's module."""
     if name not in known_datasets():
         raise DataError(
             f"--dataset: found {dataset!r}, expected one of {', '.join(known_datasets())}"

@@ -1,4 +1,4 @@
-"""What a data set holds beside what is published of it."""
+"""Compares the statistics of a data set with its published ones."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from lt4rec_tf.schema.types import Schema
 if TYPE_CHECKING:  # it loads TensorFlow Datasets
     from lt4rec_tf.data.public.archives import Statistics
 
-HELD = 50_000_000  # users, and items, that are counted exactly; in 8 bytes each
+COUNTED_EXACTLY = 50_000_000  # users, and items; in 8 bytes each
 TOLERANCE = 5e-4  # of a share: half of the last digit that is published
 STATISTICS = ("rows", "users", "items", "click_share", "watch_ratio")
 
 
 def statistics(source: Source, audit: Audit, item: str | None) -> dict[str, float | None]:
-    """Counts what data sets are described by; reads all rows once.
+    """Counts the numbers that describe data sets; reads all rows once.
 
     Args:
         source: A data set that was audited.
-        audit: What the audit found; rows that were left out count as rows.
+        audit: Of the source; rows that were left out count as rows.
         item: The feature that names items.
 
     Returns:
@@ -39,61 +39,68 @@ def statistics(source: Source, audit: Audit, item: str | None) -> dict[str, floa
         DataError: A file is broken.
     """
     schema = source.schema
-    users, items = (DistinctCounter(HELD, FINGERPRINTS) for _ in range(2))
-    named = item if item in {feature.name for feature in schema.features} else None
+    users, items = (DistinctCounter(COUNTED_EXACTLY, FINGERPRINTS) for _ in range(2))
+    item_feature = item if item in {feature.name for feature in schema.features} else None
 
     def select(rows: Rows) -> dict[str, Any]:
-        found = {"users": rows.user}
-        if named is not None:
-            values = rows.raw[named]
-            texts = values if values.dtype == tf.string else tf.strings.as_string(values)
-            found["items"] = fingerprint(texts)
-        return found
+        values = {"users": rows.user}
+        if item_feature is not None:
+            raw = rows.raw[item_feature]
+            texts = raw if raw.dtype == tf.string else tf.strings.as_string(raw)
+            values["items"] = fingerprint(texts)
+        return values
 
     for _, _, values in read_all(source, select, set(source.quarantine)):
         users.add(values["users"])
-        if named is not None:
+        if item_feature is not None:
             items.add(values["items"])
+
     return {
         "rows": audit.rows,
         "users": users.distinct() if schema.user else None,
-        "items": items.distinct() if named is not None else None,
+        "items": items.distinct() if item_feature is not None else None,
         "click_share": _mean(schema, audit, "binary"),
         "watch_ratio": _mean(schema, audit, "continuous"),
     }
 
 
 def _mean(schema: Schema, audit: Audit, kind: str) -> float | None:
-    """Mean of the first task's label, over all splits."""
+    """Returns the mean label of the kind's first task, over all splits; None where none has rows.
+
+    Binary tasks count only if all rows have their label.
+    """
     for task in schema.tasks:
         if task.kind == kind and (kind != "binary" or task.population is None):
             counts = [split.tasks[task.name] for split in audit.splits.values()]
-            rows = sum(one.rows for one in counts)
-            return sum(one.rows * one.label_mean for one in counts) / rows if rows else None
+            rows = sum(count.rows for count in counts)
+            label_sum = sum(count.rows * count.label_mean for count in counts)
+            return label_sum / rows if rows else None
     return None
 
 
-def comparison(found: Mapping[str, float | None], known: Statistics | None) -> str:
-    """Writes what was found beside what is published, one number a line.
+def comparison(counted: Mapping[str, float | None], published: Statistics | None) -> str:
+    """Writes counted numbers beside published ones, one a line.
 
     Args:
-        found: From `statistics`.
-        known: What is published; None: nothing.
+        counted: From `statistics`.
+        published: None where nothing is published.
     """
     lines = []
     for name in STATISTICS:
-        number = found[name]
+        number = counted[name]
         if number is not None:
-            lines.append(_line(name, number, getattr(known, name, None)))
+            lines.append(_line(name, number, getattr(published, name, None)))
     return "\n".join(lines)
 
 
-def _line(name: str, found: float, known: float | None) -> str:
-    line = f"{name:<12}{_text(found):>13}"
-    if known is None:
+def _line(name: str, counted: float, published: float | None) -> str:
+    line = f"{name:<12}{_text(counted):>13}"
+    if published is None:
         return line
-    same = abs(found - known) <= (0 if isinstance(known, int) else TOLERANCE)
-    return f"{line}  published {_text(known)}{'' if same else ', DIFFERS'}"
+
+    tolerance = 0 if isinstance(published, int) else TOLERANCE
+    same = abs(counted - published) <= tolerance
+    return f"{line}  published {_text(published)}{'' if same else ', DIFFERS'}"
 
 
 def _text(number: float) -> str:

@@ -19,10 +19,10 @@ QUICKSTART_SEED = 2020  # the default of --simulate_seed
 
 @dataclass(eq=False, kw_only=True)
 class FeedConfig(tfds.core.BuilderConfig):
-    """What to simulate.
+    """The settings of a feed.
 
     Attributes:
-        settings: A feed of three days or more: one each for validation and test.
+        settings: Of three days or more: one each for validation and test.
     """
 
     settings: FeedSettings = field(default_factory=FeedSettings)
@@ -46,8 +46,40 @@ def _number(dtype: type, description: str, value_range: str) -> tfds.features.Sc
     return tfds.features.Scalar(dtype, doc=doc)
 
 
+def _features() -> tfds.features.FeaturesDict:
+    """Describes the columns; their order is that of the simulator's own files."""
+    features = {
+        "impression_id": _text("d<day>i<running number of the day>; unique"),
+        "user_id": _text("who was shown the video"),
+        "video_id": _text("the video that was shown"),
+        "publisher_id": _text("owner of the video"),
+        "category": _text("kind of the video"),
+        "tags": tfds.features.Sequence(
+            tfds.features.Text(), doc="finer kinds of the video; none to three"
+        ),
+        "source_video_id": _text("the video that was watched before; -1 when there was none"),
+        "position": _number(np.int64, "place in the request's list", "1 to 10"),
+        "hour": _number(np.int64, "hour of the day", "0 to 23"),
+        "day": _number(np.int64, "day of the log", "0 to 6"),
+        "duration_s": _number(np.float32, "length of the video in seconds", "15 to 601"),
+        "age_group": _number(np.int64, "the user's age; 0 when unknown", "0 to 7"),
+        "device": _text("android, ios, tablet or tv"),
+        "network": _text("wifi, 4g or 5g"),
+        "cover_quality": _number(
+            np.float32, "noisy observation of the cover's appeal", "mean 0, variance 1.25"
+        ),
+        "click": _number(np.int64, "label: the cover was clicked", "0 or 1"),
+        "play_time_s": _number(
+            np.float32,
+            "label: seconds played, above duration_s for a video that was played on",
+            "0 exactly where not clicked",
+        ),
+    }
+    return tfds.features.FeaturesDict(features)
+
+
 class Builder(tfds.core.GeneratorBasedBuilder):
-    """Draws the impressions; an example's columns are those of the simulator's own files."""
+    """Draws the impressions of a simulated feed, split by day."""
 
     # TFDS: the major version rises when the same rows would come out otherwise.
     VERSION = tfds.core.Version(f"{MODEL_VERSION}.0.0")
@@ -55,35 +87,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     BUILDER_CONFIGS: ClassVar = [_config("quickstart", 120_000), _config("small", 7_000)]
 
     def _info(self) -> tfds.core.DatasetInfo:
-        features = {
-            "impression_id": _text("d<day>i<running number of the day>; unique"),
-            "user_id": _text("who was shown the video"),
-            "video_id": _text("the video that was shown"),
-            "publisher_id": _text("owner of the video"),
-            "category": _text("kind of the video"),
-            "tags": tfds.features.Sequence(
-                tfds.features.Text(), doc="finer kinds of the video; none to three"
-            ),
-            "source_video_id": _text("the video that was watched before; -1 when there was none"),
-            "position": _number(np.int64, "place in the request's list", "1 to 10"),
-            "hour": _number(np.int64, "hour of the day", "0 to 23"),
-            "day": _number(np.int64, "day of the log", "0 to 6"),
-            "duration_s": _number(np.float32, "length of the video in seconds", "15 to 601"),
-            "age_group": _number(np.int64, "the user's age; 0 when unknown", "0 to 7"),
-            "device": _text("android, ios, tablet or tv"),
-            "network": _text("wifi, 4g or 5g"),
-            "cover_quality": _number(
-                np.float32, "noisy observation of the cover's appeal", "mean 0, variance 1.25"
-            ),
-            "click": _number(np.int64, "label: the cover was clicked", "0 or 1"),
-            "play_time_s": _number(
-                np.float32,
-                "label: seconds played, above duration_s for a video that was played on",
-                "0 exactly where not clicked",
-            ),
-        }
         return self.dataset_info_from_configs(
-            features=tfds.features.FeaturesDict(features),
+            features=_features(),
             homepage="https://arxiv.org/abs/2008.09872",  # where the marginals were published
         )
 
@@ -101,16 +106,18 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         self, feed: Feed, days: Iterable[int]
     ) -> Iterator[tuple[str, dict[str, Any]]]:
         for day in days:
-            for shown, _, happened in feed.blocks(day, 0, feed.rows_of_day(day)):
+            for impressions, _, outcomes in feed.blocks(day, 0, feed.rows_of_day(day)):
                 # The simulator's own text, so that every format holds the same rounded values.
-                lines = impressions_to_csv(feed.world, day, shown, happened).decode().splitlines()
-                for line in lines:
+                text = impressions_to_csv(feed.world, day, impressions, outcomes).decode()
+                for line in text.splitlines():
                     example = _example(line)
                     yield example["impression_id"], example
 
 
 def _example(line: str) -> dict[str, Any]:
-    values = zip(COLUMNS.items(), line.split(","), strict=True)
-    example = {name: kind(text) for (name, kind), text in values}
+    """Reads the values of a line by column; the simulator writes no quotes."""
+    example: dict[str, Any] = {}
+    for (name, kind), text in zip(COLUMNS.items(), line.split(","), strict=True):
+        example[name] = kind(text)
     example["tags"] = example["tags"].split(TAG_SEPARATOR) if example["tags"] else []
     return example
