@@ -170,8 +170,9 @@ def joined(
 ) -> dict[str, str]:
     """Adds to a row the columns of other tables' rows of the same key.
 
-    >>> joined({"user_id": "7"}, {"user_id": {"7": {"user_id": "7", "age": "30"}}})
-    {'user_id': '7', 'age': '30'}
+    >>> users = {"7": {"age": "30", "tab": "0"}}
+    >>> joined({"user_id": "7", "tab": "1"}, {"user_id": users})
+    {'age': '30', 'tab': '1', 'user_id': '7'}
 
     Args:
         row: Texts by column; they stay as they are.

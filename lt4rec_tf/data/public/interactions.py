@@ -137,11 +137,11 @@ def read_split(data_dir: Path) -> Split:
 Pairs = tuple[np.ndarray, np.ndarray]  # users and items, int64 (pairs,)
 
 
-def split_of_pairs(place: str, train_pairs: Pairs, test_pairs: Pairs) -> Split:
+def split_of_pairs(where: str, train_pairs: Pairs, test_pairs: Pairs) -> Split:
     """Divides pairs as their authors did; oddities are treated as by `read_split`.
 
     Args:
-        place: Names their origin in messages.
+        where: Names their origin in messages.
         train_pairs: To learn from.
         test_pairs: To be ranked.
 
@@ -150,12 +150,12 @@ def split_of_pairs(place: str, train_pairs: Pairs, test_pairs: Pairs) -> Split:
     """
     (train_users, train_items), (test_users, test_items) = train_pairs, test_pairs
     if not len(train_items):
-        raise DataError(f"{place}: found no pair of user and item to train on")
+        raise DataError(f"{where}: found no pair of user and item to train on")
 
     users = 1 + int(max(train_users.max(), test_users.max(initial=0)))
     items = 1 + int(max(train_items.max(), test_items.max(initial=0)))
-    _refuse_sparse_ids(place, "user", np.concatenate([train_users, test_users]), users)
-    _refuse_sparse_ids(place, "item", np.concatenate([train_items, test_items]), items)
+    _refuse_sparse_ids(where, "user", np.concatenate([train_users, test_users]), users)
+    _refuse_sparse_ids(where, "item", np.concatenate([train_items, test_items]), items)
 
     train = Interactions.of_pairs(users, items, train_users, train_items)
     all_test = Interactions.of_pairs(users, items, test_users, test_items)
@@ -275,11 +275,11 @@ def _whole_numbers(path: Path, number: int, line: bytes) -> np.ndarray:
     return np.array(words, np.int64)
 
 
-def _refuse_sparse_ids(place: str, kind: str, ids: np.ndarray, count: int) -> None:
+def _refuse_sparse_ids(where: str, kind: str, ids: np.ndarray, count: int) -> None:
     """Refuses ids of which too few are in use to be numbers from 0 on."""
     used = len(np.unique(ids))
     if used < LEAST_USED_SHARE * count:
         raise DataError(
-            f"{place}: found {kind} {count - 1:,} with {used:,} {kind}s in all; expected "
+            f"{where}: found {kind} {count - 1:,} with {used:,} {kind}s in all; expected "
             f"{kind}s numbered from 0 on, without large gaps"
         )

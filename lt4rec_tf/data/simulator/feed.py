@@ -119,7 +119,7 @@ class Feed:
     """A simulated video feed: draws impressions and knows their truth.
 
     Args:
-        settings: What to simulate. Building a feed takes O(users + videos) time and memory.
+        settings: Of the feed. Building a feed takes O(users + videos) time and memory.
     """
 
     def __init__(self, settings: FeedSettings) -> None:

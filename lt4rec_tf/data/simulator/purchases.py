@@ -114,7 +114,7 @@ class ShopFeed(Feed):
     """A simulated feed with purchases: the impressions, clicks and play times of `Feed`, and more.
 
     Args:
-        settings: What to simulate. Building a feed takes O(users + videos) time and memory.
+        settings: Of the feed. Building a feed takes O(users + videos) time and memory.
     """
 
     def __init__(self, settings: FeedSettings) -> None:
@@ -211,7 +211,7 @@ def open_feed(settings: FeedSettings) -> Feed:
     """Builds the feed of the settings: a `ShopFeed` if they have purchases, else a `Feed`.
 
     Args:
-        settings: What to simulate.
+        settings: Of the feed.
     """
     return ShopFeed(settings) if settings.purchases else Feed(settings)
 

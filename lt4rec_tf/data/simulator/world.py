@@ -36,7 +36,9 @@ class SimulatorError(InputError, ValueError):
 
 @dataclass(frozen=True)
 class FeedSettings:
-    """What to simulate. A count of 0 is derived from the number of rows (see `resolved`).
+    """Settings of a simulated feed.
+
+    A count of 0 is derived from the number of rows (see `resolved`).
 
     Attributes:
         rows: Impressions in all.
@@ -57,7 +59,7 @@ class FeedSettings:
         new_video_share: Share of videos that are released after day 0, in [0, 0.9].
         new_user_share: Share of users who arrive after day 0, in [0, 0.9].
         format: File format of the impressions, "csv" or "tfrecord".
-        purchases: Whether videos have prices and some clicks become purchases.
+        purchases: True if videos have prices and some clicks become purchases.
         purchase_rate: Share of clicks that purchase, in (0, 1), where there are purchases.
     """
 

@@ -80,7 +80,7 @@ def simulate(directory: Path | str, settings: FeedSettings) -> Manifest:
 
     Args:
         directory: Made when absent.
-        settings: What to simulate.
+        settings: Of the feed.
 
     Raises:
         SimulatorError: The directory holds a complete log made with other settings, or its

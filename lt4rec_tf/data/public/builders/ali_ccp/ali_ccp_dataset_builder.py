@@ -116,11 +116,11 @@ def is_possible(row: Mapping[str, str]) -> bool:
     return not (row["click"].strip() == "0" and row["purchase"].strip() == "1")
 
 
-def _common_list(place: str, row: dict[str, str]) -> archives_beam.Row:
-    return place, {"common_feat_id": row["common_feat_id"], "common_list": row["feat_list"]}
+def _common_list(where: str, row: dict[str, str]) -> archives_beam.Row:
+    return where, {"common_feat_id": row["common_feat_id"], "common_list": row["feat_list"]}
 
 
-def example(place: str, row: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
+def example(where: str, row: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
     """Makes an example of a sample, with the fields of its own list and of its user's.
 
     Raises:
@@ -129,18 +129,18 @@ def example(place: str, row: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
     ids: dict[str, list[str]] = {field: [] for field in FIELDS}
     weights: dict[str, list[float]] = {field: [] for field in FIELDS}
     for name in ("common_list", "feat_list"):
-        for field, value, weight in triples(row.get(name, ""), f"{place}: {name}"):
+        for field, value, weight in triples(row.get(name, ""), f"{where}: {name}"):
             if field in ids:
                 ids[field].append(value)
                 weights[field].append(weight)
 
-    values: dict[str, Any] = archives.example(COLUMNS[:4], row, place)
+    values: dict[str, Any] = archives.example(COLUMNS[:4], row, where)
     for field in FIELDS:
         values[field] = ids[field][0] if ids[field] else ""
     for field in _WEIGHTED:
         values[field] = ids[field]
         values[f"{field}_value"] = weights[field]
-    return place, values
+    return where, values
 
 
 def triples(text: str, where: str) -> list[tuple[str, str, float]]:

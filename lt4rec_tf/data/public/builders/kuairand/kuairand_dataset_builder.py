@@ -130,9 +130,9 @@ def _in_memory(
     }
     for path in logs:
         for number, row in archives.read_rows(path):
-            place = f"{path.name}: row {number}"
-            if first <= archives.day_of(row, place) < end:
-                yield place, archives.example(COLUMNS, archives.joined(row, tables), place)
+            where = f"{path.name}: row {number}"
+            if first <= archives.day_of(row, where) < end:
+                yield where, archives.example(COLUMNS, archives.joined(row, tables), where)
 
 
 def _by_beam(
@@ -156,5 +156,5 @@ def _by_beam(
     return join()
 
 
-def _keyed_example(place: str, row: dict[str, str]) -> tuple[str, dict[str, Any]]:
-    return place, archives.example(COLUMNS, row, place)
+def _keyed_example(where: str, row: dict[str, str]) -> tuple[str, dict[str, Any]]:
+    return where, archives.example(COLUMNS, row, where)

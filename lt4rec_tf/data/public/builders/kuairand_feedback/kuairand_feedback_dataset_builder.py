@@ -54,7 +54,7 @@ class Builder(PublicBuilder):
             "video_id": archives.rows_by(videos, "video_id"),
         }
         for number, row in archives.read_rows(log, delimiter="\t"):
-            place = f"{log.name}: row {number}"
-            day = archives.day_of(row, place)
+            where = f"{log.name}: row {number}"
+            day = archives.day_of(row, where)
             if archives.split_of_day(day, VALIDATION_FROM, TEST_FROM) == split:
-                yield number, archives.example(COLUMNS, archives.joined(row, tables), place)
+                yield number, archives.example(COLUMNS, archives.joined(row, tables), where)

@@ -83,11 +83,11 @@ class Builder(PublicBuilder):
             "video_id": _videos(categories, daily),
         }
         for number, row in archives.read_rows(views):
-            place = f"{views.name}: row {number}"
+            where = f"{views.name}: row {number}"
             # Views whose day is unknown have day -1, and train.
-            day = archives.day_of(row, place)
+            day = archives.day_of(row, where)
             if archives.split_of_day(day, VALIDATION_FROM, TEST_FROM) == split:
-                example = archives.example(_READ_COLUMNS, archives.joined(row, tables), place)
+                example = archives.example(_READ_COLUMNS, archives.joined(row, tables), where)
                 finished = example["play_duration"] >= example["video_duration"] > 0
                 yield number, example | {FINISHED.name: int(finished)}
 
