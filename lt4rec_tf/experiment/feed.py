@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from lt4rec_tf.config.settings import DataSettings, Settings
 from lt4rec_tf.data.audit.counts import Audit
+from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.input.change_guard import Reading, fault_of, refuse_changed
 from lt4rec_tf.data.input.in_memory import HeldRows, hold
 from lt4rec_tf.data.input.order import Order
@@ -140,7 +141,17 @@ def _pass_in_parts(source: Source, split: str) -> Pass:
 
 
 def _parts_of(source: Source, split: str) -> int:
-    """Returns the number of a split's parts: one for each file, or a few for each worker."""
+    """Returns the number of a split's parts: one for each file, or a few for each worker.
+
+    Raises:
+        DataError: A file is one that only this process can read.
+    """
+    if source.odd_files:
+        raise DataError(
+            f"{min(source.odd_files)}: found a file that TensorFlow cannot read as it is (see the "
+            "audit above), expected none with --distribution=parameter_server; "
+            "python -m lt4rec_tf.data.convert makes TFRecords of the logs"
+        )
     return max(len(files_of(source, split)), PARTS_PER_WORKER * workers_of_servers())
 
 

@@ -66,7 +66,6 @@ def bad_rows(reader: str) -> dict[str, tuple[bytes, str]]:
     faults = {
         "too few columns": (whole.rpartition(mark)[0], "columns"),
         "too many columns": (whole + mark, "columns"),
-        "an empty line": (b"", "columns"),
         "utf-16 in the middle": (whole.decode().encode("utf-16-le"), "bad_time"),
         "binary": (b"\x00\xff\xfe\x80", "columns"),
     }

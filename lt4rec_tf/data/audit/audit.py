@@ -16,7 +16,8 @@ import tensorflow as tf
 
 from lt4rec_tf.data.audit.counts import Audit, Counts
 from lt4rec_tf.data.audit.duplicates import Duplicates
-from lt4rec_tf.data.formats.files import DataError, refuse_broken_gzip
+from lt4rec_tf.data.formats.files import DataError
+from lt4rec_tf.data.formats.odd_files import oddity
 from lt4rec_tf.data.input.change_guard import refuse_changed
 from lt4rec_tf.data.input.labels import EXCLUDED, REASONS, USABLE
 from lt4rec_tf.data.input.parsed_rows import Rows
@@ -46,8 +47,8 @@ def audit(
         DataError: A file is broken, as a whole or from some record on, or changes meanwhile.
     """
     quarantine: set[int] = set()
-    for path in source.files:
-        refuse_broken_gzip(path)
+    oddities = _oddities(source)
+    source = dataclasses.replace(source, odd_files=frozenset(oddities))
     if source.split.needs_boundaries:
         source = _with_boundaries(source, quarantine, progress)
 
@@ -58,7 +59,13 @@ def audit(
         counts.add(path, records, values, file_splits.get(path))
 
     refuse_changed(source, source.files)
-    return counts.result(sorted(quarantine))
+    return counts.result(sorted(quarantine), oddities)
+
+
+def _oddities(source: Source) -> dict[Path, str]:
+    """Finds by log that TensorFlow would not read as it is what makes it so."""
+    oddities = {path: oddity(path, source.layout.form) for path in source.files}
+    return {path: what for path, what in oddities.items() if what}
 
 
 def _summary(rows: Rows) -> dict[str, Any]:
@@ -145,6 +152,7 @@ def complete(source: Source, audit: Audit) -> Source:
         source,
         schema=standardised(source.schema, audit),
         split=split,
+        odd_files=frozenset(source.data_dir / name for name in audit.odd_files),
         quarantine=audit.quarantine,
         files_of_split=files_of_split,
     )
@@ -275,6 +283,15 @@ def _describe_rows(audit: Audit) -> Iterator[str]:
         yield _duplicates_text(audit, audit.duplicates)
     if audit.empty_files:
         yield f"files without rows: {len(audit.empty_files)} ({_some(audit.empty_files)})"
+    for what, names in _by_oddity(audit.odd_files).items():
+        yield f"files read by Python for {what}: {len(names)} ({_some(names)})"
+
+
+def _by_oddity(odd_files: Mapping[str, str]) -> dict[str, list[str]]:
+    names_by_oddity: dict[str, list[str]] = {}
+    for name, what in odd_files.items():
+        names_by_oddity.setdefault(what, []).append(name)
+    return names_by_oddity
 
 
 def _describe_splits(audit: Audit) -> Iterator[str]:

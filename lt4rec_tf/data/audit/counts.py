@@ -70,6 +70,7 @@ class Audit:
         features_absent_in: By feature, files with usable rows of which no record holds a value of
             it: a column that is left empty there, or renamed.
         empty_files: Files that hold no record.
+        odd_files: By file that TensorFlow would cut short or alter, and Python reads: why.
         duplicates: Records, usable or not, that equal an earlier one; None in audits of versions
             that did not count them.
     """
@@ -89,6 +90,7 @@ class Audit:
     quarantine: tuple[int, ...]
     features_absent_in: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     empty_files: tuple[str, ...] = ()
+    odd_files: dict[str, str] = dataclasses.field(default_factory=dict)
     duplicates: Duplicates | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -195,8 +197,13 @@ class Counts:
                 record = self._read[name] + row_index + 1
                 self._examples[reason] = Example(name, record, reason, text)
 
-    def result(self, malformed: list[int]) -> Audit:
-        """Returns the sums as an audit, with the fingerprints of malformed Examples."""
+    def result(self, malformed: list[int], oddities: Mapping[Path, str]) -> Audit:
+        """Returns the sums as an audit.
+
+        Args:
+            malformed: Fingerprints of malformed Examples.
+            oddities: By file that Python reads, why.
+        """
         source = self._source
         reasons = sum(self._reasons.values(), np.zeros(len(REASONS), int))
         unusable_by_file = {name: _by_reason(counts) for name, counts in self._reasons.items()}
@@ -218,6 +225,7 @@ class Counts:
             quarantine=tuple(malformed),
             features_absent_in=self._absent_features(),
             empty_files=tuple(name for name in names if name not in self._reasons),
+            odd_files={self._name(path): what for path, what in oddities.items()},
             duplicates=self._distinct.duplicates(),
         )
 

@@ -17,7 +17,8 @@ import tensorflow as tf
 from lt4rec_tf.data.formats import parquet
 from lt4rec_tf.data.formats.bad_rows import SHOWN, shown
 from lt4rec_tf.data.formats.examples import Ragged
-from lt4rec_tf.data.formats.files import DataError, refuse_broken_gzip
+from lt4rec_tf.data.formats.files import DataError
+from lt4rec_tf.data.formats.odd_files import oddity
 from lt4rec_tf.data.formats.records import (
     PARSE_ERRORS,
     Layout,
@@ -25,6 +26,7 @@ from lt4rec_tf.data.formats.records import (
     malformed_examples,
     open_records,
     parse,
+    without_blank_lines,
 )
 
 
@@ -78,10 +80,11 @@ def read_batches(path: Path, layout: Layout, rows: int) -> Iterator[RawBatch]:
             yield RawBatch(columns, np.zeros(read, bool))
         return
 
-    refuse_broken_gzip(path)
+    odd_files = [path] if oddity(path, layout.form) else []
     read = 0
     try:
-        for records in open_records(path, layout).batch(rows).prefetch(1):
+        for records in open_records(path, layout, odd_files).batch(rows).prefetch(1):
+            records = without_blank_lines(layout, records)
             yield _parsed(layout, records)
             read += len(records)
     except tf.errors.OpError as error:

@@ -13,7 +13,6 @@ from lt4rec_tf.core.errors import InputError
 
 GZIP_MAGIC = b"\x1f\x8b"  # the first bytes of every gzip file
 READ_ERRORS = (EOFError, OSError, zlib.error)  # of plain and gzip files
-_CHUNK = 1 << 20  # bytes
 
 
 class DataError(InputError):
@@ -71,26 +70,6 @@ def is_gzip(path: Path) -> bool:
 def open_binary(path: Path) -> IO[bytes]:
     """Opens a plain or gzip file for reading."""
     return gzip.open(path, "rb") if is_gzip(path) else path.open("rb")  # type: ignore[return-value]
-
-
-def refuse_broken_gzip(path: Path) -> None:
-    """Reads a gzip file to its end.
-
-    TensorFlow takes a gzip file that was cut off for one that ends there, so Python reads it here.
-
-    Raises:
-        DataError: The file is cut off or damaged.
-    """
-    if not is_gzip(path):
-        return
-    try:
-        with gzip.open(path, "rb") as file:
-            while file.read(_CHUNK):
-                pass
-    except READ_ERRORS as error:
-        raise DataError(
-            f"{path}: found a broken gzip file ({error}), expected a whole one"
-        ) from error
 
 
 def refuse_utf16(path: Path) -> None:

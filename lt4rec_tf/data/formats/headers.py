@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from lt4rec_tf.data.formats.files import DataError
+from lt4rec_tf.data.formats.files import DataError, open_binary
 from lt4rec_tf.data.formats.text_rows import text_rows
 
 _LISTED = 600  # characters of column names in an error
@@ -25,16 +25,21 @@ def header(path: Path, file_format: str) -> tuple[str, ...]:
 
 def _first_line(path: Path, file_format: str) -> tuple[str, ...]:
     first = next(text_rows(path, file_format), None)
-    if first is None:
+    if first is None and not _holds_bytes(path):
         return ()
-    if not first.values:
+    if first is None or not first.values or first.line > 1:
         raise DataError(f"{path}: found an empty first line, expected the column names")
-    if "\0" in first.lines[0]:
+    if b"\0" in first.text:
         raise DataError(
             f"{path}: found NUL bytes among the column names, expected text in UTF-8; UTF-16 "
             "without a byte order mark looks like this"
         )
     return tuple(first.values)
+
+
+def _holds_bytes(path: Path) -> bool:
+    with open_binary(path) as file:
+        return bool(file.read(1))
 
 
 def _refuse_twins(path: Path, names: Sequence[str]) -> None:

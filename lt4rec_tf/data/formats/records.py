@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,11 +19,14 @@ from google.protobuf.message import DecodeError
 from lt4rec_tf.data.formats.files import DataError, is_gzip, refuse_utf16
 from lt4rec_tf.data.formats.fingerprints import find, fingerprint
 from lt4rec_tf.data.formats.headers import common_header
+from lt4rec_tf.data.formats.lines import TextForm
+from lt4rec_tf.data.formats.odd_files import read_records
 from lt4rec_tf.data.formats.text_rows import DELIMITERS
 from lt4rec_tf.data.formats.values import DTYPES
 from lt4rec_tf.schema.types import Schema
 
 _PROBED_RECORDS = 256
+PYTHON = "PYTHON"  # in place of a file's compression: `odd_files` reads it
 _KINDS = {"bytes_list": "string", "int64_list": "int64", "float_list": "float32"}
 
 
@@ -49,6 +52,13 @@ class Layout:
     def delimiter(self) -> str:
         """Returns what stands between two values of a line."""
         return DELIMITERS[self.format]
+
+    @property
+    def form(self) -> TextForm | None:
+        """Returns the form of a text file's rows; None of TFRecords."""
+        if self.format == "tfrecord":
+            return None
+        return TextForm(self.delimiter, self.quoted, len(self.columns))
 
 
 def read_layout(schema: Schema, files: Sequence[Path]) -> Layout:
@@ -110,9 +120,10 @@ def _probe_kinds(files: Sequence[Path]) -> dict[str, str]:
 
 
 def _first_examples(path: Path) -> list[tf.train.Example]:
+    packed = [path] if is_gzip(path) else []  # which only Python reads past an empty member
     examples = []
     try:
-        for record in open_records(path, Layout("tfrecord", ())).take(_PROBED_RECORDS):
+        for record in open_records(path, Layout("tfrecord", ()), packed).take(_PROBED_RECORDS):
             with contextlib.suppress(DecodeError):  # the audit counts such records
                 examples.append(tf.train.Example.FromString(record.numpy()))
     except tf.errors.OpError as error:
@@ -130,19 +141,68 @@ def _kinds_of(examples: Sequence[tf.train.Example]) -> dict[str, str]:
     return dict(sorted(kinds.items()))
 
 
-def open_records(path: Path, layout: Layout) -> tf.data.Dataset:
-    """Opens one file as a data set of raw records, strings ()."""
-    compression = "GZIP" if is_gzip(path) else ""
-    return records_of(str(path), compression, layout)
+def open_records(path: Path, layout: Layout, odd_files: Collection[Path] = ()) -> tf.data.Dataset:
+    """Opens one file as a data set of raw records, strings ().
+
+    Args:
+        path: The file.
+        layout: The structure of its records.
+        odd_files: The files that Python reads, see `odd_files.oddity`.
+    """
+    paths = tf.constant([str(path)])
+    packing = packing_of(path, odd_files)
+    return _by_python(paths, layout) if packing == PYTHON else _native(paths, packing, layout)
+
+
+def packing_of(path: Path, odd_files: Collection[Path]) -> str:
+    """Returns a file's compression as tf.data names it, or `PYTHON`."""
+    if path in odd_files:
+        return PYTHON
+    return "GZIP" if is_gzip(path) else ""
 
 
 def records_of(
-    path: str | tf.Tensor, compression: str | tf.Tensor, layout: Layout
+    path: tf.Tensor, packing: tf.Tensor, layout: Layout, any_odd: bool
 ) -> tf.data.Dataset:
-    """Opens one file, of which the path and packing ("GZIP" or "") may be tensors."""
+    """Opens one file in graph.
+
+    Args:
+        path: String ().
+        packing: String (), of `packing_of`.
+        layout: The structure of its records.
+        any_odd: False: no packing is `PYTHON`.
+    """
+    if not any_odd:
+        return _native(path, packing, layout)
+
+    # A graph cannot choose between data sets: it joins them, and one of them has no file.
+    is_odd = packing == PYTHON
+    native = _native(path[None][~is_odd[None]], tf.where(is_odd, "", packing), layout)
+    return native.concatenate(_by_python(path[None][is_odd[None]], layout))
+
+
+def _native(
+    paths: tf.Tensor, compression: str | tf.Tensor, layout: Layout
+) -> tf.data.TFRecordDataset | tf.data.Dataset:
     if layout.format == "tfrecord":
-        return tf.data.TFRecordDataset(path, compression)
-    return tf.data.TextLineDataset(path, compression).skip(layout.header_lines)
+        return tf.data.TFRecordDataset(paths, compression)
+    return tf.data.TextLineDataset(paths, compression).skip(layout.header_lines)
+
+
+def _by_python(paths: tf.Tensor, layout: Layout) -> tf.data.Dataset:
+    def read(path: bytes) -> Iterator[np.ndarray]:
+        return read_records(Path(path.decode()), layout.form, layout.header_lines)
+
+    def open_file(path: tf.Tensor) -> tf.data.Dataset:
+        some = tf.TensorSpec((None,), tf.string)
+        return tf.data.Dataset.from_generator(read, args=(path,), output_signature=some).unbatch()
+
+    return tf.data.Dataset.from_tensor_slices(paths).flat_map(open_file)
+
+
+def without_blank_lines(layout: Layout, records: tf.Tensor) -> tf.Tensor:
+    """Leaves out lines without a character, strings (batch,): they are no rows."""
+    return records if layout.format == "tfrecord" else records[records != ""]
 
 
 def parse(
@@ -186,20 +246,36 @@ def _parse_lines(
     whole = _has_all_columns(layout, lines)
     empty = layout.delimiter * (len(layout.columns) - 1)
     wanted = sorted(columns, key=layout.columns.index)
-    values = tf.io.decode_csv(
-        tf.where(whole, lines, empty),
-        [""] * len(wanted),
-        field_delim=layout.delimiter,
-        use_quote_delim=layout.quoted,
-        select_cols=[layout.columns.index(name) for name in wanted],
-    )
+    indices = [layout.columns.index(name) for name in wanted]
+    lines = tf.where(whole, lines, empty)
+
+    def decoded() -> list[tf.Tensor]:
+        return tf.io.decode_csv(
+            lines,
+            [""] * len(wanted),
+            field_delim=layout.delimiter,
+            use_quote_delim=layout.quoted,
+            select_cols=indices,
+        )
+
+    def cut() -> list[tf.Tensor]:
+        table = tf.strings.split(lines, layout.delimiter).to_tensor(
+            shape=(None, len(layout.columns))
+        )
+        return [table[:, index] for index in indices]
+
+    if layout.quoted:
+        values = decoded()
+    else:  # decode_csv refuses a CR outside quotes, also where quotes mean nothing
+        has_return = tf.reduce_any(tf.strings.regex_full_match(lines, r"(?s).*\r.*"))
+        values = tf.cond(has_return, cut, decoded)
     return dict(zip(wanted, values, strict=True)), ~whole
 
 
 def _has_all_columns(layout: Layout, lines: tf.Tensor) -> tf.Tensor:
     """Tells of each line, bool (batch,), if it has a value for every column and closed quotes."""
     mark = re.escape(layout.delimiter)
-    value = rf'(?:[^"{mark}\r\n]*|"(?:[^"]|"")*")' if layout.quoted else rf"[^{mark}\r\n]*"
+    value = rf'(?:[^"{mark}\r\n]*|"(?:[^"]|"")*")' if layout.quoted else rf"[^{mark}\n]*"
     # Regular expressions count in runes: the repetition is written out once, for any column count.
     pattern = value + f"(?:{mark}{value})" * (len(layout.columns) - 1)
 

@@ -3,75 +3,72 @@
 Python reads what is small or read once: headers, side tables, archives of public data sets. The
 lines of logs go through `records.parse` instead, a whole batch at a time inside TensorFlow's graph,
 because a Python step per row would cost more than training on the row. Both give the same values,
-with one difference: logs are read by lines, so a quoted line break inside a value breaks its row.
+as `lines` says which line ends end a row.
 
-There are two ways to treat a broken row. `text_rows` passes over it and gives its lines, so that
-each can be listed. `named_rows` stops, because a published file holds none.
+There are two ways to treat a broken row. `text_rows` passes over it and gives its text, so that it
+can be listed. `named_rows` stops, because a published file holds none.
 """
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import csv
 import gzip
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Literal, NamedTuple, TextIO
+from typing import IO, NamedTuple, TextIO
 
-from lt4rec_tf.data.formats.files import GZIP_MAGIC, READ_ERRORS, DataError, refuse_utf16
+from lt4rec_tf.data.formats.files import (
+    GZIP_MAGIC,
+    READ_ERRORS,
+    DataError,
+    open_binary,
+    refuse_utf16,
+)
+from lt4rec_tf.data.formats.lines import TextForm, read_rows
 
 DELIMITERS = {"csv": ",", "tsv": "\t"}
-_END: list[str] = []
 
 
 class TextRow(NamedTuple):
-    """A row of a text file: several lines where values in quotes hold line ends."""
+    """A row of a text file."""
 
-    line: int  # the first one, from 1
-    lines: tuple[str, ...]
+    line: int  # its first one, from 1
+    text: bytes
     values: list[str] | None  # None: its quotes do not fit
 
 
-def text_rows(path: Path, file_format: str) -> Iterator[TextRow]:
+def text_rows(path: Path, file_format: str, columns: int = 0) -> Iterator[TextRow]:
     """Reads the rows of a CSV or TSV file; bytes that are not UTF-8 are kept, see `to_bytes`.
 
     Args:
         path: The file, plain or gzip.
         file_format: "csv" or "tsv".
+        columns: The number of values of a row; 0: any.
 
     Raises:
         DataError: The file cannot be read, or is UTF-16.
     """
     refuse_utf16(path)
-    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if file_format == "csv" else csv.QUOTE_NONE
-    lines: list[str] = []  # of the row that is being read
-
-    def noted(text: Iterable[str]) -> Iterator[str]:
-        for line in text:
-            lines.append(line)
-            yield line
-
+    form = TextForm(DELIMITERS[file_format], file_format == "csv", columns)
     try:
-        with _opened(path, "surrogateescape") as text:
-            # Strict: a quote that is never closed would take up the lines below it silently.
-            rows = csv.reader(
-                noted(text), delimiter=DELIMITERS[file_format], quoting=quoting, strict=True
-            )
-
-            first = 1
-            while (values := _next_values(rows)) is not _END:
-                yield TextRow(first, tuple(line.rstrip("\r\n") for line in lines), values)
-                first += len(lines)
-                lines.clear()
+        with open_binary(path) as file:
+            for line, _, row in read_rows(file, form):
+                text = row.removeprefix(codecs.BOM_UTF8) if line == 1 else row
+                yield TextRow(line, text, _values(text, form))
     except READ_ERRORS as error:
         raise DataError(f"{path}: cannot be read ({error})") from error
 
 
-def _next_values(rows: Iterator[list[str]]) -> list[str] | None:
+def _values(text: bytes, form: TextForm) -> list[str] | None:
+    row = text.decode("utf-8", errors="surrogateescape")
+    if not form.quoted:
+        return row.split(form.delimiter)
     try:
-        return next(rows, _END)
-    except csv.Error:  # the next call begins with the next line
+        return next(csv.reader([row], delimiter=form.delimiter, strict=True))
+    except csv.Error:
         return None
 
 

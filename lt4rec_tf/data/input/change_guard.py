@@ -119,7 +119,7 @@ def fault_of(source: Source, files: Sequence[Path], error: Exception) -> DataErr
 
     for path in files:
         try:
-            for _ in open_records(path, source.layout).batch(_READ_TOGETHER):
+            for _ in open_records(path, source.layout, source.odd_files).batch(_READ_TOGETHER):
                 pass
         except tf.errors.OpError as fault:
             return DataError(

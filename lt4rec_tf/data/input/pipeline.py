@@ -14,8 +14,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from lt4rec_tf.data.formats.files import DataError, is_gzip
-from lt4rec_tf.data.formats.records import is_quarantined, records_of
+from lt4rec_tf.data.formats.files import DataError
+from lt4rec_tf.data.formats.records import (
+    is_quarantined,
+    packing_of,
+    records_of,
+    without_blank_lines,
+)
 from lt4rec_tf.data.input.change_guard import Reading, refuse_changed
 from lt4rec_tf.data.input.features import features_to_ids
 from lt4rec_tf.data.input.labels import USABLE
@@ -123,7 +128,7 @@ def part_batches(
     files = files_of(source, split)
     apart = has_own_files(files, Shard(0, parts))
 
-    paths, packings = _paths_and_packings(files)
+    paths, packings = _paths_and_packings(source, files)
     if seeds is not None:  # tf.data shuffles by numbers that are known when it is traced
         order = tf.random.experimental.stateless_shuffle(tf.range(len(files)), [seeds[0], 0])
         paths, packings = tf.gather(paths, order), tf.gather(packings, order)
@@ -179,9 +184,9 @@ def _records(source: Source, files: Sequence[Path], order: Order) -> tf.data.Dat
     """Reads the records of files: shuffled, or in their order."""
     refuse_changed(source, files)
 
-    named = tf.data.Dataset.from_tensor_slices(_paths_and_packings(files))
+    named = tf.data.Dataset.from_tensor_slices(_paths_and_packings(source, files))
     if order.shuffle_seed is None:
-        return named.flat_map(lambda path, packing: records_of(path, packing, source.layout))
+        return named.flat_map(_opener(source))
 
     seeds = epoch_seeds(order.shuffle_seed, order.epoch)
     named = named.shuffle(max(1, len(files)), seed=seeds[0], reshuffle_each_iteration=False)
@@ -193,7 +198,7 @@ def _interleaved(source: Source, named: tf.data.Dataset, most: int) -> tf.data.D
     """Reads several files at a time, of which there are `most` at most."""
     readers = max(1, min(_OPEN_FILES, most))  # a split may have no file
     return named.interleave(
-        lambda path, packing: records_of(path, packing, source.layout),
+        _opener(source),
         cycle_length=readers,
         block_length=_RUN,  # a turn of one record costs more than to read and parse it
         num_parallel_calls=readers,
@@ -201,10 +206,15 @@ def _interleaved(source: Source, named: tf.data.Dataset, most: int) -> tf.data.D
     )
 
 
-def _paths_and_packings(files: Sequence[Path]) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns the files' paths and their compression as tf.data names it, strings (files,)."""
+def _opener(source: Source) -> Callable[[tf.Tensor, tf.Tensor], tf.data.Dataset]:
+    any_odd = bool(source.odd_files)
+    return lambda path, packing: records_of(path, packing, source.layout, any_odd)
+
+
+def _paths_and_packings(source: Source, files: Sequence[Path]) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the files' paths and how each is packed, strings (files,)."""
     paths = tf.constant([str(path) for path in files], tf.string)
-    packings = tf.constant(["GZIP" if is_gzip(path) else "" for path in files], tf.string)
+    packings = tf.constant([packing_of(path, source.odd_files) for path in files], tf.string)
     return paths, packings
 
 
@@ -248,6 +258,7 @@ def _parser(
         autograph=False,
     )
     def parse(records: tf.Tensor, split: tf.Tensor) -> dict[str, Any]:
+        records = without_blank_lines(source.layout, records)
         rows = examine(source, records, is_quarantined(records, source.quarantine))
         wanted = rows.labels.reasons == USABLE
         if source.split.kind != "files":  # whose files were chosen before

@@ -15,6 +15,7 @@ from lt4rec_tf.data.formats.records import (
     is_quarantined,
     malformed_examples,
     open_records,
+    without_blank_lines,
 )
 from lt4rec_tf.data.input.parsed_rows import Rows, examine
 from lt4rec_tf.data.input.source import Source
@@ -55,7 +56,8 @@ def read_all(
 
     seen = 0
     for path in source.files:
-        batches = open_records(path, source.layout).batch(_READ_TOGETHER).prefetch(2)
+        records_of_file = open_records(path, source.layout, source.odd_files)
+        batches = records_of_file.batch(_READ_TOGETHER).prefetch(2)
         for records in _read(path, source.layout, batches):
             values = _step_over_malformed(source, step, records, quarantine)
             seen += len(records)
@@ -73,7 +75,8 @@ def _read(path: Path, layout: Layout, batches: tf.data.Dataset) -> Iterator[tf.T
     read = size = 0  # records, bytes
     try:
         for records in batches:
-            yield records
+            if len(rows := without_blank_lines(layout, records)):
+                yield rows
             read += len(records)
             if layout.format == "tfrecord":
                 lengths = tf.strings.length(records)

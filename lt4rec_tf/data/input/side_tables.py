@@ -89,7 +89,7 @@ def _rows_by_key(
     rows: dict[str, list[str]] = {}
     left_out: list[BadRow] = []
 
-    lines = text_rows(data_dir / join.file, join.format)
+    lines = text_rows(data_dir / join.file, join.format, len(names))
     next(lines)  # the header
     for row in lines:
         values = row.values or ()
@@ -97,18 +97,14 @@ def _rows_by_key(
         if key and key not in rows:
             rows[key] = [values[index] for index in wanted]
         elif len(values) != len(names):
-            left_out += _bad_lines(join, row, "columns")
+            left_out.append(_bad_row(join, row, "columns"))
         else:
-            left_out += _bad_lines(join, row, "duplicate_key" if key else "missing_key")
+            left_out.append(_bad_row(join, row, "duplicate_key" if key else "missing_key"))
     return rows, left_out
 
 
-def _bad_lines(join: Join, row: TextRow, reason: str) -> list[BadRow]:
-    """Returns a row's lines, each by itself: a quote that is not closed may hold good ones."""
-    return [
-        BadRow(join.file, row.line - 1 + offset, reason, shown(to_bytes(line)))
-        for offset, line in enumerate(row.lines)
-    ]
+def _bad_row(join: Join, row: TextRow, reason: str) -> BadRow:
+    return BadRow(join.file, row.line - 1, reason, shown(row.text))
 
 
 def look_up(

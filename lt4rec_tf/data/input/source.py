@@ -32,6 +32,7 @@ class Source:
         side_tables: The joined tables, in the order of look-up.
         split: What separates train, validation and test.
         stamps: By log and side table its stamp when the source was opened.
+        odd_files: The logs that Python reads, see `odd_files.oddity`.
         quarantine: Fingerprints of malformed Examples.
         files_of_split: By split the files that hold rows of it, with their number; None before the
             audit.
@@ -45,6 +46,7 @@ class Source:
     side_tables: tuple[SideTable, ...]
     split: SplitRule
     stamps: Mapping[Path, Stamp] = field(repr=False)
+    odd_files: frozenset[Path] = frozenset()
     quarantine: tuple[int, ...] = ()
     files_of_split: Mapping[str, Mapping[Path, int]] | None = field(default=None, repr=False)
 

@@ -5,7 +5,6 @@ A line that cannot be understood ends the reading; what can be understood and is
 
 from __future__ import annotations
 
-import io
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from lt4rec_tf.data.formats.files import DataError, open_binary, refuse_utf16
+from lt4rec_tf.data.formats.lines import TextForm, read_rows
 
 # Ids number the rows of a table. If a smaller share is in use, they are no numbers from 0 on.
 LEAST_USED_SHARE = 0.01
@@ -257,8 +257,9 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """Yields (number from 1, line)."""
     refuse_utf16(path)
     try:
-        with open_binary(path) as file, io.BufferedReader(file) as lines:  # type: ignore[type-var]
-            yield from enumerate(lines, start=1)
+        with open_binary(path) as file:
+            for row in read_rows(file, TextForm(" ", quoted=False)):
+                yield row.line, row.text
     except (EOFError, OSError, zlib.error) as error:
         raise DataError(f"{path}: cannot be read ({error})") from error
 

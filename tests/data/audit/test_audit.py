@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from lt4rec_tf.data.audit import audit
 from lt4rec_tf.data.audit.counts import Audit, Example, TaskCounts
 from lt4rec_tf.data.formats.files import DataError
+from lt4rec_tf.data.formats.lines import read_rows
 from lt4rec_tf.data.formats.records import is_quarantined, malformed_examples
 from lt4rec_tf.data.input import scan
 from lt4rec_tf.data.input.features import features_to_ids
@@ -44,7 +45,7 @@ DIRTY = [
 
 
 def dirty_feed(folder, **settings):
-    lines = [line(row) for row, _ in DIRTY] + [b"too,few", b"", b'"']
+    lines = [line(row) for row, _ in DIRTY] + [b"too,few", b"7", b'"']
     write_lines(folder / "a.csv", lines)
     write_lines(folder / "b.csv.gz", [line(good_row(number)) for number in range(30)])
     return schema(folder, **settings)
@@ -219,7 +220,7 @@ def random_lines(count):
     odd = ["", "x", "-1", "nan", '"', "a,b", "0", "1", "inf", "\xff", '"q,q"', "2" * 30]
     for number in range(count):
         if number % 5 == 0:
-            yield rng.bytes(rng.integers(0, 40)).replace(b"\n", b"").replace(b"\r", b"")
+            yield rng.bytes(rng.integers(1, 40)).replace(b"\n", b".").replace(b"\r", b".")
         else:
             row = good_row(number % 30)
             for name in rng.choice(COLUMNS, number % 5 - 1):
@@ -228,12 +229,14 @@ def random_lines(count):
 
 
 @pytest.mark.parametrize("rule", [SplitRule("time", 1, 2), SplitRule("user")])
-def test_every_line_of_a_dirty_log_is_counted_once_and_the_usable_ones_are_read(tmp_path, rule):
-    lines = list(random_lines(3000))
-    write_lines(tmp_path / "log.csv", lines)
+def test_every_row_of_a_dirty_log_is_counted_once_and_the_usable_ones_are_read(tmp_path, rule):
+    write_lines(tmp_path / "log.csv", list(random_lines(3000)))
     source, found = opened(schema(tmp_path), tmp_path, rule)
+    with (tmp_path / "log.csv").open("rb") as file:  # a quote may make one row of two lines
+        rows_of_lines = list(read_rows(file, source.layout.form))[1:]
+    assert sum(row.lines for row in rows_of_lines) == 3000
     usable = {split: counts.rows for split, counts in found.splits.items()}
-    assert found.rows == 3000 == sum(usable.values()) + sum(found.unusable.values())
+    assert found.rows == len(rows_of_lines) == sum(usable.values()) + sum(found.unusable.values())
     expected = {"columns", "missing_label", "bad_label", "negative_play_time", "zero_duration"}
     assert expected <= set(found.unusable)
     for split, rows in usable.items():

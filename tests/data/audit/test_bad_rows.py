@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from lt4rec_tf.data.audit import audit
 from lt4rec_tf.data.formats.bad_rows import SHOWN, BadRow, shown, write
 from lt4rec_tf.data.formats.files import stamp_of
+from lt4rec_tf.data.formats.lines import read_rows
 from lt4rec_tf.data.input import scan
 from lt4rec_tf.data.input.labels import bad_rows
 from lt4rec_tf.data.input.source import open_source
@@ -113,13 +114,10 @@ def test_rows_of_side_tables_are_listed_line_by_line(tmp_path):
         ["users.csv", "3", "duplicate_key", "u0,4"],
         ["users.csv", "4", "missing_key", ",5"],
         ["users.csv", "5", "columns", 'u3,"6'],
-        ["users.csv", "6", "columns", "u4,7"],
-        ["users.csv", "7", "columns", 'u5,"8"'],
         ["users.csv", "8", "columns", 'u6,"9"x'],
-        ["users.csv", "9", "columns", ""],
     ]
-    assert found.join_unusable_rows == {"users.csv": 8}
-    assert listed_count(found) == 8
+    assert found.join_unusable_rows == {"users.csv": 5}
+    assert listed_count(found) == 5
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +141,8 @@ LINES = st.lists(ROWS | st.binary(max_size=40), max_size=60)
 def test_as_many_lines_are_listed_as_the_audit_counts(source, lines):
     path = source.files[0]
     write_lines(path, lines)
-    records = path.read_bytes().count(b"\n") - 1
+    with path.open("rb") as file:
+        records = sum(1 for _ in read_rows(file, source.layout.form)) - 1
     found, listed = audited(dataclasses.replace(source, stamps={path: stamp_of(path)}))
     usable = sum(counts.rows for counts in found.splits.values())
     assert found.rows == records == usable + len(listed)
