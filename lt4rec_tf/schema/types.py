@@ -75,7 +75,7 @@ class Feature:
         dtype: "string", "int64" or "float32": what the raw text or record becomes.
         multivalued: Whether a row holds a list of values.
         max_values: Values kept of a list (the first ones); 1 when single-valued.
-        separator: Between the values of a list in CSV and TSV files, side tables among them.
+        separator: Between the values of a list in one text; "" where lists are cut already.
         side: "user", "item" or "context".
         table: The embedding table; features may share one.
         missing: The raw value that stands for "absent"; an empty column becomes it.

@@ -40,10 +40,11 @@ from lt4rec_tf.data.convert.manifest import (
 )
 from lt4rec_tf.data.convert.shards import SUFFIXES, UNFINISHED, Job
 from lt4rec_tf.data.convert.workers import by_beam, by_processes
-from lt4rec_tf.data.formats import column_types, parquet
-from lt4rec_tf.data.formats.column_types import ColumnType
+from lt4rec_tf.data.formats import column_types
+from lt4rec_tf.data.formats.column_types import ColumnType, schema_columns
 from lt4rec_tf.data.formats.discovery import LogFiles, open_logs
 from lt4rec_tf.data.formats.files import DataError
+from lt4rec_tf.data.formats.parquet import DTYPES_OF_KINDS
 from lt4rec_tf.data.inspect import log_sample
 from lt4rec_tf.schema.reader import load_schema
 from lt4rec_tf.schema.types import Schema
@@ -142,7 +143,10 @@ def _open(flags: ConvertFlags, schema: Schema | None) -> LogFiles:
     told = schema if schema is not None and schema.format != "tfrecord" else None
     form = flags.format if flags.format != "auto" else ""
     columns = flags.columns or (told.columns if told else ())
-    logs = open_logs(flags.files, form, columns, told.quoted if told else None)
+    needed = schema_columns(schema) if schema is not None else None
+    logs = open_logs(flags.files, form, columns, told.quoted if told else None, needed)
+    for name, why in logs.left_out.items():
+        print(f"not converted: {name} ({why})")
     if logs.layout.format == "tfrecord":
         raise DataError(f"{logs.paths[0]}: found TFRecords already, expected CSV, TSV or Parquet")
     return logs
@@ -158,8 +162,7 @@ def _types(flags: ConvertFlags, logs: LogFiles, schema: Schema | None) -> dict[s
         return guessed | {name: ColumnType("string") for name in flags.texts}
     others = dict.fromkeys(names, ColumnType("string"))
     if logs.layout.format == "parquet":
-        kinds = parquet.columns(logs.paths[0])
-        others = {name: ColumnType(kind) for name, kind in kinds.items()}
+        others = {name: ColumnType(DTYPES_OF_KINDS[k]) for name, k in logs.layout.kinds.items()}
     return column_types.of_schema(schema, names, others)
 
 

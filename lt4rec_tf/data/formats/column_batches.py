@@ -35,7 +35,7 @@ class RawBatch:
     """Some rows of a file.
 
     Attributes:
-        columns: By name; values are bytes, int64 or float64.
+        columns: By name; values are bytes, int64, float32 or float64.
         broken: Bool (rows,): the record could not be taken apart; it has no value in any column.
         records: The records as they came; of Parquet none.
     """
@@ -109,7 +109,7 @@ def _ragged(column: tf.Tensor | tf.RaggedTensor) -> Ragged:
     if isinstance(column, tf.RaggedTensor):
         values = column.flat_values.numpy()
         lengths = column.row_lengths().numpy()
-        return Ragged(values.astype(np.float64) if values.dtype.kind == "f" else values, lengths)
+        return Ragged(values, lengths)
 
     present = tf.strings.length(column).numpy() > 0
     return Ragged(column.numpy()[present], present.astype(np.int64))

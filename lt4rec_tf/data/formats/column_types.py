@@ -18,7 +18,10 @@ SEPARATORS = ("|", ";", ",", "#", " ", "\x01", "\x02", "\x03")
 _WHOLE = re.compile(rb"\s*[+-]?(0|[1-9]\d*)\s*")
 _LEADING_ZERO = re.compile(rb"\s*[+-]?0\d")  # 007 is a name, not the number 7
 _NO_LIST = re.compile(r"[\[({]|\d{4}-\d\d-\d\d")  # a range, JSON, a date: commas that cut nothing
+_WHOLE_FLOAT = re.compile(rb"\s*[+-]?(0|[1-9]\d*)\.0*\s*")  # as pandas writes ids beside a null
 _EXACT_IN_FLOAT32 = 2.0**24  # above it not every whole number is a float32
+# Below it a float that is whole is the number that was meant; from it on it may be a neighbour.
+_EXACT = {np.dtype(np.float32): _EXACT_IN_FLOAT32, np.dtype(np.float64): 2.0**53}
 
 
 @dataclass(frozen=True)
@@ -43,10 +46,12 @@ def guess(values: np.ndarray) -> ColumnType:
     nothing is lost where the guess is wrong.
 
     Args:
-        values: A column's values, without the missing ones; bytes, int64 or float64.
+        values: A column's values, without the missing ones; bytes, int64, float32 or float64.
     """
-    if values.dtype.kind != "O":
-        return ColumnType({"i": "int64", "f": "float32"}[values.dtype.kind])
+    if values.dtype.kind == "i":
+        return ColumnType("int64")
+    if values.dtype.kind == "f":
+        return ColumnType(_type_of_floats(values))
 
     distinct = set(values.tolist())
     separator = "" if _number_of(distinct) != "string" else _separator(values.tolist())
@@ -68,9 +73,29 @@ def _number_of(distinct: set[bytes]) -> str:
         return "int64" if text_to_int64(texts)[1].numpy().all() else "string"
 
     numbers, valid = text_to_float(texts, tf.float64)
-    sizes = np.abs(numbers.numpy())
-    exact = sizes[np.isfinite(sizes)].max(initial=0.0) < _EXACT_IN_FLOAT32
-    return "float32" if exact and valid.numpy().all() else "string"
+    if not valid.numpy().all():
+        return "string"
+    if all(_WHOLE.fullmatch(value) or _WHOLE_FLOAT.fullmatch(value) for value in distinct):
+        return _type_of_floats(numbers.numpy())
+    return "float32" if _largest(numbers.numpy()) < _EXACT_IN_FLOAT32 else "string"
+
+
+def _type_of_floats(values: np.ndarray) -> str:
+    """Returns the dtype that holds floats as exactly as they are: "string" where no number does."""
+    if _largest(values) < _EXACT_IN_FLOAT32:
+        return "float32"
+    is_exact = are_whole(values) & (np.abs(values) < _EXACT[values.dtype])
+    return "int64" if is_exact.all() else "string"
+
+
+def are_whole(values: np.ndarray) -> np.ndarray:
+    """Tells of each number, bool, if it is finite and whole."""
+    return np.isfinite(values) & (np.floor(values) == values)
+
+
+def _largest(values: np.ndarray) -> float:
+    sizes = np.abs(values)
+    return float(sizes[np.isfinite(sizes)].max(initial=0.0))
 
 
 def _separator(values: list[bytes]) -> str:
@@ -127,6 +152,15 @@ def of_schema(
     return types
 
 
+def schema_columns(schema: Schema) -> set[str]:
+    """Returns the columns of logs and side tables that a schema asks for."""
+    return (
+        {feature.column for feature in schema.features}
+        | set(_exact_columns(schema))
+        | {label.column for label in schema.labels if label.column is not None}
+    )
+
+
 def _exact_columns(schema: Schema) -> dict[str, str]:
     """Returns by column that is kept as text: the number whose text it must be, or ""."""
     numbers = {join.key: "" for join in schema.joins}
@@ -164,7 +198,8 @@ def to_type(kind: ColumnType, column: Ragged) -> tuple[Ragged, np.ndarray]:
 
     Args:
         kind: The type.
-        column: Values are bytes, int64 or float64.
+        column: Values are bytes, int64, float32 or float64. A float that is whole is the text and
+            the whole number that it means, unless it is so large that it may mean a neighbour.
 
     Returns:
         The column, values being bytes, int64 or float32; and bool (rows,): the row holds something
@@ -195,16 +230,31 @@ def _to_dtype(kind: ColumnType, values: np.ndarray) -> tuple[np.ndarray, np.ndar
         numbers, valid = (tensor.numpy() for tensor in parsed)
         return (values if kind.dtype == "string" else numbers), valid
 
-    if kind.dtype == "string":  # Python's text of a float is the shortest that means it
-        texts = np.empty(len(values), object)
-        texts[:] = [repr(value).encode() for value in values.tolist()]
-        return texts, everywhere
-
     if kind.dtype == "float32":
         with np.errstate(over="ignore"):  # infinite in float32, as its text is
             return values.astype(np.float32), everywhere
 
     if values.dtype.kind == "i":
-        return values, everywhere
-    valid = (np.floor(values) == values) & (np.abs(values) < 2.0**63)
-    return np.where(valid, values, 0.0).astype(np.int64), valid
+        return (_texts(values) if kind.dtype == "string" else values), everywhere
+
+    is_whole = are_whole(values)
+    is_exact = is_whole & (np.abs(values) < _EXACT[values.dtype])
+    if kind.dtype == "string":
+        valid = everywhere if kind.number else is_exact | ~is_whole
+        return _texts_of_floats(values, is_exact, valid), valid
+    return np.where(is_exact, values, 0.0).astype(np.int64), is_exact
+
+
+def _texts(values: np.ndarray) -> np.ndarray:
+    texts = np.empty(len(values), object)
+    texts[:] = [b"%d" % value for value in values.tolist()]
+    return texts
+
+
+def _texts_of_floats(values: np.ndarray, is_whole: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """Writes floats as texts: whole ones without a point, others as briefly as means them."""
+    texts = np.full(len(values), b"", object)
+    texts[is_whole] = _texts(values[is_whole].astype(np.int64))
+    for index in np.flatnonzero(valid & ~is_whole):
+        texts[index] = str(values[index]).encode()
+    return texts

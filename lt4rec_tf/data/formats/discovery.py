@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import re
 import struct
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lt4rec_tf.data.formats import parquet, records
@@ -27,13 +27,15 @@ class LogFiles:
         root: The folder below which all of them lie.
         patterns: Globs relative to it.
         paths: The files, sorted.
-        layout: The structure of their records; of Parquet the names of the columns alone.
+        layout: The structure of their records; of Parquet the columns and what they hold.
+        left_out: By column of Parquet that is not read, why.
     """
 
     root: Path
     patterns: tuple[str, ...]
     paths: tuple[Path, ...]
     layout: Layout
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 def find(globs: Sequence[str]) -> tuple[Path, tuple[str, ...], tuple[Path, ...]]:
@@ -147,6 +149,7 @@ def open_logs(
     file_format: str = "",
     columns: Sequence[str] = (),
     quoted: bool | None = None,
+    needed: Collection[str] | None = None,
 ) -> LogFiles:
     """Finds log files, their format and their columns.
 
@@ -155,9 +158,11 @@ def open_logs(
         file_format: One of `FORMATS`; "": the one that `format_of` finds.
         columns: Of CSV and TSV without a header line.
         quoted: True if values may stand in double quotes; None: in CSV they may.
+        needed: Columns of Parquet that must be readable; None: all files must have all columns.
 
     Raises:
-        DataError: There is no file, formats differ, or the first file cannot be read.
+        DataError: There is no file, formats differ, the first file cannot be read, or a needed
+            column has types that do not fit together.
     """
     root, patterns, paths = find(globs)
     formats = {path: file_format or format_of(path) for path in paths}
@@ -168,12 +173,14 @@ def open_logs(
     if columns and first not in ("csv", "tsv"):
         raise DataError(f"--columns: found {columns[0]!r}, expected nothing: {first} has names")
 
+    left_out: dict[str, str] = {}
     if first == "parquet":
-        layout = Layout("parquet", tuple(parquet.columns(paths[0])))
+        common, left_out = parquet.common_columns(paths, needed)
+        layout = Layout("parquet", tuple(common), kinds={n: c.kind for n, c in common.items()})
         check_names(paths[0], layout.columns)
     elif first == "tfrecord":
         layout = tfrecord_layout(paths)
     else:
         may_quote = first == "csv" if quoted is None else quoted
         layout = text_layout(paths, first, columns, may_quote)
-    return LogFiles(root, patterns, paths, layout)
+    return LogFiles(root, patterns, paths, layout, left_out)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,17 @@ import numpy as np
 from lt4rec_tf.data.formats.examples import Ragged
 from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.formats.headers import refuse_other_columns
+
+_EXACT_DIGITS = 15  # of decimals, up to which a float64 holds each of them
+DTYPES_OF_KINDS = {
+    "text": "string",
+    "decimal": "string",
+    "fraction": "float32",
+    "whole": "int64",
+    "time": "int64",
+    "nothing": "int64",
+}
+_LEVELS = ("time", "whole", "fraction", "decimal", "text")  # each but time holds those before it
 
 
 def _pyarrow() -> Any:
@@ -30,12 +42,28 @@ def _pyarrow() -> Any:
     return pyarrow
 
 
-def columns(path: Path) -> dict[str, str]:
-    """Reads the columns of a file and the dtype of each: "string", "int64" or "float32".
+@dataclass(frozen=True)
+class Column:
+    """What a file says of a column.
+
+    Attributes:
+        kind: "text", "whole", "fraction", "decimal" (of more digits than a float64 holds), "time",
+            "nothing" (nulls alone), or "" where its values are of another type and cannot be read.
+        listed: True if a row holds a list of them.
+        arrow_type: The type in Arrow's words.
+    """
+
+    kind: str
+    listed: bool
+    arrow_type: str
+
+
+def columns(path: Path) -> dict[str, Column]:
+    """Reads what a file says of its columns.
 
     Raises:
-        DataError: The file is no Parquet, or has a column that is no value and no list of values;
-            or pyarrow is absent.
+        DataError: The file is no Parquet, or has no columns of distinct names; or pyarrow is
+            absent.
     """
     pa = _pyarrow()
     try:
@@ -43,35 +71,104 @@ def columns(path: Path) -> dict[str, str]:
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{path}: cannot be read as Parquet ({error})") from error
 
-    dtypes = {field.name: _dtype(path, field.name, field.type) for field in schema}
-    if len(dtypes) != len(schema.names) or not dtypes:
+    found = {field.name: _column_of(field.type) for field in schema}
+    if len(found) != len(schema.names) or not found:
         raise DataError(f"{path}: found the columns {schema.names}, expected distinct names")
-    return dtypes
+    return found
 
 
-def _dtype(path: Path, name: str, kind: Any) -> str:
+def _column_of(arrow_type: Any) -> Column:
     is_a = _pyarrow().types
-    value = kind.value_type if _is_list(kind) else kind
+    value = arrow_type.value_type if _is_list(arrow_type) else arrow_type
     value = value.value_type if is_a.is_dictionary(value) else value
+    return Column(_kind_of(value), _is_list(arrow_type), str(arrow_type))
 
-    if is_a.is_floating(value) or is_a.is_decimal(value):
-        return "float32"
+
+def _kind_of(value: Any) -> str:
+    is_a = _pyarrow().types
+    if is_a.is_decimal(value):
+        if value.precision > _EXACT_DIGITS:
+            return "decimal"
+        return "whole" if value.scale <= 0 else "fraction"
+
     if is_a.is_uint64(value):  # half of its numbers are no int64; as text they hash alike
-        return "string"
-
-    whole = (is_a.is_integer, is_a.is_boolean, is_a.is_null, is_a.is_timestamp, is_a.is_date)
-    if any(matches(value) for matches in whole):
-        return "int64"
+        return "text"
+    if is_a.is_floating(value):
+        return "fraction"
+    if is_a.is_integer(value) or is_a.is_boolean(value):
+        return "whole"
+    if is_a.is_null(value):
+        return "nothing"
+    if is_a.is_timestamp(value) or is_a.is_date(value):
+        return "time"
 
     texts = (is_a.is_string, is_a.is_large_string, is_a.is_string_view)
     binaries = (is_a.is_binary, is_a.is_large_binary, is_a.is_binary_view)
-    if any(matches(value) for matches in (*texts, *binaries, is_a.is_fixed_size_binary)):
-        return "string"
+    is_text = any(matches(value) for matches in (*texts, *binaries, is_a.is_fixed_size_binary))
+    return "text" if is_text else ""
 
-    raise DataError(
-        f"{path}: column {name}: found the type {kind}, expected a number, a text, a time, or a "
-        "list of these"
-    )
+
+def common_columns(
+    paths: Sequence[Path], needed: Collection[str] | None
+) -> tuple[dict[str, Column], dict[str, str]]:
+    """Finds the columns that files have in common, in the order of the first file.
+
+    Numbers and texts become texts, whole numbers and fractions become fractions: nothing is lost.
+
+    Args:
+        paths: The files.
+        needed: Columns that must be readable where files have them; None: all.
+
+    Returns:
+        By column what holds for all files; and by column that is left out, why.
+
+    Raises:
+        DataError: A file cannot be read, or a needed column is not in all files or has types that
+            do not fit together; names file, column and both types.
+    """
+    by_path = {path: columns(path) for path in paths}
+    first = by_path[paths[0]]
+    if needed is None:
+        for path, found in by_path.items():
+            if set(found) != set(first):
+                refuse_other_columns(path, tuple(found), tuple(first), "the first file")
+
+    names = dict.fromkeys(name for found in by_path.values() for name in found)
+    common, left_out = {}, {}
+    for name in names:
+        column, fault = _in_common({path: found.get(name) for path, found in by_path.items()}, name)
+        if column is not None:
+            common[name] = column
+        elif needed is not None and name in needed:
+            raise DataError(fault)
+        else:
+            left_out[name] = fault
+    return common, left_out
+
+
+def _in_common(by_path: Mapping[Path, Column | None], name: str) -> tuple[Column | None, str]:
+    """Returns what holds of a column in all files; or None, and why nothing does."""
+    common, example = None, next(iter(by_path))
+    for path, column in by_path.items():
+        if column is None:
+            return None, f"{path}: found no column {name}, which {example} has"
+        if not column.kind:
+            return None, (
+                f"{path}: column {name}: found the type {column.arrow_type}, expected a number, a "
+                "text, a time, or a list of these"
+            )
+        if column.kind == "nothing":
+            common = common or column
+        elif common is None or common.kind == "nothing":
+            common, example = column, path
+        elif common.listed != column.listed or (common.kind == "time") != (column.kind == "time"):
+            return None, (
+                f"{path}: column {name}: found the type {column.arrow_type}, expected "
+                f"{common.arrow_type} as in {example}, or one that can be turned into it"
+            )
+        elif _LEVELS.index(column.kind) > _LEVELS.index(common.kind):
+            common, example = column, path
+    return common, ""
 
 
 def _is_list(kind: Any) -> bool:
@@ -80,68 +177,76 @@ def _is_list(kind: Any) -> bool:
 
 
 def batches(path: Path, names: Sequence[str], rows: int) -> Iterator[tuple[dict[str, Ragged], int]]:
-    """Reads a file from its first row to its last.
+    """Reads columns of a file from its first row to its last.
 
     Args:
         path: The file.
-        names: Its columns.
+        names: The columns that are read.
         rows: The number of rows of a batch.
 
     Yields:
-        By column bytes, int64 (times: ms since 1970) or float64; and the number of rows.
+        By column bytes, int64 (times: ms since 1970), float32 or float64; and the number of rows.
 
     Raises:
-        DataError: The file is broken, or has other columns, or pyarrow is absent.
+        DataError: The file is broken, or lacks a column, or pyarrow is absent.
     """
     pa = _pyarrow()
-    dtypes = columns(path)
-    refuse_other_columns(path, tuple(dtypes), names, "the first file")
+    found = columns(path)
+    absent = [name for name in names if name not in found]
+    if absent:
+        refuse_other_columns(path, tuple(found), names, "the first file")
 
     read = 0
     try:
         # Pages are read as they are needed: else whole columns of a row group are held.
         with pa.parquet.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as file:
-            for batch in file.iter_batches(rows):
+            for batch in file.iter_batches(rows, columns=list(names)):
                 arrays = zip(batch.schema.names, batch.columns, strict=True)
-                yield {name: _column(array, dtypes[name]) for name, array in arrays}, len(batch)
+                yield {name: _column(array, found[name]) for name, array in arrays}, len(batch)
                 read += len(batch)
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{path}: cannot be read past row {read} ({error})") from error
 
 
-def _column(array: Any, dtype: str) -> Ragged:
+def _column(array: Any, column: Column) -> Ragged:
     """Turns an array into a column.
 
-    A null is no value, in a list too; nor is an empty text by itself, as in CSV.
+    A null is no value, in a list too; nor is NaN, which pandas writes for one, nor an empty text by
+    itself, as in CSV.
     """
     pc = _pyarrow().compute
     rows, owners = len(array), np.arange(len(array))  # owners: the row of each value
-    listed = _is_list(array.type)
-    if listed:
+    if column.listed:
         lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
         owners, array = np.repeat(owners, lengths), array.flatten()
 
-    present = array.is_valid().to_numpy(zero_copy_only=False)
-    values = _cast(array, dtype).drop_null().to_numpy(zero_copy_only=False)
-    if dtype == "string" and not listed:
-        empty = values == b""
-        present[np.flatnonzero(present)[empty]] = False
-        values = values[~empty]
+    owners = owners[array.is_valid().to_numpy(zero_copy_only=False)]
+    values = _cast(array, column.kind).drop_null().to_numpy(zero_copy_only=False)
+    if values.dtype.kind == "f":
+        is_value = ~np.isnan(values)
+    else:
+        is_value = values != b"" if values.dtype.kind == "O" and not column.listed else None
+    if is_value is not None:
+        owners, values = owners[is_value], values[is_value]
+    return Ragged(values, np.bincount(owners, minlength=rows))
 
-    return Ragged(values, np.bincount(owners[present], minlength=rows))
 
-
-def _cast(array: Any, dtype: str) -> Any:
-    """Casts an array to float64, int64 or bytes."""
+def _cast(array: Any, kind: str) -> Any:
+    """Casts an array to bytes, int64, float32 or float64."""
     pa = _pyarrow()
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
-    if dtype == "float32":
-        return array.cast(pa.float64())
-    if dtype == "int64":
-        if pa.types.is_timestamp(array.type) or pa.types.is_date(array.type):
-            array = array.cast(pa.timestamp("ms"), safe=False)
-        return array.cast(pa.int64())
-    if pa.types.is_uint64(array.type):
-        array = array.cast(pa.string())
-    return array.cast(pa.large_binary())
+    is_decimal = pa.types.is_decimal(array.type)
+
+    if kind in ("text", "decimal"):
+        if is_decimal or pa.types.is_uint64(array.type):
+            array = array.cast(pa.string())
+        if is_decimal:  # 7.00 is 7, as it is in a file whose column has no decimals
+            array = pa.compute.replace_substring_regex(array, r"\.0*$|(\.[0-9]*[1-9])0+$", r"\1")
+        return array.cast(pa.large_binary())
+    if kind == "fraction":
+        narrow = pa.types.is_float32(array.type) or pa.types.is_float16(array.type)
+        return array.cast(pa.float32() if narrow else pa.float64())
+    if kind == "time":
+        array = array.cast(pa.timestamp("ms"), safe=False)
+    return array.cast(pa.int64())

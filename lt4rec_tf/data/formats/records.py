@@ -39,7 +39,7 @@ class Layout:
         columns: The columns, in the order of a line.
         quoted: True if values may stand in double quotes.
         header_lines: Lines to skip at the start of each file.
-        kinds: Of tfrecord: by column "string", "int64" or "float32".
+        kinds: Of tfrecord: by column "string", "int64" or "float32"; of parquet: `Column.kind`.
     """
 
     format: str

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from lt4rec_tf.schema.types import Feature
 
+_EXACT_IN_FLOAT32 = 2.0**24
 DTYPES = {"string": tf.string, "int64": tf.int64, "float32": tf.float32}
 
 
@@ -71,6 +72,9 @@ def text_to_float(text: tf.Tensor, dtype: tf.DType) -> tuple[tf.Tensor, tf.Tenso
 def convert(values: tf.Tensor, dtype: tf.DType) -> tuple[tf.Tensor, tf.Tensor]:
     """Turns strings, int64 or float32 into another dtype.
 
+    A float32 that is whole becomes the whole number that it means, or its text; from 2^24 on it may
+    mean a neighbour, and cannot be converted.
+
     Returns:
         The values in the new dtype and, in the same shape, bool: each could be converted.
     """
@@ -80,15 +84,36 @@ def convert(values: tf.Tensor, dtype: tf.DType) -> tuple[tf.Tensor, tf.Tensor]:
 
     if values.dtype == tf.string:
         return text_to_int64(values) if dtype == tf.int64 else text_to_float(values, dtype)
-    if dtype == tf.string:
-        shortest = {"shortest": True} if values.dtype.is_floating else {}
-        return tf.strings.as_string(values, **shortest), everywhere
+    if not values.dtype.is_floating:
+        text = dtype == tf.string
+        return (tf.strings.as_string(values) if text else tf.cast(values, dtype)), everywhere
 
+    if dtype.is_floating:
+        return tf.cast(values, dtype), everywhere
+    is_whole = tf.math.is_finite(values) & (tf.math.floor(values) == values)
+    is_exact = is_whole & (tf.abs(values) < _EXACT_IN_FLOAT32)
+    whole = tf.cast(tf.where(is_exact, values, 0.0), tf.int64)
     if dtype == tf.int64:
-        # 2^63 itself is a float32 but no int64; the cast of what does not fit is undefined.
-        valid = (tf.abs(values) < 2.0**63) & (tf.math.floor(values) == values)
-        return tf.cast(tf.where(valid, values, 0.0), tf.int64), valid
-    return tf.cast(values, dtype), everywhere
+        return whole, is_exact
+    valid = is_exact | ~is_whole
+    text = tf.where(is_exact, tf.strings.as_string(whole), _text_of_fractions(values))
+    return tf.where(valid, text, ""), valid
+
+
+def _text_of_fractions(values: tf.Tensor) -> tf.Tensor:
+    """Writes float32 in six digits where these mean the number, else in the nine that always do."""
+    short = tf.strings.as_string(values, shortest=True)
+    is_exact = tf.strings.to_number(short, values.dtype) == values
+    return tf.where(is_exact, short, tf.strings.as_string(values, precision=9, shortest=True))
+
+
+def id_text(text: tf.Tensor) -> tf.Tensor:
+    """Writes whole numbers in one way: "7.0", as pandas writes 7 beside a null, as "7".
+
+    >>> id_text(tf.constant(["7.0", "7", "7.5", "a.0"])).numpy().tolist()
+    [b'7', b'7', b'7.5', b'a.0']
+    """
+    return tf.strings.regex_replace(text, r"^\s*([+-]?[0-9]+)\.0*\s*$", r"\1")
 
 
 def single(column: tf.Tensor | tf.RaggedTensor, dtype: tf.DType) -> Values:
@@ -110,11 +135,14 @@ def multiple(
     Args:
         column: The raw column.
         dtype: The dtype of the values.
-        separator: What stands between two values; TFRecords hold lists that are cut already.
+        separator: What stands between two values of a text; "" where lists are cut already.
         max_values: The number of values that are kept.
     """
     if not isinstance(column, tf.RaggedTensor):
         column = tf.strings.split(column, separator)
+    elif separator and column.dtype == tf.string:
+        cut = tf.strings.split(column.flat_values, separator)
+        column = column.with_flat_values(cut).merge_dims(1, 2)
     values, present = _padded(column, max_values)
     converted, valid = convert(values, dtype)
     return Values(converted, present, valid & present)

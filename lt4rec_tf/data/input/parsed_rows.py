@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from lt4rec_tf.data.formats.fingerprints import fingerprint
 from lt4rec_tf.data.formats.records import parse
-from lt4rec_tf.data.formats.values import raw_feature, single
+from lt4rec_tf.data.formats.values import id_text, raw_feature, single
 from lt4rec_tf.data.input.labels import Labels, read_labels
 from lt4rec_tf.data.input.side_tables import look_up
 from lt4rec_tf.data.input.source import Source
@@ -64,7 +64,7 @@ def examine(source: Source, records: tf.Tensor, unparseable: tf.Tensor) -> Rows:
     times = tf.fill(tf.shape(records), tf.constant(np.nan, tf.float64))
     if schema.time is not None:
         times = row_times(schema.time, columns[schema.time.column])
-    users = single(columns[schema.user], tf.string).values if schema.user else None
+    users = id_text(single(columns[schema.user], tf.string).values) if schema.user else None
 
     unusable = {"unparseable" if source.layout.format == "tfrecord" else "columns": broken}
     if source.split.kind == "time":

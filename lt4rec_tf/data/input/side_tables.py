@@ -14,7 +14,7 @@ from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.formats.fingerprints import find, fingerprint
 from lt4rec_tf.data.formats.headers import header
 from lt4rec_tf.data.formats.text_rows import TextRow, text_rows, to_bytes
-from lt4rec_tf.data.formats.values import single
+from lt4rec_tf.data.formats.values import id_text, single
 from lt4rec_tf.schema.types import Join
 
 
@@ -78,7 +78,8 @@ def load_side_table(data_dir: Path, join: Join, columns: Collection[str]) -> Sid
         tensors[name] = tf.constant(np.array([*texts, b""], object))  # last: of unknown keys
 
     keys = np.array([to_bytes(key) for key in rows], object)
-    return SideTable(join, tensors, fingerprint(tf.constant(keys)).numpy(), tuple(left_out))
+    fingerprints = fingerprint(id_text(tf.constant(keys))).numpy()
+    return SideTable(join, tensors, fingerprints, tuple(left_out))
 
 
 def _rows_by_key(
@@ -120,6 +121,7 @@ def look_up(
         By column, strings (batch,), empty where the key is unknown; and bool (batch,): the key is
         unknown.
     """
-    row_indices = find(side.keys, fingerprint(tf.strings.strip(single(keys, tf.string).values)))
+    texts = id_text(tf.strings.strip(single(keys, tf.string).values))
+    row_indices = find(side.keys, fingerprint(texts))
     values = {name: tf.gather(column, row_indices) for name, column in side.columns.items()}
     return values, row_indices == len(side.keys)

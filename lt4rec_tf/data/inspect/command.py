@@ -7,6 +7,7 @@ from logs to training.
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -18,11 +19,13 @@ from lt4rec_tf.core.artifacts import write_atomically
 from lt4rec_tf.core.command import exit_on_error
 from lt4rec_tf.core.errors import InputError
 from lt4rec_tf.core.flags import ConfigError, build, check_fields, flag, parse_flags
+from lt4rec_tf.data.formats.column_types import ColumnType, to_type
 from lt4rec_tf.data.formats.discovery import LogFiles, open_logs
 from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.inspect import log_sample
-from lt4rec_tf.data.inspect.column_roles import RoleFlags, Roles, find_roles
+from lt4rec_tf.data.inspect.column_roles import RoleFlags, Roles, find_roles, is_id
 from lt4rec_tf.data.inspect.column_stats import ColumnStats, column_stats, table
+from lt4rec_tf.data.inspect.log_sample import Sample
 from lt4rec_tf.data.inspect.schema_draft import Draft, draft
 from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.schema.writer import to_toml
@@ -72,6 +75,8 @@ def inspect(flags: InspectFlags, role_flags: RoleFlags) -> None:
     file_format = flags.format if flags.format != "auto" else ""
     logs = open_logs(flags.files, file_format, flags.columns)
     sample = log_sample.take(logs, flags.sample_rows)
+    types = sample.types | _types_of_ids(sample, role_flags)
+    sample = dataclasses.replace(sample, types=types)
     columns = {name: column_stats(name, sample) for name in sample.columns}
 
     broken = f"; {sample.broken} records cannot be read" if sample.broken else ""
@@ -83,7 +88,7 @@ def inspect(flags: InspectFlags, role_flags: RoleFlags) -> None:
     print(_roles_text(roles, columns), end="\n\n")
 
     schema_draft = draft(logs, columns, roles, role_flags)
-    for name, why in schema_draft.left_out.items():
+    for name, why in [*logs.left_out.items(), *schema_draft.left_out.items()]:
         print(f"no feature: {name} ({why})")
 
     if flags.schema_out:
@@ -91,6 +96,17 @@ def inspect(flags: InspectFlags, role_flags: RoleFlags) -> None:
             raise DataError(f"{logs.paths[0]}: found no column for a feature; see --features")
         write_atomically(Path(flags.schema_out), _schema_text(schema_draft))
         print(_next_steps(flags, logs, schema_draft.schema))
+
+
+def _types_of_ids(sample: Sample, flags: RoleFlags) -> dict[str, ColumnType]:
+    """Returns int64 for ids that stand as whole floats, as pandas writes them beside a null."""
+    types = {}
+    for name, kind in sample.types.items():
+        if kind == ColumnType("float32") and (name == flags.user or is_id(name, flags)):
+            _, bad = to_type(ColumnType("int64"), sample.columns[name])
+            if not bad.any():
+                types[name] = ColumnType("int64")
+    return types
 
 
 def _check(flags: InspectFlags) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from lt4rec_tf.data.formats import discovery
 from lt4rec_tf.data.formats.column_batches import RawBatch, read_batches
-from lt4rec_tf.data.formats.column_types import ColumnType, guess
+from lt4rec_tf.data.formats.column_types import ColumnType, guess, to_type
 from lt4rec_tf.data.formats.discovery import LogFiles
 from lt4rec_tf.data.formats.examples import Ragged
 from lt4rec_tf.data.formats.files import DataError
@@ -25,7 +25,7 @@ class Sample:
     """Some rows of the logs, in the order of the files.
 
     Attributes:
-        columns: By name; values are bytes, int64 or float64. Broken records are left out.
+        columns: By name; values are bytes, int64, float32 or float64. Broken records are left out.
         types: By name, the type of each column's values.
         rows: Number of rows.
         broken: Number of records that were left out.
@@ -69,7 +69,7 @@ def take(logs: LogFiles, most_rows: int) -> Sample:
             f"{broken} records, expected some; see --format and --columns"
         )
     columns = {name: _joined(column_parts) for name, column_parts in parts.items()}
-    types = {name: _type_of(logs.layout, column) for name, column in columns.items()}
+    types = {name: _type_of(logs.layout, name, column) for name, column in columns.items()}
     return Sample(columns, types, rows, broken, len(indices))
 
 
@@ -92,17 +92,27 @@ def _first_batches(path: Path, layout: Layout, rows: int) -> Iterator[tuple[RawB
 
 
 def _joined(parts: Sequence[Ragged]) -> Ragged:
-    return Ragged(
-        np.concatenate([part.values for part in parts]),
-        np.concatenate([part.lengths for part in parts]),
-    )
+    """Joins a column's batches; files may hold it in several types, of which one holds all."""
+    kinds = {part.values.dtype.kind for part in parts if len(part.values)}
+    if len(kinds) > 1:
+        typed = [to_type(ColumnType("int64"), part) for part in parts]
+        if "O" in kinds or any(bad.any() for _, bad in typed):
+            typed = [to_type(ColumnType("string"), part) for part in parts]
+        parts = [part for part, _ in typed]
+
+    lengths = np.concatenate([part.lengths for part in parts])
+    values = [part.values for part in parts if len(part.values)] or [parts[0].values]
+    return Ragged(np.concatenate(values), lengths)
 
 
-def _type_of(layout: Layout, column: Ragged) -> ColumnType:
-    """Guesses a column's type; lists are not cut again, and texts of Parquet stay texts."""
+def _type_of(layout: Layout, name: str, column: Ragged) -> ColumnType:
+    """Guesses a column's type; lists are not cut again, and texts of Parquet stay texts.
+
+    A column of Parquet that other files declare as text is text, whatever the sample holds.
+    """
     guessed = guess(column.values)
     if guessed.separator and column.lengths.max(initial=0) > 1:
         guessed = ColumnType("string")
-    if layout.format == "parquet" and column.values.dtype.kind == "O":
+    if layout.format == "parquet" and layout.kinds[name] == "text":
         return ColumnType("string", guessed.separator)
     return guessed

@@ -74,7 +74,7 @@ def draft(
     layout = logs.layout
     features, notes = [], dict(labels.notes)
     for stats, name in zip(feature_columns, names, strict=True):
-        feature, note = _feature(stats, name, layout.format, flags)
+        feature, note = _feature(stats, name, flags)
         features.append(feature)
         notes[f"features.{name}"] = [note]
 
@@ -145,15 +145,12 @@ def _feature_names(columns: Sequence[str]) -> list[str]:
     return names
 
 
-def _feature(
-    stats: ColumnStats, name: str, file_format: str, flags: RoleFlags
-) -> tuple[Feature, str]:
+def _feature(stats: ColumnStats, name: str, flags: RoleFlags) -> tuple[Feature, str]:
     """Drafts a feature and its comment.
 
     Args:
         stats: Its column.
         name: Its name.
-        file_format: Of the logs.
         flags: Facts about columns that the user gives.
     """
     listed = bool(stats.kind.separator) or stats.longest > 1
@@ -168,7 +165,7 @@ def _feature(
         dtype=stats.kind.dtype,
         multivalued=listed,
         max_values=stats.longest if listed else 1,
-        separator=stats.kind.separator if file_format in ("csv", "tsv") else "",
+        separator=stats.kind.separator,
         side=side_of(stats.name, flags),
         table=name,
         missing=missing,

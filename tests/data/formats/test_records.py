@@ -285,3 +285,28 @@ def test_side_tables_that_cannot_be_used_are_named(tmp_path):
     (tmp_path / "users.csv").write_text("id,age\n")
     with pytest.raises(DataError, match=r"users\.csv: found no usable row"):
         load_side_table(tmp_path, join, {"age"})
+
+
+def test_floats_that_are_whole_are_the_ids_that_they_mean():
+    values = tf.constant([7, 1_234_567, 2**24 - 1, 2**24, 1e30, 0.1, 1_234_567.5, -3])
+    texts, valid = convert(values, tf.string)
+    expected = [b"7", b"1234567", b"16777215", b"", b"", b"0.1", b"1234567.5", b"-3"]
+    assert texts.numpy().tolist() == expected
+    numbers, are_numbers = convert(values, tf.int64)
+    assert numbers.numpy().tolist() == [7, 1_234_567, 2**24 - 1, 0, 0, 0, 0, -3]
+    # From 2^24 on a float32 may mean a neighbour.
+    assert valid.numpy().tolist() == [True] * 3 + [False] * 2 + [True] * 3
+    assert are_numbers.numpy().tolist() == [True] * 3 + [False] * 4 + [True]
+
+
+@given(st.floats(width=32, allow_nan=False, allow_subnormal=False))
+def test_the_text_of_a_float_means_it(value):
+    texts, valid = convert(tf.constant([value]), tf.string)
+    assert not valid or np.float32(texts.numpy()[0]) == np.float32(value)
+
+
+def test_lists_in_one_text_of_a_record_are_cut():
+    column = tf.ragged.constant([["a|b", "c"], [], ["d|"]])
+    read = multiple(column, tf.string, "|", 3)
+    assert read.values.numpy().tolist() == [[b"a", b"b", b"c"], [b""] * 3, [b"d", b"", b""]]
+    assert read.present.numpy().tolist() == [[True] * 3, [False] * 3, [True, False, False]]

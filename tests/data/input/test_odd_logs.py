@@ -100,16 +100,35 @@ def test_a_file_that_comes_to_hold_other_rows_is_still_noticed(feed, tmp_path):
         list(batches(source, "train", 7))
 
 
-def test_side_tables_hold_values_with_line_breaks(tmp_path):
-    write_lines(tmp_path / "log.csv", [line(row) for row in rows(0, 14)])
-    users = "user,city\n" + "".join(f'u{number},"a\nb"\n' for number in range(7))
-    (tmp_path / "users.csv").write_text(users)
-    path = schema(tmp_path, glob="log.csv").path
+def with_city(folder):
+    """The small schema of log.csv, with a city that users.csv holds."""
+    path = schema(folder, glob="log.csv").path
     join = '\n[[joins]]\nfile = "users.csv"\nformat = "csv"\nkey = "user"\n'
     feature = '\n[[features]]\nname = "city"\ndtype = "string"\nside = "user"\n'
     feature += 'ids = { kind = "hash", buckets = 9 }\n'
     path.write_text(path.read_text() + join + feature)
-    source, audit = opened(load_schema(path), tmp_path, SplitRule())
+    return load_schema(path)
+
+
+def test_side_tables_hold_values_with_line_breaks(tmp_path):
+    write_lines(tmp_path / "log.csv", [line(row) for row in rows(0, 14)])
+    users = "user,city\n" + "".join(f'u{number},"a\nb"\n' for number in range(7))
+    (tmp_path / "users.csv").write_text(users)
+    source, audit = opened(with_city(tmp_path), tmp_path, SplitRule())
     assert audit.join_unusable_rows == {"users.csv": 0}
     (batch,) = raw_batches(source, "train", 20)
     assert set(batch["city"].numpy().tolist()) == {b"a\nb"}
+
+
+def test_a_user_is_one_beside_a_null_and_without(tmp_path):
+    users = ["7", "7.0", "8.", "8", "7.5", "u7"]
+    lines = [line(good_row(number, user=user)) for number, user in enumerate(users)]
+    write_lines(tmp_path / "log.csv", lines)
+    (tmp_path / "users.csv").write_text("user,city\n7.0,a\n8,b\n7.5,c\nu7,d\n")
+    source, _ = opened(with_city(tmp_path), tmp_path, SplitRule())
+    (batch,) = batches(source, "train", 10)
+    ids = batch["user"].numpy().tolist()
+    assert ids[0] == ids[1] != ids[2] == ids[3]
+    assert len(set(ids)) == 4
+    (raw,) = raw_batches(source, "train", 10)
+    assert raw["city"].numpy().tolist() == [b"a", b"a", b"b", b"b", b"c", b"d"]
