@@ -18,7 +18,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -38,7 +38,7 @@ from lt4rec_tf.data.convert.manifest import (
     read_manifest,
     write_manifest,
 )
-from lt4rec_tf.data.convert.shards import SUFFIXES, UNFINISHED, Job
+from lt4rec_tf.data.convert.shards import SUFFIXES, UNFINISHED, Converted, Job
 from lt4rec_tf.data.convert.workers import by_beam, by_processes
 from lt4rec_tf.data.formats import column_types
 from lt4rec_tf.data.formats.column_types import ColumnType, schema_columns
@@ -55,7 +55,7 @@ _GUESSED_ROWS = 20_000
 
 @dataclass(frozen=True)
 class ConvertFlags:
-    """What is converted, and how."""
+    """Logs to convert, and the shape of the shards."""
 
     files: tuple[str, ...] = flag((), "Globs of the log files, quoted from the shell.")
     output_dir: str = flag(
@@ -94,7 +94,7 @@ def check(flags: ConvertFlags) -> None:
 
 
 def convert(flags: ConvertFlags) -> dict[str, Any]:
-    """Converts logs, or goes on with it, or finds that it is done.
+    """Converts logs, resumes a conversion, or checks one that is complete.
 
     Args:
         flags: What `check` accepts.
@@ -109,10 +109,8 @@ def convert(flags: ConvertFlags) -> dict[str, Any]:
     """
     output_dir = Path(flags.output_dir)
     if flags.verify:
-        manifest = read_manifest(output_dir)
-        check_shards(output_dir, manifest, checksums=True)
-        print(f"{output_dir}: the checksums of all {len(manifest['shards'])} shards hold")
-        return manifest
+        return _verify(output_dir)
+
     schema = load_schema(flags.schema) if flags.schema else None
     logs = _open(flags, schema)
     job = Job(
@@ -124,27 +122,39 @@ def convert(flags: ConvertFlags) -> dict[str, Any]:
         compression=flags.compression,
         max_bad_fraction=flags.max_bad_fraction,
     )
+
     with locked(output_dir):
         plan = plan_of(job, logs.paths)
         claim(output_dir, plan)
         if schema is not None:
             _write_schema(job, schema)
+
         if (output_dir / MANIFEST).exists():
             check_shards(output_dir, read_manifest(output_dir), checksums=False)
             print(f"{output_dir}: was complete, its shards are there; --verify reads them too")
         else:
             _convert_all(flags, job, plan, logs.paths)
+
         manifest = read_manifest(output_dir)
         shutil.rmtree(output_dir / UNFINISHED, ignore_errors=True)
     return manifest
 
 
+def _verify(output_dir: Path) -> dict[str, Any]:
+    manifest = read_manifest(output_dir)
+    check_shards(output_dir, manifest, checksums=True)
+    print(f"{output_dir}: the checksums of all {len(manifest['shards'])} shards hold")
+    return manifest
+
+
 def _open(flags: ConvertFlags, schema: Schema | None) -> LogFiles:
-    told = schema if schema is not None and schema.format != "tfrecord" else None
-    form = flags.format if flags.format != "auto" else ""
-    columns = flags.columns or (told.columns if told else ())
+    columns, quoted = flags.columns, None
+    if schema is not None and schema.format != "tfrecord":  # one of TFRecords knows no text files
+        columns, quoted = flags.columns or schema.columns, schema.quoted
+
+    file_format = flags.format if flags.format != "auto" else ""
     needed = schema_columns(schema) if schema is not None else None
-    logs = open_logs(flags.files, form, columns, told.quoted if told else None, needed)
+    logs = open_logs(flags.files, file_format, columns, quoted, needed)
     for name, why in logs.left_out.items():
         print(f"not converted: {name} ({why})")
     if logs.layout.format == "tfrecord":
@@ -153,29 +163,38 @@ def _open(flags: ConvertFlags, schema: Schema | None) -> LogFiles:
 
 
 def _types(flags: ConvertFlags, logs: LogFiles, schema: Schema | None) -> dict[str, ColumnType]:
+    """Returns the type of each column: as training reads it by the schema, else guessed."""
     names = logs.layout.columns
     unknown = sorted(set(flags.texts) - set(names))
     if unknown:
         raise ConfigError(f"--texts: found {unknown[0]!r}, expected some of {', '.join(names)}")
+
     if schema is None:
         guessed = log_sample.take(logs, _GUESSED_ROWS).types
         return guessed | {name: ColumnType("string") for name in flags.texts}
-    others = dict.fromkeys(names, ColumnType("string"))
+
+    unused = dict.fromkeys(names, ColumnType("string"))
     if logs.layout.format == "parquet":
-        others = {name: ColumnType(DTYPES_OF_KINDS[k]) for name, k in logs.layout.kinds.items()}
-    return column_types.of_schema(schema, names, others)
+        unused = {name: ColumnType(DTYPES_OF_KINDS[k]) for name, k in logs.layout.kinds.items()}
+    return column_types.of_schema(schema, names, unused)
 
 
 def _write_schema(job: Job, schema: Schema) -> None:
-    """The schema of the shards; side tables, which are held in memory, come along as they are."""
-    features = tuple(
-        dataclasses.replace(each, separator="") if each.column in job.types else each
-        for each in schema.features
+    """Writes the schema of the shards, and copies side tables, which are never converted."""
+    features = []
+    for feature in schema.features:
+        if feature.column in job.types:  # lists of the logs are cut when they are converted
+            feature = dataclasses.replace(feature, separator="")
+        features.append(feature)
+    shards_schema = dataclasses.replace(
+        schema,
+        format="tfrecord",
+        files=(f"shards/*{SUFFIXES[job.compression]}",),
+        columns=(),
+        quoted=False,
+        features=tuple(features),
     )
-    files = (f"shards/*{SUFFIXES[job.compression]}",)
-    of_shards = dataclasses.replace(
-        schema, format="tfrecord", files=files, columns=(), quoted=False, features=features
-    )
+
     for join in schema.joins:
         source, copy = job.root / join.file, job.output_dir / join.file
         if not source.is_file():
@@ -183,38 +202,48 @@ def _write_schema(job: Job, schema: Schema) -> None:
         copy.parent.mkdir(parents=True, exist_ok=True)
         with appearing_whole(copy) as temporary:
             shutil.copyfile(source, temporary)
-    write_atomically(job.output_dir / "schema.toml", to_toml(of_shards))
+
+    write_atomically(job.output_dir / "schema.toml", to_toml(shards_schema))
 
 
 def _convert_all(
     flags: ConvertFlags, job: Job, plan: dict[str, Any], paths: Sequence[Path]
 ) -> None:
+    """Converts the files that are not done, and writes the manifest of all."""
     sweep(job.output_dir)
-    before = {place: done_before(job.output_dir, place) for place in range(len(paths))}
-    todo = [(place, path) for place, path in enumerate(paths) if before[place] is None]
+    todo = [
+        (index, path)
+        for index, path in enumerate(paths)
+        if done_before(job.output_dir, index) is None
+    ]
     if len(todo) < len(paths):
         print(f"{job.output_dir}: {len(paths) - len(todo)} of {len(paths)} files were done before")
+
     if flags.beam_pipeline_options:
-        working = by_beam(job, todo, flags.beam_pipeline_options)
+        conversions = by_beam(job, todo, flags.beam_pipeline_options)
     else:
-        working = by_processes(job, todo, flags.processes or os.cpu_count() or 1)
-    begun, done = time.monotonic(), 0
+        conversions = by_processes(job, todo, flags.processes or os.cpu_count() or 1)
     try:
-        for found in working:
-            done += 1
-            speed = f"{time.monotonic() - begun:.0f} s, {done} of {len(todo)} files"
-            print(f"{found.name}: {found.rows} rows, {found.bad_rows} bad; {speed}", flush=True)
+        _print_each(conversions, len(todo))
     finally:
         gather_quarantine(job.output_dir, len(paths))
-    converted = [done_before(job.output_dir, place) for place in range(len(paths))]
-    complete = [each for each in converted if each is not None]
-    if not any(each.shards for each in complete):
+
+    results = [done_before(job.output_dir, index) for index in range(len(paths))]
+    converted = [result for result in results if result is not None]
+    if not any(result.shards for result in converted):
         raise DataError(f"{job.root}: found no row in {len(paths)} files, expected some")
-    write_manifest(job.output_dir, plan, complete)
+    write_manifest(job.output_dir, plan, converted)
+
+
+def _print_each(conversions: Iterator[Converted], files: int) -> None:
+    begun = time.monotonic()
+    for done, result in enumerate(conversions, start=1):
+        progress = f"{time.monotonic() - begun:.0f} s, {done} of {files} files"
+        print(f"{result.name}: {result.rows} rows, {result.bad_rows} bad; {progress}", flush=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Converts logs; returns the exit code."""
+    """Converts logs and returns the exit code."""
     argv = sys.argv if argv is None else argv
     return exit_on_error(_convert, argv, (InputError, OSError), "with the files not done")
 

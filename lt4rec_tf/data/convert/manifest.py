@@ -1,4 +1,4 @@
-"""What a folder of converted logs holds: its plan while it is filled, its manifest when it is."""
+"""The plan of a folder of converted logs while it is filled, and its manifest afterwards."""
 
 from __future__ import annotations
 
@@ -25,7 +25,11 @@ FORMAT_VERSION = 1
 
 
 def plan_of(job: Job, paths: Sequence[Path]) -> dict[str, Any]:
-    """What decides the shards, as JSON's own types: settings, column types, sources' sizes."""
+    """Lists what decides the shards: settings, column types, sizes of the sources.
+
+    Returns:
+        A tree of JSON's own types.
+    """
     return {
         "format": FORMAT_VERSION,
         "settings": {
@@ -41,28 +45,29 @@ def plan_of(job: Job, paths: Sequence[Path]) -> dict[str, Any]:
 
 
 def claim(output_dir: Path, plan: Mapping[str, Any]) -> None:
-    """Writes the plan to a new folder, or compares it with the one that the folder was begun with.
+    """Writes the plan to a new folder, or compares it with the plan of one that was begun.
 
     Raises:
         RunError: The folder holds, or was begun with, other sources or settings; names each.
     """
-    manifest, begun = output_dir / MANIFEST, output_dir / UNFINISHED / "plan.json"
-    if manifest.exists():
-        stored = read_manifest(output_dir)
-        sources = {source["name"]: source["bytes"] for source in stored["sources"]}
-        _refuse_other(output_dir, {key: stored[key] for key in plan} | {"sources": sources}, plan)
-    elif begun.exists():
-        _refuse_other(output_dir, read_json(begun), plan)
+    plan_path = output_dir / UNFINISHED / "plan.json"
+    if (output_dir / MANIFEST).exists():
+        manifest = read_manifest(output_dir)
+        old_plan = {key: manifest[key] for key in plan}
+        old_plan["sources"] = {source["name"]: source["bytes"] for source in manifest["sources"]}
+        _refuse_other(output_dir, old_plan, plan)
+    elif plan_path.exists():
+        _refuse_other(output_dir, read_json(plan_path), plan)
     elif (output_dir / "shards").exists():
         raise RunError(f"{output_dir / 'shards'}: found a folder without plan, expected none")
     else:
-        write_json(begun, plan)
+        write_json(plan_path, plan)
 
 
 def _refuse_other(output_dir: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    found = differences(old, new)
-    if found:
-        listed = "\n  ".join(found)
+    changes = differences(old, new)
+    if changes:
+        listed = "\n  ".join(changes)
         raise RunError(
             f"{output_dir} was made from other sources or with other settings:\n  {listed}\n"
             "Use the old ones, or another --output_dir."
@@ -70,34 +75,34 @@ def _refuse_other(output_dir: Path, old: Mapping[str, Any], new: Mapping[str, An
 
 
 def read_manifest(output_dir: Path) -> dict[str, Any]:
-    """The manifest of a folder that is complete.
+    """Reads the manifest of a folder that is complete.
 
     Raises:
         RunError: There is none, or it is none of this program's.
     """
     path = output_dir / MANIFEST
-    found = read_json(path)
-    version = found.get("format") if isinstance(found, dict) else None
+    manifest = read_json(path)
+    version = manifest.get("format") if isinstance(manifest, dict) else None
     keys = {"format", "settings", "columns", "rows", "bad_rows", "sources", "shards"}
-    if version != FORMAT_VERSION or not keys <= set(found):
+    if version != FORMAT_VERSION or not keys <= set(manifest):
         raise RunError(f"{path}: found format {version!r}, expected {FORMAT_VERSION}")
-    return found
+    return manifest
 
 
-def done_before(output_dir: Path, place: int) -> Converted | None:
-    """What an earlier process left of a file that it finished; None where it did not."""
-    path = result_path(output_dir, place)
+def done_before(output_dir: Path, index: int) -> Converted | None:
+    """Reads the result of a file that was converted; None: it was not."""
+    path = result_path(output_dir, index)
     return Converted.from_json(read_json(path)) if path.exists() else None
 
 
 def gather_quarantine(output_dir: Path, files: int) -> None:
-    """Writes quarantine.tsv from what there is of each file."""
+    """Writes quarantine.tsv from the bad rows of each file that was read so far."""
     with (
         appearing_whole(output_dir / QUARANTINE) as temporary,
         temporary.open("wb") as whole,
     ):
-        for place in range(files):
-            part = quarantine_path(output_dir, place)
+        for index in range(files):
+            part = quarantine_path(output_dir, index)
             if part.exists():
                 with part.open("rb") as lines:
                     shutil.copyfileobj(lines, whole)
@@ -106,16 +111,19 @@ def gather_quarantine(output_dir: Path, files: int) -> None:
 def write_manifest(
     output_dir: Path, plan: Mapping[str, Any], converted: Sequence[Converted]
 ) -> None:
-    """Writes the manifest, last of all: the folder is complete."""
-    sources = [
-        {key: value for key, value in asdict(each).items() if key != "shards"} for each in converted
-    ]
+    """Writes the manifest, last of all: with it the folder is complete."""
+    sources, shards = [], []
+    for file in converted:
+        source = asdict(file)
+        shards += source.pop("shards")
+        sources.append(source)
+
     manifest = {
         **plan,
-        "rows": sum(each.rows - each.bad_rows for each in converted),
-        "bad_rows": sum(each.bad_rows for each in converted),
+        "rows": sum(file.rows - file.bad_rows for file in converted),
+        "bad_rows": sum(file.bad_rows for file in converted),
         "sources": sources,
-        "shards": [asdict(shard) for each in converted for shard in each.shards],
+        "shards": shards,
     }
     write_json(output_dir / MANIFEST, manifest)
 
@@ -126,23 +134,25 @@ def check_shards(output_dir: Path, manifest: Mapping[str, Any], checksums: bool)
     Args:
         output_dir: The folder.
         manifest: From `read_manifest`.
-        checksums: Whether to read every shard; else sizes are compared.
+        checksums: True if every shard is read; else only sizes are compared.
 
     Raises:
         RunError: A shard is absent, or is not what the manifest says; names each.
     """
-    wrong = []
-    for shard in (Shard(**each) for each in manifest["shards"]):
+    faults = []
+    for fields in manifest["shards"]:
+        shard = Shard(**fields)
         path = output_dir / shard.name
         if not path.exists():
-            wrong.append(f"{path}: found no file, expected {shard.bytes} bytes")
+            faults.append(f"{path}: found no file, expected {shard.bytes} bytes")
         elif path.stat().st_size != shard.bytes:
-            wrong.append(f"{path}: found {path.stat().st_size} bytes, expected {shard.bytes}")
+            faults.append(f"{path}: found {path.stat().st_size} bytes, expected {shard.bytes}")
         elif checksums and sha256(path) != shard.sha256:
-            wrong.append(f"{path}: found another sha256, expected {shard.sha256}")
-    if wrong:
-        listed = "\n  ".join(wrong)
+            faults.append(f"{path}: found another sha256, expected {shard.sha256}")
+
+    if faults:
+        listed = "\n  ".join(faults)
         raise RunError(
-            f"{output_dir / MANIFEST}: {len(wrong)} of {len(manifest['shards'])} shards are "
+            f"{output_dir / MANIFEST}: {len(faults)} of {len(manifest['shards'])} shards are "
             f"damaged:\n  {listed}\nRemove the folder and convert again."
         )

@@ -1,8 +1,9 @@
-"""One log file to shards of TFRecords; what cannot be converted to quarantine."""
+"""Converts one log file to shards of TFRecords, and its bad rows to quarantine."""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -21,7 +22,7 @@ from lt4rec_tf.data.formats.examples import Ragged, encode
 from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.formats.records import Layout
 
-UNFINISHED = "unfinished"  # folder of what is known of each file until all are done
+UNFINISHED = "unfinished"  # folder of the results of single files until all are done
 SUFFIXES = {"gzip": ".tfrecord.gz", "none": ".tfrecord"}
 _BATCH_ROWS = 8192
 _GZIP_LEVEL = 1  # three times as fast as the usual 6, a fifth larger
@@ -29,16 +30,16 @@ _GZIP_LEVEL = 1  # three times as fast as the usual 6, a fifth larger
 
 @dataclass(frozen=True)
 class Job:
-    """What the conversion of any of the files needs to know.
+    """Settings of a conversion, which all of its files share.
 
     Attributes:
         root: The folder below which the files lie.
-        output_dir: Where shards go.
-        layout: How records are built.
-        types: By column.
-        shard_bytes: Of records, before they are packed; a shard ends after it.
+        output_dir: The folder of the shards.
+        layout: The structure of the files' records.
+        types: By column the type in which shards hold it.
+        shard_bytes: Bytes of records, before they are packed, after which a shard ends.
         compression: "gzip" or "none".
-        max_bad_fraction: Of a file's rows.
+        max_bad_fraction: Share of a file's rows, in [0, 1], that may go to quarantine.
     """
 
     root: Path
@@ -62,7 +63,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class Converted:
-    """A file that is done; the name is relative to the job's root."""
+    """The result of one file; the name is relative to the job's root."""
 
     name: str
     bytes: int
@@ -73,26 +74,26 @@ class Converted:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Converted:
-        """Makes one from what JSON holds of it."""
+        """Makes a result from its fields in JSON."""
         return cls(**{**value, "shards": tuple(Shard(**shard) for shard in value["shards"])})
 
 
-def result_path(output_dir: Path, place: int) -> Path:
-    """Where what is known of a file that is done lies, until all are."""
-    return output_dir / UNFINISHED / f"{place:05d}.json"
+def result_path(output_dir: Path, index: int) -> Path:
+    """Returns the path of one file's result, which is kept until all files are done."""
+    return output_dir / UNFINISHED / f"{index:05d}.json"
 
 
-def quarantine_path(output_dir: Path, place: int) -> Path:
-    """Where the bad rows of one file lie, until all files are done."""
-    return output_dir / UNFINISHED / f"{place:05d}.quarantine.tsv"
+def quarantine_path(output_dir: Path, index: int) -> Path:
+    """Returns the path of one file's bad rows, which are kept until all files are done."""
+    return output_dir / UNFINISHED / f"{index:05d}.quarantine.tsv"
 
 
-def convert_file(job: Job, place: int, path: Path) -> Converted:
+def convert_file(job: Job, index: int, path: Path) -> Converted:
     """Converts one file; the same file gives the same shards.
 
     Args:
-        job: What to do.
-        place: The file's place among all, from 0; names its shards.
+        job: Settings of the conversion.
+        index: The file's index among all, from 0; names its shards.
         path: The file.
 
     Raises:
@@ -100,9 +101,10 @@ def convert_file(job: Job, place: int, path: Path) -> Converted:
     """
     if job.layout.format != "parquet":
         same_layout(path, job.layout)
+
     name = path.relative_to(job.root).as_posix()
-    shards = _Shards(job, place)
-    quarantine = quarantine_path(job.output_dir, place)
+    quarantine = quarantine_path(job.output_dir, index)
+    shards = _ShardWriter(job, index)
     rows, bad_rows = 0, 0
     with (
         appearing_whole(quarantine) as temporary,
@@ -111,30 +113,40 @@ def convert_file(job: Job, place: int, path: Path) -> Converted:
     ):
         for batch in read_batches(path, job.layout, _BATCH_ROWS):
             columns, reasons = typed(job.types, batch)
-            write(
-                bad_file,
-                (BadRow(name, rows + n + 1, why, batch.text(n)) for n, why in reasons.items()),
-            )
+            write(bad_file, _bad_rows(name, rows, batch, reasons))
             rows += len(batch.broken)
             bad_rows += len(reasons)
+
             good = np.ones(len(batch.broken), bool)
             good[list(reasons)] = False
             if good.any():
                 shards.write(encode({key: col.of_rows(good) for key, col in columns.items()}))
+
     if bad_rows > job.max_bad_fraction * rows:
         raise DataError(
             f"{path}: found {bad_rows} bad rows of {rows}, expected at most a fraction "
             f"{job.max_bad_fraction}. The first:\n{_start_of(quarantine)}"
         )
-    found = Converted(name, path.stat().st_size, sha256(path), rows, bad_rows, shards.done())
-    write_json(result_path(job.output_dir, place), asdict(found))
-    return found
+    result = Converted(name, path.stat().st_size, sha256(path), rows, bad_rows, shards.written())
+    write_json(result_path(job.output_dir, index), asdict(result))
+    return result
+
+
+def _bad_rows(
+    file: str, rows_before: int, batch: RawBatch, reasons: Mapping[int, str]
+) -> Iterator[BadRow]:
+    for row, reason in reasons.items():
+        yield BadRow(file, rows_before + row + 1, reason, batch.text(row))
 
 
 def typed(
     types: Mapping[str, ColumnType], batch: RawBatch
 ) -> tuple[dict[str, Ragged], dict[int, str]]:
     """Turns the columns of a batch into their types.
+
+    Args:
+        types: By column.
+        batch: Columns as they were read.
 
     Returns:
         The columns, and by row that cannot be used the first reason why.
@@ -143,25 +155,25 @@ def typed(
     columns = {}
     for name, kind in types.items():
         columns[name], bad = to_type(kind, batch.columns[name])
+        shown_name = shown(name.encode(), len(name))
+        expected = kind.number or kind.dtype
         for row in np.flatnonzero(bad).tolist():
-            found = batch.value(name, row)
-            expected = kind.number or kind.dtype
-            where = shown(name.encode(), len(name))
-            reasons.setdefault(row, f"{where}: found {found!r}, expected {expected}")
+            value = batch.value(name, row)
+            reasons.setdefault(row, f"{shown_name}: found {value!r}, expected {expected}")
     return columns, dict(sorted(reasons.items()))
 
 
 def _start_of(quarantine: Path, lines: int = 5) -> str:
     with quarantine.open(encoding="utf-8") as file:
-        return "".join(f"  {line}" for _, line in zip(range(lines), file, strict=False)).rstrip()
+        return "".join(f"  {line}" for line in itertools.islice(file, lines)).rstrip()
 
 
-class _Shards:
-    """The shards of one file, written one after the other; each appears whole."""
+class _ShardWriter:
+    """Writes the shards of one file, one after the other; each appears whole."""
 
-    def __init__(self, job: Job, place: int) -> None:
+    def __init__(self, job: Job, index: int) -> None:
         self._job = job
-        self._place = place
+        self._index = index
         self._stack = contextlib.ExitStack()
         self._writer: tf.io.TFRecordWriter | None = None
         self._sizes: list[int] = []  # rows of each shard
@@ -169,7 +181,7 @@ class _Shards:
 
     @contextlib.contextmanager
     def open(self) -> Iterator[None]:
-        """While this lasts, records can be written; after it, unless it fails, shards are there."""
+        """Allows records to be written within a block; a block that fails leaves no half shard."""
         with self._stack:
             yield
             self._close()
@@ -177,8 +189,8 @@ class _Shards:
     def write(self, records: Sequence[bytes]) -> None:
         """Appends records, and ends the shard when it is full."""
         if self._writer is None:
-            self._open_next()
-        assert self._writer is not None
+            self._writer = self._next_writer()
+
         for record in records:
             self._writer.write(record)
         self._sizes[-1] += len(records)
@@ -186,32 +198,34 @@ class _Shards:
         if self._bytes >= self._job.shard_bytes:
             self._close()
 
-    def done(self) -> tuple[Shard, ...]:
-        """What was written."""
-        found = []
+    def written(self) -> tuple[Shard, ...]:
+        """Returns all shards, after the block."""
+        shards = []
         for number, rows in enumerate(self._sizes):
             path = self._path(number)
             name = path.relative_to(self._job.output_dir).as_posix()
-            found.append(Shard(name, rows, path.stat().st_size, sha256(path)))
-        return tuple(found)
+            shards.append(Shard(name, rows, path.stat().st_size, sha256(path)))
+        return tuple(shards)
 
     def _path(self, number: int) -> Path:
         suffix = SUFFIXES[self._job.compression]
-        return self._job.output_dir / "shards" / f"part-{self._place:05d}-{number:04d}{suffix}"
+        return self._job.output_dir / "shards" / f"part-{self._index:05d}-{number:04d}{suffix}"
 
-    def _open_next(self) -> None:
+    def _next_writer(self) -> tf.io.TFRecordWriter:
         path = self._path(len(self._sizes))
         path.parent.mkdir(exist_ok=True)
+        self._sizes.append(0)
+        self._bytes = 0
+
+        # Closed in reverse: the writer, then the sync to disk, then the renaming.
         temporary = self._stack.enter_context(appearing_whole(path))
         self._stack.callback(_sync, temporary)
         packing = "GZIP" if self._job.compression == "gzip" else ""
         options = tf.io.TFRecordOptions(packing, compression_level=_GZIP_LEVEL)
-        self._writer = self._stack.enter_context(tf.io.TFRecordWriter(str(temporary), options))
-        self._sizes.append(0)
-        self._bytes = 0
+        return self._stack.enter_context(tf.io.TFRecordWriter(str(temporary), options))
 
     def _close(self) -> None:
-        self._stack.close()  # writes, then syncs, then renames
+        self._stack.close()
         self._writer = None
 
 

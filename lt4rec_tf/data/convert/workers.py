@@ -1,4 +1,4 @@
-"""Who converts the files: processes side by side on this machine, or Apache Beam's workers."""
+"""Converts many files: in parallel processes of this machine, or by Apache Beam's workers."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from lt4rec_tf.data.convert.shards import UNFINISHED, Converted, Job, convert_fi
 from lt4rec_tf.data.formats.beam import import_beam
 from lt4rec_tf.data.formats.files import DataError
 
-Todo = Sequence[tuple[int, Path]]  # a file's place among all, and the file
+Todo = Sequence[tuple[int, Path]]  # a file's index among all, and the file
 
 
 def by_processes(job: Job, todo: Todo, processes: int) -> Iterator[Converted]:
     """Converts files, some at a time.
 
     Args:
-        job: What to do.
+        job: Settings of the conversion.
         todo: The files.
-        processes: How many at a time; 1: in this process.
+        processes: How many at a time, 1 or more; 1: in this process.
 
     Yields:
         Each file as it is done.
@@ -34,13 +34,15 @@ def by_processes(job: Job, todo: Todo, processes: int) -> Iterator[Converted]:
         DataError: A file cannot be converted, or a process was killed; files that others had begun
             are finished first.
     """
-    if min(processes, len(todo)) <= 1:
-        for place, path in todo:
-            yield convert_file(job, place, path)
+    processes = min(processes, len(todo))
+    if processes <= 1:
+        for index, path in todo:
+            yield convert_file(job, index, path)
         return
+
     spawn = multiprocessing.get_context("spawn")  # TensorFlow's threads do not survive a fork
-    with ProcessPoolExecutor(min(processes, len(todo)), spawn, _prepare) as pool:
-        futures = [pool.submit(convert_file, job, place, path) for place, path in todo]
+    with ProcessPoolExecutor(processes, spawn, _prepare) as pool:
+        futures = [pool.submit(convert_file, job, index, path) for index, path in todo]
         try:
             for future in as_completed(futures):
                 yield future.result()
@@ -54,7 +56,7 @@ def by_processes(job: Job, todo: Todo, processes: int) -> Iterator[Converted]:
 
 
 def _prepare() -> None:
-    """Makes a process one of several that share the cores, and that ends with its parent."""
+    """Prepares one of several processes, which share the cores and end with their parent."""
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
@@ -66,7 +68,7 @@ def by_beam(job: Job, todo: Todo, options: Sequence[str]) -> Iterator[Converted]
     """Converts files as elements of a Beam pipeline; workers must share the folders' file system.
 
     Args:
-        job: What to do.
+        job: Settings of the conversion.
         todo: The files.
         options: Of the pipeline, such as "runner=DirectRunner".
 
@@ -85,26 +87,27 @@ def by_beam(job: Job, todo: Todo, options: Sequence[str]) -> Iterator[Converted]
 
     with beam.Pipeline(options=pipeline_options) as pipeline:
         files = pipeline | beam.Create(list(todo)) | beam.Reshuffle()
-        _ = files | beam.Map(functools.partial(_convert_or_note, job))
-    for place, path in todo:
-        note = _note(job, place)
-        if note.exists():
-            raise DataError(note.read_text(encoding="utf-8"))
-        found = done_before(job.output_dir, place)
-        if found is None:
+        _ = files | beam.Map(functools.partial(_convert_or_write_error, job))
+
+    for index, path in todo:
+        error_path = _error_path(job, index)
+        if error_path.exists():
+            raise DataError(error_path.read_text(encoding="utf-8"))
+        result = done_before(job.output_dir, index)
+        if result is None:
             raise DataError(f"{path}: found no shards of it, expected some from the Beam pipeline")
-        yield found
+        yield result
 
 
-def _note(job: Job, place: int) -> Path:
-    return job.output_dir / UNFINISHED / f"{place:05d}.error"
+def _error_path(job: Job, index: int) -> Path:
+    return job.output_dir / UNFINISHED / f"{index:05d}.error"
 
 
-def _convert_or_note(job: Job, file: tuple[int, Path]) -> None:
-    """Errors go by files: Beam would try again, and then show its own stack trace."""
-    place, path = file
-    _note(job, place).unlink(missing_ok=True)
+def _convert_or_write_error(job: Job, file: tuple[int, Path]) -> None:
+    """Converts a file; an error is written down, as Beam would retry, and show a stack trace."""
+    index, path = file
+    _error_path(job, index).unlink(missing_ok=True)
     try:
-        convert_file(job, place, path)
+        convert_file(job, index, path)
     except DataError as error:
-        write_atomically(_note(job, place), str(error))
+        write_atomically(_error_path(job, index), str(error))
