@@ -30,7 +30,7 @@ from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.tickets.masks import Masks, density, overlap
 from lt4rec_tf.tickets.search import HISTORY, WEIGHTS
 from lt4rec_tf.training import checkpoint
-from lt4rec_tf.training.evaluation import make_predictor, measure
+from lt4rec_tf.training.evaluation import make_predictor, measure, without_user
 from lt4rec_tf.training.plan import Batches
 
 
@@ -114,8 +114,10 @@ def measure_rows(
         batches: () -> the split's batches.
 
     Yields:
-        {"row", "metrics": {task: {metric: value}}, "density": {task: share},
-        "overlap": |AND|/|OR| of the tasks' masks or None, "seconds": training time}.
+        {"row", "metrics": {task: {metric: value}}, with None for GAUC where no row has a user;
+        "without_user": {binary task: {"rows", "without_user"}}, the rows that GAUC leaves out;
+        "density": {task: share}, "overlap": |AND|/|OR| of the tasks' masks or None, "seconds":
+        training time}.
     """
     for row in row_names(settings, schema):
         network = load_row(folder, row, settings, schema)
@@ -128,9 +130,16 @@ def measure_row(
 ) -> dict[str, Any]:
     """Measures a network on batches; returns what `measure_rows` yields, without the seconds."""
     predictions = make_predictor(network, network.tasks)(batches)
+    metrics: dict[str, dict[str, Any]] = dict(measure(predictions, schema, network.tasks))
+    left_out = without_user(predictions, schema, network.tasks)
+    for task, counts in left_out.items():
+        if counts["without_user"] == counts["rows"]:
+            metrics[task] = metrics[task] | {"gauc": None}
+
     return {
         "row": row,
-        "metrics": measure(predictions, schema, network.tasks),
+        "metrics": metrics,
+        "without_user": left_out,
         "density": densities(network),
         "overlap": shared_overlap(network),
     }

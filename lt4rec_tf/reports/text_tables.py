@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 ABSENT = "-"
 SPELLINGS = {"log_loss": "log loss", "spearman": "Spearman", "gini": "Gini"}
@@ -26,6 +26,7 @@ class EvaluationRow(TypedDict):
 
     row: str
     metrics: Mapping[str, Mapping[str, float | None]]  # task -> metric -> value
+    without_user: NotRequired[Mapping[str, Mapping[str, int]]]  # task -> rows, without_user
     density: Mapping[str, float]  # task -> share of the tower's weights kept
     overlap: float | None  # |AND| / |OR| of the tasks' masks; None: no masks to compare
     seconds: float | None
@@ -131,7 +132,8 @@ def evaluation_table(evaluation: Evaluation) -> str:
         evaluation: A run's tasks and rows.
 
     Returns:
-        A Markdown table; `-` where a row lacks a task, `nan` where a metric is undefined.
+        A Markdown table; `-` where a row lacks a task, or GAUC all users; `nan` where a metric is
+        undefined. Below it, a line for each task some of whose rows have no user.
     """
     columns = judged_metrics(evaluation["tasks"])
     names = [task["name"] for task in evaluation["tasks"]]
@@ -150,7 +152,23 @@ def evaluation_table(evaluation: Evaluation) -> str:
         overlap = number_cell(row["overlap"], 3)
         seconds = number_cell(row["seconds"], 1)
         lines.append([row["row"], *metrics, " / ".join(densities), overlap, seconds])
-    return markdown_table(header, lines)
+    return "\n\n".join([markdown_table(header, lines), *_left_out_of_gauc(evaluation)])
+
+
+def _left_out_of_gauc(evaluation: Evaluation) -> list[str]:
+    """Returns a line for each task of whose rows GAUC leaves some out; all networks read them."""
+    counts_by_task: dict[str, Mapping[str, int]] = {}
+    for row in evaluation["rows"]:
+        counts_by_task.update(row.get("without_user", {}))
+
+    lines = []
+    for task, counts in counts_by_task.items():
+        left_out, rows = counts["without_user"], counts["rows"]
+        if left_out:
+            lines.append(
+                f"{task.upper()} GAUC leaves out {left_out:,} of {rows:,} rows: they have no user"
+            )
+    return lines
 
 
 def full_table(evaluation: Evaluation) -> str:

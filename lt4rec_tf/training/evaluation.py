@@ -13,6 +13,7 @@ from lt4rec_tf.distributed.parameter_server import Opened, Pass, compile_reading
 from lt4rec_tf.distributed.replicas import gathered
 from lt4rec_tf.metrics import amounts, binary, continuous
 from lt4rec_tf.metrics.continuous import pcoc
+from lt4rec_tf.metrics.groups import has_user
 from lt4rec_tf.models.losses import loss_of, prediction
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.schema.types import Schema, Task, chained_tasks, product_name
@@ -29,7 +30,7 @@ class Predictions:
         logits: Task -> float32 (rows,), or (rows, outputs) where its loss takes several.
         labels: Task -> float32 (rows,), 0 outside the task's population.
         weights: Task -> float32 (rows,), 1 in the population.
-        users: int64 (rows,), equal for rows of one user.
+        users: int64 (rows,), equal for rows of one user; `NO_USER` for rows without one.
     """
 
     logits: dict[str, np.ndarray]
@@ -148,6 +149,9 @@ def measure(predictions: Predictions, schema: Schema, tasks: Sequence[str]) -> M
     Where a binary task and the task on its positives are both there, their product is measured
     over all rows too: pctcvr = pctr * pcvr (LT4REC, Eq. 1), under the name "ctcvr".
 
+    GAUC leaves out rows without a user: together they are no user, and many of them would outweigh
+    every user.
+
     Returns:
         {task: {metric: value}}; nan where a metric is undefined.
     """
@@ -157,6 +161,27 @@ def measure(predictions: Predictions, schema: Schema, tasks: Sequence[str]) -> M
             predictions, schema.task(first), schema.task(second)
         )
     return metrics
+
+
+def without_user(
+    predictions: Predictions, schema: Schema, tasks: Sequence[str]
+) -> dict[str, dict[str, int]]:
+    """Counts the rows that GAUC leaves out.
+
+    Returns:
+        By binary task: "rows", those of its population, and "without_user", those of them that
+        have no user.
+    """
+    counts = {}
+    for name in tasks:
+        if schema.task(name).kind == "binary":
+            in_population = predictions.weights[name] > 0
+            anonymous = in_population & ~has_user(predictions.users)
+            counts[name] = {
+                "rows": int(in_population.sum()),
+                "without_user": int(anonymous.sum()),
+            }
+    return counts
 
 
 def _product_metrics(predictions: Predictions, first: Task, second: Task) -> dict[str, float]:
@@ -182,9 +207,11 @@ def _task_metrics(predictions: Predictions, task: Task) -> dict[str, float]:
         return _continuous(labels, scores)
     if task.kind == "amount":
         return _amount(labels, scores)
+    users = predictions.users[in_population]
+    known = has_user(users)
     return {
         "auc": binary.auc(labels, scores),
-        "gauc": binary.gauc(labels, scores, predictions.users[in_population]),
+        "gauc": binary.gauc(labels[known], scores[known], users[known]),
         "log_loss": binary.log_loss(labels, scores),
         "mse": continuous.mse(labels, scores),
         "pcoc": pcoc(labels, scores),

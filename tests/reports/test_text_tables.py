@@ -70,6 +70,19 @@ def test_evaluation_table_has_the_columns_and_values_of_the_run():
     ]
 
 
+def test_what_gauc_leaves_out_stands_below_the_table():
+    some = copy.deepcopy(EVALUATION)
+    some["rows"][0]["without_user"] = {"ctr": {"rows": 4000, "without_user": 1500}}
+    some["rows"][1]["without_user"] = {"ctr": {"rows": 4000, "without_user": 1500}}
+    some["rows"][1]["metrics"]["ctr"]["gauc"] = None
+    table, text = evaluation_table(some).split("\n\n")
+    assert parse(table)[2][3] == "-"
+    assert text == "CTR GAUC leaves out 1,500 of 4,000 rows: they have no user"
+    for row in some["rows"]:
+        row["without_user"]["ctr"]["without_user"] = 0
+    assert "leaves out" not in evaluation_table(some)
+
+
 def test_evaluation_table_of_three_tasks():
     follow = {**CTR, "name": "follow", "metric": "log_loss", "direction": "min"}
     like = {**CTR, "name": "like", "metric": "gauc", "population": "click"}

@@ -9,8 +9,15 @@ import tensorflow as tf
 from scipy.special import expit
 from sklearn import metrics as sk
 
+from lt4rec_tf.metrics.groups import NO_USER
 from lt4rec_tf.schema.types import chained_tasks
-from lt4rec_tf.training.evaluation import Predictions, make_predictor, measure, split_losses
+from lt4rec_tf.training.evaluation import (
+    Predictions,
+    make_predictor,
+    measure,
+    split_losses,
+    without_user,
+)
 from tests.support.networks import build_small
 from tests.support.training import random_masks, rows_of_tasks
 
@@ -48,6 +55,26 @@ def test_ctr_is_measured_on_all_rows(predictions, small_schema):
             won += of_user.sum() * sk.roc_auc_score(labels[of_user], scores[of_user])
             rows += of_user.sum()
     assert metrics["gauc"] == pytest.approx(won / rows, abs=1e-12)
+
+
+def test_gauc_leaves_rows_without_a_user_out(predictions, small_schema):
+    anonymous = np.arange(40) % 4 == 0
+    users = np.where(anonymous, NO_USER, predictions.users)
+    some = dataclasses.replace(predictions, users=users)
+    metrics = measure(some, small_schema, TASKS)["ctr"]
+
+    kept = Predictions(
+        logits={"ctr": predictions.logits["ctr"][~anonymous]},
+        labels={"ctr": predictions.labels["ctr"][~anonymous]},
+        weights={"ctr": predictions.weights["ctr"][~anonymous]},
+        users=predictions.users[~anonymous],
+    )
+    assert metrics["gauc"] == measure(kept, small_schema, ["ctr"])["ctr"]["gauc"]
+    assert metrics["auc"] == measure(predictions, small_schema, TASKS)["ctr"]["auc"]
+    assert without_user(some, small_schema, TASKS) == {"ctr": {"rows": 40, "without_user": 10}}
+
+    nobody = dataclasses.replace(predictions, users=np.full(40, NO_USER))
+    assert math.isnan(measure(nobody, small_schema, TASKS)["ctr"]["gauc"])
 
 
 def pairwise_agreement(labels, scores):

@@ -24,6 +24,7 @@ from lt4rec_tf.data.input.parsed_rows import Rows
 from lt4rec_tf.data.input.scan import Progress, read_all
 from lt4rec_tf.data.input.source import Source, place_files
 from lt4rec_tf.data.input.splits import SPLITS, boundaries_for
+from lt4rec_tf.metrics.groups import NO_USER
 from lt4rec_tf.schema.types import Schema, Task
 
 _SAMPLED_TIMES = 1_000_000
@@ -55,7 +56,10 @@ def audit(
     counts = Counts(source, listed or _Nowhere())
     file_splits = place_files(source) if source.split.kind == "files" else {}
 
-    for path, records, values in read_all(source, _summary, quarantine, progress):
+    def summary(rows: Rows) -> dict[str, Any]:
+        return _summary(rows, schema_names_users=source.schema.user is not None)
+
+    for path, records, values in read_all(source, summary, quarantine, progress):
         counts.add(path, records, values, file_splits.get(path))
 
     refuse_changed(source, source.files)
@@ -68,13 +72,14 @@ def _oddities(source: Source) -> dict[Path, str]:
     return {path: what for path, what in oddities.items() if what}
 
 
-def _summary(rows: Rows) -> dict[str, Any]:
+def _summary(rows: Rows, *, schema_names_users: bool) -> dict[str, Any]:
     """Selects what `Counts.add` takes of a batch of rows."""
     return {
         "reasons": rows.labels.reasons,
         "split": rows.split,
         "labels": rows.labels.labels,
         "weights": rows.labels.weights,
+        "without_user": (rows.user == NO_USER) & schema_names_users,
         "faults": tf.nest.map_structure(_count, rows.faults),
         "absent": tf.nest.map_structure(_count, rows.absent),
         "misses": tf.nest.map_structure(_count, rows.misses),
@@ -238,7 +243,8 @@ def check_validation(audit: Audit, schema: Schema) -> None:
         schema: The schema whose tasks are trained.
 
     Raises:
-        DataError: A task has no population in validation, or a binary one has one class alone.
+        DataError: A task has no population in validation, or a binary one has one class alone, or
+            a task's metric is GAUC and no row has a user.
     """
     for task in schema.tasks:
         counts = audit.splits["validation"].tasks[task.name]
@@ -248,6 +254,11 @@ def check_validation(audit: Audit, schema: Schema) -> None:
             raise DataError(
                 f"validation: found label {counts.label_mean:.0f} alone in all {counts.rows} rows "
                 f"of task {task.name}, expected rows of both classes; see the split's flags"
+            )
+        if task.metric == "gauc" and (schema.user is None or counts.without_user == counts.rows):
+            raise DataError(
+                f"validation: found no row with a user in the {counts.rows} rows of task "
+                f"{task.name}, expected some: its metric is gauc (tasks.metric in {schema.path})"
             )
 
 
@@ -302,6 +313,8 @@ def _describe_splits(audit: Audit) -> Iterator[str]:
                 for task, numbers in counts.tasks.items()
             )
             yield f"{split:<12}{counts.rows:>12} rows  {tasks}"
+            if counts.without_user:
+                yield f"  without a user        {counts.without_user:>12}"
 
     if audit.validation_from is not None:
         yield f"validation from {audit.validation_from:.16g}, test from {audit.test_from:.16g}"

@@ -33,19 +33,28 @@ class Example:
 
 @dataclass(frozen=True)
 class TaskCounts:
-    """A task's population in one split: its rows, mean and standard deviation of their labels."""
+    """A task's population in one split.
+
+    Attributes:
+        rows: Its rows.
+        label_mean: Mean of their labels.
+        label_deviation: Standard deviation of their labels.
+        without_user: Those that have no user, where the schema names a column of users.
+    """
 
     rows: int
     label_mean: float
     label_deviation: float
+    without_user: int = 0
 
 
 @dataclass(frozen=True)
 class SplitCounts:
-    """A split's usable rows, and by task its population."""
+    """A split's usable rows, by task its population, and its rows without a user."""
 
     rows: int
     tasks: dict[str, TaskCounts]
+    without_user: int = 0
 
 
 @dataclass(frozen=True)
@@ -103,7 +112,7 @@ class Audit:
         splits = {}
         for name, counts in value["splits"].items():
             tasks = {task: TaskCounts(**numbers) for task, numbers in counts["tasks"].items()}
-            splits[name] = SplitCounts(counts["rows"], tasks)
+            splits[name] = SplitCounts(counts["rows"], tasks, counts.get("without_user", 0))
 
         # Absent in audits of versions that did not count them.
         absent_in = value.get("features_absent_in", {})
@@ -140,6 +149,8 @@ class Counts:
         self._task_rows = {task.name: np.zeros(len(SPLITS)) for task in source.schema.tasks}
         self._task_sums = {task.name: np.zeros(len(SPLITS)) for task in source.schema.tasks}
         self._task_squares = {task.name: np.zeros(len(SPLITS)) for task in source.schema.tasks}
+        self._task_anonymous = {task.name: np.zeros(len(SPLITS)) for task in source.schema.tasks}
+        self._anonymous = np.zeros(len(SPLITS), int)
         self._totals: dict[str, Counter[str]] = {}
         self._examples: dict[str, Example] = {}
         self._read: Counter[str] = Counter()
@@ -169,11 +180,15 @@ class Counts:
         _add_to(self._reasons, name, np.bincount(reasons, minlength=len(REASONS)))
         usable_split = split[reasons == USABLE]
         _add_to(self._split_rows, name, np.bincount(usable_split, minlength=len(SPLITS)))
+        anonymous = (reasons == USABLE) & values["without_user"]
+        self._anonymous += np.bincount(split[anonymous], minlength=len(SPLITS))
         absent = [values["absent"][feature.name] for feature in self._source.schema.features]
         _add_to(self._absent, name, np.array(absent))
 
         for task, weights in values["weights"].items():
             self._add_task(task, split, values["labels"][task].astype(np.float64), weights)
+            of_anonymous = np.bincount(split, weights * anonymous, minlength=len(SPLITS))
+            self._task_anonymous[task] += of_anonymous
         for key in ("faults", "misses", "unlabelled"):
             counts = {counted: int(number) for counted, number in values[key].items()}
             self._totals.setdefault(key, Counter()).update(counts)
@@ -254,9 +269,11 @@ class Counts:
             count = max(rows[index], 1.0)
             mean = float(self._task_sums[task][index] / count)
             variance = max(0.0, float(self._task_squares[task][index] / count) - mean**2)
-            tasks[task] = TaskCounts(int(rows[index]), mean, math.sqrt(variance))
+            anonymous = int(self._task_anonymous[task][index])
+            tasks[task] = TaskCounts(int(rows[index]), mean, math.sqrt(variance), anonymous)
 
-        return SplitCounts(sum(self._files(split).values()), tasks)
+        rows_of_split = sum(self._files(split).values())
+        return SplitCounts(rows_of_split, tasks, int(self._anonymous[index]))
 
 
 def _add_to(totals: dict[str, np.ndarray], name: str, counts: np.ndarray) -> None:

@@ -9,11 +9,12 @@ import tensorflow as tf
 
 from lt4rec_tf.data.formats.fingerprints import fingerprint
 from lt4rec_tf.data.formats.records import parse
-from lt4rec_tf.data.formats.values import id_text, raw_feature, single
+from lt4rec_tf.data.formats.values import Values, id_text, raw_feature, single
 from lt4rec_tf.data.input.labels import Labels, read_labels
 from lt4rec_tf.data.input.side_tables import look_up
 from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.data.input.splits import row_times, split_of_times, split_of_users
+from lt4rec_tf.metrics.groups import NO_USER
 
 
 class Rows(NamedTuple):
@@ -26,7 +27,8 @@ class Rows(NamedTuple):
         labels: Labels, weights and reasons.
         split: int32 (batch,), indices in `SPLITS`.
         times: float64 (batch,), NaN where there is none.
-        user: int64 (batch,), a hash of the user; 0 where the schema names no user.
+        user: int64 (batch,), a hash of the user; `NO_USER` where the row has none, or the schema
+            names none.
         misses: By side table's file, bool (batch,): its key was not found.
     """
 
@@ -64,7 +66,7 @@ def examine(source: Source, records: tf.Tensor, unparseable: tf.Tensor) -> Rows:
     times = tf.fill(tf.shape(records), tf.constant(np.nan, tf.float64))
     if schema.time is not None:
         times = row_times(schema.time, columns[schema.time.column])
-    users = id_text(single(columns[schema.user], tf.string).values) if schema.user else None
+    users = _users(columns[schema.user]) if schema.user else None
 
     unusable = {"unparseable" if source.layout.format == "tfrecord" else "columns": broken}
     if source.split.kind == "time":
@@ -75,19 +77,31 @@ def examine(source: Source, records: tf.Tensor, unparseable: tf.Tensor) -> Rows:
         faults=faults,
         absent=absent,
         labels=read_labels(schema, columns, unusable),
-        split=_split(source, broken, times, users),
+        split=_split(source, records, times, users),
         times=times,
-        user=tf.zeros_like(broken, tf.int64) if users is None else fingerprint(users),
+        user=_hashes(records, users),
         misses=misses,
     )
 
 
-def _split(
-    source: Source, broken: tf.Tensor, times: tf.Tensor, users: tf.Tensor | None
-) -> tf.Tensor:
+def _users(column: tf.Tensor | tf.RaggedTensor) -> Values:
+    """Reads each row's user as the text that names it, however its file writes numbers."""
+    read = single(column, tf.string)
+    return read._replace(values=id_text(read.values))
+
+
+def _hashes(records: tf.Tensor, users: Values | None) -> tf.Tensor:
+    """Returns each row's hash of its user, int64 (batch,)."""
+    absent = tf.fill(tf.shape(records), tf.constant(NO_USER, tf.int64))
+    if users is None:
+        return absent
+    return tf.where(users.present, fingerprint(users.values), absent)
+
+
+def _split(source: Source, records: tf.Tensor, times: tf.Tensor, users: Values | None) -> tf.Tensor:
     """Returns each row's split; 0 where whole files split, or the boundaries are not known yet."""
     if source.split.kind == "time" and not source.split.needs_boundaries:
         return split_of_times(source.split, times)
-    if source.split.kind == "user":
-        return split_of_users(source.split, users)
-    return tf.zeros_like(broken, tf.int32)
+    if source.split.kind == "user" and users is not None:
+        return split_of_users(source.split, users, records)
+    return tf.zeros_like(records, tf.int32)

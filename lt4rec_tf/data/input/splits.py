@@ -8,11 +8,12 @@ import numpy as np
 import tensorflow as tf
 
 from lt4rec_tf.data.formats.fingerprints import fingerprint
-from lt4rec_tf.data.formats.values import single
+from lt4rec_tf.data.formats.values import Values, single
 from lt4rec_tf.schema.types import TimeColumn
 
 SPLITS = ("train", "validation", "test")
 _USER_SALT = "lt4rec_tf split by user: "  # users must not fall together as in an embedding's hash
+_ROW_SALT = "lt4rec_tf split of a row without a user: "
 _USER_STEPS = 2**32
 
 
@@ -21,7 +22,8 @@ class SplitRule:
     """The rule that separates train, validation and test.
 
     Attributes:
-        kind: "none" (all rows train), "time", "user" (no user in two splits) or "files".
+        kind: "none" (all rows train), "time", "user" (no user in two splits; rows without a user
+            are spread) or "files".
         validation_from: Of time: the first time of validation, in the time column's own unit.
         test_from: Of time: the first time of test.
         validation_fraction: Of user, and of time where no boundary is given: share of validation.
@@ -84,17 +86,23 @@ def split_of_times(rule: SplitRule, times: tf.Tensor) -> tf.Tensor:
     return later + tf.cast(times >= rule.test_from, tf.int32)
 
 
-def split_of_users(rule: SplitRule, users: tf.Tensor) -> tf.Tensor:
+def split_of_users(rule: SplitRule, users: Values, records: tf.Tensor) -> tf.Tensor:
     """Splits rows by a hash of the user, so that all rows of a user fall together.
+
+    A row without a user is split by a hash of its record: such rows are spread by the fractions,
+    and equal records fall together.
 
     Args:
         rule: Holds the fractions, of users.
-        users: String (batch,).
+        users: Texts (batch,).
+        records: Strings (batch,), the raw records.
 
     Returns:
         int32 (batch,), indices in `SPLITS`.
     """
-    steps = fingerprint(tf.strings.join([_USER_SALT, users]))
+    by_user = tf.strings.join([_USER_SALT, users.values])
+    by_row = tf.strings.join([_ROW_SALT, records])
+    steps = fingerprint(tf.where(users.present, by_user, by_row))
     uniform = tf.cast(steps % _USER_STEPS, tf.float64) / _USER_STEPS  # in [0, 1)
 
     evaluated = rule.validation_fraction + rule.test_fraction

@@ -13,6 +13,7 @@ from lt4rec_tf.data.formats.fingerprints import FINGERPRINTS, fingerprint
 from lt4rec_tf.data.input.parsed_rows import Rows
 from lt4rec_tf.data.input.scan import read_all
 from lt4rec_tf.data.input.source import Source
+from lt4rec_tf.metrics.groups import has_user
 from lt4rec_tf.schema.types import Schema
 
 if TYPE_CHECKING:  # it loads TensorFlow Datasets
@@ -51,7 +52,7 @@ def statistics(source: Source, audit: Audit, item: str | None) -> dict[str, floa
         return values
 
     for _, _, values in read_all(source, select, set(source.quarantine)):
-        users.add(values["users"])
+        users.add(values["users"][has_user(values["users"])])
         if item_feature is not None:
             items.add(values["items"])
 

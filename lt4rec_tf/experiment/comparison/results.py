@@ -20,6 +20,7 @@ from lt4rec_tf.experiment.paths import REPORT, RESULTS, TEST_LABELS, searches_of
 from lt4rec_tf.experiment.ticket_search import read_searches
 from lt4rec_tf.metrics.bootstrap import METRICS, paired_interval
 from lt4rec_tf.metrics.gain import mean_relative_gain
+from lt4rec_tf.metrics.groups import own_groups
 from lt4rec_tf.models.losses import prediction
 from lt4rec_tf.schema.types import Schema, Task
 from lt4rec_tf.tickets.search import HISTORY
@@ -181,7 +182,7 @@ class _Tested:
             self._labels[name][member],
             np.stack([_predicted(task, row[seed][name][member]) for seed in seeds]),
             np.stack([_predicted(task, base[seed][name][member]) for seed in seeds]),
-            self._labels["users"][member],
+            own_groups(self._labels["users"])[member],
             replicates=self._replicates,
             seed=0,
         )

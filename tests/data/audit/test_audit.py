@@ -1,5 +1,6 @@
 """Counts of usable and unusable rows, by hand and on damaged logs."""
 
+import dataclasses
 import json
 from collections import Counter
 
@@ -67,6 +68,36 @@ def test_every_row_is_counted_under_its_reason(tmp_path):
 def test_time_is_no_matter_where_rows_do_not_split_by_it(tmp_path):
     found = opened(dirty_feed(tmp_path), tmp_path, SplitRule("user"))[1]
     assert "bad_time" not in found.unusable
+
+
+def test_rows_without_a_user_are_counted_per_split_and_task(tmp_path):
+    lines = [line(good_row(number, user="" if number < 13 else "u1")) for number in range(30)]
+    write_lines(tmp_path / "a.csv", [*lines, line(good_row(31, user="", click="7"))])
+    found = opened(schema(tmp_path), tmp_path, SplitRule("time", 1, 2))[1]
+    counted = {split: counts.without_user for split, counts in found.splits.items()}
+    assert counted == {"train": 10, "validation": 3, "test": 0}
+    assert found.splits["train"].tasks["cvr"].without_user == 5  # the clicks of 10 rows
+    assert found.splits["validation"].tasks["cvr"].without_user == 1
+    said = [text.split() for text in audit.describe(found).splitlines() if "without a user" in text]
+    assert said == [["without", "a", "user", "10"], ["without", "a", "user", "3"]]
+
+
+def test_gauc_is_no_metric_to_choose_by_where_no_row_has_a_user(tmp_path):
+    rows = [good_row(number, user="" if 10 <= number < 20 else "u1") for number in range(30)]
+    write_lines(tmp_path / "a.csv", list(map(line, rows)))
+    made = schema(tmp_path)
+    by_gauc = dataclasses.replace(made.tasks[0], metric="gauc")
+    judged = dataclasses.replace(made, tasks=(by_gauc, *made.tasks[1:]))
+
+    found = opened(made, tmp_path, SplitRule("time", 1, 2))[1]
+    audit.check_validation(found, made)
+    with pytest.raises(DataError, match="validation: found no row with a user in the 10 rows of"):
+        audit.check_validation(found, judged)
+
+    found = opened(made, tmp_path, SplitRule("time", 2, 3))[1]  # where they train
+    audit.check_validation(found, judged)
+    with pytest.raises(DataError, match="found no row with a user"):
+        audit.check_validation(found, dataclasses.replace(judged, user=None))
 
 
 def test_tasks_are_counted_per_split(tmp_path):

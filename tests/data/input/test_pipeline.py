@@ -10,11 +10,13 @@ import tensorflow as tf
 
 from lt4rec_tf.data.audit import audit
 from lt4rec_tf.data.formats.files import DataError
+from lt4rec_tf.data.formats.values import single
 from lt4rec_tf.data.input.features import features_to_ids, raw_specs
 from lt4rec_tf.data.input.order import Order
 from lt4rec_tf.data.input.pipeline import batches, raw_batches
 from lt4rec_tf.data.input.source import open_source
 from lt4rec_tf.data.input.splits import SPLITS, SplitRule, boundaries_for, row_times, split_of_users
+from lt4rec_tf.metrics.groups import NO_USER
 from lt4rec_tf.schema.reader import load_schema
 from lt4rec_tf.schema.types import TimeColumn
 from tests.support.feeds import (
@@ -175,12 +177,45 @@ def test_boundaries_lie_nearest_to_the_fractions():
 
 
 def test_split_by_user_has_the_shares_asked_for():
-    users = tf.strings.as_string(tf.range(20_000))
+    records = tf.strings.as_string(tf.range(20_000))
+    users = single(records, tf.string)
     rule = SplitRule("user", validation_fraction=0.1, test_fraction=0.2)
-    counts = np.bincount(split_of_users(rule, users).numpy()) / 20_000
+    counts = np.bincount(split_of_users(rule, users, records).numpy()) / 20_000
     np.testing.assert_allclose(counts, [0.7, 0.1, 0.2], atol=0.01)
     nobody = SplitRule("user", validation_fraction=0.0, test_fraction=0.0)
-    assert not split_of_users(nobody, users).numpy().any()
+    assert not split_of_users(nobody, users, records).numpy().any()
+
+
+@pytest.mark.parametrize("kind", ["csv", "tfrecord"])
+def test_split_by_user_spreads_rows_without_a_user(tmp_path, kind):
+    """Of 2,000 rows every second has no user; the others are of 7 users."""
+    rows = [good_row(number, **({"user": ""} if number % 2 else {})) for number in range(2000)]
+    if kind == "csv":
+        write_lines(tmp_path / "a.csv", list(map(line, rows)))
+    else:
+        write_records(tmp_path / "a.tfrecord", list(map(example, rows)))
+    rule = SplitRule("user", validation_fraction=0.2, test_fraction=0.3)
+    source, found = opened(schema(tmp_path, kind), tmp_path, rule)
+
+    shares = [found.splits[split].without_user / 1000 for split in SPLITS]
+    np.testing.assert_allclose(shares, [0.5, 0.2, 0.3], atol=0.05)
+
+    users = {}
+    for split in SPLITS:
+        of_split = [batch["user"].numpy() for batch in batches(source, split, 100)]
+        users[split] = np.concatenate(of_split)
+        assert (users[split] == NO_USER).sum() == found.splits[split].without_user
+    named = [set(values[values != NO_USER].tolist()) for values in users.values()]
+    assert len(set.union(*named)) == sum(map(len, named)) == 7
+    assert opened(schema(tmp_path, kind), tmp_path, rule)[1] == found
+
+
+def test_no_row_has_a_user_where_the_schema_names_none(tmp_path):
+    write_lines(tmp_path / "a.csv", [line(good_row(number)) for number in range(20)])
+    source, found = opened(dataclasses.replace(schema(tmp_path), user=None), tmp_path)
+    (batch,) = batches(source, "train", 20)
+    assert (batch["user"].numpy() == NO_USER).all()
+    assert found.splits["train"].without_user == 0  # nothing that the audit would miss
 
 
 def test_times_by_pattern():

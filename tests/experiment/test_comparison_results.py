@@ -1,0 +1,23 @@
+"""Differences between the rows of a comparison."""
+
+import numpy as np
+
+from lt4rec_tf.experiment.comparison import results
+from lt4rec_tf.metrics.bootstrap import paired_interval
+from lt4rec_tf.metrics.groups import NO_USER
+
+
+def test_rows_without_a_user_are_resampled_one_by_one(small_schema):
+    rng = np.random.default_rng(2)
+    click = rng.integers(0, 2, 60).astype(np.float32)
+    users = np.where(np.arange(60) < 40, NO_USER, np.arange(60) // 5)
+    tested = object.__new__(results._Tested)
+    tested._replicates = 50
+    tested._labels = {"0/ctr": click, "1/ctr": np.ones(60, np.float32), "users": users}
+    row, base = ({1: {"0/ctr": rng.normal(size=60).astype(np.float32)}} for _ in range(2))
+
+    found = tested._difference(small_schema.task("ctr"), base, row, [1])
+    apart = np.where(users == NO_USER, -1 - np.arange(60), users)
+    scores = [1.0 / (1.0 + np.exp(-one[1]["0/ctr"].astype(float)))[None] for one in (row, base)]
+    expected = paired_interval("auc", click, *scores, apart, replicates=50, seed=0)
+    assert (found["low"], found["high"]) == (expected.low, expected.high)
