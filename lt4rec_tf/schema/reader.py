@@ -5,12 +5,14 @@ The result is the tree of frozen dataclasses of `lt4rec_tf.schema.types`.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from collections import Counter
 from pathlib import Path
 
 from lt4rec_tf.core.toml import REQUIRED, TomlError, TomlTable, Words, read_toml
+from lt4rec_tf.schema.populations import circle, nested
 from lt4rec_tf.schema.types import (
     Feature,
     IdRule,
@@ -75,6 +77,8 @@ def load_schema(path: str | Path) -> Schema:
         top = read_toml(path)
         schema = _schema(path, top)
         _check_references(top, schema)
+        schema = dataclasses.replace(schema, labels=nested(schema.labels, schema.tasks))
+        _check_nesting(top, schema)
     except TomlError as error:
         raise SchemaError(str(error)) from None
     return schema
@@ -256,7 +260,10 @@ def _check_references(top: TomlTable, schema: Schema) -> None:
             if count > 1:
                 raise top.error(f"{what}[{name}]", Words(f"{count} of this name"), "distinct names")
     _check_tables(top, schema)
+    _check_labels_of_tasks(top, schema)
 
+
+def _check_labels_of_tasks(top: TomlTable, schema: Schema) -> None:
     kinds = {label.name: label.kind for label in schema.labels}
     for task in schema.tasks:
         kind = LABEL_KIND_OF_TASK[task.kind]
@@ -267,6 +274,13 @@ def _check_references(top: TomlTable, schema: Schema) -> None:
         if task.population is not None and kinds.get(task.population) != "binary":
             expected = "a label of kind binary"
             raise top.error(f"tasks[{task.name}].population", task.population, expected)
+
+
+def _check_nesting(top: TomlTable, schema: Schema) -> None:
+    path = circle(schema.labels)
+    if path:
+        found = Words(" within ".join(path))
+        raise top.error("tasks.population", found, "populations that end with a task on all rows")
 
 
 def _check_tables(top: TomlTable, schema: Schema) -> None:

@@ -123,6 +123,9 @@ class Label:
             undistorted; counted apart), "unlabelled" (kept, with weight 0 for tasks on this label).
         multiplier: Of an amount: what the column's numbers are multiplied with.
         unit: Of an amount, as reports show it; "" for none.
+        within: Binary labels: this one is defined where one of them is 1, and it is itself
+            defined; empty: in all rows. Populations of the schema's tasks, so a subset of them
+            leaves a label where it is.
     """
 
     name: str
@@ -135,6 +138,7 @@ class Label:
     zero_duration: str
     multiplier: float = 1.0
     unit: str = ""
+    within: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -145,7 +149,8 @@ class Task:
         name: The task's name.
         label: The label that it learns.
         kind: "binary", "continuous" (a ratio) or "amount".
-        population: A binary label; the task is learned and measured where it is 1. None: all rows.
+        population: A binary label; the task is learned and measured where it is 1, within that
+            label's own population. None: all rows.
         loss: "cross_entropy", "focal", "mse", "soft_cross_entropy" or "ziln".
         metric: What is compared on validation, such as "auc" or "mse".
         direction: "max" or "min": which side of the metric is better.
@@ -305,7 +310,8 @@ class Schema:
         """Returns the schema with these tasks only, in this order.
 
         Labels that none of them uses are left out too: a row is never unusable because a label is
-        missing that no task learns.
+        missing that no task learns. A population's own populations stay, since they say where it
+        is defined.
 
         Raises:
             SchemaError: A name is unknown or named twice, or there is none.
@@ -313,7 +319,16 @@ class Schema:
         tasks = tuple(self.task(name) for name in names)
         if not tasks or len(set(names)) != len(tasks):
             raise SchemaError(f"{self.path}: tasks: found {list(names)}, expected distinct names")
-        used = {task.label for task in tasks} | {task.population for task in tasks}
+
+        populations: set[str] = set()
+        pending = [task.population for task in tasks if task.population is not None]
+        while pending:
+            name = pending.pop()
+            if name not in populations:
+                populations.add(name)
+                pending += self.label(name).within
+
+        used = populations | {task.label for task in tasks}
         labels = tuple(label for label in self.labels if label.name in used)
         return dataclasses.replace(self, tasks=tasks, labels=labels)
 

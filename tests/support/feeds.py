@@ -155,3 +155,39 @@ def numbers(source: Source, split: str = "train", batch_size: int = 7, **order: 
     read = batches(source, split, batch_size, Order(**order))
     ids = [batch["features"]["number"].numpy() for batch in read]
     return (np.concatenate(ids) - 2).tolist() if ids else []
+
+
+FUNNEL = """
+[[labels]]
+name = "conv"
+kind = "binary"
+column = "conv"
+
+[[labels]]
+name = "refund"
+kind = "binary"
+column = "refund"
+
+[[tasks]]
+name = "conv"
+label = "conv"
+kind = "binary"
+population = "click"
+loss = "cross_entropy"
+metric = "auc"
+
+[[tasks]]
+name = "refund"
+label = "refund"
+kind = "binary"
+population = "conv"
+loss = "cross_entropy"
+metric = "auc"
+"""
+
+
+def funnel_schema(folder: Path) -> Schema:
+    """The small schema with conversions among clicks and refunds among conversions."""
+    path = schema(folder).path
+    path.write_text(path.read_text() + FUNNEL)
+    return load_schema(path)

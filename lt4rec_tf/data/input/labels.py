@@ -1,11 +1,13 @@
 """Hybrid labels: clicks that every row has, watch ratios or amounts that only some rows have.
 
-A task's population is a weight: label 0 with weight 0 outside it. A row that cannot be used gets
+A task's population is a weight: label 0 with weight 0 outside it. Populations nest, and a label is
+missing only where it is defined. A row that cannot be used gets
 the code of one reason, the first that applies in the order of `REASONS`.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
@@ -110,14 +112,26 @@ def read_labels(schema: Schema, columns: Columns, faults: Mapping[str, tf.Tensor
 def _populations(
     schema: Schema, parsed: Mapping[str, _ParsedLabel], everywhere: tf.Tensor
 ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-    """Returns by task the rows of its population, and by label the rows that need it."""
-    populations = {}
+    """Returns by task the rows of its population, and by label the rows that need it.
+
+    Populations nest: a conversion that is empty without a click is not missing there, and a refund
+    is not learned there. A population, and whatever it lies within, is needed where it is defined.
+    """
     needed = {name: tf.zeros_like(everywhere) for name in parsed}
+    positives: dict[str, tf.Tensor] = {}
+
+    def positive(name: str) -> tf.Tensor:
+        """Returns the rows in which a population is defined and 1."""
+        if name not in positives:
+            outer = [positive(population) for population in schema.label(name).within]
+            defined = functools.reduce(tf.logical_or, outer) if outer else everywhere
+            needed[name] |= defined
+            positives[name] = defined & (parsed[name].value == 1.0)
+        return positives[name]
+
+    populations = {}
     for task in schema.tasks:
-        inside = everywhere
-        if task.population is not None:
-            inside = parsed[task.population].value == 1.0
-            needed[task.population] |= everywhere
+        inside = everywhere if task.population is None else positive(task.population)
         populations[task.name] = inside
         needed[task.label] |= inside
     return populations, needed

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lt4rec_tf.data.input.labels import REASONS, read_labels
 from lt4rec_tf.schema.reader import load_schema
-from tests.support.feeds import SCHEMA, schema
+from tests.support.feeds import FUNNEL, SCHEMA, funnel_schema, schema
 
 RATIO_COLUMN = SCHEMA.format(
     format="csv", glob="*", separator='separator = "|"', zero_duration="bad"
@@ -201,3 +201,51 @@ def test_weights_are_0_or_1_and_labels_stay_in_range(tmp_path_factory, rows):
         assert not labels[weights == 0].any()
     assert (found.weights["cvr"].numpy() <= found.labels["ctr"].numpy()).all()
     assert (found.weights["ctr"].numpy() == ~unusable).all()
+
+
+# By row: click, conversion, refund -> reason; rows of the tasks' populations.
+FUNNEL_ROWS = [
+    ("0", "", "", "usable", ""),
+    ("1", "0", "", "usable", "conv"),
+    ("1", "1", "0", "usable", "conv refund"),
+    ("1", "1", "1", "usable", "conv refund"),
+    ("0", "1", "1", "usable", ""),  # a conversion without its click lies in no population
+    ("1", "", "", "missing_label", ""),
+    ("1", "1", "", "missing_label", ""),
+    ("", "", "", "missing_label", ""),
+    ("1", "2", "", "bad_label", ""),
+]
+
+
+def read_funnel(made):
+    click, conv, refund, _, _ = map(list, zip(*FUNNEL_ROWS, strict=True))
+    watched = {"play_time": ["25"] * len(click), "length": ["100"] * len(click)}
+    return read(made, click=click, conv=conv, refund=refund, **watched)
+
+
+def test_a_label_is_missing_only_in_its_own_population(tmp_path):
+    found = read_funnel(funnel_schema(tmp_path))
+    assert reasons(found) == [row[3] for row in FUNNEL_ROWS]
+    for task in ("conv", "refund"):
+        inside = [task in row[4].split() for row in FUNNEL_ROWS]
+        np.testing.assert_array_equal(found.weights[task], np.float32(inside))
+    np.testing.assert_array_equal(found.labels["conv"], [0, 0, 1, 1, 0, 0, 0, 0, 0])
+    np.testing.assert_array_equal(found.labels["refund"], [0, 0, 0, 1, 0, 0, 0, 0, 0])
+
+
+def test_some_of_the_tasks_keep_their_populations(tmp_path):
+    """Without the task of the conversion, refunds are learned on the same rows."""
+    made = funnel_schema(tmp_path)
+    whole = read_funnel(made)
+    for tasks in (["refund"], ["refund", "ctr"], ["refund", "conv"]):
+        found = read_funnel(made.with_tasks(tasks))
+        for task in tasks:
+            np.testing.assert_array_equal(found.weights[task], whole.weights[task])
+
+
+def test_a_label_of_a_task_on_all_rows_is_needed_in_all_rows(tmp_path):
+    made = funnel_schema(tmp_path)
+    text = made.path.read_text() + FUNNEL.split("\n\n")[2].replace("conv", "conv_all", 1)
+    made.path.write_text(text.replace('population = "click"\nloss = "cross', 'loss = "cross'))
+    found = read_funnel(load_schema(made.path))
+    assert reasons(found)[:2] == ["missing_label", "usable"]
