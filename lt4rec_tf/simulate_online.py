@@ -22,7 +22,15 @@ from pathlib import Path
 import numpy as np
 
 from lt4rec_tf.core import artifacts, command
-from lt4rec_tf.core.flags import build, check_fields, expect, flag, from_settings, parse_flags
+from lt4rec_tf.core.flags import (
+    SEEDS,
+    build,
+    check_fields,
+    expect,
+    flag,
+    from_settings,
+    parse_flags,
+)
 from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.data.simulator.exposure import MAX_POSITIONS
 from lt4rec_tf.data.simulator.feed import Feed
@@ -49,7 +57,7 @@ class _Flags:
     ctr_exponent: float = flag(1.0, "a of Eq. 3, pctr^a * pcvr^b * length^c.", below=math.inf)
     cvr_exponent: float = flag(1.0, "b of Eq. 3.", below=math.inf)
     length_exponent: float = flag(1.0, "c of Eq. 3.", below=math.inf)
-    seed: int = flag(1, "Seed of the sessions and of the intervals.", at_least=0)
+    seed: int = flag(1, "Seed of the sessions and of the intervals.", **SEEDS)
     output: str = flag("", "JSON file that gets every number; none: the table is only printed.")
 
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from lt4rec_tf.core.flags import flag
+from lt4rec_tf.core.flags import SEEDS, flag
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class DataSettings:
         "Write a simulated feed of this many impressions to --data_dir first; 0: real logs.",
         at_least=0,
     )
-    simulate_seed: int = flag(2020, "Seed of the simulated feed.")
+    simulate_seed: int = flag(2020, "Seed of the simulated feed.", **SEEDS)
     simulate_click_rate: float = flag(121 / 297, "Share of simulated impressions clicked.")
     simulate_conflict: float = flag(
         1.0, "Simulated: how strongly what raises clicks lowers watching; 0: not at all."
@@ -355,7 +355,7 @@ class Settings:
         "Models to train and compare.",
         required=True,
     )
-    seed: int = flag(1, "Seed of initialisation and shuffling.")
+    seed: int = flag(1, "Seed of initialisation and shuffling.", **SEEDS)
 
 
 @dataclass(frozen=True)

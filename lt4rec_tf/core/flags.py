@@ -20,6 +20,14 @@ from absl import flags
 
 from lt4rec_tf.core.errors import InputError
 
+_INTEGERS = 2**63  # whole numbers below it, and above its negative, are what TensorFlow can hold
+# Of a flag that is a seed: NumPy takes none below 0.
+SEEDS: dict[str, Any] = {
+    "at_least": 0,
+    "below": _INTEGERS,
+    "expected": "a whole number from 0 to 2^63 - 1",
+}
+
 Number = TypeVar("Number", int, float)
 T = TypeVar("T")
 
@@ -232,6 +240,9 @@ def _check_field(item: dataclasses.Field[Any], hint: Any, value: Any) -> None:
         expect(complete and fits, item.name, value, f"some of {limits['some_of']}")
     if limits["required"]:
         expect(len(value) > 0, item.name, value, limits["expected"])
+    for number in elements:
+        if isinstance(number, int):
+            expect(abs(number) < _INTEGERS, item.name, value, "a whole number below 2^63")
     if limits["range"] is not None:
         inside = all(number in limits["range"] for number in elements)
         expect(inside, item.name, value, limits["expected"] or str(limits["range"]))

@@ -415,6 +415,7 @@ def tiny(tmp_path):
         (["--learning_rates=0"], "--learning_rate: found 0"),
         (["--own_embedding=like=3"], "--own_embedding: found 'like'"),
         (["--seeds="], "--seeds: found ()"),
+        (["--seeds=1,-2"], "--seeds: found (1, -2), expected a whole number from 0 to 2^63 - 1"),
         (["--seeds=1,1"], "--seeds: found (1, 1)"),
         (["--seeds=one"], "one"),
         (["--jobs=-1"], "--jobs: found -1"),

@@ -299,6 +299,7 @@ def test_a_run_of_other_settings_or_pairs_is_refused(unbroken, data_dir, tmp_pat
         ("--pep_decay=-1", "--pep_decay: found -1.0, expected 0 or more"),
         ("--beta_2=1", "--beta_2: found 1.0, expected a share in (0, 1)"),
         ("--epsilon=0", "--epsilon: found 0.0, expected a number above 0"),
+        ("--seed=-1", "--seed: found -1, expected a whole number from 0 to 2^63 - 1"),
         ("--cooldown=7", "--cooldown: found 7, expected at most --epochs=6"),
         ("--data_dir=", "--data_dir: found '', expected a folder"),
     ],

@@ -543,7 +543,7 @@ def test_several_runs_are_averaged_and_kept(run, home, capsys):
         ("--requests=0", "--requests: found 0, expected 1 or more"),
         ("--shown=11", "--shown: found 11, expected 1 to 10"),
         ("--candidates=3", "--shown: found 4, expected 1 to 3"),
-        ("--seed=-1", "--seed: found -1, expected 0 or more"),
+        ("--seed=-1", "--seed: found -1, expected a whole number from 0 to 2^63 - 1"),
         ("--ctr_exponent=nan", "--ctr_exponent: found nan, expected a finite number"),
         ("--runs=", "--runs: found (), expected folders of trained runs"),
     ],

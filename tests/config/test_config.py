@@ -62,6 +62,11 @@ WRONG = [
     "--schema=",
     "--data_dir=",
     "--simulate_rows=-1",
+    "--simulate_seed=-1",
+    "--seed=-1",
+    f"--seed={2**63}",
+    f"--batch_size={10**20}",
+    f"--hidden_units=8,{10**20}",
     "--split=random",
     "--validation_fraction=1",
     "--validation_fraction=nan",
@@ -222,7 +227,7 @@ settings_trees = st.builds(
     name=st.just("run"),
     tasks=st.lists(st.text()).map(tuple),
     rows=st.sampled_from([("base",), ("base", "s_weight")]),
-    seed=st.integers(),
+    seed=st.integers(0, 2**63 - 1),
 )
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from lt4rec_tf.config.settings import DailySettings, Settings
-from lt4rec_tf.core.flags import ConfigError, check_fields, flag
+from lt4rec_tf.core.flags import SEEDS, ConfigError, check_fields, flag
 from lt4rec_tf.core.processes import Failure
 from lt4rec_tf.core.toml import TomlTable, read_toml
 from lt4rec_tf.models.registry import MODELS
@@ -33,7 +33,7 @@ class CompareFlags:
 
     rows_file: str = flag("configs/compare/rows.toml", "TOML file of the rows.")
     only: tuple[str, ...] = flag((), "Names of the rows to compare; none: all of the file.")
-    seeds: tuple[int, ...] = flag((1, 2, 3, 4, 5), "A run for each; the first one tunes.")
+    seeds: tuple[int, ...] = flag((1, 2, 3, 4, 5), "A run for each; the first one tunes.", **SEEDS)
     learning_rates: tuple[str, ...] = flag(
         (), "Candidates of every row, chosen on validation; none: --learning_rate."
     )

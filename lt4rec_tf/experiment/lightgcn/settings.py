@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from lt4rec_tf.core.flags import check_fields, expect, expect_folder_name, flag
+from lt4rec_tf.core.flags import SEEDS, check_fields, expect, expect_folder_name, flag
 
 WAYS = ("ticket", "redrawn", "one_shot", "random", "small", "pep")
 
@@ -103,7 +103,7 @@ class EmbeddingSettings:
     refit: bool = flag(
         True, "Train the dense table and the chosen ticket once more, on validation pairs too."
     )
-    seed: int = flag(1, "Of the table, validation pairs, batches and random masks.")
+    seed: int = flag(1, "Of the table, validation pairs, batches and random masks.", **SEEDS)
 
 
 def check(settings: EmbeddingSettings) -> None:
