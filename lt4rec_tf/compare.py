@@ -27,6 +27,7 @@ from lt4rec_tf.core import artifacts, command
 from lt4rec_tf.core.processes import JobPool
 from lt4rec_tf.experiment import paths, run_folder
 from lt4rec_tf.experiment.comparison import grid, procedure, results
+from lt4rec_tf.experiment.sizes import check_sizes
 from lt4rec_tf.models import registry
 
 
@@ -47,6 +48,7 @@ def main(argv: Sequence[str]) -> None:
         parsed, _, _ = parse_with([*argv, *more], "", grid.CompareFlags)
         grid.check_one_machine(parsed)
         check_tasks(parsed, task_names)
+        check_sizes(parsed, run_folder.read_schema(parsed.data.schema, parsed))
         return parsed
 
     candidates = {spec.name: grid.candidates(spec, flags, parse) for spec in specs}

@@ -23,7 +23,7 @@ from lt4rec_tf.core import artifacts, command
 from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.distributed import cluster, replicas
-from lt4rec_tf.experiment import paths, publishing, report, run_folder, stages
+from lt4rec_tf.experiment import paths, publishing, report, run_folder, sizes, stages
 from lt4rec_tf.experiment.daily import procedure as daily
 from lt4rec_tf.experiment.evaluation import evaluate_rows
 from lt4rec_tf.experiment.feed import training_feed
@@ -43,6 +43,7 @@ def main(argv: Sequence[str]) -> None:
     cluster.check(training.distribution)
     schema = run_folder.read_schema(settings.data.schema, settings)
     checks.check_tasks(settings, [task.name for task in schema.tasks])
+    sizes.check_sizes(settings, schema)
     folder = paths.run_folder(settings, places)
     command.make_deterministic()
 

@@ -12,7 +12,7 @@ from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts, flags
 from lt4rec_tf.data.audit.counts import Audit
 from lt4rec_tf.data.input.source import Source
-from lt4rec_tf.experiment import logs
+from lt4rec_tf.experiment import logs, sizes
 from lt4rec_tf.experiment.paths import CONFIG, SCHEMA, has_begun
 from lt4rec_tf.schema.reader import load_schema
 from lt4rec_tf.schema.types import Schema
@@ -45,6 +45,7 @@ def open_audited(
     logs.simulate_if_asked(settings.data)
     logs.prepare_if_asked(settings.data)
     source = logs.open_logs(settings.data, schema)
+    sizes.check_batch(settings, source)
     claim_folder(folder, settings, logs.file_sizes(source))
     say(title)
     source, audit = logs.audited(source, folder, settings.data, say)

@@ -160,6 +160,7 @@ def complete(source: Source, audit: Audit) -> Source:
         odd_files=frozenset(source.data_dir / name for name in audit.odd_files),
         quarantine=audit.quarantine,
         files_of_split=files_of_split,
+        records=audit.rows,
     )
 
 

@@ -136,7 +136,7 @@ def part_batches(
     records = _interleaved(source, named.shard(parts, part) if apart else named, len(files))
 
     if seeds is not None:
-        blocks = records.batch(shuffle_buffer).enumerate()
+        blocks = records.batch(_filled(source, shuffle_buffer)).enumerate()
         records = blocks.map(
             lambda i, block: tf.random.experimental.stateless_shuffle(block, [seeds[1], i])
         ).unbatch()
@@ -191,7 +191,17 @@ def _records(source: Source, files: Sequence[Path], order: Order) -> tf.data.Dat
     seeds = epoch_seeds(order.shuffle_seed, order.epoch)
     named = named.shuffle(max(1, len(files)), seed=seeds[0], reshuffle_each_iteration=False)
     records = _interleaved(source, named, len(files))
-    return records.shuffle(order.shuffle_buffer, seed=seeds[1], reshuffle_each_iteration=False)
+    buffer = _filled(source, order.shuffle_buffer)
+    return records.shuffle(buffer, seed=seeds[1], reshuffle_each_iteration=False)
+
+
+def _filled(source: Source, shuffle_buffer: int) -> int:
+    """Returns the part of a shuffle buffer that the logs can fill.
+
+    TensorFlow allocates a buffer whole. One that holds all records gives the same order whatever
+    its size.
+    """
+    return shuffle_buffer if source.records is None else min(shuffle_buffer, max(1, source.records))
 
 
 def _interleaved(source: Source, named: tf.data.Dataset, most: int) -> tf.data.Dataset:

@@ -36,6 +36,7 @@ class Source:
         quarantine: Fingerprints of malformed Examples.
         files_of_split: By split the files that hold rows of it, with their number; None before the
             audit.
+        records: The number of records in all files, usable or not; None before the audit.
     """
 
     schema: Schema
@@ -49,6 +50,7 @@ class Source:
     odd_files: frozenset[Path] = frozenset()
     quarantine: tuple[int, ...] = ()
     files_of_split: Mapping[str, Mapping[Path, int]] | None = field(default=None, repr=False)
+    records: int | None = None
 
 
 def open_source(schema: Schema, data_dir: str | Path, split: SplitRule) -> Source:

@@ -10,6 +10,25 @@ import tensorflow as tf
 import tf_keras as keras
 
 
+def crossed_width(cross: str, fields: int, dimension: int) -> int:
+    """Returns the width of a cross layer's output.
+
+    >>> crossed_width("gram", 5, 4), crossed_width("triangle", 5, 4), crossed_width("dcn_v2", 5, 4)
+    (45, 30, 40)
+
+    Args:
+        cross: "gram", "triangle" or "dcn_v2".
+        fields: Number of field vectors.
+        dimension: Their length.
+    """
+    products = {
+        "gram": fields**2,
+        "triangle": fields * (fields - 1) // 2,
+        "dcn_v2": fields * dimension,
+    }
+    return products[cross] + fields * dimension
+
+
 class GramCross(keras.layers.Layer):
     """The full Gram matrix of the field vectors, and the vectors: [vec(H H^T), vec(H)].
 

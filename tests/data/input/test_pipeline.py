@@ -13,7 +13,7 @@ from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.formats.values import single
 from lt4rec_tf.data.input.features import features_to_ids, raw_specs
 from lt4rec_tf.data.input.order import Order
-from lt4rec_tf.data.input.pipeline import batches, raw_batches
+from lt4rec_tf.data.input.pipeline import batches, part_batches, raw_batches
 from lt4rec_tf.data.input.source import open_source
 from lt4rec_tf.data.input.splits import SPLITS, SplitRule, boundaries_for, row_times, split_of_users
 from lt4rec_tf.metrics.groups import NO_USER
@@ -322,3 +322,21 @@ def test_the_kuairand_sample():
     read = populations(source)
     assert read["cvr"][1] == pytest.approx(0.784, abs=2e-3)
     assert read["long_view"][0] == read["ctr"][0] == 41_828 - 7738
+
+
+def test_a_shuffle_buffer_beyond_the_logs_is_as_large_as_they_are(feed):
+    """A buffer of 10^13 records would take terabytes; one that holds all gives one order."""
+    assert feed.records == ROWS
+    wanted = numbers(feed, shuffle_seed=5, shuffle_buffer=100_000)
+    assert numbers(feed, shuffle_seed=5, shuffle_buffer=10**13) == wanted
+    assert numbers(feed, shuffle_seed=5, shuffle_buffer=ROWS) == wanted
+    assert numbers(feed, shuffle_seed=5, shuffle_buffer=ROWS - 30) != wanted
+
+
+def test_a_part_of_a_split_is_shuffled_by_a_buffer_as_large_as_the_logs(feed):
+    seeds = tf.constant([3, 4], tf.int64)
+    ids = []
+    for buffer in (100_000, 10**13):
+        read = part_batches(feed, "train", 7, tf.constant(0, tf.int64), 1, seeds, buffer)
+        ids.append(np.concatenate([batch["features"]["number"].numpy() for batch in read]))
+    np.testing.assert_array_equal(*ids)
