@@ -17,7 +17,9 @@ import tensorflow as tf
 from lt4rec_tf.data.audit.counts import Audit, Counts
 from lt4rec_tf.data.audit.duplicates import Duplicates
 from lt4rec_tf.data.formats.files import DataError
+from lt4rec_tf.data.formats.layouts import mixed_kinds
 from lt4rec_tf.data.formats.odd_files import oddity
+from lt4rec_tf.data.formats.records import OtherKinds
 from lt4rec_tf.data.input.change_guard import refuse_changed
 from lt4rec_tf.data.input.labels import EXCLUDED, REASONS, USABLE
 from lt4rec_tf.data.input.parsed_rows import Rows
@@ -47,13 +49,29 @@ def audit(
     Raises:
         DataError: A file is broken, as a whole or from some record on, or changes meanwhile.
     """
-    quarantine: set[int] = set()
+    listed = listed or _Nowhere()
     oddities = _oddities(source)
+    begun_at = listed.tell()
+    try:
+        return _count_rows(source, oddities, progress, listed)
+    except OtherKinds:
+        layout, mixed_files = mixed_kinds(source.layout, source.files)
+
+    listed.seek(begun_at)
+    listed.truncate()
+    source = dataclasses.replace(source, layout=layout)
+    return _count_rows(source, mixed_files | oddities, progress, listed)
+
+
+def _count_rows(
+    source: Source, oddities: Mapping[Path, str], progress: Progress | None, listed: IO[bytes]
+) -> Audit:
+    quarantine: set[int] = set()
     source = dataclasses.replace(source, odd_files=frozenset(oddities))
     if source.split.needs_boundaries:
         source = _with_boundaries(source, quarantine, progress)
 
-    counts = Counts(source, listed or _Nowhere())
+    counts = Counts(source, listed)
     file_splits = place_files(source) if source.split.kind == "files" else {}
 
     def summary(rows: Rows) -> dict[str, Any]:
@@ -157,6 +175,7 @@ def complete(source: Source, audit: Audit) -> Source:
         source,
         schema=standardised(source.schema, audit),
         split=split,
+        layout=dataclasses.replace(source.layout, kinds={**source.layout.kinds, **audit.kinds}),
         odd_files=frozenset(source.data_dir / name for name in audit.odd_files),
         quarantine=audit.quarantine,
         files_of_split=files_of_split,

@@ -80,6 +80,7 @@ class Audit:
             it: a column that is left empty there, or renamed.
         empty_files: Files that hold no record.
         odd_files: By file that TensorFlow would cut short or alter, and Python reads: why.
+        kinds: Of TFRecords: by column that is read the dtype of its values.
         duplicates: Records, usable or not, that equal an earlier one; None in audits of versions
             that did not count them.
     """
@@ -100,6 +101,7 @@ class Audit:
     features_absent_in: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     empty_files: tuple[str, ...] = ()
     odd_files: dict[str, str] = dataclasses.field(default_factory=dict)
+    kinds: dict[str, str] = dataclasses.field(default_factory=dict)
     duplicates: Duplicates | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -219,7 +221,7 @@ class Counts:
             malformed: Fingerprints of malformed Examples.
             oddities: By file that Python reads, why.
         """
-        source = self._source
+        source, kinds = self._source, self._source.layout.kinds
         reasons = sum(self._reasons.values(), np.zeros(len(REASONS), int))
         unusable_by_file = {name: _by_reason(counts) for name, counts in self._reasons.items()}
         names = [self._name(path) for path in source.files]
@@ -241,6 +243,7 @@ class Counts:
             features_absent_in=self._absent_features(),
             empty_files=tuple(name for name in names if name not in self._reasons),
             odd_files={self._name(path): what for path, what in oddities.items()},
+            kinds={name: kinds[name] for name in source.columns if kinds},
             duplicates=self._distinct.duplicates(),
         )
 

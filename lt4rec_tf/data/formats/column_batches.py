@@ -7,21 +7,26 @@ alone.
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 
 from lt4rec_tf.data.formats import parquet
 from lt4rec_tf.data.formats.bad_rows import SHOWN, shown
+from lt4rec_tf.data.formats.example_kinds import other_kinds, with_texts
 from lt4rec_tf.data.formats.examples import Ragged
 from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.formats.odd_files import oddity
 from lt4rec_tf.data.formats.records import (
     PARSE_ERRORS,
     Layout,
+    OtherKinds,
     is_quarantined,
     malformed_examples,
     open_records,
@@ -96,13 +101,26 @@ def _parsed(layout: Layout, records: tf.Tensor) -> RawBatch:
     try:
         columns, broken = parse(layout, records, layout.columns, whole)
     except PARSE_ERRORS:  # malformed Examples are rare: they are searched for only then
-        bad = malformed_examples(layout, records, layout.columns)
+        try:
+            bad = malformed_examples(layout, records, layout.columns)
+        except OtherKinds:
+            return _parsed(*_of_one_kind(layout, records))
         columns, broken = parse(
             layout, records, layout.columns, is_quarantined(records, tuple(bad))
         )
 
     ragged = {name: _ragged(columns[name]) for name in layout.columns}
     return RawBatch(ragged, broken.numpy(), records.numpy())
+
+
+def _of_one_kind(layout: Layout, records: tf.Tensor) -> tuple[Layout, tf.Tensor]:
+    """Makes texts of the columns that a batch holds in another kind than the layout says."""
+    kinds = dict(layout.kinds)
+    for record in records.numpy():
+        with contextlib.suppress(DecodeError):
+            kinds |= dict.fromkeys(other_kinds(record, layout.kinds, layout.columns), "string")
+    texts = [with_texts(record, kinds) for record in records.numpy()]
+    return dataclasses.replace(layout, kinds=kinds), tf.constant(texts, tf.string)
 
 
 def _ragged(column: tf.Tensor | tf.RaggedTensor) -> Ragged:

@@ -9,10 +9,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lt4rec_tf.data.formats import parquet, records
+from lt4rec_tf.data.formats import layouts, parquet
 from lt4rec_tf.data.formats.files import READ_ERRORS, DataError, expand, open_binary
 from lt4rec_tf.data.formats.headers import header, refuse_other_columns
-from lt4rec_tf.data.formats.records import Layout, tfrecord_layout
+from lt4rec_tf.data.formats.layouts import tfrecord_layout
+from lt4rec_tf.data.formats.records import Layout
 from lt4rec_tf.data.formats.text_rows import DELIMITERS
 
 FORMATS = ("csv", "tsv", "parquet", "tfrecord")
@@ -129,7 +130,7 @@ def text_layout(
     if not names:
         raise DataError(f"{path}: found an empty file, expected the column names")
     check_names(path, names)
-    return records.text_layout(path, file_format, names, quoted, not columns)
+    return layouts.text_layout(path, file_format, names, quoted, not columns)
 
 
 def same_layout(path: Path, layout: Layout) -> None:

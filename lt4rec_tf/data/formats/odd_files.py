@@ -26,6 +26,7 @@ _TOGETHER = 4096  # records
 _GZIP = 16 + zlib.MAX_WBITS
 _FRAME = struct.Struct("<QI")  # before the content of a TFRecord: its length, and a checksum
 _CHECKSUM = 4  # bytes behind the content
+_MOST = 1 << 31  # bytes of a content, which protocol buffers can read
 _LINE_END, _QUOTE = b'\n"'
 
 
@@ -123,7 +124,7 @@ def read_records(path: Path, form: TextForm | None, header_lines: int) -> Iterat
     """Reads the records of any file.
 
     Args:
-        path: The file, plain or gzip.
+        path: The file, plain or gzip; of TFRecords gzip, whose checksums say that they are whole.
         form: The form of its rows; None: it holds TFRecords.
         header_lines: The number of rows at its beginning that are no records.
 
@@ -152,9 +153,11 @@ def _objects(records: list[bytes]) -> np.ndarray:
 
 
 def _contents(file: IO[bytes]) -> Iterator[bytes]:
-    """Reads the contents of TFRecords; that they are whole, the checksums of gzip say."""
+    """Reads the contents of TFRecords."""
     while frame := file.read(_FRAME.size):
         length = _FRAME.unpack(frame)[0] if len(frame) == _FRAME.size else 0
+        if length > _MOST:
+            raise EOFError("it holds no TFRecords")
         content = file.read(length)
         if len(content) < length or len(file.read(_CHECKSUM)) < _CHECKSUM:
             raise EOFError("it ends within a record")

@@ -6,7 +6,6 @@ flagged. No Python runs per row.
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,18 +15,16 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
-from lt4rec_tf.data.formats.files import DataError, is_gzip, refuse_utf16
+from lt4rec_tf.data.formats.example_kinds import other_kinds, with_texts
+from lt4rec_tf.data.formats.files import is_gzip
 from lt4rec_tf.data.formats.fingerprints import find, fingerprint
-from lt4rec_tf.data.formats.headers import common_header
 from lt4rec_tf.data.formats.lines import TextForm
 from lt4rec_tf.data.formats.odd_files import read_records
 from lt4rec_tf.data.formats.text_rows import DELIMITERS
 from lt4rec_tf.data.formats.values import DTYPES
-from lt4rec_tf.schema.types import Schema
 
-_PROBED_RECORDS = 256
+_TOGETHER = 4096  # records
 PYTHON = "PYTHON"  # in place of a file's compression: `odd_files` reads it
-_KINDS = {"bytes_list": "string", "int64_list": "int64", "float_list": "float32"}
 
 
 @dataclass(frozen=True)
@@ -59,86 +56,6 @@ class Layout:
         if self.format == "tfrecord":
             return None
         return TextForm(self.delimiter, self.quoted, len(self.columns))
-
-
-def read_layout(schema: Schema, files: Sequence[Path]) -> Layout:
-    """Reads the layout of files from their headers, or from the first TFRecords.
-
-    Raises:
-        DataError: The files do not agree with each other, or the first ones hold no record.
-    """
-    if schema.format == "tfrecord":
-        return tfrecord_layout(files)
-
-    if schema.columns:
-        for path in files:
-            refuse_utf16(path)  # where files name their columns, reading the names does so
-    columns = schema.columns or common_header(files, schema.format)
-    return text_layout(files[0], schema.format, columns, schema.quoted, not schema.columns)
-
-
-def tfrecord_layout(files: Sequence[Path]) -> Layout:
-    """Reads the layout of TFRecords from the first readable ones.
-
-    Raises:
-        DataError: The first ones hold no readable record.
-    """
-    kinds = _probe_kinds(files)
-    return Layout("tfrecord", tuple(kinds), kinds=kinds)
-
-
-def text_layout(
-    path: Path, file_format: str, columns: tuple[str, ...], quoted: bool, header: bool
-) -> Layout:
-    """Returns the layout of CSV or TSV files with these columns.
-
-    Args:
-        path: The file that an error names.
-        file_format: "csv" or "tsv".
-        columns: Their names.
-        quoted: True if values may stand in double quotes.
-        header: True if each file's first line names the columns.
-
-    Raises:
-        DataError: There is one column alone: something else cuts the values.
-    """
-    if len(columns) == 1:
-        mark = DELIMITERS[file_format]
-        raise DataError(f"{path}: found one column {columns[0]!r}, expected more, cut by {mark!r}")
-    return Layout(file_format, columns, quoted, header_lines=int(header))
-
-
-def _probe_kinds(files: Sequence[Path]) -> dict[str, str]:
-    """Finds the kind of each column in the first file that holds readable records."""
-    for path in files:
-        examples = _first_examples(path)
-        if examples:
-            return _kinds_of(examples)
-
-    names = ", ".join(str(path) for path in files[:3])
-    raise DataError(f"{names}: found no readable tf.train.Example, expected at least one")
-
-
-def _first_examples(path: Path) -> list[tf.train.Example]:
-    packed = [path] if is_gzip(path) else []  # which only Python reads past an empty member
-    examples = []
-    try:
-        for record in open_records(path, Layout("tfrecord", ()), packed).take(_PROBED_RECORDS):
-            with contextlib.suppress(DecodeError):  # the audit counts such records
-                examples.append(tf.train.Example.FromString(record.numpy()))
-    except tf.errors.OpError as error:
-        raise DataError(f"{path}: cannot be read as TFRecords ({error.message})") from error
-    return examples
-
-
-def _kinds_of(examples: Sequence[tf.train.Example]) -> dict[str, str]:
-    kinds: dict[str, str] = {}
-    for example in examples:
-        for name, value in example.features.feature.items():
-            kind = value.WhichOneof("kind")
-            if kind is not None:
-                kinds.setdefault(name, _KINDS[kind])
-    return dict(sorted(kinds.items()))
 
 
 def open_records(path: Path, layout: Layout, odd_files: Collection[Path] = ()) -> tf.data.Dataset:
@@ -182,7 +99,7 @@ def records_of(
 
 
 def _native(
-    paths: tf.Tensor, compression: str | tf.Tensor, layout: Layout
+    paths: str | tf.Tensor, compression: str | tf.Tensor, layout: Layout
 ) -> tf.data.TFRecordDataset | tf.data.Dataset:
     if layout.format == "tfrecord":
         return tf.data.TFRecordDataset(paths, compression)
@@ -191,13 +108,27 @@ def _native(
 
 def _by_python(paths: tf.Tensor, layout: Layout) -> tf.data.Dataset:
     def read(path: bytes) -> Iterator[np.ndarray]:
-        return read_records(Path(path.decode()), layout.form, layout.header_lines)
+        return _read_odd(Path(path.decode()), layout)
 
     def open_file(path: tf.Tensor) -> tf.data.Dataset:
         some = tf.TensorSpec((None,), tf.string)
         return tf.data.Dataset.from_generator(read, args=(path,), output_signature=some).unbatch()
 
     return tf.data.Dataset.from_tensor_slices(paths).flat_map(open_file)
+
+
+def _read_odd(path: Path, layout: Layout) -> Iterator[np.ndarray]:
+    if layout.format == "tfrecord" and not is_gzip(path):
+        batches = _native(str(path), "", layout).batch(_TOGETHER).as_numpy_iterator()
+    else:
+        batches = read_records(path, layout.form, layout.header_lines)
+
+    wants_texts = layout.format == "tfrecord" and "string" in layout.kinds.values()
+    for records in batches:
+        if wants_texts:
+            yield np.array([with_texts(record, layout.kinds) for record in records], object)
+        else:
+            yield records
 
 
 def without_blank_lines(layout: Layout, records: tf.Tensor) -> tf.Tensor:
@@ -300,8 +231,12 @@ def is_quarantined(records: tf.Tensor, quarantine: Sequence[int]) -> tf.Tensor:
 PARSE_ERRORS = (tf.errors.InvalidArgumentError, UnicodeDecodeError)
 
 
+class OtherKinds(Exception):  # noqa: N818, because it is no error: it is caught, and read again
+    """Examples hold a column in several dtypes, see `layouts.mixed_kinds`."""
+
+
 def malformed_examples(layout: Layout, records: tf.Tensor, columns: Sequence[str]) -> list[int]:
-    """Finds the records of a batch that make `tf.io.parse_example` fail, by halving.
+    """Finds the records of a batch that make `tf.io.parse_example` fail.
 
     Args:
         layout: The structure that the records should have.
@@ -310,13 +245,33 @@ def malformed_examples(layout: Layout, records: tf.Tensor, columns: Sequence[str
 
     Returns:
         The fingerprints of the malformed records.
+
+    Raises:
+        OtherKinds: A record holds one of the columns in another dtype than the layout says.
     """
+    fingerprints = fingerprint(records).numpy()
+    is_malformed = np.zeros(len(records), bool)
+    for index, record in enumerate(records.numpy()):
+        try:
+            if other_kinds(record, layout.kinds, columns):
+                raise OtherKinds
+        except DecodeError:
+            is_malformed[index] = True
+
+    # What protocol buffers read and TensorFlow does not is rare: it is found by halving.
+    readable = np.flatnonzero(~is_malformed)
+    is_malformed[_unparseable(layout, records, columns, readable)] = True
+    return fingerprints[is_malformed].tolist()
+
+
+def _unparseable(
+    layout: Layout, records: tf.Tensor, columns: Sequence[str], indices: np.ndarray
+) -> list[int]:
     try:
-        _parse_examples(layout, records, columns)
+        _parse_examples(layout, tf.gather(records, indices), columns)
     except PARSE_ERRORS:
-        if len(records) == 1:
-            return [int(fingerprint(records)[0])]
-        half = len(records) // 2
-        first = malformed_examples(layout, records[:half], columns)
-        return first + malformed_examples(layout, records[half:], columns)
+        if len(indices) == 1:
+            return [int(indices[0])]
+        halves = np.array_split(indices, 2)
+        return [bad for half in halves for bad in _unparseable(layout, records, columns, half)]
     return []

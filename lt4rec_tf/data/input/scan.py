@@ -58,7 +58,8 @@ def read_all(
     for path in source.files:
         records_of_file = open_records(path, source.layout, source.odd_files)
         batches = records_of_file.batch(_READ_TOGETHER).prefetch(2)
-        for records in _read(path, source.layout, batches):
+        framed = source.layout.format == "tfrecord" and path not in source.odd_files
+        for records in _read(path, source.layout, framed, batches):
             values = _step_over_malformed(source, step, records, quarantine)
             seen += len(records)
             yield path, records, tf.nest.map_structure(lambda value: value.numpy(), values)
@@ -66,8 +67,16 @@ def read_all(
                 progress(path.relative_to(source.data_dir).as_posix(), seen)
 
 
-def _read(path: Path, layout: Layout, batches: tf.data.Dataset) -> Iterator[tf.Tensor]:
+def _read(
+    path: Path, layout: Layout, framed: bool, batches: tf.data.Dataset
+) -> Iterator[tf.Tensor]:
     """Gives a file's batches of records.
+
+    Args:
+        path: The file.
+        layout: The structure of its records.
+        framed: True if records are as they stand in a file of TFRecords.
+        batches: Its records.
 
     Raises:
         DataError: The file is broken from some record on.
@@ -78,7 +87,7 @@ def _read(path: Path, layout: Layout, batches: tf.data.Dataset) -> Iterator[tf.T
             if len(rows := without_blank_lines(layout, records)):
                 yield rows
             read += len(records)
-            if layout.format == "tfrecord":
+            if framed:
                 lengths = tf.strings.length(records)
                 size += int(tf.reduce_sum(lengths)) + _FRAME * len(records)
     except tf.errors.OpError as error:
@@ -86,7 +95,7 @@ def _read(path: Path, layout: Layout, batches: tf.data.Dataset) -> Iterator[tf.T
             f"{path}: cannot be read past record {read} or soon after ({error.message})"
         ) from error
 
-    if layout.format != "tfrecord" or is_gzip(path):  # whose own checksums say that it is whole
+    if not framed or is_gzip(path):  # whose own checksums say that it is whole
         return
     rest = stamp_of(path).size - size
     if rest:  # TensorFlow ignores a rest that is shorter than a frame's first part

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import tensorflow as tf
 
 from lt4rec_tf.data.formats.files import DataError, Stamp, expand, stamp_of
-from lt4rec_tf.data.formats.records import Layout, read_layout
+from lt4rec_tf.data.formats.layouts import read_layout, with_late_columns
+from lt4rec_tf.data.formats.records import Layout
 from lt4rec_tf.data.input.labels import label_columns
 from lt4rec_tf.data.input.side_tables import SideTable, load_side_table, side_header
 from lt4rec_tf.data.input.splits import SplitRule
@@ -73,6 +74,7 @@ def open_source(schema: Schema, data_dir: str | Path, split: SplitRule) -> Sourc
     stamps = {path: stamp_of(path) for path in [*files, *joined]}  # before a byte is read
 
     layout = read_layout(schema, files)
+    layout = _with_needed_columns(schema, data_dir, files, layout)
     columns, side_columns = _locate_columns(schema, data_dir, files[0], layout)
     side_tables = tuple(
         load_side_table(data_dir, join, wanted)
@@ -124,15 +126,30 @@ def _check_patterns(schema: Schema, time: TimeColumn) -> None:
             ) from error
 
 
+def _with_needed_columns(
+    schema: Schema, data_dir: Path, files: Sequence[Path], layout: Layout
+) -> Layout:
+    """Looks for columns of TFRecords that no Example at the beginning has."""
+    if layout.format != "tfrecord":
+        return layout
+    needed = _needed_columns(schema) - set(layout.columns)
+    for join in schema.joins:
+        needed -= set(side_header(data_dir, join)) - {join.key}
+    return with_late_columns(layout, files, needed) if needed else layout
+
+
+def _needed_columns(schema: Schema) -> set[str]:
+    needed = {feature.column for feature in schema.features} | label_columns(schema)
+    needed |= {join.key for join in schema.joins}
+    needed |= {schema.user} if schema.user else set()
+    return needed | ({schema.time.column} if schema.time else set())
+
+
 def _locate_columns(
     schema: Schema, data_dir: Path, first_file: Path, layout: Layout
 ) -> tuple[tuple[str, ...], list[set[str]]]:
     """Finds the columns that the logs give and that each side table gives; the logs go first."""
-    needed = {feature.column for feature in schema.features} | label_columns(schema)
-    needed |= {join.key for join in schema.joins}
-    needed |= {schema.user} if schema.user else set()
-    needed |= {schema.time.column} if schema.time else set()
-
+    needed = _needed_columns(schema)
     from_logs = needed & set(layout.columns)
     open_columns = needed - from_logs
     side_columns = []

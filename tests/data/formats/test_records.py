@@ -11,13 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lt4rec_tf.data.formats.files import DataError
+from lt4rec_tf.data.formats.layouts import read_layout
 from lt4rec_tf.data.formats.records import (
     Layout,
+    OtherKinds,
     is_quarantined,
     malformed_examples,
     open_records,
     parse,
-    read_layout,
 )
 from lt4rec_tf.data.formats.values import convert, multiple, single, text_to_float, text_to_int64
 from lt4rec_tf.data.input.side_tables import load_side_table, look_up
@@ -234,11 +235,9 @@ def test_examples_by_value(tmp_path):
 def test_malformed_examples_are_found_and_replaced(tmp_path):
     path = write_records(tmp_path / "log.tfrecord", [example(good_row(n)) for n in range(5)])
     layout = read_layout(schema(tmp_path, "tfrecord"), [path])
-    other_kind = tf.train.Example()
-    other_kind.features.feature["click"].bytes_list.value.append(b"1")
     records = [example(good_row(n)) for n in range(5)]
     records[1] = b"no example at all"
-    records[3] = other_kind.SerializeToString()
+    records[3] = records[3][:-3]
     batch = tf.constant(records)
     quarantine = malformed_examples(layout, batch, ["click"])
     unparseable = is_quarantined(batch, tuple(quarantine))
@@ -246,6 +245,17 @@ def test_malformed_examples_are_found_and_replaced(tmp_path):
     columns, broken = parse(layout, batch, ["click"], unparseable)
     assert columns["click"].to_list() == [[0], [], [0], [], [0]]
     assert broken.numpy().tolist() == unparseable.numpy().tolist()
+
+
+def test_values_of_another_kind_are_no_malformed_example(tmp_path):
+    path = write_records(tmp_path / "log.tfrecord", [example(good_row(n)) for n in range(5)])
+    layout = read_layout(schema(tmp_path, "tfrecord"), [path])
+    other_kind = tf.train.Example()
+    other_kind.features.feature["click"].bytes_list.value.append(b"1")
+    batch = tf.constant([example(good_row(0)), other_kind.SerializeToString()])
+    with pytest.raises(OtherKinds):
+        malformed_examples(layout, batch, ["click"])
+    assert malformed_examples(layout, batch, ["user"]) == []
 
 
 def test_files_without_examples_are_refused(tmp_path):
