@@ -20,6 +20,7 @@ from pathlib import Path
 from lt4rec_tf.config import checks, parse
 from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts, command
+from lt4rec_tf.core.flags import expect
 from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.distributed import cluster, replicas
@@ -45,6 +46,9 @@ def main(argv: Sequence[str]) -> None:
     checks.check_tasks(settings, [task.name for task in schema.tasks])
     sizes.check_sizes(settings, schema)
     folder = paths.run_folder(settings, places)
+    if training.distribution == "parameter_server":  # a link of this machine is none of servers
+        expected = "a folder without *, ?, [ and ] with --distribution=parameter_server"
+        expect(artifacts.is_literal(folder), "run_dir", str(folder), expected)
     command.make_deterministic()
 
     table_rows = sum(table.rows for table in schema.tables)

@@ -22,14 +22,16 @@ import json
 import math
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from lt4rec_tf.core.errors import InputError
+from lt4rec_tf.core.errors import InputError, naming_a_full_disk
 
 DONE = "done"
+_PATTERN_CHARACTERS = "*?[]\\"
 
 
 class RunError(InputError):
@@ -108,7 +110,8 @@ def opened_atomically(path: Path) -> Iterator[IO[bytes]]:
     Args:
         path: The file; its folder is made when absent.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with naming_a_full_disk(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     with appearing_whole(path) as temporary, temporary.open("wb") as file:
         yield file
         file.flush()
@@ -120,10 +123,34 @@ def appearing_whole(path: Path) -> Iterator[Path]:
     """Yields a temporary path beside `path`, renamed to it when the block ends without an error."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
-        yield temporary
-        temporary.replace(path)
+        with naming_a_full_disk(path):
+            yield temporary
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def is_literal(path: Path) -> bool:
+    """Tells if TensorFlow takes a path for itself: it reads some paths as patterns of names."""
+    return not any(character in str(path) for character in _PATTERN_CHARACTERS)
+
+
+@contextlib.contextmanager
+def literal_path(path: Path) -> Iterator[Path]:
+    """Yields a path to the same folder that TensorFlow does not read as a pattern of names.
+
+    Where the folder's own path holds such characters, that is a link in a temporary folder.
+
+    Args:
+        path: A folder.
+    """
+    if is_literal(path):
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        link = Path(folder) / "link"
+        link.symlink_to(path.absolute(), target_is_directory=True)
+        yield link
 
 
 def sha256(path: Path) -> str:
@@ -175,14 +202,14 @@ def write_folder_atomically(folder: Path, write: Callable[[Path], None]) -> None
 
 
 def _write_folder_atomically(folder: Path, write: Callable[[Path], None]) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
-    temporary.mkdir()
     try:
-        write(temporary)
-        if folder.exists():
-            shutil.rmtree(folder)
-        temporary.rename(folder)
+        with naming_a_full_disk(folder):
+            temporary.mkdir(parents=True)
+            write(temporary)
+            if folder.exists():
+                shutil.rmtree(folder)
+            temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import gc
 import os
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from lt4rec_tf.core.errors import InputError
+from lt4rec_tf.core.errors import InputError, is_disk_full
+
+_SHOWN = 300  # characters of another program's error
 
 
 def before_tensorflow() -> None:
@@ -37,6 +40,8 @@ def exit_on_error(
 ) -> int:
     """Runs a command and turns an expected error into one message and exit code 2.
 
+    A full disk is expected wherever it is met.
+
     Args:
         main: The command.
         argv: Its arguments, the program's name first.
@@ -51,11 +56,20 @@ def exit_on_error(
     except expected as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except Exception as error:
+        if not is_disk_full(error):
+            raise
+        print(f"error: cannot write: the disk is full ({_one_line(error)})", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         if resumes:
             print(f"stopped; the same command goes on {resumes}", file=sys.stderr)
         return 130
     return 0
+
+
+def _one_line(error: Exception) -> str:
+    return textwrap.shorten(str(error), _SHOWN, placeholder=" ...")
 
 
 def run(main: Callable[[Sequence[str]], None]) -> NoReturn:

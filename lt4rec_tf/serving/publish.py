@@ -168,8 +168,12 @@ def opened(folder: Path) -> Iterator[OpenedVersion]:
     session = tf.compat.v1.Session(graph=graph)
     try:
         # Deprecated for Python programs, but it is the code that a server uses.
-        with _without_warnings(), graph.as_default():
-            loaded = tf.compat.v1.saved_model.loader.load(session, [_SERVE_TAG], str(folder))
+        with (
+            _without_warnings(),
+            graph.as_default(),
+            artifacts.literal_path(Path(folder)) as literal,
+        ):
+            loaded = tf.compat.v1.saved_model.loader.load(session, [_SERVE_TAG], str(literal))
     except (OSError, RuntimeError, ValueError, tf.errors.OpError) as error:
         session.close()
         raise PublishError(f"{folder}: no server can load it ({_reason(error)})") from error

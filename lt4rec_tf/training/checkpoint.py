@@ -137,8 +137,8 @@ def read_all(folder: Path) -> dict[str, np.ndarray]:
     Raises:
         CheckpointError: The folder is no checkpoint or a damaged one.
     """
-    with _read_errors(folder):
-        names = sorted(_reader(folder).get_variable_to_shape_map())
+    with _opened(folder) as reader:
+        names = sorted(reader.get_variable_to_shape_map())
     return dict(_values(folder, {name: name for name in names}))
 
 
@@ -160,8 +160,7 @@ def _restore_on_servers(
 def _check_all(
     folder: Path, stored: Mapping[str, str], variables: Mapping[str, tf.Variable]
 ) -> None:
-    with _read_errors(folder):
-        reader = _reader(folder)
+    with _opened(folder) as reader:
         shapes, dtypes = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
 
     for name, stored_name in stored.items():
@@ -171,8 +170,7 @@ def _check_all(
 
 
 def _values(folder: Path, stored: Mapping[str, str]) -> Iterator[tuple[str, np.ndarray]]:
-    with _read_errors(folder):
-        reader = _reader(folder)
+    with _opened(folder) as reader:
         stored_names = reader.get_variable_to_shape_map()
         for name, stored_name in stored.items():
             _check_stored(folder, stored_name, stored_names)
@@ -207,15 +205,12 @@ def restore_progress(folder: Path, variables: Mapping[str, tf.Variable]) -> dict
     return artifacts.read_json(folder / _STATE)
 
 
-def _reader(folder: Path) -> tf.train.CheckpointReader:
-    return tf.train.load_checkpoint(str(Path(folder) / _PREFIX))
-
-
 @contextmanager
-def _read_errors(folder: Path) -> Iterator[None]:
-    """Turns TensorFlow's errors of reading into one that names the folder."""
+def _opened(folder: Path) -> Iterator[tf.train.CheckpointReader]:
+    """Opens a checkpoint; TensorFlow's errors of reading become one that names the folder."""
     try:
-        yield
+        with artifacts.literal_path(Path(folder)) as literal:
+            yield tf.train.load_checkpoint(str(literal / _PREFIX))
     except (tf.errors.OpError, IndexError, RuntimeError, ValueError) as error:
         raise CheckpointError(f"{folder}: no readable checkpoint ({error})") from error
 

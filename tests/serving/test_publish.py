@@ -78,6 +78,14 @@ def test_versions_count_up_from_1(tmp_path):
     assert published_versions(base) == [base / "1", base / "2"]
 
 
+@pytest.mark.parametrize("name", ["run [1]", "all*", "what?", "a\\b"])
+def test_a_model_folders_name_is_no_pattern(tmp_path, name):
+    base = tmp_path / name
+    assert publish_doubler(base) == base / "1"
+    with opened(base / "1") as saved:
+        check_answers(saved, SAMPLE, RIGHT)
+
+
 def test_only_folders_with_whole_numbers_are_versions(tmp_path):
     for name in (".tmp-0123", "v50", "5.tmp", "latest", "-8", "9", "10"):
         (tmp_path / name).mkdir()

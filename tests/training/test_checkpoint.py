@@ -44,6 +44,18 @@ def test_types_other_than_float32_come_back(tmp_path):
     assert values_of(other) == values_of(saved)
 
 
+@pytest.mark.parametrize("name", ["run [1]", "all*", "what?", "a\\b"])
+def test_a_folders_name_is_no_pattern(tmp_path, name):
+    (tmp_path / "run 1").mkdir()
+    checkpoint.save(tmp_path / "run 1" / "weights", {"a": tf.Variable([9.0])})
+    checkpoint.save(tmp_path / name / "weights", {"a": tf.Variable([1.0, 2.0])})
+    read_back = {"a": tf.Variable([0.0, 0.0])}
+    checkpoint.restore(tmp_path / name / "weights", read_back)
+    assert read_back["a"].numpy().tolist() == [1.0, 2.0]
+    assert checkpoint.read(tmp_path / name / "weights", "a").tolist() == [1.0, 2.0]
+    assert list(checkpoint.read_all(tmp_path / name / "weights")) == ["a"]
+
+
 def test_variables_can_be_read_under_other_names(tmp_path):
     checkpoint.save(tmp_path / "weights", {"tower": tf.Variable([1.0, 2.0])})
     views = {"ctr/tower": tf.Variable([0.0, 0.0]), "cvr/tower": tf.Variable([0.0, 0.0])}
