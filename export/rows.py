@@ -10,6 +10,7 @@ import csv
 import gzip
 import itertools
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,8 @@ from typing import Any
 from signature import Feature, InputError, Signature
 
 INT64 = range(-(2**63), 2**63)
+_WHOLE = re.compile(r"\s*([+-]?[0-9]+)(\.0*)?\s*")  # pandas writes 7.0 beside a null
+_BOOLEANS = {"true": "1", "false": "0"}
 
 
 @dataclass(frozen=True)
@@ -129,12 +132,12 @@ def _value(feature: Feature, text: str, separator: str) -> Any:
 
 def _scalar(dtype: str, text: str) -> str | int | float:
     if dtype == "float32":
-        return float(text)
+        return float(_BOOLEANS.get(text.strip().lower(), text))
     if dtype == "int64":
-        number = int(text)
-        if number not in INT64:
+        whole = _WHOLE.fullmatch(_BOOLEANS.get(text.strip().lower(), text))
+        if whole is None or int(whole[1]) not in INT64:
             raise ValueError(text)
-        return number
+        return int(whole[1])
     return text
 
 

@@ -135,6 +135,17 @@ def test_what_an_empty_cell_stands_for(url, tmp_path):
     check_answers(ask(url, path, "--signature=tf_example"), answers=[(-0.01, -1.0), ANSWERS[1]])
 
 
+def test_numbers_as_pandas_and_databases_write_them(url, tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text(ROWS.replace(",7,", ",7.0,"), encoding="utf-8")
+    check_answers(ask(url, path))
+    text = "user,age,tags,length\nann,{},a,{}\n"
+    path.write_text(text.format("true", "False"), encoding="utf-8")
+    booleans = ask(url, path)
+    path.write_text(text.format("1", "0"), encoding="utf-8")
+    assert (booleans.returncode, booleans.stdout) == (0, ask(url, path).stdout)
+
+
 BAD_ROWS = {
     "no column": ("user,age,tags\nann,7,a\n", "no column length; found user, age, tags"),
     "a column twice": ("user,age,tags,length,age\n", "columns named twice: age"),

@@ -16,6 +16,7 @@ from lt4rec_tf.schema.types import Feature, Schema
 
 SEPARATORS = ("|", ";", ",", "#", " ", "\x01", "\x02", "\x03")
 _WHOLE = re.compile(rb"\s*[+-]?(0|[1-9]\d*)\s*")
+_BOOLEANS = {b"true", b"false", b"True", b"False", b"TRUE", b"FALSE"}
 _LEADING_ZERO = re.compile(rb"\s*[+-]?0\d")  # 007 is a name, not the number 7
 _NO_LIST = re.compile(r"[\[({]|\d{4}-\d\d-\d\d")  # a range, JSON, a date: commas that cut nothing
 _WHOLE_FLOAT = re.compile(rb"\s*[+-]?(0|[1-9]\d*)\.0*\s*")  # as pandas writes ids beside a null
@@ -68,12 +69,14 @@ def _number_of(distinct: set[bytes]) -> str:
     """Returns the dtype of the numbers that texts are, "string" where one is no number."""
     if not distinct or any(_LEADING_ZERO.match(value) for value in distinct):
         return "string"
+    if distinct <= _BOOLEANS:
+        return "int64"
     texts = tf.constant(sorted(distinct))
     if all(_WHOLE.fullmatch(value) for value in distinct):
         return "int64" if text_to_int64(texts)[1].numpy().all() else "string"
 
     numbers, valid = text_to_float(texts, tf.float64)
-    if not valid.numpy().all():
+    if distinct & _BOOLEANS or not valid.numpy().all():
         return "string"
     if all(_WHOLE.fullmatch(value) or _WHOLE_FLOAT.fullmatch(value) for value in distinct):
         return _type_of_floats(numbers.numpy())

@@ -48,24 +48,46 @@ class Values(NamedTuple):
     valid: tf.Tensor
 
 
+def _with_numbers_of_booleans(text: tf.Tensor, valid: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Writes 1 for "true" and 0 for "false", as databases and pandas write booleans into text.
+
+    Args:
+        text: The texts.
+        valid: Bool, in their shape: they are numbers already.
+
+    Returns:
+        The texts, and bool: they are numbers now.
+    """
+
+    def replaced() -> tuple[tf.Tensor, tf.Tensor]:
+        is_true = tf.strings.regex_full_match(text, r"(?i)\s*true\s*")
+        is_false = tf.strings.regex_full_match(text, r"(?i)\s*false\s*")
+        numbers = tf.where(is_true, "1", tf.where(is_false, "0", text))
+        return numbers, valid | is_true | is_false
+
+    # Few columns hold booleans: others are not searched for them.
+    all_read = tf.reduce_all(valid | (text == ""))
+    return tf.cond(all_read, lambda: (text, valid), replaced)
+
+
 def text_to_int64(text: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Reads decimals such as "7", " 7 " and "7.0".
+    """Reads decimals such as "7", " 7 " and "7.0", and "true" and "false" as 1 and 0.
 
     Returns:
         int64 values, 0 where the text is no such number, and bool "is one", in the text's shape.
     """
-    valid = tf.strings.regex_full_match(text, _INTEGER)
+    text, valid = _with_numbers_of_booleans(text, tf.strings.regex_full_match(text, _INTEGER))
     digits = tf.strings.regex_replace(text, r"\.0*\s*$", "")
     return tf.strings.to_number(tf.where(valid, digits, "0"), tf.int64), valid
 
 
 def text_to_float(text: tf.Tensor, dtype: tf.DType) -> tuple[tf.Tensor, tf.Tensor]:
-    """Reads decimals, scientific notation, "nan" and "inf".
+    """Reads decimals, scientific notation, "nan" and "inf", and "true" and "false" as 1 and 0.
 
     Returns:
         Values, NaN where the text is no number, and bool "is one", in the text's shape.
     """
-    valid = tf.strings.regex_full_match(text, _FLOAT)
+    text, valid = _with_numbers_of_booleans(text, tf.strings.regex_full_match(text, _FLOAT))
     return tf.strings.to_number(tf.where(valid, text, "nan"), dtype), valid
 
 

@@ -333,3 +333,17 @@ def test_a_file_without_header_is_trained_on(tmp_path):
     argv = ["train", f"--schema={tmp_path}/s.toml", f"--data_dir={place}", *small]
     assert exit_on_error(train.main, [*argv, f"--run_dir={tmp_path}/run"]) == 0
     assert (tmp_path / "run" / "evaluation.json").exists()
+
+
+def test_booleans_of_text_files_are_numbers(tmp_path, capsys):
+    rows = [f"{n % 20},{n},{'true' if n % 3 else 'false'},{n % 2 == 0},x" for n in range(300)]
+    (tmp_path / "a.csv").write_text("\n".join(["user_id,time,click,is_vip,kind", *rows]) + "\n")
+    flags = [f"--files={tmp_path}/a.csv", "--click=click", f"--schema_out={tmp_path}/s.toml"]
+    assert inspect.main(["inspect", *flags]) == 0
+    assert "click       click, 1 in 66.67%" in capsys.readouterr().out
+    made = load_schema(tmp_path / "s.toml")
+    assert [label.column for label in made.labels] == ["click"]
+    assert made.feature("is_vip").dtype == "int64"
+    _, found = opened(made, tmp_path)
+    assert found.unusable == {}
+    assert found.splits["train"].tasks["ctr"].label_mean == pytest.approx(2 / 3)
