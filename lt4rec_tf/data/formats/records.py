@@ -6,7 +6,6 @@ flagged. No Python runs per row.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from lt4rec_tf.data.formats.files import is_gzip
 from lt4rec_tf.data.formats.fingerprints import find, fingerprint
 from lt4rec_tf.data.formats.lines import TextForm
 from lt4rec_tf.data.formats.odd_files import read_records
+from lt4rec_tf.data.formats.row_check import has_all_columns
 from lt4rec_tf.data.formats.text_rows import DELIMITERS
 from lt4rec_tf.data.formats.values import DTYPES
 
@@ -174,7 +174,7 @@ def _parse_lines(
         lines = tf.strings.regex_replace(lines, "^\ufeff", "", replace_global=False)
 
     # decode_csv fails on a line with another number of values: an empty one takes its place.
-    whole = _has_all_columns(layout, lines)
+    whole = has_all_columns(lines, layout.delimiter, layout.quoted, len(layout.columns))
     empty = layout.delimiter * (len(layout.columns) - 1)
     wanted = sorted(columns, key=layout.columns.index)
     indices = [layout.columns.index(name) for name in wanted]
@@ -201,22 +201,6 @@ def _parse_lines(
         has_return = tf.reduce_any(tf.strings.regex_full_match(lines, r"(?s).*\r.*"))
         values = tf.cond(has_return, cut, decoded)
     return dict(zip(wanted, values, strict=True)), ~whole
-
-
-def _has_all_columns(layout: Layout, lines: tf.Tensor) -> tf.Tensor:
-    """Tells of each line, bool (batch,), if it has a value for every column and closed quotes."""
-    mark = re.escape(layout.delimiter)
-    value = rf'(?:[^"{mark}\r\n]*|"(?:[^"]|"")*")' if layout.quoted else rf"[^{mark}\n]*"
-    # Regular expressions count in runes: the repetition is written out once, for any column count.
-    pattern = value + f"(?:{mark}{value})" * (len(layout.columns) - 1)
-
-    def after_repair() -> tf.Tensor:
-        # Classes such as [^,] match no byte that is not UTF-8; such values are kept all the same.
-        runes = tf.strings.unicode_transcode(lines, "UTF-8", "UTF-8", errors="replace")
-        return tf.strings.regex_full_match(runes, pattern)
-
-    whole = tf.strings.regex_full_match(lines, pattern)
-    return tf.cond(tf.reduce_all(whole), lambda: whole, after_repair)
 
 
 def is_quarantined(records: tf.Tensor, quarantine: Sequence[int]) -> tf.Tensor:
