@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ import tf_keras as keras
 from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.flags import flag
-from lt4rec_tf.data.input.pipeline import batches, raw_batches
+from lt4rec_tf.data.input.pipeline import batches, request_rows
 from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.experiment.feed import split_batches
 from lt4rec_tf.experiment.paths import AUDIT, SAVED_MODEL
@@ -40,7 +39,6 @@ from lt4rec_tf.serving.signatures import (
     TF_EXAMPLE,
     ServedModel,
     answer_names,
-    roomy_ids,
 )
 from lt4rec_tf.serving.warmup import WARMUP_FILE, ServingApiMissingError, replay, warmup_records
 from lt4rec_tf.tickets.masks import density
@@ -64,18 +62,17 @@ def checked_answers(
 ) -> tuple[dict[str, Arrays], dict[str, Arrays]]:
     """Makes requests to every signature from rows of the test split, and the network's answers.
 
-    The network reads these rows through the input pipeline, so a feature that gets another id in
-    serving than in training is detected.
+    The requests hold what the log holds: lists are not cut, as no client cuts them. The network
+    reads these rows through the input pipeline, so a feature that gets another id in serving than
+    in training is detected, and so is a list of which training read another part.
 
     Returns:
         Signature -> input -> values, and signature -> output -> float32 values.
     """
     split = source.split.held_out
-    raw_batch = next(iter(raw_batches(source, split, CHECKED_ROWS)))
-    raw = {name: values.numpy() for name, values in raw_batch.items()}
-
-    first_batch = itertools.islice(batches(source, split, CHECKED_ROWS), 1)
-    predictions = make_predictor(network, network.tasks)(first_batch)
+    raw = request_rows(source, split, CHECKED_ROWS)
+    first_batch = next(iter(batches(source, split, CHECKED_ROWS)))
+    predictions = make_predictor(network, network.tasks)([first_batch])
     by_task = {task: predictions.of(schema.task(task)) for task in network.tasks}
     answers = {}
     for name, factors in answer_names(schema, network.tasks).items():
@@ -89,18 +86,20 @@ def checked_answers(
 
     sample = requests_of(schema, signatures, raw)
     if ranking:
-        sample[RANK], rows = rank_request(
-            schema, ranking, raw, min(RANK_REQUESTS, len(predictions.users))
-        )
-        expected[RANK] = _rank_answers(network, schema, ranking, sample[RANK], rows)
+        requests = min(RANK_REQUESTS, len(predictions.users))
+        sample[RANK], _ = rank_request(schema, ranking, raw, requests)
+        read = {name: values.numpy() for name, values in first_batch["features"].items()}
+        _, ids = rank_request(schema, ranking, read, requests)
+        expected[RANK] = _rank_answers(network, schema, ranking, sample[RANK], ids)
     return sample, expected
 
 
 def _rank_answers(
-    network: RankingNetwork, schema: Schema, ranking: Ranking, sent: Arrays, rows: Arrays
+    network: RankingNetwork, schema: Schema, ranking: Ranking, sent: Arrays, ids: Arrays
 ) -> dict[str, np.ndarray]:
-    ids = roomy_ids(schema, {name: tf.constant(values) for name, values in rows.items()})
-    logits = network.model(ids, training=False)
+    """Returns the network's answers to requests whose rows have these ids in training."""
+    tensors = {name: tf.constant(values) for name, values in ids.items()}
+    logits = network.model(tensors, training=False)
 
     # (requests, candidates)
     shape = next(sent[f.name].shape[:2] for f in schema.features if f.side == "item")

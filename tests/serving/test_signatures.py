@@ -130,6 +130,25 @@ def test_lists_of_different_width_in_one_request(published):
         np.testing.assert_allclose(answers[name], values, rtol=0, atol=1e-6)
 
 
+def test_a_list_is_cut_at_its_max_values(published):
+    """Tags keep 3 values and codes 4: what stands behind them changes no answer."""
+    schema = published.schema
+    raw = raw_rows(schema, 6, lists=9)
+    most = {"tags": 3, "codes": 4}
+    assert most == {f.name: f.max_values for f in schema.features if f.multivalued}
+    cut = raw | {name: raw[name][:, :length] for name, length in most.items()}
+
+    for signature in expected_answers(published.network, schema, raw):
+        whole, first = (published.ask(signature, rows) for rows in (raw, cut))
+        for name in whole:
+            np.testing.assert_array_equal(whole[name], first[name])
+    examples = [serialized_examples(schema, rows) for rows in (raw, cut)]
+    for signature, name in [("tf_example", "examples"), (f"regress_{TWO[1]}", "inputs")]:
+        whole, first = (published.ask(signature, {name: sent}) for sent in examples)
+        for output in whole:
+            np.testing.assert_array_equal(whole[output], first[output])
+
+
 def test_padding_a_list_changes_no_answer(published):
     schema = published.schema
     raw = raw_rows(schema, 6, lists=2)

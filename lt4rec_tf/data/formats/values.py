@@ -150,7 +150,7 @@ def single(column: tf.Tensor | tf.RaggedTensor, dtype: tf.DType) -> Values:
 
 
 def multiple(
-    column: tf.Tensor | tf.RaggedTensor, dtype: tf.DType, separator: str, max_values: int
+    column: tf.Tensor | tf.RaggedTensor, dtype: tf.DType, separator: str, max_values: int | None
 ) -> Values:
     """Reads a list per row, its first `max_values` values, padded; shape (batch, max_values).
 
@@ -158,7 +158,8 @@ def multiple(
         column: The raw column.
         dtype: The dtype of the values.
         separator: What stands between two values of a text; "" where lists are cut already.
-        max_values: The number of values that are kept.
+        max_values: The number of values that are kept; None: all, and the shape is (batch, values
+            of the longest).
     """
     if not isinstance(column, tf.RaggedTensor):
         column = tf.strings.split(column, separator)
@@ -170,21 +171,24 @@ def multiple(
     return Values(converted, present, valid & present)
 
 
-def _padded(column: tf.RaggedTensor, length: int) -> tuple[tf.Tensor, tf.Tensor]:
+def _padded(column: tf.RaggedTensor, length: int | None) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns the first values of each row, (batch, length), and bool: the row has one there."""
     values = column.to_tensor(shape=(None, length))
+    if length is None:
+        length = tf.shape(values, tf.int64)[1]
     present = tf.sequence_mask(tf.minimum(column.row_lengths(), length), length)
     return values, present & (values != "") if values.dtype == tf.string else present
 
 
 def raw_feature(
-    feature: Feature, column: tf.Tensor | tf.RaggedTensor
+    feature: Feature, column: tf.Tensor | tf.RaggedTensor, *, whole_lists: bool = False
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Reads a feature's raw values.
 
     Args:
         feature: The feature, whose dtype the values get.
         column: The raw column.
+        whole_lists: Keeps all values of a list, which `features_to_ids` cuts.
 
     Returns:
         The values as `features_to_ids` takes them; bool (batch,): the row held something there that
@@ -193,7 +197,8 @@ def raw_feature(
     """
     dtype = DTYPES[feature.dtype]
     if feature.multivalued:
-        read = multiple(column, dtype, feature.separator, feature.max_values)
+        most = None if whole_lists else feature.max_values
+        read = multiple(column, dtype, feature.separator, most)
         fault = tf.reduce_any(read.present & ~read.valid, axis=1)
         absent = ~tf.reduce_any(read.present, axis=1)
     else:

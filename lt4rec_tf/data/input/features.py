@@ -36,12 +36,15 @@ def features_to_ids(schema: Schema, raw: Mapping[str, tf.Tensor]) -> dict[str, t
     Args:
         schema: The features and their rules.
         raw: By feature: (batch,), or (batch, values) when multi-valued, of the feature's dtype.
-            Lists shorter than others are padded with the feature's missing value.
+            Lists shorter than others are padded with the feature's missing value; of longer ones
+            than `max_values` the first values count.
 
     Returns:
-        By feature: int64 ids of the same shape in [0, rows of the feature's table), 0 for missing
-        and padding. Numeric features: float32 (batch,), NaN where missing or not finite.
+        By feature: int64 ids of the same shape, lists cut, in [0, rows of the feature's table), 0
+        for missing and padding. Numeric features: float32 (batch,), NaN where missing or not
+        finite.
     """
+    raw = {feature.name: _first_values(feature, raw[feature.name]) for feature in schema.features}
     ids_by_feature: dict[str, tf.Tensor] = {}
     for features in _groups(schema, raw):
         # All at once: a small operation costs a request more than what it computes.
@@ -49,6 +52,14 @@ def features_to_ids(schema: Schema, raw: Mapping[str, tf.Tensor]) -> dict[str, t
         names = [feature.name for feature in features]
         ids_by_feature.update(zip(names, tf.unstack(ids, num=len(names), axis=-1), strict=True))
     return {feature.name: ids_by_feature[feature.name] for feature in schema.features}
+
+
+def _first_values(feature: Feature, values: tf.Tensor) -> tf.Tensor:
+    """Cuts lists where training cuts them: by place, so that a missing value takes one too."""
+    length = values.shape[-1] if feature.multivalued else 1
+    if length is not None and length <= feature.max_values:
+        return values
+    return values[..., : feature.max_values]
 
 
 def _groups(schema: Schema, raw: Mapping[str, tf.Tensor]) -> list[list[Feature]]:

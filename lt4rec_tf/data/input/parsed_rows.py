@@ -42,13 +42,16 @@ class Rows(NamedTuple):
     misses: dict[str, tf.Tensor]
 
 
-def examine(source: Source, records: tf.Tensor, unparseable: tf.Tensor) -> Rows:
+def examine(
+    source: Source, records: tf.Tensor, unparseable: tf.Tensor, *, whole_lists: bool = False
+) -> Rows:
     """Takes a batch of records apart.
 
     Args:
         source: The data set.
         records: Strings (batch,).
         unparseable: Bool (batch,): Examples known to be malformed.
+        whole_lists: Keeps all raw values of lists, as a client sends them.
     """
     schema = source.schema
     columns, broken = parse(source.layout, records, source.columns, unparseable)
@@ -61,7 +64,8 @@ def examine(source: Source, records: tf.Tensor, unparseable: tf.Tensor) -> Rows:
     raw, faults, absent = {}, {}, {}
     for feature in schema.features:
         name, column = feature.name, columns[feature.column]
-        raw[name], faults[name], absent[name] = raw_feature(feature, column)
+        read = raw_feature(feature, column, whole_lists=whole_lists)
+        raw[name], faults[name], absent[name] = read
 
     times = tf.fill(tf.shape(records), tf.constant(np.nan, tf.float64))
     if schema.time is not None:

@@ -21,6 +21,7 @@ from lt4rec_tf.data.formats.records import (
     records_of,
     without_blank_lines,
 )
+from lt4rec_tf.data.formats.values import DTYPES
 from lt4rec_tf.data.input.change_guard import Reading, refuse_changed
 from lt4rec_tf.data.input.features import features_to_ids
 from lt4rec_tf.data.input.labels import USABLE
@@ -160,6 +161,29 @@ def raw_batches(source: Source, split: str, batch_size: int) -> Reading:
     return Reading(source, files, rows.prefetch(_PREFETCHED), _rows_of(source, split, files))
 
 
+def request_rows(source: Source, split: str, rows: int) -> dict[str, np.ndarray]:
+    """Reads the first usable rows of a split as a client would send them: lists are whole.
+
+    Args:
+        source: As `batches` takes it.
+        split: One of `SPLITS`.
+        rows: Their number, if the split holds as many.
+
+    Returns:
+        By feature: (rows,), or (rows, values) padded with the missing value to the longest list.
+
+    Raises:
+        DataError: As `batches`.
+    """
+    files = files_of(source, split)
+    read = _parsed(_records(source, files, OF_FILES), _whole_parser(source), split)
+    padding = {}
+    for feature in source.schema.features:
+        padding[feature.name] = tf.constant(feature.missing, DTYPES[feature.dtype])
+    (batch,) = read.unbatch().padded_batch(rows, padding_values=padding).take(1)
+    return {name: values.numpy() for name, values in batch.items()}
+
+
 def files_of(source: Source, split: str) -> tuple[Path, ...]:
     """Returns the files that hold rows of a split.
 
@@ -258,8 +282,16 @@ def _raw_parser(source: Source) -> Callable[[tf.Tensor, tf.Tensor], Any]:
     return _parser(source, lambda _, rows: rows.raw)
 
 
+@functools.lru_cache(maxsize=4)
+def _whole_parser(source: Source) -> Callable[[tf.Tensor, tf.Tensor], Any]:
+    return _parser(source, lambda _, rows: rows.raw, whole_lists=True)
+
+
 def _parser(
-    source: Source, select: Callable[[Source, Rows], dict[str, Any]]
+    source: Source,
+    select: Callable[[Source, Rows], dict[str, Any]],
+    *,
+    whole_lists: bool = False,
 ) -> Callable[[tf.Tensor, tf.Tensor], Any]:
     """Makes the function that takes records apart and keeps the usable rows of one split."""
 
@@ -269,7 +301,8 @@ def _parser(
     )
     def parse(records: tf.Tensor, split: tf.Tensor) -> dict[str, Any]:
         records = without_blank_lines(source.layout, records)
-        rows = examine(source, records, is_quarantined(records, source.quarantine))
+        unparseable = is_quarantined(records, source.quarantine)
+        rows = examine(source, records, unparseable, whole_lists=whole_lists)
         wanted = rows.labels.reasons == USABLE
         if source.split.kind != "files":  # whose files were chosen before
             wanted &= rows.split == split

@@ -145,3 +145,12 @@ def test_graph_with_free_batch_size_agrees_with_eager(name):
         for made in schema.features:
             np.testing.assert_array_equal(eager[made.name], traced[made.name])
             assert traced[made.name].shape == raw[made.name].shape
+
+
+def test_lists_are_cut_by_place_where_training_cuts_them():
+    made = feature(IdRule("vocabulary", vocabulary=("a", "b", "c", "d")), multivalued=True)
+    long_lists = [["a", "", "b", "c", "d"], ["", "", "", "a", ""], ["x", "d", "d", "d", "d"]]
+    cut = [[2, 0, 3], [0, 0, 0], [1, 5, 5]]  # of three values; a missing one takes a place
+    assert ids(made, long_lists) == cut
+    assert ids(made, [long_lists]) == [cut]  # candidates of a request
+    assert ids(made, [values[:2] for values in long_lists]) == [values[:2] for values in cut]
