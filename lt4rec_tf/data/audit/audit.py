@@ -94,6 +94,7 @@ def _summary(rows: Rows, *, schema_names_users: bool) -> dict[str, Any]:
     """Selects what `Counts.add` takes of a batch of rows."""
     return {
         "reasons": rows.labels.reasons,
+        "culprits": rows.labels.culprits,
         "split": rows.split,
         "labels": rows.labels.labels,
         "weights": rows.labels.weights,
@@ -119,8 +120,7 @@ def _count(rows: tf.Tensor) -> tf.Tensor:
 def _with_boundaries(source: Source, quarantine: set[int], progress: Progress | None) -> Source:
     """Returns the source with the boundaries of its split by time, found by one pass.
 
-    Raises:
-        DataError: There is no usable row.
+    Where no row is usable there are none: the rows are counted all the same, to say why.
     """
     sample = _TimeSample()
 
@@ -130,7 +130,7 @@ def _with_boundaries(source: Source, quarantine: set[int], progress: Progress | 
     for _, _, values in read_all(source, times, quarantine, progress):
         sample.add(values["times"][values["usable"]])
     if not len(sample.times):
-        raise DataError(f"{source.data_dir}: found no usable row, expected some to split by time")
+        return source
 
     validation_from, test_from = boundaries_for(source.split, sample.times)
     split = dataclasses.replace(source.split, validation_from=validation_from, test_from=test_from)
@@ -250,7 +250,7 @@ def _bad_rows_text(audit: Audit, max_bad_fraction: float, listed: Path | None) -
     list_file = f" All are listed in {listed}." if listed else ""
     return (
         f"found {bad_row_count(audit)} unusable rows of {audit.rows} "
-        f"({_reasons_text(audit.unusable)}) in {_some(audit.unusable_by_file)}; expected at most "
+        f"({_reasons_text(audit)}) in {_some(audit.unusable_by_file)}; expected at most "
         f"a fraction {max_bad_fraction}.{list_file} The first of each reason:\n{examples}"
     )
 
@@ -293,8 +293,13 @@ def _duplicates_text(audit: Audit, duplicates: Duplicates) -> str:
     return f"duplicate rows: {duplicates.rows} ({100 * share:.2f} %{about})"
 
 
-def _reasons_text(unusable: Mapping[str, int]) -> str:
-    return ", ".join(f"{reason} {count}" for reason, count in unusable.items()) or "none"
+def _reasons_text(audit: Audit) -> str:
+    texts = []
+    for reason, count in audit.unusable.items():
+        places = audit.unusable_where.get(reason, {})
+        where = [f"{place} {n}" if len(places) > 1 else place for place, n in places.items()]
+        texts.append(f"{reason} {count}" + (f" ({'; '.join(where)})" if where else ""))
+    return ", ".join(texts) or "none"
 
 
 def describe(audit: Audit) -> str:
@@ -305,7 +310,8 @@ def describe(audit: Audit) -> str:
 def _describe_rows(audit: Audit) -> Iterator[str]:
     yield f"{audit.rows} records, {sum(audit.unusable.values())} without use"
     for reason, count in audit.unusable.items():
-        yield f"  {reason:<24}{count:>12}"
+        where = ", ".join(audit.unusable_where.get(reason, ()))
+        yield f"  {reason:<24}{count:>12}" + (f"  {where}" if where else "")
     for label, count in audit.unlabelled.items():
         if count:
             yield f"  kept without {label:<11}{count:>12}"

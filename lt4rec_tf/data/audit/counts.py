@@ -16,7 +16,7 @@ import tensorflow as tf
 from lt4rec_tf.data.audit.duplicates import KEPT, DistinctCounter, Duplicates
 from lt4rec_tf.data.formats.bad_rows import shown, write
 from lt4rec_tf.data.formats.fingerprints import FINGERPRINTS, fingerprint
-from lt4rec_tf.data.input.labels import REASONS, USABLE, bad_rows
+from lt4rec_tf.data.input.labels import REASONS, USABLE, bad_rows, columns_at_fault
 from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.data.input.splits import SPLITS
 
@@ -81,6 +81,8 @@ class Audit:
         empty_files: Files that hold no record.
         odd_files: By file that TensorFlow would cut short or alter, and Python reads: why.
         kinds: Of TFRecords: by column that is read the dtype of its values.
+        unusable_where: By reason of `REASONS`, what is at fault, such as "click: column is_click",
+            with the records.
         duplicates: Records, usable or not, that equal an earlier one; None in audits of versions
             that did not count them.
     """
@@ -103,6 +105,7 @@ class Audit:
     odd_files: dict[str, str] = dataclasses.field(default_factory=dict)
     kinds: dict[str, str] = dataclasses.field(default_factory=dict)
     duplicates: Duplicates | None = None
+    unusable_where: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Returns the audit as JSON's own types."""
@@ -154,6 +157,7 @@ class Counts:
         self._task_anonymous = {task.name: np.zeros(len(SPLITS)) for task in source.schema.tasks}
         self._anonymous = np.zeros(len(SPLITS), int)
         self._totals: dict[str, Counter[str]] = {}
+        self._culprits: Counter[tuple[int, int]] = Counter()  # by reason and label
         self._examples: dict[str, Example] = {}
         self._read: Counter[str] = Counter()
 
@@ -186,6 +190,12 @@ class Counts:
         self._anonymous += np.bincount(split[anonymous], minlength=len(SPLITS))
         absent = [values["absent"][feature.name] for feature in self._source.schema.features]
         _add_to(self._absent, name, np.array(absent))
+
+        pairs, counts_of_pairs = np.unique(
+            np.stack([reasons, values["culprits"]]), axis=1, return_counts=True
+        )
+        for reason, label, count in zip(*pairs.tolist(), counts_of_pairs.tolist(), strict=True):
+            self._culprits[reason, label] += count
 
         for task, weights in values["weights"].items():
             self._add_task(task, split, values["labels"][task].astype(np.float64), weights)
@@ -245,7 +255,23 @@ class Counts:
             odd_files={self._name(path): what for path, what in oddities.items()},
             kinds={name: kinds[name] for name in source.columns if kinds},
             duplicates=self._distinct.duplicates(),
+            unusable_where=self._unusable_where(),
         )
+
+    def _unusable_where(self) -> dict[str, dict[str, int]]:
+        """Returns by reason the labels, or the time, with their columns and the records."""
+        schema = self._source.schema
+        where: dict[str, dict[str, int]] = {}
+        for (code, label), count in sorted(self._culprits.items()):
+            reason = REASONS[code]
+            if label >= 0:
+                text = columns_at_fault(schema.labels[label], reason)
+            elif reason == "bad_time" and schema.time is not None:
+                text = f"column {schema.time.column}"
+            else:
+                continue
+            where.setdefault(reason, {})[text] = count
+        return where
 
     def _absent_features(self) -> dict[str, tuple[str, ...]]:
         """Returns by feature the files with usable rows in which no record has a value of it."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -44,6 +44,8 @@ class Labels(NamedTuple):
         labels: By task, float32 (batch,); 0 outside the population.
         weights: By task, float32 (batch,): 1 in the population, 0 outside.
         reasons: int32 (batch,), indices in `REASONS`; 0 where the row can be used.
+        culprits: int32 (batch,), the index of the label, in the schema's order, that made the row
+            unusable; -1 where no label did.
         unlabelled: By label, bool (batch,): kept without this label for want of a duration.
         duration: float32 (batch,), the length in seconds of the row's video, as the first label
             that names such a column has it; NaN where it is unknown.
@@ -52,6 +54,7 @@ class Labels(NamedTuple):
     labels: dict[str, tf.Tensor]
     weights: dict[str, tf.Tensor]
     reasons: tf.Tensor
+    culprits: tf.Tensor
     unlabelled: dict[str, tf.Tensor]
     duration: tf.Tensor
 
@@ -90,9 +93,11 @@ def read_labels(schema: Schema, columns: Columns, faults: Mapping[str, tf.Tensor
     populations, needed = _populations(schema, parsed, everywhere)
 
     all_faults = dict(faults)
+    faults_by_label = {}
     for name, label in parsed.items():
         missing = needed[name] & ~label.present & ~label.unlabelled
-        for reason, rows in {"missing_label": missing, **label.faults}.items():
+        faults_by_label[name] = {"missing_label": missing, **label.faults}
+        for reason, rows in faults_by_label[name].items():
             all_faults[reason] = all_faults[reason] | rows if reason in all_faults else rows
     reasons = _first_reason(all_faults, everywhere)
 
@@ -106,7 +111,8 @@ def read_labels(schema: Schema, columns: Columns, faults: Mapping[str, tf.Tensor
     unlabelled = {name: label.unlabelled & (reasons == USABLE) for name, label in parsed.items()}
     durations = [label.duration for label in parsed.values() if label.duration is not None]
     duration = durations[0] if durations else tf.fill(tf.shape(everywhere), math.nan)
-    return Labels(labels, weights, reasons, unlabelled, duration)
+    culprits = _culprits([*faults_by_label.values()], reasons)
+    return Labels(labels, weights, reasons, culprits, unlabelled, duration)
 
 
 def _populations(
@@ -143,6 +149,33 @@ def _first_reason(faults: Mapping[str, tf.Tensor], like: tf.Tensor) -> tf.Tensor
         if REASONS[code] in faults:
             reasons = tf.where(faults[REASONS[code]], code, reasons)
     return reasons
+
+
+def _culprits(faults_by_label: Sequence[Mapping[str, tf.Tensor]], reasons: tf.Tensor) -> tf.Tensor:
+    """Returns the index of the first label that has the row's fault, int32 (batch,); -1: none."""
+    culprits = -tf.ones_like(reasons)
+    for index in reversed(range(len(faults_by_label))):
+        for reason, rows in faults_by_label[index].items():
+            guilty = rows & (reasons == REASONS.index(reason))
+            culprits = tf.where(guilty, index, culprits)
+    return culprits
+
+
+def columns_at_fault(label: Label, reason: str) -> str:
+    """Names a label and the columns in which a reason of `REASONS` lies.
+
+    >>> click = Label("click", "binary", "is_click", None, None, "s", "s", "bad")
+    >>> columns_at_fault(click, "bad_label")
+    'click: column is_click'
+    """
+    times = {
+        "negative_play_time": [label.play_time],
+        "zero_duration": [label.duration],
+        "excluded_zero_duration": [label.duration],
+    }
+    own = [label.column] if label.column is not None else [label.play_time, label.duration]
+    names = [name for name in times.get(reason, own) if name is not None]
+    return f"{label.name}: column{'s' * (len(names) > 1)} {', '.join(names)}"
 
 
 def _parse(label: Label, columns: Columns) -> _ParsedLabel:

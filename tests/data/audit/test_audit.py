@@ -1,6 +1,7 @@
 """Counts of usable and unusable rows, by hand and on damaged logs."""
 
 import dataclasses
+import io
 import json
 from collections import Counter
 
@@ -162,8 +163,8 @@ def test_check_refuses_empty_splits_and_populations(tmp_path):
     write_lines(tmp_path / "a.csv", [])
     with pytest.raises(DataError, match="no row"):
         audit.check(opened(made, tmp_path)[1], 0.0)
-    with pytest.raises(DataError, match="no usable row"):
-        opened(made, tmp_path, SplitRule("time"))
+    with pytest.raises(DataError, match="no row"):
+        audit.check(opened(made, tmp_path, SplitRule("time"))[1], 0.0)
 
 
 def test_a_validation_split_must_define_every_metric(tmp_path):
@@ -339,3 +340,53 @@ def test_audits_survive_json(tmp_path):
     source = open_source(dirty_feed(tmp_path), tmp_path, SplitRule("time"))
     found = audit.audit(source)
     assert Audit.from_json(json.loads(json.dumps(found.to_json()))) == found
+
+
+def bad_in_all_ways(number):
+    """Rows whose clicks, watch times, lengths and days cannot be used, in turn."""
+    ways = [{"click": "yes"}, {"click": ""}, {"play_time": "-1"}, {"length": "0"}, {"day": "soon"}]
+    return good_row(number, **ways[number % 5])
+
+
+@pytest.mark.parametrize("rule", [SplitRule("time"), SplitRule("time", 1, 2), SplitRule("user")])
+def test_all_rows_are_bad(tmp_path, rule):
+    lines = [line(bad_in_all_ways(number)) for number in range(20)]
+    write_lines(tmp_path / "a.csv", lines)
+    listed = io.BytesIO()
+    source = open_source(schema(tmp_path), tmp_path, rule)
+    found = Audit.from_json(json.loads(json.dumps(audit.audit(source, None, listed).to_json())))
+
+    by_time = rule.kind == "time"
+    bad = 20 if by_time else 16
+    assert sum(found.unusable.values()) == bad
+    assert len(listed.getvalue().splitlines()) == bad
+    where = {
+        "missing_label": {"click: column click": 4},
+        "bad_label": {"click: column click": 4},
+        "negative_play_time": {"watch_ratio: column play_time": 4},
+        "zero_duration": {"watch_ratio: column length": 4},
+    }
+    assert found.unusable_where == ({"bad_time": {"column day": 4}} if by_time else {}) | where
+
+    with pytest.raises(DataError, match=f"found {bad} unusable rows of 20") as caught:
+        audit.check(found, 0.01)
+    message = str(caught.value)
+    assert "bad_label 4 (click: column click)" in message
+    assert "zero_duration 4 (watch_ratio: column length)" in message
+    assert by_time == ("bad_time 4 (column day)" in message)
+    said = audit.describe(found).splitlines()
+    assert "  negative_play_time                 4  watch_ratio: column play_time" in said
+
+
+def test_a_reason_of_several_labels_is_counted_for_each(tmp_path):
+    """The first label that a row lacks is named."""
+    lines = [line(good_row(number, click="1", length="")) for number in range(3)]
+    lines += [line(good_row(number, click="", length="")) for number in range(2)]
+    write_lines(tmp_path / "a.csv", lines)
+    found = opened(schema(tmp_path), tmp_path)[1]
+    lacking = {"click: column click": 2, "watch_ratio: columns play_time, length": 3}
+    assert found.unusable_where == {"missing_label": lacking}
+    with pytest.raises(
+        DataError, match=r"missing_label 5 .click: column click 2; watch_ratio: col"
+    ):
+        audit.check(found, 0.0)
