@@ -101,6 +101,7 @@ def _schema(path: Path, top: TomlTable) -> Schema:
         joins=tuple(_join(table) for table in top.tables("joins", ())),
         time=_time(top.table("time")) if top.has("time") else None,
         user=top.text("user", None),
+        nulls=top.texts("nulls", ()),
     )
     top.close()
 

@@ -230,6 +230,7 @@ class Schema:
         joins: Side tables.
         time: Where a row's time lies; splits by time need it.
         user: The column by which rows are grouped for GAUC and for splits by user.
+        nulls: Texts that stand for an absent value in every column, besides the empty one.
     """
 
     path: Path
@@ -244,6 +245,7 @@ class Schema:
     joins: tuple[Join, ...]
     time: TimeColumn | None
     user: str | None
+    nulls: tuple[str, ...] = ()
 
     @functools.cached_property
     def tables(self) -> tuple[Table, ...]:

@@ -113,14 +113,16 @@ def convert(flags: ConvertFlags) -> dict[str, Any]:
 
     schema = load_schema(flags.schema) if flags.schema else None
     logs = _open(flags, schema)
+    types, nulls = _types_and_nulls(flags, logs, schema)
     job = Job(
         root=logs.root,
         output_dir=output_dir,
         layout=logs.layout,
-        types=_types(flags, logs, schema),
+        types=types,
         shard_bytes=round(flags.shard_mib * 2**20),
         compression=flags.compression,
         max_bad_fraction=flags.max_bad_fraction,
+        nulls=nulls,
     )
 
     with locked(output_dir):
@@ -162,21 +164,25 @@ def _open(flags: ConvertFlags, schema: Schema | None) -> LogFiles:
     return logs
 
 
-def _types(flags: ConvertFlags, logs: LogFiles, schema: Schema | None) -> dict[str, ColumnType]:
-    """Returns the type of each column: as training reads it by the schema, else guessed."""
+def _types_and_nulls(
+    flags: ConvertFlags, logs: LogFiles, schema: Schema | None
+) -> tuple[dict[str, ColumnType], tuple[str, ...]]:
+    """Returns each column's type, and the texts of absent values: by the schema, else guessed."""
     names = logs.layout.columns
     unknown = sorted(set(flags.texts) - set(names))
     if unknown:
         raise ConfigError(f"--texts: found {unknown[0]!r}, expected some of {', '.join(names)}")
 
     if schema is None:
-        guessed = log_sample.take(logs, _GUESSED_ROWS).types
-        return guessed | {name: ColumnType("string") for name in flags.texts}
+        sample = log_sample.take(logs, _GUESSED_ROWS)
+        if sample.nulls:
+            print(f"absent values: {', '.join(sample.nulls)}")
+        return sample.types | {name: ColumnType("string") for name in flags.texts}, sample.nulls
 
     unused = dict.fromkeys(names, ColumnType("string"))
     if logs.layout.format == "parquet":
         unused = {name: ColumnType(DTYPES_OF_KINDS[k]) for name, k in logs.layout.kinds.items()}
-    return column_types.of_schema(schema, names, unused)
+    return column_types.of_schema(schema, names, unused), schema.nulls
 
 
 def _write_schema(job: Job, schema: Schema) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from lt4rec_tf.data.formats.bad_rows import BadRow, shown, write
 from lt4rec_tf.data.formats.column_batches import RawBatch, read_batches
 from lt4rec_tf.data.formats.column_types import ColumnType, to_type
 from lt4rec_tf.data.formats.discovery import same_layout
-from lt4rec_tf.data.formats.examples import Ragged, encode
+from lt4rec_tf.data.formats.examples import Ragged, drop_texts, encode
 from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.formats.records import Layout
 
@@ -40,6 +41,7 @@ class Job:
         shard_bytes: Bytes of records, before they are packed, after which a shard ends.
         compression: "gzip" or "none".
         max_bad_fraction: Share of a file's rows, in [0, 1], that may go to quarantine.
+        nulls: Texts that stand for absent values.
     """
 
     root: Path
@@ -49,6 +51,7 @@ class Job:
     shard_bytes: int
     compression: str
     max_bad_fraction: float
+    nulls: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,7 @@ def convert_file(job: Job, index: int, path: Path) -> Converted:
         shards.open(),
     ):
         for batch in read_batches(path, job.layout, _BATCH_ROWS):
-            columns, reasons = typed(job.types, batch)
+            columns, reasons = typed(job.types, _without_nulls(batch, job.nulls))
             write(bad_file, _bad_rows(name, rows, batch, reasons))
             rows += len(batch.broken)
             bad_rows += len(reasons)
@@ -137,6 +140,12 @@ def _bad_rows(
 ) -> Iterator[BadRow]:
     for row, reason in reasons.items():
         yield BadRow(file, rows_before + row + 1, reason, batch.text(row))
+
+
+def _without_nulls(batch: RawBatch, nulls: Sequence[str]) -> RawBatch:
+    texts = {text.encode() for text in nulls}
+    columns = {name: drop_texts(column, texts) for name, column in batch.columns.items()}
+    return dataclasses.replace(batch, columns=columns)
 
 
 def typed(

@@ -11,7 +11,7 @@ order and numbers one by one, protocol buffers write them sorted by name and pac
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,6 +38,20 @@ class Ragged(NamedTuple):
     def of_rows(self, kept: np.ndarray) -> Ragged:
         """Returns the column of some of the rows; `kept` is bool (rows,)."""
         return Ragged(self.values[np.repeat(kept, self.lengths)], self.lengths[kept])
+
+
+def drop_texts(column: Ragged, texts: Collection[bytes]) -> Ragged:
+    """Leaves some texts out of a column, as values that are absent.
+
+    >>> drop_texts(Ragged(np.array([b"a", b"NULL"], object), np.array([1, 1])), [b"NULL"])
+    Ragged(values=array([b'a'], dtype=object), lengths=array([1, 0]))
+    """
+    if column.values.dtype.kind != "O" or not texts:
+        return column
+    is_kept = np.array([value not in texts for value in column.values], bool)
+    rows = len(column.lengths)
+    row_of = np.repeat(np.arange(rows), column.lengths)[is_kept]
+    return Ragged(column.values[is_kept], np.bincount(row_of, minlength=rows))
 
 
 class _Texts(NamedTuple):

@@ -6,6 +6,7 @@ float32 (batch, values) from TFRecords of `tf.train.Example`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -136,6 +137,25 @@ def id_text(text: tf.Tensor) -> tf.Tensor:
     [b'7', b'7', b'7.5', b'a.0']
     """
     return tf.strings.regex_replace(text, r"^\s*([+-]?[0-9]+)\.0*\s*$", r"\1")
+
+
+def without_nulls(
+    column: tf.Tensor | tf.RaggedTensor, nulls: Sequence[str]
+) -> tf.Tensor | tf.RaggedTensor:
+    """Empties the texts of a column that stand for absent values; numbers stay as they are."""
+    if not nulls or column.dtype != tf.string:
+        return column
+    if isinstance(column, tf.RaggedTensor):
+        return column.with_flat_values(without_nulls(column.flat_values, nulls))
+    return tf.where(is_null(column, nulls), "", column)
+
+
+def is_null(text: tf.Tensor, nulls: Sequence[str]) -> tf.Tensor:
+    """Tells of each text, bool in its shape, if it stands for an absent value."""
+    found = tf.zeros_like(text, tf.bool)
+    for mark in nulls:
+        found |= text == mark
+    return found
 
 
 def single(column: tf.Tensor | tf.RaggedTensor, dtype: tf.DType) -> Values:

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from lt4rec_tf.data.formats.fingerprints import find, fingerprint
-from lt4rec_tf.data.formats.values import DTYPES
+from lt4rec_tf.data.formats.values import DTYPES, is_null
 from lt4rec_tf.schema.types import FIRST_VALUE_ID, Feature, IdRule, Schema
 
 LARGEST_NUMBER = 1e6  # of a numeric feature, after its transform
@@ -48,7 +48,7 @@ def features_to_ids(schema: Schema, raw: Mapping[str, tf.Tensor]) -> dict[str, t
     ids_by_feature: dict[str, tf.Tensor] = {}
     for features in _groups(schema, raw):
         # All at once: a small operation costs a request more than what it computes.
-        ids = _ids(features, [raw[feature.name] for feature in features])
+        ids = _ids(features, [raw[feature.name] for feature in features], schema.nulls)
         names = [feature.name for feature in features]
         ids_by_feature.update(zip(names, tf.unstack(ids, num=len(names), axis=-1), strict=True))
     return {feature.name: ids_by_feature[feature.name] for feature in schema.features}
@@ -72,11 +72,11 @@ def _groups(schema: Schema, raw: Mapping[str, tf.Tensor]) -> list[list[Feature]]
     return list(groups.values())
 
 
-def _ids(features: Sequence[Feature], raw: Sequence[tf.Tensor]) -> tf.Tensor:
+def _ids(features: Sequence[Feature], raw: Sequence[tf.Tensor], nulls: Sequence[str]) -> tf.Tensor:
     """Returns the ids of features that are alike; the last dimension is the features'."""
     rules = [feature.ids for feature in features]
     values = tf.stack(raw, axis=-1)
-    missing = _are_missing(features, values)
+    missing = _are_missing(features, values, nulls)
 
     kind = rules[0].kind
     if kind == "numeric":
@@ -90,10 +90,10 @@ def _ids(features: Sequence[Feature], raw: Sequence[tf.Tensor]) -> tf.Tensor:
     return tf.where(missing, tf.zeros_like(ids), ids)
 
 
-def _are_missing(features: Sequence[Feature], values: tf.Tensor) -> tf.Tensor:
+def _are_missing(features: Sequence[Feature], values: tf.Tensor, nulls: Sequence[str]) -> tf.Tensor:
     missing = values == tf.constant([feature.missing for feature in features], values.dtype)
     if values.dtype == tf.string:
-        return missing | (values == "")
+        return missing | (values == "") | is_null(values, nulls)
     if values.dtype == tf.float32:
         return missing | tf.math.is_nan(values)
     return missing

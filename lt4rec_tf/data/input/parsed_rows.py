@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from lt4rec_tf.data.formats.fingerprints import fingerprint
 from lt4rec_tf.data.formats.records import parse
-from lt4rec_tf.data.formats.values import Values, id_text, raw_feature, single
+from lt4rec_tf.data.formats.values import Values, id_text, raw_feature, single, without_nulls
 from lt4rec_tf.data.input.labels import Labels, read_labels
 from lt4rec_tf.data.input.side_tables import look_up
 from lt4rec_tf.data.input.source import Source
@@ -55,10 +55,11 @@ def examine(
     """
     schema = source.schema
     columns, broken = parse(source.layout, records, source.columns, unparseable)
+    columns = {name: without_nulls(column, schema.nulls) for name, column in columns.items()}
     misses = {}
     for side in source.side_tables:
         joined, missed = look_up(side, columns[side.join.key])
-        columns |= joined
+        columns |= {name: without_nulls(column, schema.nulls) for name, column in joined.items()}
         misses[side.join.file] = missed & ~broken
 
     raw, faults, absent = {}, {}, {}

@@ -87,7 +87,9 @@ def inspect(flags: InspectFlags, role_flags: RoleFlags) -> None:
     roles = find_roles(role_flags, columns)
     print(_roles_text(roles, columns), end="\n\n")
 
-    schema_draft = draft(logs, columns, roles, role_flags)
+    if sample.nulls:
+        print(f"absent values: {', '.join(sample.nulls)}", end="\n\n")
+    schema_draft = draft(logs, columns, roles, role_flags, sample.nulls)
     for name, why in [*logs.left_out.items(), *schema_draft.left_out.items()]:
         print(f"no feature: {name} ({why})")
 

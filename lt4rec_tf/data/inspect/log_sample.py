@@ -12,12 +12,15 @@ from lt4rec_tf.data.formats import discovery
 from lt4rec_tf.data.formats.column_batches import RawBatch, read_batches
 from lt4rec_tf.data.formats.column_types import ColumnType, guess, to_type
 from lt4rec_tf.data.formats.discovery import LogFiles
-from lt4rec_tf.data.formats.examples import Ragged
+from lt4rec_tf.data.formats.examples import Ragged, drop_texts
 from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.formats.records import Layout
 
 _MOST_FILES = 16
 _BATCH_ROWS = 4096
+# What databases, Hive and pandas write for absent values; the first ones are no words.
+_NO_WORDS = {b"NULL", b"\\N", b"<NA>", b"NaN", b"NaT"}
+_NULLS = _NO_WORDS | {b"null", b"nan", b"None", b"none", b"NA", b"N/A", b"n/a"}
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Sample:
         rows: Number of rows.
         broken: Number of records that were left out.
         files: Number of files from which the rows come.
+        nulls: Texts that stand for absent values, which the columns are without.
     """
 
     columns: dict[str, Ragged]
@@ -37,6 +41,7 @@ class Sample:
     rows: int
     broken: int
     files: int
+    nulls: tuple[str, ...] = ()
 
 
 def take(logs: LogFiles, most_rows: int) -> Sample:
@@ -69,8 +74,12 @@ def take(logs: LogFiles, most_rows: int) -> Sample:
             f"{broken} records, expected some; see --format and --columns"
         )
     columns = {name: _joined(column_parts) for name, column_parts in parts.items()}
+    nulls = sorted(set().union(*map(_nulls_of, columns.values())))
+    columns = {name: drop_texts(column, nulls) for name, column in columns.items()}
+
     types = {name: _type_of(logs.layout, name, column) for name, column in columns.items()}
-    return Sample(columns, types, rows, broken, len(indices))
+    texts = tuple(text.decode() for text in nulls)
+    return Sample(columns, types, rows, broken, len(indices), texts)
 
 
 def _first_batches(path: Path, layout: Layout, rows: int) -> Iterator[tuple[RawBatch, int]]:
@@ -103,6 +112,21 @@ def _joined(parts: Sequence[Ragged]) -> Ragged:
     lengths = np.concatenate([part.lengths for part in parts])
     values = [part.values for part in parts if len(part.values)] or [parts[0].values]
     return Ragged(np.concatenate(values), lengths)
+
+
+def _nulls_of(column: Ragged) -> set[bytes]:
+    """Finds the texts of a column that stand for absent values.
+
+    Some are no words of any language. Others, such as NA, may be: these are found by a column whose
+    other values are all numbers.
+    """
+    if column.values.dtype.kind != "O":
+        return set()
+    distinct = set(column.values.tolist())
+    nulls, others = distinct & _NULLS, distinct - _NULLS
+    if nulls and others and guess(np.array(sorted(others), object)).dtype != "string":
+        return nulls
+    return nulls & _NO_WORDS
 
 
 def _type_of(layout: Layout, name: str, column: Ragged) -> ColumnType:

@@ -56,7 +56,11 @@ class Draft:
 
 
 def draft(
-    logs: LogFiles, columns: Mapping[str, ColumnStats], roles: Roles, flags: RoleFlags
+    logs: LogFiles,
+    columns: Mapping[str, ColumnStats],
+    roles: Roles,
+    flags: RoleFlags,
+    nulls: tuple[str, ...] = (),
 ) -> Draft:
     """Makes a schema.
 
@@ -65,6 +69,7 @@ def draft(
         columns: By name.
         roles: From `find_roles`.
         flags: Facts about columns that the user gives.
+        nulls: Texts that stand for absent values.
     """
     labels = draft_labels(columns, roles)
     left_out = _left_out(columns, roles, flags)
@@ -93,6 +98,7 @@ def draft(
         joins=(),
         time=TimeColumn(roles.time) if roles.time else None,
         user=roles.user,
+        nulls=nulls,
     )
     return Draft(schema, notes, left_out)
 
