@@ -111,6 +111,7 @@ def test_rows_of_shards_are_the_rows_of_the_logs(tmp_path, name):
     flags = [f"--schema={made.path}", "--shard_mib=0.005", "--max_bad_fraction=0"]
     assert run(f"{tmp_path}/in/*", output, *flags) == 0
     assert len(manifest_of(output)["shards"]) == 1  # which ends after a batch
+    assert load_schema(output / "schema.toml").feature("tags").separator == ""  # cut already
     assert_same_rows(made, tmp_path, output)
 
 
@@ -211,6 +212,23 @@ def test_bad_rows_are_in_quarantine_by_file_row_and_reason(tmp_path):
     ]
     assert (found["rows"], found["bad_rows"]) == (54, 6)
     assert len(records_of(tmp_path / "out")) == 54
+
+
+def test_rows_in_quarantine_are_counted_from_the_start_of_the_file(tmp_path):
+    rows = [f"{k},x" for k in range(9000)]  # more than are converted at a time
+    rows[8500] = "1,2,3"
+    (tmp_path / "a.csv").write_text("a,b\n" + "\n".join(rows) + "\n")
+    assert run(tmp_path / "a.csv", tmp_path / "out") == 0
+    assert quarantine_of(tmp_path / "out") == [("a.csv", "8501", "columns", "1,2,3")]
+
+
+def test_a_file_of_bad_rows_alone_has_no_shard(tmp_path):
+    (tmp_path / "a.csv").write_text("a,b\n1\n2\n")
+    (tmp_path / "b.csv").write_text("a,b\n1,2\n")
+    assert run(tmp_path / "?.csv", tmp_path / "out", "--max_bad_fraction=1", "--texts=a,b") == 0
+    assert [shard["name"] for shard in manifest_of(tmp_path / "out")["shards"]] == [
+        "shards/part-00001-0000.tfrecord.gz"
+    ]
 
 
 def test_a_reason_is_one_value_of_one_line_whatever_the_columns_name():
