@@ -76,7 +76,7 @@ def one_line(message):
 def untrained(folder, capsys):
     """A run that stopped because its logs are too dirty."""
     message = refusal(capsys, train.main, *train_flags(folder))
-    assert "found 1 unusable rows of 61 (bad_label 1) in a.csv" in message
+    assert "found 1 unusable rows of 61 (bad_label 1 (click: column click)) in a.csv" in message
     assert "expected at most a fraction 0.01" in message
     assert "a.csv record 61: bad_label: '60,u4,v5,t0|t0,6,100,7,'" in message
     return folder / "run"
@@ -137,7 +137,10 @@ def test_few_unusable_rows_are_printed_and_kept(trained, capsys):
     _, run, flags = trained
     code, out, _ = ended(capsys, train.main, *flags)
     assert code == 0
-    assert "61 records, 1 without use\n  bad_label                          1\n" in out
+    assert (
+        "61 records, 1 without use\n  bad_label                          1  click: column click\n"
+        in out
+    )
     assert artifacts.read_json(run / "data.json")["unusable_by_file"] == {"a.csv": {"bad_label": 1}}
 
 

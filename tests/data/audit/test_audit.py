@@ -379,14 +379,12 @@ def test_all_rows_are_bad(tmp_path, rule):
 
 
 def test_a_reason_of_several_labels_is_counted_for_each(tmp_path):
-    """The first label that a row lacks is named."""
-    lines = [line(good_row(number, click="1", length="")) for number in range(3)]
-    lines += [line(good_row(number, click="", length="")) for number in range(2)]
+    """Of several labels that are at fault in one row the first is named."""
+    lines = [line(good_row(number, click="1", play_time="long")) for number in range(3)]
+    lines += [line(good_row(number, click="7", play_time="long")) for number in range(2)]
     write_lines(tmp_path / "a.csv", lines)
     found = opened(schema(tmp_path), tmp_path)[1]
-    lacking = {"click: column click": 2, "watch_ratio: columns play_time, length": 3}
-    assert found.unusable_where == {"missing_label": lacking}
-    with pytest.raises(
-        DataError, match=r"missing_label 5 .click: column click 2; watch_ratio: col"
-    ):
+    at_fault = {"click: column click": 2, "watch_ratio: columns play_time, length": 3}
+    assert found.unusable_where == {"bad_label": at_fault}
+    with pytest.raises(DataError, match=r"bad_label 5 .click: column click 2; watch_ratio: col"):
         audit.check(found, 0.0)
