@@ -24,7 +24,15 @@ from lt4rec_tf.core.flags import expect
 from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.distributed import cluster, replicas
-from lt4rec_tf.experiment import paths, publishing, report, run_folder, sizes, stages
+from lt4rec_tf.experiment import (
+    paths,
+    publishing,
+    report,
+    row_checks,
+    run_folder,
+    sizes,
+    stages,
+)
 from lt4rec_tf.experiment.daily import procedure as daily
 from lt4rec_tf.experiment.evaluation import evaluate_rows
 from lt4rec_tf.experiment.feed import training_feed
@@ -44,6 +52,7 @@ def main(argv: Sequence[str]) -> None:
     cluster.check(training.distribution)
     schema = run_folder.read_schema(settings.data.schema, settings)
     checks.check_tasks(settings, [task.name for task in schema.tasks])
+    row_checks.check_rows(settings, schema)
     sizes.check_sizes(settings, schema)
     folder = paths.run_folder(settings, places)
     if training.distribution == "parameter_server":  # a link of this machine is none of servers

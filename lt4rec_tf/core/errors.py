@@ -20,6 +20,10 @@ class InputError(Exception):
     """
 
 
+class UnfitError(InputError, ValueError):
+    """Settings that do not fit each other, or not the tasks; a program may catch a ValueError."""
+
+
 class DiskFullError(InputError):
     """A file cannot be written, because its disk or the user's share of it is full."""
 

@@ -60,14 +60,27 @@ def _check_towers(settings: Settings, schema: Schema) -> None:
     if model.cross == "dcn_v2":
         numbers += model.dcn_layers * (len(schema.features) * model.embedding_dim) ** 2
 
-    size = numbers * _NUMBER * _COPIES[settings.training.optimizer]
+    towers, flags = _towers(settings, len(schema.tasks))
+    size = towers * numbers * _NUMBER * _COPIES[settings.training.optimizer]
     if size > memory:
         raise ConfigError(
             f"--hidden_units: found {','.join(map(str, model.hidden_units))} above "
-            f"{len(schema.features)} fields of --embedding_dim={model.embedding_dim}; a tower's "
+            f"{len(schema.features)} fields of --embedding_dim={model.embedding_dim}{flags}; the "
             f"kernels take {machine.in_gib(size)}, expected at most the {machine.in_gib(memory)} "
             "of this machine"
         )
+
+
+def _towers(settings: Settings, tasks: int) -> tuple[int, str]:
+    """Returns how many towers or experts the largest row has, and the flags that say so."""
+    model, towers, flags = settings.model, 1, ""
+    if "mmoe" in settings.rows:
+        towers, flags = model.experts, f" and --experts={model.experts:,}"
+    if "ple" in settings.rows:
+        experts = model.expert_levels * (tasks * model.own_experts + model.shared_experts)
+        if experts > towers:
+            towers, flags = experts, f" and {experts:,} experts of ple"
+    return towers, flags
 
 
 def _widths(settings: Settings, schema: Schema) -> list[int]:

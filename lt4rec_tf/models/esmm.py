@@ -10,6 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from lt4rec_tf.core.errors import UnfitError
 from lt4rec_tf.models.feature_encoder import Bottom
 from lt4rec_tf.models.losses import cross_entropy, loss_of, population_mean, prediction, probability
 from lt4rec_tf.models.network import OwnLosses, RankingNetwork, add_head, assemble, dense_stack
@@ -63,7 +64,7 @@ def chain(schema: Schema) -> dict[str, str]:
 
     for task in schema.tasks:
         if task.population is not None and task.name not in first_of:
-            raise ValueError(
+            raise UnfitError(
                 f"ESMM learns task {task.name} through the probability of {task.population}: "
                 f"found tasks {', '.join(names)}, "
                 f"expected a binary task on label {task.population} over all rows among them"

@@ -14,6 +14,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from lt4rec_tf.core.errors import UnfitError
 from lt4rec_tf.schema.types import Schema, chained_tasks
 
 
@@ -73,7 +74,7 @@ def pairs_in_conflict(schema: Schema, tasks: Sequence[str]) -> list[tuple[str, s
         if schema.task(watched).kind == "continuous" and {clicked, watched} & set(tasks)
     ]
     if not pairs:
-        raise ValueError(
+        raise UnfitError(
             f"conflict: found tasks {', '.join(tasks)} of {', '.join(batch_tasks)}, expected a "
             "binary task and a continuous one learned on its positives"
         )

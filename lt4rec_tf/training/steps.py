@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
+from lt4rec_tf.core.errors import UnfitError
 from lt4rec_tf.distributed.replicas import gradients_over_replicas, spread
 from lt4rec_tf.models.losses import loss_of
 from lt4rec_tf.models.network import CROSSED, RankingNetwork
@@ -105,7 +106,7 @@ def _losses(
     if network.own_losses is None:
         return _schema_losses(network, schema, tasks, conflict)
     if conflict is not None:
-        raise ValueError(
+        raise UnfitError(
             "conflict: found a network with losses of its own, expected one whose tasks' "
             "losses are the schema's"
         )

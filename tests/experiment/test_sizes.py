@@ -86,6 +86,15 @@ def test_towers_beyond_memory_are_refused_with_their_size(made, memory):
         check(made, "--cross=dcn_v2", "--dcn_layers=20", "--embedding_dim=800")
 
 
+def test_experts_beyond_memory_are_refused(made, memory):
+    with pytest.raises(ConfigError, match="--experts=1,000,000;"):
+        check(made, "--rows=mmoe", "--experts=1000000")
+    of_ple = ("--own_experts=1000000", "--shared_experts=3", "--expert_levels=1")
+    with pytest.raises(ConfigError, match="2,000,003 experts of ple"):
+        check(made, "--rows=ple", *of_ple)
+    check(made, "--rows=hard_sharing", "--experts=1000000", *of_ple)
+
+
 def test_batches_beyond_memory_are_refused_unless_the_logs_are_small(tmp_path, monkeypatch):
     write_lines(tmp_path / "a.csv", [line(good_row(number)) for number in range(20)])
     source = open_source(schema(tmp_path), tmp_path, SplitRule("time"))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from lt4rec_tf.core.errors import UnfitError
 from lt4rec_tf.models.feature_encoder import is_table
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.training.balancing.gradients import Gradient, inner_products, weighted_sum
@@ -100,7 +101,7 @@ def last_shared_kernel(network: RankingNetwork, tasks: Sequence[str]) -> tf.Vari
         if not is_table(name) and len(variable.shape) == 2 and variable.ref() in shared
     ]
     if not kernels:
-        raise ValueError(
+        raise UnfitError(
             f"balance gradnorm: found no kernel that {', '.join(tasks)} share beside embeddings, "
             "expected one to measure gradients on"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from lt4rec_tf.core.errors import UnfitError
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.training.balancing.core_task import HybridTargets, MetaBalance
@@ -39,7 +40,7 @@ def build_rule(
     """
     name, tasks = objective.balance, objective.tasks
     if name != "none" and objective.schedule != "both":
-        raise ValueError(
+        raise UnfitError(
             f"balance {name}: found schedule {objective.schedule!r}, expected 'both': it compares "
             "the tasks on one batch"
         )
@@ -48,7 +49,7 @@ def build_rule(
     if name == "none":
         return WeightedSum()
     if len(tasks) < 2:
-        raise ValueError(f"balance {name}: found {', '.join(tasks)} alone, expected two tasks")
+        raise UnfitError(f"balance {name}: found {', '.join(tasks)} alone, expected two tasks")
 
     if name == "pcgrad":
         return PCGrad(len(tasks), optimization.seed)
