@@ -13,17 +13,31 @@ from lt4rec_tf.data.inspect.column_stats import ColumnStats
 
 NONE = "none"
 _LEAST_TIMES = 3  # distinct ones, of which train, validation and test can be made
+UNIT_WORDS = {
+    "ms": ("ms", "msec", "msecs", "millis", "milliseconds"),
+    "s": ("s", "sec", "secs", "second", "seconds"),
+}
+
+
+def _with_units(*names: str) -> tuple[str, ...]:
+    """Returns each name with every unit behind it, then by itself if it says what it measures."""
+    with_unit = []
+    for name in names:
+        with_unit += [f"{name}_{word}" for words in UNIT_WORDS.values() for word in words]
+    measures = re.compile("time|duration|length")
+    return (*with_unit, *(name for name in names if measures.search(name)))
+
+
 _NAMES = {
     "click": ("click", "is_click", "clicked", "is_clicked", "clk", "isclick", "label"),
     "conversion": ("conversion", "is_conversion", "purchase", "is_purchase", "buy", "is_buy"),
     "watch_ratio": ("watch_ratio", "play_ratio", "completion_ratio"),
-    "play_time": (
-        *("play_time_ms", "play_time_s", "play_time", "play_duration", "playing_time"),
-        *("watch_time_ms", "watch_time_s", "watch_time"),
+    "play_time": _with_units(
+        *("play_time", "play_duration", "playing_time", "watch_time", "watch_duration"),
+        *("watching_time", "view_time", "play", "watch", "watched", "played"),
     ),
-    "duration": (
-        *("duration_ms", "duration_s", "duration", "video_duration", "duration_time"),
-        *("video_duration_ms", "video_duration_s"),
+    "duration": _with_units(
+        *("duration", "video_duration", "duration_time", "item_duration", "video_length", "video"),
     ),
     "user": ("user_id", "userid", "uid", "user"),
     "time": (
@@ -37,7 +51,7 @@ _FEEDBACK = re.compile(
     "|finish|play(ing)?|watch(ing)?|view|stay|enter|purchase|conversion|buy|p?(ctr|cvr)|cvrlabel"
 )
 _COUNTS = re.compile("num|count|cnt|range|user|avg|rate|hist(ory)?")  # known before the row
-_USER = re.compile("user(id)?|uid|gender|age(group)?|device|os|phone|register|fans|friend")
+_USER = re.compile("user(id)?|uid|gender|age(group)?|device|os|phone|register|fans|friend|vip")
 _ITEM = re.compile(
     "item|iid|video|s?vid|author|publisher|music|i?tags?|category|i?cate?|duration|brand|shop"
     "|seller|goods|product|price|title|ad|cover|upload|channel|i?keyword"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lt4rec_tf.data.inspect.column_roles import Roles
+from lt4rec_tf.data.inspect.column_roles import UNIT_WORDS, Roles
 from lt4rec_tf.data.inspect.column_stats import ColumnStats
 from lt4rec_tf.schema.types import Label, Task
 
@@ -107,20 +107,24 @@ def _watch_label(
 
 def _unit(stats: ColumnStats) -> str:
     """Returns the unit by the name's end, else ms where a mean in s would be above 1,000."""
-    for unit in ("ms", "s"):
-        if stats.name.lower().endswith(f"_{unit}"):
-            return unit
-    return "ms" if stats.mean > 1000 else "s"
+    return _unit_by_name(stats.name) or ("ms" if stats.mean > 1000 else "s")
 
 
 def _play_time_unit(play_time: ColumnStats, duration_unit: str | None) -> str:
     """Returns the unit by the name's end, else the duration's, as both are usually logged alike."""
     if duration_unit is None:
         return _unit(play_time)
-    for unit in ("ms", "s"):
-        if play_time.name.endswith(f"_{unit}"):
-            return unit
-    return duration_unit
+    return _unit_by_name(play_time.name) or duration_unit
+
+
+def _unit_by_name(name: str) -> str | None:
+    """Returns the unit that a name ends with.
+
+    >>> _unit_by_name("PLAY_TIME_MS"), _unit_by_name("play_secs"), _unit_by_name("play_time")
+    ('ms', 's', None)
+    """
+    last_word = name.lower().rpartition("_")[2]
+    return next((unit for unit, words in UNIT_WORDS.items() if last_word in words), None)
 
 
 def _label(name: str, kind: str, **fields: Any) -> Label:

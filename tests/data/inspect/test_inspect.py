@@ -347,3 +347,24 @@ def test_booleans_of_text_files_are_numbers(tmp_path, capsys):
     _, found = opened(made, tmp_path)
     assert found.unusable == {}
     assert found.splits["train"].tasks["ctr"].label_mean == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize(
+    ("play_time", "duration", "units"),
+    [
+        ("play_sec", "duration_sec", ("s", "s")),
+        ("watch_seconds", "duration_secs", ("s", "s")),
+        ("PLAY_TIME_MS", "Duration_s", ("ms", "s")),
+        ("watch_time_millis", "video_length", ("ms", "s")),
+        ("play_time", "video_duration_ms", ("ms", "ms")),
+    ],
+)
+def test_times_are_known_in_usual_spellings(tmp_path, play_time, duration, units):
+    rows = [f"{n % 20},{n},{n % 2},{n % 2 * (n % 30)},{30 + n % 9}" for n in range(300)]
+    header = f"user_id,time,click,{play_time},{duration}"
+    (tmp_path / "a.csv").write_text("\n".join([header, *rows]) + "\n")
+    flags = [f"--files={tmp_path}/a.csv", f"--schema_out={tmp_path}/s.toml"]
+    assert inspect.main(["inspect", *flags]) == 0
+    ratio = load_schema(tmp_path / "s.toml").labels[1]
+    assert (ratio.play_time, ratio.duration) == (play_time, duration)
+    assert (ratio.play_time_unit, ratio.duration_unit) == units
