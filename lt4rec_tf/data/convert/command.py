@@ -122,7 +122,7 @@ def convert(flags: ConvertFlags) -> dict[str, Any]:
         shard_bytes=round(flags.shard_mib * 2**20),
         compression=flags.compression,
         max_bad_fraction=flags.max_bad_fraction,
-        nulls=nulls,
+        nulls={name: nulls for name in types if name not in flags.texts} if nulls else {},
     )
 
     with locked(output_dir):

@@ -38,7 +38,7 @@ def plan_of(job: Job, paths: Sequence[Path]) -> dict[str, Any]:
             "quoted": job.layout.quoted,
             "shard_bytes": job.shard_bytes,
             "compression": job.compression,
-            **({"nulls": list(job.nulls)} if job.nulls else {}),
+            **({"nulls": sorted(set().union(*job.nulls.values()))} if job.nulls else {}),
         },
         "columns": {name: asdict(kind) for name, kind in job.types.items()},
         "sources": {path.relative_to(job.root).as_posix(): path.stat().st_size for path in paths},

@@ -7,7 +7,7 @@ import dataclasses
 import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ class Job:
         shard_bytes: Bytes of records, before they are packed, after which a shard ends.
         compression: "gzip" or "none".
         max_bad_fraction: Share of a file's rows, in [0, 1], that may go to quarantine.
-        nulls: Texts that stand for absent values.
+        nulls: By column texts that stand for absent values.
     """
 
     root: Path
@@ -51,7 +51,7 @@ class Job:
     shard_bytes: int
     compression: str
     max_bad_fraction: float
-    nulls: tuple[str, ...] = ()
+    nulls: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -142,9 +142,10 @@ def _bad_rows(
         yield BadRow(file, rows_before + row + 1, reason, batch.text(row))
 
 
-def _without_nulls(batch: RawBatch, nulls: Sequence[str]) -> RawBatch:
-    texts = {text.encode() for text in nulls}
-    columns = {name: drop_texts(column, texts) for name, column in batch.columns.items()}
+def _without_nulls(batch: RawBatch, nulls: Mapping[str, Sequence[str]]) -> RawBatch:
+    columns = {}
+    for name, column in batch.columns.items():
+        columns[name] = drop_texts(column, {text.encode() for text in nulls.get(name, ())})
     return dataclasses.replace(batch, columns=columns)
 
 

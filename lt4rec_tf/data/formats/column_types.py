@@ -15,6 +15,7 @@ from lt4rec_tf.data.formats.values import text_to_float, text_to_int64
 from lt4rec_tf.schema.types import Feature, Schema
 
 SEPARATORS = ("|", ";", ",", "#", " ", "\x01", "\x02", "\x03")
+_OF_PROSE = (",", " ")
 _WHOLE = re.compile(rb"\s*[+-]?(0|[1-9]\d*)\s*")
 _BOOLEANS = {b"true", b"false", b"True", b"False", b"TRUE", b"FALSE"}
 _LEADING_ZERO = re.compile(rb"\s*[+-]?0\d")  # 007 is a name, not the number 7
@@ -102,7 +103,10 @@ def _largest(values: np.ndarray) -> float:
 
 
 def _separator(values: list[bytes]) -> str:
-    """Finds what separates lists: it is in a tenth of the values, and most parts recur."""
+    """Finds what separates lists: it is in a tenth of the values, and most parts recur.
+
+    A comma and a space separate the words of prose too, such as "Lyon, FR" and "full time".
+    """
     texts = [value.decode("utf-8", errors="replace") for value in values]
     if any(_NO_LIST.match(text) for text in texts):
         return ""
@@ -114,9 +118,23 @@ def _separator(values: list[bytes]) -> str:
             if separator in text:
                 lists += 1
                 parts += text.split(separator)
-        if lists and 10 * lists >= len(texts) and 2 * len(set(parts)) <= len(parts):
+        recur = lists and 10 * lists >= len(texts) and 2 * len(set(parts)) <= len(parts)
+        if recur and (separator not in _OF_PROSE or _are_lists(set(texts), separator)):
             return separator
     return ""
+
+
+def _are_lists(texts: set[str], separator: str) -> bool:
+    """Tells lists from prose: their parts come without spaces, in many numbers and orders."""
+    lists = [text.split(separator) for text in texts if separator in text]
+    firsts = {parts[0] for parts in lists}
+    later = {part for parts in lists for part in parts[1:]}
+    if any(part != part.strip() or not part for part in firsts | later):
+        return False
+
+    lengths = {len(text.split(separator)) for text in texts}
+    # A few phrases are made of more words than there are phrases.
+    return len(lengths) > 1 and len(texts) > len(firsts | later) and bool(firsts & later)
 
 
 def of_schema(

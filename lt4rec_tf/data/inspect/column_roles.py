@@ -56,6 +56,7 @@ _ITEM = re.compile(
     "item|iid|video|s?vid|author|publisher|music|i?tags?|category|i?cate?|duration|brand|shop"
     "|seller|goods|product|price|title|ad|cover|upload|channel|i?keyword"
 )
+_REQUEST = re.compile("(request|req|trace|impression|imp|log|row|event|pv)_?(id|uuid|key)")
 _AMOUNT = re.compile("num|count|cnt|range|avg|rate|duration|price|age|days|width|height")
 _NAMED = re.compile("city|code|type")
 
@@ -182,6 +183,15 @@ def is_feedback(name: str) -> bool:
 def is_time(name: str) -> bool:
     """Tells if a name is one of times, which do not come again."""
     return name.lower() in _NAMES["time"]
+
+
+def is_request(name: str) -> bool:
+    """Tells if a name is one of requests, impressions or lines of logs, each of which is new.
+
+    >>> is_request("request_id"), is_request("traceId"), is_request("item_id")
+    (True, True, False)
+    """
+    return _REQUEST.fullmatch(name.lower()) is not None
 
 
 def side_of(name: str, flags: RoleFlags) -> str:

@@ -57,6 +57,12 @@ class ColumnStats:
         return self.longest == 1 and len(self.numbers) == round(self.rows * (1 - self.missing))
 
     @property
+    def are_objects(self) -> bool:
+        """True if all values are JSON objects, as far as their ends tell."""
+        texts = [text for text, _ in self.commonest if text]
+        return bool(texts) and all(text[0] == "{" and text[-1] == "}" for text in texts)
+
+    @property
     def mean(self) -> float:
         """Mean of the finite values."""
         return float(self.numbers.mean())

@@ -23,6 +23,7 @@ from lt4rec_tf.data.inspect.column_roles import (
     is_amount_by_name,
     is_feedback,
     is_id,
+    is_request,
     is_time,
     side_of,
 )
@@ -123,6 +124,10 @@ def _why_no_feature(stats: ColumnStats, roles: Roles, flags: RoleFlags) -> str:
     if name in flags.features:
         return ""
 
+    if is_request(name):
+        return "by its name one for each request, which does not come again"
+    if stats.are_objects:
+        return "JSON texts: write what they hold into columns of their own"
     if name == roles.time or is_time(name):
         return "a time, which does not come again"
     if is_feedback(name):

@@ -122,7 +122,7 @@ def test_the_schema_follows_the_stated_rules(tmp_path):
         ("cvr", "click", "mse"),
     ]
     text = (tmp_path / "s.toml").read_text(encoding="utf-8")
-    assert "# No feature: impression_id (another value in each row of the sample)." in text
+    assert "# No feature: impression_id (by its name one for each request, which does not" in text
     assert "# No feature: is_like (by its name what the user did: a label, not a feature)." in text
     assert "# No feature: one (one value in all rows of the sample)." in text
     assert "# 50 distinct values in 2000 rows, 0.0% missing: twice as many buckets" in text
@@ -368,3 +368,33 @@ def test_times_are_known_in_usual_spellings(tmp_path, play_time, duration, units
     ratio = load_schema(tmp_path / "s.toml").labels[1]
     assert (ratio.play_time, ratio.duration) == (play_time, duration)
     assert (ratio.play_time_unit, ratio.duration_unit) == units
+
+
+@pytest.mark.parametrize(
+    ("texts", "separator"),
+    [
+        (["Lyon, FR", "Austin, TX", "Osaka", "São Paulo, BR"], ""),
+        (["full time", "part time", "not in work", "self employed"], ""),
+        (["a,b", "b,c,a", "c", "c,b", "a,c", "b,a,c", "b,c"], ","),
+        (["7 8", "8 7 9", "9", "9 7", "8 9", "7 9 8", "8 7"], " "),
+        (["a|b", "b|c", "c|a"], "|"),
+        (["a b|c", "c|a b", "a b"], "|"),
+    ],
+)
+def test_lists_are_told_from_prose(texts, separator):
+    values = np.array([text.encode() for text in texts * 20], object)
+    assert guess(values).separator == separator
+
+
+def test_requests_and_json_are_no_features(tmp_path, capsys):
+    rows = [f'{n % 20},{n},{n % 2},r{n // 5},"{{""ab"": {n % 3}}}",x{n % 4}' for n in range(300)]
+    header = "user_id,time,click,request_id,ext,kind"
+    (tmp_path / "a.csv").write_text("\n".join([header, *rows]) + "\n")
+    flags = [f"--files={tmp_path}/a.csv", f"--schema_out={tmp_path}/s.toml"]
+    assert inspect.main(["inspect", *flags, "--features=request_id"]) == 0
+    assert "no feature: ext (JSON texts" in capsys.readouterr().out
+    assert "request_id" in {feature.name for feature in load_schema(tmp_path / "s.toml").features}
+    assert inspect.main(["inspect", *flags, "--overwrite"]) == 0
+    assert "no feature: request_id (by its name one for each request" in capsys.readouterr().out
+    names = [feature.name for feature in load_schema(tmp_path / "s.toml").features]
+    assert names == ["user_id", "kind"]
