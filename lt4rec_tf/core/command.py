@@ -14,6 +14,9 @@ from lt4rec_tf.core.errors import InputError, is_disk_full
 _SHOWN = 300  # characters of another program's error
 
 
+BROKEN_PIPE = 141  # as shells have it: 128 and the number of SIGPIPE
+
+
 def before_tensorflow() -> None:
     """Prepares a command's process: quiet TensorFlow, no Keras 3, rare garbage collection.
 
@@ -49,10 +52,16 @@ def exit_on_error(
         resumes: Where the same command continues after an interrupt; "": it starts anew.
 
     Returns:
-        The exit code: 0, 2 after an expected error, 130 after an interrupt.
+        The exit code: 0, 2 after an expected error, 130 after an interrupt, 141 where what read the
+        output has ended.
     """
     try:
         main(argv)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # What read the output has ended, as `head` does; Python must not try to write the rest.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
     except expected as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
