@@ -137,6 +137,7 @@ def test_tfrecords_that_end_within_a_record_are_refused(tmp_path):
         (gzip.compress(FIRST) + b"noise", "incorrect header check"),
         (gzip.compress(FIRST)[:-8] + b"\1\2\3\4" + gzip.compress(FIRST)[-4:], "incorrect data"),
     ],
+    ids=["cut", "cut behind an empty one", "noise behind it", "a changed byte"],
 )
 def test_a_broken_gzip_file_is_refused(tmp_path, content, error):
     path = written(tmp_path, content, "log.gz")
