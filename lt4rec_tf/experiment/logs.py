@@ -11,7 +11,9 @@ from lt4rec_tf.config.settings import DataSettings
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.flags import from_settings
 from lt4rec_tf.data.audit import audit as auditing
+from lt4rec_tf.data.audit import checks
 from lt4rec_tf.data.audit.counts import Audit
+from lt4rec_tf.data.audit.description import describe
 from lt4rec_tf.data.input.source import Source, open_source
 from lt4rec_tf.data.input.splits import SPLITS, SplitRule
 from lt4rec_tf.data.public import datasets, published
@@ -69,13 +71,13 @@ def audited(
     if not has_begun(folder):
         artifacts.change(lambda: _audit_into(folder, source, say))
     audit = read_audit(folder)
-    say(auditing.describe(audit))
+    say(describe(audit))
 
     splits = ("train",) if source.split.kind == "none" else SPLITS
     limits = data.max_bad_fraction, data.max_duplicate_fraction
-    auditing.check(audit, *limits, folder / QUARANTINE, splits)
+    checks.check(audit, *limits, folder / QUARANTINE, splits)
     if source.split.kind != "none":
-        auditing.check_validation(audit, source.schema)
+        checks.check_validation(audit, source.schema)
     return _completed(source, audit, folder), audit
 
 

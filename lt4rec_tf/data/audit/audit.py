@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,22 +15,19 @@ import numpy as np
 import tensorflow as tf
 
 from lt4rec_tf.data.audit.counts import Audit, Counts
-from lt4rec_tf.data.audit.duplicates import Duplicates
-from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.formats.layouts import mixed_kinds
 from lt4rec_tf.data.formats.odd_files import oddity
 from lt4rec_tf.data.formats.records import OtherKinds
 from lt4rec_tf.data.input.change_guard import refuse_changed
-from lt4rec_tf.data.input.labels import EXCLUDED, REASONS, USABLE
+from lt4rec_tf.data.input.labels import USABLE
 from lt4rec_tf.data.input.parsed_rows import Rows
 from lt4rec_tf.data.input.scan import Progress, read_all
 from lt4rec_tf.data.input.source import Source, place_files
-from lt4rec_tf.data.input.splits import SPLITS, boundaries_for
+from lt4rec_tf.data.input.splits import boundaries_for
 from lt4rec_tf.metrics.groups import NO_USER
 from lt4rec_tf.schema.types import Schema, Task
 
 _SAMPLED_TIMES = 1_000_000
-_NAMED = 10  # files that a text names
 
 
 def audit(
@@ -196,163 +193,3 @@ def standardised(schema: Schema, audit: Audit) -> Schema:
         )
 
     return dataclasses.replace(schema, tasks=tuple(map(with_standards, schema.tasks)))
-
-
-def bad_row_count(audit: Audit) -> int:
-    """Returns the number of rows that cannot be used, without those that the schema excludes."""
-    return sum(n for reason, n in audit.unusable.items() if reason != REASONS[EXCLUDED])
-
-
-def check(
-    audit: Audit,
-    max_bad_fraction: float,
-    max_duplicate_fraction: float = 1.0,
-    listed: Path | None = None,
-    splits: Sequence[str] = SPLITS,
-) -> None:
-    """Refuses data that cannot be trained on.
-
-    Args:
-        audit: The audit of the data.
-        max_bad_fraction: Share of unusable rows, in [0, 1], above which data are refused.
-        max_duplicate_fraction: Share of duplicate rows, in [0, 1], above which data are refused.
-        listed: The file that lists all unusable rows, if there is one.
-        splits: The splits that must hold rows.
-
-    Raises:
-        DataError: There are too many unusable or duplicate rows; or there is no row in train, or,
-            where the data are split, in validation or test; or a task has no population in train.
-    """
-    if audit.rows == 0:
-        raise DataError("the logs: found no row, expected some")
-    if bad_row_count(audit) > max_bad_fraction * audit.rows:
-        raise DataError(_bad_rows_text(audit, max_bad_fraction, listed))
-    if audit.duplicates and audit.duplicates.rows > max_duplicate_fraction * audit.rows:
-        raise DataError(
-            f"the logs: found {_duplicates_text(audit, audit.duplicates)}, expected at most a "
-            f"fraction {max_duplicate_fraction} (--max_duplicate_fraction); are some files copies "
-            "of others?"
-        )
-
-    for split in splits:
-        counts = audit.splits[split]
-        if counts.rows == 0:
-            raise DataError(f"{split}: found no usable row, expected some; see the split's flags")
-        for task, numbers in counts.tasks.items():
-            if numbers.rows == 0 and split == "train":
-                raise DataError(f"train: found no row in the population of task {task}")
-
-
-def _bad_rows_text(audit: Audit, max_bad_fraction: float, listed: Path | None) -> str:
-    examples = "\n".join(
-        f"  {e.file} record {e.record}: {e.reason}: {e.text!r}" for e in audit.examples
-    )
-    list_file = f" All are listed in {listed}." if listed else ""
-    return (
-        f"found {bad_row_count(audit)} unusable rows of {audit.rows} "
-        f"({_reasons_text(audit)}) in {_some(audit.unusable_by_file)}; expected at most "
-        f"a fraction {max_bad_fraction}.{list_file} The first of each reason:\n{examples}"
-    )
-
-
-def check_validation(audit: Audit, schema: Schema) -> None:
-    """Refuses a validation split on which some task's metric is undefined: nothing is chosen by it.
-
-    Args:
-        audit: The audit of the data.
-        schema: The schema whose tasks are trained.
-
-    Raises:
-        DataError: A task has no population in validation, or a binary one has one class alone, or
-            a task's metric is GAUC and no row has a user.
-    """
-    for task in schema.tasks:
-        counts = audit.splits["validation"].tasks[task.name]
-        if counts.rows == 0:
-            raise DataError(f"validation: found no row in the population of task {task.name}")
-        if task.kind == "binary" and counts.label_mean in (0.0, 1.0):
-            raise DataError(
-                f"validation: found label {counts.label_mean:.0f} alone in all {counts.rows} rows "
-                f"of task {task.name}, expected rows of both classes; see the split's flags"
-            )
-        if task.metric == "gauc" and (schema.user is None or counts.without_user == counts.rows):
-            raise DataError(
-                f"validation: found no row with a user in the {counts.rows} rows of task "
-                f"{task.name}, expected some: its metric is gauc (tasks.metric in {schema.path})"
-            )
-
-
-def _some(names: Collection[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join([*names][:_NAMED]) + more
-
-
-def _duplicates_text(audit: Audit, duplicates: Duplicates) -> str:
-    about = ", estimated" if duplicates.estimated else ""
-    share = duplicates.rows / max(1, audit.rows)
-    return f"duplicate rows: {duplicates.rows} ({100 * share:.2f} %{about})"
-
-
-def _reasons_text(audit: Audit) -> str:
-    texts = []
-    for reason, count in audit.unusable.items():
-        places = audit.unusable_where.get(reason, {})
-        where = [f"{place} {n}" if len(places) > 1 else place for place, n in places.items()]
-        texts.append(f"{reason} {count}" + (f" ({'; '.join(where)})" if where else ""))
-    return ", ".join(texts) or "none"
-
-
-def describe(audit: Audit) -> str:
-    """Writes an audit as text for people, one fact a line."""
-    return "\n".join([*_describe_rows(audit), *_describe_splits(audit), *_describe_columns(audit)])
-
-
-def _describe_rows(audit: Audit) -> Iterator[str]:
-    yield f"{audit.rows} records, {sum(audit.unusable.values())} without use"
-    for reason, count in audit.unusable.items():
-        where = ", ".join(audit.unusable_where.get(reason, ()))
-        yield f"  {reason:<24}{count:>12}" + (f"  {where}" if where else "")
-    for label, count in audit.unlabelled.items():
-        if count:
-            yield f"  kept without {label:<11}{count:>12}"
-
-    if audit.duplicates is not None:
-        yield _duplicates_text(audit, audit.duplicates)
-    if audit.empty_files:
-        yield f"files without rows: {len(audit.empty_files)} ({_some(audit.empty_files)})"
-    for what, names in _by_oddity(audit.odd_files).items():
-        yield f"files read by Python for {what}: {len(names)} ({_some(names)})"
-
-
-def _by_oddity(odd_files: Mapping[str, str]) -> dict[str, list[str]]:
-    names_by_oddity: dict[str, list[str]] = {}
-    for name, what in odd_files.items():
-        names_by_oddity.setdefault(what, []).append(name)
-    return names_by_oddity
-
-
-def _describe_splits(audit: Audit) -> Iterator[str]:
-    for split, counts in audit.splits.items():
-        if counts.rows:
-            tasks = "  ".join(
-                f"{task}: {numbers.rows} rows, label mean {numbers.label_mean:.4f}"
-                for task, numbers in counts.tasks.items()
-            )
-            yield f"{split:<12}{counts.rows:>12} rows  {tasks}"
-            if counts.without_user:
-                yield f"  without a user        {counts.without_user:>12}"
-
-    if audit.validation_from is not None:
-        yield f"validation from {audit.validation_from:.16g}, test from {audit.test_from:.16g}"
-
-
-def _describe_columns(audit: Audit) -> Iterator[str]:
-    for file, count in audit.join_misses.items():
-        left_out = audit.join_unusable_rows[file]
-        yield f"{file}: {count} records without a row there, {left_out} of its rows left out"
-
-    for feature, files in audit.features_absent_in.items():
-        yield f"feature {feature}: no value in any record of {_some(files)}"
-    for feature, count in audit.feature_faults.items():
-        if count:
-            yield f"feature {feature}: {count} values could not be read and count as missing"

@@ -11,8 +11,9 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lt4rec_tf.data.audit import audit
+from lt4rec_tf.data.audit import audit, checks
 from lt4rec_tf.data.audit.counts import Audit, Example, TaskCounts
+from lt4rec_tf.data.audit.description import describe
 from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.formats.lines import read_rows
 from lt4rec_tf.data.formats.records import is_quarantined, malformed_examples
@@ -79,7 +80,7 @@ def test_rows_without_a_user_are_counted_per_split_and_task(tmp_path):
     assert counted == {"train": 10, "validation": 3, "test": 0}
     assert found.splits["train"].tasks["cvr"].without_user == 5  # the clicks of 10 rows
     assert found.splits["validation"].tasks["cvr"].without_user == 1
-    said = [text.split() for text in audit.describe(found).splitlines() if "without a user" in text]
+    said = [text.split() for text in describe(found).splitlines() if "without a user" in text]
     assert said == [["without", "a", "user", "10"], ["without", "a", "user", "3"]]
 
 
@@ -91,14 +92,14 @@ def test_gauc_is_no_metric_to_choose_by_where_no_row_has_a_user(tmp_path):
     judged = dataclasses.replace(made, tasks=(by_gauc, *made.tasks[1:]))
 
     found = opened(made, tmp_path, SplitRule("time", 1, 2))[1]
-    audit.check_validation(found, made)
+    checks.check_validation(found, made)
     with pytest.raises(DataError, match="validation: found no row with a user in the 10 rows of"):
-        audit.check_validation(found, judged)
+        checks.check_validation(found, judged)
 
     found = opened(made, tmp_path, SplitRule("time", 2, 3))[1]  # where they train
-    audit.check_validation(found, judged)
+    checks.check_validation(found, judged)
     with pytest.raises(DataError, match="found no row with a user"):
-        audit.check_validation(found, dataclasses.replace(judged, user=None))
+        checks.check_validation(found, dataclasses.replace(judged, user=None))
 
 
 def test_tasks_are_counted_per_split(tmp_path):
@@ -131,10 +132,10 @@ def test_examples_show_file_record_reason_and_text(tmp_path, monkeypatch, togeth
 
 def test_check_counts_what_is_bad(tmp_path):
     found = opened(dirty_feed(tmp_path), tmp_path, SplitRule("time", 1, 2))[1]
-    assert audit.bad_row_count(found) == 9
-    audit.check(found, 9 / found.rows)
+    assert checks.bad_row_count(found) == 9
+    checks.check(found, 9 / found.rows)
     with pytest.raises(DataError) as error:
-        audit.check(found, 8.9 / found.rows)
+        checks.check(found, 8.9 / found.rows)
     for part in ("9 unusable rows of 41", "columns 3", "a.csv record 9: columns: 'too,few'"):
         assert part in str(error.value)
     assert "b.csv.gz" not in str(error.value)
@@ -146,25 +147,25 @@ def test_rows_that_the_schema_excludes_are_not_bad(tmp_path):
     made = schema(tmp_path, zero_duration="exclude")
     found = opened(made, tmp_path, SplitRule("time", 1, 2))[1]
     assert found.unusable == {"excluded_zero_duration": 20}
-    audit.check(found, 0.0)
+    checks.check(found, 0.0)
     counted = opened(schema(tmp_path), tmp_path, SplitRule("time", 1, 2))[1]
     with pytest.raises(DataError, match="20 unusable rows of 30"):
-        audit.check(counted, 0.5)
+        checks.check(counted, 0.5)
 
 
 def test_check_refuses_empty_splits_and_populations(tmp_path):
     write_lines(tmp_path / "a.csv", [line(good_row(number)) for number in range(20)])
     made = schema(tmp_path)
     with pytest.raises(DataError, match="test: found no usable row"):
-        audit.check(opened(made, tmp_path, SplitRule("time", 1, 5))[1], 0.0)
+        checks.check(opened(made, tmp_path, SplitRule("time", 1, 5))[1], 0.0)
     write_lines(tmp_path / "a.csv", [line(good_row(2 * number)) for number in range(20)])
     with pytest.raises(DataError, match="train: found no row in the population of task cvr"):
-        audit.check(opened(made, tmp_path, SplitRule("time", 1, 2))[1], 0.0)
+        checks.check(opened(made, tmp_path, SplitRule("time", 1, 2))[1], 0.0)
     write_lines(tmp_path / "a.csv", [])
     with pytest.raises(DataError, match="no row"):
-        audit.check(opened(made, tmp_path)[1], 0.0)
+        checks.check(opened(made, tmp_path)[1], 0.0)
     with pytest.raises(DataError, match="no row"):
-        audit.check(opened(made, tmp_path, SplitRule("time"))[1], 0.0)
+        checks.check(opened(made, tmp_path, SplitRule("time"))[1], 0.0)
 
 
 def test_a_validation_split_must_define_every_metric(tmp_path):
@@ -172,17 +173,17 @@ def test_a_validation_split_must_define_every_metric(tmp_path):
     rule = SplitRule("time", 1, 2)
     mixed = [line(good_row(number)) for number in range(30)]
     write_lines(tmp_path / "a.csv", mixed)
-    audit.check_validation(opened(made, tmp_path, rule)[1], made)
+    checks.check_validation(opened(made, tmp_path, rule)[1], made)
     for clicked in ("0", "1"):
         same = [good_row(number, click=clicked, play_time="25") for number in range(10, 20)]
         write_lines(tmp_path / "a.csv", mixed[:10] + [line(row) for row in same] + mixed[20:])
         with pytest.raises(DataError, match=f"label {clicked} alone in all 10 rows of task ctr"):
-            audit.check_validation(opened(made, tmp_path, rule)[1], made)
+            checks.check_validation(opened(made, tmp_path, rule)[1], made)
 
 
 def test_describe_says_what_was_found(tmp_path):
     found = opened(dirty_feed(tmp_path), tmp_path, SplitRule("time", 1, 2))[1]
-    text = audit.describe(found)
+    text = describe(found)
     for part in ("41 records, 9 without use", "zero_duration", "feature number: 1", "label mean"):
         assert part in text
     assert "test from 2" in text
@@ -369,12 +370,12 @@ def test_all_rows_are_bad(tmp_path, rule):
     assert found.unusable_where == ({"bad_time": {"column day": 4}} if by_time else {}) | where
 
     with pytest.raises(DataError, match=f"found {bad} unusable rows of 20") as caught:
-        audit.check(found, 0.01)
+        checks.check(found, 0.01)
     message = str(caught.value)
     assert "bad_label 4 (click: column click)" in message
     assert "zero_duration 4 (watch_ratio: column length)" in message
     assert by_time == ("bad_time 4 (column day)" in message)
-    said = audit.describe(found).splitlines()
+    said = describe(found).splitlines()
     assert "  negative_play_time                 4  watch_ratio: column play_time" in said
 
 
@@ -387,4 +388,4 @@ def test_a_reason_of_several_labels_is_counted_for_each(tmp_path):
     at_fault = {"click: column click": 2, "watch_ratio: columns play_time, length": 3}
     assert found.unusable_where == {"bad_label": at_fault}
     with pytest.raises(DataError, match=r"bad_label 5 .click: column click 2; watch_ratio: col"):
-        audit.check(found, 0.0)
+        checks.check(found, 0.0)

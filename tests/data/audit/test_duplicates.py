@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lt4rec_tf.data.audit import audit, counts
+from lt4rec_tf.data.audit import checks, counts
+from lt4rec_tf.data.audit.description import describe
 from lt4rec_tf.data.audit.duplicates import DistinctCounter, Duplicates
 from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.input.splits import SplitRule
@@ -65,10 +66,10 @@ def test_copies_over_all_files_are_told_and_stop_a_run(tmp_path):
     write_lines(tmp_path / "b.csv.gz", lines[:9])
     found = opened(schema(tmp_path), tmp_path, SplitRule("time", 1, 2))[1]
     assert found.duplicates == Duplicates(9, estimated=False)
-    assert "duplicate rows: 9 (23.08 %)" in audit.describe(found)
-    audit.check(found, 0.0, 9 / 39)
+    assert "duplicate rows: 9 (23.08 %)" in describe(found)
+    checks.check(found, 0.0, 9 / 39)
     with pytest.raises(DataError, match=r"duplicate rows: 9 .*expected at most a fraction 0\.2 "):
-        audit.check(found, 0.0, 0.2)
+        checks.check(found, 0.0, 0.2)
 
 
 def test_an_audit_says_where_it_estimated(tmp_path, monkeypatch):
@@ -76,4 +77,4 @@ def test_an_audit_says_where_it_estimated(tmp_path, monkeypatch):
     write_lines(tmp_path / "a.csv", 2 * [line(good_row(number)) for number in range(40)])
     found = opened(schema(tmp_path), tmp_path)[1]
     assert found.duplicates.estimated
-    assert "%, estimated)" in audit.describe(found)
+    assert "%, estimated)" in describe(found)

@@ -9,6 +9,7 @@ import io
 import pytest
 
 from lt4rec_tf.data.audit import audit
+from lt4rec_tf.data.audit.description import describe
 from lt4rec_tf.data.formats.bad_rows import shown
 from lt4rec_tf.data.formats.example_kinds import with_texts
 from lt4rec_tf.data.formats.files import DataError
@@ -79,7 +80,7 @@ def test_shards_without_rows_are_counted_and_named(tmp_path, reader):
     found, listed = audited(tmp_path)
     assert (found.rows, listed) == (40, [])
     assert found.empty_files == tuple(names)
-    assert f"files without rows: {len(names)} ({', '.join(names)})" in audit.describe(found)
+    assert f"files without rows: {len(names)} ({', '.join(names)})" in describe(found)
 
 
 @pytest.mark.parametrize("content", [b"", gzip.compress(b"")], ids=["plain", "gzip"])
@@ -195,7 +196,7 @@ def test_a_column_that_examples_of_a_file_lack_is_named(tmp_path):
     write_records(paths["b"], [dirty_files.example(row) for row in renamed])
     found = audited(tmp_path)[0]
     assert found.features_absent_in == {"video": ("b.tfrecord.gz",)}
-    assert "feature video: no value in any record of b.tfrecord.gz" in audit.describe(found)
+    assert "feature video: no value in any record of b.tfrecord.gz" in describe(found)
 
 
 SIDE_TABLES = [

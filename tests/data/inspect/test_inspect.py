@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lt4rec_tf import train
 from lt4rec_tf.core.command import exit_on_error
-from lt4rec_tf.data.audit.audit import check
+from lt4rec_tf.data.audit.checks import check
 from lt4rec_tf.data.formats.column_types import ColumnType, guess
 from lt4rec_tf.data.formats.discovery import open_logs
 from lt4rec_tf.data.input.order import Order

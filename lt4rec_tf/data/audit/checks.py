@@ -1,0 +1,97 @@
+"""Refuses data that cannot be trained on, by the counts of their audit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from lt4rec_tf.data.audit.counts import Audit
+from lt4rec_tf.data.audit.description import duplicates_text, reasons_text, some_of
+from lt4rec_tf.data.formats.files import DataError
+from lt4rec_tf.data.input.labels import EXCLUDED, REASONS
+from lt4rec_tf.data.input.splits import SPLITS
+from lt4rec_tf.schema.types import Schema
+
+
+def bad_row_count(audit: Audit) -> int:
+    """Returns the number of rows that cannot be used, without those that the schema excludes."""
+    return sum(n for reason, n in audit.unusable.items() if reason != REASONS[EXCLUDED])
+
+
+def check(
+    audit: Audit,
+    max_bad_fraction: float,
+    max_duplicate_fraction: float = 1.0,
+    listed: Path | None = None,
+    splits: Sequence[str] = SPLITS,
+) -> None:
+    """Refuses data that cannot be trained on.
+
+    Args:
+        audit: The audit of the data.
+        max_bad_fraction: Share of unusable rows, in [0, 1], above which data are refused.
+        max_duplicate_fraction: Share of duplicate rows, in [0, 1], above which data are refused.
+        listed: The file that lists all unusable rows, if there is one.
+        splits: The splits that must hold rows.
+
+    Raises:
+        DataError: There are too many unusable or duplicate rows; or there is no row in train, or,
+            where the data are split, in validation or test; or a task has no population in train.
+    """
+    if audit.rows == 0:
+        raise DataError("the logs: found no row, expected some")
+    if bad_row_count(audit) > max_bad_fraction * audit.rows:
+        raise DataError(_bad_rows_text(audit, max_bad_fraction, listed))
+    if audit.duplicates and audit.duplicates.rows > max_duplicate_fraction * audit.rows:
+        raise DataError(
+            f"the logs: found {duplicates_text(audit, audit.duplicates)}, expected at most a "
+            f"fraction {max_duplicate_fraction} (--max_duplicate_fraction); are some files copies "
+            "of others?"
+        )
+
+    for split in splits:
+        counts = audit.splits[split]
+        if counts.rows == 0:
+            raise DataError(f"{split}: found no usable row, expected some; see the split's flags")
+        for task, numbers in counts.tasks.items():
+            if numbers.rows == 0 and split == "train":
+                raise DataError(f"train: found no row in the population of task {task}")
+
+
+def _bad_rows_text(audit: Audit, max_bad_fraction: float, listed: Path | None) -> str:
+    examples = "\n".join(
+        f"  {e.file} record {e.record}: {e.reason}: {e.text!r}" for e in audit.examples
+    )
+    list_file = f" All are listed in {listed}." if listed else ""
+    return (
+        f"found {bad_row_count(audit)} unusable rows of {audit.rows} "
+        f"({reasons_text(audit)}) in {some_of(audit.unusable_by_file)}; expected at most "
+        f"a fraction {max_bad_fraction}.{list_file} The first of each reason:\n{examples}"
+    )
+
+
+def check_validation(audit: Audit, schema: Schema) -> None:
+    """Refuses a validation split on which some task's metric is undefined: nothing is chosen by it.
+
+    Args:
+        audit: The audit of the data.
+        schema: The schema whose tasks are trained.
+
+    Raises:
+        DataError: A task has no population in validation, or a binary one has one class alone, or
+            a task's metric is GAUC and no row has a user.
+    """
+    for task in schema.tasks:
+        counts = audit.splits["validation"].tasks[task.name]
+        if counts.rows == 0:
+            raise DataError(f"validation: found no row in the population of task {task.name}")
+        if task.kind == "binary" and counts.label_mean in (0.0, 1.0):
+            raise DataError(
+                f"validation: found label {counts.label_mean:.0f} alone in all {counts.rows} rows "
+                f"of task {task.name}, expected rows of both classes; see the split's flags"
+            )
+        if task.metric == "gauc" and (schema.user is None or counts.without_user == counts.rows):
+            raise DataError(
+                f"validation: found no row with a user in the {counts.rows} rows of task "
+                f"{task.name}, expected some: its metric is gauc (tasks.metric in {schema.path})"
+            )

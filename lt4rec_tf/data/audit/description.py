@@ -1,0 +1,89 @@
+"""An audit as text for people, one fact a line."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+
+from lt4rec_tf.data.audit.counts import Audit
+from lt4rec_tf.data.audit.duplicates import Duplicates
+
+_NAMED = 10  # files that a text names
+
+
+def some_of(names: Collection[str]) -> str:
+    """Writes the first names, and how many more there are."""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join([*names][:_NAMED]) + more
+
+
+def duplicates_text(audit: Audit, duplicates: Duplicates) -> str:
+    """Writes the number of duplicate rows and their share."""
+    about = ", estimated" if duplicates.estimated else ""
+    share = duplicates.rows / max(1, audit.rows)
+    return f"duplicate rows: {duplicates.rows} ({100 * share:.2f} %{about})"
+
+
+def reasons_text(audit: Audit) -> str:
+    """Writes how many rows cannot be used, by reason and where it lies."""
+    texts = []
+    for reason, count in audit.unusable.items():
+        places = audit.unusable_where.get(reason, {})
+        where = [f"{place} {n}" if len(places) > 1 else place for place, n in places.items()]
+        texts.append(f"{reason} {count}" + (f" ({'; '.join(where)})" if where else ""))
+    return ", ".join(texts) or "none"
+
+
+def describe(audit: Audit) -> str:
+    """Writes an audit as text for people, one fact a line."""
+    return "\n".join([*_describe_rows(audit), *_describe_splits(audit), *_describe_columns(audit)])
+
+
+def _describe_rows(audit: Audit) -> Iterator[str]:
+    yield f"{audit.rows} records, {sum(audit.unusable.values())} without use"
+    for reason, count in audit.unusable.items():
+        where = ", ".join(audit.unusable_where.get(reason, ()))
+        yield f"  {reason:<24}{count:>12}" + (f"  {where}" if where else "")
+    for label, count in audit.unlabelled.items():
+        if count:
+            yield f"  kept without {label:<11}{count:>12}"
+
+    if audit.duplicates is not None:
+        yield duplicates_text(audit, audit.duplicates)
+    if audit.empty_files:
+        yield f"files without rows: {len(audit.empty_files)} ({some_of(audit.empty_files)})"
+    for what, names in _by_oddity(audit.odd_files).items():
+        yield f"files read by Python for {what}: {len(names)} ({some_of(names)})"
+
+
+def _by_oddity(odd_files: Mapping[str, str]) -> dict[str, list[str]]:
+    names_by_oddity: dict[str, list[str]] = {}
+    for name, what in odd_files.items():
+        names_by_oddity.setdefault(what, []).append(name)
+    return names_by_oddity
+
+
+def _describe_splits(audit: Audit) -> Iterator[str]:
+    for split, counts in audit.splits.items():
+        if counts.rows:
+            tasks = "  ".join(
+                f"{task}: {numbers.rows} rows, label mean {numbers.label_mean:.4f}"
+                for task, numbers in counts.tasks.items()
+            )
+            yield f"{split:<12}{counts.rows:>12} rows  {tasks}"
+            if counts.without_user:
+                yield f"  without a user        {counts.without_user:>12}"
+
+    if audit.validation_from is not None:
+        yield f"validation from {audit.validation_from:.16g}, test from {audit.test_from:.16g}"
+
+
+def _describe_columns(audit: Audit) -> Iterator[str]:
+    for file, count in audit.join_misses.items():
+        left_out = audit.join_unusable_rows[file]
+        yield f"{file}: {count} records without a row there, {left_out} of its rows left out"
+
+    for feature, files in audit.features_absent_in.items():
+        yield f"feature {feature}: no value in any record of {some_of(files)}"
+    for feature, count in audit.feature_faults.items():
+        if count:
+            yield f"feature {feature}: {count} values could not be read and count as missing"
