@@ -22,6 +22,8 @@ from tests.support.served_networks import (
     trained_network,
 )
 
+pytestmark = pytest.mark.slow(minutes=1)
+
 LENGTH = Ranking({"ctr": 0.5, "cvr": 2.0}, "length", 1.5)
 
 
@@ -41,7 +43,6 @@ def served(request, schema):
     return network, schema, model.signatures()["rank"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("requests", "candidates"), [(1, 5), (3, 4), (2, 1), (1, 0), (0, 3), (1, HALVED + 1)]
 )

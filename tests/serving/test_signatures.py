@@ -25,6 +25,8 @@ from tests.support.served_networks import (
 )
 from tests.support.training import random_masks
 
+pytestmark = pytest.mark.slow(minutes=2)
+
 _STRING = tf.string.as_datatype_enum
 
 
@@ -76,7 +78,6 @@ def publish_network(network, schema, base, expected=None):
     return publish(served, signatures, base, requests_of(schema, signatures, sample), expected)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("rows", "lists"), [(64, 3), (7, 1), (1, 5), (7, 0), (0, 2), (0, 0)])
 def test_a_saved_model_answers_as_the_network_predicts(published, rows, lists):
     network, schema = published.network, published.schema

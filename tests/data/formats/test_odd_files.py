@@ -28,7 +28,10 @@ def written(folder, content, name="log"):
 def read(path, layout=LAYOUT):
     """The records as training reads them: by TensorFlow unless the file is odd."""
     odd_files = [path] if oddity(path, layout.form) else []
-    return [record.numpy() for record in open_records(path, layout, odd_files)]
+    records = []
+    for batch in open_records(path, layout, odd_files).batch(4096):
+        records += batch.numpy().tolist()
+    return records
 
 
 def rows(*numbers):

@@ -122,7 +122,6 @@ def test_raw_batches_are_what_ids_are_made_of(feed):
             np.testing.assert_array_equal(found, ids[name])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "rule",
     [
