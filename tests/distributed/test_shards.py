@@ -21,6 +21,8 @@ from lt4rec_tf.distributed.shards import Shard, own_batch_size, own_files, own_r
 from lt4rec_tf.schema.reader import load_schema
 from tests.support.schemas import few_features
 
+pytestmark = pytest.mark.slow(minutes=1)
+
 counts = st.integers(1, 9)
 
 

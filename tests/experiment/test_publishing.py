@@ -13,6 +13,8 @@ from lt4rec_tf.serving.rank import ranking_of
 from lt4rec_tf.serving.signatures import ServedModel
 from tests.support.feeds import example, good_row, line, opened, schema, write_lines, write_records
 
+pytestmark = pytest.mark.slow(minutes=1)
+
 ROWS = 30
 
 

@@ -33,6 +33,8 @@ from tests.support import feeds
 from tests.support.feeds import good_row, line, write_lines
 from tests.support.paths import PROJECT
 
+pytestmark = pytest.mark.slow(minutes=1)
+
 SMALL = ["--name=feed", "--embedding_dim=2", "--hidden_units=4", "--rows=hard_sharing"]
 SPLIT = ["--validation_from=4", "--test_from=5"]
 

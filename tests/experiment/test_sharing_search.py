@@ -33,6 +33,8 @@ from lt4rec_tf.training.trainer import Trainer
 from tests.support.networks import read_variables
 from tests.support.training import Killed, KilledProgress, begin_run, small_settings
 
+pytestmark = pytest.mark.slow(minutes=1)
+
 DIRECTIONS = {"ctr": "max", "cvr": "min"}
 
 
@@ -211,7 +213,6 @@ def row_folder(run):
     return run.folder / "rows" / "s_weight_auto"
 
 
-@pytest.mark.slow
 def test_the_budget_is_spent_on_the_ways_in_their_order(found):
     _, tickets, starts, choice = found
     gains = {way["name"]: way["gain"] for way in choice["tried"]}
@@ -276,7 +277,6 @@ def test_the_chosen_way_is_read_back_with_its_answers(found):
         assert row["metrics"][task] == pytest.approx(kept[task], rel=1e-6)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["separate_0_0", "shared_2_1"])
 def test_whichever_way_is_chosen_is_read_back(searched, small_schema, tmp_path, name, monkeypatch):
     """The choice is given to one way; its answers are those that its training ended with."""
@@ -336,7 +336,6 @@ def without_seconds(choice):
     return {**choice, "tried": tried}
 
 
-@pytest.mark.slow
 def test_one_that_is_killed_after_a_way_ends_as_an_unbroken_one(
     found, searched, small_schema, tmp_path, monkeypatch
 ):
@@ -380,7 +379,6 @@ def check_same_row(run, other):
             np.testing.assert_array_equal(mask, others.masks(task)[name])
 
 
-@pytest.mark.slow
 def test_one_that_is_killed_in_a_way_ends_as_an_unbroken_one(
     found, searched, small_schema, tmp_path
 ):
@@ -392,7 +390,6 @@ def test_one_that_is_killed_in_a_way_ends_as_an_unbroken_one(
     check_same_row(again, found[0])
 
 
-@pytest.mark.slow
 def test_ways_that_the_run_has_trained_as_rows_are_not_trained_again(
     found, searched, small_schema, tmp_path, monkeypatch
 ):

@@ -37,6 +37,8 @@ from tests.support.evaluations import CTR, CVR
 from tests.support.networks import random_ticket, read_variables, small_batch
 from tests.support.training import Killed, KilledProgress, begin_run, small_feed, small_settings
 
+pytestmark = pytest.mark.slow(minutes=1)
+
 UNITS = ("number", "row", "dimension")
 DIMENSION = 4
 ROWS = {"user": 6, "item": 3}
@@ -232,7 +234,6 @@ def ended(folder, settings, schema):
     return run
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("unit", UNITS)
 def test_all_rows_wear_the_ticket_of_the_tables(unit, small_schema, tmp_path):
     settings = small_settings(*FLAGS, f"--embedding_unit={unit}")
@@ -284,7 +285,6 @@ def test_rows_that_training_never_looks_up_go_first(small_schema, tmp_path):
     assert not any((kept[name] & ~seen[name]).any() for name in ("user", "video", "tag"))
 
 
-@pytest.mark.slow
 def test_a_search_that_is_killed_goes_on(small_schema, tmp_path):
     settings = small_settings(*FLAGS, "--embedding_unit=row", "--checkpoint_steps=1")
     unbroken = begin_run(settings, small_schema, tmp_path / "whole")[0]

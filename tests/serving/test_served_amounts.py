@@ -18,6 +18,8 @@ from tests.support.served_networks import predictions, raw_rows, request
 from tests.support.training import random_masks
 from tests.support.versions import session_answers
 
+pytestmark = pytest.mark.slow(minutes=1)
+
 EXPRESSION = "ctr * log1p(max(watch, 0)) + 0.25 * watch"
 MODELS = {
     "towers": build_small,
@@ -81,7 +83,6 @@ def test_rank_scores_by_the_expression(served):
     np.testing.assert_allclose(answers["score"], score, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.slow
 def test_a_published_version_answers_the_same(served, tmp_path):
     schema, network, model = served
     signatures = {"serving_default": model.signatures()["serving_default"]}

@@ -29,6 +29,8 @@ from tests.support.training import (
     small_trainer,
 )
 
+pytestmark = pytest.mark.slow(minutes=1)
+
 BALANCED = [name for name in RULES if name != "none"]
 
 
@@ -372,7 +374,6 @@ def test_a_weight_cut_for_every_task_never_moves(small_schema, tmp_path, balance
         assert (kernel[mask] != old[mask]).mean() > 0.5
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("balance", BALANCED)
 def test_a_killed_stage_ends_as_an_unbroken_one(three_tasks, tmp_path, balance):
     plan = Plan(epochs=2, checkpoint_steps=2, keep_last=True)
@@ -405,7 +406,6 @@ def test_a_killed_stage_ends_as_an_unbroken_one(three_tasks, tmp_path, balance):
     assert unbroken.fit(tmp_path / "again", "joint", plan)["history"] == whole["history"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("balance", BALANCED)
 def test_a_rule_changes_what_is_learned(small_schema, tmp_path, balance):
     ends = {}

@@ -28,6 +28,8 @@ from tests.support.training import (
     small_trainer,
 )
 
+pytestmark = pytest.mark.slow(minutes=1)
+
 
 def wear_random_tickets(network):
     for seed, task in enumerate(network.tasks):
@@ -235,7 +237,6 @@ def check_equal_to_unbroken(unbroken, trainer, result, folder):
         same_weights(read_variables(trainer.network), values)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("at", [1, 3, 4, 6, STEPS + 3, 2 * STEPS])
 def test_a_stage_killed_in_an_epoch_ends_as_an_unbroken_one(two_processes, unbroken, tmp_path, at):
     first, second = two_processes
@@ -246,7 +247,6 @@ def test_a_stage_killed_in_an_epoch_ends_as_an_unbroken_one(two_processes, unbro
     check_equal_to_unbroken(unbroken, second, start(second, tmp_path), tmp_path)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("two_processes", ["adam"], indirect=True)
 def test_a_stage_killed_at_any_write_ends_as_an_unbroken_one(two_processes, unbroken, tmp_path):
     first, second = two_processes

@@ -16,6 +16,8 @@ from lt4rec_tf.data.inspect import command as inspect
 from lt4rec_tf.schema.reader import load_schema
 from tests.support.feeds import example, good_row, numbers, opened, schema, write_records
 
+pytestmark = pytest.mark.slow(minutes=1)
+
 NUMBERS = ("int64_list", "float_list")
 
 

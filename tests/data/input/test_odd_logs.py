@@ -20,6 +20,8 @@ from tests.support.feeds import (
     write_records,
 )
 
+pytestmark = pytest.mark.slow(minutes=1)
+
 ROWS = 60
 EMPTY = gzip.compress(b"")
 

@@ -31,6 +31,8 @@ from tests.support.feeds import (
 )
 from tests.support.paths import PROJECT, real_data
 
+pytestmark = pytest.mark.slow(minutes=2)
+
 ROWS = 50
 
 
