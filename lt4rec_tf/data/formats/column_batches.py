@@ -21,7 +21,7 @@ from lt4rec_tf.data.formats import parquet
 from lt4rec_tf.data.formats.bad_rows import SHOWN, shown
 from lt4rec_tf.data.formats.example_kinds import other_kinds, with_texts
 from lt4rec_tf.data.formats.examples import Ragged
-from lt4rec_tf.data.formats.files import DataError
+from lt4rec_tf.data.formats.files import DataError, is_gzip
 from lt4rec_tf.data.formats.odd_files import oddity
 from lt4rec_tf.data.formats.records import (
     PARSE_ERRORS,
@@ -85,7 +85,9 @@ def read_batches(path: Path, layout: Layout, rows: int) -> Iterator[RawBatch]:
             yield RawBatch(columns, np.zeros(read, bool))
         return
 
-    odd_files = [path] if oddity(path, layout.form) else []
+    # A look at the first rows must not cost a reading of all: Python reads plain text unasked.
+    is_plain_text = layout.form is not None and not is_gzip(path)
+    odd_files = [path] if is_plain_text or oddity(path, layout.form) else []
     read = 0
     try:
         for records in open_records(path, layout, odd_files).batch(rows).prefetch(1):

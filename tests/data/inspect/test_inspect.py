@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from lt4rec_tf import train
 from lt4rec_tf.core.command import exit_on_error
 from lt4rec_tf.data.audit.checks import check
+from lt4rec_tf.data.formats import column_batches
 from lt4rec_tf.data.formats.column_types import ColumnType, guess
 from lt4rec_tf.data.formats.discovery import open_logs
 from lt4rec_tf.data.input.order import Order
@@ -398,3 +399,14 @@ def test_requests_and_json_are_no_features(tmp_path, capsys):
     assert "no feature: request_id (by its name one for each request" in capsys.readouterr().out
     names = [feature.name for feature in load_schema(tmp_path / "s.toml").features]
     assert names == ["user_id", "kind"]
+
+
+def test_a_look_reads_the_first_rows_alone(tmp_path, monkeypatch):
+    def whole_file(path, form):
+        raise AssertionError(f"{path} was read to its end")
+
+    monkeypatch.setattr(column_batches, "oddity", whole_file)
+    rows = "".join(f"{n % 9},{n},{n % 2}\n" for n in range(2000))
+    (tmp_path / "a.csv").write_text("user_id,time,click\n" + rows)
+    logs = open_logs([str(tmp_path / "a.csv")])
+    assert log_sample.take(logs, 100).rows == 100
