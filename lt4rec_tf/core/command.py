@@ -12,8 +12,6 @@ from typing import NoReturn
 from lt4rec_tf.core.errors import InputError, is_disk_full
 
 _SHOWN = 300  # characters of another program's error
-
-
 BROKEN_PIPE = 141  # as shells have it: 128 and the number of SIGPIPE
 
 

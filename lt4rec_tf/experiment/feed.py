@@ -149,8 +149,8 @@ def _parts_of(source: Source, split: str) -> int:
     if source.odd_files:
         raise DataError(
             f"{min(source.odd_files)}: found a file that TensorFlow cannot read as it is (see the "
-            "audit above), expected none with --distribution=parameter_server; "
-            "python -m lt4rec_tf.data.convert makes TFRecords of the logs"
+            "audit above), expected none with --distribution=parameter_server; convert text logs "
+            "(python -m lt4rec_tf.data.convert), or write TFRecords anew"
         )
     return max(len(files_of(source, split)), PARTS_PER_WORKER * workers_of_servers())
 

@@ -335,6 +335,18 @@ class Schema:
         return dataclasses.replace(self, tasks=tasks, labels=labels)
 
 
+def needed_columns(schema: Schema) -> set[str]:
+    """Returns the columns of logs and side tables that a schema asks for."""
+    columns = {feature.column for feature in schema.features}
+    columns |= {join.key for join in schema.joins}
+    columns |= {schema.user} if schema.user else set()
+    columns |= {schema.time.column} if schema.time else set()
+    for label in schema.labels:
+        sources = (label.column, label.play_time, label.duration)
+        columns.update(name for name in sources if name is not None)
+    return columns
+
+
 def chained_tasks(schema: Schema, tasks: Sequence[str]) -> list[tuple[str, str]]:
     """Returns pairs of a binary task and a task on its positives, such as CTR and CVR."""
     pairs = []

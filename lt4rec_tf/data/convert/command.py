@@ -41,13 +41,13 @@ from lt4rec_tf.data.convert.manifest import (
 from lt4rec_tf.data.convert.shards import SUFFIXES, UNFINISHED, Converted, Job
 from lt4rec_tf.data.convert.workers import by_beam, by_processes
 from lt4rec_tf.data.formats import column_types
-from lt4rec_tf.data.formats.column_types import ColumnType, schema_columns
+from lt4rec_tf.data.formats.column_types import ColumnType
 from lt4rec_tf.data.formats.discovery import LogFiles, open_logs
 from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.formats.parquet import DTYPES_OF_KINDS
 from lt4rec_tf.data.inspect import log_sample
 from lt4rec_tf.schema.reader import load_schema
-from lt4rec_tf.schema.types import Schema
+from lt4rec_tf.schema.types import Schema, needed_columns
 from lt4rec_tf.schema.writer import to_toml
 
 _GUESSED_ROWS = 20_000
@@ -155,7 +155,7 @@ def _open(flags: ConvertFlags, schema: Schema | None) -> LogFiles:
         columns, quoted = flags.columns or schema.columns, schema.quoted
 
     file_format = flags.format if flags.format != "auto" else ""
-    needed = schema_columns(schema) if schema is not None else None
+    needed = needed_columns(schema) if schema is not None else None
     logs = open_logs(flags.files, file_format, columns, quoted, needed)
     for name, why in logs.left_out.items():
         print(f"not converted: {name} ({why})")

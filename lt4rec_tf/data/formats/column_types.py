@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from lt4rec_tf.data.formats.examples import Ragged
 from lt4rec_tf.data.formats.files import DataError
-from lt4rec_tf.data.formats.values import text_to_float, text_to_int64
+from lt4rec_tf.data.formats.values import EXACT_IN_FLOAT32, text_to_float, text_to_int64
 from lt4rec_tf.schema.types import Feature, Schema
 
 SEPARATORS = ("|", ";", ",", "#", " ", "\x01", "\x02", "\x03")
@@ -21,9 +21,8 @@ _BOOLEANS = {b"true", b"false", b"True", b"False", b"TRUE", b"FALSE"}
 _LEADING_ZERO = re.compile(rb"\s*[+-]?0\d")  # 007 is a name, not the number 7
 _NO_LIST = re.compile(r"[\[({]|\d{4}-\d\d-\d\d")  # a range, JSON, a date: commas that cut nothing
 _WHOLE_FLOAT = re.compile(rb"\s*[+-]?(0|[1-9]\d*)\.0*\s*")  # as pandas writes ids beside a null
-_EXACT_IN_FLOAT32 = 2.0**24  # above it not every whole number is a float32
 # Below it a float that is whole is the number that was meant; from it on it may be a neighbour.
-_EXACT = {np.dtype(np.float32): _EXACT_IN_FLOAT32, np.dtype(np.float64): 2.0**53}
+_EXACT = {np.dtype(np.float32): EXACT_IN_FLOAT32, np.dtype(np.float64): 2.0**53}
 
 
 @dataclass(frozen=True)
@@ -81,12 +80,12 @@ def _number_of(distinct: set[bytes]) -> str:
         return "string"
     if all(_WHOLE.fullmatch(value) or _WHOLE_FLOAT.fullmatch(value) for value in distinct):
         return _type_of_floats(numbers.numpy())
-    return "float32" if _largest(numbers.numpy()) < _EXACT_IN_FLOAT32 else "string"
+    return "float32" if _largest(numbers.numpy()) < EXACT_IN_FLOAT32 else "string"
 
 
 def _type_of_floats(values: np.ndarray) -> str:
     """Returns the dtype that holds floats as exactly as they are: "string" where no number does."""
-    if _largest(values) < _EXACT_IN_FLOAT32:
+    if _largest(values) < EXACT_IN_FLOAT32:
         return "float32"
     is_exact = are_whole(values) & (np.abs(values) < _EXACT[values.dtype])
     return "int64" if is_exact.all() else "string"
@@ -171,15 +170,6 @@ def of_schema(
         else:
             types[name] = others[name]
     return types
-
-
-def schema_columns(schema: Schema) -> set[str]:
-    """Returns the columns of logs and side tables that a schema asks for."""
-    return (
-        {feature.column for feature in schema.features}
-        | set(_exact_columns(schema))
-        | {label.column for label in schema.labels if label.column is not None}
-    )
 
 
 def _exact_columns(schema: Schema) -> dict[str, str]:

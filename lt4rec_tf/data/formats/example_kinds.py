@@ -13,8 +13,9 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
+from lt4rec_tf.data.formats.values import EXACT_IN_FLOAT32
+
 _DTYPES = {"bytes_list": "string", "int64_list": "int64", "float_list": "float32"}
-_EXACT_IN_FLOAT32 = 2**24  # below it a float32 that is whole is the number that was meant
 
 
 def kinds_of(record: bytes) -> dict[str, str]:
@@ -64,6 +65,6 @@ def with_texts(record: bytes, kinds: Mapping[str, str]) -> bytes:
 
 
 def _text(value: float) -> bytes:
-    if isinstance(value, int) or (value.is_integer() and abs(value) < _EXACT_IN_FLOAT32):
+    if isinstance(value, int) or (value.is_integer() and abs(value) < EXACT_IN_FLOAT32):
         return b"%d" % value
     return str(np.float32(value)).encode()  # the shortest that means it

@@ -13,7 +13,8 @@ import tensorflow as tf
 
 from lt4rec_tf.schema.types import Feature
 
-_EXACT_IN_FLOAT32 = 2.0**24
+# Below it a float32 that is whole is the number that was meant; from it on it may be a neighbour.
+EXACT_IN_FLOAT32 = 2.0**24
 DTYPES = {"string": tf.string, "int64": tf.int64, "float32": tf.float32}
 
 
@@ -114,7 +115,7 @@ def convert(values: tf.Tensor, dtype: tf.DType) -> tuple[tf.Tensor, tf.Tensor]:
     if dtype.is_floating:
         return tf.cast(values, dtype), everywhere
     is_whole = tf.math.is_finite(values) & (tf.math.floor(values) == values)
-    is_exact = is_whole & (tf.abs(values) < _EXACT_IN_FLOAT32)
+    is_exact = is_whole & (tf.abs(values) < EXACT_IN_FLOAT32)
     whole = tf.cast(tf.where(is_exact, values, 0.0), tf.int64)
     if dtype == tf.int64:
         return whole, is_exact

@@ -69,15 +69,6 @@ class _ParsedLabel(NamedTuple):
     faults: dict[str, tf.Tensor]
 
 
-def label_columns(schema: Schema) -> set[str]:
-    """Returns the columns from which the labels are made."""
-    names: set[str] = set()
-    for label in schema.labels:
-        columns = (label.column, label.play_time, label.duration)
-        names.update(name for name in columns if name is not None)
-    return names
-
-
 def read_labels(schema: Schema, columns: Columns, faults: Mapping[str, tf.Tensor]) -> Labels:
     """Makes every task's labels and weights.
 
@@ -85,7 +76,7 @@ def read_labels(schema: Schema, columns: Columns, faults: Mapping[str, tf.Tensor
 
     Args:
         schema: Its labels and tasks.
-        columns: The raw columns that `label_columns` names.
+        columns: The raw columns from which the labels are made.
         faults: By reason, bool (batch,): rows known to be unusable already.
     """
     parsed = {label.name: _parse(label, columns) for label in schema.labels}

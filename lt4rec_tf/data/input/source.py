@@ -11,10 +11,9 @@ import tensorflow as tf
 from lt4rec_tf.data.formats.files import DataError, Stamp, expand, stamp_of
 from lt4rec_tf.data.formats.layouts import read_layout, with_late_columns
 from lt4rec_tf.data.formats.records import Layout
-from lt4rec_tf.data.input.labels import label_columns
 from lt4rec_tf.data.input.side_tables import SideTable, load_side_table, side_header
 from lt4rec_tf.data.input.splits import SplitRule
-from lt4rec_tf.schema.types import Schema, TimeColumn
+from lt4rec_tf.schema.types import Schema, TimeColumn, needed_columns
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,24 +131,17 @@ def _with_needed_columns(
     """Looks for columns of TFRecords that no Example at the beginning has."""
     if layout.format != "tfrecord":
         return layout
-    needed = _needed_columns(schema) - set(layout.columns)
+    needed = needed_columns(schema) - set(layout.columns)
     for join in schema.joins:
         needed -= set(side_header(data_dir, join)) - {join.key}
     return with_late_columns(layout, files, needed) if needed else layout
-
-
-def _needed_columns(schema: Schema) -> set[str]:
-    needed = {feature.column for feature in schema.features} | label_columns(schema)
-    needed |= {join.key for join in schema.joins}
-    needed |= {schema.user} if schema.user else set()
-    return needed | ({schema.time.column} if schema.time else set())
 
 
 def _locate_columns(
     schema: Schema, data_dir: Path, first_file: Path, layout: Layout
 ) -> tuple[tuple[str, ...], list[set[str]]]:
     """Finds the columns that the logs give and that each side table gives; the logs go first."""
-    needed = _needed_columns(schema)
+    needed = needed_columns(schema)
     from_logs = needed & set(layout.columns)
     open_columns = needed - from_logs
     side_columns = []
