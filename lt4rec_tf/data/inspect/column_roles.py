@@ -10,6 +10,7 @@ from typing import NamedTuple
 from lt4rec_tf.core.flags import flag
 from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.inspect.column_stats import ColumnStats
+from lt4rec_tf.data.inspect.label_flags import NamedLabel, named_labels
 
 NONE = "none"
 _LEAST_TIMES = 3  # distinct ones, of which train, validation and test can be made
@@ -72,6 +73,12 @@ class RoleFlags:
     duration: str = flag("", "Column of the video's length.")
     user: str = flag("", "Column that names the user.")
     time: str = flag("", "Column of the row's time, a number.")
+    binary_labels: tuple[str, ...] = flag(
+        (),
+        "Columns of 0 and 1 that are labels with a task each: COLUMN, learned on clicks where they "
+        "are known, or COLUMN:POPULATION, learned where another label is 1, or all.",
+    )
+    ratio_labels: tuple[str, ...] = flag((), "The same of columns that are shares in [0, 1].")
     user_columns: tuple[str, ...] = flag((), "Features that describe the user.")
     item_columns: tuple[str, ...] = flag((), "Features that describe the item.")
     id_columns: tuple[str, ...] = flag((), "Whole numbers that are names, not amounts.")
@@ -106,6 +113,7 @@ def find_roles(flags: RoleFlags, columns: Mapping[str, ColumnStats]) -> Roles:
         for column in getattr(flags, flag_name):
             _expect_column(flag_name, column, columns)
 
+    named = named_labels(flags.binary_labels, flags.ratio_labels, columns)
     column_by_role: dict[str, str | None] = {}
     for role, rule in _RULES.items():
         flag_value = getattr(flags, role)
@@ -117,8 +125,38 @@ def find_roles(flags: RoleFlags, columns: Mapping[str, ColumnStats]) -> Roles:
                 raise DataError(f"--{role}: found {flag_value!r}, expected {rule.expected}")
             column_by_role[role] = flag_value
         else:
-            column_by_role[role] = _by_name(role, columns, column_by_role.values())
+            elsewhere = [label.column for label in named if not _may_be_click(label, role)]
+            taken = [*column_by_role.values(), *elsewhere]
+            column_by_role[role] = _by_name(role, columns, taken)
     return Roles(**column_by_role)
+
+
+def _may_be_click(label: NamedLabel, role: str) -> bool:
+    """Tells if a label without a population of its own may be the click, by its name."""
+    return role == "click" and label.kind == "binary" and not label.population
+
+
+def labels_beside(
+    flags: RoleFlags, columns: Mapping[str, ColumnStats], roles: Roles
+) -> list[NamedLabel]:
+    """Returns the labels that flags name, without the click that is one already.
+
+    Args:
+        flags: Columns that the user names.
+        columns: By name.
+        roles: From `find_roles`.
+
+    Raises:
+        DataError: A flag names what another flag gives another role.
+    """
+    labels = []
+    for label in named_labels(flags.binary_labels, flags.ratio_labels, columns):
+        role = next((role for role, name in vars(roles).items() if name == label.column), None)
+        if role is None:
+            labels.append(label)
+        elif not _may_be_click(label, role):
+            raise DataError(f"--{label.flag}: found {label.column!r}, which --{role} names too")
+    return labels
 
 
 def _are_numbers(stats: ColumnStats) -> bool:

@@ -23,6 +23,7 @@ from lt4rec_tf.data.formats.column_types import ColumnType, to_type
 from lt4rec_tf.data.formats.discovery import LogFiles, open_logs
 from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.inspect import log_sample
+from lt4rec_tf.data.inspect.closing import closing_lines
 from lt4rec_tf.data.inspect.column_roles import RoleFlags, Roles, find_roles, is_id
 from lt4rec_tf.data.inspect.column_stats import ColumnStats, column_stats, table
 from lt4rec_tf.data.inspect.log_sample import Sample
@@ -31,8 +32,8 @@ from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.schema.writer import to_toml
 
 _NO_LABEL = """
-# No label was recognised. Say --click=COLUMN (or --watch_ratio, --play_time and --duration) and
-# look again, or fill in:
+# No label was recognised. Say --click=COLUMN (or --binary_labels, --watch_ratio, --play_time and
+# --duration) and look again, or fill in:
 #
 # [[labels]]
 # name = "click"
@@ -69,7 +70,8 @@ def inspect(flags: InspectFlags, role_flags: RoleFlags) -> None:
 
     Raises:
         ConfigError: A flag cannot be used, or there is a schema already.
-        DataError: The logs cannot be read, or a flag names no column of theirs.
+        DataError: The logs cannot be read, or a flag names no column of theirs; or, after all else
+            is done, no label was recognised.
     """
     _check(flags)
     file_format = flags.format if flags.format != "auto" else ""
@@ -93,11 +95,33 @@ def inspect(flags: InspectFlags, role_flags: RoleFlags) -> None:
     for name, why in [*logs.left_out.items(), *schema_draft.left_out.items()]:
         print(f"no feature: {name} ({why})")
 
+    print("", *closing_lines(schema_draft.schema, columns, roles, role_flags), sep="\n")
     if flags.schema_out:
-        if not schema_draft.schema.features:
-            raise DataError(f"{logs.paths[0]}: found no column for a feature; see --features")
-        write_atomically(Path(flags.schema_out), _schema_text(schema_draft))
+        _write_schema(flags, logs, schema_draft)
+    if not schema_draft.schema.tasks:
+        raise DataError(_no_label_text(flags, logs))
+
+
+def _write_schema(flags: InspectFlags, logs: LogFiles, schema_draft: Draft) -> None:
+    """Writes the draft and says what comes next.
+
+    Raises:
+        DataError: No column is a feature.
+    """
+    if not schema_draft.schema.features:
+        raise DataError(f"{logs.paths[0]}: found no column for a feature; see --features")
+    write_atomically(Path(flags.schema_out), _schema_text(schema_draft))
+    print(f"\nwrote {flags.schema_out}: {len(schema_draft.schema.features)} features")
+    if schema_draft.schema.tasks:
         print(_next_steps(flags, logs, schema_draft.schema))
+
+
+def _no_label_text(flags: InspectFlags, logs: LogFiles) -> str:
+    place = f", or fill in the place at the end of {flags.schema_out}" if flags.schema_out else ""
+    return (
+        f"{logs.root}: found NO LABEL, expected a click, a play time, a watch ratio or a "
+        f"conversion. Say --click=COLUMN or --binary_labels=COLUMN and look again{place}"
+    )
 
 
 def _types_of_ids(sample: Sample, flags: RoleFlags) -> dict[str, ColumnType]:
@@ -146,13 +170,7 @@ def _schema_text(schema_draft: Draft) -> str:
 
 def _next_steps(flags: InspectFlags, logs: LogFiles, schema: Schema) -> str:
     """Writes the commands that lead from a schema to training."""
-    lines = [f"\nwrote {flags.schema_out}: {len(schema.features)} features"]
-    if not schema.tasks:
-        return (
-            f"{lines[0]} and NO LABEL: none was recognised. Say --click=COLUMN and look again, or "
-            "fill in the place at the file's end."
-        )
-
+    lines = []
     schema_file, data_dir = shlex.quote(flags.schema_out), shlex.quote(str(logs.root))
     if logs.layout.format == "parquet":
         files = shlex.quote(",".join(flags.files))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.inspect.column_roles import UNIT_WORDS, Roles
 from lt4rec_tf.data.inspect.column_stats import ColumnStats
+from lt4rec_tf.data.inspect.label_flags import EVERYWHERE, NamedLabel, schema_names
+from lt4rec_tf.schema.populations import circle, nested
 from lt4rec_tf.schema.types import Label, Task
 
 # By kind of label its task's kind, loss, metric and the metric's better side.
@@ -40,12 +43,18 @@ class LabelDraft:
         self.tasks.append(Task(task, label.name, kind, population, loss, metric, direction))
 
 
-def draft_labels(columns: Mapping[str, ColumnStats], roles: Roles) -> LabelDraft:
-    """Drafts the labels: the click, then what is learned on clicks.
+def draft_labels(
+    columns: Mapping[str, ColumnStats], roles: Roles, named: Sequence[NamedLabel] = ()
+) -> LabelDraft:
+    """Drafts the labels: the click, then what is learned on clicks, then what flags name.
 
     Args:
         columns: By name.
         roles: From `find_roles`.
+        named: From `labels_beside`.
+
+    Raises:
+        DataError: A flag names a population that there is not, or populations in a circle.
     """
     labels = LabelDraft()
     population = "click" if roles.click else None
@@ -61,7 +70,43 @@ def draft_labels(columns: Mapping[str, ColumnStats], roles: Roles) -> LabelDraft
         note = f"1 in {columns[roles.conversion].mean:.1%} of the sample"
         conversion = _label("conversion", "binary", column=roles.conversion)
         labels.add(conversion, [note], "conversion", population)
+    _add_named(labels, columns, named)
     return labels
+
+
+def _add_named(
+    labels: LabelDraft, columns: Mapping[str, ColumnStats], named: Sequence[NamedLabel]
+) -> None:
+    """Adds the labels that flags name; their populations may be each other, in any order."""
+    taken = [label.name for label in labels.labels] + [task.name for task in labels.tasks]
+    names = schema_names([label.column for label in named], taken)
+    population_names = {label.name: label.name for label in labels.labels if label.kind == "binary"}
+    population_names |= {str(label.column): label.name for label in labels.labels}
+    population_names |= {
+        label.column: name
+        for label, name in zip(named, names, strict=True)
+        if label.kind == "binary"
+    }
+
+    for label, name in zip(named, names, strict=True):
+        population = label.population or ("click" if "click" in population_names else EVERYWHERE)
+        if population != EVERYWHERE and population not in population_names:
+            raise DataError(
+                f"--{label.flag}: found {label.column}:{population}, expected a population among "
+                f"{', '.join([EVERYWHERE, *population_names])}"
+            )
+        mean = columns[label.column].mean
+        note = f"1 in {mean:.1%}" if label.kind == "binary" else f"mean {mean:.3f}"
+        within = None if population == EVERYWHERE else population_names[population]
+        drafted = _label(name, label.kind, column=label.column)
+        labels.add(drafted, [f"{note} of the sample"], name, within)
+
+    names_in_circle = circle(nested(labels.labels, labels.tasks))
+    if names_in_circle:
+        raise DataError(
+            f"--binary_labels: found {' within '.join(names_in_circle)}, expected populations that "
+            "end with all rows"
+        )
 
 
 def _watch_label(

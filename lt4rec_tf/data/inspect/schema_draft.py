@@ -9,7 +9,6 @@ small range are integers; other numbers are cut at quantiles.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from lt4rec_tf.data.formats.discovery import LogFiles
+from lt4rec_tf.data.inspect.closing import is_doubtful
 from lt4rec_tf.data.inspect.column_roles import (
     RoleFlags,
     Roles,
@@ -25,10 +25,12 @@ from lt4rec_tf.data.inspect.column_roles import (
     is_id,
     is_request,
     is_time,
+    labels_beside,
     side_of,
 )
 from lt4rec_tf.data.inspect.column_stats import ColumnStats
 from lt4rec_tf.data.inspect.label_draft import draft_labels
+from lt4rec_tf.data.inspect.label_flags import schema_names
 from lt4rec_tf.schema.reader import MISSING_OF_DTYPE
 from lt4rec_tf.schema.types import Feature, IdRule, Schema, TimeColumn
 
@@ -71,12 +73,17 @@ def draft(
         roles: From `find_roles`.
         flags: Facts about columns that the user gives.
         nulls: Texts that stand for absent values.
+
+    Raises:
+        DataError: Flags make labels of columns that cannot be.
     """
-    labels = draft_labels(columns, roles)
+    named = labels_beside(flags, columns, roles)
+    labels = draft_labels(columns, roles, named)
     left_out = _left_out(columns, roles, flags)
+    left_out |= {label.column: "what is learned" for label in named}
 
     feature_columns = [stats for name, stats in columns.items() if name not in left_out]
-    names = _feature_names([stats.name for stats in feature_columns])
+    names = schema_names([stats.name for stats in feature_columns])
     layout = logs.layout
     features, notes = [], dict(labels.notes)
     for stats, name in zip(feature_columns, names, strict=True):
@@ -144,18 +151,6 @@ def _why_no_feature(stats: ColumnStats, roles: Roles, flags: RoleFlags) -> str:
     return "another value in each row of the sample" if unique and not named else ""
 
 
-def _feature_names(columns: Sequence[str]) -> list[str]:
-    """Turns names of columns into distinct ones that a schema allows."""
-    names: list[str] = []
-    for column in columns:
-        name = re.sub(r"[^A-Za-z0-9_]", "_", column)
-        name = name if name[0].isalpha() else f"f_{name}"
-        while name in names:
-            name += "_"
-        names.append(name)
-    return names
-
-
 def _feature(stats: ColumnStats, name: str, flags: RoleFlags) -> tuple[Feature, str]:
     """Drafts a feature and its comment.
 
@@ -167,7 +162,9 @@ def _feature(stats: ColumnStats, name: str, flags: RoleFlags) -> tuple[Feature, 
     listed = bool(stats.kind.separator) or stats.longest > 1
     missing, numbers = _missing_value(stats)
     is_amount = is_amount_by_name(stats.name)
-    is_name = is_id(stats.name, flags) or (numbers[0] >= LEAST_CODE and not is_amount)
+    # Two values say nothing that a flag does not: is_vip of a user is no name of one.
+    is_name = is_id(stats.name, flags) and (not stats.is_binary or stats.name in flags.id_columns)
+    is_name = is_name or (numbers[0] >= LEAST_CODE and not is_amount)
     ids, why = _id_rule(stats, numbers, listed, is_name)
 
     feature = Feature(
@@ -183,7 +180,8 @@ def _feature(stats: ColumnStats, name: str, flags: RoleFlags) -> tuple[Feature, 
         ids=ids,
     )
     counts = f"{stats.distinct} distinct values in {stats.rows} rows, {stats.missing:.1%} missing"
-    return feature, f"{counts}: {why}"
+    question = "; 0/1 column: a label or a feature?" if is_doubtful(stats, flags) else ""
+    return feature, f"{counts}: {why}{question}"
 
 
 def _missing_value(stats: ColumnStats) -> tuple[str | int | float, np.ndarray]:

@@ -1,0 +1,64 @@
+"""Closing lines of an inspection: the draft's tasks, those it has not, and doubtful columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from lt4rec_tf.data.inspect.column_roles import RoleFlags, Roles, is_feedback
+from lt4rec_tf.data.inspect.column_stats import ColumnStats
+from lt4rec_tf.schema.types import Schema, needed_columns
+
+
+def closing_lines(
+    schema: Schema, columns: Mapping[str, ColumnStats], roles: Roles, flags: RoleFlags
+) -> list[str]:
+    """Says which tasks a draft has, which usual ones it has not and why, and what to look at.
+
+    Args:
+        schema: The draft.
+        columns: By name.
+        roles: From `find_roles`.
+        flags: Facts about columns that the user gives.
+    """
+    tasks = []
+    for task in schema.tasks:
+        where = f" where {task.population} is 1" if task.population else ""
+        tasks.append(f"{task.name} ({task.label}{where})")
+    lines = [f"tasks: {', '.join(tasks) or 'none'}"]
+    lines += [f"no task {name}: {why}" for name, why in _absent_tasks(roles).items()]
+
+    used = needed_columns(schema)
+    unused = [name for name, stats in columns.items() if stats.is_binary and name not in used]
+    feedback = [name for name in unused if is_feedback(name)]
+    if feedback:
+        flag = f"--binary_labels={','.join(feedback)}"
+        lines.append(f"no task on {', '.join(feedback)}: see {flag}")
+
+    features = {feature.column for feature in schema.features}
+    doubtful = [name for name in columns if name in features and is_doubtful(columns[name], flags)]
+    if doubtful:
+        lines.append(
+            f"warning: columns of 0 and 1 became features: {', '.join(doubtful)}. What the user "
+            f"did is a label: --binary_labels={','.join(doubtful)}; --features says that one is a "
+            "feature, --exclude leaves it out"
+        )
+    return lines
+
+
+def is_doubtful(stats: ColumnStats, flags: RoleFlags) -> bool:
+    """Tells if a feature's column may be a label: of 0 and 1, and no flag says what it is."""
+    said = stats.name in (*flags.features, *flags.user_columns, *flags.item_columns)
+    return stats.is_binary and not said
+
+
+def _absent_tasks(roles: Roles) -> dict[str, str]:
+    """Returns by usual task that the draft has not, the reason."""
+    reasons = {}
+    if roles.click is None:
+        reasons["ctr"] = "no click, see --click"
+    if roles.watch_ratio is None and roles.play_time is None:
+        without = "play_time" if roles.duration else "play_time and duration"
+        reasons["cvr"] = f"no {without}, see --play_time and --watch_ratio"
+    if roles.conversion is None:
+        reasons["conversion"] = "no order after a click, see --conversion"
+    return reasons
