@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from lt4rec_tf.data.formats.discovery import LogFiles
+from lt4rec_tf.data.inspect.boundaries import boundaries_of
 from lt4rec_tf.data.inspect.closing import is_doubtful
 from lt4rec_tf.data.inspect.column_roles import (
     RoleFlags,
@@ -37,7 +38,6 @@ from lt4rec_tf.schema.types import Feature, IdRule, Schema, TimeColumn
 VOCABULARY = 50  # distinct texts up to which they are listed
 RANGE = 1000  # of whole numbers that have ids of their own
 LEAST_CODE = 10_000  # whole numbers of this size throughout are no amounts
-QUANTILES = 16
 LEAST_BUCKETS, MOST_BUCKETS = 20, 10_000_000
 _UNIQUE_ROWS = 1000  # rows from which "each row has another value" says something
 _LEAST_INT64 = -(2**63)
@@ -235,9 +235,7 @@ def _id_rule(
     if dtype == "int64" and most - least <= RANGE:
         return IdRule("integer", minimum=least, maximum=most), "whole numbers of a small range"
 
-    shares = np.arange(1, QUANTILES) / QUANTILES
-    cuts = {float(f"{cut:.6g}") for cut in np.quantile(numbers, shares)}
-    return IdRule("boundaries", boundaries=tuple(sorted(cuts))), "cut at quantiles"
+    return IdRule("boundaries", boundaries=boundaries_of(numbers)), "cut at quantiles"
 
 
 def _can_be_listed(stats: ColumnStats, texts: Sequence[str]) -> bool:
