@@ -115,6 +115,10 @@ class TomlTable:
             raise self.error(key, values, expected)
         return tuple(float(value) for value in values)
 
+    def anything(self, key: str, expected: str) -> Any:
+        """Returns a value of any kind, which the caller checks."""
+        return self._get(key, REQUIRED, expected)
+
     def items(self, key: str, default: Any = REQUIRED) -> list[Any]:
         """Returns a list as it is."""
         return self._of_type(key, default, list, "a list")

@@ -12,6 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 from lt4rec_tf.core.toml import REQUIRED, TomlError, TomlTable, Words, read_toml
+from lt4rec_tf.schema.filters import check_filters, read_filters
 from lt4rec_tf.schema.populations import circle, nested
 from lt4rec_tf.schema.types import (
     Feature,
@@ -102,6 +103,7 @@ def _schema(path: Path, top: TomlTable) -> Schema:
         time=_time(top.table("time")) if top.has("time") else None,
         user=top.text("user", None),
         nulls=top.texts("nulls", ()),
+        filters=read_filters(top),
     )
     top.close()
 
@@ -262,6 +264,7 @@ def _check_references(top: TomlTable, schema: Schema) -> None:
                 raise top.error(f"{what}[{name}]", Words(f"{count} of this name"), "distinct names")
     _check_tables(top, schema)
     _check_labels_of_tasks(top, schema)
+    check_filters(top, schema)
 
 
 def _check_labels_of_tasks(top: TomlTable, schema: Schema) -> None:

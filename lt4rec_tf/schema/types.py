@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -200,6 +201,32 @@ class TimeColumn:
     patterns: tuple[tuple[str, float], ...] = ()
 
 
+@dataclass(frozen=True)
+class Filter:
+    """A condition on a column of the logs or of a joined side table: rows without it are left out.
+
+    Attributes:
+        column: The column.
+        comparison: "==", "!=", "<", "<=", ">", ">=", "in" or "not_in".
+        values: What the column is compared with, all numbers or all texts; one, unless the
+            comparison is "in" or "not_in".
+    """
+
+    column: str
+    comparison: str
+    values: tuple[str | float, ...]
+
+    @property
+    def text(self) -> str:
+        """The filter in one line, as the audit names it.
+
+        >>> Filter("tab", "in", (1, 2)).text, Filter("kind", "!=", ("ad",)).text
+        ('tab in 1, 2', 'kind != "ad"')
+        """
+        values = ", ".join(json.dumps(value, ensure_ascii=False) for value in self.values)
+        return f"{self.column} {self.comparison} {values}"
+
+
 _Named = TypeVar("_Named", Feature, Label, Task)
 
 
@@ -231,6 +258,7 @@ class Schema:
         time: Where a row's time lies; splits by time need it.
         user: The column by which rows are grouped for GAUC and for splits by user.
         nulls: Texts that stand for an absent value in every column, besides the empty one.
+        filters: Which rows count; those for which one of them does not hold are left out.
     """
 
     path: Path
@@ -246,6 +274,7 @@ class Schema:
     time: TimeColumn | None
     user: str | None
     nulls: tuple[str, ...] = ()
+    filters: tuple[Filter, ...] = ()
 
     @functools.cached_property
     def tables(self) -> tuple[Table, ...]:
@@ -341,6 +370,7 @@ def needed_columns(schema: Schema) -> set[str]:
     columns |= {join.key for join in schema.joins}
     columns |= {schema.user} if schema.user else set()
     columns |= {schema.time.column} if schema.time else set()
+    columns |= {rule.column for rule in schema.filters}
     for label in schema.labels:
         sources = (label.column, label.play_time, label.duration)
         columns.update(name for name in sources if name is not None)

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from lt4rec_tf.core.toml import toml_text
+from lt4rec_tf.schema.filters import LISTS
 from lt4rec_tf.schema.reader import MISSING_OF_DTYPE
-from lt4rec_tf.schema.types import Feature, IdRule, Label, Schema, Task
+from lt4rec_tf.schema.types import Feature, Filter, IdRule, Label, Schema, Task
 
 _KEYS_OF_RULE = {
     "hash": ("buckets",),
@@ -31,6 +32,9 @@ def to_toml(schema: Schema, notes: Mapping[str, Sequence[str]] | None = None) ->
     lines = [*_comments(notes.get("", ())), *_top(schema)]
     for join in schema.joins:
         lines += _table("joins", [("file", join.file), ("format", join.format), ("key", join.key)])
+
+    for rule in schema.filters:
+        lines += _table("filters", _of_filter(rule))
 
     tables = [("features", item.name, _of_feature(item)) for item in schema.features]
     tables += [("labels", item.name, _of_label(item)) for item in schema.labels]
@@ -65,6 +69,13 @@ def _top(schema: Schema) -> list[str]:
         time = {"column": schema.time.column} | ({"patterns": patterns} if patterns else {})
         lines.append(f"time = {toml(time)}")
     return lines
+
+
+def _of_filter(rule: Filter) -> list[tuple[str, Any]]:
+    keys: list[tuple[str, Any]] = [("column", rule.column), ("comparison", rule.comparison)]
+    if rule.comparison in LISTS:
+        return [*keys, ("values", rule.values)]
+    return [*keys, ("value", rule.values[0])]
 
 
 def _of_feature(feature: Feature) -> list[tuple[str, Any]]:

@@ -91,6 +91,22 @@ def schema(folder: Path, file_format: str = "csv", glob: str = "", **settings: s
     return load_schema(path)
 
 
+def filtered_schema(
+    folder: Path,
+    *rules: tuple[str, str, str],
+    nulls: tuple[str, ...] = (),
+    file_format: str = "csv",
+) -> Schema:
+    """The small schema with filters: column, comparison, and the line of the value or values."""
+    path = schema(folder, file_format).path
+    first = f"nulls = {json.dumps(nulls)}\n" if nulls else ""
+    tables = ""
+    for column, comparison, value in rules:
+        tables += f'\n[[filters]]\ncolumn = "{column}"\ncomparison = "{comparison}"\n{value}\n'
+    path.write_text(first + path.read_text() + tables, encoding="utf-8")
+    return load_schema(path)
+
+
 def good_row(number: int, /, **changes: str) -> dict[str, str]:
     """Row k: user k % 7, day k // 10, every second one clicked, watched for a quarter."""
     row = {

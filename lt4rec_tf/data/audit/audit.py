@@ -93,6 +93,7 @@ def _summary(rows: Rows, *, schema_names_users: bool) -> dict[str, Any]:
         "reasons": rows.labels.reasons,
         "culprits": rows.labels.culprits,
         "split": rows.split,
+        "left_out": rows.left_out._asdict(),
         "labels": rows.labels.labels,
         "weights": rows.labels.weights,
         "without_user": (rows.user == NO_USER) & schema_names_users,

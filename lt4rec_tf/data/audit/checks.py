@@ -29,7 +29,8 @@ def check(
 
     Args:
         audit: The audit of the data.
-        max_bad_fraction: Share of unusable rows, in [0, 1], above which data are refused.
+        max_bad_fraction: Share of unusable rows, in [0, 1], above which data are refused: of the
+            rows that no filter leaves out.
         max_duplicate_fraction: Share of duplicate rows, in [0, 1], above which data are refused.
         listed: The file that lists all unusable rows, if there is one.
         splits: The splits that must hold rows.
@@ -40,7 +41,12 @@ def check(
     """
     if audit.rows == 0:
         raise DataError("the logs: found no row, expected some")
-    if bad_row_count(audit) > max_bad_fraction * audit.rows:
+    if audit.left_out == audit.rows:
+        raise DataError(
+            f"the logs: found {audit.rows} rows, all of them left out by filters "
+            f"({', '.join(audit.filtered)}), expected some that are kept"
+        )
+    if bad_row_count(audit) > max_bad_fraction * (audit.rows - audit.left_out):
         raise DataError(_bad_rows_text(audit, max_bad_fraction, listed))
     if audit.duplicates and audit.duplicates.rows > max_duplicate_fraction * audit.rows:
         raise DataError(
@@ -64,7 +70,7 @@ def _bad_rows_text(audit: Audit, max_bad_fraction: float, listed: Path | None) -
     )
     list_file = f" All are listed in {listed}." if listed else ""
     return (
-        f"found {bad_row_count(audit)} unusable rows of {audit.rows} "
+        f"found {bad_row_count(audit)} unusable rows of {audit.rows - audit.left_out} "
         f"({reasons_text(audit)}) in {some_of(audit.unusable_by_file)}; expected at most "
         f"a fraction {max_bad_fraction}.{list_file} The first of each reason:\n{examples}"
     )

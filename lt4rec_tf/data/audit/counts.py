@@ -14,9 +14,10 @@ import numpy as np
 import tensorflow as tf
 
 from lt4rec_tf.data.audit.duplicates import KEPT, DistinctCounter, Duplicates
+from lt4rec_tf.data.audit.filtered import FilterCounts, FilteredRows
 from lt4rec_tf.data.formats.bad_rows import shown, write
 from lt4rec_tf.data.formats.fingerprints import FINGERPRINTS, fingerprint
-from lt4rec_tf.data.input.labels import REASONS, USABLE, bad_rows, columns_at_fault
+from lt4rec_tf.data.input.labels import FILTERED, REASONS, USABLE, bad_rows, columns_at_fault
 from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.data.input.splits import SPLITS
 
@@ -85,6 +86,7 @@ class Audit:
             with the records.
         duplicates: Records, usable or not, that equal an earlier one; None in audits of versions
             that did not count them.
+        filtered: By filter, records that it left out; they are no part of `unusable`.
     """
 
     rows: int
@@ -106,6 +108,12 @@ class Audit:
     kinds: dict[str, str] = dataclasses.field(default_factory=dict)
     duplicates: Duplicates | None = None
     unusable_where: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
+    filtered: dict[str, FilteredRows] = dataclasses.field(default_factory=dict)
+
+    @property
+    def left_out(self) -> int:
+        """The records that filters left out."""
+        return sum(counts.rows for counts in self.filtered.values())
 
     def to_json(self) -> dict[str, Any]:
         """Returns the audit as JSON's own types."""
@@ -130,6 +138,7 @@ class Audit:
             "examples": tuple(Example(**example) for example in value["examples"]),
             "splits": splits,
             "quarantine": tuple(value["quarantine"]),
+            "filtered": {text: FilteredRows(**n) for text, n in value.get("filtered", {}).items()},
         }
         return cls(**{**value, **typed})
 
@@ -158,6 +167,7 @@ class Counts:
         self._anonymous = np.zeros(len(SPLITS), int)
         self._totals: dict[str, Counter[str]] = {}
         self._culprits: Counter[tuple[int, int]] = Counter()  # by reason and label
+        self._filtered = FilterCounts(source.schema.filters)
         self._examples: dict[str, Example] = {}
         self._read: Counter[str] = Counter()
 
@@ -178,6 +188,7 @@ class Counts:
             split = np.full_like(split, SPLITS.index(file_split))
 
         self._distinct.add(fingerprint(records).numpy())
+        self._filtered.add(values["left_out"])
         first = self._read[name] + 1
         write(self._listed, bad_rows(name, first, records, reasons))
         self._note_examples(name, records, reasons)
@@ -219,7 +230,7 @@ class Counts:
         codes, first_rows = np.unique(reasons, return_index=True)
         for code, row_index in zip(codes, first_rows.tolist(), strict=True):
             reason = REASONS[code]
-            if code != USABLE and reason not in self._examples:
+            if code not in (USABLE, FILTERED) and reason not in self._examples:
                 text = shown(records[row_index].numpy())
                 record = self._read[name] + row_index + 1
                 self._examples[reason] = Example(name, record, reason, text)
@@ -256,6 +267,7 @@ class Counts:
             kinds={name: kinds[name] for name in source.columns if kinds},
             duplicates=self._distinct.duplicates(),
             unusable_where=self._unusable_where(),
+            filtered=self._filtered.result(),
         )
 
     def _unusable_where(self) -> dict[str, dict[str, int]]:
@@ -313,5 +325,5 @@ def _by_reason(counts: np.ndarray) -> dict[str, int]:
     return {
         reason: int(count)
         for code, (reason, count) in enumerate(zip(REASONS, counts, strict=True))
-        if code != USABLE and count
+        if code not in (USABLE, FILTERED) and count
     }

@@ -43,6 +43,11 @@ def _describe_rows(audit: Audit) -> Iterator[str]:
     for reason, count in audit.unusable.items():
         where = ", ".join(audit.unusable_where.get(reason, ()))
         yield f"  {reason:<24}{count:>12}" + (f"  {where}" if where else "")
+    if audit.filtered:
+        yield f"{audit.left_out} records left out by filters"
+    for text, filtered in audit.filtered.items():
+        unreadable = f"  {filtered.unreadable} of them cannot be compared"
+        yield f"  {text:<24}{filtered.rows:>12}" + unreadable * bool(filtered.unreadable)
     for label, count in audit.unlabelled.items():
         if count:
             yield f"  kept without {label:<11}{count:>12}"

@@ -123,6 +123,7 @@ def convert(flags: ConvertFlags) -> dict[str, Any]:
         compression=flags.compression,
         max_bad_fraction=flags.max_bad_fraction,
         nulls={name: nulls for name in types if name not in flags.texts} if nulls else {},
+        filters=schema.filters if schema is not None else (),
     )
 
     with locked(output_dir):

@@ -39,6 +39,7 @@ def plan_of(job: Job, paths: Sequence[Path]) -> dict[str, Any]:
             "shard_bytes": job.shard_bytes,
             "compression": job.compression,
             **({"nulls": sorted(set().union(*job.nulls.values()))} if job.nulls else {}),
+            **({"filters": [rule.text for rule in job.filters]} if job.filters else {}),
         },
         "columns": {name: asdict(kind) for name, kind in job.types.items()},
         "sources": {path.relative_to(job.root).as_posix(): path.stat().st_size for path in paths},

@@ -22,6 +22,8 @@ from lt4rec_tf.data.formats.discovery import same_layout
 from lt4rec_tf.data.formats.examples import Ragged, drop_texts, encode
 from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.formats.records import Layout
+from lt4rec_tf.data.input.filters import left_out
+from lt4rec_tf.schema.types import Filter
 
 UNFINISHED = "unfinished"  # folder of the results of single files until all are done
 SUFFIXES = {"gzip": ".tfrecord.gz", "none": ".tfrecord"}
@@ -42,6 +44,7 @@ class Job:
         compression: "gzip" or "none".
         max_bad_fraction: Share of a file's rows, in [0, 1], that may go to quarantine.
         nulls: By column texts that stand for absent values.
+        filters: Of the schema: a row that one of them leaves out is no bad row.
     """
 
     root: Path
@@ -52,6 +55,7 @@ class Job:
     compression: str
     max_bad_fraction: float
     nulls: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    filters: tuple[Filter, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,7 @@ def convert_file(job: Job, index: int, path: Path) -> Converted:
         shards.open(),
     ):
         for batch in read_batches(path, job.layout, _BATCH_ROWS):
-            columns, reasons = typed(job.types, _without_nulls(batch, job.nulls))
+            columns, reasons = typed(job.types, _without_nulls(batch, job.nulls), job.filters)
             write(bad_file, _bad_rows(name, rows, batch, reasons))
             rows += len(batch.broken)
             bad_rows += len(reasons)
@@ -150,27 +154,48 @@ def _without_nulls(batch: RawBatch, nulls: Mapping[str, Sequence[str]]) -> RawBa
 
 
 def typed(
-    types: Mapping[str, ColumnType], batch: RawBatch
+    types: Mapping[str, ColumnType], batch: RawBatch, filters: Sequence[Filter] = ()
 ) -> tuple[dict[str, Ragged], dict[int, str]]:
     """Turns the columns of a batch into their types.
 
     Args:
         types: By column.
         batch: Columns as they were read.
+        filters: Those of columns of side tables leave nothing out here. A row that is left out can
+            always be used: what does not fit is absent.
 
     Returns:
         The columns, and by row that cannot be used the first reason why.
     """
     reasons = dict.fromkeys(np.flatnonzero(batch.broken).tolist(), "columns")
-    columns = {}
+    columns, bad_rows_of = {}, {}
     for name, kind in types.items():
-        columns[name], bad = to_type(kind, batch.columns[name])
+        columns[name], bad_rows_of[name] = to_type(kind, batch.columns[name])
+
+    unwanted = _left_out(filters, columns, batch.broken)
+    for name, kind in types.items():
+        columns[name] = columns[name].emptied(bad_rows_of[name] & unwanted)
+        bad = bad_rows_of[name] & ~unwanted
         shown_name = shown(name.encode(), len(name))
         expected = kind.number or kind.dtype
         for row in np.flatnonzero(bad).tolist():
             value = batch.value(name, row)
             reasons.setdefault(row, f"{shown_name}: found {value!r}, expected {expected}")
     return columns, dict(sorted(reasons.items()))
+
+
+def _left_out(
+    filters: Sequence[Filter], columns: Mapping[str, Ragged], broken: np.ndarray
+) -> np.ndarray:
+    """Tells of each row, bool (rows,), if a filter leaves it out."""
+    of_logs = [rule for rule in filters if rule.column in columns]
+    if not of_logs:
+        return np.zeros(len(broken), bool)
+    ragged = {}
+    for name in {rule.column for rule in of_logs}:
+        values, lengths = columns[name]
+        ragged[name] = tf.RaggedTensor.from_row_lengths(tf.constant(values, tf.string), lengths)
+    return left_out(of_logs, ragged, tf.constant(broken)).by.numpy() >= 0
 
 
 def _start_of(quarantine: Path, lines: int = 5) -> str:

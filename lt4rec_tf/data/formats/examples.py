@@ -39,6 +39,12 @@ class Ragged(NamedTuple):
         """Returns the column of some of the rows; `kept` is bool (rows,)."""
         return Ragged(self.values[np.repeat(kept, self.lengths)], self.lengths[kept])
 
+    def emptied(self, rows: np.ndarray) -> Ragged:
+        """Returns the column without the values of some rows; `rows` is bool (rows,)."""
+        if not rows.any():
+            return self
+        return Ragged(self.values[np.repeat(~rows, self.lengths)], np.where(rows, 0, self.lengths))
+
 
 def drop_texts(column: Ragged, texts: Collection[bytes]) -> Ragged:
     """Leaves some texts out of a column, as values that are absent.

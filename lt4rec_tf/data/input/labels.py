@@ -23,6 +23,7 @@ REASONS = (
     "usable",
     "columns",  # a line with another number of values, or with quotes that do not close
     "unparseable",  # no tf.train.Example, or one with values of another kind
+    "filtered",  # a filter of the schema does not hold: the row is left out, whatever else it holds
     "bad_time",  # a split by time, and no time
     "missing_label",  # absent where a task is learned
     "bad_label",  # no number, a click that is neither 0 nor 1, a ratio or amount below 0
@@ -31,6 +32,7 @@ REASONS = (
     "excluded_zero_duration",  # the same, and the schema excludes such rows
 )
 USABLE = 0
+FILTERED = REASONS.index("filtered")
 EXCLUDED = REASONS.index("excluded_zero_duration")
 _UNIT_SECONDS = {"s": 1.0, "ms": 0.001}
 
@@ -233,7 +235,7 @@ def _seconds(label: Label, duration: Values) -> tf.Tensor:
 
 
 def bad_rows(name: str, first: int, records: tf.Tensor, reasons: np.ndarray) -> Iterable[BadRow]:
-    """Returns the rows of a batch that are listed: unusable ones, but those the schema excludes.
+    """Returns the rows of a batch that are listed: unusable ones, but those the schema leaves out.
 
     Args:
         name: The file.
@@ -241,7 +243,7 @@ def bad_rows(name: str, first: int, records: tf.Tensor, reasons: np.ndarray) -> 
         records: Strings (batch,), eager.
         reasons: int (batch,), indices in `REASONS`.
     """
-    row_indices = np.flatnonzero((reasons != USABLE) & (reasons != EXCLUDED))
+    row_indices = np.flatnonzero(~np.isin(reasons, (USABLE, FILTERED, EXCLUDED)))
     if not len(row_indices):
         return
 

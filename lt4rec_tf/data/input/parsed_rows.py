@@ -10,6 +10,7 @@ import tensorflow as tf
 from lt4rec_tf.data.formats.fingerprints import fingerprint
 from lt4rec_tf.data.formats.records import parse
 from lt4rec_tf.data.formats.values import Values, id_text, raw_feature, single, without_nulls
+from lt4rec_tf.data.input.filters import LeftOut, left_out
 from lt4rec_tf.data.input.labels import Labels, read_labels
 from lt4rec_tf.data.input.side_tables import look_up
 from lt4rec_tf.data.input.source import Source
@@ -30,6 +31,8 @@ class Rows(NamedTuple):
         user: int64 (batch,), a hash of the user; `NO_USER` where the row has none, or the schema
             names none.
         misses: By side table's file, bool (batch,): its key was not found.
+        left_out: Which rows the schema's filters leave out. Faults and misses count none of them,
+            and in all of them every feature is absent.
     """
 
     raw: dict[str, tf.Tensor]
@@ -40,6 +43,7 @@ class Rows(NamedTuple):
     times: tf.Tensor
     user: tf.Tensor
     misses: dict[str, tf.Tensor]
+    left_out: LeftOut
 
 
 def examine(
@@ -62,6 +66,8 @@ def examine(
         columns |= {name: without_nulls(column, schema.nulls) for name, column in joined.items()}
         misses[side.join.file] = missed & ~broken
 
+    filtered = left_out(schema.filters, columns, broken)
+    is_left_out = filtered.by >= 0
     raw, faults, absent = {}, {}, {}
     for feature in schema.features:
         name, column = feature.name, columns[feature.column]
@@ -74,6 +80,11 @@ def examine(
     users = _users(columns[schema.user]) if schema.user else None
 
     unusable = {"unparseable" if source.layout.format == "tfrecord" else "columns": broken}
+    if schema.filters:
+        unusable["filtered"] = is_left_out
+        faults = {name: rows & ~is_left_out for name, rows in faults.items()}
+        absent = {name: rows | is_left_out for name, rows in absent.items()}
+        misses = {name: rows & ~is_left_out for name, rows in misses.items()}
     if source.split.kind == "time":
         unusable["bad_time"] = tf.math.is_nan(times) | (times < 0.0)
 
@@ -86,6 +97,7 @@ def examine(
         times=times,
         user=_hashes(records, users),
         misses=misses,
+        left_out=filtered,
     )
 
 

@@ -15,7 +15,7 @@ from lt4rec_tf.data.formats.bad_rows import SHOWN, BadRow, shown, write
 from lt4rec_tf.data.formats.files import stamp_of
 from lt4rec_tf.data.formats.lines import read_rows
 from lt4rec_tf.data.input import scan
-from lt4rec_tf.data.input.labels import bad_rows
+from lt4rec_tf.data.input.labels import REASONS, bad_rows
 from lt4rec_tf.data.input.source import open_source
 from lt4rec_tf.data.input.splits import SplitRule
 from lt4rec_tf.schema.reader import load_schema
@@ -64,7 +64,8 @@ def test_different_bytes_are_shown_differently(first, second):
 
 def test_rows_of_a_batch_are_numbered_from_the_first():
     records = tf.constant([b"good", b"bad", b"left out on purpose", b"worse\t"])
-    reasons = np.array([0, 1, 8, 5])
+    names = ("usable", "columns", "excluded_zero_duration", "bad_label")
+    reasons = np.array([REASONS.index(name) for name in names])
     rows = list(bad_rows("log.csv", 11, records, reasons))
     assert rows == [
         BadRow("log.csv", 12, "columns", "bad"),
