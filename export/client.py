@@ -97,7 +97,7 @@ def add_csv_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--request_column", default="", help="rank: rows with one value of it are one request"
     )
-    parser.add_argument("--list_separator", default="|", help="between a list's values")
+    parser.add_argument("--list_separator", default="|", help="between a list's values, or json")
     parser.add_argument(
         "--list_width", type=int, default=0, help="places of every list; 0: of the longest"
     )

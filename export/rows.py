@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import gzip
 import itertools
+import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -31,7 +32,7 @@ class Reading:
         path: A CSV, or a CSV compressed to .gz; its first line names the columns.
         columns: Feature -> column, where they differ.
         missing: Feature -> what an empty cell stands for and lists are padded with.
-        list_separator: Between the values of a list.
+        list_separator: Between the values of a list; "json": a list is written in JSON.
         list_width: Places of every list; 0: as many as the longest of a request has.
     """
 
@@ -125,9 +126,20 @@ def _row(
 
 
 def _value(feature: Feature, text: str, separator: str) -> Any:
+    if feature.is_list and separator == "json":
+        return [_scalar(feature.dtype, part) for part in _json_list(text)]
     if feature.is_list:
         return [_scalar(feature.dtype, part) for part in text.split(separator) if part]
     return _scalar(feature.dtype, text) if text else None
+
+
+def _json_list(text: str) -> list[str]:
+    """Returns the texts of a JSON list's values, without null and "", as training reads it."""
+    values = json.loads(text or "[]", parse_int=str, parse_float=str)
+    if not isinstance(values, list) or any(isinstance(value, list | dict) for value in values):
+        raise ValueError(text)
+    texts = [str(value).lower() if isinstance(value, bool) else value for value in values]
+    return [str(value) for value in texts if value not in (None, "")]
 
 
 def _scalar(dtype: str, text: str) -> str | int | float:

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from lt4rec_tf.core.errors import InputError
 
+JSON_LISTS = "json"  # a separator: a row's text is a JSON list of single values
 FIRST_VALUE_ID = 2  # of vocabulary and integer rules: 0 is "missing", 1 is "unknown"
 
 
@@ -76,7 +77,8 @@ class Feature:
         dtype: "string", "int64" or "float32": what the raw text or record becomes.
         multivalued: Whether a row holds a list of values.
         max_values: Values kept of a list (the first ones); 1 when single-valued.
-        separator: Between the values of a list in one text; "" where lists are cut already.
+        separator: Between the values of a list in one text, or `JSON_LISTS`; "" where lists are cut
+            already.
         side: "user", "item" or "context".
         table: The embedding table; features may share one.
         missing: The raw value that stands for "absent"; an empty column becomes it.

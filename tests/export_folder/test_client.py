@@ -122,6 +122,16 @@ def test_columns_of_other_names_separators_and_compressed_files(url, tmp_path):
     check_answers(run, answers=ANSWERS[:1])
 
 
+def test_lists_in_json(url, tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text('user,age,tags,length\nann,7,"[""a"", null, ""b""]",2.5\n', encoding="utf-8")
+    check_answers(ask(url, path, "--list_separator=json"), answers=ANSWERS[:1])
+    path.write_text('user,age,tags,length\nann,7,"[""a""",2.5\n', encoding="utf-8")
+    refused = ask(url, path, "--list_separator=json")
+    assert refused.returncode == 2
+    assert "rows.csv:2, column tags: found '[\"a\"', expected string" in refused.stderr
+
+
 def test_what_an_empty_cell_stands_for(url, tmp_path):
     path = tmp_path / "rows.csv"
     path.write_text("user,age,tags,length\n,,,\nann,7,,3\n", encoding="utf-8")

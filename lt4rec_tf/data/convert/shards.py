@@ -23,7 +23,7 @@ from lt4rec_tf.data.formats.examples import Ragged, drop_texts, encode
 from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.formats.records import Layout
 from lt4rec_tf.data.input.filters import left_out
-from lt4rec_tf.schema.types import Filter
+from lt4rec_tf.schema.types import JSON_LISTS, Filter
 
 UNFINISHED = "unfinished"  # folder of the results of single files until all are done
 SUFFIXES = {"gzip": ".tfrecord.gz", "none": ".tfrecord"}
@@ -177,7 +177,8 @@ def typed(
         columns[name] = columns[name].emptied(bad_rows_of[name] & unwanted)
         bad = bad_rows_of[name] & ~unwanted
         shown_name = shown(name.encode(), len(name))
-        expected = kind.number or kind.dtype
+        listed = "a JSON list of " if kind.separator == JSON_LISTS else ""
+        expected = f"{listed}{kind.number or kind.dtype}"
         for row in np.flatnonzero(bad).tolist():
             value = batch.value(name, row)
             reasons.setdefault(row, f"{shown_name}: found {value!r}, expected {expected}")

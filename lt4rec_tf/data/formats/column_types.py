@@ -9,13 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+from lt4rec_tf.data.formats import json_lists
 from lt4rec_tf.data.formats.examples import Ragged
 from lt4rec_tf.data.formats.files import DataError
-from lt4rec_tf.data.formats.values import EXACT_IN_FLOAT32, text_to_float, text_to_int64
-from lt4rec_tf.schema.types import Feature, Schema
+from lt4rec_tf.data.formats.values import EXACT_IN_FLOAT32, cut_texts, text_to_float, text_to_int64
+from lt4rec_tf.schema.types import JSON_LISTS, Feature, Schema
 
 SEPARATORS = ("|", ";", ",", "#", " ", "\x01", "\x02", "\x03")
 _OF_PROSE = (",", " ")
+_LEAST_JSON = 0.9  # of a column's texts are lists
 _WHOLE = re.compile(rb"\s*[+-]?(0|[1-9]\d*)\s*")
 _BOOLEANS = {b"true", b"false", b"True", b"False", b"TRUE", b"FALSE"}
 _LEADING_ZERO = re.compile(rb"\s*[+-]?0\d")  # 007 is a name, not the number 7
@@ -31,7 +33,8 @@ class ColumnType:
 
     Attributes:
         dtype: "string", "int64" or "float32".
-        separator: What stands between the values of a list; "": a row's text is one value.
+        separator: What stands between the values of a list, or `JSON_LISTS`; "": a row's text is
+            one value.
         number: Of a string: "int64" or "float32" where it must be the text of such a number.
     """
 
@@ -55,14 +58,29 @@ def guess(values: np.ndarray) -> ColumnType:
         return ColumnType(_type_of_floats(values))
 
     distinct = set(values.tolist())
+    parts = _parts_of_json(values.tolist())
+    if parts is not None:
+        return ColumnType("int64" if _number_of(parts) == "int64" else "string", JSON_LISTS)
+
     separator = "" if _number_of(distinct) != "string" else _separator(values.tolist())
     if not separator:
         return ColumnType(_number_of(distinct))
 
-    parts: set[bytes] = set()
+    parts = set()
     for value in distinct:
         parts.update(value.split(separator.encode()))
     return ColumnType("int64" if _number_of(parts) == "int64" else "string", separator)
+
+
+def _parts_of_json(texts: list[bytes]) -> set[bytes] | None:
+    """Returns what JSON lists hold; None: texts are no such lists, but for a few broken ones."""
+    begun = sum(text.lstrip()[:1] == b"[" for text in texts)
+    if not texts or begun < _LEAST_JSON * len(texts):
+        return None
+    lists, valid = json_lists.cut(tf.constant(texts, tf.string))
+    if np.mean(valid.numpy()) < _LEAST_JSON:
+        return None
+    return set(lists.flat_values.numpy().tolist()) - {json_lists.BROKEN}
 
 
 def _number_of(distinct: set[bytes]) -> str:
@@ -217,19 +235,31 @@ def to_type(kind: ColumnType, column: Ragged) -> tuple[Ragged, np.ndarray]:
 
     Returns:
         The column, values being bytes, int64 or float32; and bool (rows,): the row holds something
-        that is no value of the type, in whose place stands an empty text, 0 or NaN.
+        that is no value of the type, in whose place stands an empty text, 0 or NaN, or nothing
+        where it should be a JSON list.
     """
+    column, bad = _cut(kind, column)
+    values, valid = _to_dtype(kind, column.values)
+    owners = np.repeat(np.arange(len(column.lengths)), column.lengths)  # the row of each value
+    bad |= np.bincount(owners[~valid], minlength=len(column.lengths)) > 0
+    return Ragged(values, column.lengths), bad
+
+
+def _cut(kind: ColumnType, column: Ragged) -> tuple[Ragged, np.ndarray]:
+    """Cuts texts into lists; bool (rows,): one is no JSON list as it should be, and is left out."""
     values, lengths = column
-    owners = np.repeat(np.arange(len(lengths)), lengths)  # the row of each value
+    bad = np.zeros(len(lengths), bool)
+    if not kind.separator or values.dtype.kind != "O":
+        return column, bad
 
-    if kind.separator and values.dtype.kind == "O":
-        parts = tf.strings.split(tf.constant(values, tf.string), kind.separator)
-        owners = np.repeat(owners, parts.row_lengths().numpy())
-        values, lengths = parts.flat_values.numpy(), np.bincount(owners, minlength=len(lengths))
-
-    values, valid = _to_dtype(kind, values)
-    bad = np.bincount(owners[~valid], minlength=len(lengths)) > 0
-    return Ragged(values, lengths), bad
+    parts = cut_texts(tf.constant(values, tf.string), kind.separator)
+    owners = np.repeat(np.repeat(np.arange(len(lengths)), lengths), parts.row_lengths().numpy())
+    values = parts.flat_values.numpy()
+    if kind.separator == JSON_LISTS:
+        is_broken = np.array([value == json_lists.BROKEN for value in values], bool)
+        bad = np.bincount(owners[is_broken], minlength=len(lengths)) > 0
+        values, owners = values[~is_broken], owners[~is_broken]
+    return Ragged(values, np.bincount(owners, minlength=len(lengths))), bad
 
 
 def _to_dtype(kind: ColumnType, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

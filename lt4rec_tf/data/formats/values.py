@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from lt4rec_tf.schema.types import Feature
+from lt4rec_tf.data.formats import json_lists
+from lt4rec_tf.schema.types import JSON_LISTS, Feature
 
 # Below it a float32 that is whole is the number that was meant; from it on it may be a neighbour.
 EXACT_IN_FLOAT32 = 2.0**24
@@ -178,18 +179,29 @@ def multiple(
     Args:
         column: The raw column.
         dtype: The dtype of the values.
-        separator: What stands between two values of a text; "" where lists are cut already.
+        separator: What stands between two values of a text, or `JSON_LISTS`; "" where lists are
+            cut already.
         max_values: The number of values that are kept; None: all, and the shape is (batch, values
             of the longest).
     """
     if not isinstance(column, tf.RaggedTensor):
-        column = tf.strings.split(column, separator)
+        column = cut_texts(column, separator)
     elif separator and column.dtype == tf.string:
-        cut = tf.strings.split(column.flat_values, separator)
+        cut = cut_texts(column.flat_values, separator)
         column = column.with_flat_values(cut).merge_dims(1, 2)
     values, present = _padded(column, max_values)
     converted, valid = convert(values, dtype)
+    if separator == JSON_LISTS and dtype == tf.string:  # elsewhere it is no number anyway
+        valid &= converted != json_lists.BROKEN
     return Values(converted, present, valid & present)
+
+
+def cut_texts(texts: tf.Tensor, separator: str) -> tf.RaggedTensor:
+    """Cuts texts (n,) into lists; what should be a JSON list and is none is `BROKEN`."""
+    if separator != JSON_LISTS:
+        return tf.strings.split(texts, separator)
+    lists, _ = json_lists.cut(tf.where(texts == "", "[]", texts))
+    return lists
 
 
 def _padded(column: tf.RaggedTensor, length: int | None) -> tuple[tf.Tensor, tf.Tensor]:

@@ -12,6 +12,7 @@ import numpy as np
 from lt4rec_tf.data.formats.column_types import ColumnType, to_type
 from lt4rec_tf.data.formats.examples import Ragged
 from lt4rec_tf.data.inspect.log_sample import Sample
+from lt4rec_tf.schema.types import JSON_LISTS
 
 # A column grows where more than this share of its distinct values, and more than this number, came
 # first in the second half of the rows.
@@ -121,7 +122,9 @@ def table(columns: Sequence[ColumnStats]) -> str:
 
 def _cells(stats: ColumnStats) -> tuple[str, str, str, str, str]:
     kind = stats.kind.dtype
-    if stats.kind.separator:
+    if stats.kind.separator == JSON_LISTS:
+        kind = f"list of {kind}, JSON"
+    elif stats.kind.separator:
         kind = f"list of {kind}, cut by {stats.kind.separator!r}"
     elif stats.longest > 1:
         kind = f"list of {kind}"
