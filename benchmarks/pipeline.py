@@ -34,7 +34,8 @@ from networks import joint_step, wide_network
 
 from lt4rec_tf.core.command import make_deterministic
 from lt4rec_tf.data.audit import audit
-from lt4rec_tf.data.formats.records import open_records, parse
+from lt4rec_tf.data.formats.record_files import open_records
+from lt4rec_tf.data.formats.records import parse
 from lt4rec_tf.data.formats.values import raw_feature
 from lt4rec_tf.data.input import pipeline
 from lt4rec_tf.data.input.features import features_to_ids

@@ -146,10 +146,11 @@ def _parts_of(source: Source, split: str) -> int:
     Raises:
         DataError: A file is one that only this process can read.
     """
-    if source.odd_files:
+    read_by_python = source.files if source.layout.by_python else source.odd_files
+    if read_by_python:
         raise DataError(
-            f"{min(source.odd_files)}: found a file that TensorFlow cannot read as it is (see the "
-            "audit above), expected none with --distribution=parameter_server; convert text logs "
+            f"{min(read_by_python)}: found a file that TensorFlow cannot read as it is (see the "
+            "audit above), expected none with --distribution=parameter_server; convert the logs "
             "(python -m lt4rec_tf.data.convert), or write TFRecords anew"
         )
     return max(len(files_of(source, split)), PARTS_PER_WORKER * workers_of_servers())

@@ -8,7 +8,7 @@ from lt4rec_tf.config.checks import own_embedding
 from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import machine
 from lt4rec_tf.core.flags import ConfigError, refuse
-from lt4rec_tf.data.formats.files import is_gzip
+from lt4rec_tf.data.formats.files import compression
 from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.models.layers.cross import crossed_width
 from lt4rec_tf.models.registry import need_tickets
@@ -145,7 +145,8 @@ def check_batch(settings: Settings, source: Source) -> None:
     """
     size_of_logs = 0
     for path in source.files:
-        packed = _MOST_PACKED if is_gzip(path) else 1
+        may_be_packed = source.layout.format == "parquet" or compression(path)
+        packed = _MOST_PACKED if may_be_packed else 1
         size_of_logs += source.stamps[path].size * packed
     rows = min(settings.training.batch_size, size_of_logs // _SHORTEST_ROW)
 

@@ -60,6 +60,7 @@ DTYPES_OF_ID_RULE = {
 
 
 MISSING_OF_DTYPE: dict[str, str | int | float] = {"string": "", "int64": -1, "float32": math.nan}
+_TEXT_FORMATS = ("csv", "tsv")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")  # names become variables, signature inputs and files
 
 
@@ -86,7 +87,7 @@ def load_schema(path: str | Path) -> Schema:
 
 
 def _schema(path: Path, top: TomlTable) -> Schema:
-    file_format = top.choice("format", ("csv", "tsv", "tfrecord"))
+    file_format = top.choice("format", ("csv", "tsv", "tfrecord", "parquet", "jsonl"))
     schema = Schema(
         path=path,
         name=_name(top),
@@ -107,8 +108,9 @@ def _schema(path: Path, top: TomlTable) -> Schema:
     )
     top.close()
 
-    if schema.columns and file_format == "tfrecord":
-        raise top.error("columns", list(schema.columns), "nothing: TFRecords name their columns")
+    if schema.columns and file_format not in _TEXT_FORMATS:
+        expected = f"nothing: files of {file_format} name their columns"
+        raise top.error("columns", list(schema.columns), expected)
     if not schema.files:
         raise top.error("files", [], "one or more globs relative to the data folder")
     return schema
@@ -125,8 +127,8 @@ def _feature(table: TomlTable, file_format: str) -> Feature:
     name = _name(table)
     dtype = table.choice("dtype", tuple(MISSING_OF_DTYPE))
     multivalued = table.flag("multivalued", False)
-    # TFRecords hold lists as lists, but side tables may be joined to them, which are text.
-    no_separator = "" if file_format == "tfrecord" else REQUIRED
+    # Other formats hold lists as lists, but side tables may be joined to them, which are text.
+    no_separator = REQUIRED if file_format in _TEXT_FORMATS else ""
     feature = Feature(
         name=name,
         column=table.text("column", name),

@@ -248,8 +248,8 @@ class Schema:
     Attributes:
         path: The TOML file it was read from.
         name: The data set's name.
-        format: "csv", "tsv" or "tfrecord".
-        files: Globs relative to the data folder.
+        format: "csv", "tsv", "tfrecord", "parquet" or "jsonl".
+        files: Globs, files or folders, relative to the data folder.
         columns: Column names of CSV and TSV files without a header line; empty: the first line of
             every file is the header.
         quoted: Whether values may stand in double quotes (RFC 4180).

@@ -99,7 +99,7 @@ def test_loading_twice_gives_equal_schemas(tmp_path):
     ("old", "new", "key", "expected"),
     [
         ('name = "small"', 'name = "small"\ncolour = 1', "colour", "one of format, name"),
-        ('format = "csv"', 'format = "parquet"', "format", "one of csv, tsv, tfrecord"),
+        ('format = "csv"', 'format = "orc"', "format", "one of csv, tsv, tfrecord"),
         ('files = ["*.csv"]', "files = []", "files", "one or more globs"),
         ('files = ["*.csv"]', "", "files", "found nothing"),
         ("buckets = 100", "buckets = 0", "features[video].ids.buckets", ">= 1"),

@@ -5,6 +5,8 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import tensorflow as tf
 
 from lt4rec_tf.data.audit import audit
@@ -84,7 +86,7 @@ metric = "mse"
 
 def schema(folder: Path, file_format: str = "csv", glob: str = "", **settings: str) -> Schema:
     path = folder / "small.toml"
-    separator = "" if file_format == "tfrecord" else 'separator = "|"'
+    separator = 'separator = "|"' if file_format in ("csv", "tsv") else ""
     settings = {"zero_duration": "bad", "separator": separator, **settings}
     settings |= {"format": file_format, "glob": glob or f"*.{file_format}*"}
     path.write_text(SCHEMA.format(**settings))
@@ -156,6 +158,35 @@ def write_records(path: Path, records: list[bytes]) -> Path:
     with tf.io.TFRecordWriter(str(path), options) as writer:
         for record in records:
             writer.write(record)
+    return path
+
+
+def value(name: str, text: str) -> object:
+    """What a row's text is in a format that has types; None for an empty one."""
+    if name == "tags":
+        return text.split("|") if text else None
+    if not text:
+        return None
+    if name in ("length", "play_time"):
+        return float(text)
+    return text if name in ("user", "video") else int(text)
+
+
+def write_parquet(path: Path, rows: list[dict[str, str]], **columns: pa.Array) -> Path:
+    """Writes rows with columns of their types, and any others."""
+    typed = {name: [value(name, row[name]) for row in rows] for name in COLUMNS}
+    pq.write_table(pa.table({**typed, **columns}), path)
+    return path
+
+
+def write_json_lines(path: Path, rows: list[dict[str, str]]) -> Path:
+    """Writes rows as JSON objects, without the keys that have no value."""
+    lines = []
+    for row in rows:
+        typed = {name: value(name, text) for name, text in row.items()}
+        present = {name: v for name, v in typed.items() if v is not None}
+        lines.append(json.dumps(present).encode() + b"\n")
+    path.write_bytes(b"".join(lines))
     return path
 
 

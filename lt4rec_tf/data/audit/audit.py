@@ -83,6 +83,8 @@ def _count_rows(
 
 def _oddities(source: Source) -> dict[Path, str]:
     """Finds by log that TensorFlow would not read as it is what makes it so."""
+    if source.layout.by_python:
+        return {}
     oddities = {path: oddity(path, source.layout.form) for path in source.files}
     return {path: what for path, what in oddities.items() if what}
 

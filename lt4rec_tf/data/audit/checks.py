@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lt4rec_tf.data.audit.counts import Audit
-from lt4rec_tf.data.audit.description import duplicates_text, reasons_text, some_of
-from lt4rec_tf.data.formats.files import DataError
+from lt4rec_tf.data.audit.description import duplicates_text, reasons_text
+from lt4rec_tf.data.formats.files import DataError, some_of
 from lt4rec_tf.data.input.labels import EXCLUDED, REASONS
 from lt4rec_tf.data.input.splits import SPLITS
 from lt4rec_tf.schema.types import Schema

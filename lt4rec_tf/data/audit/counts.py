@@ -15,8 +15,9 @@ import tensorflow as tf
 
 from lt4rec_tf.data.audit.duplicates import KEPT, DistinctCounter, Duplicates
 from lt4rec_tf.data.audit.filtered import FilterCounts, FilteredRows
-from lt4rec_tf.data.formats.bad_rows import shown, write
+from lt4rec_tf.data.formats.bad_rows import write
 from lt4rec_tf.data.formats.fingerprints import FINGERPRINTS, fingerprint
+from lt4rec_tf.data.formats.records import shown_record
 from lt4rec_tf.data.input.labels import FILTERED, REASONS, USABLE, bad_rows, columns_at_fault
 from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.data.input.splits import SPLITS
@@ -80,12 +81,13 @@ class Audit:
         features_absent_in: By feature, files with usable rows of which no record holds a value of
             it: a column that is left empty there, or renamed.
         empty_files: Files that hold no record.
+        passed_over: Files that are no logs, see `files.Found`.
         odd_files: By file that TensorFlow would cut short or alter, and Python reads: why.
         kinds: Of TFRecords: by column that is read the dtype of its values.
         unusable_where: By reason of `REASONS`, what is at fault, such as "click: column is_click",
             with the records.
-        duplicates: Records, usable or not, that equal an earlier one; None in audits of versions
-            that did not count them.
+        duplicates: Records, usable or not, that equal an earlier one; None of Parquet and JSON
+            Lines, of whose rows no more is read than is asked for.
         filtered: By filter, records that it left out; they are no part of `unusable`.
     """
 
@@ -104,6 +106,7 @@ class Audit:
     quarantine: tuple[int, ...]
     features_absent_in: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     empty_files: tuple[str, ...] = ()
+    passed_over: tuple[str, ...] = ()
     odd_files: dict[str, str] = dataclasses.field(default_factory=dict)
     kinds: dict[str, str] = dataclasses.field(default_factory=dict)
     duplicates: Duplicates | None = None
@@ -134,6 +137,7 @@ class Audit:
         typed = {
             "features_absent_in": {name: tuple(files) for name, files in absent_in.items()},
             "empty_files": tuple(value.get("empty_files", ())),
+            "passed_over": tuple(value.get("passed_over", ())),
             "duplicates": Duplicates(**duplicates) if duplicates else None,
             "examples": tuple(Example(**example) for example in value["examples"]),
             "splits": splits,
@@ -183,14 +187,16 @@ class Counts:
             file_split: The split in which the whole file lies, where files split.
         """
         name = self._name(path)
+        layout = self._source.layout
         reasons, split = values["reasons"], values["split"]
         if file_split is not None:
             split = np.full_like(split, SPLITS.index(file_split))
 
-        self._distinct.add(fingerprint(records).numpy())
+        if not layout.by_python:  # which holds no more of a row than is asked for
+            self._distinct.add(fingerprint(records).numpy())
         self._filtered.add(values["left_out"])
         first = self._read[name] + 1
-        write(self._listed, bad_rows(name, first, records, reasons))
+        write(self._listed, bad_rows(name, first, records, reasons, layout))
         self._note_examples(name, records, reasons)
         self._read[name] += len(reasons)
 
@@ -231,7 +237,7 @@ class Counts:
         for code, row_index in zip(codes, first_rows.tolist(), strict=True):
             reason = REASONS[code]
             if code not in (USABLE, FILTERED) and reason not in self._examples:
-                text = shown(records[row_index].numpy())
+                text = shown_record(self._source.layout, records[row_index].numpy())
                 record = self._read[name] + row_index + 1
                 self._examples[reason] = Example(name, record, reason, text)
 
@@ -262,10 +268,11 @@ class Counts:
             test_from=source.split.test_from,
             quarantine=tuple(malformed),
             features_absent_in=self._absent_features(),
+            passed_over=tuple(map(self._name, source.passed_over)),
             empty_files=tuple(name for name in names if name not in self._reasons),
             odd_files={self._name(path): what for path, what in oddities.items()},
             kinds={name: kinds[name] for name in source.columns if kinds},
-            duplicates=self._distinct.duplicates(),
+            duplicates=None if source.layout.by_python else self._distinct.duplicates(),
             unusable_where=self._unusable_where(),
             filtered=self._filtered.result(),
         )

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from lt4rec_tf.data.audit.counts import Audit
 from lt4rec_tf.data.audit.duplicates import Duplicates
-
-_NAMED = 10  # files that a text names
-
-
-def some_of(names: Collection[str]) -> str:
-    """Writes the first names, and how many more there are."""
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join([*names][:_NAMED]) + more
+from lt4rec_tf.data.formats.files import some_of
 
 
 def duplicates_text(audit: Audit, duplicates: Duplicates) -> str:
@@ -54,6 +47,8 @@ def _describe_rows(audit: Audit) -> Iterator[str]:
 
     if audit.duplicates is not None:
         yield duplicates_text(audit, audit.duplicates)
+    if audit.passed_over:
+        yield f"passed over, no logs: {len(audit.passed_over)} ({some_of(audit.passed_over)})"
     if audit.empty_files:
         yield f"files without rows: {len(audit.empty_files)} ({some_of(audit.empty_files)})"
     for what, names in _by_oddity(audit.odd_files).items():

@@ -1,4 +1,6 @@
-"""Converts logs of any size (CSV, TSV, Parquet) to shards of TFRecords, files side by side.
+"""Converts logs of any size (CSV, TSV, Parquet, JSON Lines) to shards of TFRecords.
+
+Files are converted side by side:
 
     <output_dir>/
         shards/part-<file>-<shard>.tfrecord.gz     tf.train.Example, one feature a column
@@ -57,14 +59,14 @@ _GUESSED_ROWS = 20_000
 class ConvertFlags:
     """Logs to convert, and the shape of the shards."""
 
-    files: tuple[str, ...] = flag((), "Globs of the log files, quoted from the shell.")
+    files: tuple[str, ...] = flag((), "Folders or globs of the log files, quoted from the shell.")
     output_dir: str = flag(
         "", "Folder of the shards; made when absent.", required=True, expected="a folder"
     )
     schema: str = flag(
         "", "TOML file that says what training will read; without, types are guessed."
     )
-    format: Literal["auto", "csv", "tsv", "parquet"] = flag("auto", "Of the log files.")
+    format: Literal["auto", "csv", "tsv", "parquet", "jsonl"] = flag("auto", "Of the log files.")
     columns: tuple[str, ...] = flag((), "Column names of CSV and TSV without a header line.")
     texts: tuple[str, ...] = flag((), "Without --schema: columns that are text, whatever they say.")
     shard_mib: float = flag(
@@ -161,7 +163,9 @@ def _open(flags: ConvertFlags, schema: Schema | None) -> LogFiles:
     for name, why in logs.left_out.items():
         print(f"not converted: {name} ({why})")
     if logs.layout.format == "tfrecord":
-        raise DataError(f"{logs.paths[0]}: found TFRecords already, expected CSV, TSV or Parquet")
+        raise DataError(
+            f"{logs.paths[0]}: found TFRecords already, expected CSV, TSV, Parquet or JSON Lines"
+        )
     return logs
 
 
@@ -182,7 +186,8 @@ def _types_and_nulls(
 
     unused = dict.fromkeys(names, ColumnType("string"))
     if logs.layout.format == "parquet":
-        unused = {name: ColumnType(DTYPES_OF_KINDS[k]) for name, k in logs.layout.kinds.items()}
+        kinds = logs.layout.kinds
+        unused = {name: ColumnType(DTYPES_OF_KINDS.get(kinds[name], "string")) for name in kinds}
     return column_types.of_schema(schema, names, unused), schema.nulls
 
 

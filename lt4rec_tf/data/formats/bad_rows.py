@@ -8,7 +8,6 @@ from typing import IO, NamedTuple
 
 SHOWN = 200  # characters of a row's text
 _MOST_BYTES = 4  # of a character in UTF-8
-SHOWN_BYTES = SHOWN * _MOST_BYTES  # in which these characters lie, whatever they are
 _FIRST_SURROGATE = 0xDC00  # surrogateescape adds the byte to it
 
 

@@ -1,8 +1,7 @@
 """Log files to batches of columns, whatever the format; memory is a batch's, never a file's.
 
-CSV, TSV and TFRecord go through `records.parse`, which training reads with too, so that both see
-the same values and refuse the same records. Parquet is read by pyarrow, which is imported for it
-alone.
+Rows go through `records.parse`, which training reads with too, so that both see the same values and
+refuse the same records. Parquet, whose columns have types of their own, goes through Arrow.
 """
 
 from __future__ import annotations
@@ -21,15 +20,16 @@ from lt4rec_tf.data.formats import parquet
 from lt4rec_tf.data.formats.bad_rows import SHOWN, shown
 from lt4rec_tf.data.formats.example_kinds import other_kinds, with_texts
 from lt4rec_tf.data.formats.examples import Ragged
-from lt4rec_tf.data.formats.files import DataError, is_gzip
+from lt4rec_tf.data.formats.files import DataError, compression
 from lt4rec_tf.data.formats.odd_files import oddity
+from lt4rec_tf.data.formats.partitions import values_of
+from lt4rec_tf.data.formats.record_files import open_records, read_by_python
 from lt4rec_tf.data.formats.records import (
     PARSE_ERRORS,
     Layout,
     OtherKinds,
     is_quarantined,
     malformed_examples,
-    open_records,
     parse,
     without_blank_lines,
 )
@@ -80,13 +80,24 @@ def read_batches(path: Path, layout: Layout, rows: int) -> Iterator[RawBatch]:
     Raises:
         DataError: The file is broken from some row on, or pyarrow, which it needs, is absent.
     """
+    for batch in _of_file(path, layout, rows):
+        yield _with_partitions(batch, layout, path)
+
+
+def _of_file(path: Path, layout: Layout, rows: int) -> Iterator[RawBatch]:
+    """Reads a file's own columns."""
+    layout = dataclasses.replace(layout, columns=layout.file_columns, partitions=())
     if layout.format == "parquet":
         for columns, read in parquet.batches(path, layout.columns, rows):
             yield RawBatch(columns, np.zeros(read, bool))
         return
+    if layout.by_python:
+        for lines in read_by_python(path, layout):
+            yield _parsed(layout, tf.constant(lines, tf.string))
+        return
 
     # A look at the first rows must not cost a reading of all: Python reads plain text unasked.
-    is_plain_text = layout.form is not None and not is_gzip(path)
+    is_plain_text = layout.form is not None and not compression(path)
     odd_files = [path] if is_plain_text or oddity(path, layout.form) else []
     read = 0
     try:
@@ -96,6 +107,16 @@ def read_batches(path: Path, layout: Layout, rows: int) -> Iterator[RawBatch]:
             read += len(records)
     except tf.errors.OpError as error:
         raise DataError(f"{path}: cannot be read past record {read} ({error.message})") from error
+
+
+def _with_partitions(batch: RawBatch, layout: Layout, path: Path) -> RawBatch:
+    values = values_of(path)
+    columns = dict(batch.columns)
+    for name in layout.partitions:
+        present = np.where(batch.broken | (values[name] == ""), 0, 1)
+        texts = np.full(int(present.sum()), values[name].encode(), object)
+        columns[name] = Ragged(texts, present)
+    return dataclasses.replace(batch, columns=columns)
 
 
 def _parsed(layout: Layout, records: tf.Tensor) -> RawBatch:

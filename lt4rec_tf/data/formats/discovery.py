@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import struct
@@ -9,14 +10,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lt4rec_tf.data.formats import layouts, parquet
-from lt4rec_tf.data.formats.files import READ_ERRORS, DataError, expand, open_binary
+from lt4rec_tf.data.formats import layouts
+from lt4rec_tf.data.formats.files import READ_ERRORS, DataError, Found, expand, open_binary
 from lt4rec_tf.data.formats.headers import header, refuse_other_columns
-from lt4rec_tf.data.formats.layouts import tfrecord_layout
 from lt4rec_tf.data.formats.records import Layout
 from lt4rec_tf.data.formats.text_rows import DELIMITERS
 
-FORMATS = ("csv", "tsv", "parquet", "tfrecord")
+FORMATS = ("csv", "tsv", "parquet", "tfrecord", "jsonl")
 _LONGEST_LINE = 1 << 20  # bytes of a first line that are looked at
 
 
@@ -30,6 +30,7 @@ class LogFiles:
         paths: The files, sorted.
         layout: The structure of their records; of Parquet the columns and what they hold.
         left_out: By column of Parquet that is not read, why.
+        passed_over: Files that hold no rows, see `files.Found`.
     """
 
     root: Path
@@ -37,16 +38,17 @@ class LogFiles:
     paths: tuple[Path, ...]
     layout: Layout
     left_out: Mapping[str, str] = field(default_factory=dict)
+    passed_over: tuple[Path, ...] = ()
 
 
-def find(globs: Sequence[str]) -> tuple[Path, tuple[str, ...], tuple[Path, ...]]:
+def find(globs: Sequence[str]) -> tuple[Path, tuple[str, ...], Found]:
     """Finds files, and the folder in which all of them lie.
 
     Args:
-        globs: Absolute, or relative to the working folder.
+        globs: Globs, files or folders, absolute or relative to the working folder.
 
     Returns:
-        The folder, the globs relative to it, and the files, sorted.
+        The folder, the globs relative to it, and the files.
 
     Raises:
         DataError: A glob matches no file.
@@ -59,6 +61,9 @@ def find(globs: Sequence[str]) -> tuple[Path, tuple[str, ...], tuple[Path, ...]]
 
 def _fixed_folder(pattern: Path) -> Path:
     """Returns the part of a glob before its first wildcard, at most its folder."""
+    if pattern.is_dir():
+        return pattern
+
     parts = []
     for part in pattern.parts[:-1]:
         if re.search(r"[*?\[]", part):
@@ -86,12 +91,24 @@ def format_of(path: Path) -> str:
     if len(start) == 12 and struct.unpack("<Q", start[:8])[0] < 1 << 31:
         return "tfrecord"
 
+    if _is_object(line) or path.suffixes[-1:] in ([".jsonl"], [".ndjson"]):
+        return "jsonl"
+    if line.lstrip()[:1] == b"[" and {".json", ".jsonl"} & set(path.suffixes):
+        raise DataError(f"{path}: found a JSON array, expected JSON Lines: an object on each line")
+
     # A suffix is believed only where its delimiter is in the first line.
     of_suffix = [name for name in DELIMITERS if f".{name}" in path.suffixes]
     counts = {name: line.count(mark.encode()) for name, mark in DELIMITERS.items()}
     if of_suffix and counts[of_suffix[0]]:
         return of_suffix[0]
     return "tsv" if counts["tsv"] >= counts["csv"] and counts["tsv"] else "csv"
+
+
+def _is_object(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def check_names(path: Path, names: Sequence[str]) -> None:
@@ -142,7 +159,7 @@ def same_layout(path: Path, layout: Layout) -> None:
     if layout.header_lines:
         names = header(path, layout.format)
         if names:  # an empty file is one without rows
-            refuse_other_columns(path, names, layout.columns, "the first file")
+            refuse_other_columns(path, names, layout.file_columns, "the first file")
 
 
 def open_logs(
@@ -165,7 +182,8 @@ def open_logs(
         DataError: There is no file, formats differ, the first file cannot be read, or a needed
             column has types that do not fit together.
     """
-    root, patterns, paths = find(globs)
+    root, patterns, found = find(globs)
+    paths = found.paths
     formats = {path: file_format or format_of(path) for path in paths}
     first = formats[paths[0]]
     for path, other in formats.items():
@@ -176,12 +194,15 @@ def open_logs(
 
     left_out: dict[str, str] = {}
     if first == "parquet":
-        common, left_out = parquet.common_columns(paths, needed)
-        layout = Layout("parquet", tuple(common), kinds={n: c.kind for n, c in common.items()})
+        layout, left_out = layouts.parquet_layout(paths, needed)
         check_names(paths[0], layout.columns)
     elif first == "tfrecord":
-        layout = tfrecord_layout(paths)
+        layout = layouts.tfrecord_layout(paths)
+    elif first == "jsonl":
+        layout = layouts.jsonl_layout(paths)
+        check_names(paths[0], layout.columns)
     else:
         may_quote = first == "csv" if quoted is None else quoted
         layout = text_layout(paths, first, columns, may_quote)
-    return LogFiles(root, patterns, paths, layout, left_out)
+    layout = layouts.with_partitions(layout, paths)
+    return LogFiles(root, patterns, paths, layout, left_out, found.passed_over)

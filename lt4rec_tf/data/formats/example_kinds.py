@@ -64,6 +64,28 @@ def with_texts(record: bytes, kinds: Mapping[str, str]) -> bytes:
     return example.SerializeToString(deterministic=True) if changed else record
 
 
+def example_text(record: bytes) -> bytes:
+    """Writes an Example's columns and values for people; a malformed one as it is.
+
+    >>> feature = tf.train.Feature(int64_list=tf.train.Int64List(value=[7, 8]))
+    >>> features = tf.train.Features(feature={"tags": feature})
+    >>> example_text(tf.train.Example(features=features).SerializeToString())
+    b'tags=7|8'
+    """
+    try:
+        features = tf.train.Example.FromString(record).features.feature
+    except DecodeError:
+        return record
+
+    columns = []
+    for name in sorted(features):
+        kind = features[name].WhichOneof("kind")
+        values = getattr(features[name], kind).value if kind else []
+        texts = [value if isinstance(value, bytes) else _text(value) for value in values]
+        columns.append(name.encode() + b"=" + b"|".join(texts))
+    return b", ".join(columns) or record
+
+
 def _text(value: float) -> bytes:
     if isinstance(value, int) or (value.is_integer() and abs(value) < EXACT_IN_FLOAT32):
         return b"%d" % value

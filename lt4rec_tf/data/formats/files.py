@@ -1,37 +1,95 @@
-"""Finds the files of a data set, opens plain and gzip ones, and refuses broken ones."""
+"""Finds the files of a data set, opens plain and packed ones, and refuses broken ones."""
 
 from __future__ import annotations
 
+import bz2
 import codecs
+import contextlib
 import gzip
+import io
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from lt4rec_tf.core.errors import InputError
 
-GZIP_MAGIC = b"\x1f\x8b"  # the first bytes of every gzip file
-READ_ERRORS = (EOFError, OSError, zlib.error)  # of plain and gzip files
+_PACKINGS = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\x28\xb5\x2f\xfd": "zstd"}  # by first bytes
+_NAMED = 10  # files that a text names
+READ_ERRORS = (EOFError, OSError, zlib.error)  # of plain and packed files
 
 
 class DataError(InputError):
     """Logs or side tables cannot be used; the message names the file and what was expected."""
 
 
-def expand(data_dir: Path, globs: Sequence[str]) -> tuple[Path, ...]:
-    """Finds the files that globs name, sorted, each once.
+class Found(NamedTuple):
+    """The files that patterns name.
+
+    Attributes:
+        paths: The files, sorted, each once.
+        passed_over: Files that hold no rows by their name or size, sorted: hidden ones, those whose
+            name or folder begins with "_" (`_SUCCESS`, `_temporary`), and Parquet or JSON files
+            without a byte.
+    """
+
+    paths: tuple[Path, ...]
+    passed_over: tuple[Path, ...]
+
+
+def expand(data_dir: Path, patterns: Sequence[str]) -> Found:
+    """Finds files.
+
+    Args:
+        data_dir: The folder to which patterns are relative.
+        patterns: Globs, files, or folders, of which all files at any depth are meant.
 
     Raises:
-        DataError: A glob matches no file.
+        DataError: A pattern matches no file.
     """
     paths: set[Path] = set()
-    for pattern in globs:
-        matches = [path for path in data_dir.glob(pattern) if path.is_file()]
-        if not matches:
-            raise DataError(f"{data_dir}: no file matches {pattern!r}; expected one or more")
-        paths.update(matches)
-    return tuple(sorted(paths))
+    passed_over: set[Path] = set()
+    for pattern in patterns:
+        matches = {path for path in _matches(data_dir, pattern) if path.is_file()}
+        kept = {path for path in matches if not _is_marker(data_dir, pattern, path)}
+        if not kept:
+            only = (
+                f" but {some_of(sorted(path.name for path in matches))}, which hold no rows"
+                if matches
+                else ""
+            )
+            raise DataError(f"{data_dir}: no file matches {pattern!r}{only}; expected one or more")
+        paths |= kept
+        passed_over |= matches - kept
+    return Found(tuple(sorted(paths)), tuple(sorted(passed_over - paths)))
+
+
+def _matches(data_dir: Path, pattern: str) -> Iterable[Path]:
+    """Gives what a pattern names; of a folder all that lies in it."""
+    literal = data_dir / pattern
+    found = [literal] if literal.exists() else data_dir.glob(pattern)
+    for path in found:
+        yield from path.rglob("*") if path.is_dir() else [path]
+
+
+def _is_marker(data_dir: Path, pattern: str, path: Path) -> bool:
+    """Tells if writers of data sets left a file for themselves, as no part of the data.
+
+    What the pattern itself says by name is meant.
+    """
+    said = set(Path(pattern).parts)
+    parts = path.relative_to(data_dir).parts if path.is_relative_to(data_dir) else (path.name,)
+    # A folder such as _day=7 is a partition.
+    is_hidden = any(p[0] in "._" and "=" not in p for p in parts if p not in said)
+    # A text file without a byte is one without rows; one of Parquet is none.
+    is_no_text = bool({".parquet", ".json", ".jsonl"}.intersection(path.suffixes))
+    return is_hidden or (is_no_text and path.name not in said and not path.stat().st_size)
+
+
+def some_of(names: Collection[str]) -> str:
+    """Writes the first names, and how many more there are."""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join([*names][:_NAMED]) + more
 
 
 class Stamp(NamedTuple):
@@ -54,22 +112,65 @@ def stamp_of(path: Path) -> Stamp:
     return Stamp(status.st_size, status.st_mtime_ns)
 
 
-def is_gzip(path: Path) -> bool:
-    """Tells by its first bytes, not by its name, if a file is packed with gzip.
+def compression(path: Path) -> str:
+    """Tells by its first bytes, not by its name, how a file is packed.
+
+    Returns:
+        "gzip", "bzip2", "zstd", or "" where it is not.
 
     Raises:
         DataError: The file is not there, or cannot be read.
     """
     try:
         with path.open("rb") as file:
-            return file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
+            start = file.read(4)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}), expected a file") from error
+    return next((name for magic, name in _PACKINGS.items() if start.startswith(magic)), "")
 
 
-def open_binary(path: Path) -> IO[bytes]:
-    """Opens a plain or gzip file for reading."""
-    return gzip.open(path, "rb") if is_gzip(path) else path.open("rb")  # type: ignore[return-value]
+@contextlib.contextmanager
+def open_binary(path: Path) -> Iterator[IO[bytes]]:
+    """Opens a plain or packed file; reading fails where a packed one was cut off.
+
+    Args:
+        path: The file; a path of `etils` may lie in a store.
+    """
+    packing = compression(path)
+    with path.open("rb") as file, _unpacked(file, packing) as content:
+        yield content
+
+
+def _unpacked(file: IO[bytes], packing: str) -> IO[bytes]:
+    """Returns a file that holds what another holds, all of its members unpacked."""
+    if packing == "gzip":
+        return gzip.GzipFile(fileobj=file)  # type: ignore[return-value]
+    if packing == "bzip2":
+        return bz2.BZ2File(file)
+    if packing == "zstd":
+        stream = pyarrow_or_advice("zstd").CompressedInputStream(file, "zstd")
+        return io.BufferedReader(stream)
+    return file
+
+
+def pyarrow_or_advice(what: str) -> Any:
+    """Imports pyarrow, which logs in other formats do without.
+
+    Args:
+        what: What needs it, as an error names it.
+
+    Raises:
+        DataError: It is not installed; says how to.
+    """
+    try:
+        import pyarrow
+        import pyarrow.compute
+        import pyarrow.parquet
+    except ImportError as error:
+        raise DataError(
+            f"{what} files need pyarrow ({error}): pip install 'lt4rec_tf[parquet]'"
+        ) from error
+    return pyarrow
 
 
 def refuse_utf16(path: Path) -> None:

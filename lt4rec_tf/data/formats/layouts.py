@@ -4,37 +4,108 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
+from lt4rec_tf.data.formats import json_lines, parquet, partitions
 from lt4rec_tf.data.formats.example_kinds import kinds_of
-from lt4rec_tf.data.formats.files import DataError, is_gzip, refuse_utf16
+from lt4rec_tf.data.formats.files import DataError, compression, refuse_utf16
 from lt4rec_tf.data.formats.headers import common_header
-from lt4rec_tf.data.formats.records import Layout, open_records
+from lt4rec_tf.data.formats.record_files import open_records
+from lt4rec_tf.data.formats.records import Layout
 from lt4rec_tf.data.formats.text_rows import DELIMITERS
-from lt4rec_tf.schema.types import Schema
+from lt4rec_tf.schema.types import Schema, needed_columns
 
 _PROBED_RECORDS = 256
+_PROBED_FILES = 16
 _TOGETHER = 256  # records
 
 
 def read_layout(schema: Schema, files: Sequence[Path]) -> Layout:
-    """Reads the layout of files from their headers, or from the first TFRecords.
+    """Reads the layout of files from their headers, or from their first records.
 
     Raises:
         DataError: The files do not agree with each other, or the first ones hold no record.
     """
+    return with_partitions(_layout_of_files(schema, files), files)
+
+
+def _layout_of_files(schema: Schema, files: Sequence[Path]) -> Layout:
     if schema.format == "tfrecord":
         return tfrecord_layout(files)
+    if schema.format == "jsonl":
+        return jsonl_layout(files)
+    if schema.format == "parquet":
+        layout, _ = parquet_layout(files, needed_columns(schema))
+        return dataclasses.replace(layout, ids=_id_columns(schema))
 
     if schema.columns:
         for path in files:
             refuse_utf16(path)  # where files name their columns, reading the names does so
     columns = schema.columns or common_header(files, schema.format)
     return text_layout(files[0], schema.format, columns, schema.quoted, not schema.columns)
+
+
+def parquet_layout(
+    files: Sequence[Path], needed: Collection[str] | None
+) -> tuple[Layout, dict[str, str]]:
+    """Reads the layout of Parquet files from what they say of their columns.
+
+    Args:
+        files: The files.
+        needed: Columns that must be readable; None: all files must have all columns.
+
+    Returns:
+        The layout; and by column that is left out, why.
+
+    Raises:
+        DataError: A needed column has types that do not fit together, or is not in all files.
+    """
+    common, left_out = parquet.common_columns(files, needed)
+    kinds = {name: column.kind for name, column in common.items()}
+    listed = frozenset(name for name, column in common.items() if column.listed)
+    return Layout("parquet", tuple(common), kinds=kinds, listed=listed), left_out
+
+
+def jsonl_layout(files: Sequence[Path]) -> Layout:
+    """Reads the layout of JSON Lines from the first rows of files that lie evenly among all.
+
+    Raises:
+        DataError: A file cannot be read, or no row is an object.
+    """
+    step = -(-len(files) // _PROBED_FILES)
+    keys = json_lines.keys_of(files[::step])
+    return Layout("jsonl", keys.names, listed=keys.listed)
+
+
+def _id_columns(schema: Schema) -> frozenset[str]:
+    """Returns the columns whose whole numbers are names, not amounts."""
+    names = {feature.column for feature in schema.features if feature.dtype == "string"}
+    names |= {join.key for join in schema.joins}
+    return frozenset(names | ({schema.user} if schema.user else set()))
+
+
+def with_partitions(layout: Layout, files: Sequence[Path]) -> Layout:
+    """Adds the partitions that all files have; a column of the files' own takes precedence."""
+    names = [name for name in partitions.common_names(files) if name not in layout.columns]
+    kinds = {**layout.kinds, **dict.fromkeys(names, "string")} if layout.kinds else layout.kinds
+    columns = (*layout.columns, *names)
+    return dataclasses.replace(layout, columns=columns, partitions=tuple(names), kinds=kinds)
+
+
+def with_columns(layout: Layout, needed: Collection[str]) -> Layout:
+    """Returns the layout of records that hold no more than is needed.
+
+    Lines and Examples come as they are; of Parquet and JSON Lines other columns are not read.
+    """
+    kept = tuple(name for name in layout.partitions if name in needed)
+    columns = layout.file_columns
+    if layout.by_python:
+        columns = tuple(name for name in columns if name in needed)
+    return dataclasses.replace(layout, columns=(*columns, *kept), partitions=kept)
 
 
 def tfrecord_layout(files: Sequence[Path]) -> Layout:
@@ -100,9 +171,19 @@ def with_late_columns(layout: Layout, files: Sequence[Path], columns: Collection
             missing = {name: text for name, text in missing.items() if name not in kinds}
             if not missing:
                 break
-    return dataclasses.replace(
-        layout, columns=(*layout.columns, *kinds), kinds={**layout.kinds, **kinds}
-    )
+    return _with_file_columns(layout, kinds)
+
+
+def with_late_keys(layout: Layout, files: Sequence[Path], columns: Collection[str]) -> Layout:
+    """Adds keys to a layout of JSON Lines that no row at the beginning has, see `late_keys`."""
+    keys = json_lines.late_keys(files, columns)
+    layout = _with_file_columns(layout, dict.fromkeys(keys.names, ""))
+    return dataclasses.replace(layout, kinds={}, listed=layout.listed | keys.listed)
+
+
+def _with_file_columns(layout: Layout, kinds: Mapping[str, str]) -> Layout:
+    columns = (*layout.file_columns, *kinds, *layout.partitions)
+    return dataclasses.replace(layout, columns=columns, kinds={**layout.kinds, **kinds})
 
 
 def mixed_kinds(layout: Layout, files: Sequence[Path]) -> tuple[Layout, dict[Path, str]]:
@@ -120,7 +201,7 @@ def mixed_kinds(layout: Layout, files: Sequence[Path]) -> tuple[Layout, dict[Pat
                 by_column.setdefault(name, set()).add(dtype)
 
     mixed = {}
-    for name in layout.columns:
+    for name in layout.file_columns:
         dtypes = set().union(*(by_column.get(name, set()) for by_column in seen.values()))
         if len(dtypes) > 1:
             mixed[name] = dtypes
@@ -135,7 +216,7 @@ def mixed_kinds(layout: Layout, files: Sequence[Path]) -> tuple[Layout, dict[Pat
 
 
 def _records(path: Path) -> Iterator[bytes]:
-    packed = [path] if is_gzip(path) else []  # which only Python reads past an empty member
+    packed = [path] if compression(path) else []  # Python reads past an empty member of gzip
     try:
         for records in open_records(path, Layout("tfrecord", ()), packed).batch(_TOGETHER):
             yield from records.numpy()

@@ -2,8 +2,9 @@
 
 TensorFlow reads lines and TFRecords inside its graph, on any worker; so it reads all files that it
 reads as they are. But it takes an empty member of a gzip file for the file's end (`cat hour*.gz`
-makes such), refuses zeros behind the last one, drops every CR of a line, and takes a line break
-between quotes for a row's end. `oddity` finds these, and `read_records` then reads the file.
+makes such), refuses zeros behind the last one, reads no bzip2 and no zstd, drops every CR of a
+line, and takes a line break between quotes for a row's end. `oddity` finds these, and
+`read_records` then reads the file.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import IO
 
 import numpy as np
 
-from lt4rec_tf.data.formats.files import READ_ERRORS, DataError, is_gzip, open_binary
+from lt4rec_tf.data.formats.files import READ_ERRORS, DataError, compression, open_binary
 from lt4rec_tf.data.formats.lines import TextForm, read_rows
 
 _CHUNK = 1 << 20  # bytes of text
@@ -36,7 +37,7 @@ def oddity(path: Path, form: TextForm | None) -> str:
     TensorFlow takes a gzip file that was cut off for one that ends there: this refuses it.
 
     Args:
-        path: The file, plain or gzip.
+        path: The file, plain or packed.
         form: The form of its rows; None: it holds TFRecords.
 
     Returns:
@@ -45,21 +46,34 @@ def oddity(path: Path, form: TextForm | None) -> str:
     Raises:
         DataError: A gzip file is cut off or damaged, or the file cannot be read.
     """
-    packed = is_gzip(path)
-    if form is None and not packed:
+    packing = compression(path)
+    if form is None and not packing:
         return ""
+    if packing in ("bzip2", "zstd"):
+        _read_to_end(path, packing)
+        return f"{packing}, which TensorFlow does not unpack"
 
     oddities: list[str] = []
     check = _text_check(form, oddities.append) if form is not None else None
     try:
         with path.open("rb") as file:
-            for chunk in _unpacked(file, oddities.append) if packed else _chunks(file):
+            for chunk in _unpacked(file, oddities.append) if packing else _chunks(file):
                 if check is not None and not oddities:
                     check(chunk)
     except READ_ERRORS as error:
         found = f"found a broken gzip file ({error}), expected a whole one"
-        raise DataError(f"{path}: {found if packed else f'cannot be read ({error})'}") from error
+        raise DataError(f"{path}: {found if packing else f'cannot be read ({error})'}") from error
     return oddities[0] if oddities else ""
+
+
+def _read_to_end(path: Path, packing: str) -> None:
+    try:
+        with open_binary(path) as file:
+            for _ in _chunks(file):
+                pass
+    except READ_ERRORS as error:
+        found = f"found a broken {packing} file ({error}), expected a whole one"
+        raise DataError(f"{path}: {found}") from error
 
 
 def _chunks(file: IO[bytes]) -> Iterator[bytes]:
@@ -124,7 +138,8 @@ def read_records(path: Path, form: TextForm | None, header_lines: int) -> Iterat
     """Reads the records of any file.
 
     Args:
-        path: The file, plain or gzip; of TFRecords gzip, whose checksums say that they are whole.
+        path: The file, plain or packed; of TFRecords packed, whose checksums say that they are
+            whole.
         form: The form of its rows; None: it holds TFRecords.
         header_lines: The number of rows at its beginning that are no records.
 

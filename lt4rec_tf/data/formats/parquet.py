@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from lt4rec_tf.data.formats.examples import Ragged
-from lt4rec_tf.data.formats.files import DataError
+from lt4rec_tf.data.formats.files import DataError, pyarrow_or_advice
 from lt4rec_tf.data.formats.headers import refuse_other_columns
 
 _EXACT_DIGITS = 15  # of decimals, up to which a float64 holds each of them
@@ -25,21 +25,13 @@ DTYPES_OF_KINDS = {
 _LEVELS = ("time", "whole", "fraction", "decimal", "text")  # each but time holds those before it
 
 
-def _pyarrow() -> Any:
-    """Imports pyarrow, with its modules for Parquet and for computing.
+def pyarrow() -> Any:
+    """Imports pyarrow.
 
     Raises:
         DataError: It is not installed; says how to.
     """
-    try:
-        import pyarrow
-        import pyarrow.compute
-        import pyarrow.parquet
-    except ImportError as error:
-        raise DataError(
-            f"Parquet files need pyarrow ({error}): pip install 'lt4rec_tf[parquet]'"
-        ) from error
-    return pyarrow
+    return pyarrow_or_advice("Parquet")
 
 
 @dataclass(frozen=True)
@@ -65,7 +57,7 @@ def columns(path: Path) -> dict[str, Column]:
         DataError: The file is no Parquet, or has no columns of distinct names; or pyarrow is
             absent.
     """
-    pa = _pyarrow()
+    pa = pyarrow()
     try:
         schema = pa.parquet.read_schema(path)
     except (OSError, pa.ArrowException) as error:
@@ -78,14 +70,14 @@ def columns(path: Path) -> dict[str, Column]:
 
 
 def _column_of(arrow_type: Any) -> Column:
-    is_a = _pyarrow().types
+    is_a = pyarrow().types
     value = arrow_type.value_type if _is_list(arrow_type) else arrow_type
     value = value.value_type if is_a.is_dictionary(value) else value
     return Column(_kind_of(value), _is_list(arrow_type), str(arrow_type))
 
 
 def _kind_of(value: Any) -> str:
-    is_a = _pyarrow().types
+    is_a = pyarrow().types
     if is_a.is_decimal(value):
         if value.precision > _EXACT_DIGITS:
             return "decimal"
@@ -172,7 +164,7 @@ def _in_common(by_path: Mapping[Path, Column | None], name: str) -> tuple[Column
 
 
 def _is_list(kind: Any) -> bool:
-    is_a = _pyarrow().types
+    is_a = pyarrow().types
     return is_a.is_list(kind) or is_a.is_large_list(kind) or is_a.is_fixed_size_list(kind)
 
 
@@ -190,19 +182,34 @@ def batches(path: Path, names: Sequence[str], rows: int) -> Iterator[tuple[dict[
     Raises:
         DataError: The file is broken, or lacks a column, or pyarrow is absent.
     """
-    pa = _pyarrow()
     found = columns(path)
     absent = [name for name in names if name not in found]
     if absent:
         refuse_other_columns(path, tuple(found), names, "the first file")
 
+    for batch in arrow_batches(path, names, rows):
+        arrays = zip(batch.schema.names, batch.columns, strict=True)
+        yield {name: _column(array, found[name]) for name, array in arrays}, len(batch)
+
+
+def arrow_batches(path: Path, names: Sequence[str], rows: int) -> Iterator[Any]:
+    """Reads columns of a file as Arrow's record batches, and no other column.
+
+    Args:
+        path: The file.
+        names: Columns that it has.
+        rows: The number of rows of a batch.
+
+    Raises:
+        DataError: The file is broken from some row on.
+    """
+    pa = pyarrow()
     read = 0
     try:
         # Pages are read as they are needed: else whole columns of a row group are held.
         with pa.parquet.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as file:
             for batch in file.iter_batches(rows, columns=list(names)):
-                arrays = zip(batch.schema.names, batch.columns, strict=True)
-                yield {name: _column(array, found[name]) for name, array in arrays}, len(batch)
+                yield batch
                 read += len(batch)
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{path}: cannot be read past row {read} ({error})") from error
@@ -214,14 +221,14 @@ def _column(array: Any, column: Column) -> Ragged:
     A null is no value, in a list too; nor is NaN, which pandas writes for one, nor an empty text by
     itself, as in CSV.
     """
-    pc = _pyarrow().compute
+    pc = pyarrow().compute
     rows, owners = len(array), np.arange(len(array))  # owners: the row of each value
     if column.listed:
         lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
         owners, array = np.repeat(owners, lengths), array.flatten()
 
     owners = owners[array.is_valid().to_numpy(zero_copy_only=False)]
-    values = _cast(array, column.kind).drop_null().to_numpy(zero_copy_only=False)
+    values = cast(array, column.kind).drop_null().to_numpy(zero_copy_only=False)
     if values.dtype.kind == "f":
         is_value = ~np.isnan(values)
     else:
@@ -231,9 +238,9 @@ def _column(array: Any, column: Column) -> Ragged:
     return Ragged(values, np.bincount(owners, minlength=rows))
 
 
-def _cast(array: Any, kind: str) -> Any:
-    """Casts an array to bytes, int64, float32 or float64."""
-    pa = _pyarrow()
+def cast(array: Any, kind: str) -> Any:
+    """Casts an array of a kind of `Column` to bytes, int64, float32 or float64."""
+    pa = pyarrow()
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
     is_decimal = pa.types.is_decimal(array.type)

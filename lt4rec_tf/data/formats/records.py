@@ -1,12 +1,13 @@
 """Raw records, lines or serialized `tf.train.Example`, to raw columns, a whole batch at a time.
 
-No record, however broken, makes the parser fail: broken ones are replaced by an empty record and
-flagged. No Python runs per row.
+Rows of Parquet and JSON Lines are lines here too, see `quoted_lines`. No record, however broken,
+makes the parser fail: broken ones are replaced by an empty record and flagged. No Python runs per
+row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,17 +15,17 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
-from lt4rec_tf.data.formats.example_kinds import other_kinds, with_texts
-from lt4rec_tf.data.formats.files import is_gzip
+from lt4rec_tf.data.formats import partitions
+from lt4rec_tf.data.formats.bad_rows import shown
+from lt4rec_tf.data.formats.example_kinds import example_text, other_kinds
 from lt4rec_tf.data.formats.fingerprints import find, fingerprint
 from lt4rec_tf.data.formats.lines import TextForm
-from lt4rec_tf.data.formats.odd_files import read_records
+from lt4rec_tf.data.formats.quoted_lines import FAULT, LIST_MARK
 from lt4rec_tf.data.formats.row_check import has_all_columns
 from lt4rec_tf.data.formats.text_rows import DELIMITERS
 from lt4rec_tf.data.formats.values import DTYPES
 
-_TOGETHER = 4096  # records
-PYTHON = "PYTHON"  # in place of a file's compression: `odd_files` reads it
+_BY_PYTHON = ("parquet", "jsonl")  # formats
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,14 @@ class Layout:
     """The structure of the records of a data set.
 
     Attributes:
-        format: "csv", "tsv" or "tfrecord".
-        columns: The columns, in the order of a line.
+        format: "csv", "tsv", "tfrecord", "parquet" or "jsonl".
+        columns: The columns, in the order of a line; partitions stand last.
         quoted: True if values may stand in double quotes.
         header_lines: Lines to skip at the start of each file.
         kinds: Of tfrecord: by column "string", "int64" or "float32"; of parquet: `Column.kind`.
+        partitions: Columns whose values stand in the names of folders, see `partitions`.
+        listed: Of parquet and jsonl: columns that hold lists.
+        ids: Of parquet: columns whose whole numbers are names, see `parquet_lines.read_lines`.
     """
 
     format: str
@@ -44,91 +48,40 @@ class Layout:
     quoted: bool = False
     header_lines: int = 0
     kinds: Mapping[str, str] = field(default_factory=dict)
+    partitions: tuple[str, ...] = ()
+    listed: frozenset[str] = frozenset()
+    ids: frozenset[str] = frozenset()
+
+    @property
+    def by_python(self) -> bool:
+        """Tells if Python reads all files of the format."""
+        return self.format in _BY_PYTHON
+
+    @property
+    def file_columns(self) -> tuple[str, ...]:
+        """Returns the columns that stand in the files themselves."""
+        return self.columns[: len(self.columns) - len(self.partitions)]
 
     @property
     def delimiter(self) -> str:
-        """Returns what stands between two values of a line."""
-        return DELIMITERS[self.format]
+        """Returns what stands between two values of a line; "" of TFRecords."""
+        if self.format == "tfrecord":
+            return ""
+        return DELIMITERS["csv" if self.by_python else self.format]
 
     @property
     def form(self) -> TextForm | None:
-        """Returns the form of a text file's rows; None of TFRecords."""
-        if self.format == "tfrecord":
+        """Returns the form of a text file's rows; None of other files."""
+        if self.format not in DELIMITERS:
             return None
-        return TextForm(self.delimiter, self.quoted, len(self.columns))
+        return TextForm(self.delimiter, self.quoted, len(self.file_columns))
 
-
-def open_records(path: Path, layout: Layout, odd_files: Collection[Path] = ()) -> tf.data.Dataset:
-    """Opens one file as a data set of raw records, strings ().
-
-    Args:
-        path: The file.
-        layout: The structure of its records.
-        odd_files: The files that Python reads, see `odd_files.oddity`.
-    """
-    paths = tf.constant([str(path)])
-    packing = packing_of(path, odd_files)
-    return _by_python(paths, layout) if packing == PYTHON else _native(paths, packing, layout)
-
-
-def packing_of(path: Path, odd_files: Collection[Path]) -> str:
-    """Returns a file's compression as tf.data names it, or `PYTHON`."""
-    if path in odd_files:
-        return PYTHON
-    return "GZIP" if is_gzip(path) else ""
-
-
-def records_of(
-    path: tf.Tensor, packing: tf.Tensor, layout: Layout, any_odd: bool
-) -> tf.data.Dataset:
-    """Opens one file in graph.
-
-    Args:
-        path: String ().
-        packing: String (), of `packing_of`.
-        layout: The structure of its records.
-        any_odd: False: no packing is `PYTHON`.
-    """
-    if not any_odd:
-        return _native(path, packing, layout)
-
-    # A graph cannot choose between data sets: it joins them, and one of them has no file.
-    is_odd = packing == PYTHON
-    native = _native(path[None][~is_odd[None]], tf.where(is_odd, "", packing), layout)
-    return native.concatenate(_by_python(path[None][is_odd[None]], layout))
-
-
-def _native(
-    paths: str | tf.Tensor, compression: str | tf.Tensor, layout: Layout
-) -> tf.data.TFRecordDataset | tf.data.Dataset:
-    if layout.format == "tfrecord":
-        return tf.data.TFRecordDataset(paths, compression)
-    return tf.data.TextLineDataset(paths, compression).skip(layout.header_lines)
-
-
-def _by_python(paths: tf.Tensor, layout: Layout) -> tf.data.Dataset:
-    def read(path: bytes) -> Iterator[np.ndarray]:
-        return _read_odd(Path(path.decode()), layout)
-
-    def open_file(path: tf.Tensor) -> tf.data.Dataset:
-        some = tf.TensorSpec((None,), tf.string)
-        return tf.data.Dataset.from_generator(read, args=(path,), output_signature=some).unbatch()
-
-    return tf.data.Dataset.from_tensor_slices(paths).flat_map(open_file)
-
-
-def _read_odd(path: Path, layout: Layout) -> Iterator[np.ndarray]:
-    if layout.format == "tfrecord" and not is_gzip(path):
-        batches = _native(str(path), "", layout).batch(_TOGETHER).as_numpy_iterator()
-    else:
-        batches = read_records(path, layout.form, layout.header_lines)
-
-    wants_texts = layout.format == "tfrecord" and "string" in layout.kinds.values()
-    for records in batches:
-        if wants_texts:
-            yield np.array([with_texts(record, layout.kinds) for record in records], object)
-        else:
-            yield records
+    def mark_of(self, path: Path) -> bytes:
+        """Returns what adds a file's partitions to its records, see `marked`."""
+        if not self.partitions:
+            return b""
+        quoted = self.quoted or self.by_python
+        return partitions.mark_of(path, self.partitions, self.delimiter, quoted)
 
 
 def without_blank_lines(layout: Layout, records: tf.Tensor) -> tf.Tensor:
@@ -148,12 +101,14 @@ def parse(
         unparseable: Bool (batch,): Examples known to be malformed, see `malformed_examples`.
 
     Returns:
-        By column a string tensor (batch,), or of TFRecords a ragged one (batch, values); and bool
-        (batch,): the record is broken, and empty in all columns.
+        By column a string tensor (batch,), or a ragged one (batch, values) of TFRecords and of
+        lists of Parquet and JSON Lines; and bool (batch,): the record is broken.
     """
     if layout.format == "tfrecord":
         whole = tf.where(unparseable, "", records)
         return dict(_parse_examples(layout, whole, columns)), unparseable
+    if layout.by_python:
+        return _parse_quoted_lines(layout, records, columns)
     return _parse_lines(layout, records, columns)
 
 
@@ -165,6 +120,20 @@ def _parse_examples(
         for name in columns
     }
     return tf.io.parse_example(records, spec)
+
+
+def _parse_quoted_lines(
+    layout: Layout, lines: tf.Tensor, columns: Sequence[str]
+) -> tuple[dict[str, tf.Tensor | tf.RaggedTensor], tf.Tensor]:
+    of_line = (FAULT, *layout.columns)
+    wanted = sorted((FAULT, *columns), key=of_line.index)
+    indices = [of_line.index(name) for name in wanted]
+    values = tf.io.decode_csv(lines, [""] * len(wanted), select_cols=indices)
+    parsed = dict(zip(wanted, values, strict=True))
+    fault = parsed.pop(FAULT)
+    for name in layout.listed.intersection(parsed):
+        parsed[name] = tf.strings.split(parsed[name], LIST_MARK)
+    return parsed, fault != ""
 
 
 def _parse_lines(
@@ -201,6 +170,11 @@ def _parse_lines(
         has_return = tf.reduce_any(tf.strings.regex_full_match(lines, r"(?s).*\r.*"))
         values = tf.cond(has_return, cut, decoded)
     return dict(zip(wanted, values, strict=True)), ~whole
+
+
+def shown_record(layout: Layout, record: bytes) -> str:
+    """Writes the start of a record for people: the values of an Example, not its bytes."""
+    return shown(example_text(record) if layout.format == "tfrecord" else record)
 
 
 def is_quarantined(records: tf.Tensor, quarantine: Sequence[int]) -> tf.Tensor:

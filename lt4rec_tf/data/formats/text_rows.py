@@ -14,14 +14,12 @@ from __future__ import annotations
 import codecs
 import contextlib
 import csv
-import gzip
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, NamedTuple, TextIO
+from typing import NamedTuple, TextIO
 
 from lt4rec_tf.data.formats.files import (
-    GZIP_MAGIC,
     READ_ERRORS,
     DataError,
     open_binary,
@@ -142,13 +140,7 @@ def line_values(line: bytes, where: str) -> list[str]:
 def _opened(path: Path, errors: str) -> Iterator[TextIO]:
     """Opens a plain or gzip file as text without its byte order mark, line ends as they are."""
     with (
-        path.open("rb") as file,
-        io.TextIOWrapper(_unpacked(file), "utf-8-sig", errors=errors, newline="") as text,
+        open_binary(path) as file,
+        io.TextIOWrapper(file, "utf-8-sig", errors=errors, newline="") as text,
     ):
         yield text
-
-
-def _unpacked(file: IO[bytes]) -> IO[bytes]:
-    packed = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
-    file.seek(0)
-    return gzip.GzipFile(fileobj=file) if packed else file  # type: ignore[return-value]

@@ -14,7 +14,8 @@ from typing import Any
 import tensorflow as tf
 
 from lt4rec_tf.data.formats.files import DataError, stamp_of
-from lt4rec_tf.data.formats.records import PARSE_ERRORS, open_records
+from lt4rec_tf.data.formats.record_files import open_records
+from lt4rec_tf.data.formats.records import PARSE_ERRORS
 from lt4rec_tf.data.input.source import Source
 
 _READ_TOGETHER = 4096  # records

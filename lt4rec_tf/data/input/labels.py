@@ -15,7 +15,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from lt4rec_tf.data.formats.bad_rows import SHOWN_BYTES, BadRow, shown
+from lt4rec_tf.data.formats.bad_rows import BadRow
+from lt4rec_tf.data.formats.records import Layout, shown_record
 from lt4rec_tf.data.formats.values import Values, single
 from lt4rec_tf.schema.types import Label, Schema
 
@@ -234,7 +235,9 @@ def _seconds(label: Label, duration: Values) -> tf.Tensor:
     return tf.where(valid, seconds, math.nan)
 
 
-def bad_rows(name: str, first: int, records: tf.Tensor, reasons: np.ndarray) -> Iterable[BadRow]:
+def bad_rows(
+    name: str, first: int, records: tf.Tensor, reasons: np.ndarray, layout: Layout
+) -> Iterable[BadRow]:
     """Returns the rows of a batch that are listed: unusable ones, but those the schema leaves out.
 
     Args:
@@ -242,11 +245,13 @@ def bad_rows(name: str, first: int, records: tf.Tensor, reasons: np.ndarray) -> 
         first: The number of the first record, from 1.
         records: Strings (batch,), eager.
         reasons: int (batch,), indices in `REASONS`.
+        layout: The structure of the records.
     """
     row_indices = np.flatnonzero(~np.isin(reasons, (USABLE, FILTERED, EXCLUDED)))
     if not len(row_indices):
         return
 
-    starts = tf.strings.substr(tf.gather(records, row_indices), 0, SHOWN_BYTES)
-    for row_index, text in zip(row_indices.tolist(), starts.numpy(), strict=True):
-        yield BadRow(name, first + row_index, REASONS[reasons[row_index]], shown(text))
+    bad = tf.gather(records, row_indices).numpy()
+    for row_index, record in zip(row_indices.tolist(), bad, strict=True):
+        text = shown_record(layout, record)
+        yield BadRow(name, first + row_index, REASONS[reasons[row_index]], text)

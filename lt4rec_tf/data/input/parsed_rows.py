@@ -79,7 +79,7 @@ def examine(
         times = row_times(schema.time, columns[schema.time.column])
     users = _users(columns[schema.user]) if schema.user else None
 
-    unusable = {"unparseable" if source.layout.format == "tfrecord" else "columns": broken}
+    unusable = {"columns" if source.layout.form else "unparseable": broken}
     if schema.filters:
         unusable["filtered"] = is_left_out
         faults = {name: rows & ~is_left_out for name, rows in faults.items()}

@@ -15,12 +15,8 @@ import numpy as np
 import tensorflow as tf
 
 from lt4rec_tf.data.formats.files import DataError
-from lt4rec_tf.data.formats.records import (
-    is_quarantined,
-    packing_of,
-    records_of,
-    without_blank_lines,
-)
+from lt4rec_tf.data.formats.record_files import packing_of, records_of
+from lt4rec_tf.data.formats.records import is_quarantined, without_blank_lines
 from lt4rec_tf.data.formats.values import DTYPES
 from lt4rec_tf.data.input.change_guard import Reading, refuse_changed
 from lt4rec_tf.data.input.features import features_to_ids
@@ -129,11 +125,11 @@ def part_batches(
     files = files_of(source, split)
     apart = has_own_files(files, Shard(0, parts))
 
-    paths, packings = _paths_and_packings(source, files)
+    opened_by = _opened_by(source, files)
     if seeds is not None:  # tf.data shuffles by numbers that are known when it is traced
         order = tf.random.experimental.stateless_shuffle(tf.range(len(files)), [seeds[0], 0])
-        paths, packings = tf.gather(paths, order), tf.gather(packings, order)
-    named = tf.data.Dataset.from_tensor_slices((paths, packings))
+        opened_by = tf.nest.map_structure(lambda values: tf.gather(values, order), opened_by)
+    named = tf.data.Dataset.from_tensor_slices(opened_by)
     records = _interleaved(source, named.shard(parts, part) if apart else named, len(files))
 
     if seeds is not None:
@@ -208,7 +204,7 @@ def _records(source: Source, files: Sequence[Path], order: Order) -> tf.data.Dat
     """Reads the records of files: shuffled, or in their order."""
     refuse_changed(source, files)
 
-    named = tf.data.Dataset.from_tensor_slices(_paths_and_packings(source, files))
+    named = tf.data.Dataset.from_tensor_slices(_opened_by(source, files))
     if order.shuffle_seed is None:
         return named.flat_map(_opener(source))
 
@@ -240,16 +236,19 @@ def _interleaved(source: Source, named: tf.data.Dataset, most: int) -> tf.data.D
     )
 
 
-def _opener(source: Source) -> Callable[[tf.Tensor, tf.Tensor], tf.data.Dataset]:
+def _opener(source: Source) -> Callable[..., tf.data.Dataset]:
     any_odd = bool(source.odd_files)
-    return lambda path, packing: records_of(path, packing, source.layout, any_odd)
+    return lambda path, packing, mark: records_of(path, packing, mark, source.layout, any_odd)
 
 
-def _paths_and_packings(source: Source, files: Sequence[Path]) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns the files' paths and how each is packed, strings (files,)."""
-    paths = tf.constant([str(path) for path in files], tf.string)
-    packings = tf.constant([packing_of(path, source.odd_files) for path in files], tf.string)
-    return paths, packings
+def _opened_by(source: Source, files: Sequence[Path]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Returns the files' paths, how each is packed, and its partitions, strings (files,)."""
+    layout = source.layout
+    return (
+        tf.constant([str(path) for path in files], tf.string),
+        tf.constant([packing_of(path, layout, source.odd_files) for path in files], tf.string),
+        tf.constant([layout.mark_of(path) for path in files], tf.string),
+    )
 
 
 def _parsed(records: tf.data.Dataset, parser: Callable[..., Any], split: str) -> tf.data.Dataset:

@@ -8,13 +8,13 @@ from typing import Any
 
 import tensorflow as tf
 
-from lt4rec_tf.data.formats.files import DataError, is_gzip, stamp_of
+from lt4rec_tf.data.formats.files import DataError, compression, stamp_of
+from lt4rec_tf.data.formats.record_files import marked, open_records, read_by_python
 from lt4rec_tf.data.formats.records import (
     PARSE_ERRORS,
     Layout,
     is_quarantined,
     malformed_examples,
-    open_records,
     without_blank_lines,
 )
 from lt4rec_tf.data.input.parsed_rows import Rows, examine
@@ -56,15 +56,32 @@ def read_all(
 
     seen = 0
     for path in source.files:
-        records_of_file = open_records(path, source.layout, source.odd_files)
-        batches = records_of_file.batch(_READ_TOGETHER).prefetch(2)
-        framed = source.layout.format == "tfrecord" and path not in source.odd_files
-        for records in _read(path, source.layout, framed, batches):
+        for records in _records(source, path):
             values = _step_over_malformed(source, step, records, quarantine)
             seen += len(records)
             yield path, records, tf.nest.map_structure(lambda value: value.numpy(), values)
             if progress is not None:
                 progress(path.relative_to(source.data_dir).as_posix(), seen)
+
+
+def _records(source: Source, path: Path) -> Iterator[tf.Tensor]:
+    """Gives a file's batches of records, with its partitions.
+
+    Raises:
+        DataError: The file is broken from some record on.
+    """
+    layout = source.layout
+    batches: Iterator[tf.Tensor]
+    if layout.by_python:
+        batches = (tf.constant(lines, tf.string) for lines in read_by_python(path, layout))
+    else:
+        opened = open_records(path, layout, source.odd_files).batch(_READ_TOGETHER).prefetch(2)
+        framed = layout.format == "tfrecord" and path not in source.odd_files
+        batches = _read(path, layout, framed, opened)
+
+    mark = layout.mark_of(path)
+    for records in batches:
+        yield marked(layout, records, mark)
 
 
 def _read(
@@ -95,7 +112,7 @@ def _read(
             f"{path}: cannot be read past record {read} or soon after ({error.message})"
         ) from error
 
-    if not framed or is_gzip(path):  # whose own checksums say that it is whole
+    if not framed or compression(path):  # whose own checksums say that it is whole
         return
     rest = stamp_of(path).size - size
     if rest:  # TensorFlow ignores a rest that is shorter than a frame's first part

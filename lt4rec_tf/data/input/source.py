@@ -9,7 +9,12 @@ from pathlib import Path
 import tensorflow as tf
 
 from lt4rec_tf.data.formats.files import DataError, Stamp, expand, stamp_of
-from lt4rec_tf.data.formats.layouts import read_layout, with_late_columns
+from lt4rec_tf.data.formats.layouts import (
+    read_layout,
+    with_columns,
+    with_late_columns,
+    with_late_keys,
+)
 from lt4rec_tf.data.formats.records import Layout
 from lt4rec_tf.data.input.side_tables import SideTable, load_side_table, side_header
 from lt4rec_tf.data.input.splits import SplitRule
@@ -32,7 +37,9 @@ class Source:
         side_tables: The joined tables, in the order of look-up.
         split: What separates train, validation and test.
         stamps: By log and side table its stamp when the source was opened.
-        odd_files: The logs that Python reads, see `odd_files.oddity`.
+        passed_over: Files that hold no rows, see `files.Found`.
+        odd_files: The logs that Python reads although TensorFlow reads their format, see
+            `odd_files.oddity`.
         quarantine: Fingerprints of malformed Examples.
         files_of_split: By split the files that hold rows of it, with their number; None before the
             audit.
@@ -47,6 +54,7 @@ class Source:
     side_tables: tuple[SideTable, ...]
     split: SplitRule
     stamps: Mapping[Path, Stamp] = field(repr=False)
+    passed_over: tuple[Path, ...] = ()
     odd_files: frozenset[Path] = frozenset()
     quarantine: tuple[int, ...] = ()
     files_of_split: Mapping[str, Mapping[Path, int]] | None = field(default=None, repr=False)
@@ -68,18 +76,19 @@ def open_source(schema: Schema, data_dir: str | Path, split: SplitRule) -> Sourc
     data_dir = Path(data_dir)
     _check_split(schema, split)
 
-    files = expand(data_dir, schema.files)
+    files, passed_over = expand(data_dir, schema.files)
     joined = [data_dir / join.file for join in schema.joins]
     stamps = {path: stamp_of(path) for path in [*files, *joined]}  # before a byte is read
 
     layout = read_layout(schema, files)
     layout = _with_needed_columns(schema, data_dir, files, layout)
     columns, side_columns = _locate_columns(schema, data_dir, files[0], layout)
+    layout = with_columns(layout, columns)
     side_tables = tuple(
         load_side_table(data_dir, join, wanted)
         for join, wanted in zip(schema.joins, side_columns, strict=True)
     )
-    return Source(schema, data_dir, files, layout, columns, side_tables, split, stamps)
+    return Source(schema, data_dir, files, layout, columns, side_tables, split, stamps, passed_over)
 
 
 def place_files(source: Source) -> dict[Path, str]:
@@ -88,8 +97,8 @@ def place_files(source: Source) -> dict[Path, str]:
     Raises:
         DataError: A glob matches nothing, or a file is in two splits.
     """
-    validation = expand(source.data_dir, source.split.validation_files)
-    test = expand(source.data_dir, source.split.test_files)
+    validation = expand(source.data_dir, source.split.validation_files).paths
+    test = expand(source.data_dir, source.split.test_files).paths
     in_both = set(validation) & set(test)
     if in_both:
         path = min(in_both)
@@ -128,13 +137,16 @@ def _check_patterns(schema: Schema, time: TimeColumn) -> None:
 def _with_needed_columns(
     schema: Schema, data_dir: Path, files: Sequence[Path], layout: Layout
 ) -> Layout:
-    """Looks for columns of TFRecords that no Example at the beginning has."""
-    if layout.format != "tfrecord":
+    """Looks for columns of TFRecords and JSON Lines that no record at the beginning has."""
+    if layout.format not in ("tfrecord", "jsonl"):
         return layout
     needed = needed_columns(schema) - set(layout.columns)
     for join in schema.joins:
         needed -= set(side_header(data_dir, join)) - {join.key}
-    return with_late_columns(layout, files, needed) if needed else layout
+    if not needed:
+        return layout
+    search = with_late_columns if layout.format == "tfrecord" else with_late_keys
+    return search(layout, files, needed)
 
 
 def _locate_columns(

@@ -1,4 +1,4 @@
-"""Looks at logs (CSV, TSV, Parquet, TFRecord) and writes a first schema to edit.
+"""Looks at logs (CSV, TSV, Parquet, TFRecord, JSON Lines) and writes a first schema to edit.
 
 Reads the first rows of up to 16 files, prints what each column holds, recognises labels by their
 names or takes them from flags, and writes a schema that training accepts. docs/own_logs.md goes
@@ -21,7 +21,7 @@ from lt4rec_tf.core.errors import InputError
 from lt4rec_tf.core.flags import ConfigError, build, check_fields, flag, parse_flags
 from lt4rec_tf.data.formats.column_types import ColumnType, to_type
 from lt4rec_tf.data.formats.discovery import LogFiles, open_logs
-from lt4rec_tf.data.formats.files import DataError
+from lt4rec_tf.data.formats.files import DataError, some_of
 from lt4rec_tf.data.inspect import log_sample
 from lt4rec_tf.data.inspect.closing import closing_lines
 from lt4rec_tf.data.inspect.column_roles import RoleFlags, Roles, find_roles, is_id
@@ -53,10 +53,12 @@ _NO_LABEL = """
 class InspectFlags:
     """Logs to look at, and the file of the schema."""
 
-    files: tuple[str, ...] = flag((), "Globs of the log files, quoted from the shell.")
+    files: tuple[str, ...] = flag((), "Folders or globs of the log files, quoted from the shell.")
     schema_out: str = flag("", "TOML file to write the schema to; without, the table alone.")
     overwrite: bool = flag(False, "Replace a schema that is there.")
-    format: Literal["auto", "csv", "tsv", "parquet", "tfrecord"] = flag("auto", "Of the log files.")
+    format: Literal["auto", "csv", "tsv", "parquet", "tfrecord", "jsonl"] = flag(
+        "auto", "Of the log files."
+    )
     columns: tuple[str, ...] = flag((), "Column names of CSV and TSV without a header line.")
     sample_rows: int = flag(100_000, "Rows to look at, of all files together.", at_least=1)
 
@@ -83,6 +85,9 @@ def inspect(flags: InspectFlags, role_flags: RoleFlags) -> None:
 
     broken = f"; {sample.broken} records cannot be read" if sample.broken else ""
     print(f"{logs.root}: {len(logs.paths)} files of {logs.layout.format}")
+    if logs.passed_over:
+        names = [path.relative_to(logs.root).as_posix() for path in logs.passed_over]
+        print(f"passed over, no logs: {len(names)} ({some_of(names)})")
     print(f"a sample of {sample.rows} rows of {sample.files} of them{broken}\n")
     print(table(list(columns.values())), end="\n\n")
 
@@ -172,15 +177,6 @@ def _next_steps(flags: InspectFlags, logs: LogFiles, schema: Schema) -> str:
     """Writes the commands that lead from a schema to training."""
     lines = []
     schema_file, data_dir = shlex.quote(flags.schema_out), shlex.quote(str(logs.root))
-    if logs.layout.format == "parquet":
-        files = shlex.quote(",".join(flags.files))
-        lines.append("Parquet is converted first, to a folder that you choose:")
-        lines.append(
-            f"  python -m lt4rec_tf.data.convert --files={files} --schema={schema_file} "
-            "--output_dir=SHARDS"
-        )
-        schema_file, data_dir = "SHARDS/schema.toml", "SHARDS"
-
     command = f"  python -m lt4rec_tf.train --schema={schema_file} --data_dir={data_dir}"
     if schema.time is None and schema.user is not None:
         command += " --split=user"

@@ -68,7 +68,7 @@ def draft(
     """Makes a schema.
 
     Args:
-        logs: The files; Parquet is described as the TFRecords that it is to be converted to.
+        logs: The files.
         columns: By name.
         roles: From `find_roles`.
         flags: Facts about columns that the user gives.
@@ -91,14 +91,13 @@ def draft(
         features.append(feature)
         notes[f"features.{name}"] = [note]
 
-    is_parquet = layout.format == "parquet"
     without_header = layout.format in ("csv", "tsv") and not layout.header_lines
     schema = Schema(
         path=Path(),
         name="logs",
-        format="tfrecord" if is_parquet else layout.format,
-        files=("shards/*.tfrecord.gz",) if is_parquet else logs.patterns,
-        columns=layout.columns if without_header else (),
+        format=layout.format,
+        files=logs.patterns,
+        columns=layout.file_columns if without_header else (),
         quoted=layout.quoted,
         features=tuple(features),
         labels=tuple(labels.labels),

@@ -11,7 +11,8 @@ import tensorflow as tf
 from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.formats.lines import TextForm
 from lt4rec_tf.data.formats.odd_files import oddity, read_records
-from lt4rec_tf.data.formats.records import Layout, open_records
+from lt4rec_tf.data.formats.record_files import open_records
+from lt4rec_tf.data.formats.records import Layout
 
 LAYOUT = Layout("csv", ("number", "text"), quoted=True, header_lines=1)
 RECORDS = Layout("tfrecord", ())

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.formats.layouts import read_layout
+from lt4rec_tf.data.formats.record_files import open_records
 from lt4rec_tf.data.formats.records import (
     Layout,
     OtherKinds,
     is_quarantined,
     malformed_examples,
-    open_records,
     parse,
 )
 from lt4rec_tf.data.formats.values import convert, multiple, single, text_to_float, text_to_int64

@@ -11,7 +11,7 @@ import pytest
 from lt4rec_tf.data.audit import audit
 from lt4rec_tf.data.audit.description import describe
 from lt4rec_tf.data.formats.bad_rows import shown
-from lt4rec_tf.data.formats.example_kinds import with_texts
+from lt4rec_tf.data.formats.example_kinds import example_text
 from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.input.source import open_source
 from lt4rec_tf.data.input.splits import SplitRule
@@ -56,8 +56,8 @@ def test_a_row_is_used_or_listed_under_its_reason(of_rows, reader, fault):
     record, reason = rows[fault]
     place = [*rows].index(fault) + 1
     found = [fields[1:] for fields in listed if int(fields[1]) == place]
-    if reader == "tfrecord":  # one of them makes all others hold clicks as text
-        record = with_texts(record, {"click": "string"})
+    if reader == "tfrecord":
+        record = example_text(record)
     assert found == ([] if reason == "usable" else [[str(place), reason, shown(record)]])
 
 

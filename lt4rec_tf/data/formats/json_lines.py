@@ -1,0 +1,169 @@
+"""JSON Lines to quoted lines: a row is an object, a column one of its keys.
+
+Numbers are kept as they are written, so that no digit is lost; lists of texts and numbers are
+lists; objects and lists of other things are their JSON. A key that a row lacks, or whose value is
+null or NaN, has no value there.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lt4rec_tf.data.formats.bad_rows import shown
+from lt4rec_tf.data.formats.files import READ_ERRORS, DataError, open_binary
+from lt4rec_tf.data.formats.quoted_lines import LIST_MARK, quoted_line
+
+_PROBED_ROWS = 10_000  # of each file
+
+
+class Keys(NamedTuple):
+    """The keys of rows.
+
+    Attributes:
+        names: In the order in which they were met.
+        listed: Those that hold a list in some row.
+    """
+
+    names: tuple[str, ...]
+    listed: frozenset[str]
+
+
+def keys_of(paths: Sequence[Path]) -> Keys:
+    """Reads the keys of the first rows of files.
+
+    Raises:
+        DataError: A file cannot be read, or no row is an object.
+    """
+    names: dict[str, None] = {}
+    listed: set[str] = set()
+    for path in paths:
+        for row in itertools.islice(_rows(path), _PROBED_ROWS):
+            if isinstance(row, dict):
+                names |= dict.fromkeys(row)
+                listed |= {name for name, value in row.items() if _is_list(value)}
+    if not names:
+        raise DataError(f"{paths[0]}: found no JSON object, expected one a line")
+    return Keys(tuple(names), frozenset(listed))
+
+
+def late_keys(paths: Sequence[Path], wanted: Collection[str]) -> Keys:
+    """Looks for keys that no row at the beginning has, in all rows until each was seen."""
+    missing = set(wanted)
+    listed: set[str] = set()
+    found: dict[str, None] = {}
+    for row in itertools.chain.from_iterable(map(_rows, paths)):
+        if not missing:
+            break
+        if isinstance(row, dict):
+            new = missing & set(row)
+            found |= dict.fromkeys(sorted(new))
+            listed |= {name for name in new if _is_list(row[name])}
+            missing -= new
+    return Keys(tuple(found), frozenset(listed))
+
+
+def read_lines(
+    path: Path, names: Sequence[str], listed: Collection[str], rows: int
+) -> Iterator[np.ndarray]:
+    """Reads some keys of a file's rows; blank lines are no rows.
+
+    Args:
+        path: The file, plain or packed.
+        names: The keys, in the order of a line.
+        listed: Those whose lists are kept whole; of others the first value is read.
+        rows: The number of rows of a batch.
+
+    Yields:
+        Lines as `quoted_lines` says, bytes in an array of objects. A line that is no JSON object is
+        a row with a fault.
+
+    Raises:
+        DataError: The file is broken from some row on.
+    """
+    lines = (_line(row, names, listed) for row in _rows(path))
+    while some := list(itertools.islice(lines, rows)):
+        batch = np.empty(len(some), object)
+        batch[:] = some
+        yield batch
+
+
+class _NoRow(NamedTuple):
+    """What stands where a JSON object should, and why it is none."""
+
+    text: bytes
+    why: str
+
+
+def _rows(path: Path) -> Iterator[Mapping[str, Any] | _NoRow]:
+    number = 0
+    try:
+        with open_binary(path) as file:
+            for number, line in enumerate(file, start=1):
+                text = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+                if text.strip():
+                    yield _object(text)
+    except READ_ERRORS as error:
+        raise DataError(f"{path}: cannot be read past line {number} ({error})") from error
+
+
+def _object(line: bytes) -> Mapping[str, Any] | _NoRow:
+    try:
+        text = line.decode("utf-8", errors="surrogateescape")
+        row = json.loads(text, parse_int=_Number, parse_float=_Number, parse_constant=_constant)
+    except (ValueError, RecursionError) as error:
+        return _NoRow(line, f"no JSON ({error})")
+    return row if isinstance(row, dict) else _NoRow(line, "no JSON object")
+
+
+class _Number(str):
+    """The text of a number, which is no text of the row."""
+
+    __slots__ = ()
+
+
+def _constant(text: str) -> _Number | None:
+    return None if text == "NaN" else _Number(text)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list) and not any(isinstance(part, dict | list) for part in value)
+
+
+def _line(row: Mapping[str, Any] | _NoRow, names: Sequence[str], listed: Collection[str]) -> bytes:
+    if isinstance(row, _NoRow):
+        return quoted_line([f"{row.why}: {shown(row.text.rstrip())}"] + [""] * len(names))
+
+    values = [""]
+    for name in names:
+        value = row.get(name)
+        if not isinstance(value, list) or not _is_list(value):
+            values.append(_text(value))
+            continue
+        texts = [_text(part) for part in value if part is not None]
+        if any(LIST_MARK in text for text in texts):
+            values[0] = f"{name}: found a list with U+001F in a text"
+        values.append(LIST_MARK.join(texts if name in listed else texts[:1]))
+    return quoted_line(values)
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else _json(value)
+
+
+def _json(value: Any) -> str:
+    """Writes a value as JSON, numbers as they were written."""
+    if isinstance(value, _Number):
+        return value
+    if isinstance(value, list):
+        return f"[{', '.join(map(_json, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{_json(name)}: {_json(inner)}' for name, inner in value.items())}}}"
+    return json.dumps(value, ensure_ascii=False)
