@@ -42,7 +42,7 @@ from lt4rec_tf.serving.signatures import (
 )
 from lt4rec_tf.serving.warmup import WARMUP_FILE, ServingApiMissingError, replay, warmup_records
 from lt4rec_tf.tickets.masks import density
-from lt4rec_tf.training.evaluation import Predictions, make_predictor, measure
+from lt4rec_tf.training.evaluation import Predictions, as_weights, make_predictor, measure
 
 # Largest difference to the model's own answers with which a version is published.
 TOLERANCES = {"float32": 1e-6, "bfloat16": 0.01}
@@ -188,7 +188,9 @@ def _calibration(predictions: Predictions, schema: Schema) -> dict:
     for task in schema.tasks:
         in_population = predictions.weights[task.name] > 0
         bins[task.name] = deciles(
-            predictions.labels[task.name][in_population], predictions.of(task)[in_population]
+            predictions.labels[task.name][in_population],
+            predictions.of(task)[in_population],
+            weights=as_weights(predictions.weights[task.name][in_population]),
         )
     return bins
 

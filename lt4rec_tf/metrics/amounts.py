@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lt4rec_tf.metrics.continuous import mse
-from lt4rec_tf.metrics.inputs import finite_columns
+from lt4rec_tf.metrics.inputs import mean, total, weighted_columns
 
 
-def rmse(labels: ArrayLike, predictions: ArrayLike) -> float:
+def rmse(labels: ArrayLike, predictions: ArrayLike, weights: ArrayLike | None = None) -> float:
     """Returns the root of the mean squared error, in the labels' unit: sqrt(mean((y - p)^2)).
 
     >>> rmse([0.0, 7.0], [1.0, 0.0])
@@ -25,6 +25,7 @@ def rmse(labels: ArrayLike, predictions: ArrayLike) -> float:
     Args:
         labels: Finite numbers, (rows,).
         predictions: Finite numbers, (rows,).
+        weights: Of the rows, 0 or more, (rows,); None: all count once.
 
     Returns:
         0 or more; nan without rows.
@@ -32,10 +33,10 @@ def rmse(labels: ArrayLike, predictions: ArrayLike) -> float:
     Raises:
         ValueError: The columns do not fit, or hold other values.
     """
-    return math.sqrt(mse(labels, predictions))
+    return math.sqrt(mse(labels, predictions, weights))
 
 
-def nrmse(labels: ArrayLike, predictions: ArrayLike) -> float:
+def nrmse(labels: ArrayLike, predictions: ArrayLike, weights: ArrayLike | None = None) -> float:
     """Returns RMSE / deviation of the labels: sqrt(mean((y - p)^2) / mean((y - mean(y))^2)).
 
     The deviation is the population's (divided by the rows, not by one less), so that predicting
@@ -49,6 +50,7 @@ def nrmse(labels: ArrayLike, predictions: ArrayLike) -> float:
     Args:
         labels: Finite numbers, (rows,).
         predictions: Finite numbers, (rows,).
+        weights: Of the rows, 0 or more, (rows,); None: all count once.
 
     Returns:
         0 or more; nan where all labels are equal.
@@ -56,13 +58,13 @@ def nrmse(labels: ArrayLike, predictions: ArrayLike) -> float:
     Raises:
         ValueError: The columns do not fit, or hold other values.
     """
-    labels, predictions = finite_columns(labels=labels, predictions=predictions)
+    (y, p), w = weighted_columns(weights, labels=labels, predictions=predictions)
     # The computed deviation of equal labels need not be 0: their mean is rounded.
-    deviation = 0.0 if _all_equal(labels) else float(labels.std())
-    return rmse(labels, predictions) / deviation if deviation else float("nan")
+    deviation = 0.0 if _all_equal(y) else _deviation(y, w)
+    return rmse(y, p, w) / deviation if deviation else float("nan")
 
 
-def nmae(labels: ArrayLike, predictions: ArrayLike) -> float:
+def nmae(labels: ArrayLike, predictions: ArrayLike, weights: ArrayLike | None = None) -> float:
     """Returns the mean absolute error divided by the labels' mean: mean(|y - p|) / mean(y).
 
     The normaliser is that of google/lifetime_value. Predicting 0 throughout has 1.
@@ -73,6 +75,7 @@ def nmae(labels: ArrayLike, predictions: ArrayLike) -> float:
     Args:
         labels: Finite numbers, 0 or more, (rows,).
         predictions: Finite numbers, (rows,).
+        weights: Of the rows, 0 or more, (rows,); None: all count once.
 
     Returns:
         0 or more; nan where no label is above 0.
@@ -80,16 +83,17 @@ def nmae(labels: ArrayLike, predictions: ArrayLike) -> float:
     Raises:
         ValueError: The columns do not fit, or hold other values.
     """
-    labels, predictions = _amounts(labels, predictions)
-    total = float(labels.sum())
-    return float(np.abs(labels - predictions).sum()) / total if total else float("nan")
+    y, p, w = _amounts(labels, predictions, weights)
+    observed = total(y, w)
+    return total(np.abs(y - p), w) / observed if observed else float("nan")
 
 
-def spearman(labels: ArrayLike, predictions: ArrayLike) -> float:
+def spearman(labels: ArrayLike, predictions: ArrayLike, weights: ArrayLike | None = None) -> float:
     """Returns Spearman's rank correlation: Pearson's correlation of the two columns' ranks.
 
     rho = sum(a b) / sqrt(sum(a^2) sum(b^2)), a and b the ranks of labels and of predictions less
-    their mean, (rows + 1) / 2. Rows that tie all have the mean of the ranks they take up.
+    their mean, (rows + 1) / 2. Rows that tie all have the mean of the ranks they take up. A row of
+    weight w takes up w ranks and counts w times.
 
     >>> round(spearman([0.0, 0.0, 1.0, 5.0], [0.1, 0.2, 0.3, 0.9]), 4)   # 4.5 / sqrt(4.5 * 5)
     0.9487
@@ -97,6 +101,7 @@ def spearman(labels: ArrayLike, predictions: ArrayLike) -> float:
     Args:
         labels: Finite numbers, (rows,).
         predictions: Finite numbers, (rows,).
+        weights: Of the rows, 0 or more, (rows,); None: all count once.
 
     Returns:
         A number in [-1, 1]; nan where all labels or all predictions are equal.
@@ -107,14 +112,16 @@ def spearman(labels: ArrayLike, predictions: ArrayLike) -> float:
     Source: Spearman (1904), doi 10.2307/1412159; ties as in Kendall, Rank Correlation Methods
     (1948), chapter 3.
     """
-    columns = finite_columns(labels=labels, predictions=predictions)
-    middle = (len(columns[0]) + 1) / 2
-    a, b = (_mid_ranks(column) - middle for column in columns)
-    spread = float(np.sum(a * a)) * float(np.sum(b * b))
-    return float(np.sum(a * b)) / math.sqrt(spread) if spread else float("nan")
+    columns, w = weighted_columns(weights, labels=labels, predictions=predictions)
+    if any(map(_all_equal, columns)):
+        return float("nan")
+    middle = (_rows(columns[0], w) + 1) / 2
+    a, b = (_mid_ranks(column, w) - middle for column in columns)
+    spread = total(a * a, w) * total(b * b, w)
+    return total(a * b, w) / math.sqrt(spread)
 
 
-def gini(labels: ArrayLike, predictions: ArrayLike) -> float:
+def gini(labels: ArrayLike, predictions: ArrayLike, weights: ArrayLike | None = None) -> float:
     """Returns the normalised Gini coefficient: the highest predictions' part of the labels' sum.
 
     Gini = raw(p) / raw(y), raw(s) = 2 mean_i(g_i) - 1, where g_i is the share of sum(y) that lies
@@ -124,7 +131,8 @@ def gini(labels: ArrayLike, predictions: ArrayLike) -> float:
     As g_1 holds a whole row, raw has 1 / rows on top of twice the area between g and the diagonal,
     and predictions that are all equal have (1 / rows) / raw(y), not 0. The term is left in, as
     published: numbers compare with those of others, and over the rows of a split it is nothing. It
-    is felt where rows are few, or labels nearly equal.
+    is felt where rows are few, or labels nearly equal. With weights it is 1 / sum(w): a row of
+    weight w is w rows, and the coefficient depends, that little, on the weights' unit.
 
     >>> round(gini([0.0, 1.0, 3.0], [0.1, 0.5, 0.5]), 12)   # raw: (2/4 + 1 + 1) 2/3 - 1 by 5/6
     0.8
@@ -132,6 +140,7 @@ def gini(labels: ArrayLike, predictions: ArrayLike) -> float:
     Args:
         labels: Finite numbers, 0 or more, (rows,).
         predictions: Finite numbers, (rows,).
+        weights: Of the rows, 0 or more, (rows,); None: all count once.
 
     Returns:
         At most 1, for predictions in the labels' order, and above -1; nan where all labels are
@@ -143,27 +152,40 @@ def gini(labels: ArrayLike, predictions: ArrayLike) -> float:
     Source: Wang, Liu and Miao, A Deep Probabilistic Model for Customer Lifetime Value Prediction
     (arXiv 1912.07753), and its code, google/lifetime_value.
     """
-    labels, predictions = _amounts(labels, predictions)
-    if _all_equal(labels):
+    y, p, w = _amounts(labels, predictions, weights)
+    if _all_equal(y):
         return float("nan")
 
     # A row of rising rank a is in n + 1 - (n + 1 - a) = a of the n sums g_i: hence
     # raw = 2 sum(y a) / (n sum(y)) - 1 = sum(y (2 a - n)) / (n sum(y)).
-    rows = len(labels)
-    raw, best = (
-        float(np.sum(labels * (2 * _mid_ranks(column) - rows))) for column in (predictions, labels)
-    )
+    rows = _rows(y, w)
+    raw, best = (total(y * (2 * _mid_ranks(column, w) - rows), w) for column in (p, y))
     return raw / best
 
 
-def _mid_ranks(column: np.ndarray) -> np.ndarray:
+def _rows(column: np.ndarray, weights: np.ndarray | None) -> float:
+    """Returns the rows that a column stands for, the sum of their weights."""
+    return float(len(column) if weights is None else weights.sum())
+
+
+def _deviation(column: np.ndarray, weights: np.ndarray | None) -> float:
+    """Returns the standard deviation of a population."""
+    if weights is None:
+        return float(column.std())
+    return math.sqrt(mean((column - mean(column, weights)) ** 2, weights))
+
+
+def _mid_ranks(column: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
     """Returns ranks from 1 by rising value; rows that tie have the mean of their ranks.
 
-    >>> _mid_ranks(np.array([5.0, 0.0, 0.0, 7.0]))
+    >>> _mid_ranks(np.array([5.0, 0.0, 0.0, 7.0]), None)
     array([3. , 1.5, 1.5, 4. ])
+    >>> _mid_ranks(np.array([5.0, 0.0, 7.0]), np.array([1.0, 2.0, 1.0]))
+    array([3. , 1.5, 4. ])
     """
     _, run_of, counts = np.unique(column, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[run_of]
+    of_runs = counts if weights is None else np.bincount(run_of, weights=weights)
+    return (np.cumsum(of_runs) - (of_runs - 1) / 2)[run_of]
 
 
 def _all_equal(column: np.ndarray) -> bool:
@@ -171,9 +193,11 @@ def _all_equal(column: np.ndarray) -> bool:
     return not column.size or bool(column.min() == column.max())
 
 
-def _amounts(labels: ArrayLike, predictions: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    checked, other = finite_columns(labels=labels, predictions=predictions)
+def _amounts(
+    labels: ArrayLike, predictions: ArrayLike, weights: ArrayLike | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    (checked, other), w = weighted_columns(weights, labels=labels, predictions=predictions)
     wrong = np.flatnonzero(checked < 0)
     if wrong.size:
         raise ValueError(f"labels: found {checked[wrong[0]]} in row {wrong[0]}, expected 0 or more")
-    return checked, other
+    return checked, other, w

@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lt4rec_tf.metrics.inputs import finite_columns, same_length
+from lt4rec_tf.metrics.inputs import mean, same_length, weighted_columns
 
 
-def auc(labels: ArrayLike, scores: ArrayLike) -> float:
+def auc(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> float:
     """Returns the chance that a random positive scores above a random negative, ties counted half.
 
     AUC = (#{s_i > s_j} + #{s_i = s_j} / 2) / (P N) over all pairs of a positive i and a negative j
     (the Mann-Whitney statistic). Pairs are counted in whole numbers: the only rounding is that of
-    the division.
+    the division. With weights a pair counts w_i w_j.
 
     >>> auc([0, 0, 1, 1], [0.1, 0.4, 0.4, 0.8])   # 3 of 4 pairs right, 1 tied
     0.875
@@ -21,6 +21,7 @@ def auc(labels: ArrayLike, scores: ArrayLike) -> float:
     Args:
         labels: 0 or 1, (rows,).
         scores: Any finite numbers, (rows,).
+        weights: Of the rows, 0 or more, (rows,); None: all count once.
 
     Returns:
         A number in [0, 1]; nan where a class is absent.
@@ -30,16 +31,19 @@ def auc(labels: ArrayLike, scores: ArrayLike) -> float:
 
     Source: Hanley and McNeil (1982), doi 10.1148/radiology.143.1.7063747.
     """
-    labels, scores = _binary(labels, scores)
-    one_group = np.zeros(len(labels), np.int64)
-    per_group, _ = _auc_per_group(labels, scores, one_group)
+    y, scored, w = _binary(labels, scores, weights)
+    one_group = np.zeros(len(y), np.int64)
+    per_group, _ = _auc_per_group(y, scored, one_group, w)
     return float(per_group[0]) if per_group.size else float("nan")
 
 
-def gauc(labels: ArrayLike, scores: ArrayLike, groups: ArrayLike) -> float:
+def gauc(
+    labels: ArrayLike, scores: ArrayLike, groups: ArrayLike, weights: ArrayLike | None = None
+) -> float:
     """Returns the AUC within groups (users), averaged by number of impressions.
 
-    GAUC = sum_g n_g AUC_g / sum_g n_g over the groups g that have both classes, n_g rows each.
+    GAUC = sum_g n_g AUC_g / sum_g n_g over the groups g that have both classes, n_g rows each. With
+    weights n_g is the sum of the group's.
 
     >>> labels, scores = [0, 1, 0, 1, 1, 1], [0.2, 0.3, 0.9, 0.5, 0.6, 0.1]
     >>> gauc(labels, scores, ["a", "a", "b", "b", "b", "c"])  # (2 * 1 + 3 * 0) / 5
@@ -49,6 +53,7 @@ def gauc(labels: ArrayLike, scores: ArrayLike, groups: ArrayLike) -> float:
         labels: 0 or 1, (rows,).
         scores: Any finite numbers, (rows,).
         groups: Integers or strings, equal for rows of one group, (rows,).
+        weights: Of the rows, 0 or more, (rows,); None: all count once.
 
     Returns:
         A number in [0, 1]; nan where no group has both classes.
@@ -59,17 +64,21 @@ def gauc(labels: ArrayLike, scores: ArrayLike, groups: ArrayLike) -> float:
     Source: Zhu et al., Optimized Cost per Click in Taobao Display Advertising (KDD 2017, arXiv
     1703.02091); Zhou et al., Deep Interest Network (KDD 2018, arXiv 1706.06978).
     """
-    labels, scores = _binary(labels, scores)
-    groups = np.asarray(groups)
-    same_length(labels=labels, groups=groups)
-    per_group, rows = _auc_per_group(labels, scores, np.unique(groups, return_inverse=True)[1])
+    group_of = np.unique(np.asarray(groups), return_inverse=True)[1]
+    same_length(labels=np.asarray(labels), groups=group_of)
+    if weights is not None:
+        group_of = group_of[np.asarray(weights) > 0]
+    y, scored, w = _binary(labels, scores, weights)
+    per_group, rows = _auc_per_group(y, scored, group_of, w)
     defined = ~np.isnan(per_group)
     if not defined.any():
         return float("nan")
     return float(np.average(per_group[defined], weights=rows[defined]))
 
 
-def log_loss(labels: ArrayLike, probabilities: ArrayLike) -> float:
+def log_loss(
+    labels: ArrayLike, probabilities: ArrayLike, weights: ArrayLike | None = None
+) -> float:
     """Returns the mean cross entropy, in nats: -mean(y ln p + (1 - y) ln(1 - p)).
 
     Probabilities are clipped to [e, 1 - e], e = 2^-52 (float64's epsilon), so that a certain and
@@ -81,6 +90,7 @@ def log_loss(labels: ArrayLike, probabilities: ArrayLike) -> float:
     Args:
         labels: 0 or 1, (rows,).
         probabilities: In [0, 1], (rows,).
+        weights: Of the rows, 0 or more, (rows,); None: all count once.
 
     Returns:
         0 or more; nan without rows.
@@ -88,37 +98,37 @@ def log_loss(labels: ArrayLike, probabilities: ArrayLike) -> float:
     Raises:
         ValueError: The columns do not fit, or hold other values.
     """
-    labels, probabilities = _binary(labels, probabilities, "probabilities")
-    outside = np.flatnonzero((probabilities < 0) | (probabilities > 1))
+    y, p, w = _binary(labels, probabilities, weights, "probabilities")
+    outside = np.flatnonzero((p < 0) | (p > 1))
     if outside.size:
         raise ValueError(
-            f"probabilities: found {probabilities[outside[0]]} in row {outside[0]}, "
-            "expected numbers in [0, 1]"
+            f"probabilities: found {p[outside[0]]} in row {outside[0]}, expected numbers in [0, 1]"
         )
-    if not labels.size:
-        return float("nan")
     epsilon = np.finfo(np.float64).eps
-    clipped = np.clip(probabilities, epsilon, 1.0 - epsilon)
+    clipped = np.clip(p, epsilon, 1.0 - epsilon)
     # log1p keeps the digits of 1 - p where p is small.
-    losses = np.where(labels == 1, -np.log(clipped), -np.log1p(-clipped))
-    return float(losses.mean())
+    return mean(np.where(y == 1, -np.log(clipped), -np.log1p(-clipped)), w)
 
 
 def _auc_per_group(
-    labels: np.ndarray, scores: np.ndarray, groups: np.ndarray
+    labels: np.ndarray, scores: np.ndarray, groups: np.ndarray, weights: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns each group's AUC, nan where a class is absent, and its rows, by rising group."""
+    """Returns each group's AUC, nan where a class is absent, and its rows, by rising group.
+
+    Without weights, rows are whole numbers, which sums keep exact.
+    """
     if not labels.size:
         return np.zeros(0), np.zeros(0, np.int64)
+    of_rows = np.ones(len(labels), np.int64) if weights is None else weights
     order = np.lexsort((scores, groups))
-    scores, groups = scores[order], groups[order]
-    positive = (labels[order] == 1).astype(np.int64)
+    scores, groups, of_rows = scores[order], groups[order], of_rows[order]
+    is_positive = labels[order] == 1
     group_starts = _starts(groups)
 
     # A run: the rows of one group that tie.
     run_starts = _starts(groups, scores)
-    positives = np.add.reduceat(positive, run_starts)
-    negatives = np.add.reduceat(1 - positive, run_starts)
+    positives = np.add.reduceat(of_rows * is_positive, run_starts)
+    negatives = np.add.reduceat(of_rows * ~is_positive, run_starts)
 
     group_of_run = np.searchsorted(group_starts, run_starts, side="right") - 1
     first_run = np.searchsorted(run_starts, group_starts)
@@ -131,7 +141,8 @@ def _auc_per_group(
 
     per_group = np.full(len(group_starts), np.nan)
     np.divide(twice_won, 2 * pairs, out=per_group, where=pairs > 0)
-    return per_group, np.diff(group_starts, append=len(labels))
+    # Sums of weights are rounded, so that a share may come out a little outside.
+    return np.clip(per_group, 0.0, 1.0), np.add.reduceat(of_rows, group_starts)
 
 
 def _starts(*columns: np.ndarray) -> np.ndarray:
@@ -144,10 +155,11 @@ def _starts(*columns: np.ndarray) -> np.ndarray:
 
 
 def _binary(
-    labels: ArrayLike, scores: ArrayLike, name: str = "scores"
-) -> tuple[np.ndarray, np.ndarray]:
-    checked, other = finite_columns(**{"labels": labels, name: scores})
+    labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None, name: str = "scores"
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Returns the labels, checked, the scores and the weights of the rows that count."""
+    (checked, other), w = weighted_columns(weights, **{"labels": labels, name: scores})
     wrong = np.flatnonzero((checked != 0) & (checked != 1))
     if wrong.size:
         raise ValueError(f"labels: found {checked[wrong[0]]} in row {wrong[0]}, expected 0 or 1")
-    return checked, other
+    return checked, other, w

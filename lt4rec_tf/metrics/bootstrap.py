@@ -58,6 +58,7 @@ def paired_interval(
     replicates: int,
     seed: int,
     level: float = 0.95,
+    weights: ArrayLike | None = None,
 ) -> Interval:
     """Measures mean over seeds of metric(model) - metric(base), with a percentile interval.
 
@@ -82,10 +83,15 @@ def paired_interval(
         replicates: Number of bootstrap replicates, at least 1.
         seed: Of the draws; calls with one seed, the same users and as many seeds draw alike.
         level: Probability that the interval should cover, in (0, 1).
+        weights: Of the rows, 0 or more, (rows,); None: all count once.
 
     Raises:
         ValueError: The metric is another, the arrays do not fit or hold other values.
     """
+    if weights is not None:
+        weights, (labels, users), (scores, base_scores) = _with_weight(
+            weights, (labels, users), (scores, base_scores)
+        )
     labels, user_names, user_of = _checked_rows(metric, labels, users, replicates, level)
     scores = _checked_scores("scores", metric, labels, scores)
     base_scores = _checked_scores("base_scores", metric, labels, base_scores)
@@ -94,7 +100,9 @@ def paired_interval(
             f"base_scores: found {len(base_scores)} seeds, expected {len(scores)} as in scores"
         )
 
-    measures = [MEASURES[metric](labels, matrix, user_of) for matrix in (scores, base_scores)]
+    measures = [
+        MEASURES[metric](labels, matrix, user_of, weights) for matrix in (scores, base_scores)
+    ]
     value, base = (_on_all(measure, len(user_names)) for measure in measures)
     difference = value - base
 
@@ -150,6 +158,29 @@ def _bounds(drawn: np.ndarray, level: float, value: float) -> tuple[float, float
         return float("nan"), float("nan"), undefined
     low, high = np.percentile(defined, [50 * (1 - level), 50 * (1 + level)])
     return float(low), float(high), undefined
+
+
+def _with_weight(
+    weights: ArrayLike, columns: Sequence[ArrayLike], matrices: Sequence[ArrayLike]
+) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
+    """Returns the rows whose weight is above 0: weights, columns (rows,), matrices (seeds, rows).
+
+    Raises:
+        ValueError: The weights do not fit the columns, or one is below 0 or not finite.
+    """
+    arrays = [np.asarray(column) for column in columns]
+    (checked,) = finite_columns(weights=weights)
+    same_length(labels=arrays[0], weights=checked)
+    if (checked < 0).any():
+        row = int(np.argmax(checked < 0))
+        raise ValueError(f"weights: found {checked[row]} in row {row}, expected 0 or more")
+
+    counts = checked > 0
+    kept = []
+    for matrix in map(np.asarray, matrices):
+        fits = matrix.ndim == 2 and matrix.shape[1] == len(counts)
+        kept.append(matrix[:, counts] if fits else matrix)  # what does not fit is refused by name
+    return checked[counts], [column[counts] for column in arrays], kept
 
 
 def _checked_rows(

@@ -1,4 +1,7 @@
-"""Checks of the columns that every metric is given."""
+"""Checks of the columns that every metric is given, and means of weighted rows.
+
+A row of weight w counts as w rows, a row of weight 0 as none. Without weights all rows count once.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +32,45 @@ def finite_columns(**columns: ArrayLike) -> list[np.ndarray]:
                 "such rows), expected finite numbers"
             )
     return list(checked.values())
+
+
+def weighted_columns(
+    weights: ArrayLike | None, **columns: ArrayLike
+) -> tuple[list[np.ndarray], np.ndarray | None]:
+    """Returns the columns and the weights of the rows that count, checked, as float64.
+
+    >>> weighted_columns([2.0, 0.0], labels=[0, 1], scores=[0.25, 0.5])
+    ([array([0.]), array([0.25])], array([2.]))
+
+    Args:
+        weights: Of the rows, 0 or more, (rows,); None: all count once.
+        columns: Name -> numbers, (rows,).
+
+    Raises:
+        ValueError: See `finite_columns`; or a weight is below 0.
+    """
+    if weights is None:
+        return finite_columns(**columns), None
+    *checked, of_rows = finite_columns(**columns, weights=weights)
+    wrong = np.flatnonzero(of_rows < 0)
+    if wrong.size:
+        raise ValueError(
+            f"weights: found {of_rows[wrong[0]]} in row {wrong[0]}, expected 0 or more"
+        )
+    counts = of_rows > 0
+    return [column[counts] for column in checked], of_rows[counts]
+
+
+def mean(values: np.ndarray, weights: np.ndarray | None) -> float:
+    """Returns sum(w v) / sum(w), of equal weights where there are none; nan without rows."""
+    if not values.size:
+        return float("nan")
+    return float(values.mean() if weights is None else np.average(values, weights=weights))
+
+
+def total(values: np.ndarray, weights: np.ndarray | None) -> float:
+    """Returns sum(w v)."""
+    return float((values if weights is None else values * weights).sum())
 
 
 def same_length(**columns: np.ndarray) -> None:

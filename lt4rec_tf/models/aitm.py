@@ -70,8 +70,8 @@ def calibrated_pairs(schema: Schema) -> list[tuple[str, str]]:
 def calibrated_losses(schema: Schema) -> OwnLosses:
     """Returns all tasks' losses; calibrated pairs add .6 mean(max(p_t - p_{t-1}, 0)) to task t's.
 
-    The mean is over all rows. The calibrator is part of the later task's loss, so it has that
-    loss's weight. Source: AITM, "behavioral expectation calibrator".
+    The mean is over all rows, by their weights. The calibrator is part of the later task's loss, so
+    it has that loss's weight. Source: AITM, "behavioral expectation calibrator".
     """
     earlier_of = {second: first for first, second in calibrated_pairs(schema)}
 
@@ -82,7 +82,7 @@ def calibrated_losses(schema: Schema) -> OwnLosses:
             loss = loss_of(task)(logits[name], batch["labels"][name], batch["weights"][name])
             if name in earlier_of:
                 excess = probability(logits[name]) - probability(logits[earlier_of[name]])
-                mean = population_mean(tf.nn.relu(excess), tf.ones_like(excess))
+                mean = population_mean(tf.nn.relu(excess), batch["weights"][name])
                 loss += CALIBRATOR_WEIGHT * mean
             loss_by_task[name] = loss
         return loss_by_task

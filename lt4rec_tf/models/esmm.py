@@ -93,7 +93,8 @@ def entire_space_losses(schema: Schema) -> OwnLosses:
 
             # Without a click y * z is 0, whether z is known or not.
             y = first_of[z]
-            product_weights = weights[y] * tf.maximum(1.0 - labels[y], weights[z])
+            known = tf.minimum(weights[y], weights[z])
+            product_weights = tf.where(labels[y] > 0.0, known, weights[y])
             if task.kind == "amount":
                 expected = probability(logits[y]) * prediction(task, logits[z])
                 error = (expected - labels[y] * labels[z]) / task.scale

@@ -1,7 +1,8 @@
 """Losses of one task over its population, and its predictions.
 
 All take logits float32 (batch,), labels float32 (batch,) in [0, 1] and weights float32 (batch,):
-1 for rows of the task's population, 0 for others. The losses of amounts name their own arguments.
+the row's own, 1 unless the schema says otherwise, for rows of the task's population, 0 for others.
+A row of weight w counts as w rows of its batch. The losses of amounts name their own arguments.
 
 All return a scalar, the weighted mean sum(w * l) / sum(w), which is 0 if all weights are 0: a batch
 without clicks has no effect on CVR. With an emphasis e, float32 (batch,), it is

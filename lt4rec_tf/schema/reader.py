@@ -105,6 +105,7 @@ def _schema(path: Path, top: TomlTable) -> Schema:
         user=top.text("user", None),
         nulls=top.texts("nulls", ()),
         filters=read_filters(top),
+        weight=top.text("weight", None),
     )
     top.close()
 

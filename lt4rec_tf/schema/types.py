@@ -261,6 +261,8 @@ class Schema:
         user: The column by which rows are grouped for GAUC and for splits by user.
         nulls: Texts that stand for an absent value in every column, besides the empty one.
         filters: Which rows count; those for which one of them does not hold are left out.
+        weight: The column of the rows' weights, 0 or more, in all losses and metrics; None: all
+            rows count once.
     """
 
     path: Path
@@ -277,6 +279,7 @@ class Schema:
     user: str | None
     nulls: tuple[str, ...] = ()
     filters: tuple[Filter, ...] = ()
+    weight: str | None = None
 
     @functools.cached_property
     def tables(self) -> tuple[Table, ...]:
@@ -373,6 +376,7 @@ def needed_columns(schema: Schema) -> set[str]:
     columns |= {schema.user} if schema.user else set()
     columns |= {schema.time.column} if schema.time else set()
     columns |= {rule.column for rule in schema.filters}
+    columns |= {schema.weight} if schema.weight else set()
     for label in schema.labels:
         sources = (label.column, label.play_time, label.duration)
         columns.update(name for name in sources if name is not None)

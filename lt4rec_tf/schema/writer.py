@@ -61,6 +61,7 @@ def _top(schema: Schema) -> list[str]:
     keys += [("columns", schema.columns)] if schema.columns else []
     keys += [("quoted", schema.quoted)] if schema.quoted != (schema.format == "csv") else []
     keys += [("user", schema.user)] if schema.user is not None else []
+    keys += [("weight", schema.weight)] if schema.weight is not None else []
     keys += [("nulls", schema.nulls)] if schema.nulls else []
 
     lines = [f"{key} = {toml(value)}" for key, value in keys]

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from lt4rec_tf.metrics.inputs import finite_columns
+from lt4rec_tf.metrics.inputs import mean, weighted_columns
 from lt4rec_tf.reports.text_tables import markdown_table, metric_name
 from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.serving.model_card_sections import (
@@ -41,6 +41,7 @@ class Bin:
         highest: Highest prediction.
         predicted: Mean prediction.
         observed: Mean label.
+        weight: The sum of its rows' weights, by which means are taken; None: all count once.
     """
 
     rows: int
@@ -48,6 +49,7 @@ class Bin:
     highest: float
     predicted: float
     observed: float
+    weight: float | None = None
 
 
 @dataclass(frozen=True)
@@ -118,33 +120,42 @@ def model_card(schema: Schema, signatures: Mapping[str, Any], facts: CardFacts) 
     return "\n\n".join([title, *(f"## {name}\n\n{text}" for name, text in sections.items())]) + "\n"
 
 
-def deciles(labels: np.ndarray, probabilities: np.ndarray, bins: int = DECILES) -> list[Bin]:
+def deciles(
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    bins: int = DECILES,
+    weights: np.ndarray | None = None,
+) -> list[Bin]:
     """Sorts rows by prediction and splits them into parts of equal size, lowest first.
 
     >>> deciles([0, 0, 1, 1], [0.1, 0.3, 0.6, 0.8], bins=2)[1]
-    Bin(rows=2, lowest=0.6, highest=0.8, predicted=0.7, observed=1.0)
+    Bin(rows=2, lowest=0.6, highest=0.8, predicted=0.7, observed=1.0, weight=None)
 
     Args:
         labels: 0 or 1, ratios in [0, 1], or amounts, (rows,).
         probabilities: In [0, 1], or expected amounts, (rows,).
         bins: Number of parts; fewer rows make one part each.
+        weights: Of the rows, 0 or more, (rows,), by which means are taken; None: all count once.
 
     Raises:
         ValueError: The columns do not fit, or hold values that are not finite.
     """
-    labels, probabilities = finite_columns(labels=labels, probabilities=probabilities)
-    order = np.argsort(probabilities, kind="stable")
-    return [
-        Bin(
-            rows=len(part),
-            lowest=float(probabilities[part[0]]),
-            highest=float(probabilities[part[-1]]),
-            predicted=float(probabilities[part].mean()),
-            observed=float(labels[part].mean()),
-        )
-        for part in np.array_split(order, bins)
-        if len(part)
-    ]
+    (y, p), w = weighted_columns(weights, labels=labels, probabilities=probabilities)
+    parts = []
+    for part in np.array_split(np.argsort(p, kind="stable"), bins):
+        if len(part):
+            of_part = None if w is None else w[part]
+            parts.append(
+                Bin(
+                    rows=len(part),
+                    lowest=float(p[part[0]]),
+                    highest=float(p[part[-1]]),
+                    predicted=mean(p[part], of_part),
+                    observed=mean(y[part], of_part),
+                    weight=None if of_part is None else float(of_part.sum()),
+                )
+            )
+    return parts
 
 
 def folder_size(folder: Path) -> int:
@@ -181,13 +192,13 @@ def _calibration(calibration: Mapping[str, Sequence[Bin]]) -> str:
 
 
 def _together(bins: Sequence[Bin]) -> Bin:
-    rows = [part.rows for part in bins]
+    of_parts = [part.rows if part.weight is None else part.weight for part in bins]
     return Bin(
-        rows=sum(rows),
+        rows=sum(part.rows for part in bins),
         lowest=bins[0].lowest,
         highest=bins[-1].highest,
-        predicted=float(np.average([part.predicted for part in bins], weights=rows)),
-        observed=float(np.average([part.observed for part in bins], weights=rows)),
+        predicted=float(np.average([part.predicted for part in bins], weights=of_parts)),
+        observed=float(np.average([part.observed for part in bins], weights=of_parts)),
     )
 
 

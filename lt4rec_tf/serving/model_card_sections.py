@@ -110,7 +110,7 @@ def _definition(label: Label) -> str:
 
 
 def data_section(schema: Schema, data: Mapping[str, Any]) -> str:
-    """Lists each split's window and rows, and every task's rows with their mean label."""
+    """Lists each split's window, rows and mean labels by task, and what the schema leaves out."""
     lines = []
     for split, counts in data["splits"].items():
         lines.append([split, _window(split, schema, data), "all", str(counts["rows"]), ""])
@@ -118,7 +118,16 @@ def data_section(schema: Schema, data: Mapping[str, Any]) -> str:
             task_counts = counts["tasks"][task.name]
             mean = number(task_counts["label_mean"])
             lines.append([split, "", task.name, str(task_counts["rows"]), mean])
-    return markdown_table(["split", "window", "task", "rows", "mean label"], lines, texts=3)
+    table = markdown_table(["split", "window", "task", "rows", "mean label"], lines, texts=3)
+    notes = []
+    if schema.filters:
+        conditions = ", ".join(f"`{rule.text}`" for rule in schema.filters)
+        notes.append(f"Rows were left out unless {conditions}.")
+    if schema.weight is not None:
+        notes.append(
+            f"Rows count by their weight, column `{schema.weight}`, in losses and metrics."
+        )
+    return "\n\n".join([table, *notes])
 
 
 def _window(split: str, schema: Schema, data: Mapping[str, Any]) -> str:

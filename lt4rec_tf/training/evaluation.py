@@ -29,7 +29,7 @@ class Predictions:
     Attributes:
         logits: Task -> float32 (rows,), or (rows, outputs) where its loss takes several.
         labels: Task -> float32 (rows,), 0 outside the task's population.
-        weights: Task -> float32 (rows,), 1 in the population.
+        weights: Task -> float32 (rows,), the row's weight in the population, 0 outside.
         users: int64 (rows,), equal for rows of one user; `NO_USER` for rows without one.
     """
 
@@ -144,7 +144,7 @@ def _predictions(arrays: Mapping[_Column, np.ndarray], outputs: Mapping[str, int
 
 
 def measure(predictions: Predictions, schema: Schema, tasks: Sequence[str]) -> Metrics:
-    """Computes all metrics of all tasks, each over all rows of its population.
+    """Computes all metrics of all tasks, each over all rows of its population, by their weights.
 
     Where a binary task and the task on its positives are both there, their product is measured
     over all rows too: pctcvr = pctr * pcvr (LT4REC, Eq. 1), under the name "ctcvr".
@@ -189,54 +189,65 @@ def _product_metrics(predictions: Predictions, first: Task, second: Task) -> dic
     observed = predictions.labels[first.name] * predictions.labels[second.name]
 
     # A positive row whose second label is unknown (a click without a duration) has no product.
+    of_first, of_second = predictions.weights[first.name], predictions.weights[second.name]
     negative = predictions.labels[first.name] == 0
-    in_first = predictions.weights[first.name] > 0
-    in_second = predictions.weights[second.name] > 0
-    has_product = in_first & (negative | in_second)
+    weights = np.where(negative, of_first, np.minimum(of_first, of_second))
+    has_product = weights > 0
 
     product_metrics = _amount if second.kind == "amount" else _continuous
-    return product_metrics(observed[has_product], expected[has_product])
+    return product_metrics(
+        observed[has_product], expected[has_product], as_weights(weights[has_product])
+    )
 
 
 def _task_metrics(predictions: Predictions, task: Task) -> dict[str, float]:
     in_population = predictions.weights[task.name] > 0
     labels = predictions.labels[task.name][in_population]
     scores = predictions.of(task)[in_population]
+    weights = as_weights(predictions.weights[task.name][in_population])
 
     if task.kind == "continuous":
-        return _continuous(labels, scores)
+        return _continuous(labels, scores, weights)
     if task.kind == "amount":
-        return _amount(labels, scores)
+        return _amount(labels, scores, weights)
     users = predictions.users[in_population]
     known = has_user(users)
+    of_known = None if weights is None else weights[known]
     return {
-        "auc": binary.auc(labels, scores),
-        "gauc": binary.gauc(labels[known], scores[known], users[known]),
-        "log_loss": binary.log_loss(labels, scores),
-        "mse": continuous.mse(labels, scores),
-        "pcoc": pcoc(labels, scores),
+        "auc": binary.auc(labels, scores, weights),
+        "gauc": binary.gauc(labels[known], scores[known], users[known], of_known),
+        "log_loss": binary.log_loss(labels, scores, weights),
+        "mse": continuous.mse(labels, scores, weights),
+        "pcoc": pcoc(labels, scores, weights),
     }
 
 
-def _continuous(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
+def as_weights(weights: np.ndarray) -> np.ndarray | None:
+    """Returns weights as metrics take them: None where all rows count once, and sums are exact."""
+    return None if (weights == 1.0).all() else weights
+
+
+def _continuous(
+    labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None
+) -> dict[str, float]:
     return {
-        "mse": continuous.mse(labels, scores),
-        "mae": continuous.mae(labels, scores),
-        "xauc": continuous.xauc(labels, scores),
-        "pcoc": pcoc(labels, scores),
+        "mse": continuous.mse(labels, scores, weights),
+        "mae": continuous.mae(labels, scores, weights),
+        "xauc": continuous.xauc(labels, scores, weights),
+        "pcoc": pcoc(labels, scores, weights),
     }
 
 
-def _amount(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
+def _amount(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None) -> dict[str, float]:
     return {
-        "rmse": amounts.rmse(labels, scores),
-        "mae": continuous.mae(labels, scores),
-        "nrmse": amounts.nrmse(labels, scores),
-        "nmae": amounts.nmae(labels, scores),
-        "spearman": amounts.spearman(labels, scores),
-        "gini": amounts.gini(labels, scores),
-        "xauc": continuous.xauc(labels, scores),
-        "pcoc": pcoc(labels, scores),
+        "rmse": amounts.rmse(labels, scores, weights),
+        "mae": continuous.mae(labels, scores, weights),
+        "nrmse": amounts.nrmse(labels, scores, weights),
+        "nmae": amounts.nmae(labels, scores, weights),
+        "spearman": amounts.spearman(labels, scores, weights),
+        "gini": amounts.gini(labels, scores, weights),
+        "xauc": continuous.xauc(labels, scores, weights),
+        "pcoc": pcoc(labels, scores, weights),
     }
 
 

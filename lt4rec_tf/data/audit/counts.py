@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import tensorflow as tf
 
 from lt4rec_tf.data.audit.duplicates import KEPT, DistinctCounter, Duplicates
 from lt4rec_tf.data.audit.filtered import FilterCounts, FilteredRows
+from lt4rec_tf.data.audit.task_counts import TaskCounts, TaskSums
 from lt4rec_tf.data.formats.bad_rows import write
 from lt4rec_tf.data.formats.fingerprints import FINGERPRINTS, fingerprint
 from lt4rec_tf.data.formats.records import shown_record
@@ -31,23 +31,6 @@ class Example:
     record: int  # from 1, header lines not counted
     reason: str
     text: str
-
-
-@dataclass(frozen=True)
-class TaskCounts:
-    """A task's population in one split.
-
-    Attributes:
-        rows: Its rows.
-        label_mean: Mean of their labels.
-        label_deviation: Standard deviation of their labels.
-        without_user: Those that have no user, where the schema names a column of users.
-    """
-
-    rows: int
-    label_mean: float
-    label_deviation: float
-    without_user: int = 0
 
 
 @dataclass(frozen=True)
@@ -164,10 +147,7 @@ class Counts:
         self._reasons: dict[str, np.ndarray] = {}  # by file, (reasons,)
         self._split_rows: dict[str, np.ndarray] = {}  # by file, (splits,)
         self._absent: dict[str, np.ndarray] = {}  # by file, (features,)
-        self._task_rows = {task.name: np.zeros(len(SPLITS)) for task in source.schema.tasks}
-        self._task_sums = {task.name: np.zeros(len(SPLITS)) for task in source.schema.tasks}
-        self._task_squares = {task.name: np.zeros(len(SPLITS)) for task in source.schema.tasks}
-        self._task_anonymous = {task.name: np.zeros(len(SPLITS)) for task in source.schema.tasks}
+        self._tasks = TaskSums(source.schema.tasks, weighted=source.schema.weight is not None)
         self._anonymous = np.zeros(len(SPLITS), int)
         self._totals: dict[str, Counter[str]] = {}
         self._culprits: Counter[tuple[int, int]] = Counter()  # by reason and label
@@ -215,22 +195,10 @@ class Counts:
             self._culprits[reason, label] += count
 
         for task, weights in values["weights"].items():
-            self._add_task(task, split, values["labels"][task].astype(np.float64), weights)
-            of_anonymous = np.bincount(split, weights * anonymous, minlength=len(SPLITS))
-            self._task_anonymous[task] += of_anonymous
+            self._tasks.add(task, split, values["labels"][task], weights, anonymous)
         for key in ("faults", "misses", "unlabelled"):
             counts = {counted: int(number) for counted, number in values[key].items()}
             self._totals.setdefault(key, Counter()).update(counts)
-
-    def _add_task(
-        self, task: str, split: np.ndarray, labels: np.ndarray, weights: np.ndarray
-    ) -> None:
-        for sums, summed in (
-            (self._task_rows, weights),
-            (self._task_sums, weights * labels),
-            (self._task_squares, weights * labels**2),
-        ):
-            sums[task] += np.bincount(split, summed, minlength=len(SPLITS))
 
     def _note_examples(self, name: str, records: tf.Tensor, reasons: np.ndarray) -> None:
         codes, first_rows = np.unique(reasons, return_index=True)
@@ -278,7 +246,7 @@ class Counts:
         )
 
     def _unusable_where(self) -> dict[str, dict[str, int]]:
-        """Returns by reason the labels, or the time, with their columns and the records."""
+        """Returns by reason the labels, or the time or weight, with columns and the records."""
         schema = self._source.schema
         where: dict[str, dict[str, int]] = {}
         for (code, label), count in sorted(self._culprits.items()):
@@ -287,6 +255,8 @@ class Counts:
                 text = columns_at_fault(schema.labels[label], reason)
             elif reason == "bad_time" and schema.time is not None:
                 text = f"column {schema.time.column}"
+            elif reason == "bad_weight":
+                text = f"column {schema.weight}"
             else:
                 continue
             where.setdefault(reason, {})[text] = count
@@ -311,17 +281,9 @@ class Counts:
         return {name: number for name, number in rows.items() if number}
 
     def _split_counts(self, split: str) -> SplitCounts:
-        index = SPLITS.index(split)
-        tasks = {}
-        for task, rows in self._task_rows.items():
-            count = max(rows[index], 1.0)
-            mean = float(self._task_sums[task][index] / count)
-            variance = max(0.0, float(self._task_squares[task][index] / count) - mean**2)
-            anonymous = int(self._task_anonymous[task][index])
-            tasks[task] = TaskCounts(int(rows[index]), mean, math.sqrt(variance), anonymous)
-
-        rows_of_split = sum(self._files(split).values())
-        return SplitCounts(rows_of_split, tasks, int(self._anonymous[index]))
+        rows = sum(self._files(split).values())
+        anonymous = int(self._anonymous[SPLITS.index(split)])
+        return SplitCounts(rows, self._tasks.result(split), anonymous)
 
 
 def _add_to(totals: dict[str, np.ndarray], name: str, counts: np.ndarray) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from lt4rec_tf.data.audit.counts import Audit
 from lt4rec_tf.data.audit.duplicates import Duplicates
+from lt4rec_tf.data.audit.task_counts import TaskCounts
 from lt4rec_tf.data.formats.files import some_of
 
 
@@ -66,7 +67,7 @@ def _describe_splits(audit: Audit) -> Iterator[str]:
     for split, counts in audit.splits.items():
         if counts.rows:
             tasks = "  ".join(
-                f"{task}: {numbers.rows} rows, label mean {numbers.label_mean:.4f}"
+                f"{task}: {_weighted_rows(numbers)}, label mean {numbers.label_mean:.4f}"
                 for task, numbers in counts.tasks.items()
             )
             yield f"{split:<12}{counts.rows:>12} rows  {tasks}"
@@ -75,6 +76,12 @@ def _describe_splits(audit: Audit) -> Iterator[str]:
 
     if audit.validation_from is not None:
         yield f"validation from {audit.validation_from:.16g}, test from {audit.test_from:.16g}"
+
+
+def _weighted_rows(numbers: TaskCounts) -> str:
+    """Writes a population's rows, and what they weigh where rows have weights."""
+    weight = "" if numbers.weight is None else f" of weight {numbers.weight:.10g}"
+    return f"{numbers.rows} rows{weight}"
 
 
 def _describe_columns(audit: Audit) -> Iterator[str]:

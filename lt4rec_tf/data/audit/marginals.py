@@ -39,7 +39,8 @@ class Marginals:
         rows: The number of rows.
         first_time: Of the rows, in the unit of the schema's time column; None where none has one.
         last_time: The last one.
-        tasks: Task -> {"rows": of its population, "label_mean": over it, None without rows}.
+        tasks: Task -> {"rows": of its population, "label_mean": over it, rows counted by their
+            weights, None without rows}.
         counts: Feature -> int64 (rows of its table,), values by id; of a list all its values, and
             id 0 once where it has none. Numeric: missing, then bins between `NUMBER_EDGES`.
         unseen: Vocabulary feature -> unknown value -> how often it occurs.
@@ -117,7 +118,7 @@ class _Counting:
         self._schema = schema
         self._rows = 0
         self._times = (np.inf, -np.inf)
-        self._sums = {task.name: np.zeros(2) for task in schema.tasks}  # rows, labels
+        self._sums = {task.name: np.zeros(3) for task in schema.tasks}  # rows, weights, labels
         self._counts = {f.name: np.zeros(id_count(f), np.int64) for f in schema.features}
         self._unseen: dict[str, Counter[bytes]] = {f.name: Counter() for f in _vocabularies(schema)}
         self._not_noted: Counter[str] = Counter()
@@ -132,7 +133,8 @@ class _Counting:
 
         for task, weights in values["weights"].items():
             labels = values["labels"][task].astype(np.float64)
-            self._sums[task] += [weights.sum(dtype=np.float64), np.sum(weights * labels)]
+            weight = weights.sum(dtype=np.float64)
+            self._sums[task] += [np.count_nonzero(weights), weight, np.sum(weights * labels)]
 
         for feature in self._schema.features:
             ids = _flat_ids(feature, values["ids"][feature.name])
@@ -154,8 +156,9 @@ class _Counting:
         first, last = self._times
         timed = bool(np.isfinite(first))
         tasks = {}
-        for task, (rows, labels) in self._sums.items():
-            tasks[task] = {"rows": int(rows), "label_mean": float(labels / rows) if rows else None}
+        for task, (rows, weight, labels) in self._sums.items():
+            mean = float(labels / weight) if rows else None
+            tasks[task] = {"rows": int(rows), "label_mean": mean}
 
         return Marginals(
             rows=self._rows,

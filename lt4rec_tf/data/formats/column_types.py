@@ -159,8 +159,8 @@ def of_schema(
 ) -> dict[str, ColumnType]:
     """Returns the types with which a schema's rows are the same in TFRecords as in the logs.
 
-    Labels other than clicks, times, users and the columns of filters are kept as the text that the
-    logs hold: training reads them with more digits than a float32 has.
+    Labels other than clicks, times, weights, users and the columns of filters are kept as the text
+    that the logs hold: training reads them with more digits than a float32 has.
 
     Args:
         schema: The schema by which training will read.
@@ -204,6 +204,8 @@ def _exact_columns(schema: Schema) -> dict[str, str]:
 
     if schema.time is not None:
         numbers[schema.time.column] = "" if schema.time.patterns else "float32"
+    if schema.weight is not None:
+        numbers[schema.weight] = "float32"
     # Whatever a filter cannot read is left out by it, and is no bad row.
     for rule in schema.filters:
         numbers.setdefault(rule.column, "")

@@ -1,8 +1,8 @@
 """Hybrid labels: clicks that every row has, watch ratios or amounts that only some rows have.
 
-A task's population is a weight: label 0 with weight 0 outside it. Populations nest, and a label is
-missing only where it is defined. A row that cannot be used gets
-the code of one reason, the first that applies in the order of `REASONS`.
+A task's population is a weight: label 0 with weight 0 outside it; inside it the row's own weight, 1
+unless a column says it. Populations nest, and a label is missing only where it is defined. A row
+that cannot be used gets the code of one reason, the first that applies in the order of `REASONS`.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ REASONS = (
     "unparseable",  # no tf.train.Example, or one with values of another kind
     "filtered",  # a filter of the schema does not hold: the row is left out, whatever else it holds
     "bad_time",  # a split by time, and no time
+    "bad_weight",  # no number, below 0 or infinite; or none at all
     "missing_label",  # absent where a task is learned
     "bad_label",  # no number, a click that is neither 0 nor 1, a ratio or amount below 0
     "negative_play_time",  # or not a number
@@ -45,7 +46,7 @@ class Labels(NamedTuple):
 
     Attributes:
         labels: By task, float32 (batch,); 0 outside the population.
-        weights: By task, float32 (batch,): 1 in the population, 0 outside.
+        weights: By task, float32 (batch,): the row's weight in the population, 0 outside.
         reasons: int32 (batch,), indices in `REASONS`; 0 where the row can be used.
         culprits: int32 (batch,), the index of the label, in the schema's order, that made the row
             unusable; -1 where no label did.
@@ -87,6 +88,9 @@ def read_labels(schema: Schema, columns: Columns, faults: Mapping[str, tf.Tensor
     populations, needed = _populations(schema, parsed, everywhere)
 
     all_faults = dict(faults)
+    row_weights = None
+    if schema.weight is not None:
+        row_weights, all_faults["bad_weight"] = _row_weights(columns[schema.weight])
     faults_by_label = {}
     for name, label in parsed.items():
         missing = needed[name] & ~label.present & ~label.unlabelled
@@ -100,13 +104,25 @@ def read_labels(schema: Schema, columns: Columns, faults: Mapping[str, tf.Tensor
         label = parsed[task.label]
         weighs = populations[task.name] & label.present & ~label.unlabelled & (reasons == USABLE)
         labels[task.name] = tf.where(weighs, tf.cast(label.value, tf.float32), 0.0)
-        weights[task.name] = tf.cast(weighs, tf.float32)
+        inside = tf.cast(weighs, tf.float32)
+        weights[task.name] = inside if row_weights is None else row_weights * inside
 
     unlabelled = {name: label.unlabelled & (reasons == USABLE) for name, label in parsed.items()}
     durations = [label.duration for label in parsed.values() if label.duration is not None]
     duration = durations[0] if durations else tf.fill(tf.shape(everywhere), math.nan)
     culprits = _culprits([*faults_by_label.values()], reasons)
     return Labels(labels, weights, reasons, culprits, unlabelled, duration)
+
+
+def _row_weights(column: tf.Tensor | tf.RaggedTensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Reads the rows' weights, float32 (batch,), and bool (batch,): there is none that can be used.
+
+    These are 0.
+    """
+    read = single(column, tf.float64)
+    weights = tf.cast(read.values, tf.float32)
+    usable = read.valid & (weights >= 0.0) & tf.math.is_finite(weights)
+    return tf.where(usable, weights, 0.0), ~usable
 
 
 def _populations(

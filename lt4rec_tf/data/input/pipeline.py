@@ -64,7 +64,7 @@ def batches(
         "labels": {task: float32 (batch,)}, "weights": {task: float32 (batch,)},
         "user": int64 (batch,), "duration": float32 (batch,)}: the length of the row's video in
         seconds, NaN where it is unknown. Labels outside their task's population are 0 with
-        weight 0.
+        weight 0; inside it the weight is the row's, 1 unless the schema names a column of weights.
 
     Raises:
         DataError: The source was not audited, or the split is none of `SPLITS`. While it is read:

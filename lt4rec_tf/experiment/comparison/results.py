@@ -24,7 +24,7 @@ from lt4rec_tf.metrics.groups import own_groups
 from lt4rec_tf.models.losses import prediction
 from lt4rec_tf.schema.types import Schema, Task
 from lt4rec_tf.tickets.search import HISTORY
-from lt4rec_tf.training.evaluation import Metrics
+from lt4rec_tf.training.evaluation import Metrics, as_weights
 
 Results = dict[str, Any]
 
@@ -176,7 +176,8 @@ class _Tested:
     ) -> dict[str, Any]:
         """Measures a task's difference on its population, whose weights are positive."""
         name = f"0/{task.name}"
-        member = self._labels[f"1/{task.name}"] > 0
+        weights = self._labels[f"1/{task.name}"]
+        member = weights > 0
         interval = paired_interval(
             task.metric,
             self._labels[name][member],
@@ -185,6 +186,7 @@ class _Tested:
             own_groups(self._labels["users"])[member],
             replicates=self._replicates,
             seed=0,
+            weights=as_weights(weights[member]),
         )
         return {"metric": task.metric, "seeds": len(seeds), **dataclasses.asdict(interval)}
 
