@@ -15,6 +15,8 @@ import numpy as np
 import tensorflow as tf
 
 from lt4rec_tf.data.audit.counts import Audit, Counts
+from lt4rec_tf.data.audit.feature_values import values_of
+from lt4rec_tf.data.audit.warnings import warnings_of
 from lt4rec_tf.data.formats.layouts import mixed_kinds
 from lt4rec_tf.data.formats.odd_files import oddity
 from lt4rec_tf.data.formats.records import OtherKinds
@@ -72,13 +74,15 @@ def _count_rows(
     file_splits = place_files(source) if source.split.kind == "files" else {}
 
     def summary(rows: Rows) -> dict[str, Any]:
-        return _summary(rows, schema_names_users=source.schema.user is not None)
+        return _summary(source.schema, rows)
 
     for path, records, values in read_all(source, summary, quarantine, progress):
         counts.add(path, records, values, file_splits.get(path))
 
     refuse_changed(source, source.files)
-    return counts.result(sorted(quarantine), oddities)
+    counted = counts.result(sorted(quarantine), oddities)
+    warnings = warnings_of(counted, source.schema, source.split.kind)
+    return dataclasses.replace(counted, warnings=warnings)
 
 
 def _oddities(source: Source) -> dict[Path, str]:
@@ -89,7 +93,7 @@ def _oddities(source: Source) -> dict[Path, str]:
     return {path: what for path, what in oddities.items() if what}
 
 
-def _summary(rows: Rows, *, schema_names_users: bool) -> dict[str, Any]:
+def _summary(schema: Schema, rows: Rows) -> dict[str, Any]:
     """Selects what `Counts.add` takes of a batch of rows."""
     return {
         "reasons": rows.labels.reasons,
@@ -98,7 +102,9 @@ def _summary(rows: Rows, *, schema_names_users: bool) -> dict[str, Any]:
         "left_out": rows.left_out._asdict(),
         "labels": rows.labels.labels,
         "weights": rows.labels.weights,
-        "without_user": (rows.user == NO_USER) & schema_names_users,
+        "without_user": (rows.user == NO_USER) & (schema.user is not None),
+        "columns": values_of(schema, rows.raw),
+        "above_one": rows.labels.above_one,
         "faults": tf.nest.map_structure(_count, rows.faults),
         "absent": tf.nest.map_structure(_count, rows.absent),
         "misses": tf.nest.map_structure(_count, rows.misses),

@@ -12,6 +12,7 @@ from typing import IO, Any
 import numpy as np
 import tensorflow as tf
 
+from lt4rec_tf.data.audit.column_counts import ColumnCounts, FeatureCounts, RatioCounts
 from lt4rec_tf.data.audit.duplicates import KEPT, DistinctCounter, Duplicates
 from lt4rec_tf.data.audit.filtered import FilterCounts, FilteredRows
 from lt4rec_tf.data.audit.task_counts import TaskCounts, TaskSums
@@ -71,6 +72,10 @@ class Audit:
             with the records.
         duplicates: Records, usable or not, that equal an earlier one; None of Parquet and JSON
             Lines, of whose rows no more is read than is asked for.
+        features: By feature whose values have ids of their own, its values.
+        ratios: By task on a ratio, what the ratios are in train.
+        deciding: By feature and task, the AUC of features that tell a label alone.
+        warnings: Lines of `warnings.warnings_of`.
         filtered: By filter, records that it left out; they are no part of `unusable`.
     """
 
@@ -94,6 +99,10 @@ class Audit:
     kinds: dict[str, str] = dataclasses.field(default_factory=dict)
     duplicates: Duplicates | None = None
     unusable_where: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
+    features: dict[str, FeatureCounts] = dataclasses.field(default_factory=dict)
+    ratios: dict[str, RatioCounts] = dataclasses.field(default_factory=dict)
+    deciding: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
     filtered: dict[str, FilteredRows] = dataclasses.field(default_factory=dict)
 
     @property
@@ -116,6 +125,7 @@ class Audit:
         # Absent in audits of versions that did not count them.
         absent_in = value.get("features_absent_in", {})
         duplicates = value.get("duplicates")
+        features, ratios = value.get("features", {}), value.get("ratios", {})
 
         typed = {
             "features_absent_in": {name: tuple(files) for name, files in absent_in.items()},
@@ -125,6 +135,9 @@ class Audit:
             "examples": tuple(Example(**example) for example in value["examples"]),
             "splits": splits,
             "quarantine": tuple(value["quarantine"]),
+            "features": {name: FeatureCounts(**counts) for name, counts in features.items()},
+            "ratios": {name: RatioCounts(**counts) for name, counts in ratios.items()},
+            "warnings": tuple(value.get("warnings", ())),
             "filtered": {text: FilteredRows(**n) for text, n in value.get("filtered", {}).items()},
         }
         return cls(**{**value, **typed})
@@ -143,6 +156,7 @@ class Counts:
         for side in source.side_tables:
             write(listed, side.left_out)
 
+        self._columns = ColumnCounts(source.schema)
         self._distinct = DistinctCounter(KEPT, FINGERPRINTS)
         self._reasons: dict[str, np.ndarray] = {}  # by file, (reasons,)
         self._split_rows: dict[str, np.ndarray] = {}  # by file, (splits,)
@@ -172,6 +186,7 @@ class Counts:
         if file_split is not None:
             split = np.full_like(split, SPLITS.index(file_split))
 
+        self._columns.add(values, split)
         if not layout.by_python:  # which holds no more of a row than is asked for
             self._distinct.add(fingerprint(records).numpy())
         self._filtered.add(values["left_out"])
@@ -242,6 +257,9 @@ class Counts:
             kinds={name: kinds[name] for name in source.columns if kinds},
             duplicates=None if source.layout.by_python else self._distinct.duplicates(),
             unusable_where=self._unusable_where(),
+            features=self._columns.features(),
+            ratios=self._columns.ratios(),
+            deciding=self._columns.deciding(),
             filtered=self._filtered.result(),
         )
 

@@ -9,6 +9,8 @@ from lt4rec_tf.data.audit.duplicates import Duplicates
 from lt4rec_tf.data.audit.task_counts import TaskCounts
 from lt4rec_tf.data.formats.files import some_of
 
+_FEATURES = 100  # lines of a table
+
 
 def duplicates_text(audit: Audit, duplicates: Duplicates) -> str:
     """Writes the number of duplicate rows and their share."""
@@ -28,8 +30,9 @@ def reasons_text(audit: Audit) -> str:
 
 
 def describe(audit: Audit) -> str:
-    """Writes an audit as text for people, one fact a line."""
-    return "\n".join([*_describe_rows(audit), *_describe_splits(audit), *_describe_columns(audit)])
+    """Writes an audit as text for people, one fact a line, warnings last."""
+    facts = [*_describe_rows(audit), *_describe_splits(audit), *_describe_columns(audit)]
+    return "\n".join([*facts, *_describe_values(audit), *audit.warnings])
 
 
 def _describe_rows(audit: Audit) -> Iterator[str]:
@@ -94,3 +97,31 @@ def _describe_columns(audit: Audit) -> Iterator[str]:
     for feature, count in audit.feature_faults.items():
         if count:
             yield f"feature {feature}: {count} values could not be read and count as missing"
+
+
+def _describe_values(audit: Audit) -> Iterator[str]:
+    """Writes a table of the features whose values have ids of their own."""
+    if not audit.features:
+        return
+    heads: tuple[str, ...] = ("feature", "distinct values", "buckets", "sharing one")
+    heads += ("unknown in train / validation / test", "new in validation / test")
+    rows = [heads]
+    for name, counts in [*audit.features.items()][:_FEATURES]:
+        distinct = f"{'about ' * counts.estimated}{counts.distinct}"
+        buckets = str(counts.buckets or "-")
+        sharing = "-" if counts.sharing is None else f"{100 * counts.sharing:.1f} %"
+        rows.append((name, distinct, buckets, sharing, *map(_shares, (counts.unknown, counts.new))))
+
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    for cells in rows:
+        padded = [cells[0].ljust(widths[0])]
+        padded += [cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True)]
+        yield "  ".join(padded)
+    if len(audit.features) > _FEATURES:
+        yield f"and {len(audit.features) - _FEATURES} features more in audit.json"
+
+
+def _shares(share_by_split: Mapping[str, float | None]) -> str:
+    """Writes the shares of splits that hold values, in per cent; "-": none has any."""
+    found = [f"{100 * share:.1f}" for share in share_by_split.values() if share is not None]
+    return f"{' / '.join(found)} %" if found else "-"

@@ -51,6 +51,7 @@ class Labels(NamedTuple):
         culprits: int32 (batch,), the index of the label, in the schema's order, that made the row
             unusable; -1 where no label did.
         unlabelled: By label, bool (batch,): kept without this label for want of a duration.
+        above_one: By ratio label, bool (batch,): the ratio was above 1, and is clipped to it.
         duration: float32 (batch,), the length in seconds of the row's video, as the first label
             that names such a column has it; NaN where it is unknown.
     """
@@ -60,6 +61,7 @@ class Labels(NamedTuple):
     reasons: tf.Tensor
     culprits: tf.Tensor
     unlabelled: dict[str, tf.Tensor]
+    above_one: dict[str, tf.Tensor]
     duration: tf.Tensor
 
 
@@ -71,6 +73,7 @@ class _ParsedLabel(NamedTuple):
     unlabelled: tf.Tensor
     duration: tf.Tensor | None
     faults: dict[str, tf.Tensor]
+    above_one: tf.Tensor | None = None
 
 
 def read_labels(schema: Schema, columns: Columns, faults: Mapping[str, tf.Tensor]) -> Labels:
@@ -111,7 +114,8 @@ def read_labels(schema: Schema, columns: Columns, faults: Mapping[str, tf.Tensor
     durations = [label.duration for label in parsed.values() if label.duration is not None]
     duration = durations[0] if durations else tf.fill(tf.shape(everywhere), math.nan)
     culprits = _culprits([*faults_by_label.values()], reasons)
-    return Labels(labels, weights, reasons, culprits, unlabelled, duration)
+    above_one = {n: label.above_one for n, label in parsed.items() if label.above_one is not None}
+    return Labels(labels, weights, reasons, culprits, unlabelled, above_one, duration)
 
 
 def _row_weights(column: tf.Tensor | tf.RaggedTensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -213,6 +217,7 @@ def _parse(label: Label, columns: Columns) -> _ParsedLabel:
         unlabelled=tf.zeros_like(column.present),
         duration=_seconds(label, duration) if duration is not None else None,
         faults={"bad_label": column.present & ~valid},
+        above_one=valid & (column.values > 1.0) if label.kind == "ratio" else None,
     )
 
 
@@ -241,6 +246,7 @@ def _ratio_of_times(label: Label, play_time: Values, duration: Values) -> _Parse
         unlabelled=no_length & (label.zero_duration == "unlabelled"),
         duration=_seconds(label, duration),
         faults=faults,
+        above_one=usable & (ratio > 1.0),
     )
 
 

@@ -26,6 +26,7 @@ from lt4rec_tf.data.inspect import log_sample
 from lt4rec_tf.data.inspect.closing import closing_lines
 from lt4rec_tf.data.inspect.column_roles import RoleFlags, Roles, find_roles, is_id
 from lt4rec_tf.data.inspect.column_stats import ColumnStats, column_stats, table
+from lt4rec_tf.data.inspect.leaks import deciding_lines
 from lt4rec_tf.data.inspect.log_sample import Sample
 from lt4rec_tf.data.inspect.schema_draft import Draft, draft
 from lt4rec_tf.schema.types import Schema
@@ -100,7 +101,8 @@ def inspect(flags: InspectFlags, role_flags: RoleFlags) -> None:
     for name, why in [*logs.left_out.items(), *schema_draft.left_out.items()]:
         print(f"no feature: {name} ({why})")
 
-    print("", *closing_lines(schema_draft.schema, columns, roles, role_flags), sep="\n")
+    closing = closing_lines(schema_draft.schema, columns, roles, role_flags)
+    print("", *closing, *deciding_lines(schema_draft.schema, sample), sep="\n")
     if flags.schema_out:
         _write_schema(flags, logs, schema_draft)
     if not schema_draft.schema.tasks:

@@ -1,0 +1,103 @@
+"""What an audit warns of: data that can be trained on, but hardly as they were meant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lt4rec_tf.data.audit.counts import Audit
+from lt4rec_tf.schema.types import Schema
+
+UNKNOWN_SHARE = 0.1  # of a feature's values in a split, above which it is named
+CLIPPED_SHARE = 0.5  # of ratios above 1: videos are rarely watched twice
+NEARLY_ALL = 0.9
+
+
+def warnings_of(audit: Audit, schema: Schema, split: str) -> tuple[str, ...]:
+    """Returns a line for each thing that an audit's reader should look at.
+
+    Args:
+        audit: The counts.
+        schema: By which they were counted.
+        split: What separates train, validation and test: a kind of `SplitRule`.
+    """
+    lines = [
+        *_about_features(audit, schema, split),
+        *_about_deciding(audit, schema),
+        *_about_ratios(audit, schema),
+        *_about_classes(audit, schema),
+        *_about_side_tables(audit, schema),
+    ]
+    return tuple(f"warning: {line}" for line in lines)
+
+
+def _about_features(audit: Audit, schema: Schema, split_kind: str) -> Iterator[str]:
+    for name, counts in audit.features.items():
+        # Where users separate the splits, all users of validation and test are new.
+        is_split = split_kind == "user" and schema.feature(name).column == schema.user
+        for what, shares in (
+            ("lie outside its vocabulary or range", counts.unknown),
+            ("never occur in train", {} if is_split else counts.new),
+        ):
+            found = [
+                f"{100 * share:.1f} % in {split}"
+                for split, share in shares.items()
+                if share is not None and share > UNKNOWN_SHARE
+            ]
+            if found:
+                yield f"feature {name}: of its values {', '.join(found)} {what}"
+
+
+def _about_deciding(audit: Audit, schema: Schema) -> Iterator[str]:
+    for name, aucs in audit.deciding.items():
+        for task, auc in aucs.items():
+            yield (
+                f"feature {name} (column {schema.feature(name).column}) alone tells the label of "
+                f"task {task}, AUC {auc:.4f}: is it known before the impression?"
+            )
+
+
+def _about_ratios(audit: Audit, schema: Schema) -> Iterator[str]:
+    for name, counts in audit.ratios.items():
+        label = schema.task(name).label
+        above_zero = counts.rows - counts.zero
+        if counts.above_one > CLIPPED_SHARE * counts.rows:
+            share = 100 * counts.above_one / counts.rows
+            yield (
+                f"label {label}: {share:.1f} % of the ratios of task {name} are above 1 and "
+                "clipped to it: are they percentages, or times in other units?"
+            )
+        elif counts.zero > NEARLY_ALL * counts.rows:
+            share = 100 * counts.zero / counts.rows
+            yield (
+                f"label {label}: {share:.1f} % of the ratios of task {name} are 0: is its "
+                "population right?"
+            )
+        elif counts.tiny > NEARLY_ALL * above_zero:
+            share = 100 * counts.tiny / above_zero
+            yield (
+                f"label {label}: {share:.1f} % of the ratios of task {name} that are not 0 are "
+                "below 0.01: are the times in other units?"
+            )
+
+
+def _about_classes(audit: Audit, schema: Schema) -> Iterator[str]:
+    for split, counts in audit.splits.items():
+        for name, numbers in counts.tasks.items():
+            one_class = numbers.rows and numbers.label_mean in (0.0, 1.0)
+            if schema.task(name).kind == "binary" and one_class:
+                yield (
+                    f"{split}: all {numbers.rows} rows of task {name} have label "
+                    f"{numbers.label_mean:.0f}"
+                )
+
+
+def _about_side_tables(audit: Audit, schema: Schema) -> Iterator[str]:
+    broken = sum(audit.unusable.get(reason, 0) for reason in ("columns", "unparseable"))
+    rows = audit.rows - broken
+    for join in schema.joins:
+        misses = audit.join_misses.get(join.file, 0)
+        if rows and misses > NEARLY_ALL * rows:
+            yield (
+                f"side table {join.file}: {100 * misses / rows:.1f} % of the rows have no row "
+                f"there: do its keys in {join.key} look like those of the logs?"
+            )

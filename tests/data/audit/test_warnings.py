@@ -1,0 +1,225 @@
+"""What an audit counts of features and labels, by hand, and what it warns of."""
+
+import json
+
+import numpy as np
+import pytest
+
+from lt4rec_tf.data.audit.counts import Audit
+from lt4rec_tf.data.audit.description import describe
+from lt4rec_tf.data.input.splits import SplitRule
+from lt4rec_tf.schema.reader import load_schema
+from tests.support.feeds import opened
+
+ROWS = 400  # train: times below 300; validation below 350
+BY_TIME = SplitRule("time", 300, 350)
+HEAD = """
+name = "t"
+format = "csv"
+files = ["a.csv"]
+user = "user_id"
+time = { column = "time" }
+"""
+FEATURES = """
+[[features]]
+name = "user_id"
+dtype = "string"
+side = "user"
+ids = { kind = "hash", buckets = 10 }
+[[features]]
+name = "city"
+dtype = "string"
+side = "user"
+ids = { kind = "vocabulary", vocabulary = ["a", "b"] }
+[[features]]
+name = "level"
+dtype = "int64"
+side = "user"
+ids = { kind = "integer", minimum = 0, maximum = 3 }
+[[features]]
+name = "tags"
+dtype = "int64"
+side = "item"
+multivalued = true
+max_values = 2
+separator = "|"
+ids = { kind = "vocabulary", vocabulary = ["1", "2"] }
+[[features]]
+name = "spent"
+dtype = "float32"
+side = "user"
+ids = { kind = "numeric" }
+"""
+LABELS = """
+[[labels]]
+name = "click"
+kind = "binary"
+column = "click"
+[[labels]]
+name = "ratio"
+kind = "ratio"
+column = "ratio"
+[[tasks]]
+name = "ctr"
+label = "click"
+kind = "binary"
+loss = "cross_entropy"
+metric = "auc"
+[[tasks]]
+name = "cvr"
+label = "ratio"
+kind = "continuous"
+population = "click"
+loss = "mse"
+metric = "mse"
+"""
+
+
+def usual(n):
+    """A row without anything to warn of; clicks are drawn, so that nothing tells them."""
+    click = int(np.random.default_rng(n).random() < 0.5)
+    return {
+        "user_id": f"u{n % 7}", "time": n, "city": "ab"[n % 2], "level": n % 4,
+        "tags": f"{n % 2 + 1}|2", "spent": n % 11, "click": click, "ratio": (n % 10) / 9,
+    }  # fmt: skip
+
+
+def audited(folder, row=usual, rule=BY_TIME, joins="", features=""):
+    """Audits rows; the warnings and the counts."""
+    rows = [row(n) for n in range(ROWS)]
+    lines = [",".join(rows[0]), *(",".join(map(str, values.values())) for values in rows)]
+    (folder / "a.csv").write_text("\n".join(lines) + "\n")
+    (folder / "s.toml").write_text(HEAD + joins + FEATURES + features + LABELS)
+    return opened(load_schema(folder / "s.toml"), folder, rule)[1]
+
+
+def test_usual_rows_give_no_warning(tmp_path):
+    found = audited(tmp_path)
+    assert found.warnings == ()
+    assert found.deciding == {}
+
+
+def test_values_are_counted_by_feature_and_split(tmp_path):
+    def row(n):
+        changed = {"user_id": "" if n % 2 else f"u{n % 5}"}
+        if n >= 350:  # test: two fifths of the users are new
+            changed = {"user_id": f"u{n % 5 + 2}", "city": "c" if n % 4 == 0 else "a"}
+        if 300 <= n < 350:
+            changed |= {"level": 9 if n < 310 else "", "tags": "7|2|8"}
+        return usual(n) | changed
+
+    found = audited(tmp_path, row)
+    users = found.features["user_id"]
+    assert (users.distinct, users.buckets, users.estimated) == (7, 10, False)
+    assert users.sharing == pytest.approx(1 - 0.9**6)
+    assert users.unknown == {}
+    assert users.new == {"validation": 0.0, "test": pytest.approx(0.4)}
+    in_test = sum(n % 4 == 0 for n in range(350, 400)) / 50
+    assert found.features["city"].unknown == {"train": 0.0, "validation": 0.0, "test": in_test}
+    assert found.features["level"].unknown == {"train": 0.0, "validation": 1.0, "test": 0.0}
+    assert found.features["level"].distinct == 5
+    assert found.features["tags"].unknown == {"train": 0.0, "validation": 0.5, "test": 0.0}
+    assert "spent" not in found.features
+    assert found.warnings == (
+        "warning: feature user_id: of its values 40.0 % in test never occur in train",
+        f"warning: feature city: of its values {100 * in_test:.1f} % in test lie outside its "
+        "vocabulary or range",
+        "warning: feature level: of its values 100.0 % in validation lie outside its vocabulary "
+        "or range",
+        "warning: feature tags: of its values 50.0 % in validation lie outside its vocabulary or "
+        "range",
+    )
+    said = describe(found).splitlines()
+    assert said[-4:] == list(found.warnings)
+    (line,) = [line for line in said if line.startswith("user_id")]
+    assert line.split()[1:5] == ["7", "10", "46.9", "%"]
+    assert line.endswith("0.0 / 40.0 %")
+
+
+def test_new_users_are_no_warning_where_users_are_split(tmp_path):
+    found = audited(tmp_path, lambda n: usual(n) | {"user_id": n % 90}, SplitRule(kind="user"))
+    assert found.features["user_id"].new == {"validation": 1.0, "test": 1.0}
+    assert not any("user_id" in line for line in found.warnings)
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "rule", "value"),
+    [
+        ("copy", "int64", '{ kind = "integer", minimum = 0, maximum = 1 }', lambda r: r["click"]),
+        ("order", "string", '{ kind = "hash", buckets = 99 }', lambda r: "ny"[r["click"]]),
+        # An amount after the click, each another, and no number without one.
+        ("paid", "float32", '{ kind = "numeric" }', lambda r: r["click"] * (5 + r["time"] % 97)),
+        ("left", "float32", '{ kind = "boundaries", boundaries = [1.0] }',
+         lambda r: "" if r["click"] else r["time"]),
+    ],
+)  # fmt: skip
+def test_a_feature_that_tells_a_label_alone_is_named(tmp_path, name, dtype, rule, value):
+    features = f'[[features]]\nname = "{name}"\ndtype = "{dtype}"\nside = "item"\nids = {rule}\n'
+    found = audited(tmp_path, lambda n: usual(n) | {name: value(usual(n))}, features=features)
+    assert list(found.deciding) == [name]
+    assert found.deciding[name]["ctr"] > 0.99
+    assert f"feature {name} (column {name}) alone tells the label of task ctr" in found.warnings[0]
+
+
+def test_a_copy_of_a_ratio_is_named_too(tmp_path):
+    features = (
+        '[[features]]\nname = "share"\ndtype = "float32"\nside = "item"\n'
+        'ids = { kind = "numeric" }\n'
+    )
+    found = audited(tmp_path, lambda n: usual(n) | {"share": usual(n)["ratio"]}, features=features)
+    assert list(found.deciding["share"]) == ["cvr"]
+
+
+@pytest.mark.parametrize(
+    ("ratio", "said"),
+    [
+        (lambda n: 40 + n % 70, "100.0 % of the ratios of task cvr are above 1 and clipped to it"),
+        (lambda n: 0.0003 * (n % 5), "of task cvr that are not 0 are below 0.01: are the times"),
+        (lambda n: 0, "100.0 % of the ratios of task cvr are 0: is its population right?"),
+        (lambda n: n % 2, ""),  # a finished video is not a clipped one
+        (lambda n: 1.2 if n % 3 == 0 else 0.5, ""),
+    ],
+)
+def test_ratios_of_other_units_are_named(tmp_path, ratio, said):
+    found = audited(tmp_path, lambda n: usual(n) | {"ratio": ratio(n)})
+    assert len(found.warnings) == bool(said)
+    assert all(line.startswith("warning: label ratio: ") and said in line
+               for line in found.warnings)  # fmt: skip
+
+
+def test_ratios_are_counted_before_they_are_clipped(tmp_path):
+    def row(n):
+        return usual(n) | {"click": 1, "ratio": [1.5, 1, 0, 0.005][n % 4]}
+
+    counts = audited(tmp_path, row).ratios["cvr"]
+    assert (counts.rows, counts.above_one, counts.zero, counts.tiny) == (300, 75, 75, 75)
+
+
+def test_splits_with_one_class_are_named(tmp_path):
+    found = audited(tmp_path, lambda n: usual(n) | ({"click": 0} if n >= 350 else {}))
+    assert found.warnings == ("warning: test: all 50 rows of task ctr have label 0",)
+
+
+@pytest.mark.parametrize(("keys", "misses"), [("u{}", False), ("user{}", True)])
+def test_a_side_table_that_never_matches_is_named(tmp_path, keys, misses):
+    lines = "".join(f"{keys.format(n)},x\n" for n in range(7))
+    (tmp_path / "users.csv").write_text(f"user_id,group\n{lines}")
+    joins = '[[joins]]\nfile = "users.csv"\nformat = "csv"\nkey = "user_id"\n'
+    features = (
+        '[[features]]\nname = "group"\ndtype = "string"\nside = "user"\n'
+        'ids = { kind = "hash", buckets = 9 }\n'
+    )
+    found = audited(tmp_path, joins=joins, features=features)
+    text = "side table users.csv: 100.0 % of the rows have no row there: do its keys in user_id"
+    assert [text in line for line in found.warnings] == [True] * misses
+
+
+def test_audits_of_earlier_versions_are_read(tmp_path):
+    found = audited(tmp_path)
+    stored = json.loads(json.dumps(found.to_json()))
+    assert Audit.from_json(stored) == found
+    for name in ("features", "ratios", "deciding", "warnings"):
+        del stored[name]
+    earlier = Audit.from_json(stored)
+    assert (earlier.features, earlier.warnings) == ({}, ())
+    assert describe(earlier) in describe(found)
