@@ -2,10 +2,10 @@
 
     python benchmarks/conversion.py --rows=100000,1000000,10000000
 
-The simulated feed as gzip CSV and as Parquet becomes gzip TFRecords; then CSV and TFRecords are
-read as training reads them. Each measurement is a process of its own, whose peak of memory the
-kernel reports; "start" is one that imports TensorFlow and does nothing. MB are those of the files
-that are read. Memory should be flat and seconds linear in rows.
+The simulated feed as gzip CSV and as Parquet becomes gzip TFRecords; then CSV, TFRecords, Parquet
+and JSON Lines are read as training reads them. Each measurement is a process of its own, whose peak
+of memory the kernel reports; "start" is one that imports TensorFlow and does nothing. MB are those
+of the files that are read. Memory should be flat and seconds linear in rows.
 
 Nothing large is imported or done in the process that starts the others: the kernel counts its
 memory as theirs.
@@ -14,6 +14,7 @@ memory as theirs.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import resource
@@ -80,6 +81,25 @@ def to_parquet(folder: Path, processes: int) -> Result:
     return rows, time.perf_counter() - begun, size_of(folder, "csv/impressions/*.csv.gz")
 
 
+def to_json_lines(folder: Path, processes: int) -> Result:
+    """Writes the feed's CSV files as gzip JSON Lines; tags become lists."""
+    import csv
+    import gzip
+
+    (folder / "jsonl").mkdir()
+    rows, begun = 0, time.perf_counter()
+    for path in sorted(folder.glob("csv/impressions/*.csv.gz")):
+        name = path.name.replace(".csv.gz", ".jsonl.gz")
+        with (
+            gzip.open(path, "rt", newline="") as file,
+            gzip.open(folder / "jsonl" / name, "wt", compresslevel=1) as out,
+        ):
+            for row in csv.DictReader(file):
+                out.write(json.dumps({**row, "tags": row["tags"].split("|")}) + "\n")
+                rows += 1
+    return rows, time.perf_counter() - begun, size_of(folder, "csv/impressions/*.csv.gz")
+
+
 def in_process(what: str, folder: str, processes: int) -> list[str]:
     """Measures in a process of its own; returns the cells of a line."""
     command = [sys.executable, __file__, f"--measure={what}", f"--dir={folder}"]
@@ -139,12 +159,20 @@ def reading(form: str) -> Callable[[Path, int], Result]:
         from lt4rec_tf.data.input.splits import SplitRule
         from lt4rec_tf.schema.reader import load_schema
 
-        schema, folder_of_logs, glob = {
+        path, folder_of_logs, glob = {
             "csv": (SCHEMA, folder / "csv", "impressions/*.csv.gz"),
             "shards": (folder / "csv_shards/schema.toml", folder / "csv_shards", "shards/*"),
+            "parquet": (SCHEMA, folder, "parquet/*.parquet"),
+            "jsonl": (SCHEMA, folder, "jsonl/*.jsonl.gz"),
         }[form]
+        schema = load_schema(path)
+        if form in ("parquet", "jsonl"):  # of the same rows, whose lists are lists
+            features = [dataclasses.replace(f, separator="") for f in schema.features]
+            schema = dataclasses.replace(
+                schema, format=form, files=(glob,), features=tuple(features)
+            )
         rule = SplitRule(kind="time", validation_fraction=0.0001, test_fraction=0.0001)
-        source = open_source(load_schema(schema), folder_of_logs, rule)
+        source = open_source(schema, folder_of_logs, rule)
         source = audit.complete(source, audit.audit(source))
         order = Order(1, shuffle_buffer=BUFFER)
         read = pipeline.batches(source, "train", BATCH, order)
@@ -163,6 +191,9 @@ MEASURED = {
     "parquet to shards": converting("parquet", side_by_side=False),
     "read csv.gz": reading("csv"),
     "read shards": reading("shards"),
+    "read parquet": reading("parquet"),
+    "csv.gz to jsonl.gz (json)": to_json_lines,
+    "read jsonl.gz": reading("jsonl"),
 }
 
 

@@ -114,21 +114,25 @@ def _rows(path: Path) -> Iterator[Mapping[str, Any] | _NoRow]:
 
 def _object(line: bytes) -> Mapping[str, Any] | _NoRow:
     try:
-        text = line.decode("utf-8", errors="surrogateescape")
-        row = json.loads(text, parse_int=_Number, parse_float=_Number, parse_constant=_constant)
+        row = _DECODER.decode(line.decode("utf-8", errors="surrogateescape"))
     except (ValueError, RecursionError) as error:
         return _NoRow(line, f"no JSON ({error})")
     return row if isinstance(row, dict) else _NoRow(line, "no JSON object")
 
 
 class _Number(str):
-    """The text of a number, which is no text of the row."""
+    """The text of a number with a fraction, which is no text of the row."""
 
     __slots__ = ()
 
 
 def _constant(text: str) -> _Number | None:
     return None if text == "NaN" else _Number(text)
+
+
+# Made once: `json.loads` and `json.dumps` make one for every call.
+_DECODER = json.JSONDecoder(parse_float=_Number, parse_constant=_constant)
+_ENCODER = json.JSONEncoder(ensure_ascii=False)
 
 
 def _is_list(value: Any) -> bool:
@@ -153,17 +157,19 @@ def _line(row: Mapping[str, Any] | _NoRow, names: Sequence[str], listed: Collect
 
 
 def _text(value: Any) -> str:
-    if value is None:
-        return ""
-    return value if isinstance(value, str) else _json(value)
+    if isinstance(value, str):  # numbers with a fraction too
+        return value
+    return "" if value is None else _json(value)
 
 
 def _json(value: Any) -> str:
     """Writes a value as JSON, numbers as they were written."""
-    if isinstance(value, _Number):
-        return value
+    if value is True or value is False or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    if isinstance(value, int | _Number):
+        return str(value)
     if isinstance(value, list):
         return f"[{', '.join(map(_json, value))}]"
     if isinstance(value, dict):
         return f"{{{', '.join(f'{_json(name)}: {_json(inner)}' for name, inner in value.items())}}}"
-    return json.dumps(value, ensure_ascii=False)
+    return _ENCODER.encode(value)

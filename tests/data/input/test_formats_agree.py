@@ -39,6 +39,9 @@ ROWS[8] = good_row(8, video='say "hi", é\r\nand go', tags="a")
 DAYS = (ROWS[:40], ROWS[40:60], ROWS[60:])
 
 
+pytestmark = pytest.mark.slow(minutes=1)
+
+
 def zstd(content):
     return pa.Codec("zstd").compress(content, asbytes=True)
 
