@@ -53,7 +53,7 @@ def records_of(
         layout: The structure of its records.
         any_odd: False: no packing is `PYTHON`, unless all are.
     """
-    records = _unmarked(path, packing, layout, any_odd)
+    records = unmarked_records(path, packing, layout, any_odd)
     if not layout.partitions:
         return records
     return records.batch(_MARKED).map(lambda some: marked(layout, some, mark)).unbatch()
@@ -68,9 +68,10 @@ def marked(layout: Layout, records: tf.Tensor, mark: tf.Tensor | bytes) -> tf.Te
     return tf.strings.join([first, last])
 
 
-def _unmarked(
-    path: tf.Tensor, packing: tf.Tensor, layout: Layout, any_odd: bool
+def unmarked_records(
+    path: tf.Tensor, packing: tf.Tensor, layout: Layout, any_odd: bool = False
 ) -> tf.data.Dataset:
+    """Opens one file in graph, see `records_of`, without its partitions."""
     if layout.by_python:
         return _by_python(layout).dataset(path)
     if not any_odd:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
-from lt4rec_tf.data.formats.files import DataError, compression, stamp_of
-from lt4rec_tf.data.formats.record_files import marked, open_records, read_by_python
+from lt4rec_tf.data.formats.files import DataError, stamp_of
+from lt4rec_tf.data.formats.record_files import (
+    PYTHON,
+    marked,
+    open_records,
+    packing_of,
+    read_by_python,
+    unmarked_records,
+)
 from lt4rec_tf.data.formats.records import (
     PARSE_ERRORS,
     Layout,
@@ -55,70 +64,101 @@ def read_all(
         return select(examine(source, records, unparseable))
 
     seen = 0
-    for path in source.files:
-        for records in _records(source, path):
-            values = _step_over_malformed(source, step, records, quarantine)
-            seen += len(records)
-            yield path, records, tf.nest.map_structure(lambda value: value.numpy(), values)
-            if progress is not None:
-                progress(path.relative_to(source.data_dir).as_posix(), seen)
+    for path, records in _records(source):
+        records = marked(source.layout, records, source.layout.mark_of(path))
+        values = _step_over_malformed(source, step, records, quarantine)
+        seen += len(records)
+        yield path, records, tf.nest.map_structure(lambda value: value.numpy(), values)
+        if progress is not None:
+            progress(path.relative_to(source.data_dir).as_posix(), seen)
 
 
-def _records(source: Source, path: Path) -> Iterator[tf.Tensor]:
-    """Gives a file's batches of records, with its partitions.
+def _records(source: Source) -> Iterator[tuple[Path, tf.Tensor]]:
+    """Gives files with their batches of records, blank lines left out, without partitions.
 
     Raises:
-        DataError: The file is broken from some record on.
+        DataError: A file is broken from some record on.
     """
     layout = source.layout
-    batches: Iterator[tf.Tensor]
-    if layout.by_python:
-        batches = (tf.constant(lines, tf.string) for lines in read_by_python(path, layout))
-    else:
-        opened = open_records(path, layout, source.odd_files).batch(_READ_TOGETHER).prefetch(2)
-        framed = layout.format == "tfrecord" and path not in source.odd_files
-        batches = _read(path, layout, framed, opened)
-
-    mark = layout.mark_of(path)
-    for records in batches:
-        yield marked(layout, records, mark)
+    packings = {path: packing_of(path, layout, source.odd_files) for path in source.files}
+    for by_python, files in itertools.groupby(source.files, lambda p: packings[p] == PYTHON):
+        if by_python:
+            for path in files:
+                for records in read_by_python(path, layout):
+                    yield path, without_blank_lines(layout, tf.constant(records, tf.string))
+        else:
+            yield from _by_tensorflow(list(files), packings, layout)
 
 
-def _read(
-    path: Path, layout: Layout, framed: bool, batches: tf.data.Dataset
-) -> Iterator[tf.Tensor]:
-    """Gives a file's batches of records.
+def _by_tensorflow(
+    files: Sequence[Path], packings: Mapping[Path, str], layout: Layout
+) -> Iterator[tuple[Path, tf.Tensor]]:
+    """Reads files one after the other, by one data set: to make one costs more than a few rows."""
 
-    Args:
-        path: The file.
-        layout: The structure of its records.
-        framed: True if records are as they stand in a file of TFRecords.
-        batches: Its records.
+    def batches_of(index: tf.Tensor, path: tf.Tensor, packing: tf.Tensor) -> tf.data.Dataset:
+        batches = unmarked_records(path, packing, layout).batch(_READ_TOGETHER)
+        return batches.map(lambda records: (index, records))
 
-    Raises:
-        DataError: The file is broken from some record on.
-    """
-    read = size = 0  # records, bytes
+    named = (range(len(files)), [str(path) for path in files], [packings[path] for path in files])
+    read = _Read(layout, packings)
+    current = 0
     try:
-        for records in batches:
+        batches = tf.data.Dataset.from_tensor_slices(named).flat_map(batches_of).prefetch(2)
+        for index, records in batches:
+            for done in files[current : int(index)]:
+                read.check_end(done)
+            current = int(index)
+            read.add(files[current], records)
             if len(rows := without_blank_lines(layout, records)):
-                yield rows
-            read += len(records)
-            if framed:
-                lengths = tf.strings.length(records)
-                size += int(tf.reduce_sum(lengths)) + _FRAME * len(records)
+                yield files[current], rows
     except tf.errors.OpError as error:
+        # The error names no file: it may be one behind the last that gave a batch.
+        fault = next((path for path in files[current:] if _is_broken(path, layout)), files[current])
         raise DataError(
-            f"{path}: cannot be read past record {read} or soon after ({error.message})"
+            f"{fault}: cannot be read past record {read.records[fault]} or soon after "
+            f"({error.message})"
         ) from error
 
-    if not framed or compression(path):  # whose own checksums say that it is whole
-        return
-    rest = stamp_of(path).size - size
-    if rest:  # TensorFlow ignores a rest that is shorter than a frame's first part
-        raise DataError(
-            f"{path}: cannot be read past record {read} ({rest} bytes left), expected whole records"
-        )
+    for done in files[current:]:
+        read.check_end(done)
+
+
+class _Read:
+    """Counts what was read of files, to find TFRecords that end within a frame.
+
+    TensorFlow ignores a rest that is shorter than a frame's first part.
+    """
+
+    def __init__(self, layout: Layout, packings: Mapping[Path, str]) -> None:
+        self._framed = layout.format == "tfrecord"
+        self._packings = packings
+        self._bytes: Counter[Path] = Counter()
+        self.records: Counter[Path] = Counter()
+
+    def add(self, path: Path, records: tf.Tensor) -> None:
+        self.records[path] += len(records)
+        if self._framed:
+            lengths = int(tf.reduce_sum(tf.strings.length(records)))
+            self._bytes[path] += lengths + _FRAME * len(records)
+
+    def check_end(self, path: Path) -> None:
+        if not self._framed or self._packings[path]:  # whose own checksums say that it is whole
+            return
+        rest = stamp_of(path).size - self._bytes[path]
+        if rest:
+            raise DataError(
+                f"{path}: cannot be read past record {self.records[path]} ({rest} bytes left), "
+                "expected whole records"
+            )
+
+
+def _is_broken(path: Path, layout: Layout) -> bool:
+    try:
+        for _ in open_records(path, layout).batch(_READ_TOGETHER):
+            pass
+    except tf.errors.OpError:
+        return True
+    return False
 
 
 def _step_over_malformed(

@@ -14,6 +14,7 @@ from lt4rec_tf.data.audit import audit
 from lt4rec_tf.data.formats.bad_rows import SHOWN, BadRow, shown, write
 from lt4rec_tf.data.formats.files import stamp_of
 from lt4rec_tf.data.formats.lines import read_rows
+from lt4rec_tf.data.formats.records import Layout
 from lt4rec_tf.data.input import scan
 from lt4rec_tf.data.input.labels import REASONS, bad_rows
 from lt4rec_tf.data.input.source import open_source
@@ -66,7 +67,7 @@ def test_rows_of_a_batch_are_numbered_from_the_first():
     records = tf.constant([b"good", b"bad", b"left out on purpose", b"worse\t"])
     names = ("usable", "columns", "excluded_zero_duration", "bad_label")
     reasons = np.array([REASONS.index(name) for name in names])
-    rows = list(bad_rows("log.csv", 11, records, reasons))
+    rows = list(bad_rows("log.csv", 11, records, reasons, Layout("csv", ())))
     assert rows == [
         BadRow("log.csv", 12, "columns", "bad"),
         BadRow("log.csv", 14, "bad_label", "worse\\t"),
