@@ -51,6 +51,8 @@ def main(argv: Sequence[str]) -> None:
     training = settings.training
     cluster.check(training.distribution)
     schema = run_folder.read_schema(settings.data.schema, settings)
+    if not parse.gives_rows(argv):
+        settings = _without_equal_rows(settings, schema, paths.run_folder(settings, places))
     checks.check_tasks(settings, [task.name for task in schema.tasks])
     row_checks.check_rows(settings, schema)
     sizes.check_sizes(settings, schema)
@@ -83,6 +85,18 @@ def main(argv: Sequence[str]) -> None:
             cluster.say_finished(folder)
         else:
             cluster.wait_for_writer(folder, before)
+
+
+def _without_equal_rows(settings: Settings, schema: Schema, folder: Path) -> Settings:
+    """Returns the settings without default rows that would be the same network, and says so."""
+    distinct = row_checks.distinct_rows(settings, schema, folder)
+    left_out = [row for row in settings.rows if row not in distinct.rows]
+    if left_out:
+        print(
+            f"one task: {' and '.join(left_out)} would be what {' and '.join(distinct.rows)} are, "
+            f"and are not trained again; --rows={','.join(settings.rows)} trains them"
+        )
+    return distinct
 
 
 def learn(

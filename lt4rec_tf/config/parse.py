@@ -21,7 +21,7 @@ from lt4rec_tf.config.settings import (
     TicketSettings,
     TrainingSettings,
 )
-from lt4rec_tf.core.flags import ConfigError, T, build, digest, expect, parse_flags
+from lt4rec_tf.core.flags import ConfigError, T, build, digest, expect, given_flags, parse_flags
 
 _GROUPS: dict[str, type] = {
     "data": DataSettings,
@@ -48,6 +48,15 @@ def parse(
     """
     settings, places, _ = parse_with(argv, doc, _NoMore, models)
     return settings, places
+
+
+def gives_rows(argv: Sequence[str]) -> bool:
+    """Tells if arguments that `parse` takes say which rows to train.
+
+    Raises:
+        ConfigError: As `parse`.
+    """
+    return "rows" in given_flags(argv, [*_GROUPS.values(), Settings, Places])
 
 
 @dataclass(frozen=True)

@@ -121,27 +121,47 @@ def parse_flags(
     Raises:
         ConfigError: An unknown flag, a value of the wrong type, or a stray argument.
     """
-    registry = flags.FlagValues()
-    flags.DEFINE_bool("help", False, "Print this help.", flag_values=registry, allow_override=True)
-    for group in groups:
-        hints = typing.get_type_hints(group)
-        for item in dataclasses.fields(group):
-            if "help" in item.metadata:
-                help_text = (
-                    f"{item.metadata['help']} {(more_help or {}).get(item.name, '')}".strip()
-                )
-                _define(registry, item, hints[item.name], help_text)
-    try:
-        stray = registry(list(argv))[1:]
-    except (flags.Error, OSError) as error:
-        raise ConfigError(f"{error} (--help lists the flags)") from error
-
+    registry, stray = _read(argv, groups, more_help or {})
     if registry["help"].value:
         print(f"{doc.strip()}\n\nFlags:\n{registry.get_help()}")
         sys.exit(0)
     if stray:
         raise ConfigError(f"stray argument {stray[0]!r}: expected only --flag=value")
     return {name: _plain(registry[name].value) for name in registry}
+
+
+def given_flags(argv: Sequence[str], groups: Sequence[type]) -> set[str]:
+    """Returns the names of the flags that arguments or their flagfiles give.
+
+    Args:
+        argv: Program name and arguments.
+        groups: Dataclasses of flags.
+
+    Raises:
+        ConfigError: As `parse_flags`.
+    """
+    registry, _ = _read(argv, groups, {})
+    return {name for name in registry if registry[name].present}
+
+
+def _read(
+    argv: Sequence[str], groups: Sequence[type], more_help: Mapping[str, str]
+) -> tuple[flags.FlagValues, list[str]]:
+    """Returns the flags with their values, and the arguments that are no flags."""
+    registry = flags.FlagValues()
+    flags.DEFINE_bool("help", False, "Print this help.", flag_values=registry, allow_override=True)
+    for group in groups:
+        hints = typing.get_type_hints(group)
+        for item in dataclasses.fields(group):
+            if "help" in item.metadata:
+                help_text = f"{item.metadata['help']} {more_help.get(item.name, '')}".strip()
+                _define(registry, item, hints[item.name], help_text)
+    try:
+        stray = registry(list(argv))[1:]
+    except (flags.Error, OSError) as error:
+        raise ConfigError(f"{error} (--help lists the flags)") from error
+
+    return registry, stray
 
 
 def _plain(value: Any) -> Any:

@@ -1,15 +1,43 @@
-"""Refuses rows that cannot be trained on the schema's tasks, before the logs are read."""
+"""Chooses and checks rows by the schema's tasks, before the logs are read."""
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
+
 from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core.flags import expect
+from lt4rec_tf.experiment.paths import CONFIG
+from lt4rec_tf.experiment.run_folder import read_run
 from lt4rec_tf.models.aitm import calibrated_pairs
 from lt4rec_tf.models.esmm import chain
 from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.training.conflict import pairs_in_conflict
 
 SINGLE_TASK = "base"
+# Of one task: hard sharing is its tower, and ways of sharing are the levels of its search.
+_OF_ONE_TASK = ("base", "s_weight")
+
+
+def distinct_rows(settings: Settings, schema: Schema, folder: Path) -> Settings:
+    """Returns the settings of a run whose rows nobody named, without rows that are the same.
+
+    A run that was begun with all rows keeps them.
+
+    Args:
+        settings: With the default rows.
+        schema: The run's, with its tasks.
+        folder: RUN, by these settings.
+
+    Raises:
+        RunError: The folder holds something else than a run.
+    """
+    if len(schema.tasks) > 1:
+        return settings
+    begun = (folder / CONFIG).exists()
+    if begun and read_run(folder)[0].rows == settings.rows:
+        return settings
+    return dataclasses.replace(settings, rows=_OF_ONE_TASK)
 
 
 def check_rows(settings: Settings, schema: Schema) -> None:

@@ -422,6 +422,27 @@ def test_files_apart_fresh_draws_and_the_sparsest_ticket(unbroken, home):
     assert artifacts.read_json(folder / "data.json")["splits"] == by_time
 
 
+def test_one_task_trains_no_network_twice(home, capsys):
+    small(home / "distinct")  # which writes the flags: here without --rows
+    text = (home / "small.cfg").read_text()
+    lines = [line for line in text.splitlines() if not line.startswith("--rows")]
+    (home / "no_rows.cfg").write_text("\n".join(lines) + "\n")
+    flags = [f"--flagfile={home}/no_rows.cfg", "--tasks=ctr", f"--run_dir={home}/distinct"]
+    run_main(train.main, *flags)
+    assert "one task: hard_sharing and s_weight_auto would be what base and s_weight are" in (
+        capsys.readouterr().out
+    )
+    check_evaluation(home / "distinct", ["base_ctr", "s_weight"])
+    check_served(home / "distinct", ["ctr"])
+
+    # Named, they are trained: hard sharing of one task is that task alone.
+    run_main(train.main, *small(home / "twice", "--tasks=ctr", "--rows=base,hard_sharing"))
+    assert "one task" not in capsys.readouterr().out
+    rows = artifacts.read_json(home / "twice" / "evaluation.json")["rows"]
+    base, shared = (row["metrics"]["ctr"] for row in rows)
+    assert base == pytest.approx(shared)
+
+
 def test_one_task_and_one_row(home):
     folder = home / "one"
     run_main(train.main, *small(folder, "--tasks=cvr", "--rows=base"))

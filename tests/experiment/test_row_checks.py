@@ -1,10 +1,13 @@
-"""Rows and rules that the tasks do not allow are refused before the logs are read."""
+"""Rows by the tasks: what these do not allow is refused, and of one task no network comes twice."""
+
+import dataclasses
 
 import pytest
 
-from lt4rec_tf.config.parse import parse
+from lt4rec_tf.config.parse import fingerprint, gives_rows, parse
 from lt4rec_tf.core.errors import InputError
-from lt4rec_tf.experiment.row_checks import check_rows
+from lt4rec_tf.experiment.row_checks import check_rows, distinct_rows
+from lt4rec_tf.experiment.run_folder import claim_folder, read_run
 from tests.support.feeds import funnel_schema
 
 
@@ -32,3 +35,44 @@ def test_what_they_allow_passes(tmp_path):
     check(made, "--rows=base,hard_sharing,aitm,mmoe", "--balance=pcgrad", "--gradient_conflict")
     check(made.with_tasks(["ctr", "cvr", "conv"]), "--rows=esmm")
     check(made.with_tasks(["ctr"]), "--rows=base", "--balance=pcgrad", "--gradient_conflict")
+
+
+NEEDED = ["train", "--schema=s.toml", "--data_dir=logs"]
+ALL = ("base", "hard_sharing", "s_weight", "s_weight_auto")
+
+
+def test_one_task_has_no_row_twice(tmp_path):
+    made = funnel_schema(tmp_path)
+    settings, _ = parse(NEEDED, "")
+    assert settings.rows == ALL
+    assert distinct_rows(settings, made, tmp_path / "run") == settings
+    one = distinct_rows(settings, made.with_tasks(["ctr"]), tmp_path / "run")
+    assert one == dataclasses.replace(settings, rows=("base", "s_weight"))
+    assert fingerprint(one, "") == fingerprint(parse([*NEEDED, "--rows=base,s_weight"], "")[0], "")
+
+
+def test_a_run_that_was_begun_with_all_rows_keeps_them(tmp_path):
+    made = funnel_schema(tmp_path)
+    path, text = made.path, made.path.read_text()
+    settings, _ = parse(["train", f"--schema={path}", "--data_dir=logs", "--tasks=ctr"], "")
+    one_task = made.with_tasks(["ctr"])
+    (tmp_path / "run").mkdir()
+    claim_folder(tmp_path / "run", settings, {}, text)
+    assert read_run(tmp_path / "run")[0].rows == ALL
+    assert distinct_rows(settings, one_task, tmp_path / "run") == settings
+
+    # A run that was begun without them goes on without them.
+    (tmp_path / "other").mkdir()
+    distinct = distinct_rows(settings, one_task, tmp_path / "other")
+    claim_folder(tmp_path / "other", distinct, {}, text)
+    again = distinct_rows(settings, one_task, tmp_path / "other")
+    claim_folder(tmp_path / "other", again, {}, text)
+    assert again == distinct
+
+
+def test_rows_that_somebody_named_are_told_from_default_ones(tmp_path):
+    flagfile = tmp_path / "a.cfg"
+    flagfile.write_text(f"--rows={','.join(ALL)}\n")
+    assert not gives_rows(NEEDED)
+    assert gives_rows([*NEEDED, f"--rows={','.join(ALL)}"])
+    assert gives_rows([*NEEDED, f"--flagfile={flagfile}"])
