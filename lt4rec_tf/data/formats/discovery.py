@@ -55,8 +55,17 @@ def find(globs: Sequence[str]) -> tuple[Path, tuple[str, ...], Found]:
     """
     fixed = [_fixed_folder(Path(pattern)) for pattern in globs]
     root = Path(os.path.commonpath([folder.absolute() for folder in fixed]))
-    patterns = tuple(str(Path(pattern).absolute().relative_to(root)) for pattern in globs)
-    return root, patterns, expand(root, patterns)
+    patterns = [str(Path(pattern).absolute().relative_to(root)) for pattern in globs]
+    narrowed = tuple(_of_one_suffix(root, pattern) for pattern in patterns)
+    return root, narrowed, expand(root, patterns)
+
+
+def _of_one_suffix(root: Path, pattern: str) -> str:
+    """Returns a glob in place of a folder whose logs all end alike: what is added later may not."""
+    if not (root / pattern).is_dir():
+        return pattern
+    suffixes = {path.suffix for path in expand(root, [pattern]).paths}
+    return str(Path(pattern, "**", f"*{suffixes.pop()}")) if len(suffixes) == 1 else pattern
 
 
 def _fixed_folder(pattern: Path) -> Path:

@@ -29,8 +29,8 @@ class Found(NamedTuple):
     Attributes:
         paths: The files, sorted, each once.
         passed_over: Files that hold no rows by their name or size, sorted: hidden ones, those whose
-            name or folder begins with "_" (`_SUCCESS`, `_temporary`), and Parquet or JSON files
-            without a byte.
+            name or folder begins with "_" (`_SUCCESS`, `_temporary`), Parquet or JSON files without
+            a byte, and schemas.
     """
 
     paths: tuple[Path, ...]
@@ -83,7 +83,8 @@ def _is_marker(data_dir: Path, pattern: str, path: Path) -> bool:
     is_hidden = any(p[0] in "._" and "=" not in p for p in parts if p not in said)
     # A text file without a byte is one without rows; one of Parquet is none.
     is_no_text = bool({".parquet", ".json", ".jsonl"}.intersection(path.suffixes))
-    return is_hidden or (is_no_text and path.name not in said and not path.stat().st_size)
+    is_empty = is_no_text and not path.stat().st_size
+    return is_hidden or (path.name not in said and (is_empty or path.suffix == ".toml"))
 
 
 def some_of(names: Collection[str]) -> str:

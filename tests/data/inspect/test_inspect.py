@@ -21,7 +21,7 @@ from lt4rec_tf.data.inspect import command as inspect
 from lt4rec_tf.data.inspect import log_sample
 from lt4rec_tf.schema.reader import load_schema
 from lt4rec_tf.schema.types import IdRule, SchemaError
-from tests.support.feeds import opened
+from tests.support.feeds import good_row, opened, write_parquet
 from tests.support.networks import build_small
 from tests.support.paths import real_data
 
@@ -414,3 +414,24 @@ def test_a_look_reads_the_first_rows_alone(tmp_path, monkeypatch):
     (tmp_path / "a.csv").write_text("user_id,time,click\n" + rows)
     logs = open_logs([str(tmp_path / "a.csv")])
     assert log_sample.take(logs, 100).rows == 100
+
+
+def test_a_folder_of_days_is_looked_at_whole(tmp_path, capsys):
+    """The schema may lie among the logs, and what writers leave for themselves is passed over."""
+    logs = tmp_path / "logs"
+    for day in range(3):
+        (logs / f"dt=2026-11-2{day}").mkdir(parents=True)
+        rows = [good_row(10 * day + number) for number in range(10)]
+        write_parquet(logs / f"dt=2026-11-2{day}" / "part-0.parquet", rows)
+    (logs / "_SUCCESS").touch()
+    argv = ["inspect", f"--files={logs}", f"--schema_out={logs}/feed.toml"]
+    assert inspect.main(argv) == 0
+    out = capsys.readouterr().out
+    assert "3 files of parquet" in out
+    assert "passed over, no logs: 1 (_SUCCESS)" in out
+    assert "dt " in out
+    assert inspect.main([*argv, "--overwrite"]) == 0
+    found = load_schema(logs / "feed.toml")
+    assert found.files == ("**/*.parquet",)
+    source, audit = opened(found, logs)
+    assert (audit.rows, len(source.files)) == (30, 3)
