@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from lt4rec_tf.data.audit.counts import Audit
 from lt4rec_tf.schema.types import Schema
 
-UNKNOWN_SHARE = 0.1  # of a feature's values in a split, above which it is named
-CLIPPED_SHARE = 0.5  # of ratios above 1: videos are rarely watched twice
+# Of values in a split: every feed has new videos, but a vocabulary should hold its values.
+UNKNOWN_SHARE, NEW_SHARE = 0.1, 0.5
 NEARLY_ALL = 0.9
 
 
@@ -34,14 +34,14 @@ def _about_features(audit: Audit, schema: Schema, split_kind: str) -> Iterator[s
     for name, counts in audit.features.items():
         # Where users separate the splits, all users of validation and test are new.
         is_split = split_kind == "user" and schema.feature(name).column == schema.user
-        for what, shares in (
-            ("lie outside its vocabulary or range", counts.unknown),
-            ("never occur in train", {} if is_split else counts.new),
+        for what, shares, most in (
+            ("lie outside its vocabulary or range", counts.unknown, UNKNOWN_SHARE),
+            ("never occur in train", {} if is_split else counts.new, NEW_SHARE),
         ):
             found = [
                 f"{100 * share:.1f} % in {split}"
                 for split, share in shares.items()
-                if share is not None and share > UNKNOWN_SHARE
+                if share is not None and share > most
             ]
             if found:
                 yield f"feature {name}: of its values {', '.join(found)} {what}"
@@ -60,7 +60,7 @@ def _about_ratios(audit: Audit, schema: Schema) -> Iterator[str]:
     for name, counts in audit.ratios.items():
         label = schema.task(name).label
         above_zero = counts.rows - counts.zero
-        if counts.above_one > CLIPPED_SHARE * counts.rows:
+        if counts.above_one > NEARLY_ALL * counts.rows:
             share = 100 * counts.above_one / counts.rows
             yield (
                 f"label {label}: {share:.1f} % of the ratios of task {name} are above 1 and "

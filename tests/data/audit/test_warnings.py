@@ -1,12 +1,15 @@
 """What an audit counts of features and labels, by hand, and what it warns of."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 
+from lt4rec_tf.data.audit.column_counts import RatioCounts
 from lt4rec_tf.data.audit.counts import Audit
 from lt4rec_tf.data.audit.description import describe
+from lt4rec_tf.data.audit.warnings import warnings_of
 from lt4rec_tf.data.input.splits import SplitRule
 from lt4rec_tf.schema.reader import load_schema
 from tests.support.feeds import opened
@@ -93,8 +96,14 @@ def audited(folder, row=usual, rule=BY_TIME, joins="", features=""):
     return opened(load_schema(folder / "s.toml"), folder, rule)[1]
 
 
-def test_usual_rows_give_no_warning(tmp_path):
-    found = audited(tmp_path)
+@pytest.fixture(scope="module")
+def usual_audit(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("usual")
+    return audited(folder), load_schema(folder / "s.toml")
+
+
+def test_usual_rows_give_no_warning(usual_audit):
+    found, _ = usual_audit
     assert found.warnings == ()
     assert found.deciding == {}
 
@@ -102,18 +111,18 @@ def test_usual_rows_give_no_warning(tmp_path):
 def test_values_are_counted_by_feature_and_split(tmp_path):
     def row(n):
         changed = {"user_id": "" if n % 2 else f"u{n % 5}"}
-        if n >= 350:  # test: two fifths of the users are new
-            changed = {"user_id": f"u{n % 5 + 2}", "city": "c" if n % 4 == 0 else "a"}
+        if n >= 350:  # test: three fifths of the users are new
+            changed = {"user_id": f"u{n % 5 + 3}", "city": "c" if n % 4 == 0 else "a"}
         if 300 <= n < 350:
             changed |= {"level": 9 if n < 310 else "", "tags": "7|2|8"}
         return usual(n) | changed
 
     found = audited(tmp_path, row)
     users = found.features["user_id"]
-    assert (users.distinct, users.buckets, users.estimated) == (7, 10, False)
-    assert users.sharing == pytest.approx(1 - 0.9**6)
+    assert (users.distinct, users.buckets, users.estimated) == (8, 10, False)
+    assert users.sharing == pytest.approx(1 - 0.9**7)
     assert users.unknown == {}
-    assert users.new == {"validation": 0.0, "test": pytest.approx(0.4)}
+    assert users.new == {"validation": 0.0, "test": pytest.approx(0.6)}
     in_test = sum(n % 4 == 0 for n in range(350, 400)) / 50
     assert found.features["city"].unknown == {"train": 0.0, "validation": 0.0, "test": in_test}
     assert found.features["level"].unknown == {"train": 0.0, "validation": 1.0, "test": 0.0}
@@ -121,7 +130,7 @@ def test_values_are_counted_by_feature_and_split(tmp_path):
     assert found.features["tags"].unknown == {"train": 0.0, "validation": 0.5, "test": 0.0}
     assert "spent" not in found.features
     assert found.warnings == (
-        "warning: feature user_id: of its values 40.0 % in test never occur in train",
+        "warning: feature user_id: of its values 60.0 % in test never occur in train",
         f"warning: feature city: of its values {100 * in_test:.1f} % in test lie outside its "
         "vocabulary or range",
         "warning: feature level: of its values 100.0 % in validation lie outside its vocabulary "
@@ -132,8 +141,8 @@ def test_values_are_counted_by_feature_and_split(tmp_path):
     said = describe(found).splitlines()
     assert said[-4:] == list(found.warnings)
     (line,) = [line for line in said if line.startswith("user_id")]
-    assert line.split()[1:5] == ["7", "10", "46.9", "%"]
-    assert line.endswith("0.0 / 40.0 %")
+    assert line.split()[1:5] == ["8", "10", "52.2", "%"]
+    assert line.endswith("0.0 / 60.0 %")
 
 
 def test_new_users_are_no_warning_where_users_are_split(tmp_path):
@@ -142,23 +151,34 @@ def test_new_users_are_no_warning_where_users_are_split(tmp_path):
     assert not any("user_id" in line for line in found.warnings)
 
 
-@pytest.mark.parametrize(
-    ("name", "dtype", "rule", "value"),
-    [
-        ("copy", "int64", '{ kind = "integer", minimum = 0, maximum = 1 }', lambda r: r["click"]),
-        ("order", "string", '{ kind = "hash", buckets = 99 }', lambda r: "ny"[r["click"]]),
-        # An amount after the click, each another, and no number without one.
-        ("paid", "float32", '{ kind = "numeric" }', lambda r: r["click"] * (5 + r["time"] % 97)),
-        ("left", "float32", '{ kind = "boundaries", boundaries = [1.0] }',
-         lambda r: "" if r["click"] else r["time"]),
-    ],
-)  # fmt: skip
-def test_a_feature_that_tells_a_label_alone_is_named(tmp_path, name, dtype, rule, value):
-    features = f'[[features]]\nname = "{name}"\ndtype = "{dtype}"\nside = "item"\nids = {rule}\n'
-    found = audited(tmp_path, lambda n: usual(n) | {name: value(usual(n))}, features=features)
-    assert list(found.deciding) == [name]
-    assert found.deciding[name]["ctr"] > 0.99
-    assert f"feature {name} (column {name}) alone tells the label of task ctr" in found.warnings[0]
+TELLING = {
+    "copy": ("int64", '{ kind = "integer", minimum = 0, maximum = 1 }', lambda r: r["click"]),
+    "order": ("string", '{ kind = "hash", buckets = 99 }', lambda r: "ny"[r["click"]]),
+    # An amount after the click, each another, and no number without one.
+    "paid": ("float32", '{ kind = "numeric" }', lambda r: r["click"] * (5 + r["time"] % 97)),
+    "left": (
+        "float32",
+        '{ kind = "boundaries", boundaries = [1.0] }',
+        lambda r: "" if r["click"] else r["time"],
+    ),
+}
+
+
+def test_features_that_tell_a_label_alone_are_named(tmp_path):
+    features = "".join(
+        f'[[features]]\nname = "{name}"\ndtype = "{dtype}"\nside = "item"\nids = {rule}\n'
+        for name, (dtype, rule, _) in TELLING.items()
+    )
+
+    def row(n):
+        return usual(n) | {name: value(usual(n)) for name, (_, _, value) in TELLING.items()}
+
+    found = audited(tmp_path, row, features=features)
+    assert set(found.deciding) == set(TELLING)
+    assert all(aucs["ctr"] > 0.99 for aucs in found.deciding.values())
+    for name in TELLING:
+        text = f"feature {name} (column {name}) alone tells the label of task ctr, AUC"
+        assert any(text in line for line in found.warnings)
 
 
 def test_a_copy_of_a_ratio_is_named_too(tmp_path):
@@ -171,20 +191,23 @@ def test_a_copy_of_a_ratio_is_named_too(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("ratio", "said"),
+    ("counts", "said"),
     [
-        (lambda n: 40 + n % 70, "100.0 % of the ratios of task cvr are above 1 and clipped to it"),
-        (lambda n: 0.0003 * (n % 5), "of task cvr that are not 0 are below 0.01: are the times"),
-        (lambda n: 0, "100.0 % of the ratios of task cvr are 0: is its population right?"),
-        (lambda n: n % 2, ""),  # a finished video is not a clipped one
-        (lambda n: 1.2 if n % 3 == 0 else 0.5, ""),
+        (RatioCounts(100, above_one=91, zero=0, tiny=0), "91.0 % of the ratios of task cvr are ab"),
+        (RatioCounts(100, above_one=90, zero=10, tiny=0), ""),
+        (RatioCounts(100, above_one=0, zero=91, tiny=0), "91.0 % of the ratios of task cvr are 0"),
+        (RatioCounts(100, above_one=5, zero=90, tiny=0), ""),
+        (RatioCounts(100, above_one=0, zero=50, tiny=46), "92.0 % of the ratios of task cvr that "),
+        (RatioCounts(100, above_one=0, zero=50, tiny=45), ""),
+        (RatioCounts(0, above_one=0, zero=0, tiny=0), ""),
     ],
+    ids=str,
 )
-def test_ratios_of_other_units_are_named(tmp_path, ratio, said):
-    found = audited(tmp_path, lambda n: usual(n) | {"ratio": ratio(n)})
-    assert len(found.warnings) == bool(said)
-    assert all(line.startswith("warning: label ratio: ") and said in line
-               for line in found.warnings)  # fmt: skip
+def test_ratios_of_other_units_are_named(usual_audit, counts, said):
+    audit, schema = usual_audit
+    lines = warnings_of(dataclasses.replace(audit, ratios={"cvr": counts}), schema, "time")
+    assert len(lines) == bool(said)
+    assert all(line.startswith(f"warning: label ratio: {said}") for line in lines)
 
 
 def test_ratios_are_counted_before_they_are_clipped(tmp_path):
@@ -195,9 +218,13 @@ def test_ratios_are_counted_before_they_are_clipped(tmp_path):
     assert (counts.rows, counts.above_one, counts.zero, counts.tiny) == (300, 75, 75, 75)
 
 
-def test_splits_with_one_class_are_named(tmp_path):
-    found = audited(tmp_path, lambda n: usual(n) | ({"click": 0} if n >= 350 else {}))
-    assert found.warnings == ("warning: test: all 50 rows of task ctr have label 0",)
+def test_splits_with_one_class_are_named(usual_audit):
+    audit, schema = usual_audit
+    counts = audit.splits["test"]
+    tasks = counts.tasks | {"ctr": dataclasses.replace(counts.tasks["ctr"], label_mean=0.0)}
+    splits = audit.splits | {"test": dataclasses.replace(counts, tasks=tasks)}
+    lines = warnings_of(dataclasses.replace(audit, splits=splits), schema, "time")
+    assert lines == ("warning: test: all 50 rows of task ctr have label 0",)
 
 
 @pytest.mark.parametrize(("keys", "misses"), [("u{}", False), ("user{}", True)])
@@ -214,8 +241,8 @@ def test_a_side_table_that_never_matches_is_named(tmp_path, keys, misses):
     assert [text in line for line in found.warnings] == [True] * misses
 
 
-def test_audits_of_earlier_versions_are_read(tmp_path):
-    found = audited(tmp_path)
+def test_audits_of_earlier_versions_are_read(usual_audit):
+    found, _ = usual_audit
     stored = json.loads(json.dumps(found.to_json()))
     assert Audit.from_json(stored) == found
     for name in ("features", "ratios", "deciding", "warnings"):
