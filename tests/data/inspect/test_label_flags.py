@@ -1,5 +1,6 @@
 """Labels that flags name, what the draft says of tasks and of 0/1 columns, and its exit code."""
 
+import numpy as np
 import pytest
 
 from lt4rec_tf.data.inspect import command as inspect
@@ -16,7 +17,7 @@ def logs(tmp_path):
     for n in range(400):
         click, like = n % 2, n % 4 == 1
         others = [n % 8 == 1, n % 16 == 1, n % 5 / 4, n % 10 == 0, n % 4 == 0]
-        values = [f"u{n % 20}", n, click, like, *others]
+        values = [f"u{n % 21}", n, click, like, *others]
         lines.append(",".join(str(int(v) if isinstance(v, bool) else v) for v in values))
     (tmp_path / "a.csv").write_text("\n".join(lines) + "\n")
     return tmp_path
@@ -132,3 +133,20 @@ def test_without_a_label_the_exit_code_is_2_with_and_without_a_draft(logs, capsy
     assert "no task ctr: no click, see --click" in out
     assert err.startswith("error: ")
     assert len(err.splitlines()) == 1
+
+
+def test_features_that_tell_a_click_alone_are_named(tmp_path, capsys):
+    clicks = (np.random.default_rng(0).random(600) < 0.3).astype(int)
+    lines = ["user_id,time,click,age,order_amt,paid,where"]
+    for n, click in enumerate(clicks):
+        # An amount after the click, each another; an empty text without one.
+        paid, where = (n + 0.5, "page") if click else (0, "")
+        lines.append(f"u{n % 9},{n},{click},{n % 30 + 0.5},{click * 7},{paid},{where}")
+    (tmp_path / "a.csv").write_text("\n".join(lines) + "\n")
+    assert look(tmp_path) == 0
+    out = capsys.readouterr().out
+    told = [line.split()[2] for line in out.splitlines() if "alone tells click, AUC" in line]
+    assert told == ["order_amt", "paid", "where"]
+    assert "--exclude=paid leaves it out" in out
+    assert look(tmp_path, "--exclude=order_amt,paid,where") == 0
+    assert "alone tells" not in capsys.readouterr().out
