@@ -12,6 +12,7 @@ from lt4rec_tf.config.settings import (
     TrainingSettings,
 )
 from lt4rec_tf.core.flags import by_task, check_fields, expect, expect_folder_name
+from lt4rec_tf.core.time_units import is_date
 
 
 def check(settings: Settings) -> None:
@@ -48,8 +49,13 @@ def _check_data(data: DataSettings) -> None:
 
     shares = data.validation_fraction + data.test_fraction
     expect(shares < 1, "test_fraction", data.test_fraction, "with validation less than 1")
-    if data.validation_from is not None and data.test_from is not None:
-        ordered = data.validation_from <= data.test_from
+    boundaries = data.validation_from, data.test_from
+    for name, boundary in zip(("validation_from", "test_from"), boundaries, strict=True):
+        usable = not isinstance(boundary, str) or is_date(boundary)
+        expect(usable, name, boundary, "a number, or a date such as 2026-11-25 or 2026-11-25T12:00")
+    # Of dates, `experiment.logs` compares the numbers that the time column has for them.
+    if isinstance(boundaries[0], float) and isinstance(boundaries[1], float):
+        ordered = boundaries[0] <= boundaries[1]
         expect(ordered, "test_from", data.test_from, "not before --validation_from")
 
 

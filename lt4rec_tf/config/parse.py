@@ -84,11 +84,14 @@ def parse_with(
 def to_dict(settings: Settings) -> dict[str, Any]:
     """Returns the settings as nested plain values, for JSON.
 
-    Those of daily training are left out where all of them are defaults.
+    Those of daily training are left out where all of them are defaults, and the seed of a random
+    split where it is the default.
     """
     values = json.loads(json.dumps(dataclasses.asdict(settings)))
     if settings.daily == DailySettings():
         del values["daily"]
+    if settings.data.split_seed == DataSettings.split_seed:
+        del values["data"]["split_seed"]
     return values
 
 

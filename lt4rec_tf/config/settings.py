@@ -46,20 +46,24 @@ class DataSettings:
         "--dataset: folder of the files that must be downloaded by hand; none: downloads/manual "
         "below --data_dir.",
     )
-    split: Literal["time", "user", "files", "none"] = flag(
+    split: Literal["time", "user", "random", "files", "none"] = flag(
         "time",
-        "What separates train, validation and test; none: all rows train, for --warm_start.",
+        "What separates train, validation and test; random: by rows; none: all rows train, for "
+        "--warm_start.",
     )
-    validation_from: float | None = flag(
-        None, "Time split: first time (schema's time column) of validation."
+    validation_from: float | str | None = flag(
+        None,
+        "Time split: first time of validation, a number as in the schema's time column, or a date "
+        "such as 2026-11-25 or 2026-11-25T12:00 (UTC).",
     )
-    test_from: float | None = flag(None, "Time split: first time of test.")
+    test_from: float | str | None = flag(None, "Time split: first time of test.")
     validation_fraction: float = flag(
         0.1, "Share of validation where no boundary is given.", at_least=0, below=1
     )
     test_fraction: float = flag(
         0.1, "Share of test where no boundary is given.", at_least=0, below=1
     )
+    split_seed: int = flag(1, "Random split: another seed spreads the rows otherwise.", **SEEDS)
     validation_files: tuple[str, ...] = flag((), "Files split: patterns of the validation logs.")
     test_files: tuple[str, ...] = flag((), "Files split: patterns of the test logs.")
     max_bad_fraction: float = flag(

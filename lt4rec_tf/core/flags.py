@@ -192,6 +192,9 @@ def _define(
         flags.DEFINE_integer(name, default, help_text, flag_values=registry)
     elif hint in (float, float | None):
         flags.DEFINE_float(name, default, help_text, flag_values=registry)
+    elif hint == float | str | None:
+        parser, serializer = _NumberOrTextParser(), flags.ArgumentSerializer()
+        flags.DEFINE(parser, name, default, help_text, flag_values=registry, serializer=serializer)
     else:
         flags.DEFINE_string(name, default, help_text, flag_values=registry)
 
@@ -206,6 +209,19 @@ class _IntegerListParser(flags.ArgumentParser):
 
     def flag_type(self) -> str:
         return "comma separated list of whole numbers"
+
+
+class _NumberOrTextParser(flags.ArgumentParser):
+    syntactic_help = "a number or a text"
+
+    def parse(self, argument: Any) -> float | str:
+        try:
+            return float(argument)
+        except ValueError:
+            return str(argument)
+
+    def flag_type(self) -> str:
+        return "number or text"
 
 
 def build(cls: type[T], values: Mapping[str, Any], prefix: str = "") -> T:

@@ -6,6 +6,7 @@ import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from lt4rec_tf.config.settings import DataSettings
 from lt4rec_tf.core import artifacts
@@ -16,6 +17,7 @@ from lt4rec_tf.data.audit.counts import Audit
 from lt4rec_tf.data.audit.description import describe
 from lt4rec_tf.data.input.source import Source, open_source
 from lt4rec_tf.data.input.splits import SPLITS, SplitRule
+from lt4rec_tf.data.input.time_limits import with_dates
 from lt4rec_tf.data.public import datasets, published
 from lt4rec_tf.data.simulator.world import FeedSettings
 from lt4rec_tf.data.simulator.writer import simulate
@@ -39,11 +41,24 @@ def prepare_if_asked(data: DataSettings) -> None:
 
 
 def open_logs(data: DataSettings, schema: Schema) -> Source:
-    """Opens the logs that the settings name; reads their headers only."""
+    """Opens the logs that the settings name; reads their headers, and the first rows for dates.
+
+    Raises:
+        DataError: As `open_source`, or --validation_from or --test_from is a date and the logs'
+            times have none.
+    """
     if data.dataset:
         return datasets.open_prepared(data.dataset, data.data_dir, schema)
-    rule = from_settings(SplitRule, data, kind=data.split)
-    return open_source(schema, data.data_dir, rule)
+    boundaries = {"validation_from": data.validation_from, "test_from": data.test_from}
+    numbers: dict[str, Any] = {
+        name: None if isinstance(boundary, str) else boundary
+        for name, boundary in boundaries.items()
+    }
+    rule = from_settings(SplitRule, data, kind=data.split, **numbers)
+    source = open_source(schema, data.data_dir, rule)
+
+    dates = {name: date for name, date in boundaries.items() if isinstance(date, str)}
+    return with_dates(source, dates) if dates and data.split == "time" else source
 
 
 def file_sizes(source: Source) -> dict[str, int]:

@@ -59,8 +59,8 @@ class CardFacts:
     Attributes:
         run: The training run's name.
         row: The exported network of the run.
-        data: The content of the run's data.json, as far as "splits", "files", "validation_from"
-            and "test_from".
+        data: The content of the run's data.json, as far as "splits", "files", "validation_from",
+            "test_from" and "times".
         metrics: Task, or product of tasks -> metric -> value on `measured`; None where undefined.
         calibration: Task, or product of tasks -> its rows there by prediction, from `deciles`.
         densities: Task -> share of its tower's weights that is kept, in [0, 1].

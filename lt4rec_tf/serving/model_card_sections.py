@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
+from lt4rec_tf.core.time_units import unit_of, with_date
 from lt4rec_tf.data.input.features import LARGEST_NUMBER
 from lt4rec_tf.reports.text_tables import ABSENT, markdown_table
 from lt4rec_tf.schema.types import IdRule, Label, Schema, Task, chained_tasks, product_name
-
-_SECONDS, _MILLISECONDS = (1e9, 4e9), (1e12, 4e12)  # since 1970: the years 2001 to 2096
 
 
 def answers_section(schema: Schema, others: Mapping[str, str]) -> str:
@@ -135,25 +134,15 @@ def _window(split: str, schema: Schema, data: Mapping[str, Any]) -> str:
     if schema.time is None or validation is None or test is None:
         files = [*data["files"].get(split, ())]
         return f"{len(files)} files" + (f", `{files[0]}` to `{files[-1]}`" if files else "")
-    column = f"`{schema.time.column}`"
+    times = data.get("times")
+    unit = times["unit"] if times else unit_of(np.array([validation, test], float))
+    column, validation_text = f"`{schema.time.column}`", with_date(validation, unit)
+    test_text = with_date(test, unit)
     return {
-        "train": f"{column} before {_time(validation)}",
-        "validation": f"{column} from {_time(validation)}, before {_time(test)}",
-        "test": f"{column} from {_time(test)}",
+        "train": f"{column} before {validation_text}",
+        "validation": f"{column} from {validation_text}, before {test_text}",
+        "test": f"{column} from {test_text}",
     }[split]
-
-
-def _time(value: float) -> str:
-    """Formats a time; with the date where it counts (milli)seconds since 1970.
-
-    >>> _time(5.0), _time(1600000000.0)
-    ('5', '1600000000 (2020-09-13 12:26 UTC)')
-    """
-    text = f"{value:.15g}"
-    for (first, last), unit in ((_SECONDS, 1), (_MILLISECONDS, 1000)):
-        if first <= value < last:
-            return f"{text} ({datetime.fromtimestamp(value / unit, UTC):%Y-%m-%d %H:%M} UTC)"
-    return text
 
 
 def number(value: float | None) -> str:

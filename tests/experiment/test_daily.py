@@ -15,6 +15,7 @@ from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.command import exit_on_error
 from lt4rec_tf.core.flags import ConfigError
 from lt4rec_tf.core.progress import Progress
+from lt4rec_tf.data.audit.times import Times
 from lt4rec_tf.data.input.features import features_to_ids
 from lt4rec_tf.data.input.pipeline import batches, raw_batches
 from lt4rec_tf.experiment import logs, run_folder
@@ -415,6 +416,14 @@ def test_the_same_time_may_come_in_two_deliveries():
     refuse_earlier_day(1.0, days[1:])
     with pytest.raises(DayError, match="found logs that end at 4"):
         refuse_earlier_day(4.0, days)
+
+    # A chain that an earlier version trained may end at a time that cannot be.
+    days.append({"name": "c", "last_time": 99991231.0})
+    times = Times("YYYYMMDD", 20161101, 20361110, 20261109, 20261110)
+    refuse_earlier_day(20261110.0, days, times)
+    days.append({"name": "d", "last_time": 20261111.0})
+    with pytest.raises(DayError, match=r"end at 20261110 \(2026-11-10\), expected some"):
+        refuse_earlier_day(20261110.0, days, times)
 
 
 WARM = ["--warm_start=R", "--split=none", "--rows=s_weight"]

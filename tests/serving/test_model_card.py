@@ -240,11 +240,11 @@ def test_labels_are_told_by_their_columns(card):
 
 def test_the_data_window_is_told_in_the_time_columns_unit_and_as_dates(card):
     assert card["Data"][2:] == [
-        ["train", "`when` before 1600000000 (2020-09-13 12:26 UTC)", "all", "70", ""],
+        ["train", "`when` before 1600000000 (2020-09-13 12:26:40)", "all", "70", ""],
         ["train", "", "ctr", "70", "0.40000"],
         ["train", "", "cvr", "28", "0.80000"],
         ["train", "", "watch", "70", "-"],
-        ["test", "`when` from 1600086400 (2020-09-14 12:26 UTC)", "all", "30", ""],
+        ["test", "`when` from 1600086400 (2020-09-14 12:26:40)", "all", "30", ""],
         ["test", "", "ctr", "30", "0.50000"],
         ["test", "", "cvr", "15", "0.75000"],
         ["test", "", "watch", "30", "0.25000"],

@@ -7,29 +7,29 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
 import tensorflow as tf
 
+from lt4rec_tf.core.time_units import limits_of, unit_of
 from lt4rec_tf.data.audit.counts import Audit, Counts
 from lt4rec_tf.data.audit.feature_values import values_of
+from lt4rec_tf.data.audit.times import SAMPLED, TimeSample
 from lt4rec_tf.data.audit.warnings import warnings_of
 from lt4rec_tf.data.formats.layouts import mixed_kinds
 from lt4rec_tf.data.formats.odd_files import oddity
 from lt4rec_tf.data.formats.records import OtherKinds
 from lt4rec_tf.data.input.change_guard import refuse_changed
-from lt4rec_tf.data.input.labels import USABLE
 from lt4rec_tf.data.input.parsed_rows import Rows
 from lt4rec_tf.data.input.scan import Progress, read_all
 from lt4rec_tf.data.input.source import Source, place_files
-from lt4rec_tf.data.input.splits import boundaries_for
+from lt4rec_tf.data.input.splits import SplitRule, boundaries_for
+from lt4rec_tf.data.input.time_limits import chosen_times, usable_times, with_limits
 from lt4rec_tf.metrics.groups import NO_USER
 from lt4rec_tf.schema.types import Schema, Task
-
-_SAMPLED_TIMES = 1_000_000
 
 
 def audit(
@@ -69,6 +69,8 @@ def _count_rows(
     source = dataclasses.replace(source, odd_files=frozenset(oddities))
     if source.split.needs_boundaries:
         source = _with_boundaries(source, quarantine, progress)
+    elif source.split.kind == "time":
+        source = with_limits(source)
 
     counts = Counts(source, listed)
     file_splits = place_files(source) if source.split.kind == "files" else {}
@@ -99,6 +101,7 @@ def _summary(schema: Schema, rows: Rows) -> dict[str, Any]:
         "reasons": rows.labels.reasons,
         "culprits": rows.labels.culprits,
         "split": rows.split,
+        "times": rows.times,
         "left_out": rows.left_out._asdict(),
         "labels": rows.labels.labels,
         "weights": rows.labels.weights,
@@ -128,40 +131,26 @@ def _with_boundaries(source: Source, quarantine: set[int], progress: Progress | 
 
     Where no row is usable there are none: the rows are counted all the same, to say why.
     """
-    sample = _TimeSample()
-
-    def times(rows: Rows) -> dict[str, Any]:
-        return {"times": rows.times, "usable": rows.labels.reasons == USABLE}
-
-    for _, _, values in read_all(source, times, quarantine, progress):
-        sample.add(values["times"][values["usable"]])
-    if not len(sample.times):
+    sample = TimeSample(SAMPLED)
+    for _, _, values in read_all(source, usable_times, quarantine, progress):
+        sample.add(chosen_times(values))
+    times = sample.times
+    if not len(times):
         return source
 
-    validation_from, test_from = boundaries_for(source.split, sample.times)
-    split = dataclasses.replace(source.split, validation_from=validation_from, test_from=test_from)
+    earliest, latest = limits = limits_of(times, unit_of(times), _given(source.split))
+    near = times[(times >= earliest) & (times <= latest)]
+    validation_from, test_from = boundaries_for(source.split, near)
+    split = dataclasses.replace(
+        source.split, validation_from=validation_from, test_from=test_from, limits=limits
+    )
     return dataclasses.replace(source, split=split)
 
 
-class _TimeSample:
-    """A uniform sample of rows' times: those with the smallest random keys; exact while they fit.
-
-    Attributes:
-        times: float64 (at most `_SAMPLED_TIMES`,), in the order of the rows.
-    """
-
-    def __init__(self) -> None:
-        self._random = np.random.default_rng(0)
-        self._keys = np.empty(0)
-        self.times = np.empty(0)
-
-    def add(self, times: np.ndarray) -> None:
-        """Adds the times of a batch of rows."""
-        self._keys = np.concatenate([self._keys, self._random.random(len(times))])
-        self.times = np.concatenate([self.times, times])
-        if len(self.times) > _SAMPLED_TIMES:
-            smallest = np.sort(np.argpartition(self._keys, _SAMPLED_TIMES)[:_SAMPLED_TIMES])
-            self._keys, self.times = self._keys[smallest], self.times[smallest]
+def _given(split: SplitRule) -> list[float]:
+    """Returns the boundaries that are given, which are never far from the times."""
+    boundaries = (split.validation_from, split.test_from)
+    return [time for time in boundaries if time is not None and math.isfinite(time)]
 
 
 def complete(source: Source, audit: Audit) -> Source:
@@ -172,6 +161,9 @@ def complete(source: Source, audit: Audit) -> Source:
     split = dataclasses.replace(
         source.split, validation_from=audit.validation_from, test_from=audit.test_from
     )
+    if audit.times is not None:
+        limits = audit.times.earliest, audit.times.latest
+        split = dataclasses.replace(split, limits=limits)
 
     files_of_split: dict[str, dict[Path, int]] = {}
     for split_name, files in audit.files.items():

@@ -16,10 +16,18 @@ from lt4rec_tf.data.audit.column_counts import ColumnCounts, FeatureCounts, Rati
 from lt4rec_tf.data.audit.duplicates import KEPT, DistinctCounter, Duplicates
 from lt4rec_tf.data.audit.filtered import FilterCounts, FilteredRows
 from lt4rec_tf.data.audit.task_counts import TaskCounts, TaskSums
+from lt4rec_tf.data.audit.times import TimeCounts, Times
 from lt4rec_tf.data.formats.bad_rows import write
 from lt4rec_tf.data.formats.fingerprints import FINGERPRINTS, fingerprint
 from lt4rec_tf.data.formats.records import shown_record
-from lt4rec_tf.data.input.labels import FILTERED, REASONS, USABLE, bad_rows, columns_at_fault
+from lt4rec_tf.data.input.labels import (
+    FAR_TIME,
+    FILTERED,
+    REASONS,
+    USABLE,
+    bad_rows,
+    columns_at_fault,
+)
 from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.data.input.splits import SPLITS
 
@@ -77,6 +85,8 @@ class Audit:
         deciding: By feature and task, the AUC of features that tell a label alone.
         warnings: Lines of `warnings.warnings_of`.
         filtered: By filter, records that it left out; they are no part of `unusable`.
+        times: The times of the usable rows, and those that are far from all others; None where the
+            schema names no time, or no row has one.
     """
 
     rows: int
@@ -104,6 +114,7 @@ class Audit:
     deciding: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     filtered: dict[str, FilteredRows] = dataclasses.field(default_factory=dict)
+    times: Times | None = None
 
     @property
     def left_out(self) -> int:
@@ -124,14 +135,15 @@ class Audit:
 
         # Absent in audits of versions that did not count them.
         absent_in = value.get("features_absent_in", {})
-        duplicates = value.get("duplicates")
         features, ratios = value.get("features", {}), value.get("ratios", {})
+        duplicates, times = value.get("duplicates"), value.get("times")
 
         typed = {
             "features_absent_in": {name: tuple(files) for name, files in absent_in.items()},
             "empty_files": tuple(value.get("empty_files", ())),
             "passed_over": tuple(value.get("passed_over", ())),
             "duplicates": Duplicates(**duplicates) if duplicates else None,
+            "times": Times.from_json(times) if times else None,
             "examples": tuple(Example(**example) for example in value["examples"]),
             "splits": splits,
             "quarantine": tuple(value["quarantine"]),
@@ -166,6 +178,7 @@ class Counts:
         self._totals: dict[str, Counter[str]] = {}
         self._culprits: Counter[tuple[int, int]] = Counter()  # by reason and label
         self._filtered = FilterCounts(source.schema.filters)
+        self._times = TimeCounts()
         self._examples: dict[str, Example] = {}
         self._read: Counter[str] = Counter()
 
@@ -192,6 +205,8 @@ class Counts:
         self._filtered.add(values["left_out"])
         first = self._read[name] + 1
         write(self._listed, bad_rows(name, first, records, reasons, layout))
+        timed = np.isin(reasons, (USABLE, FAR_TIME)) & np.isfinite(values["times"])
+        self._times.add(name, np.flatnonzero(timed) + first, values["times"][timed])
         self._note_examples(name, records, reasons)
         self._read[name] += len(reasons)
 
@@ -261,6 +276,7 @@ class Counts:
             ratios=self._columns.ratios(),
             deciding=self._columns.deciding(),
             filtered=self._filtered.result(),
+            times=self._times.result(source.split.limits),
         )
 
     def _unusable_where(self) -> dict[str, dict[str, int]]:
@@ -271,7 +287,7 @@ class Counts:
             reason = REASONS[code]
             if label >= 0:
                 text = columns_at_fault(schema.labels[label], reason)
-            elif reason == "bad_time" and schema.time is not None:
+            elif reason in ("bad_time", "far_time") and schema.time is not None:
                 text = f"column {schema.time.column}"
             elif reason == "bad_weight":
                 text = f"column {schema.weight}"

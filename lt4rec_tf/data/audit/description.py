@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from lt4rec_tf.core.time_units import NO_UNIT, with_date
 from lt4rec_tf.data.audit.counts import Audit
 from lt4rec_tf.data.audit.duplicates import Duplicates
 from lt4rec_tf.data.audit.task_counts import TaskCounts
@@ -77,8 +78,12 @@ def _describe_splits(audit: Audit) -> Iterator[str]:
             if counts.without_user:
                 yield f"  without a user        {counts.without_user:>12}"
 
-    if audit.validation_from is not None:
-        yield f"validation from {audit.validation_from:.16g}, test from {audit.test_from:.16g}"
+    unit = audit.times.unit if audit.times is not None else NO_UNIT
+    if audit.times is not None:
+        yield f"times {with_date(audit.times.first, unit)} to {with_date(audit.times.last, unit)}"
+    if audit.validation_from is not None and audit.test_from is not None:
+        boundaries = with_date(audit.validation_from, unit), with_date(audit.test_from, unit)
+        yield "validation from {}, test from {}".format(*boundaries)
 
 
 def _weighted_rows(numbers: TaskCounts) -> str:

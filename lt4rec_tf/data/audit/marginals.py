@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from lt4rec_tf.core import artifacts
+from lt4rec_tf.data.audit.times import TimeCounts
 from lt4rec_tf.data.input.features import features_to_ids
 from lt4rec_tf.data.input.labels import USABLE
 from lt4rec_tf.data.input.parsed_rows import Rows
@@ -38,6 +39,7 @@ class Marginals:
     Attributes:
         rows: The number of rows.
         first_time: Of the rows, in the unit of the schema's time column; None where none has one.
+            Times that are far from all others do not count.
         last_time: The last one.
         tasks: Task -> {"rows": of its population, "label_mean": over it, rows counted by their
             weights, None without rows}.
@@ -117,8 +119,8 @@ class _Counting:
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
         self._rows = 0
-        self._times = (np.inf, -np.inf)
         self._sums = {task.name: np.zeros(3) for task in schema.tasks}  # rows, weights, labels
+        self._times = TimeCounts()
         self._counts = {f.name: np.zeros(id_count(f), np.int64) for f in schema.features}
         self._unseen: dict[str, Counter[bytes]] = {f.name: Counter() for f in _vocabularies(schema)}
         self._not_noted: Counter[str] = Counter()
@@ -127,9 +129,8 @@ class _Counting:
         """Adds one batch of the values that `_selected` returns."""
         times = values["times"]
         self._rows += len(times)
-        finite = times[np.isfinite(times)]
-        if len(finite):
-            self._times = min(self._times[0], finite.min()), max(self._times[1], finite.max())
+        finite = np.flatnonzero(np.isfinite(times))
+        self._times.add("", finite, times[finite])
 
         for task, weights in values["weights"].items():
             labels = values["labels"][task].astype(np.float64)
@@ -153,8 +154,7 @@ class _Counting:
 
     def result(self) -> Marginals:
         """Returns the sums."""
-        first, last = self._times
-        timed = bool(np.isfinite(first))
+        times = self._times.result()
         tasks = {}
         for task, (rows, weight, labels) in self._sums.items():
             mean = float(labels / weight) if rows else None
@@ -162,8 +162,8 @@ class _Counting:
 
         return Marginals(
             rows=self._rows,
-            first_time=float(first) if timed else None,
-            last_time=float(last) if timed else None,
+            first_time=None if times is None else times.first,
+            last_time=None if times is None else times.last,
             tasks=tasks,
             counts=self._counts,
             unseen={name: _texts(values) for name, values in self._unseen.items()},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from lt4rec_tf.core.time_units import with_date
 from lt4rec_tf.data.audit.counts import Audit
 from lt4rec_tf.schema.types import Schema
 
@@ -21,6 +22,7 @@ def warnings_of(audit: Audit, schema: Schema, split: str) -> tuple[str, ...]:
         split: What separates train, validation and test: a kind of `SplitRule`.
     """
     lines = [
+        *_about_times(audit),
         *_about_features(audit, schema, split),
         *_about_deciding(audit, schema),
         *_about_ratios(audit, schema),
@@ -28,6 +30,16 @@ def warnings_of(audit: Audit, schema: Schema, split: str) -> tuple[str, ...]:
         *_about_side_tables(audit, schema),
     ]
     return tuple(f"warning: {line}" for line in lines)
+
+
+def _about_times(audit: Audit) -> Iterator[str]:
+    times = audit.times
+    if times is not None and times.first_far is not None:
+        far = times.first_far
+        yield (
+            f"times far from all others, which count nowhere: {times.far} rows; the first is "
+            f"{with_date(far.time, times.unit)} in {far.file} record {far.record}"
+        )
 
 
 def _about_features(audit: Audit, schema: Schema, split_kind: str) -> Iterator[str]:

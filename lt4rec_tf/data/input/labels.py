@@ -32,10 +32,12 @@ REASONS = (
     "negative_play_time",  # or not a number
     "zero_duration",  # no length above 0, and the schema calls that bad
     "excluded_zero_duration",  # the same, and the schema excludes such rows
+    "far_time",  # a split by time, and a time so far from all others that it must be a mistake
 )
 USABLE = 0
 FILTERED = REASONS.index("filtered")
 EXCLUDED = REASONS.index("excluded_zero_duration")
+FAR_TIME = REASONS.index("far_time")
 _UNIT_SECONDS = {"s": 1.0, "ms": 0.001}
 
 Columns = Mapping[str, tf.Tensor | tf.RaggedTensor]

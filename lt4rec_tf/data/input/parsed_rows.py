@@ -14,7 +14,13 @@ from lt4rec_tf.data.input.filters import LeftOut, left_out
 from lt4rec_tf.data.input.labels import Labels, read_labels
 from lt4rec_tf.data.input.side_tables import look_up
 from lt4rec_tf.data.input.source import Source
-from lt4rec_tf.data.input.splits import row_times, split_of_times, split_of_users
+from lt4rec_tf.data.input.splits import (
+    is_far,
+    row_times,
+    split_at_random,
+    split_of_times,
+    split_of_users,
+)
 from lt4rec_tf.metrics.groups import NO_USER
 
 
@@ -87,6 +93,7 @@ def examine(
         misses = {name: rows & ~is_left_out for name, rows in misses.items()}
     if source.split.kind == "time":
         unusable["bad_time"] = tf.math.is_nan(times) | (times < 0.0)
+        unusable["far_time"] = is_far(source.split, times)
 
     return Rows(
         raw=raw,
@@ -121,4 +128,6 @@ def _split(source: Source, records: tf.Tensor, times: tf.Tensor, users: Values |
         return split_of_times(source.split, times)
     if source.split.kind == "user" and users is not None:
         return split_of_users(source.split, users, records)
+    if source.split.kind == "random":
+        return split_at_random(source.split, records)
     return tf.zeros_like(records, tf.int32)

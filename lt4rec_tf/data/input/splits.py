@@ -1,4 +1,4 @@
-"""Splits of rows into train, validation and test: by time, by user, or by file."""
+"""Splits of rows into train, validation and test: by time, by user, at random, or by file."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ import numpy as np
 import tensorflow as tf
 
 from lt4rec_tf.data.formats.fingerprints import fingerprint
+from lt4rec_tf.data.formats.iso_times import iso_times
 from lt4rec_tf.data.formats.values import Values, single
 from lt4rec_tf.schema.types import TimeColumn
 
 SPLITS = ("train", "validation", "test")
 _USER_SALT = "lt4rec_tf split by user: "  # users must not fall together as in an embedding's hash
 _ROW_SALT = "lt4rec_tf split of a row without a user: "
-_USER_STEPS = 2**32
+_RANDOM_SALT = "lt4rec_tf split at random, seed "
+_STEPS = 2**32
 
 
 @dataclass(frozen=True)
@@ -23,13 +25,17 @@ class SplitRule:
 
     Attributes:
         kind: "none" (all rows train), "time", "user" (no user in two splits; rows without a user
-            are spread) or "files".
+            are spread), "random" (by rows; equal ones are in one split) or "files".
         validation_from: Of time: the first time of validation, in the time column's own unit.
         test_from: Of time: the first time of test.
-        validation_fraction: Of user, and of time where no boundary is given: share of validation.
-        test_fraction: Of user, and of time where no boundary is given: share of test.
+        validation_fraction: Of user, random, and time where no boundary is given: share of
+            validation.
+        test_fraction: Of user, random, and time where no boundary is given: share of test.
+        split_seed: Of random: another seed spreads the rows otherwise.
         validation_files: Of files: globs, relative to the data folder, of validation's logs.
         test_files: Of files: globs of test's logs; all others train.
+        limits: Of time: (earliest, latest), see `time_units.limits_of`; rows beyond are no rows of
+            any split. None: no time is far.
     """
 
     kind: str = "none"
@@ -39,6 +45,8 @@ class SplitRule:
     test_fraction: float = 0.1
     validation_files: tuple[str, ...] = ()
     test_files: tuple[str, ...] = ()
+    split_seed: int = 1
+    limits: tuple[float, float] | None = None
 
     @property
     def held_out(self) -> str:
@@ -52,13 +60,13 @@ class SplitRule:
 
 
 def row_times(time: TimeColumn, column: tf.Tensor | tf.RaggedTensor) -> tf.Tensor:
-    """Reads each row's time.
+    """Reads each row's time: a number as it stands, or a date in ms since 1970 (UTC).
 
     Returns:
         float64 (batch,), NaN where the row has none.
     """
     if not time.patterns:
-        return _number(column)
+        return _number_or_date(column)
 
     text = single(column, tf.string).values
     result = tf.fill(tf.shape(text), tf.constant(np.nan, tf.float64))
@@ -70,8 +78,25 @@ def row_times(time: TimeColumn, column: tf.Tensor | tf.RaggedTensor) -> tf.Tenso
     return result
 
 
-def _number(column: tf.Tensor | tf.RaggedTensor) -> tf.Tensor:
+def _number_or_date(column: tf.Tensor | tf.RaggedTensor) -> tf.Tensor:
     read = single(column, tf.float64)
+    numbers = _finite(read)
+    if column.dtype != tf.string:
+        return numbers
+
+    def with_dates() -> tf.Tensor:
+        milliseconds, is_date = iso_times(single(column, tf.string).values)
+        return tf.where(is_date, tf.cast(milliseconds, tf.float64), numbers)
+
+    # A column of numbers is not searched for dates.
+    return tf.cond(tf.reduce_any(read.present & ~read.valid), with_dates, lambda: numbers)
+
+
+def _number(column: tf.Tensor) -> tf.Tensor:
+    return _finite(single(column, tf.float64))
+
+
+def _finite(read: Values) -> tf.Tensor:
     finite = read.valid & tf.math.is_finite(read.values)
     return tf.where(finite, read.values, tf.constant(np.nan, tf.float64))
 
@@ -84,6 +109,12 @@ def split_of_times(rule: SplitRule, times: tf.Tensor) -> tf.Tensor:
     """
     later = tf.cast(times >= rule.validation_from, tf.int32)
     return later + tf.cast(times >= rule.test_from, tf.int32)
+
+
+def is_far(rule: SplitRule, times: tf.Tensor) -> tf.Tensor:
+    """Tells which times lie beyond the rule's limits, bool (batch,)."""
+    earliest, latest = rule.limits or (-np.inf, np.inf)
+    return (times < earliest) | (times > latest)
 
 
 def split_of_users(rule: SplitRule, users: Values, records: tf.Tensor) -> tf.Tensor:
@@ -102,8 +133,25 @@ def split_of_users(rule: SplitRule, users: Values, records: tf.Tensor) -> tf.Ten
     """
     by_user = tf.strings.join([_USER_SALT, users.values])
     by_row = tf.strings.join([_ROW_SALT, records])
-    steps = fingerprint(tf.where(users.present, by_user, by_row))
-    uniform = tf.cast(steps % _USER_STEPS, tf.float64) / _USER_STEPS  # in [0, 1)
+    return _split_of_keys(rule, tf.where(users.present, by_user, by_row))
+
+
+def split_at_random(rule: SplitRule, records: tf.Tensor) -> tf.Tensor:
+    """Splits rows by a hash of their records, so that equal records fall together.
+
+    Args:
+        rule: Holds the fractions and the seed.
+        records: Strings (batch,), the raw records.
+
+    Returns:
+        int32 (batch,), indices in `SPLITS`.
+    """
+    return _split_of_keys(rule, tf.strings.join([f"{_RANDOM_SALT}{rule.split_seed}: ", records]))
+
+
+def _split_of_keys(rule: SplitRule, keys: tf.Tensor) -> tf.Tensor:
+    steps = fingerprint(keys)
+    uniform = tf.cast(steps % _STEPS, tf.float64) / _STEPS  # in [0, 1)
 
     evaluated = rule.validation_fraction + rule.test_fraction
     is_test = uniform < rule.test_fraction

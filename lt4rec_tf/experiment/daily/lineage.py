@@ -8,6 +8,8 @@ from typing import Any
 
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.errors import InputError
+from lt4rec_tf.core.time_units import NO_UNIT, with_date
+from lt4rec_tf.data.audit.times import Times
 from lt4rec_tf.experiment.paths import DAYS
 
 
@@ -71,7 +73,9 @@ def _identity(name: str, file: Mapping[str, Any]) -> tuple[int, str]:
     return file["bytes"], file["sha256"] or name
 
 
-def refuse_earlier_day(last_time: float | None, days: Sequence[Any]) -> None:
+def refuse_earlier_day(
+    last_time: float | None, days: Sequence[Any], times: Times | None = None
+) -> None:
     """Refuses a day that ends before one that was trained on: the network would go back in time.
 
     Two parts of one day, such as its morning and evening, may follow each other.
@@ -79,17 +83,23 @@ def refuse_earlier_day(last_time: float | None, days: Sequence[Any]) -> None:
     Args:
         last_time: Of the day, in the unit of the schema's time column; None where it has none.
         days: Of the chain, each with its "last_time".
+        times: Of the day, as its audit has them.
 
     Raises:
         DayError: Naming the later day.
     """
+    unit = NO_UNIT if times is None else times.unit
     timed = [day for day in days if day["last_time"] is not None]
+    if times is not None and unit != NO_UNIT:
+        # Days of earlier versions may end at a time that is far from all others.
+        timed = [day for day in timed if day["last_time"] <= times.latest]
     if last_time is None or not timed:
         return
     latest = max(timed, key=lambda day: day["last_time"])
     if last_time < latest["last_time"]:
         raise DayError(
-            f"--data_dir: found logs that end at {last_time:.16g}, expected some that end at "
-            f"{latest['last_time']:.16g} or later, as day {latest['name']!r} of this chain does "
+            f"--data_dir: found logs that end at {with_date(last_time, unit)}, expected some that "
+            f"end at {with_date(latest['last_time'], unit)} or later, as day {latest['name']!r} of "
+            "this chain does "
             "(--retrain_day trains on them nevertheless)"
         )

@@ -60,7 +60,7 @@ def prepare_day(settings: Settings, schema: Schema, folder: Path) -> None:
     source, audit = logs.audited(source, folder, settings.data, print)
     day_marginals = marginals.count(source)
     if not settings.daily.retrain_day:
-        lineage.refuse_earlier_day(day_marginals.last_time, days)
+        lineage.refuse_earlier_day(day_marginals.last_time, days, audit.times)
 
     moved = artifacts.undefined_as_null(drift(chain_schema, marginals_before, day_marginals))
     growth = marginals.new_values(chain_schema, day_marginals, settings.daily.grow_vocabularies)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from lt4rec_tf.data.audit import audit, checks
 from lt4rec_tf.data.audit.counts import Audit, Example, TaskCounts
 from lt4rec_tf.data.audit.description import describe
+from lt4rec_tf.data.audit.times import TimeSample
 from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.formats.lines import read_rows
 from lt4rec_tf.data.formats.records import is_quarantined, malformed_examples
@@ -234,13 +235,12 @@ def test_malformed_examples_are_counted_and_left_out_of_training(tmp_path):
     assert numbers(source) == [number for number in range(20) if number not in (3, 17)]
 
 
-def test_time_sample_is_exact_until_full_and_then_uniform(monkeypatch):
-    monkeypatch.setattr(audit, "_SAMPLED_TIMES", 1000)
+def test_time_sample_is_exact_until_full_and_then_uniform():
     times = np.arange(900.0)
-    small = audit._TimeSample()
+    small = TimeSample(1000)
     small.add(times)
     np.testing.assert_array_equal(small.times, times)
-    many = audit._TimeSample()
+    many = TimeSample(1000)
     for part in np.split(np.arange(100_000.0), 50):
         many.add(part)
     assert len(many.times) == 1000

@@ -1,0 +1,176 @@
+"""Times of a pass over the logs: a sample of them, the first and the last, and those far away."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lt4rec_tf.core.time_units import limits_of, unit_of
+
+SAMPLED = 1_000_000  # of which boundaries are made
+_KEPT = 100_000  # of which unit and limits are made
+_EXTREMES = 100  # distinct times that are kept at either end
+
+
+class TimeSample:
+    """A uniform sample of rows' times: those with the smallest random keys; exact while they fit.
+
+    Args:
+        size: The most times that are kept.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._random = np.random.default_rng(0)
+        self._largest_key = 1.0
+        self._keys = [np.empty(0)]
+        self._times = [np.empty(0)]
+        self._held = 0
+
+    def add(self, times: np.ndarray) -> None:
+        """Adds the times of a batch of rows."""
+        keys = self._random.random(len(times))
+        if self._largest_key < 1.0:
+            chosen = keys < self._largest_key
+            keys, times = keys[chosen], times[chosen]
+        self._keys.append(keys)
+        self._times.append(times)
+        self._held += len(keys)
+        if self._held > 1.25 * self._size:
+            self._prune()
+
+    def _prune(self) -> None:
+        keys, times = np.concatenate(self._keys), np.concatenate(self._times)
+        if len(keys) > self._size:
+            smallest = np.sort(np.argpartition(keys, self._size)[: self._size])
+            keys, times = keys[smallest], times[smallest]
+            self._largest_key = float(keys.max())
+        self._keys, self._times, self._held = [keys], [times], len(keys)
+
+    @property
+    def times(self) -> np.ndarray:
+        """Returns the sample, float64 (at most size,), in the order of the rows."""
+        self._prune()
+        return self._times[0]
+
+
+@dataclass(frozen=True)
+class FarTime:
+    """A row whose time is far from all others."""
+
+    file: str
+    record: int  # from 1, header lines not counted
+    time: float
+
+
+@dataclass(frozen=True)
+class Times:
+    """The times of the rows of a pass; a plain tree that survives JSON.
+
+    Attributes:
+        unit: Of `time_units.unit_of`.
+        earliest: What is less is far from the others.
+        latest: What is greater is far.
+        first: The first time that is not far.
+        last: The last one.
+        far: Rows whose time is far: it counts nowhere.
+        first_far: The first of them, in the order of the logs.
+    """
+
+    unit: str
+    earliest: float
+    latest: float
+    first: float
+    last: float
+    far: int = 0
+    first_far: FarTime | None = None
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Times:
+        """Makes times from what `dataclasses.asdict` made of them, after JSON if need be."""
+        far = value["first_far"]
+        return cls(**{**value, "first_far": FarTime(**far) if far else None})
+
+
+@dataclass
+class _Rows:
+    """The rows of one time: the first one's place among all, its file and record; how many."""
+
+    place: int
+    file: str
+    record: int
+    count: int = 0
+
+
+class TimeCounts:
+    """Adds up the times of a pass.
+
+    A far time is among the lowest or the highest: of these few distinct ones each is kept with the
+    number of its rows and its first row, so that nothing needs to be known before the pass.
+    """
+
+    def __init__(self) -> None:
+        self._sample = TimeSample(_KEPT)
+        self._lowest: dict[float, _Rows] = {}
+        self._highest: dict[float, _Rows] = {}
+        self._seen = 0
+
+    def add(self, file: str, records: np.ndarray, times: np.ndarray) -> None:
+        """Adds the times of a batch of rows.
+
+        Args:
+            file: Its name.
+            records: int (rows,), the number of each row in it.
+            times: float64 (rows,), finite.
+        """
+        if not len(times):
+            return
+        self._sample.add(times)
+        distinct, first_rows, counts = np.unique(times, return_index=True, return_counts=True)
+
+        rows_by_time = []
+        for index in {*range(len(distinct))[:_EXTREMES], *range(len(distinct))[-_EXTREMES:]}:
+            row = int(first_rows[index])
+            rows = _Rows(self._seen + row, file, int(records[row]), int(counts[index]))
+            rows_by_time.append((float(distinct[index]), rows))
+        _keep(self._lowest, rows_by_time, 1.0)
+        _keep(self._highest, rows_by_time, -1.0)
+        self._seen += len(times)
+
+    def result(self, limits: tuple[float, float] | None = None) -> Times | None:
+        """Returns the sums; None: no row has a time.
+
+        Args:
+            limits: (earliest, latest), where they were known before the pass; None: from the times.
+        """
+        times = self._sample.times
+        if not len(times):
+            return None
+        unit = unit_of(times)
+        earliest, latest = limits or limits_of(times, unit)
+
+        extremes = self._lowest | self._highest  # few distinct times are at both ends
+        far = {time: rows for time, rows in extremes.items() if not earliest <= time <= latest}
+        near = np.array([*(extremes.keys() - far.keys()), *times])
+        within = near[(near >= earliest) & (near <= latest)]
+        near = within if len(within) else times
+
+        first_far = None
+        if far:
+            time, rows = min(far.items(), key=lambda item: item[1].place)
+            first_far = FarTime(rows.file, rows.record, time)
+        count = sum(rows.count for rows in far.values())
+        first, last = float(near.min()), float(near.max())
+        return Times(unit, earliest, latest, first, last, count, first_far)
+
+
+def _keep(extremes: dict[float, _Rows], times: Iterable[tuple[float, _Rows]], sign: float) -> None:
+    """Adds times and the rows of each, and keeps the lowest; with a sign of -1 the highest."""
+    for time, rows in times:
+        extremes.setdefault(time, dataclasses.replace(rows, count=0)).count += rows.count
+    for time in sorted(extremes, key=lambda time: sign * time)[_EXTREMES:]:
+        del extremes[time]
