@@ -33,6 +33,7 @@ setup(
     extras_require={
         "beam": ["apache-beam>=2.77,<3", "mlcroissant"],  # tfds's command imports the latter
         "parquet": ["pyarrow>=20"],
+        "stores": ["universal_pathlib>=0.3"],
         "test": [
             "apache-beam>=2.77,<3",
             "dill",  # tensorflow_datasets.testing imports it
@@ -45,6 +46,7 @@ setup(
             "ruff",
             "scikit-learn",
             "scipy",
+            "universal_pathlib>=0.3",
         ],
         "serving": ["tensorflow-serving-api>=2.21,<2.22"],
     },

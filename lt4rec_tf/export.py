@@ -11,25 +11,31 @@ if __name__ == "__main__":
     before_tensorflow()
 
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core.command import exit_on_error
 from lt4rec_tf.core.flags import ConfigError, build, check_fields, flag, parse_flags
+from lt4rec_tf.core.locations import in_store, location
+from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.experiment.evaluation import open_run
 from lt4rec_tf.experiment.publishing import (
     ExportFlags,
     default_row,
     export_row,
 )
+from lt4rec_tf.schema.types import Schema
+from lt4rec_tf.serving import stores
 
 
 @dataclass(frozen=True)
 class _Flags:
     run: str = flag("", "Folder that holds config.json: the run to export.")
     data_dir: str = flag("", "Where the run's logs lie now, if not where they were.")
-    export_dir: str = flag("", "The model's folder, which gets the next version.")
+    export_dir: str = flag("", "The model's folder, or its URL; gets the next version.")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -41,8 +47,26 @@ def main(argv: Sequence[str]) -> None:
     check_fields(flags)
 
     folder, settings, schema, source = open_run(values["run"], values["data_dir"])
-    version = export_row(folder, settings, schema, source, Path(values["export_dir"]), flags)
+    version = _exported(values["export_dir"], folder, settings, schema, source, flags)
     print(f"published {flags.row or default_row(settings, schema)} as {version}")
+
+
+def _exported(
+    export_dir: str,
+    folder: Path,
+    settings: Settings,
+    schema: Schema,
+    source: Source,
+    flags: ExportFlags,
+) -> Path:
+    """Publishes to a folder, or to a store by way of a temporary folder."""
+    if not in_store(export_dir):
+        return export_row(folder, settings, schema, source, Path(export_dir), flags)
+
+    base = location(export_dir)
+    with tempfile.TemporaryDirectory() as temporary:
+        version = export_row(folder, settings, schema, source, Path(temporary), flags)
+        return stores.put(version, base, flags.keep_versions)
 
 
 if __name__ == "__main__":

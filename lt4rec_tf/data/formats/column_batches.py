@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
+from lt4rec_tf.core.locations import in_store
 from lt4rec_tf.data.formats import parquet
 from lt4rec_tf.data.formats.bad_rows import SHOWN, shown
 from lt4rec_tf.data.formats.example_kinds import other_kinds, with_texts
@@ -98,7 +99,8 @@ def _of_file(path: Path, layout: Layout, rows: int) -> Iterator[RawBatch]:
 
     # A look at the first rows must not cost a reading of all: Python reads plain text unasked.
     is_plain_text = layout.form is not None and not compression(path)
-    odd_files = [path] if is_plain_text or oddity(path, layout.form) else []
+    is_odd = is_plain_text or in_store(path) or oddity(path, layout.form)
+    odd_files = [path] if is_odd else []
     read = 0
     try:
         for records in open_records(path, layout, odd_files).batch(rows).prefetch(1):

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-import os
 import re
 import struct
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lt4rec_tf.core.locations import in_store, location, url_parts
 from lt4rec_tf.data.formats import layouts
-from lt4rec_tf.data.formats.files import READ_ERRORS, DataError, Found, expand, open_binary
+from lt4rec_tf.data.formats.files import (
+    READ_ERRORS,
+    DataError,
+    Found,
+    expand,
+    folder_of,
+    open_binary,
+)
 from lt4rec_tf.data.formats.headers import header, refuse_other_columns
 from lt4rec_tf.data.formats.records import Layout
 from lt4rec_tf.data.formats.text_rows import DELIMITERS
@@ -45,7 +53,7 @@ def find(globs: Sequence[str]) -> tuple[Path, tuple[str, ...], Found]:
     """Finds files, and the folder in which all of them lie.
 
     Args:
-        globs: Globs, files or folders, absolute or relative to the working folder.
+        globs: Globs, files or folders, absolute, relative to the working folder, or URLs.
 
     Returns:
         The folder, the globs relative to it, and the files.
@@ -53,32 +61,41 @@ def find(globs: Sequence[str]) -> tuple[Path, tuple[str, ...], Found]:
     Raises:
         DataError: A glob matches no file.
     """
-    fixed = [_fixed_folder(Path(pattern)) for pattern in globs]
-    root = Path(os.path.commonpath([folder.absolute() for folder in fixed]))
-    patterns = [str(Path(pattern).absolute().relative_to(root)) for pattern in globs]
+    anchors, parts = zip(*map(_parts, globs), strict=True)
+    if len(set(anchors)) > 1:
+        raise DataError(f"{globs[0]}, {globs[-1]}: found files of two stores, expected one")
+    fixed = [_fixed_folder(anchors[0], names) for names in parts]
+    alike = itertools.takewhile(lambda names: len(set(names)) == 1, zip(*fixed, strict=False))
+    shared = [names[0] for names in alike]
+
+    root = location(anchors[0] + "/".join(shared))
+    patterns = ["/".join(names[len(shared) :]) or "." for names in parts]
     narrowed = tuple(_of_one_suffix(root, pattern) for pattern in patterns)
     return root, narrowed, expand(root, patterns)
 
 
+def _parts(pattern: str) -> tuple[str, list[str]]:
+    """Takes a glob apart: the store's name, or "/", and the names on the way."""
+    if in_store(pattern):
+        return url_parts(pattern)
+    anchor, *names = Path(pattern).absolute().parts
+    return anchor, names
+
+
+def _fixed_folder(anchor: str, names: list[str]) -> list[str]:
+    """Returns the names before the first wildcard: at most the folder of what is meant."""
+    if location(anchor + "/".join(names)).is_dir():
+        return names
+    fixed = itertools.takewhile(lambda name: not re.search(r"[*?\[]", name), names[:-1])
+    return list(fixed)
+
+
 def _of_one_suffix(root: Path, pattern: str) -> str:
     """Returns a glob in place of a folder whose logs all end alike: what is added later may not."""
-    if not (root / pattern).is_dir():
+    if not folder_of(root, pattern).is_dir():
         return pattern
     suffixes = {path.suffix for path in expand(root, [pattern]).paths}
     return str(Path(pattern, "**", f"*{suffixes.pop()}")) if len(suffixes) == 1 else pattern
-
-
-def _fixed_folder(pattern: Path) -> Path:
-    """Returns the part of a glob before its first wildcard, at most its folder."""
-    if pattern.is_dir():
-        return pattern
-
-    parts = []
-    for part in pattern.parts[:-1]:
-        if re.search(r"[*?\[]", part):
-            break
-        parts.append(part)
-    return Path(*parts)
 
 
 def format_of(path: Path) -> str:

@@ -66,10 +66,15 @@ def expand(data_dir: Path, patterns: Sequence[str]) -> Found:
 
 def _matches(data_dir: Path, pattern: str) -> Iterable[Path]:
     """Gives what a pattern names; of a folder all that lies in it."""
-    literal = data_dir / pattern
+    literal = folder_of(data_dir, pattern)
     found = [literal] if literal.exists() else data_dir.glob(pattern)
     for path in found:
         yield from path.rglob("*") if path.is_dir() else [path]
+
+
+def folder_of(data_dir: Path, pattern: str) -> Path:
+    """Returns the file or folder that a pattern is, if it is one; "." of a URL is not resolved."""
+    return data_dir if pattern == "." else data_dir / pattern
 
 
 def _is_marker(data_dir: Path, pattern: str, path: Path) -> bool:

@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from lt4rec_tf.core.locations import location
+
 _MOST_OPEN = 64  # files of passes that were given up
 _END = np.array([], "S1")
 
@@ -66,7 +68,7 @@ class NumberedBatches:
                     del self._open[path, number]
                 return batches
 
-        batches = self._read(Path(path.decode()))
+        batches = self._read(location(path.decode()))
         for _ in range(number):
             next(batches, None)
         return batches

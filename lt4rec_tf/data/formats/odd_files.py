@@ -18,6 +18,7 @@ from typing import IO
 
 import numpy as np
 
+from lt4rec_tf.core.locations import in_store
 from lt4rec_tf.data.formats.files import READ_ERRORS, DataError, compression, open_binary
 from lt4rec_tf.data.formats.lines import TextForm, read_rows
 
@@ -47,6 +48,8 @@ def oddity(path: Path, form: TextForm | None) -> str:
         DataError: A gzip file is cut off or damaged, or the file cannot be read.
     """
     packing = compression(path)
+    if in_store(path):
+        return "their place in a store"
     if form is None and not packing:
         return ""
     if packing in ("bzip2", "zstd"):

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from lt4rec_tf.core.locations import in_store
 from lt4rec_tf.data.formats.examples import Ragged
 from lt4rec_tf.data.formats.files import DataError, pyarrow_or_advice
 from lt4rec_tf.data.formats.headers import refuse_other_columns
@@ -59,7 +60,7 @@ def columns(path: Path) -> dict[str, Column]:
     """
     pa = pyarrow()
     try:
-        schema = pa.parquet.read_schema(path)
+        schema = pa.parquet.read_schema(_opened(path))
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{path}: cannot be read as Parquet ({error})") from error
 
@@ -207,12 +208,17 @@ def arrow_batches(path: Path, names: Sequence[str], rows: int) -> Iterator[Any]:
     read = 0
     try:
         # Pages are read as they are needed: else whole columns of a row group are held.
-        with pa.parquet.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as file:
+        with pa.parquet.ParquetFile(_opened(path), pre_buffer=False, buffer_size=1 << 20) as file:
             for batch in file.iter_batches(rows, columns=list(names)):
                 yield batch
                 read += len(batch)
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{path}: cannot be read past row {read} ({error})") from error
+
+
+def _opened(path: Path) -> Any:
+    """Returns what pyarrow opens: a path, or a file of a store."""
+    return path.open("rb") if in_store(path) else path
 
 
 def _column(array: Any, column: Column) -> Ragged:

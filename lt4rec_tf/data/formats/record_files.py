@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from lt4rec_tf.core.locations import in_store
 from lt4rec_tf.data.formats import json_lines, parquet_lines
 from lt4rec_tf.data.formats.example_kinds import with_texts
 from lt4rec_tf.data.formats.files import compression
@@ -36,7 +37,7 @@ def open_records(path: Path, layout: Layout, odd_files: Collection[Path] = ()) -
 
 def packing_of(path: Path, layout: Layout, odd_files: Collection[Path]) -> str:
     """Returns a file's compression as tf.data names it, or `PYTHON`."""
-    if layout.by_python or path in odd_files:
+    if layout.by_python or path in odd_files or in_store(path):
         return PYTHON
     return "GZIP" if compression(path) == "gzip" else ""
 
@@ -110,7 +111,7 @@ def read_by_python(path: Path, layout: Layout) -> Iterator[np.ndarray]:
 
 
 def _read_odd(path: Path, layout: Layout) -> Iterator[np.ndarray]:
-    if layout.format == "tfrecord" and not compression(path):
+    if layout.format == "tfrecord" and not compression(path) and not in_store(path):
         batches = _native(str(path), "", layout).batch(_TOGETHER).as_numpy_iterator()
     else:
         batches = read_records(path, layout.form, layout.header_lines)

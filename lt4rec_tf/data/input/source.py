@@ -8,6 +8,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from lt4rec_tf.core.locations import location
 from lt4rec_tf.data.formats.files import DataError, Stamp, expand, stamp_of
 from lt4rec_tf.data.formats.layouts import (
     read_layout,
@@ -73,7 +74,7 @@ def open_source(schema: Schema, data_dir: str | Path, split: SplitRule) -> Sourc
         DataError: A glob matches nothing, headers differ, a column is nowhere, a side table cannot
             be read, or the split needs a column that the schema does not name.
     """
-    data_dir = Path(data_dir)
+    data_dir = location(data_dir)
     _check_split(schema, split)
 
     files, passed_over = expand(data_dir, schema.files)
