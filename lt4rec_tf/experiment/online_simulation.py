@@ -29,7 +29,7 @@ from lt4rec_tf.experiment.comparison.results import tested_runs
 from lt4rec_tf.experiment.paths import REPORT, RESULTS
 from lt4rec_tf.experiment.rows import load_row, row_names
 from lt4rec_tf.metrics.sessions import SessionRatios, session_ratios
-from lt4rec_tf.models.losses import probability
+from lt4rec_tf.models.losses import prediction
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.schema.types import Schema, chained_tasks
 
@@ -165,7 +165,9 @@ def predictor(
     def forward(text: tf.Tensor) -> dict[tuple[str, str], tf.Tensor]:
         ids = text_to_ids(lines, text)
         return {
-            key: probability(network.task_models[task](ids, training=False))
+            key: prediction(
+                source.schema.task(task), network.task_models[task](ids, training=False)
+            )
             for key, (network, task) in networks.items()
         }
 

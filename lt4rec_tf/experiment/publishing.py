@@ -42,7 +42,7 @@ from lt4rec_tf.serving.signatures import (
 )
 from lt4rec_tf.serving.warmup import WARMUP_FILE, ServingApiMissingError, replay, warmup_records
 from lt4rec_tf.tickets.masks import density
-from lt4rec_tf.training.evaluation import Predictions, as_weights, make_predictor, measure
+from lt4rec_tf.training.evaluation import Predictions, as_weights, measure, predictor_of
 
 # Largest difference to the model's own answers with which a version is published.
 TOLERANCES = {"float32": 1e-6, "bfloat16": 0.01}
@@ -72,7 +72,7 @@ def checked_answers(
     split = source.split.held_out
     raw = request_rows(source, split, CHECKED_ROWS)
     first_batch = next(iter(batches(source, split, CHECKED_ROWS)))
-    predictions = make_predictor(network, network.tasks)([first_batch])
+    predictions = predictor_of(network, schema)([first_batch])
     by_task = {task: predictions.of(schema.task(task)) for task in network.tasks}
     answers = {}
     for name, factors in answer_names(schema, network.tasks).items():
@@ -145,7 +145,7 @@ def files_beside(
         if records:
             contents[WARMUP_FILE] = records
 
-        predictions = make_predictor(network, network.tasks)(split_batches(source, split))
+        predictions = predictor_of(network, schema)(split_batches(source, split))
         facts = CardFacts(
             run=f"{folder.parent.name}/{folder.name}",
             row=row,
@@ -186,11 +186,12 @@ def _warmup(sample: Mapping[str, Arrays]) -> bytes:
 def _calibration(predictions: Predictions, schema: Schema) -> dict:
     bins = {}
     for task in schema.tasks:
-        in_population = predictions.weights[task.name] > 0
+        weights = predictions.measured_weights(task)
+        in_population = weights > 0
         bins[task.name] = deciles(
             predictions.labels[task.name][in_population],
             predictions.of(task)[in_population],
-            weights=as_weights(predictions.weights[task.name][in_population]),
+            weights=as_weights(weights[in_population]),
         )
     return bins
 

@@ -30,7 +30,7 @@ from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.tickets.masks import Masks, density, overlap
 from lt4rec_tf.tickets.search import HISTORY, WEIGHTS
 from lt4rec_tf.training import checkpoint
-from lt4rec_tf.training.evaluation import make_predictor, measure, without_user
+from lt4rec_tf.training.evaluation import measure, predictor_of, without_user
 from lt4rec_tf.training.plan import Batches
 
 
@@ -129,7 +129,7 @@ def measure_row(
     row: str, network: RankingNetwork, schema: Schema, batches: Batches
 ) -> dict[str, Any]:
     """Measures a network on batches; returns what `measure_rows` yields, without the seconds."""
-    predictions = make_predictor(network, network.tasks)(batches)
+    predictions = predictor_of(network, schema)(batches)
     metrics: dict[str, dict[str, Any]] = dict(measure(predictions, schema, network.tasks))
     left_out = without_user(predictions, schema, network.tasks)
     for task, counts in left_out.items():

@@ -190,6 +190,16 @@ def loss_of(task: Task) -> Loss:
     return partial(standardised_mse, mean=task.mean, scale=task.scale)
 
 
+def log_kept(task: Task) -> float:
+    """Returns what is added to a binary task's logit, so that it is one of the unsampled log.
+
+    >>> task = Task("ctr", "click", "binary", None, "cross_entropy", "auc", "max")
+    >>> log_kept(task)
+    0.0
+    """
+    return math.log(task.negatives_kept)
+
+
 def outputs_of(task: Task) -> int:
     """Returns the number of outputs that a task's loss and prediction take."""
     return ZILN_OUTPUTS if task.loss == "ziln" else 1
@@ -201,6 +211,11 @@ def prediction(task: Task, outputs: tf.Tensor) -> tf.Tensor:
     A probability or ratio: sigmoid(o). An amount: mean + scale o, which may be below 0; with the
     loss "ziln" its expectation, scale p exp(m + d^2 / 2).
 
+    Of a binary task of whose negatives the share w was kept, with p = sigmoid(o), it is
+    p / (p + (1 - p) / w) = sigmoid(o + log w): the probability in the log before it was sampled.
+    Source: He et al., Practical Lessons from Predicting Clicks on Ads at Facebook (ADKDD 2014),
+    section 6.3.
+
     Metrics, evaluation and serving all take predictions from here.
 
     Args:
@@ -211,7 +226,7 @@ def prediction(task: Task, outputs: tf.Tensor) -> tf.Tensor:
         float32 (batch,).
     """
     if task.kind != "amount":
-        return probability(outputs)
+        return probability(outputs + log_kept(task) if task.negatives_kept < 1 else outputs)
     if task.loss == "mse":
         return task.mean + task.scale * outputs
     logit, mean, deviation = _ziln_parts(outputs)

@@ -218,6 +218,7 @@ def _task(table: TomlTable) -> Task:
     name, kind = _name(table), table.choice("kind", tuple(TASK_LOSSES))
     metric = table.choice("metric", TASK_METRICS[kind])
     better = METRIC_DIRECTIONS[metric]
+    kept = _negatives_kept(table) if kind == "binary" else 1.0
     task = Task(
         name=name,
         label=table.text("label"),
@@ -226,9 +227,24 @@ def _task(table: TomlTable) -> Task:
         loss=table.choice("loss", TASK_LOSSES[kind]),
         metric=metric,
         direction=table.choice("direction", (better,), better),
+        negatives_kept=1.0 if isinstance(kept, str) else kept,
+        kept_column=kept if isinstance(kept, str) else None,
     )
     table.close()
     return task
+
+
+def _negatives_kept(table: TomlTable) -> float | str:
+    """Reads the share of a task's negatives that the log still holds, or the column of it."""
+    if not table.has("negatives_kept"):
+        return 1.0
+    expected = "a share above 0 and at most 1, or the name of a column"
+    kept = table.anything("negatives_kept", expected)
+    if isinstance(kept, str) and kept:
+        return kept
+    if isinstance(kept, bool) or not isinstance(kept, int | float) or not 0 < kept <= 1:
+        raise table.error("negatives_kept", kept, expected)
+    return float(kept)
 
 
 def _join(table: TomlTable) -> Join:

@@ -160,6 +160,10 @@ class Task:
         mean: Of an amount over its population in train, by which losses standardise it; no schema
             says it, the audit does.
         scale: Its standard deviation there.
+        negatives_kept: Of a binary task: the share, in (0, 1], of the rows with label 0 that the
+            log still holds; predictions are corrected by it. Where a column says it, the audit
+            finds the share over all of train.
+        kept_column: The column that says it row by row, or None.
     """
 
     name: str
@@ -171,6 +175,8 @@ class Task:
     direction: str
     mean: float = 0.0
     scale: float = 1.0
+    negatives_kept: float = 1.0
+    kept_column: str | None = None
 
 
 @dataclass(frozen=True)
@@ -377,10 +383,16 @@ def needed_columns(schema: Schema) -> set[str]:
     columns |= {schema.time.column} if schema.time else set()
     columns |= {rule.column for rule in schema.filters}
     columns |= {schema.weight} if schema.weight else set()
+    columns |= {task.kept_column for task in schema.tasks if task.kept_column is not None}
     for label in schema.labels:
         sources = (label.column, label.play_time, label.duration)
         columns.update(name for name in sources if name is not None)
     return columns
+
+
+def sampled_by_column(schema: Schema, tasks: Sequence[str]) -> tuple[str, ...]:
+    """Returns the tasks of whose negatives a column says how many were kept."""
+    return tuple(name for name in tasks if schema.task(name).kept_column is not None)
 
 
 def chained_tasks(schema: Schema, tasks: Sequence[str]) -> list[tuple[str, str]]:

@@ -117,7 +117,10 @@ def _of_label(label: Label) -> list[tuple[str, Any]]:
 def _of_task(task: Task) -> list[tuple[str, Any]]:
     keys: list[tuple[str, Any]] = [("name", task.name), ("label", task.label), ("kind", task.kind)]
     keys += [("population", task.population)] if task.population is not None else []
-    return [*keys, ("loss", task.loss), ("metric", task.metric)]
+    keys += [("loss", task.loss), ("metric", task.metric)]
+    if task.kept_column is not None:
+        return [*keys, ("negatives_kept", task.kept_column)]
+    return [*keys, *([("negatives_kept", task.negatives_kept)] if task.negatives_kept < 1 else [])]
 
 
 def toml(value: Any) -> str:

@@ -126,6 +126,13 @@ def data_section(schema: Schema, data: Mapping[str, Any]) -> str:
         notes.append(
             f"Rows count by their weight, column `{schema.weight}`, in losses and metrics."
         )
+    for task in schema.tasks:
+        if task.negatives_kept < 1:
+            notes.append(
+                f"The log holds {task.negatives_kept:.4g} of the rows where `{task.label}` is 0: "
+                f"predictions of `{task.name}` are corrected by this share, and its metrics and "
+                "calibration are those of the log before."
+            )
     return "\n\n".join([table, *notes])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +16,7 @@ from lt4rec_tf.metrics.continuous import pcoc
 from lt4rec_tf.metrics.groups import has_user
 from lt4rec_tf.models.losses import loss_of, prediction
 from lt4rec_tf.models.network import RankingNetwork
-from lt4rec_tf.schema.types import Schema, Task, chained_tasks, product_name
+from lt4rec_tf.schema.types import Schema, Task, chained_tasks, product_name, sampled_by_column
 from lt4rec_tf.training.plan import Batches
 
 Metrics = dict[str, dict[str, float]]
@@ -31,12 +31,27 @@ class Predictions:
         labels: Task -> float32 (rows,), 0 outside the task's population.
         weights: Task -> float32 (rows,), the row's weight in the population, 0 outside.
         users: int64 (rows,), equal for rows of one user; `NO_USER` for rows without one.
+        kept: Task that names a column of it -> float32 (rows,), the share at which rows with
+            label 0 were kept; 1 for others.
     """
 
     logits: dict[str, np.ndarray]
     labels: dict[str, np.ndarray]
     weights: dict[str, np.ndarray]
     users: np.ndarray
+    kept: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def measured_weights(self, task: Task) -> np.ndarray:
+        """Returns the rows' weights in a task's metrics, (rows,).
+
+        Where negatives were sampled, each stands for those that were not kept: metrics are those of
+        the log before.
+        """
+        weights = self.weights[task.name]
+        if task.kept_column is None and task.negatives_kept == 1:
+            return weights
+        kept = self.kept[task.name] if task.kept_column is not None else task.negatives_kept
+        return np.where(self.labels[task.name] == 0, weights / kept, weights)
 
     def of(self, task: Task) -> np.ndarray:
         """Returns a task's predictions in its label's own unit, float32 (rows,)."""
@@ -47,7 +62,7 @@ class _Column(NamedTuple):
     """Names one column of numbers, a value a row.
 
     Attributes:
-        kind: "logits", "labels", "weights" or "users".
+        kind: "logits", "labels", "weights", "kept" or "users".
         task: Whose; "" for users.
         output: Which of the numbers that a task's head computes; 0 for other kinds.
     """
@@ -57,16 +72,35 @@ class _Column(NamedTuple):
     output: int = 0
 
 
+def predictor_of(
+    network: RankingNetwork, schema: Schema, tasks: Sequence[str] | None = None
+) -> Callable[[Batches], Predictions]:
+    """Makes a function from the batches of a schema to predictions, as `make_predictor` does.
+
+    Args:
+        network: What predicts.
+        schema: Of the batches.
+        tasks: Whose predictions; None: all that the network has.
+    """
+    tasks = network.tasks if tasks is None else tasks
+    return make_predictor(network, tasks, sampled_by_column(schema, tasks))
+
+
 def make_predictor(
-    network: RankingNetwork, tasks: Sequence[str]
+    network: RankingNetwork, tasks: Sequence[str], sampled: Sequence[str] = ()
 ) -> Callable[[Batches], Predictions]:
     """Makes a function from batches to predictions; it is traced once and can be called often.
 
     Processes that train together each pass their own share of a split, and all of them get the
     predictions for the whole split.
+
+    Args:
+        network: What predicts.
+        tasks: Whose predictions.
+        sampled: Those of them for which batches say at which share negatives were kept.
     """
     outputs = {task: network.heads[task].units for task in tasks}
-    columns = _columns(outputs)
+    columns = _columns(outputs, sampled)
     forward = _compile_forward(network, tasks)
     compiled: dict[Opened, Callable[..., Any]] = {}
 
@@ -75,6 +109,7 @@ def make_predictor(
             "logits": forward(batch["features"]),
             "labels": batch["labels"],
             "weights": batch["weights"],
+            "kept": batch.get("negatives_kept", {}),
             "users": {"": batch["user"]},
         }
         return [_one_output(values[kind][task], output) for kind, task, output in columns]
@@ -94,13 +129,14 @@ def make_predictor(
     return predict
 
 
-def _columns(outputs: Mapping[str, int]) -> list[_Column]:
+def _columns(outputs: Mapping[str, int], sampled: Sequence[str]) -> list[_Column]:
     """Lists the columns that a split is read into; a logit of several numbers takes several."""
     columns = []
     for task, count in outputs.items():
         columns += [_Column("logits", task, output) for output in range(count)]
     for task in outputs:
         columns += [_Column("labels", task), _Column("weights", task)]
+    columns += [_Column("kept", task) for task in sampled]
     return [*columns, _Column("users")]
 
 
@@ -140,7 +176,8 @@ def _predictions(arrays: Mapping[_Column, np.ndarray], outputs: Mapping[str, int
 
     labels = {task: arrays[_Column("labels", task)] for task in outputs}
     weights = {task: arrays[_Column("weights", task)] for task in outputs}
-    return Predictions(logits, labels, weights, arrays[_Column("users")])
+    kept = {column.task: array for column, array in arrays.items() if column.kind == "kept"}
+    return Predictions(logits, labels, weights, arrays[_Column("users")], kept)
 
 
 def measure(predictions: Predictions, schema: Schema, tasks: Sequence[str]) -> Metrics:
@@ -189,9 +226,9 @@ def _product_metrics(predictions: Predictions, first: Task, second: Task) -> dic
     observed = predictions.labels[first.name] * predictions.labels[second.name]
 
     # A positive row whose second label is unknown (a click without a duration) has no product.
-    of_first, of_second = predictions.weights[first.name], predictions.weights[second.name]
+    of_first, of_second = map(predictions.measured_weights, (first, second))
     negative = predictions.labels[first.name] == 0
-    weights = np.where(negative, of_first, np.minimum(of_first, of_second))
+    weights = np.where(negative, of_first, of_second)
     has_product = weights > 0
 
     product_metrics = _amount if second.kind == "amount" else _continuous
@@ -201,10 +238,11 @@ def _product_metrics(predictions: Predictions, first: Task, second: Task) -> dic
 
 
 def _task_metrics(predictions: Predictions, task: Task) -> dict[str, float]:
-    in_population = predictions.weights[task.name] > 0
+    weights_of_rows = predictions.measured_weights(task)
+    in_population = weights_of_rows > 0
     labels = predictions.labels[task.name][in_population]
     scores = predictions.of(task)[in_population]
-    weights = as_weights(predictions.weights[task.name][in_population])
+    weights = as_weights(weights_of_rows[in_population])
 
     if task.kind == "continuous":
         return _continuous(labels, scores, weights)

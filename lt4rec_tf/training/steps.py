@@ -13,7 +13,7 @@ from lt4rec_tf.core.errors import UnfitError
 from lt4rec_tf.distributed.replicas import gradients_over_replicas, spread
 from lt4rec_tf.models.losses import loss_of
 from lt4rec_tf.models.network import CROSSED, RankingNetwork
-from lt4rec_tf.schema.types import Schema
+from lt4rec_tf.schema.types import Schema, sampled_by_column
 from lt4rec_tf.training.balancing.rule import Rule
 from lt4rec_tf.training.conflict import Conflict, emphasis, pairs_in_conflict
 from lt4rec_tf.training.plan import Objective
@@ -187,13 +187,16 @@ def _gathered(columns: dict[str, tf.Tensor], rows: tf.Tensor | None) -> dict[str
 
 def _batch_spec(network: RankingNetwork, schema: Schema) -> dict[str, Any]:
     per_task = {task.name: tf.TensorSpec((None,), tf.float32) for task in schema.tasks}
-    return {
+    sampled = sampled_by_column(schema, [*per_task])
+    spec = {
         "features": network.feature_specs(),
         "labels": per_task,
         "weights": per_task,
         "user": tf.TensorSpec((None,), tf.int64),
         "duration": tf.TensorSpec((None,), tf.float32),
     }
+    kept = {"negatives_kept": {task: per_task[task] for task in sampled}}
+    return spec | (kept if sampled else {})
 
 
 def _update_masks(network: RankingNetwork, tasks: Sequence[str]) -> dict[Any, tf.Tensor]:

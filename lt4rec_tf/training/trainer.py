@@ -25,7 +25,7 @@ from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.tickets.search import HISTORY, WEIGHTS
 from lt4rec_tf.training import checkpoint, optimizers
 from lt4rec_tf.training.balancing.rules import build_rule
-from lt4rec_tf.training.evaluation import Metrics, make_predictor, measure, split_losses
+from lt4rec_tf.training.evaluation import Metrics, measure, predictor_of, split_losses
 from lt4rec_tf.training.plan import (
     BEST,
     PROGRESS,
@@ -100,7 +100,7 @@ class Trainer:
             for group in objective.task_groups
         ]
         self._train_part: Callable[..., Losses] | None = None  # of a pass in parts
-        self._predict = make_predictor(network, self.tasks)
+        self._predict = predictor_of(network, schema, self.tasks)
 
     def fit(self, folder: Path, name: str, plan: Plan) -> dict[str, Any]:
         """Trains from the network's present weights to the stage's end, and keeps the best epoch.

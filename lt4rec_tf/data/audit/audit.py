@@ -105,6 +105,7 @@ def _summary(schema: Schema, rows: Rows) -> dict[str, Any]:
         "left_out": rows.left_out._asdict(),
         "labels": rows.labels.labels,
         "weights": rows.labels.weights,
+        "kept": rows.labels.kept,
         "without_user": (rows.user == NO_USER) & (schema.user is not None),
         "columns": values_of(schema, rows.raw),
         "above_one": rows.labels.above_one,
@@ -156,7 +157,8 @@ def _given(split: SplitRule) -> list[float]:
 def complete(source: Source, audit: Audit) -> Source:
     """Returns the source with the audit's results: now `pipeline.batches` can read it.
 
-    Its schema has the amounts' mean and deviation in train, which networks and losses need.
+    Its schema has the amounts' mean and deviation in train, which networks and losses need, and the
+    share of kept negatives there, which predictions need.
     """
     split = dataclasses.replace(
         source.split, validation_from=audit.validation_from, test_from=audit.test_from
@@ -182,10 +184,17 @@ def complete(source: Source, audit: Audit) -> Source:
 
 
 def standardised(schema: Schema, audit: Audit) -> Schema:
-    """Returns the schema with the amounts' mean and deviation in train."""
+    """Returns the schema with what train says of its tasks.
+
+    That is the mean and deviation of amounts, and the share of kept negatives where a column says
+    it row by row.
+    """
     counts_by_task = audit.splits["train"].tasks
 
     def with_standards(task: Task) -> Task:
+        if task.kept_column is not None:
+            kept = counts_by_task[task.name].negatives_kept
+            return dataclasses.replace(task, negatives_kept=kept or 1.0)
         if task.kind != "amount":
             return task
         counts = counts_by_task[task.name]

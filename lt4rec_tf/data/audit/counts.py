@@ -226,6 +226,9 @@ class Counts:
 
         for task, weights in values["weights"].items():
             self._tasks.add(task, split, values["labels"][task], weights, anonymous)
+        for task, kept in values["kept"].items():
+            labels, weights = values["labels"][task], values["weights"][task]
+            self._tasks.add_kept(task, split, labels, weights, kept)
         for key in ("faults", "misses", "unlabelled"):
             counts = {counted: int(number) for counted, number in values[key].items()}
             self._totals.setdefault(key, Counter()).update(counts)
@@ -291,6 +294,9 @@ class Counts:
                 text = f"column {schema.time.column}"
             elif reason == "bad_weight":
                 text = f"column {schema.weight}"
+            elif reason == "bad_negatives_kept":
+                columns = {task.kept_column for task in schema.tasks if task.kept_column}
+                text = f"column{'s' * (len(columns) > 1)} {', '.join(sorted(columns))}"
             else:
                 continue
             where.setdefault(reason, {})[text] = count

@@ -87,9 +87,11 @@ def _describe_splits(audit: Audit) -> Iterator[str]:
 
 
 def _weighted_rows(numbers: TaskCounts) -> str:
-    """Writes a population's rows, and what they weigh where rows have weights."""
+    """Writes a population's rows, what they weigh, and how many negatives there were before."""
     weight = "" if numbers.weight is None else f" of weight {numbers.weight:.10g}"
-    return f"{numbers.rows} rows{weight}"
+    share = numbers.negatives_kept
+    kept = "" if share is None else f", {share:.4g} of the negatives kept"
+    return f"{numbers.rows} rows{weight}{kept}"
 
 
 def _describe_columns(audit: Audit) -> Iterator[str]:

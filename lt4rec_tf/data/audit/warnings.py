@@ -105,7 +105,7 @@ def _about_classes(audit: Audit, schema: Schema) -> Iterator[str]:
 
 def _about_side_tables(audit: Audit, schema: Schema) -> Iterator[str]:
     broken = sum(audit.unusable.get(reason, 0) for reason in ("columns", "unparseable"))
-    rows = audit.rows - broken
+    rows = audit.rows - broken - audit.left_out
     for join in schema.joins:
         misses = audit.join_misses.get(join.file, 0)
         if rows and misses > NEARLY_ALL * rows:

@@ -206,6 +206,8 @@ def _exact_columns(schema: Schema) -> dict[str, str]:
         numbers[schema.time.column] = "" if schema.time.patterns else "float32"
     if schema.weight is not None:
         numbers[schema.weight] = "float32"
+    kept = [task.kept_column for task in schema.tasks if task.kept_column is not None]
+    numbers |= dict.fromkeys(kept, "float32")
     # Whatever a filter cannot read is left out by it, and is no bad row.
     for rule in schema.filters:
         numbers.setdefault(rule.column, "")

@@ -29,6 +29,7 @@ REASONS = (
     "bad_weight",  # no number, below 0 or infinite; or none at all
     "missing_label",  # absent where a task is learned
     "bad_label",  # no number, a click that is neither 0 nor 1, a ratio or amount below 0
+    "bad_negatives_kept",  # label 0, and no share above 0 and at most 1 of rows that were kept
     "negative_play_time",  # or not a number
     "zero_duration",  # no length above 0, and the schema calls that bad
     "excluded_zero_duration",  # the same, and the schema excludes such rows
@@ -54,6 +55,8 @@ class Labels(NamedTuple):
             unusable; -1 where no label did.
         unlabelled: By label, bool (batch,): kept without this label for want of a duration.
         above_one: By ratio label, bool (batch,): the ratio was above 1, and is clipped to it.
+        kept: By task with a column of them, float32 (batch,): the share of rows like this one that
+            the log still holds; 1 unless the label is 0.
         duration: float32 (batch,), the length in seconds of the row's video, as the first label
             that names such a column has it; NaN where it is unknown.
     """
@@ -64,6 +67,7 @@ class Labels(NamedTuple):
     culprits: tf.Tensor
     unlabelled: dict[str, tf.Tensor]
     above_one: dict[str, tf.Tensor]
+    kept: dict[str, tf.Tensor]
     duration: tf.Tensor
 
 
@@ -96,6 +100,10 @@ def read_labels(schema: Schema, columns: Columns, faults: Mapping[str, tf.Tensor
     row_weights = None
     if schema.weight is not None:
         row_weights, all_faults["bad_weight"] = _row_weights(columns[schema.weight])
+    kept, bad_kept = _kept(schema, columns, parsed, populations)
+    if kept:
+        all_faults["bad_negatives_kept"] = bad_kept
+
     faults_by_label = {}
     for name, label in parsed.items():
         missing = needed[name] & ~label.present & ~label.unlabelled
@@ -117,7 +125,7 @@ def read_labels(schema: Schema, columns: Columns, faults: Mapping[str, tf.Tensor
     duration = durations[0] if durations else tf.fill(tf.shape(everywhere), math.nan)
     culprits = _culprits([*faults_by_label.values()], reasons)
     above_one = {n: label.above_one for n, label in parsed.items() if label.above_one is not None}
-    return Labels(labels, weights, reasons, culprits, unlabelled, above_one, duration)
+    return Labels(labels, weights, reasons, culprits, unlabelled, above_one, kept, duration)
 
 
 def _row_weights(column: tf.Tensor | tf.RaggedTensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -129,6 +137,27 @@ def _row_weights(column: tf.Tensor | tf.RaggedTensor) -> tuple[tf.Tensor, tf.Ten
     weights = tf.cast(read.values, tf.float32)
     usable = read.valid & (weights >= 0.0) & tf.math.is_finite(weights)
     return tf.where(usable, weights, 0.0), ~usable
+
+
+def _kept(
+    schema: Schema,
+    columns: Columns,
+    parsed: Mapping[str, _ParsedLabel],
+    populations: Mapping[str, tf.Tensor],
+) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+    """Reads the shares of kept negatives by task, and bool (batch,): one cannot be used."""
+    kept = {}
+    bad = tf.zeros_like(next(iter(populations.values())))
+    for task in schema.tasks:
+        if task.kept_column is not None:
+            read = single(columns[task.kept_column], tf.float64)
+            shares = tf.cast(read.values, tf.float32)
+            label = parsed[task.label]
+            negative = populations[task.name] & label.present & (label.value == 0.0)
+            usable = read.valid & (shares > 0.0) & (shares <= 1.0)
+            bad |= negative & ~usable
+            kept[task.name] = tf.where(negative & usable, shares, 1.0)
+    return kept, bad
 
 
 def _populations(

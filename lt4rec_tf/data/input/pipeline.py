@@ -65,6 +65,8 @@ def batches(
         "user": int64 (batch,), "duration": float32 (batch,)}: the length of the row's video in
         seconds, NaN where it is unknown. Labels outside their task's population are 0 with
         weight 0; inside it the weight is the row's, 1 unless the schema names a column of weights.
+        Where tasks name a column of the share at which negatives were kept, also
+        "negatives_kept": {task: float32 (batch,)}, 1 on positives.
 
     Raises:
         DataError: The source was not audited, or the split is none of `SPLITS`. While it is read:
@@ -265,13 +267,14 @@ def _batch_parser(source: Source) -> Callable[[tf.Tensor, tf.Tensor], Any]:
     """Makes the parser of `batches`, traced once for a source: a new pass costs next to nothing."""
 
     def parse(source: Source, rows: Rows) -> dict[str, Any]:
-        return {
+        batch = {
             "features": features_to_ids(source.schema, rows.raw),
             "labels": rows.labels.labels,
             "weights": rows.labels.weights,
             "user": rows.user,
             "duration": rows.labels.duration,
         }
+        return batch | ({"negatives_kept": rows.labels.kept} if rows.labels.kept else {})
 
     return _parser(source, parse)
 

@@ -44,7 +44,7 @@ from lt4rec_tf.experiment.run import Run, network_in
 from lt4rec_tf.experiment.sharing_search import train_rows
 from lt4rec_tf.experiment.ticket_search import find_ticket, read_ticket
 from lt4rec_tf.models.registry import need_tickets
-from lt4rec_tf.training.evaluation import make_predictor, measure
+from lt4rec_tf.training.evaluation import measure, predictor_of
 
 DEPTHS = ("start", "dense", "tickets")
 # Settings of models that no search trains.
@@ -187,12 +187,13 @@ def test(comparison: Path, line: str, settings: Settings, row: str) -> None:
     schema = source.schema
     network = load_row(folder, row, settings, schema)
     batches = measuring_batches(source, "test", settings.data)
-    predictions = make_predictor(network, network.tasks)(batches)
+    predictions = predictor_of(network, schema)(batches)
 
     # All runs are measured on the same rows: labels are kept once, by a row that has all tasks.
     labels = comparison / TEST_LABELS
     if len(network.tasks) == len(schema.tasks) and not labels.exists():
-        _write_arrays(labels, predictions.labels, predictions.weights, users=predictions.users)
+        weights = {task.name: predictions.measured_weights(task) for task in schema.tasks}
+        _write_arrays(labels, predictions.labels, weights, users=predictions.users)
     path = test_file(folder, row)
     _write_arrays(path.with_suffix(".npz"), predictions.logits)
 

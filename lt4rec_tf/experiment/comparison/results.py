@@ -21,7 +21,7 @@ from lt4rec_tf.experiment.ticket_search import read_searches
 from lt4rec_tf.metrics.bootstrap import METRICS, paired_interval
 from lt4rec_tf.metrics.gain import mean_relative_gain
 from lt4rec_tf.metrics.groups import own_groups
-from lt4rec_tf.models.losses import prediction
+from lt4rec_tf.models.losses import log_kept, prediction
 from lt4rec_tf.schema.types import Schema, Task
 from lt4rec_tf.tickets.search import HISTORY
 from lt4rec_tf.training.evaluation import Metrics, as_weights
@@ -195,7 +195,7 @@ def _predicted(task: Task, outputs: np.ndarray) -> np.ndarray:
     if task.kind == "amount":
         return np.asarray(prediction(task, outputs))
     # In float64, unlike losses.probability: rounding to float32 ties rows of a small network.
-    return 1.0 / (1.0 + np.exp(-outputs.astype(np.float64)))
+    return 1.0 / (1.0 + np.exp(-(outputs.astype(np.float64) + log_kept(task))))
 
 
 def _mean_cost(costs: Sequence[dict[str, Any]]) -> dict[str, Any] | None:

@@ -4,6 +4,7 @@ import dataclasses
 import json
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import tensorflow as tf
 from hypothesis import given, settings
@@ -14,6 +15,7 @@ from lt4rec_tf.data.audit.counts import Audit
 from lt4rec_tf.data.audit.description import describe
 from lt4rec_tf.data.audit.filtered import FilteredRows
 from lt4rec_tf.data.audit.marginals import count
+from lt4rec_tf.data.audit.warnings import warnings_of
 from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.input.filters import left_out
 from lt4rec_tf.data.input.pipeline import raw_batches, request_rows
@@ -29,7 +31,9 @@ from tests.support.feeds import (
     line,
     numbers,
     opened,
+    write_json_lines,
     write_lines,
+    write_parquet,
     write_records,
 )
 
@@ -87,7 +91,7 @@ def test_columns_of_tfrecords_compare_by_their_own_numbers():
     assert kept(Filter("x", "!=", (0.3,)), tenths) == ([0, 2, 3], [])
 
 
-NUMBERS = st.floats(-9, 9, allow_nan=False) | st.integers(-9, 9)
+NUMBERS = st.floats(-9, 9, allow_nan=False, allow_subnormal=False) | st.integers(-9, 9)
 PYTHON = {
     "==": lambda a, b: a == b[0],
     "!=": lambda a, b: a != b[0],
@@ -217,6 +221,21 @@ def test_a_filter_may_name_a_column_of_a_side_table(tmp_path):
     assert found.join_misses == {"videos.tsv": 8}  # v0 and v4: the kind of these is absent
 
 
+def test_a_side_table_that_matches_no_kept_row_is_warned_of(tmp_path):
+    (tmp_path / "videos.tsv").write_text("video\tkind\nad\tad\n")
+    path = filtered_schema(tmp_path, ("kind", "!=", "value = 'ad'")).path
+    join = '\n[[joins]]\nfile = "videos.tsv"\nformat = "tsv"\nkey = "video"\n'
+    path.write_text(path.read_text() + join)
+    rows = [good_row(n, video="ad" if n < 15 else f"v{n}") for n in range(20)]
+    write_lines(tmp_path / "a.csv", [line(row) for row in rows])
+    found = opened(load_schema(path), tmp_path)[1]
+    assert found.join_misses == {"videos.tsv": 5}
+    (warning,) = [
+        text for text in warnings_of(found, load_schema(path), "none") if "videos" in text
+    ]
+    assert "100.0 % of the rows have no row there" in warning
+
+
 def test_tfrecords_and_shards_leave_out_the_same_rows(tmp_path):
     rows = [row for row in ROWS if row["video"] != "ad"] + [good_row(99, video="ad")]
     write_records(tmp_path / "a.tfrecord", [example(row) for row in rows])
@@ -230,3 +249,21 @@ def test_tfrecords_and_shards_leave_out_the_same_rows(tmp_path):
     assert run(logs / "a.csv", logs / "out", f"--schema={made.path}") == 0
     assert quarantine_of(logs / "out") == []
     assert_same_rows(dataclasses.replace(made, files=("a.csv",)), logs, logs / "out")
+
+
+@pytest.mark.parametrize("kind", ["parquet", "jsonl"])
+def test_formats_with_types_compare_by_them(tmp_path, kind):
+    rows = [good_row(number, video="ad" if number % 4 == 0 else "v1") for number in range(40)]
+    flags = [(None, True, False)[number % 3] for number in range(40)]
+    if kind == "parquet":
+        write_parquet(tmp_path / "a.parquet", rows, flag=pa.array(flags))
+    else:
+        path = write_json_lines(tmp_path / "a.jsonl", rows)
+        read = [json.loads(text) for text in path.read_text().splitlines()]
+        made = [json.dumps(row | {"flag": flag}) for row, flag in zip(read, flags, strict=True)]
+        path.write_text("\n".join(made) + "\n")
+
+    rules = [*RULES[:1], ("number", ">=", "value = 11"), ("flag", "!=", "value = true")]
+    source, found = opened(filtered_schema(tmp_path, *rules, file_format=kind), tmp_path)
+    assert numbers(source) == [n for n in range(11, 40) if n % 4 and n % 3 != 1]
+    assert {counts.unreadable for counts in found.filtered.values()} == {0}
