@@ -1,7 +1,8 @@
 """Publishes versions in an object store, where nothing can be renamed.
 
 TensorFlow Serving refuses a version without saved_model.pb and tries again: that file goes last
-when a version comes, and first when it leaves. A store has no locks: publish from one process at a time.
+when a version comes, and first when it leaves. A store has no locks: publish from one process at a
+time.
 """
 
 from __future__ import annotations
