@@ -11,6 +11,7 @@ from lt4rec_tf.metrics.deciding import DECIDING, cells_of, deciding_auc
 from lt4rec_tf.schema.types import Schema
 
 _NUMBERS, _LEAST_ROWS, _MOST_ROWS = 4_000_000, 2_000, 20_000
+_SEED = 0x73616D706C65  # no usual one, with which a program may have drawn what the logs hold
 _ODD = 2 * np.arange(1, 1025) + 1  # of places in a list
 
 
@@ -25,7 +26,7 @@ class RowSample:
         self._schema = schema
         columns = max(1, len(schema.features) + len(schema.tasks))
         self._most = min(_MOST_ROWS, max(_LEAST_ROWS, _NUMBERS // columns))
-        self._random, self._below = np.random.default_rng(0), 1.0
+        self._random, self._below = np.random.default_rng(_SEED), 1.0
         self._draws = np.empty(0)
         self._parts: dict[str, np.ndarray] = {}
 

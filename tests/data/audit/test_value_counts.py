@@ -59,6 +59,12 @@ def test_a_value_is_judged_by_other_rows_alone():
     assert deciding_auc(~labels, labels) == 1.0
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_labels_that_were_drawn_with_a_usual_seed_are_halved_as_others(seed):
+    labels = np.random.default_rng(seed).random(600) < 0.3
+    assert deciding_auc(labels, labels) == 1.0
+
+
 def test_few_rows_say_nothing():
     labels = np.arange(100) < LEAST_OF_CLASS
     assert deciding_auc(labels, labels) == 1.0
