@@ -51,6 +51,23 @@ def test_a_flagfile_becomes_settings(tmp_path):
     assert places == Places(output_dir="there", run_dir="")
 
 
+def test_boundaries_are_numbers_or_dates():
+    given = ("--validation_from=20261125", "--test_from=2026-11-25T12:00")
+    data = parsed(*given).data
+    assert (data.validation_from, data.test_from) == (20261125.0, "2026-11-25T12:00")
+    assert isinstance(data.validation_from, float)
+    assert from_dict(to_dict(parsed(*given))) == parsed(*given)
+    assert parsed().data.test_from is None
+
+
+def test_the_seed_of_a_random_split_is_no_setting_of_earlier_runs():
+    assert "split_seed" not in to_dict(parsed())["data"]
+    random = parsed("--split=random", "--split_seed=2")
+    assert to_dict(random)["data"]["split_seed"] == 2
+    assert from_dict(to_dict(random)) == random
+    assert fingerprint(random, "") != fingerprint(parsed("--split=random"), "")
+
+
 def test_flags_that_are_not_given_are_the_fields_defaults():
     settings = parsed()
     for name, group in _GROUPS.items():

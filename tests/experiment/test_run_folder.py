@@ -329,6 +329,8 @@ def test_a_process_that_refuses_says_so_without_a_stack_trace():
         ("--own_embedding=like=2", "--own_embedding: found 'like'"),
         ("--validation_from=90", "test_from"),
         ("--test_from=90", "test: found no usable row"),
+        ("--test_from=soon", "--test_from: found 'soon', expected a number, or a date such as"),
+        ("--test_from=2026-11-25", "column day holds no dates and no seconds"),
     ],
 )
 def test_what_cannot_be_used_is_named_in_one_line(folder, capsys, flag, expected):

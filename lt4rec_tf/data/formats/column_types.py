@@ -12,6 +12,7 @@ import tensorflow as tf
 from lt4rec_tf.data.formats import json_lists
 from lt4rec_tf.data.formats.examples import Ragged
 from lt4rec_tf.data.formats.files import DataError
+from lt4rec_tf.data.formats.iso_times import iso_times
 from lt4rec_tf.data.formats.values import EXACT_IN_FLOAT32, cut_texts, text_to_float, text_to_int64
 from lt4rec_tf.schema.types import JSON_LISTS, Feature, Schema
 
@@ -35,7 +36,8 @@ class ColumnType:
         dtype: "string", "int64" or "float32".
         separator: What stands between the values of a list, or `JSON_LISTS`; "": a row's text is
             one value.
-        number: Of a string: "int64" or "float32" where it must be the text of such a number.
+        number: Of a string: "int64" or "float32" where it must be the text of such a number,
+            "time" where it must be a number or a date, see `iso_times`.
     """
 
     dtype: str
@@ -203,7 +205,7 @@ def _exact_columns(schema: Schema) -> dict[str, str]:
         numbers |= {name: "float32" for name in names if name is not None}
 
     if schema.time is not None:
-        numbers[schema.time.column] = "" if schema.time.patterns else "float32"
+        numbers[schema.time.column] = "" if schema.time.patterns else "time"
     if schema.weight is not None:
         numbers[schema.weight] = "float32"
     kept = [task.kept_column for task in schema.tasks if task.kept_column is not None]
@@ -276,6 +278,8 @@ def _to_dtype(kind: ColumnType, values: np.ndarray) -> tuple[np.ndarray, np.ndar
         raw = tf.constant(values, tf.string)
         parsed = text_to_int64(raw) if number == "int64" else text_to_float(raw, tf.float32)
         numbers, valid = (tensor.numpy() for tensor in parsed)
+        if number == "time" and not valid.all():
+            valid |= iso_times(raw)[1].numpy()
         return (values if kind.dtype == "string" else numbers), valid
 
     if kind.dtype == "float32":

@@ -1,8 +1,11 @@
-"""Dates and times in ISO 8601 to milliseconds since 1970, a whole batch at a time."""
+"""Times of rows: numbers, or dates in ISO 8601 to ms since 1970, a whole batch at a time."""
 
 from __future__ import annotations
 
+import numpy as np
 import tensorflow as tf
+
+from lt4rec_tf.data.formats.values import Values, single
 
 _HOUR, _SIXTIETH = "(?:[01][0-9]|2[0-3])", "[0-5][0-9]"
 _MONTH, _DAY = "(?:0[1-9]|1[0-2])", "(?:0[1-9]|[12][0-9]|3[01])"
@@ -12,6 +15,35 @@ _ISO = rf"[0-9]{{4}}(?:-{_MONTH}-{_DAY}|/{_MONTH}/{_DAY})(?:[Tt ]{_CLOCK})?"
 _LENGTH = 40  # bytes, of which the longest text takes 36
 _SPACE, _PLUS, _MINUS = ord(" "), ord("+"), ord("-")
 _DAYS = (0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+
+
+def times_of(column: tf.Tensor | tf.RaggedTensor) -> tf.Tensor:
+    """Reads each row's time: a number as it stands, or a date in milliseconds since 1970.
+
+    Returns:
+        float64 (batch,), NaN where the row has none.
+    """
+    read = single(column, tf.float64)
+    numbers = _finite(read)
+    if column.dtype != tf.string:
+        return numbers
+
+    def with_dates() -> tf.Tensor:
+        milliseconds, is_date = iso_times(single(column, tf.string).values)
+        return tf.where(is_date, tf.cast(milliseconds, tf.float64), numbers)
+
+    # A column of numbers is not searched for dates.
+    return tf.cond(tf.reduce_any(read.present & ~read.valid), with_dates, lambda: numbers)
+
+
+def numbers_of(column: tf.Tensor) -> tf.Tensor:
+    """Reads each row's number, float64 (batch,), NaN where it is none, or infinite."""
+    return _finite(single(column, tf.float64))
+
+
+def _finite(read: Values) -> tf.Tensor:
+    finite = read.valid & tf.math.is_finite(read.values)
+    return tf.where(finite, read.values, tf.constant(np.nan, tf.float64))
 
 
 def iso_times(text: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

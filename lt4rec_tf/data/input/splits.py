@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from lt4rec_tf.data.formats.fingerprints import fingerprint
-from lt4rec_tf.data.formats.iso_times import iso_times
+from lt4rec_tf.data.formats.iso_times import numbers_of, times_of
 from lt4rec_tf.data.formats.values import Values, single
 from lt4rec_tf.schema.types import TimeColumn
 
@@ -66,39 +66,16 @@ def row_times(time: TimeColumn, column: tf.Tensor | tf.RaggedTensor) -> tf.Tenso
         float64 (batch,), NaN where the row has none.
     """
     if not time.patterns:
-        return _number_or_date(column)
+        return times_of(column)
 
     text = single(column, tf.string).values
     result = tf.fill(tf.shape(text), tf.constant(np.nan, tf.float64))
     for pattern, multiplier in reversed(time.patterns):  # the first that fits is written last
         whole = f"(?s).*?(?:{pattern}).*"
         fits = tf.strings.regex_full_match(text, whole)
-        number = _number(tf.strings.regex_replace(text, whole, r"\1", replace_global=False))
+        number = numbers_of(tf.strings.regex_replace(text, whole, r"\1", replace_global=False))
         result = tf.where(fits, number * multiplier, result)
     return result
-
-
-def _number_or_date(column: tf.Tensor | tf.RaggedTensor) -> tf.Tensor:
-    read = single(column, tf.float64)
-    numbers = _finite(read)
-    if column.dtype != tf.string:
-        return numbers
-
-    def with_dates() -> tf.Tensor:
-        milliseconds, is_date = iso_times(single(column, tf.string).values)
-        return tf.where(is_date, tf.cast(milliseconds, tf.float64), numbers)
-
-    # A column of numbers is not searched for dates.
-    return tf.cond(tf.reduce_any(read.present & ~read.valid), with_dates, lambda: numbers)
-
-
-def _number(column: tf.Tensor) -> tf.Tensor:
-    return _finite(single(column, tf.float64))
-
-
-def _finite(read: Values) -> tf.Tensor:
-    finite = read.valid & tf.math.is_finite(read.values)
-    return tf.where(finite, read.values, tf.constant(np.nan, tf.float64))
 
 
 def split_of_times(rule: SplitRule, times: tf.Tensor) -> tf.Tensor:

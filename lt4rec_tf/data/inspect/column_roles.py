@@ -42,8 +42,9 @@ _NAMES = {
     ),
     "user": ("user_id", "userid", "uid", "user"),
     "time": (
-        *("time_ms", "timestamp_ms", "timestamp", "event_time", "ts", "unix_time", "time"),
-        *("date", "day", "dt"),
+        *("time_ms", "timestamp_ms", "timestamp", "event_time", "event_ts", "ts", "unix_time"),
+        *("time", "datetime", "log_time", "impression_time", "expose_time", "server_time"),
+        *("date", "day", "dt", "event_date", "log_date"),
     ),
 }
 # Words of names, cut at everything but letters.
@@ -58,6 +59,8 @@ _ITEM = re.compile(
     "|seller|goods|product|price|title|ad|cover|upload|channel|i?keyword"
 )
 _REQUEST = re.compile("(request|req|trace|impression|imp|log|row|event|pv)_?(id|uuid|key)")
+# Of columns of dates that are no row's own.
+_OTHER_DATE = re.compile("creat(ed?|ion)|publish(ed)?|release|updated?|start|end|expir(e|y|es)")
 _AMOUNT = re.compile("num|count|cnt|range|avg|rate|duration|price|age|days|width|height")
 _NAMED = re.compile("city|code|type")
 
@@ -72,7 +75,7 @@ class RoleFlags:
     play_time: str = flag("", "Column of the time watched.")
     duration: str = flag("", "Column of the video's length.")
     user: str = flag("", "Column that names the user.")
-    time: str = flag("", "Column of the row's time, a number.")
+    time: str = flag("", "Column of the row's time: numbers, or dates such as 2026-11-20 05:00.")
     binary_labels: tuple[str, ...] = flag(
         (),
         "Columns of 0 and 1 that are labels with a task each: COLUMN, learned on clicks where they "
@@ -164,11 +167,8 @@ def _are_numbers(stats: ColumnStats) -> bool:
 
 
 def _could_be_time(stats: ColumnStats) -> bool:
-    """Tells if a column holds different numbers, or text of numbers that no float32 holds."""
-    texts = [text for text, _ in stats.commonest]
-    numbers = all(re.fullmatch(r"\d+(\.\d*)?", text) for text in texts)
-    single = stats.longest == 1
-    return stats.distinct >= _LEAST_TIMES and single and (stats.only_finite or numbers)
+    """Tells if a column holds different numbers or dates."""
+    return stats.distinct >= _LEAST_TIMES and stats.longest == 1 and len(stats.times) > 0
 
 
 class _Rule(NamedTuple):
@@ -188,7 +188,7 @@ _RULES = {
     "play_time": _Rule(_are_numbers, "a column of numbers"),
     "duration": _Rule(_are_numbers, "a column of numbers"),
     "user": _Rule(lambda stats: stats.longest == 1, "a column of one value a row"),
-    "time": _Rule(_could_be_time, f"a column of {_LEAST_TIMES} different numbers or more"),
+    "time": _Rule(_could_be_time, f"a column of {_LEAST_TIMES} different numbers or dates or more"),
 }
 
 
@@ -206,7 +206,17 @@ def _by_name(
         column = column_by_lower_name.get(usual_name)
         if column is not None and column not in taken and _RULES[role].fits(columns[column]):
             return column
+
+    if role == "time":
+        found = [name for name in columns if name not in taken and _is_row_time(columns[name])]
+        return found[0] if len(found) == 1 else None
     return None
+
+
+def _is_row_time(stats: ColumnStats) -> bool:
+    """Tells if a column of any name holds dates with a time of day that may be the rows' own."""
+    is_other = side_of(stats.name, RoleFlags()) != "context" or _has_word(stats.name, _OTHER_DATE)
+    return _could_be_time(stats) and stats.has_clock_times and not is_other
 
 
 def is_feedback(name: str) -> bool:

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from lt4rec_tf.data.formats.column_types import ColumnType, to_type
 from lt4rec_tf.data.formats.examples import Ragged
+from lt4rec_tf.data.formats.iso_times import times_of
 from lt4rec_tf.data.inspect.log_sample import Sample
 from lt4rec_tf.schema.types import JSON_LISTS
 
@@ -18,6 +20,9 @@ from lt4rec_tf.schema.types import JSON_LISTS
 # first in the second half of the rows.
 GROWTH, LEAST_GROWTH = 0.1, 5
 _MOST_COMMON = 50
+_FIRST = 100  # values
+_LEAST_TIMES = 0.99  # of a column's values are times
+_DAY = 86_400_000  # ms
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,8 @@ class ColumnStats:
         commonest: The most frequent values with their number of times, the first met first; of
             text that is no UTF-8 with replacement signs.
         numbers: The finite values, sorted, float64; of text none.
+        times: The values as times, sorted, float64, dates in ms since 1970; none where more than
+            a hundredth of them are no times.
     """
 
     name: str
@@ -46,6 +53,18 @@ class ColumnStats:
     longest: int
     commonest: tuple[tuple[str, int], ...]
     numbers: np.ndarray
+    times: np.ndarray
+
+    @property
+    def are_dates(self) -> bool:
+        """True if the values are times that are written as dates."""
+        is_text = len(self.times) > 0 and self.kind.dtype == "string"
+        return is_text and any("-" in text or "/" in text for text, _ in self.commonest)
+
+    @property
+    def has_clock_times(self) -> bool:
+        """True if the values are dates, some with another time of day than midnight."""
+        return self.are_dates and bool(np.any(self.times % _DAY))
 
     @property
     def is_binary(self) -> bool:
@@ -90,7 +109,22 @@ def column_stats(name: str, sample: Sample) -> ColumnStats:
         longest=int(column.lengths.max(initial=0)),
         commonest=tuple((_text(value), count) for value, count in commonest),
         numbers=numbers,
+        times=_times(column, numbers),
     )
+
+
+def _times(column: Ragged, numbers: np.ndarray) -> np.ndarray:
+    """Returns a column's values as times, sorted; none where they are none."""
+    values = column.values
+    if values.dtype.kind != "O":
+        return numbers if len(numbers) == len(values) else np.empty(0)
+
+    for some in (values[:_FIRST], values):  # texts are rarely times: a few tell that at once
+        times = times_of(tf.constant(some, tf.string)).numpy()
+        times = times[np.isfinite(times)]
+        if not len(some) or len(times) < _LEAST_TIMES * len(some):
+            return np.empty(0)
+    return np.sort(times)
 
 
 def _growth(column: Ragged) -> tuple[int, bool]:

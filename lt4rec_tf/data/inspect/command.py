@@ -19,6 +19,7 @@ from lt4rec_tf.core.artifacts import write_atomically
 from lt4rec_tf.core.command import exit_on_error
 from lt4rec_tf.core.errors import InputError
 from lt4rec_tf.core.flags import ConfigError, build, check_fields, flag, parse_flags
+from lt4rec_tf.core.time_units import date_of, limits_of, unit_of, with_date
 from lt4rec_tf.data.formats.column_types import ColumnType, to_type
 from lt4rec_tf.data.formats.discovery import LogFiles, open_logs
 from lt4rec_tf.data.formats.files import DataError, some_of
@@ -161,8 +162,20 @@ def _roles_text(roles: Roles, columns: Mapping[str, ColumnStats]) -> str:
             text += f", 1 in {columns[name].mean:.2%}"
         elif name is not None and role in ("watch_ratio", "play_time", "duration"):
             text += f", mean {columns[name].mean:.6g}"
+        elif name is not None and role == "time":
+            text += f", {_time_range(columns[name])}"
         lines.append(f"{role:<12}{text}")
     return "\n".join(lines)
+
+
+def _time_range(stats: ColumnStats) -> str:
+    """Writes the first and the last time, without those that are far from all others."""
+    times = stats.times
+    unit = unit_of(times)
+    earliest, latest = limits_of(times, unit)
+    ends = float(times[times >= earliest][0]), float(times[times <= latest][-1])
+    write = date_of if stats.are_dates and unit else with_date
+    return " to ".join(write(time, unit) for time in ends)
 
 
 def _schema_text(schema_draft: Draft) -> str:
@@ -183,8 +196,8 @@ def _next_steps(flags: InspectFlags, logs: LogFiles, schema: Schema) -> str:
     if schema.time is None and schema.user is not None:
         command += " --split=user"
     elif schema.time is None:
-        lines.append("Neither time nor user is known (--time, --user): split by files,")
-        command += " --split=files --validation_files=GLOB --test_files=GLOB"
+        lines.append("Neither time nor user is known (--time, --user): split at random by rows,")
+        command += " --split=random"
     return "\n".join([*lines, command])
 
 

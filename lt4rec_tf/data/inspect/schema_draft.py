@@ -134,7 +134,7 @@ def _why_no_feature(stats: ColumnStats, roles: Roles, flags: RoleFlags) -> str:
         return "by its name one for each request, which does not come again"
     if stats.are_objects:
         return "JSON texts: write what they hold into columns of their own"
-    if name == roles.time or is_time(name):
+    if name == roles.time or is_time(name) or stats.has_clock_times:
         return "a time, which does not come again"
     if is_feedback(name):
         return "by its name what the user did: a label, not a feature"

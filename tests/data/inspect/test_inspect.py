@@ -85,6 +85,7 @@ def test_the_table_says_what_columns_hold(tmp_path, capsys):
     assert "play_time   play_time_ms, mean 4000" in out
     assert "duration    duration_ms, mean 10000" in out
     assert "user        user_id" in out
+    assert "time        time_ms, 1600000000000 (2020-09-13 12:26:40) to 1600000001999 (" in out
     assert f"python -m lt4rec_tf.train --schema={tmp_path}/s.toml --data_dir={tmp_path}" in out
 
 
