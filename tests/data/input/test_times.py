@@ -19,6 +19,7 @@ from lt4rec_tf.data.input.source import open_source
 from lt4rec_tf.data.input.splits import SplitRule, row_times, split_at_random
 from lt4rec_tf.data.input.time_limits import with_dates
 from lt4rec_tf.schema.types import TimeColumn
+from tests.support.conversions import quarantine_of, records_of, run
 from tests.support.feeds import (
     example,
     good_row,
@@ -236,3 +237,20 @@ def test_a_far_time_is_a_bad_row_of_a_split_by_time(tmp_path, rule, day, far, sh
     assert found.times.first_far.time == shown
     read = audit.complete(source, found)
     assert sum(len(numbers(read, split)) for split in found.splits) == 60
+
+
+def test_shards_hold_dates_as_the_logs_do(tmp_path):
+    logs, shards = tmp_path / "logs", tmp_path / "shards"
+    logs.mkdir()
+    rows = [dated(number) for number in range(60)]
+    rows[7] |= {"day": "soon"}
+    write_lines(logs / "a.csv", [line(row) for row in rows])
+    made = schema(logs)
+    files = str(logs / "*.csv")
+    assert run(files, shards, f"--schema={made.path}", "--max_bad_fraction=0.5") == 0
+    assert [row[1:3] for row in quarantine_of(shards)] == [
+        ("8", "day: found 'soon', expected time")
+    ]
+
+    texts = [row["day"][1] for row in records_of(shards)]
+    assert texts == [[row["day"].encode()] for row in rows if row["day"] != "soon"]
