@@ -1,0 +1,110 @@
+"""A run on a log with adverts, weights and sampled negatives: what it learns and what it serves."""
+
+import json
+
+import numpy as np
+import pytest
+
+from lt4rec_tf import train
+from lt4rec_tf.serving.publish import published_versions
+from tests.support.commands import run_main
+from tests.support.versions import session_answers
+
+pytestmark = pytest.mark.slow(minutes=1)
+
+SCHEMA = """
+name = "sampled"
+format = "csv"
+files = ["log.csv"]
+user = "user"
+weight = "weight"
+time = { column = "day" }
+
+[[filters]]
+column = "kind"
+comparison = "!="
+value = "advert"
+
+[[features]]
+name = "user"
+dtype = "string"
+side = "user"
+ids = { kind = "hash", buckets = 500 }
+
+[[features]]
+name = "video"
+dtype = "string"
+side = "item"
+ids = { kind = "hash", buckets = 500 }
+
+[[labels]]
+name = "click"
+kind = "binary"
+column = "click"
+
+[[tasks]]
+name = "ctr"
+label = "click"
+kind = "binary"
+loss = "cross_entropy"
+metric = "auc"
+negatives_kept = "kept"
+"""
+ROWS = 60_000
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory):
+    """The folder of a log; and of all rows before it was sampled the click rate by weight."""
+    folder = tmp_path_factory.mktemp("sampled")
+    rng = np.random.default_rng(0)
+    user, video = rng.integers(0, 90, ROWS), rng.integers(0, 60, ROWS)
+    chance = 1 / (1 + np.exp(2.2 - 1.5 * (user % 5 - 2) / 2 - (video % 3 - 1)))
+    click = rng.random(ROWS) < chance
+    share = rng.choice([0.1, 0.3], ROWS)
+    # Whoever is hardly ever clicked weighs more: weights move the rate.
+    weight = np.where(user % 5 < 2, rng.choice([0.0, 4.0], ROWS), 1.0)
+    advert = rng.random(ROWS) < 0.2
+    is_kept = click | (rng.random(ROWS) < share)
+
+    lines = ["user,video,kind,day,click,kept,weight"]
+    for n in np.flatnonzero(is_kept):
+        kind, label = ("advert", "") if advert[n] else ("film", int(click[n]))
+        lines.append(
+            f"u{user[n]},v{video[n]},{kind},{10 * n // ROWS},{label},{share[n]},{weight[n]}"
+        )
+    (folder / "log.csv").write_text("\n".join(lines) + "\n")
+    (folder / "schema.toml").write_text(SCHEMA)
+    return folder, np.average(click[~advert], weights=weight[~advert])
+
+
+def test_a_run_predicts_the_rates_of_the_log_before(logs, tmp_path, capsys):
+    folder, rate = logs
+    run_main(
+        train.main,
+        f"--schema={folder}/schema.toml",
+        f"--data_dir={folder}",
+        f"--run_dir={tmp_path}/run",
+        "--rows=hard_sharing",
+        "--hidden_units=8",
+        "--embedding_dim=4",
+        "--epochs=3",
+        "--batch_size=256",
+        "--learning_rate=0.01",
+    )
+    printed = capsys.readouterr().out
+    for part in ('kind != "advert"', "0 without use", "of weight", "of the negatives kept"):
+        assert part in printed
+
+    (row,) = json.loads((tmp_path / "run" / "evaluation.json").read_text())["rows"]
+    metrics = row["metrics"]["ctr"]
+    assert metrics["pcoc"] == pytest.approx(1, abs=0.1)
+    assert metrics["auc"] > 0.65
+
+    # Every user with every video, as often as the log before had them, by the weights of users.
+    pairs = [(f"u{user}", f"v{video}") for user in range(90) for video in range(60)]
+    users, videos = (np.array(column, object) for column in zip(*pairs, strict=True))
+    version = published_versions(tmp_path / "run" / "saved_model")[-1]
+    answers = session_answers(version, "ctr", {"user": users, "video": videos})
+    weights = [2.0 if int(user[1:]) % 5 < 2 else 1.0 for user in users]
+    assert np.average(answers["pctr"], weights=weights) == pytest.approx(rate, rel=0.1)
