@@ -39,7 +39,7 @@ class ColumnStats:
         longest: Largest number of values in a row.
         commonest: The most frequent values with their number of times, the first met first; of
             text that is no UTF-8 with replacement signs.
-        numbers: The finite values, sorted, float64; of text none.
+        numbers: The finite values, sorted, int64 or float64; of text none.
         times: The values as times, sorted, float64, dates in ms since 1970; none where more than
             a hundredth of them are no times.
     """
@@ -97,7 +97,9 @@ def column_stats(name: str, sample: Sample) -> ColumnStats:
 
     numbers = np.empty(0)
     if column.values.dtype.kind != "O":
-        numbers = np.sort(column.values[np.isfinite(column.values)].astype(np.float64))
+        numbers = np.sort(column.values[np.isfinite(column.values)])
+        if kind.dtype == "float32":
+            numbers = numbers.astype(np.float64)
 
     return ColumnStats(
         name=name,
@@ -117,7 +119,7 @@ def _times(column: Ragged, numbers: np.ndarray) -> np.ndarray:
     """Returns a column's values as times, sorted; none where they are none."""
     values = column.values
     if values.dtype.kind != "O":
-        return numbers if len(numbers) == len(values) else np.empty(0)
+        return numbers.astype(np.float64) if len(numbers) == len(values) else np.empty(0)
 
     for some in (values[:_FIRST], values):  # texts are rarely times: a few tell that at once
         times = times_of(tf.constant(some, tf.string)).numpy()
@@ -172,9 +174,9 @@ def _spread(stats: ColumnStats) -> str:
         return f"1 in {stats.mean:.1%}"
 
     if len(stats.numbers):
-        least, most = stats.numbers[0], stats.numbers[-1]
-        digits = 15 if stats.kind.dtype == "int64" else 7
-        return f"least {least:.{digits}g}, mean {stats.mean:.6g}, most {most:.{digits}g}"
+        least, most = stats.numbers[0].item(), stats.numbers[-1].item()
+        ends = [str(end) if isinstance(end, int) else f"{end:.7g}" for end in (least, most)]
+        return f"least {ends[0]}, mean {stats.mean:.6g}, most {ends[1]}"
 
     rows = max(1, stats.rows)
     texts = [f"{_printable(text)!r} {count / rows:.1%}" for text, count in stats.commonest[:3]]

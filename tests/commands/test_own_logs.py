@@ -1,0 +1,101 @@
+"""docs/own_logs.md from its first command to a served answer, as a reader types them."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.serving_stand_in.serving_stand_in import start_stand_in
+from tests.support.paths import PROJECT
+
+pytestmark = pytest.mark.slow(minutes=3)
+DOCUMENT = (PROJECT / "docs" / "own_logs.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(python|bash)\n(.*?)```", DOCUMENT, re.DOTALL)
+QUICK = "--rows=hard_sharing --hidden_units=16,8 --embedding_dim=4"  # the page trains all rows
+
+
+def commands():
+    """The commands of the page in its order, and the program that it shows."""
+    for language, text in BLOCKS:
+        if language == "bash":
+            yield from text.replace("\\\n", " ").splitlines()
+
+
+def run(command, folder, url):
+    program, *words = shlex.split(command)
+    assert program == "python"
+    if words[:2] == ["-m", "lt4rec_tf.train"]:
+        words += shlex.split(QUICK)
+    if words[0] == "export/client.py":
+        words = [str(PROJECT / words[0]), *words[1:], f"--url={url}"]
+    made = subprocess.run(
+        [sys.executable, *words],
+        cwd=folder,
+        env={"PYTHONPATH": str(PROJECT), "PATH": "", "TF_CPP_MIN_LOG_LEVEL": "3"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert made.returncode == 0, f"{command}: {made.stderr[-2000:]}"
+    return made.stdout
+
+
+@pytest.fixture(scope="module")
+def printed(tmp_path_factory):
+    """By command what it printed."""
+    folder = tmp_path_factory.mktemp("reader")
+    programs = [text for language, text in BLOCKS if language == "python"]
+    assert len(programs) == 1
+    (folder / "make_logs.py").write_text(programs[0], encoding="utf-8")
+    outputs = {}
+    for command in commands():
+        if "client.py" not in command:
+            outputs[command] = run(command, folder, "")
+            continue
+        with start_stand_in({"feed": Path(folder / "run" / "saved_model")}) as url:
+            outputs[command] = run(command, folder, url)
+    return outputs
+
+
+def of(printed, word):
+    return next(text for command, text in printed.items() if word in command)
+
+
+def test_every_step_is_on_the_page(printed):
+    for word in ("simulator", "inspect", "train", "convert", "client.py"):
+        assert of(printed, word)
+
+
+def test_what_the_look_shows_is_what_it_prints(printed):
+    found = of(printed, "inspect")
+    (shown,) = re.findall(r"```\n(column  .*?)```", DOCUMENT, re.DOTALL)
+    for line in shown.splitlines():
+        if line != "...":
+            assert line.replace("logs", "") in found.replace("logs", "") or "--data_dir" in line
+
+
+def test_what_the_audit_says_is_what_is_printed(printed):
+    (shown,) = re.findall(r"```\n(20000 records.*?)```", DOCUMENT, re.DOTALL)
+    assert shown in of(printed, "--run_dir=run")
+
+
+def test_logs_and_their_shards_train_the_same_network(printed):
+    def results(text):
+        (row,) = re.findall(r"\| hard_sharing \|.*", text)
+        return row.split("|")[2:7]
+
+    runs = [text for command, text in printed.items() if "lt4rec_tf.train" in command]
+    assert results(runs[0]) == results(runs[1])
+
+
+def test_the_served_model_answers_for_each_row(printed):
+    header, *rows = of(printed, "client.py").splitlines()
+    assert header == "pctcvr,pctr,pcvr"
+    assert len(rows) == 3
+    for row in rows:
+        both, click, watch = map(float, row.split(","))
+        assert 0 < click < 1
+        assert both == pytest.approx(click * watch, abs=1e-6)
