@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lt4rec_tf.data.inspect.column_roles import RoleFlags, Roles, is_feedback
+from lt4rec_tf.data.inspect.column_roles import RoleFlags, Roles, is_feedback, side_of
 from lt4rec_tf.data.inspect.column_stats import ColumnStats
 from lt4rec_tf.schema.types import Schema, needed_columns
 
@@ -46,9 +46,12 @@ def closing_lines(
 
 
 def is_doubtful(stats: ColumnStats, flags: RoleFlags) -> bool:
-    """Tells if a feature's column may be a label: of 0 and 1, and no flag says what it is."""
-    said = stats.name in (*flags.features, *flags.user_columns, *flags.item_columns)
-    return stats.is_binary and not said
+    """Tells if a feature's column may be a label: of 0 and 1, and no flag or name says what it is.
+
+    A name such as is_vip says something of the user, not of what she did.
+    """
+    is_said = stats.name in flags.features or side_of(stats.name, flags) != "context"
+    return stats.is_binary and not is_said
 
 
 def _absent_tasks(roles: Roles) -> dict[str, str]:
