@@ -19,6 +19,7 @@ from lt4rec_tf.schema.types import JSON_LISTS, Feature, Schema
 SEPARATORS = ("|", ";", ",", "#", " ", "\x01", "\x02", "\x03")
 _OF_PROSE = (",", " ")
 _LEAST_JSON = 0.9  # of a column's texts are lists
+_FIRST = 20  # texts, of which one at least begins as a list does
 _WHOLE = re.compile(rb"\s*[+-]?(0|[1-9]\d*)\s*")
 _BOOLEANS = {b"true", b"false", b"True", b"False", b"TRUE", b"FALSE"}
 _LEADING_ZERO = re.compile(rb"\s*[+-]?0\d")  # 007 is a name, not the number 7
@@ -76,8 +77,7 @@ def guess(values: np.ndarray) -> ColumnType:
 
 def _parts_of_json(texts: list[bytes]) -> set[bytes] | None:
     """Returns what JSON lists hold; None: texts are no such lists, but for a few broken ones."""
-    begun = sum(text.lstrip()[:1] == b"[" for text in texts)
-    if not texts or begun < _LEAST_JSON * len(texts):
+    if not any(text.lstrip()[:1] == b"[" for text in texts[:_FIRST]):
         return None
     lists, valid = json_lists.cut(tf.constant(texts, tf.string))
     if np.mean(valid.numpy()) < _LEAST_JSON:

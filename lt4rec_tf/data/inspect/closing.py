@@ -26,6 +26,8 @@ def closing_lines(
         tasks.append(f"{task.name} ({task.label}{where})")
     lines = [f"tasks: {', '.join(tasks) or 'none'}"]
     lines += [f"no task {name}: {why}" for name, why in _absent_tasks(roles).items()]
+    if roles.play_time and not (roles.duration or roles.watch_ratio):
+        lines.append("task cvr learns seconds, not a ratio: no duration, see --duration")
 
     used = needed_columns(schema)
     unused = [name for name, stats in columns.items() if stats.is_binary and name not in used]

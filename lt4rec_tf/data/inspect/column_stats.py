@@ -69,7 +69,8 @@ class ColumnStats:
     @property
     def is_binary(self) -> bool:
         """True if all values are the numbers 0 and 1."""
-        return self.distinct > 0 and self.only_finite and set(self.numbers.tolist()) <= {0.0, 1.0}
+        few = 0 < self.distinct <= 2
+        return few and self.only_finite and set(self.numbers.tolist()) <= {0.0, 1.0}
 
     @property
     def only_finite(self) -> bool:

@@ -123,6 +123,13 @@ def test_tasks_that_could_not_be_made_are_named_with_the_reason(logs, capsys):
     assert "no task conversion: no order after a click, see --conversion" in out
 
 
+def test_a_play_time_without_a_duration_is_learned_in_seconds_and_said(logs, capsys):
+    assert look(logs, "--play_time=finished") == 0
+    out = capsys.readouterr().out
+    assert "task cvr learns seconds, not a ratio: no duration, see --duration" in out
+    assert load_schema(logs / "s.toml").label("watch_time").kind == "amount"
+
+
 def test_without_a_label_the_exit_code_is_2_with_and_without_a_draft(logs, capsys):
     none = ["--click=none", "--conversion=none"]
     assert look(logs, *none) == 2
