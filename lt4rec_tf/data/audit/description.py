@@ -125,7 +125,7 @@ def _describe_values(audit: Audit) -> Iterator[str]:
         padded += [cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True)]
         yield "  ".join(padded)
     if len(audit.features) > _FEATURES:
-        yield f"and {len(audit.features) - _FEATURES} features more in audit.json"
+        yield f"and {len(audit.features) - _FEATURES} features more in data.json"
 
 
 def _shares(share_by_split: Mapping[str, float | None]) -> str:

@@ -141,10 +141,11 @@ def test_rows_of_texts_and_of_timestamps_are_split_alike(tmp_path):
         source = open_source(made, tmp_path / folder, SplitRule("time"))
         dates = {"validation_from": "2026-11-05", "test_from": "2026-11-06T02:00+02:00"}
         source = with_dates(source, dates)
-        source = audit.complete(source, audit.audit(source))
-        assert source.split.validation_from == 1793836800000
-        found[folder] = [numbers(source, split) for split in ("train", "validation", "test")]
-    assert found["csv"] == [[*range(40)], [*range(40, 50)], [*range(50, 60)]]
+        counted = audit.audit(source)
+        assert counted.validation_from == 1793836800000
+        rows = {split: counts.rows for split, counts in counted.splits.items()}
+        found[folder] = rows, numbers(audit.complete(source, counted), "validation")
+    assert found["csv"] == ({"train": 40, "validation": 10, "test": 10}, [*range(40, 50)])
     assert found["csv"] == found["tf"] == found["parquet"]
 
 
