@@ -77,6 +77,7 @@ def with_limits(source: Source) -> Source:
     """Returns a source that is split at given boundaries, with limits beyond which times are far.
 
     The boundaries lie within them, so the first times are enough: no pass over the logs is needed.
+    Files may come in any order, so earlier times than the first ones are not far.
     """
     boundaries = (source.split.validation_from, source.split.test_from)
     inside = [time for time in boundaries if time is not None and math.isfinite(time)]
@@ -85,7 +86,10 @@ def with_limits(source: Source) -> Source:
         return source
     limits = -sys.float_info.max, sys.float_info.max
     if len(inside) == len(boundaries):
-        limits = limits_of(times, unit_of(times), inside)
+        unit = unit_of(times)
+        if unit != NO_UNIT:
+            inside.append(from_date("1990-01-01", unit))
+        limits = limits_of(times, unit, inside)
     return dataclasses.replace(source, split=dataclasses.replace(source.split, limits=limits))
 
 

@@ -240,6 +240,20 @@ def test_a_far_time_is_a_bad_row_of_a_split_by_time(tmp_path, rule, day, far, sh
     assert sum(len(numbers(read, split)) for split in found.splits) == 60
 
 
+def test_given_boundaries_need_no_pass_and_files_may_come_in_any_order(tmp_path):
+    for name, year in (("a", 2015), ("b", 1996), ("c", 1970)):
+        rows = [good_row(n, day=f"{year}-01-{1 + n // 10:02d}") for n in range(60)]
+        write_lines(tmp_path / f"{name}.csv", [line(row) for row in rows])
+    rule = SplitRule("time", 1420329600000.0, 1420416000000.0)  # 2015-01-04 and the day after
+    _, found = opened(schema(tmp_path), tmp_path, rule)
+    assert found.unusable == {"far_time": 60}
+    assert {split: counts.rows for split, counts in found.splits.items()} == {
+        "train": 90,
+        "validation": 10,
+        "test": 20,
+    }
+
+
 def test_shards_hold_dates_as_the_logs_do(tmp_path):
     logs, shards = tmp_path / "logs", tmp_path / "shards"
     logs.mkdir()
