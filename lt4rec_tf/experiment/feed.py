@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from lt4rec_tf.config.settings import DataSettings, Settings
-from lt4rec_tf.data.audit.counts import Audit
+from lt4rec_tf.data.audit.findings import Audit
 from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.input.change_guard import Reading, fault_of, refuse_changed
 from lt4rec_tf.data.input.in_memory import HeldRows, hold

@@ -13,8 +13,8 @@ from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.flags import from_settings
 from lt4rec_tf.data.audit import audit as auditing
 from lt4rec_tf.data.audit import checks
-from lt4rec_tf.data.audit.counts import Audit
 from lt4rec_tf.data.audit.description import describe
+from lt4rec_tf.data.audit.findings import Audit
 from lt4rec_tf.data.input.source import Source, open_source
 from lt4rec_tf.data.input.splits import SPLITS, SplitRule
 from lt4rec_tf.data.input.time_limits import with_dates

@@ -10,7 +10,7 @@ from typing import Any
 from lt4rec_tf.config.parse import from_dict, to_dict
 from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts, flags
-from lt4rec_tf.data.audit.counts import Audit
+from lt4rec_tf.data.audit.findings import Audit
 from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.experiment import logs, sizes
 from lt4rec_tf.experiment.paths import CONFIG, SCHEMA, has_begun

@@ -14,7 +14,7 @@ from scipy.stats import lognorm, spearmanr
 
 from lt4rec_tf.core.flags import ConfigError
 from lt4rec_tf.data.audit import audit
-from lt4rec_tf.data.audit.counts import Audit
+from lt4rec_tf.data.audit.findings import Audit
 from lt4rec_tf.data.input.pipeline import batches
 from lt4rec_tf.data.input.source import open_source
 from lt4rec_tf.data.input.splits import SplitRule

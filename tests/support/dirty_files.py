@@ -6,7 +6,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from lt4rec_tf.data.audit.checks import bad_row_count
-from lt4rec_tf.data.audit.counts import Audit
+from lt4rec_tf.data.audit.findings import Audit
 from tests.support.feeds import COLUMNS, example, good_row, line, schema, write_lines, write_records
 
 READERS = ("csv", "tsv", "tfrecord")

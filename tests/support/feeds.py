@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import tensorflow as tf
 
 from lt4rec_tf.data.audit import audit
-from lt4rec_tf.data.audit.counts import Audit
+from lt4rec_tf.data.audit.findings import Audit
 from lt4rec_tf.data.input.order import Order
 from lt4rec_tf.data.input.pipeline import batches
 from lt4rec_tf.data.input.source import Source, open_source

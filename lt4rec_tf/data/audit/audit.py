@@ -15,8 +15,9 @@ from typing import IO, Any
 import tensorflow as tf
 
 from lt4rec_tf.core.time_units import limits_of, unit_of
-from lt4rec_tf.data.audit.counts import Audit, Counts
+from lt4rec_tf.data.audit.counts import Counts
 from lt4rec_tf.data.audit.feature_values import values_of
+from lt4rec_tf.data.audit.findings import Audit
 from lt4rec_tf.data.audit.times import SAMPLED, TimeSample
 from lt4rec_tf.data.audit.warnings import warnings_of
 from lt4rec_tf.data.formats.layouts import mixed_kinds

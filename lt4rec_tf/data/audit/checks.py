@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from lt4rec_tf.data.audit.counts import Audit
 from lt4rec_tf.data.audit.description import duplicates_text, reasons_text
+from lt4rec_tf.data.audit.findings import Audit
 from lt4rec_tf.data.formats.files import DataError, some_of
 from lt4rec_tf.data.input.labels import EXCLUDED, REASONS
 from lt4rec_tf.data.input.splits import SPLITS

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from lt4rec_tf.core.time_units import NO_UNIT, with_date
-from lt4rec_tf.data.audit.counts import Audit
 from lt4rec_tf.data.audit.duplicates import Duplicates
+from lt4rec_tf.data.audit.findings import Audit
 from lt4rec_tf.data.audit.task_counts import TaskCounts
 from lt4rec_tf.data.formats.files import some_of
 

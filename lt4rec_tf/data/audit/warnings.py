@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lt4rec_tf.core.time_units import with_date
-from lt4rec_tf.data.audit.counts import Audit
+from lt4rec_tf.data.audit.findings import Audit
 from lt4rec_tf.schema.types import Schema
 
 # Of values in a split: every feed has new videos, but a vocabulary should hold its values.

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from lt4rec_tf.data.audit.counts import Audit
 from lt4rec_tf.data.audit.duplicates import DistinctCounter
+from lt4rec_tf.data.audit.findings import Audit
 from lt4rec_tf.data.formats.fingerprints import FINGERPRINTS, fingerprint
 from lt4rec_tf.data.input.parsed_rows import Rows
 from lt4rec_tf.data.input.scan import read_all

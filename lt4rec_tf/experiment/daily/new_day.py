@@ -8,8 +8,8 @@ from typing import Any
 from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.data.audit import marginals
-from lt4rec_tf.data.audit.counts import Audit
 from lt4rec_tf.data.audit.drift import drift
+from lt4rec_tf.data.audit.findings import Audit
 from lt4rec_tf.data.audit.marginals import Marginals
 from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.input.source import Source

@@ -14,7 +14,7 @@ from typing import Any
 from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.progress import Progress
-from lt4rec_tf.data.audit.counts import Audit
+from lt4rec_tf.data.audit.findings import Audit
 from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.experiment import run_folder
 from lt4rec_tf.experiment.daily import inheritance

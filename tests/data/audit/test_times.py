@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from lt4rec_tf.data.audit import marginals
-from lt4rec_tf.data.audit.counts import Audit
 from lt4rec_tf.data.audit.description import describe
+from lt4rec_tf.data.audit.findings import Audit
 from lt4rec_tf.data.audit.times import FarTime, TimeCounts, Times
 from lt4rec_tf.data.input.splits import SplitRule
 from tests.support.feeds import good_row, line, opened, schema, write_lines

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from lt4rec_tf.data.audit.column_counts import RatioCounts
-from lt4rec_tf.data.audit.counts import Audit
 from lt4rec_tf.data.audit.description import describe
+from lt4rec_tf.data.audit.findings import Audit
 from lt4rec_tf.data.audit.warnings import warnings_of
 from lt4rec_tf.data.input.splits import SplitRule
 from lt4rec_tf.schema.reader import load_schema

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lt4rec_tf.data.audit import audit, checks
-from lt4rec_tf.data.audit.counts import Audit
 from lt4rec_tf.data.audit.description import describe
 from lt4rec_tf.data.audit.filtered import FilteredRows
+from lt4rec_tf.data.audit.findings import Audit
 from lt4rec_tf.data.audit.marginals import count
 from lt4rec_tf.data.audit.warnings import warnings_of
 from lt4rec_tf.data.formats.files import DataError

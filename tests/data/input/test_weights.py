@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from lt4rec_tf.data.audit.counts import Audit
 from lt4rec_tf.data.audit.description import describe
+from lt4rec_tf.data.audit.findings import Audit
 from lt4rec_tf.data.audit.marginals import count
 from lt4rec_tf.data.input.pipeline import batches
 from lt4rec_tf.data.input.splits import SplitRule
