@@ -44,20 +44,31 @@ def run(command, folder, url):
 
 
 @pytest.fixture(scope="module")
-def printed(tmp_path_factory):
+def reader(tmp_path_factory):
+    """The folder of someone who follows the page."""
+    return tmp_path_factory.mktemp("reader")
+
+
+@pytest.fixture(scope="module")
+def printed(reader):
     """By command what it printed."""
-    folder = tmp_path_factory.mktemp("reader")
     programs = [text for language, text in BLOCKS if language == "python"]
     assert len(programs) == 1
-    (folder / "make_logs.py").write_text(programs[0], encoding="utf-8")
+    (reader / "make_logs.py").write_text(programs[0], encoding="utf-8")
     outputs = {}
     for command in commands():
         if "client.py" not in command:
-            outputs[command] = run(command, folder, "")
+            outputs[command] = run(command, reader, "")
             continue
-        with start_stand_in({"feed": Path(folder / "run" / "saved_model")}) as url:
-            outputs[command] = run(command, folder, url)
+        with start_stand_in({"feed": Path(reader / "run" / "saved_model")}) as url:
+            outputs[command] = run(command, reader, url)
     return outputs
+
+
+def test_the_schema_that_the_other_page_shows_is_the_one_that_is_written(printed, reader):
+    page = (PROJECT / "docs" / "schema.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"```toml\n(name = \"logs\".*?)```", page, re.DOTALL)
+    assert shown in (reader / "feed.toml").read_text(encoding="utf-8")
 
 
 def of(printed, word):

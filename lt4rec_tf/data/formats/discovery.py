@@ -101,6 +101,9 @@ def _of_one_suffix(root: Path, pattern: str) -> str:
 def format_of(path: Path) -> str:
     """Finds out the format of a file: binary ones by their first bytes, text by suffix and line.
 
+    Returns:
+        One of `FORMATS`; "" of a file that holds nothing, once it is unpacked.
+
     Raises:
         DataError: The file cannot be read.
     """
@@ -111,6 +114,8 @@ def format_of(path: Path) -> str:
     except READ_ERRORS as error:
         raise DataError(f"{path}: cannot be read ({error})") from error
 
+    if not start:
+        return ""
     if start[:4] == b"PAR1":
         return "parquet"
     # A record begins with its length in eight bytes; text holds no four zero bytes in a row.
@@ -208,13 +213,13 @@ def open_logs(
         DataError: There is no file, formats differ, the first file cannot be read, or a needed
             column has types that do not fit together.
     """
-    root, patterns, found = find(globs)
-    paths = found.paths
+    root, patterns, listing = find(globs)
+    paths = listing.paths
     formats = {path: file_format or format_of(path) for path in paths}
-    first = formats[paths[0]]
+    example, first = next(((p, found) for p, found in formats.items() if found), (paths[0], "csv"))
     for path, other in formats.items():
-        if other != first:
-            raise DataError(f"{path}: found {other}, expected {first} as in {paths[0]}")
+        if other and other != first:
+            raise DataError(f"{path}: found {other}, expected {first} as in {example}")
     if columns and first not in ("csv", "tsv"):
         raise DataError(f"--columns: found {columns[0]!r}, expected nothing: {first} has names")
 
@@ -231,4 +236,4 @@ def open_logs(
         may_quote = first == "csv" if quoted is None else quoted
         layout = text_layout(paths, first, columns, may_quote)
     layout = layouts.with_partitions(layout, paths)
-    return LogFiles(root, patterns, paths, layout, left_out, found.passed_over)
+    return LogFiles(root, patterns, paths, layout, left_out, listing.passed_over)

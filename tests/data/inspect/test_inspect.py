@@ -1,6 +1,7 @@
 """Inspection of logs: the printed table, and a drafted schema, by value and trained on."""
 
 import dataclasses
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,14 @@ from lt4rec_tf.data.inspect import command as inspect
 from lt4rec_tf.data.inspect import log_sample
 from lt4rec_tf.schema.reader import load_schema
 from lt4rec_tf.schema.types import IdRule, SchemaError
-from tests.support.feeds import good_row, opened, write_parquet
+from tests.support.feeds import (
+    example,
+    good_row,
+    opened,
+    write_json_lines,
+    write_parquet,
+    write_records,
+)
 from tests.support.networks import build_small
 from tests.support.paths import real_data
 
@@ -415,6 +423,21 @@ def test_a_look_reads_the_first_rows_alone(tmp_path, monkeypatch):
     (tmp_path / "a.csv").write_text("user_id,time,click\n" + rows)
     logs = open_logs([str(tmp_path / "a.csv")])
     assert log_sample.take(logs, 100).rows == 100
+
+
+@pytest.mark.parametrize("suffix", ["tfrecord.gz", "tfrecord", "jsonl.gz"])
+def test_a_file_without_a_record_has_the_format_of_the_others(tmp_path, suffix):
+    rows = [good_row(number) for number in range(20)]
+    if "jsonl" in suffix:
+        content = write_json_lines(tmp_path / "plain", rows).read_bytes()
+        (tmp_path / f"b.{suffix}").write_bytes(gzip.compress(content))
+    else:
+        write_records(tmp_path / f"b.{suffix}", [example(row) for row in rows])
+    empty = gzip.compress(b"") if suffix.endswith("gz") else b""
+    (tmp_path / f"a.{suffix}").write_bytes(empty)
+    logs = open_logs([f"{tmp_path}/*.{suffix}"])
+    assert (logs.layout.format, len(logs.paths)) == (suffix.split(".")[0], 2)
+    assert log_sample.take(logs, 100).rows == 20
 
 
 def test_a_folder_of_days_is_looked_at_whole(tmp_path, capsys):
