@@ -118,7 +118,7 @@ def limits_of(times: np.ndarray, unit: str, inside: Sequence[float] = ()) -> tup
     times = np.sort(times)
     cut = max(1, int(_OTHERS * len(times))) if len(times) > 2 else 0
     bulk = times[cut : len(times) - cut]
-    lowest, highest = float(min(bulk[0], *inside, bulk[0])), float(max(bulk[-1], *inside, bulk[-1]))
+    lowest, highest = float(min([bulk[0], *inside])), float(max([bulk[-1], *inside]))
 
     if unit == NO_UNIT:
         width = max(highest - lowest, 1.0, abs(float(np.median(bulk))) / 1000)
