@@ -20,6 +20,7 @@ from lt4rec_tf.data.formats.files import READ_ERRORS, DataError, open_binary
 from lt4rec_tf.data.formats.quoted_lines import LIST_MARK, quoted_line
 
 _PROBED_ROWS = 10_000  # of each file
+_EXACT = 2**53  # from it on a float that is whole may be a neighbour
 
 
 class Keys(NamedTuple):
@@ -126,12 +127,19 @@ class _Number(str):
     __slots__ = ()
 
 
+def _fraction(text: str) -> _Number:
+    """Keeps a number's digits; 7.0 is the number 7, as it is where a column has no null."""
+    whole = text.rstrip("0").removesuffix(".") if text.endswith("0") else text
+    is_exact = whole.lstrip("-").isdigit() and abs(int(whole)) < _EXACT
+    return _Number(whole if is_exact else text)
+
+
 def _constant(text: str) -> _Number | None:
     return None if text == "NaN" else _Number(text)
 
 
 # Made once: `json.loads` and `json.dumps` make one for every call.
-_DECODER = json.JSONDecoder(parse_float=_Number, parse_constant=_constant)
+_DECODER = json.JSONDecoder(parse_float=_fraction, parse_constant=_constant)
 _ENCODER = json.JSONEncoder(ensure_ascii=False)
 
 
@@ -146,12 +154,10 @@ def _line(row: Mapping[str, Any] | _NoRow, names: Sequence[str], listed: Collect
     values = [""]
     for name in names:
         value = row.get(name)
-        if not isinstance(value, list) or not _is_list(value):
-            values.append(_text(value))
-            continue
-        texts = [_text(part) for part in value if part is not None]
-        if any(LIST_MARK in text for text in texts):
-            values[0] = f"{name}: found a list with U+001F in a text"
+        parts = value if isinstance(value, list) and _is_list(value) else [value]
+        texts = [_text(part) for part in parts if part is not None]
+        if name in listed and any(LIST_MARK in text for text in texts):
+            values[0] = f"{name}: found U+001F in a text of a list"
         values.append(LIST_MARK.join(texts if name in listed else texts[:1]))
     return quoted_line(values)
 

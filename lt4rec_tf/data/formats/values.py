@@ -32,7 +32,9 @@ def _up_to(limit: int) -> str:
     return "(?:" + "|".join(alternatives) + ")"
 
 
-_INTEGER = rf"\s*[+-]?0*{_up_to(2**63 - 1)}(?:\.0*)?\s*"
+# A writer of floats, as "7.0" is from, holds no more digits: beyond, it may be a neighbour.
+_OF_FLOAT = rf"{_up_to(2**53 - 1)}\.0*"
+_INTEGER = rf"\s*[+-]?0*(?:{_up_to(2**63 - 1)}|{_OF_FLOAT})\s*"
 _FLOAT = r"(?i)\s*[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?|inf|infinity|nan)\s*"
 
 
@@ -74,7 +76,7 @@ def _with_numbers_of_booleans(text: tf.Tensor, valid: tf.Tensor) -> tuple[tf.Ten
 
 
 def text_to_int64(text: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Reads decimals such as "7", " 7 " and "7.0", and "true" and "false" as 1 and 0.
+    """Reads decimals such as "7", " 7 " and "7.0" (below 2^53), and "true" and "false" as 1 and 0.
 
     Returns:
         int64 values, 0 where the text is no such number, and bool "is one", in the text's shape.

@@ -236,6 +236,43 @@ def test_json_values_are_the_texts_that_they_are(tmp_path):
     assert whole["user"] == [*hashes("9223372036854775807") * 2, NO_USER, NO_USER]
 
 
+def test_a_json_number_with_a_point_is_the_id_that_it_means(tmp_path):
+    """pandas writes 7 as 7.0 on a day on which another row has none."""
+    texts = ["7", "7.0", '"7"', "9007199254740991.0", "9007199254740992.0", "1e3", "-0.50"]
+    usual = '"tags": "a", "day": 1, "length": 10, "click": 0, "play_time": 1'
+    lines = [f'{{"user": {text}, "number": {text}, "video": {text}, {usual}}}' for text in texts]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    source, audit = opened(schema(tmp_path, "jsonl"), tmp_path)
+    assert audit.feature_faults["number"] == 3
+    (batch,) = raw_batches(source, "train", 10)
+    ids = ["7", "7", "7", "9007199254740991", "9007199254740992.0", "1e3", "-0.50"]
+    assert [text.decode() for text in batch["video"].numpy()] == ids
+    numbers = [7, 7, 7, 2**53 - 1, -1, -1, -1]
+    assert batch["number"].numpy().tolist() == numbers
+    (whole,) = read(source)
+    assert whole["user"][:4] == hashes("7", "7", "7", "9007199254740991")
+
+
+def test_texts_of_parquet_are_kept_byte_by_byte(tmp_path):
+    texts = [b"a\0b", b"\xff\xfe", b"", b'"', b"a,b\nc", b"x" * 100_000]
+    rows = [good_row(number) for number in range(len(texts))]
+    write_parquet(tmp_path / "a.parquet", rows)
+    table = pa.parquet.read_table(tmp_path / "a.parquet")
+    table = table.set_column(table.schema.get_field_index("video"), "video", pa.array(texts))
+    pair = pa.array(
+        [["a", "b"], None, ["c", None], None, ["", "d"], ["e", "f"]], pa.list_(pa.string(), 2)
+    )
+    table = table.set_column(table.schema.get_field_index("tags"), "tags", pair)
+    pa.parquet.write_table(table, tmp_path / "a.parquet", row_group_size=2)
+    pa.parquet.write_table(table.slice(0, 0), tmp_path / "b.parquet")
+    source, audit = opened(schema(tmp_path, "parquet"), tmp_path)
+    assert audit.empty_files == ("b.parquet",)
+    (batch,) = raw_batches(source, "train", 10)
+    assert batch["video"].numpy().tolist() == texts
+    tags = [["a", "b", ""], [""] * 3, ["c", "", ""], [""] * 3, ["", "d", ""], ["e", "f", ""]]
+    assert [[tag.decode() for tag in row] for row in batch["tags"].numpy().tolist()] == tags
+
+
 def test_a_key_that_appears_late_is_found(tmp_path, monkeypatch):
     monkeypatch.setattr(json_lines, "_PROBED_ROWS", 3)
     rows = [{name: text for name, text in row.items() if name != "tags"} for row in ROWS[:30]]
