@@ -43,7 +43,8 @@ class NumberedBatches:
             some = tf.numpy_function(self._batch, [path, number], tf.string, stateful=False)
             return tf.ensure_shape(some, [None])
 
-        numbered = tf.data.Dataset.range(count).map(batch)
+        # TensorFlow would ask for several pure ones at a time, and so for one before the last.
+        numbered = tf.data.Dataset.range(count).map(batch, synchronous=True)
         return numbered.take_while(lambda some: tf.size(some) > 0).unbatch()
 
     def _batch(self, path: bytes, number: int) -> np.ndarray:
