@@ -45,7 +45,9 @@ class NumberedBatches:
 
         # TensorFlow would ask for several pure ones at a time, and so for one before the last.
         numbered = tf.data.Dataset.range(count).map(batch, synchronous=True)
-        return numbered.take_while(lambda some: tf.size(some) > 0).unbatch()
+        # Files that are read in turns come to the end of their batches together: one is read ahead.
+        numbered = numbered.take_while(lambda some: tf.size(some) > 0).prefetch(1)
+        return numbered.unbatch()
 
     def _batch(self, path: bytes, number: int) -> np.ndarray:
         """Returns a batch of a file, an empty one behind its end."""
