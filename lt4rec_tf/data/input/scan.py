@@ -85,7 +85,7 @@ def _records(source: Source) -> Iterator[tuple[Path, tf.Tensor]]:
         if by_python:
             for path in files:
                 for records in read_by_python(path, layout):
-                    yield path, without_blank_lines(layout, tf.constant(records, tf.string))
+                    yield path, tf.constant(records, tf.string)
         else:
             yield from _by_tensorflow(list(files), packings, layout)
 
@@ -97,7 +97,7 @@ def _by_tensorflow(
 
     def batches_of(index: tf.Tensor, path: tf.Tensor, packing: tf.Tensor) -> tf.data.Dataset:
         batches = unmarked_records(path, packing, layout).batch(_READ_TOGETHER)
-        return batches.map(lambda records: (index, records))
+        return batches.map(lambda records: (index, without_blank_lines(layout, records)))
 
     named = (range(len(files)), [str(path) for path in files], [packings[path] for path in files])
     read = _Read(layout, packings)
@@ -109,8 +109,8 @@ def _by_tensorflow(
                 read.check_end(done)
             current = int(index)
             read.add(files[current], records)
-            if len(rows := without_blank_lines(layout, records)):
-                yield files[current], rows
+            if len(records):
+                yield files[current], records
     except tf.errors.OpError as error:
         # The error names no file: it may be one behind the last that gave a batch.
         fault = next((path for path in files[current:] if _is_broken(path, layout)), files[current])

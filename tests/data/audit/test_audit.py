@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lt4rec_tf.data.audit import audit, checks
-from lt4rec_tf.data.audit.counts import TaskCounts
 from lt4rec_tf.data.audit.description import describe
 from lt4rec_tf.data.audit.findings import Audit, Example
+from lt4rec_tf.data.audit.task_counts import TaskCounts
 from lt4rec_tf.data.audit.times import TimeSample
 from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.formats.lines import read_rows
