@@ -109,12 +109,10 @@ class ColumnCounts:
         counts = {}
         for name, values in self._values.items():
             feature = self._schema.feature(name)
-            counts[name] = _counts_of(feature, values.table(), missing_keys(feature, self._nulls))
+            counts[name] = _counts_of(
+                feature, values.table(), missing_keys(feature, self._schema.nulls)
+            )
         return counts
-
-    @property
-    def _nulls(self) -> tuple[str, ...]:
-        return self._schema.nulls
 
     def ratios(self) -> dict[str, RatioCounts]:
         """Returns by task on a ratio its counts."""

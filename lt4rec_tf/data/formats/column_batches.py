@@ -81,8 +81,9 @@ def read_batches(path: Path, layout: Layout, rows: int) -> Iterator[RawBatch]:
     Raises:
         DataError: The file is broken from some row on, or pyarrow, which it needs, is absent.
     """
+    values = {name: values_of(path)[name] for name in layout.partitions}
     for batch in _of_file(path, layout, rows):
-        yield _with_partitions(batch, layout, path)
+        yield _with_columns(batch, values)
 
 
 def _of_file(path: Path, layout: Layout, rows: int) -> Iterator[RawBatch]:
@@ -111,12 +112,12 @@ def _of_file(path: Path, layout: Layout, rows: int) -> Iterator[RawBatch]:
         raise DataError(f"{path}: cannot be read past record {read} ({error.message})") from error
 
 
-def _with_partitions(batch: RawBatch, layout: Layout, path: Path) -> RawBatch:
-    values = values_of(path)
+def _with_columns(batch: RawBatch, values: Mapping[str, str]) -> RawBatch:
+    """Adds columns of which each holds one value in all rows."""
     columns = dict(batch.columns)
-    for name in layout.partitions:
-        present = np.where(batch.broken | (values[name] == ""), 0, 1)
-        texts = np.full(int(present.sum()), values[name].encode(), object)
+    for name, value in values.items():
+        present = np.where(batch.broken | (value == ""), 0, 1)
+        texts = np.full(int(present.sum()), value.encode(), object)
         columns[name] = Ragged(texts, present)
     return dataclasses.replace(batch, columns=columns)
 

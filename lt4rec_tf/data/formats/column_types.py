@@ -13,7 +13,13 @@ from lt4rec_tf.data.formats import json_lists
 from lt4rec_tf.data.formats.examples import Ragged
 from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.formats.iso_times import iso_times
-from lt4rec_tf.data.formats.values import EXACT_IN_FLOAT32, cut_texts, text_to_float, text_to_int64
+from lt4rec_tf.data.formats.values import (
+    EXACT_IN_FLOAT32,
+    EXACT_IN_FLOAT64,
+    cut_texts,
+    text_to_float,
+    text_to_int64,
+)
 from lt4rec_tf.schema.types import JSON_LISTS, Feature, Schema
 
 SEPARATORS = ("|", ";", ",", "#", " ", "\x01", "\x02", "\x03")
@@ -25,8 +31,7 @@ _BOOLEANS = {b"true", b"false", b"True", b"False", b"TRUE", b"FALSE"}
 _LEADING_ZERO = re.compile(rb"\s*[+-]?0\d")  # 007 is a name, not the number 7
 _NO_LIST = re.compile(r"[\[({]|\d{4}-\d\d-\d\d")  # a range, JSON, a date: commas that cut nothing
 _WHOLE_FLOAT = re.compile(rb"\s*[+-]?(0|[1-9]\d*)\.0*\s*")  # as pandas writes ids beside a null
-# Below it a float that is whole is the number that was meant; from it on it may be a neighbour.
-_EXACT = {np.dtype(np.float32): EXACT_IN_FLOAT32, np.dtype(np.float64): 2.0**53}
+_EXACT = {np.dtype(np.float32): EXACT_IN_FLOAT32, np.dtype(np.float64): EXACT_IN_FLOAT64}
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import re
 import struct
 from collections.abc import Collection, Mapping, Sequence
@@ -11,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lt4rec_tf.core.locations import in_store, location, url_parts
-from lt4rec_tf.data.formats import layouts
+from lt4rec_tf.data.formats import json_lines, layouts
 from lt4rec_tf.data.formats.files import (
     READ_ERRORS,
     DataError,
@@ -70,8 +69,9 @@ def find(globs: Sequence[str]) -> tuple[Path, tuple[str, ...], Found]:
 
     root = location(anchors[0] + "/".join(shared))
     patterns = ["/".join(names[len(shared) :]) or "." for names in parts]
-    narrowed = tuple(_of_one_suffix(root, pattern) for pattern in patterns)
-    return root, narrowed, expand(root, patterns)
+    found = expand(root, patterns)
+    narrowed = tuple(_of_one_suffix(root, pattern, found.paths) for pattern in patterns)
+    return root, narrowed, found
 
 
 def _parts(pattern: str) -> tuple[str, list[str]]:
@@ -90,11 +90,12 @@ def _fixed_folder(anchor: str, names: list[str]) -> list[str]:
     return list(fixed)
 
 
-def _of_one_suffix(root: Path, pattern: str) -> str:
+def _of_one_suffix(root: Path, pattern: str, paths: Sequence[Path]) -> str:
     """Returns a glob in place of a folder whose logs all end alike: what is added later may not."""
-    if not folder_of(root, pattern).is_dir():
+    folder = folder_of(root, pattern)
+    if not folder.is_dir():
         return pattern
-    suffixes = {path.suffix for path in expand(root, [pattern]).paths}
+    suffixes = {path.suffix for path in paths if path.is_relative_to(folder)}
     return str(Path(pattern, "**", f"*{suffixes.pop()}")) if len(suffixes) == 1 else pattern
 
 
@@ -122,7 +123,7 @@ def format_of(path: Path) -> str:
     if len(start) == 12 and struct.unpack("<Q", start[:8])[0] < 1 << 31:
         return "tfrecord"
 
-    if _is_object(line) or path.suffixes[-1:] in ([".jsonl"], [".ndjson"]):
+    if json_lines.is_object(line) or path.suffixes[-1:] in ([".jsonl"], [".ndjson"]):
         return "jsonl"
     if line.lstrip()[:1] == b"[" and {".json", ".jsonl"} & set(path.suffixes):
         raise DataError(f"{path}: found a JSON array, expected JSON Lines: an object on each line")
@@ -133,13 +134,6 @@ def format_of(path: Path) -> str:
     if of_suffix and counts[of_suffix[0]]:
         return of_suffix[0]
     return "tsv" if counts["tsv"] >= counts["csv"] and counts["tsv"] else "csv"
-
-
-def _is_object(line: bytes) -> bool:
-    try:
-        return isinstance(json.loads(line), dict)
-    except (ValueError, RecursionError):
-        return False
 
 
 def check_names(path: Path, names: Sequence[str]) -> None:

@@ -18,9 +18,9 @@ import numpy as np
 from lt4rec_tf.data.formats.bad_rows import shown
 from lt4rec_tf.data.formats.files import READ_ERRORS, DataError, open_binary
 from lt4rec_tf.data.formats.quoted_lines import LIST_MARK, quoted_line
+from lt4rec_tf.data.formats.values import EXACT_IN_FLOAT64
 
 _PROBED_ROWS = 10_000  # of each file
-_EXACT = 2**53  # from it on a float that is whole may be a neighbour
 
 
 class Keys(NamedTuple):
@@ -94,6 +94,11 @@ def read_lines(
         yield batch
 
 
+def is_object(line: bytes) -> bool:
+    """Tells if a line is a JSON object."""
+    return isinstance(_object(line), dict)
+
+
 class _NoRow(NamedTuple):
     """What stands where a JSON object should, and why it is none."""
 
@@ -130,7 +135,7 @@ class _Number(str):
 def _fraction(text: str) -> _Number:
     """Keeps a number's digits; 7.0 is the number 7, as it is where a column has no null."""
     whole = text.rstrip("0").removesuffix(".") if text.endswith("0") else text
-    is_exact = whole.lstrip("-").isdigit() and abs(int(whole)) < _EXACT
+    is_exact = whole.lstrip("-").isdigit() and abs(int(whole)) < EXACT_IN_FLOAT64
     return _Number(whole if is_exact else text)
 
 

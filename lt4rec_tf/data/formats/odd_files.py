@@ -47,9 +47,9 @@ def oddity(path: Path, form: TextForm | None) -> str:
     Raises:
         DataError: A gzip file is cut off or damaged, or the file cannot be read.
     """
-    packing = compression(path)
     if in_store(path):
         return "their place in a store"
+    packing = compression(path)
     if form is None and not packing:
         return ""
     if packing in ("bzip2", "zstd"):

@@ -227,11 +227,9 @@ def _column(array: Any, column: Column) -> Ragged:
     A null is no value, in a list too; nor is NaN, which pandas writes for one, nor an empty text by
     itself, as in CSV.
     """
-    pc = pyarrow().compute
-    rows, owners = len(array), np.arange(len(array))  # owners: the row of each value
+    rows, owners = len(array), np.arange(len(array))
     if column.listed:
-        lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
-        owners, array = np.repeat(owners, lengths), array.flatten()
+        array, owners = flattened(array)
 
     owners = owners[array.is_valid().to_numpy(zero_copy_only=False)]
     values = cast(array, column.kind).drop_null().to_numpy(zero_copy_only=False)
@@ -242,6 +240,13 @@ def _column(array: Any, column: Column) -> Ragged:
     if is_value is not None:
         owners, values = owners[is_value], values[is_value]
     return Ragged(values, np.bincount(owners, minlength=rows))
+
+
+def flattened(array: Any) -> tuple[Any, np.ndarray]:
+    """Returns the values of an array of lists, and the row of each, int64 (values,)."""
+    pc = pyarrow().compute
+    lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
+    return array.flatten(), np.repeat(np.arange(len(array)), lengths)
 
 
 def cast(array: Any, kind: str) -> Any:

@@ -9,10 +9,18 @@ from typing import Any
 import numpy as np
 
 from lt4rec_tf.data.formats.files import DataError
-from lt4rec_tf.data.formats.parquet import Column, arrow_batches, cast, columns, pyarrow
+from lt4rec_tf.data.formats.parquet import (
+    Column,
+    arrow_batches,
+    cast,
+    columns,
+    flattened,
+    pyarrow,
+)
 from lt4rec_tf.data.formats.quoted_lines import LIST_MARK
+from lt4rec_tf.data.formats.values import EXACT_IN_FLOAT32, EXACT_IN_FLOAT64
 
-_EXACT = {"float": 2.0**24, "double": 2.0**53}  # below it a whole number is the one that was meant
+_EXACT = {"float": EXACT_IN_FLOAT32, "double": EXACT_IN_FLOAT64}
 
 
 def read_lines(
@@ -87,9 +95,8 @@ def _text_of(array: Any, column: Column, where: str) -> tuple[Any, Any]:
             inexact = inexact.fill_null(False)
         return texts.fill_null(b""), inexact
 
-    lengths = pa.compute.fill_null(pa.compute.list_value_length(array), 0)
-    owners = np.repeat(np.arange(len(array)), lengths.to_numpy(zero_copy_only=False))
-    texts, inexact = _value_texts(array.flatten(), column.kind)
+    values, owners = flattened(array)
+    texts, inexact = _value_texts(values, column.kind)
     present = texts.is_valid().to_numpy(zero_copy_only=False)
     texts = texts.drop_null()
     if pa.compute.any(pa.compute.match_substring(texts, LIST_MARK)).as_py():

@@ -14,8 +14,8 @@ import tensorflow as tf
 from lt4rec_tf.data.formats import json_lists
 from lt4rec_tf.schema.types import JSON_LISTS, Feature
 
-# Below it a float32 that is whole is the number that was meant; from it on it may be a neighbour.
-EXACT_IN_FLOAT32 = 2.0**24
+# Below it a float that is whole is the number that was meant; from it on it may be a neighbour.
+EXACT_IN_FLOAT32, EXACT_IN_FLOAT64 = 2.0**24, 2.0**53
 DTYPES = {"string": tf.string, "int64": tf.int64, "float32": tf.float32}
 
 
@@ -33,7 +33,7 @@ def _up_to(limit: int) -> str:
 
 
 # A writer of floats, as "7.0" is from, holds no more digits: beyond, it may be a neighbour.
-_OF_FLOAT = rf"{_up_to(2**53 - 1)}\.0*"
+_OF_FLOAT = rf"{_up_to(int(EXACT_IN_FLOAT64) - 1)}\.0*"
 _INTEGER = rf"\s*[+-]?0*(?:{_up_to(2**63 - 1)}|{_OF_FLOAT})\s*"
 _FLOAT = r"(?i)\s*[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?|inf|infinity|nan)\s*"
 
