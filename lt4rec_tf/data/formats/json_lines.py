@@ -53,10 +53,9 @@ def keys_of(paths: Sequence[Path]) -> Keys:
     return Keys(tuple(names), frozenset(listed))
 
 
-def late_keys(paths: Sequence[Path], wanted: Collection[str]) -> Keys:
+def late_keys(paths: Sequence[Path], wanted: Collection[str]) -> tuple[str, ...]:
     """Looks for keys that no row at the beginning has, in all rows until each was seen."""
     missing = set(wanted)
-    listed: set[str] = set()
     found: dict[str, None] = {}
     for row in itertools.chain.from_iterable(map(_rows, paths)):
         if not missing:
@@ -64,9 +63,8 @@ def late_keys(paths: Sequence[Path], wanted: Collection[str]) -> Keys:
         if isinstance(row, dict):
             new = missing & set(row)
             found |= dict.fromkeys(sorted(new))
-            listed |= {name for name in new if _is_list(row[name])}
             missing -= new
-    return Keys(tuple(found), frozenset(listed))
+    return tuple(found)
 
 
 def read_lines(

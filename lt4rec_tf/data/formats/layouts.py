@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import tensorflow as tf
@@ -37,7 +37,9 @@ def _layout_of_files(schema: Schema, files: Sequence[Path]) -> Layout:
     if schema.format == "tfrecord":
         return tfrecord_layout(files)
     if schema.format == "jsonl":
-        return jsonl_layout(files)
+        # A list may come late, behind rows that hold one value or none.
+        lists = {feature.column for feature in schema.features if feature.multivalued}
+        return dataclasses.replace(jsonl_layout(files), listed=frozenset(lists))
     if schema.format == "parquet":
         layout, _ = parquet_layout(files, needed_columns(schema))
         return dataclasses.replace(layout, ids=_id_columns(schema))
@@ -171,19 +173,20 @@ def with_late_columns(layout: Layout, files: Sequence[Path], columns: Collection
             missing = {name: text for name, text in missing.items() if name not in kinds}
             if not missing:
                 break
-    return _with_file_columns(layout, kinds)
+    return dataclasses.replace(
+        layout, columns=_columns_with(layout, kinds), kinds={**layout.kinds, **kinds}
+    )
 
 
 def with_late_keys(layout: Layout, files: Sequence[Path], columns: Collection[str]) -> Layout:
     """Adds keys to a layout of JSON Lines that no row at the beginning has, see `late_keys`."""
-    keys = json_lines.late_keys(files, columns)
-    layout = _with_file_columns(layout, dict.fromkeys(keys.names, ""))
-    return dataclasses.replace(layout, kinds={}, listed=layout.listed | keys.listed)
+    names = json_lines.late_keys(files, columns)
+    return dataclasses.replace(layout, columns=_columns_with(layout, names))
 
 
-def _with_file_columns(layout: Layout, kinds: Mapping[str, str]) -> Layout:
-    columns = (*layout.file_columns, *kinds, *layout.partitions)
-    return dataclasses.replace(layout, columns=columns, kinds={**layout.kinds, **kinds})
+def _columns_with(layout: Layout, names: Collection[str]) -> tuple[str, ...]:
+    """Returns the columns with more that stand in the files, before the partitions."""
+    return (*layout.file_columns, *names, *layout.partitions)
 
 
 def mixed_kinds(layout: Layout, files: Sequence[Path]) -> tuple[Layout, dict[Path, str]]:

@@ -273,6 +273,25 @@ def test_texts_of_parquet_are_kept_byte_by_byte(tmp_path):
     assert [[tag.decode() for tag in row] for row in batch["tags"].numpy().tolist()] == tags
 
 
+def test_a_list_that_appears_late_is_read_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(json_lines, "_PROBED_ROWS", 3)
+    rows = [good_row(number, tags="") for number in range(5)]
+    write_json_lines(tmp_path / "a.jsonl", [*rows, good_row(5, tags="a|b|c")])
+    source, _ = opened(schema(tmp_path, "jsonl"), tmp_path)
+    tags = [row for batch in raw_batches(source, "train", 50) for row in batch["tags"].numpy()]
+    assert tags[-1].tolist() == [b"a", b"b", b"c"]
+
+    one_value = [json.dumps(json.loads(line) | {"tags": "x"}) for line in lines_of(tmp_path)[:5]]
+    (tmp_path / "a.jsonl").write_text("\n".join([*one_value, lines_of(tmp_path)[5]]))
+    source, _ = opened(schema(tmp_path, "jsonl"), tmp_path)
+    tags = [row for batch in raw_batches(source, "train", 50) for row in batch["tags"].numpy()]
+    assert [row.tolist() for row in tags[-2:]] == [[b"x", b"", b""], [b"a", b"b", b"c"]]
+
+
+def lines_of(folder):
+    return (folder / "a.jsonl").read_text().splitlines()
+
+
 def test_a_key_that_appears_late_is_found(tmp_path, monkeypatch):
     monkeypatch.setattr(json_lines, "_PROBED_ROWS", 3)
     rows = [{name: text for name, text in row.items() if name != "tags"} for row in ROWS[:30]]
