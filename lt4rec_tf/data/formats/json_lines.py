@@ -23,34 +23,20 @@ from lt4rec_tf.data.formats.values import EXACT_IN_FLOAT64
 _PROBED_ROWS = 10_000  # of each file
 
 
-class Keys(NamedTuple):
-    """The keys of rows.
-
-    Attributes:
-        names: In the order in which they were met.
-        listed: Those that hold a list in some row.
-    """
-
-    names: tuple[str, ...]
-    listed: frozenset[str]
-
-
-def keys_of(paths: Sequence[Path]) -> Keys:
-    """Reads the keys of the first rows of files.
+def keys_of(paths: Sequence[Path]) -> tuple[str, ...]:
+    """Reads the keys of the first rows of files, in the order in which they come.
 
     Raises:
         DataError: A file cannot be read, or no row is an object.
     """
     names: dict[str, None] = {}
-    listed: set[str] = set()
     for path in paths:
         for row in itertools.islice(_rows(path), _PROBED_ROWS):
             if isinstance(row, dict):
                 names |= dict.fromkeys(row)
-                listed |= {name for name, value in row.items() if _is_list(value)}
     if not names:
         raise DataError(f"{paths[0]}: found no JSON object, expected one a line")
-    return Keys(tuple(names), frozenset(listed))
+    return tuple(names)
 
 
 def late_keys(paths: Sequence[Path], wanted: Collection[str]) -> tuple[str, ...]:

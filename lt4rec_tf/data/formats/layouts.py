@@ -37,7 +37,6 @@ def _layout_of_files(schema: Schema, files: Sequence[Path]) -> Layout:
     if schema.format == "tfrecord":
         return tfrecord_layout(files)
     if schema.format == "jsonl":
-        # A list may come late, behind rows that hold one value or none.
         lists = {feature.column for feature in schema.features if feature.multivalued}
         return dataclasses.replace(jsonl_layout(files), listed=frozenset(lists))
     if schema.format == "parquet":
@@ -79,8 +78,8 @@ def jsonl_layout(files: Sequence[Path]) -> Layout:
         DataError: A file cannot be read, or no row is an object.
     """
     step = -(-len(files) // _PROBED_FILES)
-    keys = json_lines.keys_of(files[::step])
-    return Layout("jsonl", keys.names, listed=keys.listed)
+    names = json_lines.keys_of(files[::step])
+    return Layout("jsonl", names, listed=frozenset(names))  # any may hold a list in some row
 
 
 def _id_columns(schema: Schema) -> frozenset[str]:

@@ -132,8 +132,16 @@ def _parse_quoted_lines(
     parsed = dict(zip(wanted, values, strict=True))
     fault = parsed.pop(FAULT)
     for name in layout.listed.intersection(parsed):
-        parsed[name] = tf.strings.split(parsed[name], LIST_MARK)
+        parsed[name] = _lists(parsed[name])
     return parsed, fault != ""
+
+
+def _lists(text: tf.Tensor) -> tf.RaggedTensor:
+    """Cuts texts into the values of lists, strings (batch, values); an empty text has none."""
+    parts = tf.strings.split(text, LIST_MARK)
+    lengths, present = parts.row_lengths(), text != ""
+    values = tf.boolean_mask(parts.flat_values, tf.repeat(present, lengths))
+    return tf.RaggedTensor.from_row_lengths(values, tf.where(present, lengths, 0))
 
 
 def _parse_lines(

@@ -20,6 +20,7 @@ from lt4rec_tf.data.input.source import open_source
 from lt4rec_tf.data.input.splits import SplitRule
 from lt4rec_tf.metrics.groups import NO_USER
 from lt4rec_tf.schema.reader import load_schema
+from tests.support.conversions import quarantine_of, run
 from tests.support.feeds import (
     example,
     good_row,
@@ -201,6 +202,18 @@ def test_an_id_that_a_double_no_longer_holds_is_a_bad_row(tmp_path):
 
 def hashes(*texts):
     return fingerprint(tf.constant(texts)).numpy().tolist()
+
+
+def test_shards_of_json_lines_hold_the_same_rows(tmp_path, expected):
+    """A line that is none goes to quarantine, with its text."""
+    feed(tmp_path, "jsonl")
+    with (tmp_path / "2.jsonl").open("a") as file:
+        file.write("no JSON\n")
+    flags = [f"--schema={tmp_path}/small.toml", "--max_bad_fraction=0.1"]
+    assert run(tmp_path / "*.jsonl", tmp_path / "out", *flags) == 0
+    assert [row[:2] for row in quarantine_of(tmp_path / "out")] == [("2.jsonl", "31")]
+    source, _ = opened(load_schema(tmp_path / "out" / "schema.toml"), tmp_path / "out")
+    assert flat(read(source)) == expected[1]
 
 
 def test_lines_that_are_no_json_objects_are_bad_rows(tmp_path):

@@ -20,6 +20,7 @@ from lt4rec_tf.data.input.pipeline import batches
 from lt4rec_tf.data.input.splits import SplitRule
 from lt4rec_tf.data.inspect import command as inspect
 from lt4rec_tf.data.inspect import log_sample
+from lt4rec_tf.data.inspect.column_stats import column_stats
 from lt4rec_tf.schema.reader import load_schema
 from lt4rec_tf.schema.types import IdRule, SchemaError
 from tests.support.feeds import (
@@ -438,6 +439,16 @@ def test_a_file_without_a_record_has_the_format_of_the_others(tmp_path, suffix):
     logs = open_logs([f"{tmp_path}/*.{suffix}"])
     assert (logs.layout.format, len(logs.paths)) == (suffix.split(".")[0], 2)
     assert log_sample.take(logs, 100).rows == 20
+
+
+def test_lists_of_json_lines_may_be_absent_and_come_late(tmp_path):
+    rows = [good_row(number, tags="" if number < 30 else "a|b") for number in range(40)]
+    write_json_lines(tmp_path / "a.jsonl", rows)
+    sample = log_sample.take(open_logs([f"{tmp_path}/*.jsonl"]), 100)
+    tags = column_stats("tags", sample)
+    assert (tags.missing, tags.distinct, tags.longest) == (0.75, 2, 2)
+    assert dict(tags.commonest) == {"a": 10, "b": 10}
+    assert column_stats("video", sample).longest == 1
 
 
 def test_a_folder_of_days_is_looked_at_whole(tmp_path, capsys):
