@@ -1,5 +1,6 @@
 """Chains of runs: masks found once, each day measured, trained on and exported."""
 
+import contextlib
 import shutil
 from pathlib import Path
 
@@ -34,13 +35,14 @@ from lt4rec_tf.schema.vocabularies import grow
 from lt4rec_tf.tickets.embedding_tables import TableTicket, grown
 from lt4rec_tf.training import checkpoint
 from lt4rec_tf.training.plan import Plan
-from tests.support.daily_feed import ROWS, flags, write_day, write_schema
+from tests.support.daily_feed import FIRST, ROWS, flags, write_day, write_schema
 from tests.support.networks import read_variables
 from tests.support.training import Killed, small_feed, small_trainer
 from tests.support.versions import session_answers
 
 pytestmark = pytest.mark.slow(minutes=2)
 NEW = ["watch"] * 30 + ["car"] * 5
+FAR_ROW = 74  # of day 3, whose date cannot be
 
 
 def run_train(home, name, *more):
@@ -62,7 +64,7 @@ def home(tmp_path_factory):
     write_schema(folder)
     for day in range(3):
         write_day(folder / "first_days", day, name=f"day_{day}.csv")
-    write_day(folder / "day_3", 3, NEW)
+    write_day(folder / "day_3", 3, NEW, dates={FAR_ROW: 99991231})
     write_day(folder / "day_4", 4, ["watch"] * 20)
     return folder
 
@@ -78,9 +80,9 @@ def second(home, first):
     """The first day of the chain, killed as its training began and in the middle of it."""
     wanted = [*day_flags(home, "day_3", first), f"--masks={first}", f"--frozen={first}"]
     wanted += ["--grow_vocabularies=10", "--checkpoint_steps=3"]
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, (home / "said").open("w") as said:
         patch.setattr(inheritance, "take_weights", killed)
-        with pytest.raises(Killed):
+        with pytest.raises(Killed), contextlib.redirect_stdout(said):
             run_train(home, "day_3_run", *wanted)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(procedure, "Progress", KilledProgress)
@@ -178,10 +180,21 @@ def test_days_are_kept_over_the_chain(first, second, third):
     days = artifacts.read_json(third / "days.json")
     assert [day["name"] for day in days] == ["first_days", "day_3", "day_4"]
     assert [day["rows"] for day in days] == [3 * ROWS, ROWS, ROWS]
-    assert [(day["first_time"], day["last_time"]) for day in days] == [(0, 2), (3, 3), (4, 4)]
+    times = [(day["first_time"] - FIRST, day["last_time"] - FIRST) for day in days]
+    assert times == [(0, 2), (3, 3), (4, 4)]
     assert sorted(days[0]["files"]) == ["day_0.csv", "day_1.csv", "day_2.csv"]
     assert days[1]["grown"] == {"device": ["watch"]}
     assert days[2]["grown"] == {}
+
+
+def test_a_far_time_is_named_and_the_chain_goes_on(home, second, third):
+    said = (home / "said").read_text()
+    assert "1 rows; the first is 99991231 (9999-12-31) in log.csv record 75\n" in said
+    assert run_folder.read_run(third)[0].daily.warm_start == str(
+        home / "parent"
+    )  # a copy of second
+    counted = artifacts.read_json(second / "data.json")["splits"]["train"]["rows"]
+    assert counted == ROWS  # the row is kept: days are not split by time
 
 
 def test_killed_twice_is_as_if_never_killed(home, first, second):
@@ -289,7 +302,10 @@ def test_a_day_is_not_trained_on_twice_whatever_it_is_called(home, second, capsy
 def test_an_earlier_day_is_refused(home, second, capsys):
     write_day(home / "late", 1, ["tv"])
     message = refused(home, capsys, *day_flags(home, "late", second))
-    assert "found logs that end at 1, expected some that end at 3 or later" in message
+    assert (
+        "found logs that end at 20261102 (2026-11-02), expected some that end at 20261104"
+        in message
+    )
 
 
 def test_a_day_is_trained_on_again_when_that_is_asked_for(home, second, monkeypatch):

@@ -7,6 +7,7 @@ from tests.support.feeds import write_lines
 
 COLUMNS = ("user", "video", "device", "day", "length", "click", "play_time")
 ROWS = 300  # of a day
+FIRST = 20261101  # the date of day 0
 BATCH = 32
 SCHEMA = """
 name = "daily"
@@ -73,9 +74,13 @@ def write_schema(folder):
     return load_schema(path)
 
 
-def write_day(folder, day, devices=(), name="log.csv"):
-    """A day's rows; the first ones are of given devices, the others of phones and TVs."""
+def write_day(folder, day, devices=(), name="log.csv", dates=None):
+    """A day's rows; the first ones are of given devices, the others of phones and TVs.
+
+    `dates` are those of rows, by their numbers, that have another date than the day's.
+    """
     rng = np.random.default_rng(day)
+    dates = dates or {}
     lines = []
     for k in range(ROWS):
         user, video = rng.integers(30), rng.integers(20)
@@ -83,7 +88,8 @@ def write_day(folder, day, devices=(), name="log.csv"):
         length = int(rng.integers(10, 120))
         click = int(rng.random() < 0.2 + 0.6 * ((user + video) % 3 == 0))
         seconds = round(length * rng.random(), 1) if click else 0
-        row = (f"u{user}", f"v{video}", device, day, length, click, seconds)
+        date = dates.get(k, FIRST + day)
+        row = (f"u{user}", f"v{video}", device, date, length, click, seconds)
         lines.append(",".join(map(str, row)).encode())
     folder.mkdir(exist_ok=True)
     header = ",".join(COLUMNS).encode()
