@@ -55,12 +55,25 @@ def flags_of(feed, folder, *more):
     return [*FLAGS, f"--schema={schema}", f"--data_dir={feed}", f"--run_dir={folder}", *more]
 
 
+def weighted_schema(folder):
+    """A schema of the feed in which rows have weights, and click's negatives were sampled."""
+    path = few_features("simulated_feed", folder)
+    text = path.read_text()
+    assert text.count('name = "ctr"\n') == 1
+    text = text.replace('name = "ctr"\n', 'name = "ctr"\nnegatives_kept = "kept"\n')
+    path.write_text('weight = "weight"\n' + text)
+
+
 @pytest.fixture(scope="module")
 def feed(tmp_path_factory):
     """Logs in many files."""
     folder = tmp_path_factory.mktemp("feed")
     simulate(folder, FeedSettings(rows=ROWS))
-    few_features("simulated_feed", folder)
+    weighted_schema(folder)
+    for path in folder.glob("impressions/*"):
+        header, *rows = gzip.decompress(path.read_bytes()).splitlines()
+        columns = [b"%s,%.2f,%d" % (row, (0.2, 0.5)[k % 2], k % 4) for k, row in enumerate(rows)]
+        path.write_bytes(gzip.compress(b"\n".join([header + b",kept,weight", *columns, b""])))
     return folder
 
 
@@ -75,7 +88,7 @@ def one_file(feed, tmp_path_factory):
     (folder / "impressions" / "all.csv.gz").write_bytes(
         gzip.compress(header + b"\n" + b"".join(bodies))
     )
-    few_features("simulated_feed", folder)
+    weighted_schema(folder)
     return folder
 
 
@@ -101,15 +114,16 @@ def test_every_model_and_rule_learns_on_two_devices_as_on_one():
     assert max(apart.values()) < 1e-5, apart
 
 
-def metrics(folder):
-    """{(row, task): the task's metric}."""
+def metrics(folder, *more):
+    """{(row, task, metric): value} of each task's own metric and of more."""
     evaluation = artifacts.read_json(folder / "evaluation.json")
     own = {task["name"]: task["metric"] for task in evaluation["tasks"]}
     return {
-        (row["row"], task): row["metrics"][task][metric]
+        (row["row"], task, metric): row["metrics"][task][metric]
         for row in evaluation["rows"]
-        for task, metric in own.items()
+        for task in own
         if task in row["metrics"]
+        for metric in (own[task], *more)
     }
 
 
@@ -125,14 +139,14 @@ def is_whole(folder):
 def test_one_device_gives_its_own_numbers(one_file, alone, tmp_path):
     flags = flags_of(one_file, tmp_path, "--distribution=mirrored")
     assert exit_on_error(train.main, ["train", *flags]) == 0
-    assert metrics(tmp_path) == pytest.approx(metrics(alone), rel=1e-6)
+    assert metrics(tmp_path, "pcoc") == pytest.approx(metrics(alone, "pcoc"), rel=1e-6)
 
 
 @pytest.mark.slow
 def test_two_devices_give_the_numbers_of_one(one_file, alone, tmp_path):
     flags = flags_of(one_file, tmp_path, "--distribution=mirrored")
     subprocess.run([sys.executable, "-c", ON_LOGICAL_DEVICES, *flags], cwd=PROJECT, check=True)
-    assert metrics(tmp_path) == pytest.approx(metrics(alone), rel=1e-4)
+    assert metrics(tmp_path, "pcoc") == pytest.approx(metrics(alone, "pcoc"), rel=1e-4)
     assert is_whole(tmp_path)
 
 
@@ -144,7 +158,7 @@ def test_two_workers_on_one_file_give_the_numbers_of_one_process(one_file, alone
         workers.start()
         assert workers.ends("worker:0") == 0, workers.told("worker:0")
         assert workers.ends("worker:1") == 0, workers.told("worker:1")
-    assert metrics(folder) == pytest.approx(metrics(alone), rel=1e-4)
+    assert metrics(folder, "pcoc") == pytest.approx(metrics(alone, "pcoc"), rel=1e-4)
     assert is_whole(folder)
 
 
@@ -167,7 +181,7 @@ def test_workers_that_are_killed_and_started_again_do_not_end_the_run(feed, alon
         assert workers.ends("worker:0") == 0, workers.told("worker:0")
         assert workers.ends("worker:1") == 0, workers.told("worker:1")
 
-    close_to(metrics(folder), metrics(alone))
+    close_to(metrics(folder, "pcoc"), metrics(alone, "pcoc"))
     assert is_whole(folder)
 
 
@@ -221,7 +235,7 @@ def test_a_parameter_server_run_outlives_the_loss_of_any_process(feed, alone, tm
         assert run.ends("chief:0") == 0, run.told("chief:0")
         for task in ("worker:0", "worker:1", "ps:0", "ps:1"):
             assert run.ends(task) == 0, run.told(task)
-    close_to(metrics(folder), metrics(alone))
+    close_to(metrics(folder, "pcoc"), metrics(alone, "pcoc"))
     assert is_whole(folder)
 
 
@@ -243,8 +257,10 @@ def test_a_file_that_a_worker_cannot_read_is_named(tmp_path):
 def close_to(metrics_by_row, expected):
     """Batches of other rows in another order: as near as two seeds are."""
     assert metrics_by_row.keys() == expected.keys()
-    for row, task in metrics_by_row:
-        assert metrics_by_row[row, task] == pytest.approx(expected[row, task], rel=0.1), (row, task)
+    for place, value in metrics_by_row.items():
+        # PCOC is far from the same in so short a training, and further where sampling is forgotten.
+        rel = 0.5 if place[-1] == "pcoc" else 0.1
+        assert value == pytest.approx(expected[place], rel=rel), place
 
 
 WORKERS = '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 0}}'
