@@ -15,6 +15,8 @@ from lt4rec_tf.data.formats.files import DataError, pyarrow_or_advice
 from lt4rec_tf.data.formats.headers import refuse_other_columns
 
 _EXACT_DIGITS = 15  # of decimals, up to which a float64 holds each of them
+# In a footer, behind its length: the key of the types that Arrow notes; and one that nobody reads.
+_ARROW_TYPES, _NO_TYPES = b"\x0cARROW:schema", b"\x0cno:no_schema"
 DTYPES_OF_KINDS = {
     "text": "string",
     "decimal": "string",
@@ -207,13 +209,32 @@ def arrow_batches(path: Path, names: Sequence[str], rows: int) -> Iterator[Any]:
     pa = pyarrow()
     read = 0
     try:
-        # Pages are read as they are needed: else whole columns of a row group are held.
-        with pa.parquet.ParquetFile(_opened(path), pre_buffer=False, buffer_size=1 << 20) as file:
+        with _parquet_file(path, names) as file:
             for batch in file.iter_batches(rows, columns=list(names)):
                 yield batch
                 read += len(batch)
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{path}: cannot be read past row {read} ({error})") from error
+
+
+def _parquet_file(path: Path, names: Sequence[str]) -> Any:
+    """Opens a file whose columns of these names are read."""
+    pa = pyarrow()
+    # Pages are read as they are needed: else whole columns of a row group are held.
+    options = {"pre_buffer": False, "buffer_size": 1 << 20}
+    file = pa.parquet.ParquetFile(_opened(path), **options)
+    types = [file.schema_arrow.field(name).type for name in names]
+    if not any(map(pa.types.is_fixed_size_list, types)):
+        return file
+
+    # pyarrow cannot read a null among lists of one length. Parquet itself has no such lists: by a
+    # footer without the types that Arrow noted beside, they are lists of any length.
+    with file:
+        footer = pa.BufferOutputStream()
+        file.metadata.write_metadata_file(footer)
+    without_types = footer.getvalue().to_pybytes().replace(_ARROW_TYPES, _NO_TYPES)
+    metadata = pa.parquet.read_metadata(pa.BufferReader(without_types))
+    return pa.parquet.ParquetFile(_opened(path), metadata=metadata, **options)
 
 
 def _opened(path: Path) -> Any:

@@ -273,7 +273,7 @@ def test_texts_of_parquet_are_kept_byte_by_byte(tmp_path):
     table = pa.parquet.read_table(tmp_path / "a.parquet")
     table = table.set_column(table.schema.get_field_index("video"), "video", pa.array(texts))
     pair = pa.array(
-        [["a", "b"], None, ["c", None], None, ["", "d"], ["e", "f"]], pa.large_list(pa.string())
+        [["a", "b"], None, ["c", None], None, ["", "d"], ["e", "f"]], pa.list_(pa.string(), 2)
     )
     table = table.set_column(table.schema.get_field_index("tags"), "tags", pair)
     pa.parquet.write_table(table, tmp_path / "a.parquet", row_group_size=2)
