@@ -58,6 +58,14 @@ def published(run, folder, *flags):
     return published_versions(folder)[-1]
 
 
+@pytest.fixture(scope="module")
+def models(run, tmp_path_factory):
+    """Where the run's row is published as it is by default."""
+    folder = tmp_path_factory.mktemp("models") / "feed"
+    published(run, folder)
+    return folder
+
+
 def assert_near(found, schema, predictions, atol):
     expected = {task: predictions.of(schema.task(task)) for task in ("ctr", "cvr")}
     for task, values in expected.items():
@@ -80,9 +88,9 @@ def joined(parts):
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def test_a_loaded_version_answers_as_was_trained(run, whole, tmp_path):
+def test_a_loaded_version_answers_as_was_trained(run, whole, models):
     schema, batches, predictions = whole
-    with opened(published(run, tmp_path)) as version:
+    with opened(published_versions(models)[-1]) as version:
         rows = joined([version.answers("serving_default", batch) for batch in batches])
         examples = joined(
             [
@@ -97,10 +105,9 @@ def test_a_loaded_version_answers_as_was_trained(run, whole, tmp_path):
     assert (run / "saved_model" / "1" / "model_card.md").exists()
 
 
-def test_what_evaluate_measured_is_what_a_server_answers(run, whole, tmp_path):
+def test_what_evaluate_measured_is_what_a_server_answers(run, whole, models):
     schema, batches, predictions = whole
-    published(run, tmp_path / "feed")
-    with started_server(tmp_path / "feed") as server:
+    with started_server(models) as server:
         rows = joined([server.columns("serving_default", as_json(batch)) for batch in batches])
     assert_near(rows, schema, predictions, 1e-6)
     labels, clicked = predictions.labels, predictions.weights["cvr"] > 0

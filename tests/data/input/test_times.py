@@ -31,6 +31,7 @@ from tests.support.feeds import (
     write_records,
 )
 
+pytestmark = pytest.mark.slow(minutes=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 READ = tf.function(iso_times, input_signature=[tf.TensorSpec((None,), tf.string)])
 ZONES = st.builds(
