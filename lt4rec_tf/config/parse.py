@@ -30,6 +30,12 @@ _GROUPS: dict[str, type] = {
     "training": TrainingSettings,
     "daily": DailySettings,
 }
+# Flags that are newer than the first runs, by group. At their defaults they are left out of a run's
+# settings, so that runs made before them are still known.
+_NEWER: dict[str, tuple[str, ...]] = {
+    "data": ("split_seed",),
+    "training": ("embedding_optimizer", "embedding_learning_rate"),
+}
 
 
 def parse(
@@ -84,14 +90,16 @@ def parse_with(
 def to_dict(settings: Settings) -> dict[str, Any]:
     """Returns the settings as nested plain values, for JSON.
 
-    Those of daily training are left out where all of them are defaults, and the seed of a random
-    split where it is the default.
+    Those of daily training are left out where all of them are defaults, and those that are newer
+    than the first runs where they are the default.
     """
     values = json.loads(json.dumps(dataclasses.asdict(settings)))
     if settings.daily == DailySettings():
         del values["daily"]
-    if settings.data.split_seed == DataSettings.split_seed:
-        del values["data"]["split_seed"]
+    for group, names in _NEWER.items():
+        for name in names:
+            if getattr(getattr(settings, group), name) == getattr(_GROUPS[group], name):
+                del values[group][name]
     return values
 
 

@@ -241,6 +241,14 @@ class TrainingSettings:
         "adam", "Both update only the embedding rows that a batch touched."
     )
     learning_rate: float = flag(0.001, "Step size.", above=0)
+    embedding_optimizer: Literal["same", "adam", "adagrad", "rowwise_adagrad"] = flag(
+        "same",
+        "Of the embedding tables; same: --optimizer. rowwise_adagrad has one step size for all "
+        "numbers of a row.",
+    )
+    embedding_learning_rate: float = flag(
+        0.0, "Step size of the embedding tables; 0: --learning_rate.", at_least=0
+    )
     task_schedule: Literal["alternate", "both"] = flag(
         "both", "Joint stage: one task a batch in turn (as published), or all on every batch."
     )

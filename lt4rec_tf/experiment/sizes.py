@@ -7,16 +7,18 @@ from itertools import pairwise
 from lt4rec_tf.config.checks import own_embedding
 from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import machine
-from lt4rec_tf.core.flags import ConfigError, refuse
+from lt4rec_tf.core.flags import ConfigError, from_settings, refuse
 from lt4rec_tf.data.formats.files import compression
 from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.models.layers.cross import crossed_width
 from lt4rec_tf.models.registry import need_tickets
 from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.tickets.magnitude import alive_at_level
+from lt4rec_tf.training.plan import Optimization
 
 _NUMBER = 4  # bytes of a float32
-_COPIES = {"adam": 3, "adagrad": 2}  # a trained number and its optimizer's moments
+# A trained number and its optimizer's moments; those of rowwise_adagrad are one number a row.
+_COPIES = {"adam": 3, "adagrad": 2, "rowwise_adagrad": 1}
 _SHORTEST_ROW = 2  # bytes of a line
 _MOST_PACKED = 1000  # bytes of text in a byte of gzip
 
@@ -42,7 +44,8 @@ def check_sizes(settings: Settings, schema: Schema) -> None:
 
 def _check_tables(settings: Settings, schema: Schema) -> None:
     dimension = settings.model.embedding_dim + sum(own_embedding(settings, ()).values())
-    optimizer, memory = settings.training.optimizer, machine.memory_bytes()
+    optimizer, _ = from_settings(Optimization, settings.training).of_tables
+    memory = machine.memory_bytes()
     size = sum(schema.table_rows.values()) * dimension * _NUMBER * _COPIES[optimizer]
     if size > memory:
         largest = max(schema.features, key=lambda feature: feature.ids.rows)

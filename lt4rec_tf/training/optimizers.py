@@ -20,6 +20,10 @@ import tensorflow as tf
 import tf_keras as keras
 
 from lt4rec_tf.distributed.replicas import by_parameter_server, parts_of
+from lt4rec_tf.training.two_optimizers import TwoOptimizers
+
+ADAGRAD_EPSILON = 1e-7  # Keras's; added to the sum of squares
+Optimizer = keras.optimizers.Optimizer | TwoOptimizers
 
 
 class LazyAdam(keras.optimizers.Adam):
@@ -132,15 +136,59 @@ class LazyAdam(keras.optimizers.Adam):
             whole.scatter_update(tf.IndexedSlices(scratch.read_value(), gradient.indices))
 
 
+class RowwiseAdagrad(keras.optimizers.Optimizer):
+    """Adagrad (Duchi et al., 2011) with one accumulator for each row of a table.
+
+    a <- a + mean_j g_j^2;  w <- w - lr g / (sqrt(a) + eps)
+
+    with g the row's gradient of a step that looked it up, and a = 0 before the first. All numbers
+    of a row have one step size, which falls with the number of steps that looked it up. A table's
+    state is one number a row. Source: the row-wise Adagrad of DLRM (arXiv 1906.00091).
+    """
+
+    def __init__(self, learning_rate: float, epsilon: float = 1e-8) -> None:
+        super().__init__("RowwiseAdagrad", jit_compile=False)
+        self._learning_rate = self._build_learning_rate(learning_rate)
+        self.epsilon = epsilon
+
+    def build(self, var_list: list[tf.Variable]) -> None:
+        """Makes the accumulators, float32 (rows, 1); called by Keras, at every step."""
+        super().build(var_list)
+        if getattr(self, "_built", False):
+            return
+        self._built = True
+        self._accumulators = []
+        for variable in var_list:
+            zeros = tf.zeros((variable.shape[0], 1), variable.dtype)
+            self._accumulators.append(
+                self.add_variable_from_reference(variable, "accumulator", initial_value=zeros)
+            )
+
+    def update_step(self, gradient: tf.Tensor | tf.IndexedSlices, variable: tf.Variable) -> None:
+        """Updates one table; called by Keras with de-duplicated sparse gradients."""
+        accumulator = self._accumulators[self._index_dict[self._var_key(variable)]]
+        if not isinstance(gradient, tf.IndexedSlices):
+            every_row = tf.range(tf.shape(variable)[0])
+            gradient = tf.IndexedSlices(gradient, every_row, tf.shape(variable))
+        rows, values = gradient.indices, gradient.values
+
+        squares = tf.reduce_mean(tf.square(values), axis=1, keepdims=True)
+        accumulator.scatter_add(tf.IndexedSlices(squares, rows))
+        sizes = tf.sqrt(tf.gather(accumulator, rows)) + self.epsilon
+        change = tf.cast(self.learning_rate, variable.dtype) * values / sizes
+        variable.scatter_sub(tf.IndexedSlices(change, rows))
+
+
 def build_optimizer(
-    name: str, learning_rate: float, variables: list[tf.Variable]
+    name: str, learning_rate: float, variables: list[tf.Variable], first_squares: float = 0.1
 ) -> keras.optimizers.Optimizer:
     """Builds an optimiser with its slots for the given variables.
 
     Args:
-        name: "adam" or "adagrad".
+        name: "adam", "adagrad", or for tables "rowwise_adagrad".
         learning_rate: Step size, above 0.
         variables: Those that it will update.
+        first_squares: Of "adagrad": the sum of squared gradients at the start.
 
     Raises:
         ValueError: The name is another.
@@ -148,26 +196,46 @@ def build_optimizer(
     if name == "adam":
         optimizer = LazyAdam(learning_rate)
     elif name == "adagrad":
-        optimizer = keras.optimizers.Adagrad(learning_rate, jit_compile=False)
+        optimizer = keras.optimizers.Adagrad(
+            learning_rate, first_squares, epsilon=ADAGRAD_EPSILON, jit_compile=False
+        )
+    elif name == "rowwise_adagrad":
+        optimizer = RowwiseAdagrad(learning_rate)
     else:
-        raise ValueError(f"optimizer: found {name!r}, expected 'adam' or 'adagrad'")
+        expected = "'adam', 'adagrad' or 'rowwise_adagrad'"
+        raise ValueError(f"optimizer: found {name!r}, expected {expected}")
     optimizer.build(variables)
     return optimizer
 
 
 def slots(
-    optimizer: keras.optimizers.Optimizer, names: Sequence[str], variables: Sequence[tf.Variable]
+    optimizer: Optimizer, names: Sequence[str], variables: Sequence[tf.Variable]
 ) -> dict[str, tf.Variable]:
     """Returns an optimiser's state by names that do not depend on the order of its variables.
 
     Args:
-        optimizer: From `build_optimizer`.
+        optimizer: From `build_optimizer`, or two of them.
         names: Of the variables.
         variables: That it was built for, in order.
 
     Returns:
-        "<slot>/<variable>" -> the slot, such as "momentum/tower_0/kernel", and "iterations".
+        "<slot>/<variable>" -> the slot, such as "momentum/tower_0/kernel", and "iterations"; with
+        an optimiser of the tables' own "tables/iterations" too.
     """
+    named = dict(zip(names, variables, strict=True))
+    if not isinstance(optimizer, TwoOptimizers):
+        return _slots(optimizer, named)
+
+    tables = {name: v for name, v in named.items() if optimizer.is_table(v)}
+    others = {name: v for name, v in named.items() if name not in tables}
+    of_tables = _slots(optimizer.tables, tables)
+    of_tables["tables/iterations"] = of_tables.pop("iterations")
+    return _slots(optimizer.others, others) | of_tables
+
+
+def _slots(
+    optimizer: keras.optimizers.Optimizer, variables: Mapping[str, tf.Variable]
+) -> dict[str, tf.Variable]:
     if isinstance(optimizer, keras.optimizers.Adam):
         slots_by_kind = {"momentum": optimizer._momentums, "velocity": optimizer._velocities}
     else:
@@ -175,14 +243,18 @@ def slots(
 
     state = {"iterations": optimizer.iterations}
     for kind, kind_slots in slots_by_kind.items():
-        for name, variable in zip(names, variables, strict=True):
+        for name, variable in variables.items():
             index = optimizer._index_dict[optimizer._var_key(variable)]
             state[f"{kind}/{name}"] = kind_slots[index]
     return state
 
 
-def reset(optimizer: keras.optimizers.Optimizer) -> None:
+def reset(optimizer: Optimizer) -> None:
     """Sets an optimiser's state to that before its first step."""
+    if isinstance(optimizer, TwoOptimizers):
+        reset(optimizer.tables)
+        reset(optimizer.others)
+        return
     accumulator = getattr(optimizer, "initial_accumulator_value", 0.0)
     for variable in chain(*map(parts_of, optimizer.variables)):
         start = accumulator if variable.dtype.is_floating else 0

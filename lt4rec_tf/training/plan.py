@@ -70,12 +70,28 @@ class Optimization:
         learning_rate: Step size, above 0.
         precision: "float32" or "bfloat16", see `precision`.
         seed: Decides the random order in which PCGrad projects.
+        embedding_optimizer: Of the embedding tables: "same", or a name that
+            `optimizers.build_optimizer` takes.
+        embedding_learning_rate: Of the embedding tables; 0: `learning_rate`.
     """
 
     optimizer: str
     learning_rate: float
     precision: str = FLOAT32
     seed: int = 0
+    embedding_optimizer: str = "same"
+    embedding_learning_rate: float = 0.0
+
+    @property
+    def of_tables(self) -> tuple[str, float]:
+        """Returns optimiser and step size of the embedding tables.
+
+        >>> Optimization("adam", 0.001, embedding_learning_rate=0.01).of_tables
+        ('adam', 0.01)
+        """
+        same = self.embedding_optimizer == "same"
+        name = self.optimizer if same else self.embedding_optimizer
+        return name, self.embedding_learning_rate or self.learning_rate
 
 
 @dataclass(frozen=True)

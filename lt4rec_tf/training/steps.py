@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
-import tf_keras as keras
 
 from lt4rec_tf.core.errors import UnfitError
 from lt4rec_tf.distributed.replicas import gradients_over_replicas, spread
@@ -16,6 +15,7 @@ from lt4rec_tf.models.network import CROSSED, RankingNetwork
 from lt4rec_tf.schema.types import Schema, sampled_by_column
 from lt4rec_tf.training.balancing.rule import Rule
 from lt4rec_tf.training.conflict import Conflict, emphasis, pairs_in_conflict
+from lt4rec_tf.training.optimizers import Optimizer
 from lt4rec_tf.training.plan import Objective
 
 Step = Callable[[dict[str, Any]], dict[str, tf.Tensor]]
@@ -35,7 +35,7 @@ class Update:
     """
 
     rule: Rule
-    optimizer: keras.optimizers.Optimizer
+    optimizer: Optimizer
     variables: Sequence[tf.Variable]
 
 

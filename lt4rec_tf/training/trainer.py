@@ -7,6 +7,7 @@ after a restart, so a resumed stage gives the numbers of an unbroken one.
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ import tensorflow as tf
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.distributed.parameter_server import Pass, compile_part, take_parts
 from lt4rec_tf.distributed.replicas import parts_of
+from lt4rec_tf.models.feature_encoder import is_table
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.tickets.search import HISTORY, WEIGHTS
@@ -40,6 +42,7 @@ from lt4rec_tf.training.plan import (
 from lt4rec_tf.training.precision import computing_in
 from lt4rec_tf.training.stage import finish, not_finite
 from lt4rec_tf.training.steps import Update, compile_step, loss_sum
+from lt4rec_tf.training.two_optimizers import TwoOptimizers
 
 Losses = Mapping[str, Any]  # by task, what float() reads
 LOGS_PER_EPOCH = 20
@@ -88,9 +91,7 @@ class Trainer:
         self.before_step = callbacks.before_step
 
         self._variables = _trained_variables(network, self.tasks)
-        self._optimizer = optimizers.build_optimizer(
-            optimization.optimizer, optimization.learning_rate, self._variables
-        )
+        self._optimizer = _optimizer_of(network, optimization, self._variables)
         # Of the epoch so far: sum of the batches' losses, number of batches.
         self._loss_sums = {task: loss_sum() for task in self.tasks}
         self._rule = build_rule(network, schema, objective, optimization, len(self._variables))
@@ -321,6 +322,26 @@ def _check_finite(
 
 def _out_of_patience(state: _State, plan: Plan) -> bool:
     return plan.patience > 0 and state.epoch - 1 - state.best_epoch >= plan.patience
+
+
+def _optimizer_of(
+    network: RankingNetwork, optimization: Optimization, variables: Sequence[tf.Variable]
+) -> optimizers.Optimizer:
+    """Builds the optimiser of the variables: one, or two if tables have one of their own."""
+    of_others = (optimization.optimizer, optimization.learning_rate)
+    if optimization.of_tables == of_others:
+        return optimizers.build_optimizer(*of_others, [*variables])
+
+    parts = [parts_of(v) for name, v in network.variables.items() if is_table(name)]
+    refs = {part.ref() for part in itertools.chain(*parts)}
+    tables = [variable for variable in variables if variable.ref() in refs]
+    others = [variable for variable in variables if variable.ref() not in refs]
+    return TwoOptimizers(
+        # Squared gradients of a row lie orders below the start that Keras gives Adagrad.
+        optimizers.build_optimizer(*optimization.of_tables, tables, first_squares=0.0),
+        optimizers.build_optimizer(*of_others, others),
+        refs,
+    )
 
 
 def _trained_variables(network: RankingNetwork, tasks: Sequence[str]) -> list[tf.Variable]:

@@ -68,6 +68,20 @@ def test_the_seed_of_a_random_split_is_no_setting_of_earlier_runs():
     assert fingerprint(random, "") != fingerprint(parsed("--split=random"), "")
 
 
+@pytest.mark.parametrize(
+    ("group", "name", "value"),
+    [
+        ("training", "embedding_optimizer", "rowwise_adagrad"),
+        ("training", "embedding_learning_rate", 0.01),
+    ],
+)
+def test_newer_flags_at_their_defaults_are_no_setting_of_earlier_runs(group, name, value):
+    assert name not in to_dict(parsed())[group]
+    given = parsed(f"--{name}={value}")
+    assert to_dict(given)[group][name] == value
+    assert from_dict(to_dict(given)) == given
+
+
 def test_flags_that_are_not_given_are_the_fields_defaults():
     settings = parsed()
     for name, group in _GROUPS.items():

@@ -376,9 +376,18 @@ def test_grown_tables_by_value(home, unit):
     for part in layouts[1].parts:
         assert found[part.name].shape == (len(part.source), part.width)
 
+    one_a_row = {name: numbers.max(axis=1, keepdims=True) ** 2 for name, numbers in values.items()}
+    grown_rows = with_copied_rows(one_a_row, (layouts[0], rows), (layouts[1], after.table_rows), 1)
+    for name, numbers in found.items():
+        np.testing.assert_array_equal(
+            grown_rows[name], numbers.max(axis=1, keepdims=True) ** 2, err_msg=name
+        )
 
-@pytest.mark.parametrize("optimizer", ["adam", "adagrad"])
-def test_stages_with_the_state_between_are_one(small_schema, small_network, optimizer, tmp_path):
+
+@pytest.mark.parametrize(("optimizer", "of_tables"), [("adam", "same"), ("adagrad", "adam")])
+def test_stages_with_the_state_between_are_one(
+    small_schema, small_network, optimizer, of_tables, tmp_path
+):
     whole = small_feed(small_schema)
     same_order = type(whole)(
         train=lambda epoch, skip: whole.train(0, skip),
@@ -386,7 +395,12 @@ def test_stages_with_the_state_between_are_one(small_schema, small_network, opti
         steps_per_epoch=whole.steps_per_epoch,
     )
     trainer = small_trainer(
-        small_network, small_schema, feed=same_order, optimizer=optimizer, schedule="both"
+        small_network,
+        small_schema,
+        feed=same_order,
+        optimizer=optimizer,
+        embedding_optimizer=of_tables,
+        schedule="both",
     )
     start = read_variables(small_network)
 

@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-from lt4rec_tf.training.optimizers import LazyAdam, build_optimizer, reset
+from lt4rec_tf.training.optimizers import LazyAdam, build_optimizer, reset, slots
+from lt4rec_tf.training.two_optimizers import TwoOptimizers
 
 ROWS = tf.constant([0, 2, 2], tf.int64)
 
@@ -34,7 +35,7 @@ def test_rows_touched_by_every_step_are_adams_too():
     np.testing.assert_allclose(ours, theirs, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["adam", "adagrad"])
+@pytest.mark.parametrize("name", ["adam", "adagrad", "rowwise_adagrad"])
 def test_untouched_rows_stay_bit_identical(name):
     table = tf.Variable(np.random.default_rng(0).normal(size=(4, 2)).astype(np.float32))
     before = table.numpy()
@@ -51,7 +52,7 @@ def test_untouched_rows_stay_bit_identical(name):
         np.testing.assert_array_equal(slot.numpy()[[1, 3]], old[[1, 3]])
 
 
-@pytest.mark.parametrize("name", ["adam", "adagrad"])
+@pytest.mark.parametrize("name", ["adam", "adagrad", "rowwise_adagrad"])
 def test_rows_looked_up_twice_count_their_summed_gradient_once(name):
     twice, once = tf.Variable(tf.ones((4, 2))), tf.Variable(tf.ones((4, 2)))
     values = tf.constant([[1.0, 2.0], [3.0, -1.0], [0.5, 0.5]])
@@ -92,7 +93,7 @@ def test_plain_adam_would_move_a_cut_weight():
     assert float(kernel[0, 0]) != before
 
 
-@pytest.mark.parametrize("name", ["adam", "adagrad"])
+@pytest.mark.parametrize("name", ["adam", "adagrad", "rowwise_adagrad"])
 def test_reset_is_a_fresh_optimiser(name):
     kernel = tf.Variable([[1.0, 2.0]])
     used, fresh = build_optimizer(name, 0.1, [kernel]), build_optimizer(name, 0.1, [kernel])
@@ -103,6 +104,59 @@ def test_reset_is_a_fresh_optimiser(name):
         np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
 
 
+@pytest.mark.parametrize("sparse", [True, False])
+def test_rowwise_adagrad_by_value(sparse):
+    table = tf.Variable(tf.ones((3, 2)))
+    optimizer = build_optimizer("rowwise_adagrad", 0.1, [table])
+    gradients = np.array([[3.0, 4.0], [0.0, 1.0], [-1.0, 1.0]], np.float32)
+    expected, squares = np.ones((3, 2)), np.zeros((3, 1))
+    for _ in range(2):
+        given = tf.constant(gradients)
+        if sparse:
+            given = tf.IndexedSlices(given, tf.range(3), (3, 2))
+        optimizer.apply_gradients([(given, table)])
+        squares += (gradients**2).mean(axis=1, keepdims=True)
+        expected -= 0.1 * gradients / np.sqrt(squares)
+    np.testing.assert_allclose(table, expected, rtol=1e-6)
+    np.testing.assert_allclose(optimizer.variables[1], squares, rtol=1e-6)
+
+
+def test_tables_and_other_weights_have_an_optimiser_each():
+    table, kernel = tf.Variable(tf.ones((4, 2))), tf.Variable(tf.ones((1, 2)))
+    alone = [tf.Variable(tf.ones((4, 2))), tf.Variable(tf.ones((1, 2)))]
+    both = TwoOptimizers(
+        build_optimizer("rowwise_adagrad", 0.5, [table]),
+        build_optimizer("adam", 0.1, [kernel]),
+        [table.ref()],
+    )
+    of_table = build_optimizer("rowwise_adagrad", 0.5, alone[:1])
+    of_kernel = build_optimizer("adam", 0.1, alone[1:])
+    sparse = tf.IndexedSlices(tf.ones((3, 2)), ROWS, (4, 2))
+    mask = tf.constant([[1.0, 0.0]])
+    both.update_masks = {kernel.ref(): mask}
+    of_kernel.update_masks = {alone[1].ref(): mask}
+    for _ in range(2):
+        both.apply_gradients([(sparse, table), (tf.constant([[2.0, 3.0]]), kernel)])
+        of_table.apply_gradients([(sparse, alone[0])])
+        of_kernel.apply_gradients([(tf.constant([[2.0, 3.0]]), alone[1])])
+    np.testing.assert_array_equal(table, alone[0])
+    np.testing.assert_array_equal(kernel, alone[1])
+    assert kernel.numpy()[0, 1] == 1.0
+    assert kernel.numpy()[0, 0] != 1.0
+
+    state = slots(both, ["embedding/table", "tower"], [table, kernel])
+    assert sorted(state) == [
+        "accumulator/embedding/table",
+        "iterations",
+        "momentum/tower",
+        "tables/iterations",
+        "velocity/tower",
+    ]
+    assert {v.ref() for v in state.values()} == {v.ref() for v in both.variables}
+    reset(both)
+    assert all(not np.any(variable.numpy()) for variable in both.variables)
+
+
 def test_unknown_optimisers_are_refused():
-    with pytest.raises(ValueError, match="'sgd', expected 'adam' or 'adagrad'"):
+    with pytest.raises(ValueError, match="'sgd', expected 'adam', 'adagrad' or"):
         build_optimizer("sgd", 0.1, [])

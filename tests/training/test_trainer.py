@@ -196,14 +196,20 @@ class Kill:
 RESUMED = Plan(epochs=2, checkpoint_steps=2, snapshot_step=3)
 
 
-@pytest.fixture(scope="module", params=["adam", "adagrad"])
+OPTIMIZERS = {
+    "adam": {"optimizer": "adam"},
+    "two": {"optimizer": "adagrad", "embedding_optimizer": "rowwise_adagrad"},
+}
+
+
+@pytest.fixture(scope="module", params=OPTIMIZERS)
 def two_processes(request, small_schema):
     """Two networks with a trainer each, and what an unbroken stage gives."""
     trainers = []
     for seed in (1, 99):
         network = build_small(small_schema, seed=seed)
         wear_random_tickets(network)
-        trainers.append(small_trainer(network, small_schema, optimizer=request.param))
+        trainers.append(small_trainer(network, small_schema, **OPTIMIZERS[request.param]))
     return trainers
 
 

@@ -14,6 +14,7 @@ import tensorflow as tf
 from lt4rec_tf.config.checks import own_embedding
 from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts
+from lt4rec_tf.core.flags import from_settings
 from lt4rec_tf.data.audit.marginals import UNKNOWN_ID
 from lt4rec_tf.experiment.daily.parent import Parent
 from lt4rec_tf.experiment.paths import (
@@ -39,7 +40,7 @@ from lt4rec_tf.tickets.embedding_tables import TableTicket, grown, write_ticket
 from lt4rec_tf.tickets.masks import write_masks
 from lt4rec_tf.tickets.search import WEIGHTS
 from lt4rec_tf.training import checkpoint
-from lt4rec_tf.training.plan import STATE
+from lt4rec_tf.training.plan import STATE, Optimization
 
 
 def take_masks(parent: Parent, row: str, folder: Path) -> None:
@@ -116,8 +117,7 @@ def take_weights(
     """
     stage = stage_folder(parent.folder, row)
     kinds = [WEIGHTS]
-    same = parent.settings.training.optimizer == settings.training.optimizer
-    if same and (stage / STATE).exists():
+    if _optimizers(parent.settings) == _optimizers(settings) and (stage / STATE).exists():
         kinds.append(STATE)
     for kind in kinds:
         if schema.table_rows == parent.schema.table_rows:
@@ -127,6 +127,14 @@ def take_weights(
             with tf.device("CPU:0"):
                 variables = {name: tf.Variable(value) for name, value in values.items()}
             checkpoint.save(folder / kind, variables)
+
+
+def _optimizers(settings: Settings) -> tuple[str, str, bool]:
+    """Returns what must be equal for a training to go on from another's optimiser's state."""
+    training = from_settings(Optimization, settings.training)
+    tables, _ = training.of_tables
+    one_for_all = training.of_tables == (training.optimizer, training.learning_rate)
+    return training.optimizer, tables, one_for_all
 
 
 def _ticket(parent: Parent) -> TableTicket | None:

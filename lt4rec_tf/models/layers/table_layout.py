@@ -103,13 +103,14 @@ def with_copied_rows(
     """Returns the variables of tables with new rows at their ends, each a copy of one row.
 
     Args:
-        values: Part of the layout before -> its numbers.
+        values: Part of the layout before -> its numbers, or one number at least 0 for each row,
+            as an optimiser may keep it.
         before: The layout, and table -> its rows.
         after: The same of the grown tables.
         copied: Index of the row of each table that its new rows are copies of.
 
     Returns:
-        Part of the layout after -> its numbers.
+        Part of the layout after -> its numbers, or the one of each row.
     """
     old_layout, old_rows = before
     new_layout, new_rows = after
@@ -120,7 +121,10 @@ def with_copied_rows(
         old = whole[first : first + rows]
         pieces += [old, np.repeat(old[copied : copied + 1], new_rows[table] - rows, axis=0)]
         first += rows
-    return new_layout.taken(np.concatenate(pieces))
+    grown = new_layout.taken(np.concatenate(pieces))
+    # One number a row has filled the row, but for what a mask cuts.
+    one_a_row = [part for part, numbers in values.items() if numbers.shape[1] == 1]
+    return grown | {part: grown[part].max(axis=1, keepdims=True) for part in one_a_row}
 
 
 def table_offsets(schema: Schema) -> dict[str, int]:
