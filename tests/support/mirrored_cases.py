@@ -23,7 +23,7 @@ from tests.support.training import random_masks, small_trainer
 CASES = {
     "both": {"schedule": "both"},
     "alternate": {},
-    "adagrad": {"optimizer": "adagrad"},
+    "two optimisers": {"optimizer": "adagrad", "embedding_optimizer": "rowwise_adagrad"},
     **{f"balance {rule}": {"schedule": "both", "balance": rule} for rule in RULES[1:]},
     **{model: {"schedule": "both", "model": model} for model in BUILDERS},
 }
