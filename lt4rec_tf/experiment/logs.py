@@ -21,7 +21,15 @@ from lt4rec_tf.data.input.time_limits import with_dates
 from lt4rec_tf.data.public import datasets, published
 from lt4rec_tf.data.simulator.world import FeedSettings
 from lt4rec_tf.data.simulator.writer import simulate
-from lt4rec_tf.experiment.paths import AUDIT, QUARANTINE, STANDARDS, STATISTICS, has_begun
+from lt4rec_tf.experiment.paths import (
+    AUDIT,
+    QUARANTINE,
+    STANDARDS,
+    STATISTICS,
+    VOCABULARIES,
+    has_begun,
+)
+from lt4rec_tf.schema.fitted import read_vocabularies, write_vocabularies
 from lt4rec_tf.schema.types import Schema
 
 AUDIT_SECONDS = 5.0  # between two lines of progress
@@ -122,9 +130,10 @@ def compare_with_published(
 
 
 def _audit_into(folder: Path, source: Source, say: Callable[[str], None]) -> None:
-    """Audits the logs; writes the list of unusable rows, then the counts."""
+    """Audits the logs; writes the unusable rows and the vocabularies, then the counts."""
     with artifacts.opened_atomically(folder / QUARANTINE) as quarantine:
         audit = auditing.audit(source, _audit_progress(say), quarantine)
+    write_vocabularies(folder / VOCABULARIES, audit.vocabularies)
     artifacts.write_json(folder / AUDIT, audit.to_json())
 
 
@@ -195,4 +204,5 @@ def read_audit(folder: Path) -> Audit:
     Raises:
         RunError: The run has no audit yet.
     """
-    return Audit.from_json(artifacts.read_json(folder / AUDIT))
+    audit = Audit.from_json(artifacts.read_json(folder / AUDIT))
+    return dataclasses.replace(audit, vocabularies=read_vocabularies(folder / VOCABULARIES))

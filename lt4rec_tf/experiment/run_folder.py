@@ -13,7 +13,8 @@ from lt4rec_tf.core import artifacts, flags
 from lt4rec_tf.data.audit.findings import Audit
 from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.experiment import logs, sizes
-from lt4rec_tf.experiment.paths import CONFIG, SCHEMA, has_begun
+from lt4rec_tf.experiment.paths import CONFIG, SCHEMA, VOCABULARIES, has_begun
+from lt4rec_tf.schema.fitted import read_vocabularies, with_vocabularies
 from lt4rec_tf.schema.reader import load_schema
 from lt4rec_tf.schema.types import Schema
 
@@ -49,6 +50,7 @@ def open_audited(
     claim_folder(folder, settings, logs.file_sizes(source))
     say(title)
     source, audit = logs.audited(source, folder, settings.data, say)
+    sizes.check_sizes(settings, source.schema)  # once more, with the fitted vocabularies
     logs.compare_with_published(settings.data, source, audit, folder, say)
     return source, audit
 
@@ -119,13 +121,14 @@ def check_files(folder: Path, files: Mapping[str, int]) -> None:
 
 
 def read_run(folder: Path) -> tuple[Settings, Schema]:
-    """Reads the settings and schema that a run was made with.
+    """Reads the settings and schema that a run was made with, and its fitted vocabularies.
 
     Raises:
         RunError: The folder is no run.
     """
     settings = from_dict(_read_config(folder)["settings"])
-    return settings, read_schema(folder / SCHEMA, settings)
+    schema = read_schema(folder / SCHEMA, settings)
+    return settings, with_vocabularies(schema, read_vocabularies(folder / VOCABULARIES))
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

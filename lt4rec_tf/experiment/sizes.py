@@ -33,13 +33,25 @@ def check_sizes(settings: Settings, schema: Schema) -> None:
     Raises:
         ConfigError: Naming flag or feature, the size found and the size expected.
     """
-    if settings.training.distribution != "parameter_server":  # whose servers share the tables
+    if settings.training.distribution == "parameter_server":  # whose servers share the tables
+        _refuse_fitted(schema)
+    else:
         _check_tables(settings, schema)
     _check_towers(settings, schema)
 
     if need_tickets(settings.rows):
         _check_final_density(settings, schema)
     _check_embedding_density(settings, schema)
+
+
+def _refuse_fitted(schema: Schema) -> None:
+    """Refuses tables that servers could not cut: their rows are known once the logs were read."""
+    for feature in schema.features:
+        if feature.ids.kind == "fitted":
+            raise ConfigError(
+                f"{schema.path}: features[{feature.name}].ids.kind: found 'fitted', expected "
+                "another one with --distribution=parameter_server, such as a hash with buckets"
+            )
 
 
 def _check_tables(settings: Settings, schema: Schema) -> None:
@@ -53,7 +65,7 @@ def _check_tables(settings: Settings, schema: Schema) -> None:
             f"{schema.path}: features[{largest.name}].ids: found {largest.ids.rows:,} rows of "
             f"{dimension} numbers; all tables take {machine.in_gib(size)} with the moments of "
             f"{optimizer}, expected at most the {machine.in_gib(memory)} of this machine; take "
-            "fewer buckets, --bucket_share or --embedding_dim"
+            "fewer buckets, a smaller max_size, --bucket_share or --embedding_dim"
         )
 
 

@@ -52,6 +52,7 @@ TASK_METRICS = {
 LABEL_KIND_OF_TASK = {"binary": "binary", "continuous": "ratio", "amount": "amount"}
 DTYPES_OF_ID_RULE = {
     "hash": ("string", "int64"),
+    "fitted": ("string", "int64"),
     "vocabulary": ("string", "int64"),
     "integer": ("int64",),
     "boundaries": ("int64", "float32"),
@@ -59,6 +60,7 @@ DTYPES_OF_ID_RULE = {
 }
 
 
+MOST_FITTED = 10_000_000  # values of a fitted vocabulary, unless its schema says another number
 MISSING_OF_DTYPE: dict[str, str | int | float] = {"string": "", "int64": -1, "float32": math.nan}
 _TEXT_FORMATS = ("csv", "tsv")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")  # names become variables, signature inputs and files
@@ -166,6 +168,10 @@ def _id_rule(table: TomlTable) -> IdRule:
     kind = table.choice("kind", tuple(DTYPES_OF_ID_RULE))
     if kind == "hash":
         rule = IdRule(kind, buckets=table.integer("buckets", minimum=1))
+    elif kind == "fitted":
+        min_count = table.integer("min_count", minimum=1, default=1)
+        max_size = table.integer("max_size", minimum=1, default=MOST_FITTED)
+        rule = IdRule(kind, min_count=min_count, max_size=max_size)
     elif kind == "vocabulary":
         rule = IdRule(kind, vocabulary=table.texts("vocabulary"))
     elif kind == "integer":

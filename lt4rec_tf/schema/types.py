@@ -11,12 +11,15 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from lt4rec_tf.core.errors import InputError
 
+if TYPE_CHECKING:
+    from lt4rec_tf.schema.fitted import Vocabulary
+
 JSON_LISTS = "json"  # a separator: a row's text is a JSON list of single values
-FIRST_VALUE_ID = 2  # of vocabulary and integer rules: 0 is "missing", 1 is "unknown"
+FIRST_VALUE_ID = 2  # of vocabulary, fitted and integer rules: 0 is "missing", 1 is "unknown"
 
 
 class SchemaError(InputError):
@@ -28,8 +31,11 @@ class IdRule:
     """How raw values become ids. Id 0 always means "missing or padding".
 
     Attributes:
-        kind: "hash", "vocabulary", "integer", "boundaries" or "numeric".
+        kind: "hash", "fitted", "vocabulary", "integer", "boundaries" or "numeric".
         buckets: Of hash: values take the ids 1..buckets.
+        min_count: Of fitted: a value that occurs as often in train has an id of its own.
+        max_size: Of fitted: the most values with ids of their own, the most frequent ones.
+        fitted: Of fitted: these values, once the audit has found them.
         vocabulary: Of vocabulary: value k takes id k + 2; every unknown value takes id 1.
         minimum: Of integer: this value takes id 2.
         maximum: Of integer: the last value with an id of its own; values out of range take id 1.
@@ -41,6 +47,9 @@ class IdRule:
 
     kind: str
     buckets: int = 0
+    min_count: int = 1
+    max_size: int = 0
+    fitted: Vocabulary | None = dataclasses.field(default=None, repr=False, compare=False)
     vocabulary: tuple[str, ...] = ()
     minimum: int = 0
     maximum: int = 0
@@ -53,6 +62,8 @@ class IdRule:
     def rows(self) -> int:
         """Embedding rows that this rule needs, row 0 ("missing") included.
 
+        A fitted rule needs those of missing and unknown values until the audit has fitted it.
+
         >>> IdRule("hash", buckets=10).rows, IdRule("integer", minimum=0, maximum=23).rows
         (11, 26)
         >>> IdRule("boundaries", boundaries=(1.0, 2.0)).rows, IdRule("numeric").rows
@@ -60,6 +71,7 @@ class IdRule:
         """
         return {
             "hash": self.buckets + 1,
+            "fitted": (0 if self.fitted is None else len(self.fitted.marks)) + FIRST_VALUE_ID,
             "vocabulary": len(self.vocabulary) + FIRST_VALUE_ID,
             "integer": self.maximum - self.minimum + 1 + FIRST_VALUE_ID,
             "boundaries": len(self.boundaries) + 2,

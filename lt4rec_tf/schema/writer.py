@@ -13,6 +13,7 @@ from lt4rec_tf.schema.types import Feature, Filter, IdRule, Label, Schema, Task
 
 _KEYS_OF_RULE = {
     "hash": ("buckets",),
+    "fitted": ("min_count", "max_size"),
     "vocabulary": ("vocabulary",),
     "integer": ("minimum", "maximum"),
     "boundaries": ("boundaries",),

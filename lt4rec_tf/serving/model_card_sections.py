@@ -13,7 +13,15 @@ import tensorflow as tf
 from lt4rec_tf.core.time_units import unit_of, with_date
 from lt4rec_tf.data.input.features import LARGEST_NUMBER
 from lt4rec_tf.reports.text_tables import ABSENT, markdown_table
-from lt4rec_tf.schema.types import IdRule, Label, Schema, Task, chained_tasks, product_name
+from lt4rec_tf.schema.types import (
+    FIRST_VALUE_ID,
+    IdRule,
+    Label,
+    Schema,
+    Task,
+    chained_tasks,
+    product_name,
+)
 
 
 def answers_section(schema: Schema, others: Mapping[str, str]) -> str:
@@ -74,6 +82,7 @@ def _rule(ids: IdRule) -> tuple[str, str]:
             f"hashed into {ids.buckets} rows",
             "none: every value has a row, some share one",
         ),
+        "fitted": (f"{ids.rows - FIRST_VALUE_ID} values of train", "share one row"),
         "vocabulary": (f"{len(ids.vocabulary)} known values", "share one row"),
         "integer": (f"whole numbers {ids.minimum} to {ids.maximum}", "share one row"),
         "boundaries": (f"ranges between {limits}", "none: the outer ranges are open"),

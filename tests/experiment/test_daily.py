@@ -1,6 +1,7 @@
 """Chains of runs: masks found once, each day measured, trained on and exported."""
 
 import contextlib
+import dataclasses
 import shutil
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from lt4rec_tf.experiment.daily.lineage import (
 from lt4rec_tf.experiment.rows import load_row, measure_row
 from lt4rec_tf.experiment.run import table_ticket
 from lt4rec_tf.models.layers.table_layout import layout_of, with_copied_rows
+from lt4rec_tf.schema.fitted import with_vocabularies
 from lt4rec_tf.schema.reader import load_schema
 from lt4rec_tf.schema.vocabularies import grow
 from lt4rec_tf.tickets.embedding_tables import TableTicket, grown
@@ -134,10 +136,16 @@ def check_started_from(folder, parent):
             np.testing.assert_array_equal(start[name], variable.numpy(), err_msg=name)
     before = whole_tables(parent)
     after = spread(folder, start["embedding/table"])
-    first = {"user": (0, 41), "device": (41, 45), "video": (45 + 1, 45 + 1 + 31)}
-    np.testing.assert_array_equal(after[: first["device"][1]], before[: first["device"][1]])
-    np.testing.assert_array_equal(after[45], before[41 + 1])  # watch is what unknown was
-    np.testing.assert_array_equal(after[46:], before[45:])
+    rows_before = run_folder.read_run(parent)[1].table_rows
+    users, users_after = rows_before["user"], schema.table_rows["user"]
+    assert users == 2 + 30 < users_after <= users + 6  # users 0 to 29, then 6 to 35
+    np.testing.assert_array_equal(after[:users], before[:users])
+    new = np.broadcast_to(before[1], (users_after - users, before.shape[1]))
+    np.testing.assert_array_equal(after[users:users_after], new)  # a new user is what unknown was
+    after, before = after[users_after:], before[users:]
+    np.testing.assert_array_equal(after[:4], before[:4])
+    np.testing.assert_array_equal(after[4], before[1])  # and so is a watch
+    np.testing.assert_array_equal(after[5:], before[4:])
 
 
 def spread(folder, table):
@@ -168,6 +176,10 @@ def test_the_next_day_is_measured_by_what_the_last_one_trained(second, third):
     settings, schema = run_folder.read_run(third)
     source = logs.read_audited(logs.open_logs(settings.data, schema), third)
     network = load_row(second, "s_weight", *run_folder.read_run(second))
+    # The network of the day before knows the values of its own day.
+    schema = with_vocabularies(source.schema, logs.read_audit(second).vocabularies)
+    assert schema.table_rows["user"] < source.schema.table_rows["user"]
+    source = dataclasses.replace(source, schema=schema)
     found = measure_row("s_weight", network, source.schema, batches(source, "train", 100))
     measured = artifacts.read_json(third / "evaluation.json")["rows"][0]
     for task in ("ctr", "watch"):
@@ -233,7 +245,10 @@ def test_rows_of_new_values_are_kept_rows_of_a_ticket(first, second):
     before, after = [table_ticket(run, *run_folder.read_run(run)) for run in (first, second)]
     assert before.masks["device"].shape == (4,)
     np.testing.assert_array_equal(after.masks["device"], [*before.masks["device"], True])
-    np.testing.assert_array_equal(after.masks["user"], before.masks["user"])
+    users = len(before.masks["user"])
+    np.testing.assert_array_equal(after.masks["user"][:users], before.masks["user"])
+    assert len(after.masks["user"]) > users
+    assert after.masks["user"][users:].all()
 
 
 def test_amounts_stay_in_the_units_that_the_network_has_learned(first, second, third):

@@ -20,7 +20,7 @@ time = { column = "day" }
 name = "user"
 dtype = "string"
 side = "user"
-ids = { kind = "hash", buckets = 40 }
+ids = { kind = "fitted" }
 
 [[features]]
 name = "device"
@@ -75,7 +75,7 @@ def write_schema(folder):
 
 
 def write_day(folder, day, devices=(), name="log.csv", dates=None):
-    """A day's rows; the first ones are of given devices, the others of phones and TVs.
+    """A day's rows, some of new users; the first ones are of given devices, others of two.
 
     `dates` are those of rows, by their numbers, that have another date than the day's.
     """
@@ -83,7 +83,7 @@ def write_day(folder, day, devices=(), name="log.csv", dates=None):
     dates = dates or {}
     lines = []
     for k in range(ROWS):
-        user, video = rng.integers(30), rng.integers(20)
+        user, video = rng.integers(30) + 2 * day, rng.integers(20)
         device = devices[k] if k < len(devices) else ["phone", "tv"][k % 2]
         length = int(rng.integers(10, 120))
         click = int(rng.random() < 0.2 + 0.6 * ((user + video) % 3 == 0))

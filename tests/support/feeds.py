@@ -1,5 +1,6 @@
 """A small hand-made feed for the data room's tests: schema, rows, files."""
 
+import dataclasses
 import gzip
 import json
 from pathlib import Path
@@ -193,7 +194,9 @@ def write_json_lines(path: Path, rows: list[dict[str, str]]) -> Path:
 def opened(made: Schema, folder: Path, rule: SplitRule | None = None) -> tuple[Source, Audit]:
     """Opens and audits; the audit goes through JSON, as it does in a run's folder."""
     source = open_source(made, folder, rule or SplitRule())
-    found = Audit.from_json(json.loads(json.dumps(audit.audit(source).to_json())))
+    counted = audit.audit(source)
+    found = Audit.from_json(json.loads(json.dumps(counted.to_json())))
+    found = dataclasses.replace(found, vocabularies=counted.vocabularies)
     return audit.complete(source, found), found
 
 

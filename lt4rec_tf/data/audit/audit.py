@@ -30,6 +30,7 @@ from lt4rec_tf.data.input.source import Source, place_files
 from lt4rec_tf.data.input.splits import SplitRule, boundaries_for
 from lt4rec_tf.data.input.time_limits import chosen_times, usable_times, with_limits
 from lt4rec_tf.metrics.groups import NO_USER
+from lt4rec_tf.schema.fitted import with_vocabularies
 from lt4rec_tf.schema.types import Schema, Task
 
 
@@ -158,8 +159,8 @@ def _given(split: SplitRule) -> list[float]:
 def complete(source: Source, audit: Audit) -> Source:
     """Returns the source with the audit's results: now `pipeline.batches` can read it.
 
-    Its schema has the amounts' mean and deviation in train, which networks and losses need, and the
-    share of kept negatives there, which predictions need.
+    Its schema has the amounts' mean and deviation in train, which networks and losses need, the
+    share of kept negatives there, which predictions need, and the fitted vocabularies.
     """
     split = dataclasses.replace(
         source.split, validation_from=audit.validation_from, test_from=audit.test_from
@@ -185,10 +186,10 @@ def complete(source: Source, audit: Audit) -> Source:
 
 
 def standardised(schema: Schema, audit: Audit) -> Schema:
-    """Returns the schema with what train says of its tasks.
+    """Returns the schema with what train says of its tasks and of its fitted vocabularies.
 
-    That is the mean and deviation of amounts, and the share of kept negatives where a column says
-    it row by row.
+    Of tasks that is the mean and deviation of amounts, and the share of kept negatives where a
+    column says it row by row.
     """
     counts_by_task = audit.splits["train"].tasks
 
@@ -203,4 +204,5 @@ def standardised(schema: Schema, audit: Audit) -> Schema:
             task, mean=counts.label_mean, scale=counts.label_deviation or task.scale
         )
 
+    schema = with_vocabularies(schema, audit.vocabularies)
     return dataclasses.replace(schema, tasks=tuple(map(with_standards, schema.tasks)))

@@ -11,8 +11,10 @@ import numpy as np
 from lt4rec_tf.data.audit.feature_values import are_unknown, listed, missing_keys, named
 from lt4rec_tf.data.audit.row_sample import RowSample
 from lt4rec_tf.data.audit.value_counts import ValueCounts, ValueTable
+from lt4rec_tf.data.audit.vocabulary_counts import VocabularyCounts
 from lt4rec_tf.data.input.labels import USABLE
 from lt4rec_tf.data.input.splits import SPLITS
+from lt4rec_tf.schema.fitted import Vocabulary, with_vocabularies
 from lt4rec_tf.schema.types import Feature, Schema
 
 _TRAIN = SPLITS.index("train")
@@ -76,6 +78,7 @@ class ColumnCounts:
         share = _VALUES // max(1, len(features))
         kept = min(_MOST_VALUES, max(_LEAST_VALUES, share))
         pending = min(_MOST_PENDING, max(_LEAST_PENDING, share))
+        self._vocabularies = VocabularyCounts(schema)
         self._values = {feature.name: ValueCounts(kept, pending) for feature in features}
         self._ratios = {t.name: np.zeros(4, int) for t in schema.tasks if t.kind == "continuous"}
         self._sample = RowSample(schema)
@@ -90,6 +93,7 @@ class ColumnCounts:
         usable = values["reasons"] == USABLE
         for name, keys, rows in _occurrences(self._schema, values["columns"], usable):
             self._values[name].add(keys, split[rows])
+            self._vocabularies.add(name, keys, split[rows] == _TRAIN)
 
         in_train = usable & (split == _TRAIN)
         for name, counts in self._ratios.items():
@@ -104,11 +108,19 @@ class ColumnCounts:
         weights = {name: column[in_train] for name, column in values["weights"].items()}
         self._sample.add(train, labels, weights)
 
-    def features(self) -> dict[str, FeatureCounts]:
-        """Returns by feature whose values have ids of their own its counts."""
-        counts = {}
+    def vocabularies(self) -> dict[str, Vocabulary]:
+        """Returns by table with a fitted vocabulary the values of train that it holds."""
+        return self._vocabularies.fit()
+
+    def features(self, vocabularies: Mapping[str, Vocabulary]) -> dict[str, FeatureCounts]:
+        """Returns by feature whose values have ids of their own its counts.
+
+        Args:
+            vocabularies: What `vocabularies` returned.
+        """
+        fitted_schema, counts = with_vocabularies(self._schema, vocabularies), {}
         for name, values in self._values.items():
-            feature = self._schema.feature(name)
+            feature = fitted_schema.feature(name)
             counts[name] = _counts_of(
                 feature, values.table(), missing_keys(feature, self._schema.nulls)
             )

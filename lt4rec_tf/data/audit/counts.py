@@ -129,6 +129,7 @@ class Counts:
         reasons = sum(self._reasons.values(), np.zeros(len(REASONS), int))
         unusable_by_file = {name: _by_reason(counts) for name, counts in self._reasons.items()}
         names = [self._name(path) for path in source.files]
+        vocabularies = self._columns.vocabularies()
 
         return Audit(
             rows=int(reasons.sum()),
@@ -151,11 +152,12 @@ class Counts:
             kinds={name: kinds[name] for name in source.columns if kinds},
             duplicates=None if source.layout.by_python else self._distinct.duplicates(),
             unusable_where=self._unusable_where(),
-            features=self._columns.features(),
+            features=self._columns.features(vocabularies),
             ratios=self._columns.ratios(),
             deciding=self._columns.deciding(),
             filtered=self._filtered.result(),
             times=self._times.result(source.split.limits),
+            vocabularies=vocabularies,
         )
 
     def _unusable_where(self) -> dict[str, dict[str, int]]:

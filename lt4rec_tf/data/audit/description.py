@@ -9,6 +9,7 @@ from lt4rec_tf.data.audit.duplicates import Duplicates
 from lt4rec_tf.data.audit.findings import Audit
 from lt4rec_tf.data.audit.task_counts import TaskCounts
 from lt4rec_tf.data.formats.files import some_of
+from lt4rec_tf.schema.fitted import Vocabulary
 
 _FEATURES = 100  # lines of a table
 
@@ -126,6 +127,24 @@ def _describe_values(audit: Audit) -> Iterator[str]:
         yield "  ".join(padded)
     if len(audit.features) > _FEATURES:
         yield f"and {len(audit.features) - _FEATURES} features more in data.json"
+    for table, vocabulary in audit.vocabularies.items():
+        yield _described_vocabulary(table, vocabulary)
+
+
+def _described_vocabulary(table: str, vocabulary: Vocabulary) -> str:
+    """Writes how many values of train have an embedding row of their own."""
+    about = "about " * vocabulary.estimated
+    added = len(vocabulary.marks) - vocabulary.earlier
+    new = f", {added:,} of them new" if vocabulary.earlier else ""
+    text = (
+        f"vocabulary {table}: {len(vocabulary.marks):,} values with a row of their own{new}; "
+        f"{about}{vocabulary.distinct:,} occur in train"
+    )
+    if vocabulary.rare:
+        text += f", {about}{vocabulary.rare:,} of them too rarely"
+    if vocabulary.beyond:
+        text += f", {about}{vocabulary.beyond:,} frequent ones find no place"
+    return text
 
 
 def _shares(share_by_split: Mapping[str, float | None]) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from lt4rec_tf.data.audit.marginals import Marginals
 from lt4rec_tf.metrics.population_stability import shift
 from lt4rec_tf.schema.types import Schema
@@ -28,7 +30,9 @@ def drift(schema: Schema, before: Marginals | None, after: Marginals) -> dict[st
         name = feature.name
         comparison: dict[str, Any] = {"feature": name}
         if before is not None:
-            moved = shift(before.counts[name], after.counts[name])
+            # Values that a fitted vocabulary has gained did not occur before.
+            gained = len(after.counts[name]) - len(before.counts[name])
+            moved = shift(np.pad(before.counts[name], (0, gained)), after.counts[name])
             comparison |= vars(moved) | {"verdict": moved.verdict}
             comparison["missing_before"] = before.missing(name)
             comparison["unknown_before"] = before.unknown(feature)

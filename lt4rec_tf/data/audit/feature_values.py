@@ -10,7 +10,7 @@ import tensorflow as tf
 from lt4rec_tf.data.formats.fingerprints import fingerprint
 from lt4rec_tf.schema.types import Feature, Schema
 
-_NAMED = ("hash", "vocabulary", "integer")
+_NAMED = ("hash", "fitted", "vocabulary", "integer")
 
 
 def named(schema: Schema) -> list[Feature]:
@@ -36,22 +36,29 @@ def values_of(schema: Schema, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tens
         raw: By feature, as `features_to_ids` takes them.
 
     Returns:
-        "keys": int64 (batch, named features), a whole number itself, a text's fingerprint;
+        "keys": int64 (batch, named features), a whole number itself, a text's fingerprint, by a
+        fitted rule the fingerprint of either;
         "numbers": float64 (batch, measured features), NaN where missing; "list/NAME": int64
-        (batch, values), keys of a list, padded.
+        (batch, values), keys of the values of a list that count, padded.
     """
     rows = tf.shape(next(iter(raw.values())))[0]
-    keys = [_keys(raw[feature.name]) for feature in named(schema)]
+    keys = [_keys(feature, raw[feature.name]) for feature in named(schema)]
     numbers = [_numbers(feature, raw[feature.name]) for feature in measured(schema)]
     values = {
         "keys": tf.stack(keys, axis=1) if keys else tf.zeros([rows, 0], tf.int64),
         "numbers": tf.stack(numbers, axis=1) if numbers else tf.zeros([rows, 0], tf.float64),
     }
-    return values | {f"list/{f.name}": _keys(raw[f.name]) for f in listed(schema)}
+    for feature in listed(schema):
+        values[f"list/{feature.name}"] = _keys(feature, raw[feature.name][:, : feature.max_values])
+    return values
 
 
-def _keys(values: tf.Tensor) -> tf.Tensor:
-    return fingerprint(values) if values.dtype == tf.string else values
+def _keys(feature: Feature, values: tf.Tensor) -> tf.Tensor:
+    if values.dtype == tf.string:
+        return fingerprint(values)
+    if feature.ids.kind == "fitted":  # whose vocabulary knows values by the text's fingerprint
+        return fingerprint(tf.strings.as_string(values))
+    return values
 
 
 def _numbers(feature: Feature, values: tf.Tensor) -> tf.Tensor:
@@ -63,6 +70,8 @@ def missing_keys(feature: Feature, nulls: Sequence[str]) -> np.ndarray:
     """Returns the keys of values that are absent, int64."""
     if feature.dtype == "string":
         return _fingerprints([str(feature.missing), "", *nulls])
+    if feature.ids.kind == "fitted":
+        return _fingerprints([str(feature.missing)])
     return np.array([feature.missing], np.int64)
 
 
@@ -73,6 +82,8 @@ def are_unknown(feature: Feature, keys: np.ndarray) -> np.ndarray:
         return (keys < rule.minimum) | (keys > rule.maximum)
     if rule.kind == "hash":
         return np.zeros(len(keys), bool)
+    if rule.kind == "fitted":
+        return ~rule.fitted.holds(keys) if rule.fitted else np.ones(len(keys), bool)
     if feature.dtype == "string":
         return ~np.isin(keys, _fingerprints(rule.vocabulary))
     numbers = [int(text) for text in rule.vocabulary if _is_decimal(text)]

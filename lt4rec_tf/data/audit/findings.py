@@ -12,6 +12,7 @@ from lt4rec_tf.data.audit.duplicates import Duplicates
 from lt4rec_tf.data.audit.filtered import FilteredRows
 from lt4rec_tf.data.audit.task_counts import TaskCounts
 from lt4rec_tf.data.audit.times import Times
+from lt4rec_tf.schema.fitted import Vocabularies
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ class Audit:
         filtered: By filter, records that it left out; they are no part of `unusable`.
         times: The times of the usable rows, and those that are far from all others; None where the
             schema names no time, or no row has one.
+        vocabularies: By table with a fitted vocabulary, what it holds; no part of the JSON.
     """
 
     rows: int
@@ -97,6 +99,7 @@ class Audit:
     warnings: tuple[str, ...] = ()
     filtered: dict[str, FilteredRows] = dataclasses.field(default_factory=dict)
     times: Times | None = None
+    vocabularies: Vocabularies = dataclasses.field(default_factory=dict, repr=False, compare=False)
 
     @property
     def left_out(self) -> int:
@@ -104,8 +107,10 @@ class Audit:
         return sum(counts.rows for counts in self.filtered.values())
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the audit as JSON's own types."""
-        return dataclasses.asdict(self)
+        """Returns the audit as JSON's own types, without the vocabularies."""
+        values = dataclasses.asdict(dataclasses.replace(self, vocabularies={}))
+        del values["vocabularies"]
+        return values
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Audit:

@@ -63,7 +63,7 @@ class Marginals:
 
     def unknown(self, feature: Feature) -> float | None:
         """Returns the share of a feature's values without an own id; None: each has one."""
-        if feature.ids.kind not in ("vocabulary", "integer"):
+        if feature.ids.kind not in ("vocabulary", "fitted", "integer"):
             return None
         counts = self.counts[feature.name]
         return float(counts[UNKNOWN_ID]) / max(int(counts.sum()), 1)

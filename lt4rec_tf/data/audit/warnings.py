@@ -45,9 +45,16 @@ def _about_times(audit: Audit) -> Iterator[str]:
 def _about_features(audit: Audit, schema: Schema, split_kind: str) -> Iterator[str]:
     for name, counts in audit.features.items():
         # Where users separate the splits, all users of validation and test are new.
-        is_split = split_kind == "user" and schema.feature(name).column == schema.user
+        feature = schema.feature(name)
+        is_split = split_kind == "user" and feature.column == schema.user
+        # A vocabulary that is fitted on train cannot hold what is new.
+        is_fitted = feature.ids.kind == "fitted"
         for what, shares, most in (
-            ("lie outside its vocabulary or range", counts.unknown, UNKNOWN_SHARE),
+            (
+                "lie outside its vocabulary or range",
+                {} if is_fitted and is_split else counts.unknown,
+                NEW_SHARE if is_fitted else UNKNOWN_SHARE,
+            ),
             ("never occur in train", {} if is_split else counts.new, NEW_SHARE),
         ):
             found = [

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import tensorflow as tf
 
 from lt4rec_tf.data.formats.fingerprints import find, fingerprint
 from lt4rec_tf.data.formats.values import DTYPES, is_null
+from lt4rec_tf.schema.fitted import Vocabulary
 from lt4rec_tf.schema.types import FIRST_VALUE_ID, Feature, IdRule, Schema
 
 LARGEST_NUMBER = 1e6  # of a numeric feature, after its transform
@@ -84,7 +86,7 @@ def _ids(features: Sequence[Feature], raw: Sequence[tf.Tensor], nulls: Sequence[
     if kind == "integer":
         ids = _integer_ids(rules, values)
     else:
-        to_ids = {"boundaries": _boundary_ids, "hash": _hash_ids, "vocabulary": _vocabulary_ids}
+        to_ids = _IDS_OF_COLUMNS
         columns = [to_ids[kind](rule, column) for rule, column in zip(rules, raw, strict=True)]
         ids = tf.stack(columns, axis=-1)
     return tf.where(missing, tf.zeros_like(ids), ids)
@@ -143,6 +145,37 @@ def _vocabulary_ids(rule: IdRule, raw: tf.Tensor) -> tf.Tensor:
     index = find(vocabulary, fingerprint(tf.reshape(_text(raw), [-1])))
     ids = tf.where(index < len(vocabulary), index + FIRST_VALUE_ID, tf.ones_like(index))
     return tf.reshape(ids, tf.shape(raw))
+
+
+def _fitted_ids(rule: IdRule, raw: tf.Tensor) -> tf.Tensor:
+    if rule.fitted is None:
+        raise ValueError("found a fitted rule without its vocabulary, expected an audited schema")
+    rising, indices = _searchable_tensors(rule.fitted)
+    marks = fingerprint(tf.reshape(_text(raw), [-1]))
+    nearest = tf.searchsorted(rising, marks)
+    index = tf.cast(tf.gather(indices, nearest), tf.int64)
+    found = tf.gather(rising, nearest) == marks
+    return tf.reshape(tf.where(found, index + FIRST_VALUE_ID, 1), tf.shape(raw))
+
+
+_TENSORS: WeakKeyDictionary[Vocabulary, tuple[tf.Tensor, tf.Tensor]] = WeakKeyDictionary()
+
+
+def _searchable_tensors(vocabulary: Vocabulary) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns a vocabulary as tensors, of which all graphs share one copy."""
+    if vocabulary not in _TENSORS:
+        rising, indices = vocabulary.searchable
+        with tf.init_scope():
+            _TENSORS[vocabulary] = tf.constant(rising), tf.constant(indices)
+    return _TENSORS[vocabulary]
+
+
+_IDS_OF_COLUMNS = {
+    "boundaries": _boundary_ids,
+    "hash": _hash_ids,
+    "fitted": _fitted_ids,
+    "vocabulary": _vocabulary_ids,
+}
 
 
 def _text(raw: tf.Tensor) -> tf.Tensor:

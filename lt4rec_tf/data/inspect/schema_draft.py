@@ -1,14 +1,13 @@
 """Drafts a schema from a sample of logs, for its author to edit.
 
 Id rules: text of few settled values that are no ids is a vocabulary; other text, whole numbers that
-are ids by the name of their column, and those that have five digits throughout are hashed into
-twice as many buckets as values were seen, ten times where new ones still come; whole numbers of a
-small range are integers; other numbers are cut at quantiles.
+are ids by the name of their column, and those that have five digits throughout are fitted on train,
+each value with an embedding row of its own; whole numbers of a small range are integers; other
+numbers are cut at quantiles.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,13 +31,12 @@ from lt4rec_tf.data.inspect.column_roles import (
 from lt4rec_tf.data.inspect.column_stats import ColumnStats
 from lt4rec_tf.data.inspect.label_draft import draft_labels
 from lt4rec_tf.data.inspect.label_flags import schema_names
-from lt4rec_tf.schema.reader import MISSING_OF_DTYPE
+from lt4rec_tf.schema.reader import MISSING_OF_DTYPE, MOST_FITTED
 from lt4rec_tf.schema.types import Feature, IdRule, Schema, TimeColumn
 
 VOCABULARY = 50  # distinct texts up to which they are listed
 RANGE = 1000  # of whole numbers that have ids of their own
 LEAST_CODE = 10_000  # whole numbers of this size throughout are no amounts
-LEAST_BUCKETS, MOST_BUCKETS = 20, 10_000_000
 _UNIQUE_ROWS = 1000  # rows from which "each row has another value" says something
 _LEAST_INT64 = -(2**63)
 
@@ -225,10 +223,8 @@ def _id_rule(
         return IdRule("vocabulary", vocabulary=texts), "few texts, the commonest first"
 
     if dtype == "string" or (dtype == "int64" and (is_name or listed)):
-        if stats.grows:
-            rule = IdRule("hash", buckets=_buckets(10 * stats.distinct))
-            return rule, "new ones still come, ten times as many buckets"
-        return IdRule("hash", buckets=_buckets(2 * stats.distinct)), "twice as many buckets"
+        rule = IdRule("fitted", max_size=MOST_FITTED)
+        return rule, "new ones still come" if stats.grows else "each in train has a row of its own"
 
     least, most = int(numbers[0]), int(numbers[-1])
     if dtype == "int64" and most - least <= RANGE:
@@ -242,14 +238,3 @@ def _can_be_listed(stats: ColumnStats, texts: Sequence[str]) -> bool:
     is_unicode = not any("\ufffd" in text for text in texts)
     few = len(texts) > 0 and stats.distinct <= VOCABULARY
     return few and not stats.grows and is_unicode and not stats.name.lower().endswith("id")
-
-
-def _buckets(least: int) -> int:
-    """Returns the next of 1, 2, 5 times a power of ten, within limits.
-
-    >>> _buckets(3), _buckets(201), _buckets(1000)
-    (20, 500, 1000)
-    """
-    least = min(max(least, LEAST_BUCKETS), MOST_BUCKETS)
-    power = 10 ** int(math.log10(least))
-    return next(times * power for times in (1, 2, 5, 10) if times * power >= least)

@@ -38,12 +38,14 @@ from lt4rec_tf.experiment.paths import (
     SEARCHES,
     TEST,
     TEST_LABELS,
+    VOCABULARIES,
 )
 from lt4rec_tf.experiment.rows import densities, load_row, row_seconds, shared_overlap
 from lt4rec_tf.experiment.run import Run, network_in
 from lt4rec_tf.experiment.sharing_search import train_rows
 from lt4rec_tf.experiment.ticket_search import find_ticket, read_ticket
 from lt4rec_tf.models.registry import need_tickets
+from lt4rec_tf.schema.fitted import vocabularies_of, write_vocabularies
 from lt4rec_tf.training.evaluation import measure, predictor_of
 
 DEPTHS = ("start", "dense", "tickets")
@@ -233,6 +235,7 @@ def _make_a_run(comparison: Path, run: Run) -> None:
     run_folder.claim_folder(run.folder, run.settings, files)
     audit = (comparison / AUDIT).read_bytes()
     artifacts.write_atomically(run.folder / AUDIT, audit)
+    write_vocabularies(run.folder / VOCABULARIES, vocabularies_of(run.schema))
     artifacts.write_json(run.folder / SEARCHES, os.path.relpath(run.searches, run.folder))
 
 

@@ -24,6 +24,7 @@ from lt4rec_tf.experiment.daily.parent import (
 )
 from lt4rec_tf.experiment.paths import CONFIG, DAY, EARLIER_DAYS, INITIAL, MARGINALS, SCHEMA
 from lt4rec_tf.reports.daily import drift_table, marginals_text
+from lt4rec_tf.schema.fitted import vocabularies_of, with_vocabularies
 from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.schema.vocabularies import Growth, grow, growth_between, with_growth
 
@@ -45,6 +46,7 @@ def prepare_day(settings: Settings, schema: Schema, folder: Path) -> None:
     }
     parent = parents["warm_start"]
     chain_schema = grow(schema, growth_between(schema, parent.schema))
+    chain_schema = with_vocabularies(chain_schema, vocabularies_of(parent.schema))
     source = logs.open_logs(settings.data, chain_schema)
     days, marginals_before = _earlier_days(parent)
 
@@ -82,6 +84,7 @@ def prepare_day(settings: Settings, schema: Schema, folder: Path) -> None:
 
     grown = grow(chain_schema, growth)
     artifacts.write_atomically(folder / SCHEMA, _schema_text(settings, schema, grown))
+    grown = with_vocabularies(grown, audit.vocabularies)
     take_start(settings, grown, parent, parents.get("masks", parent), folder)
 
 

@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.flags import differences
 from lt4rec_tf.experiment import logs, run_folder
 from lt4rec_tf.experiment.paths import CONFIG, DAYS, network_row, stage_folder
 from lt4rec_tf.experiment.rows import row_names
+from lt4rec_tf.schema.fitted import vocabularies_of
 from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.schema.vocabularies import growth_between
 
@@ -93,7 +96,9 @@ def _shape(settings: Settings, schema: Schema) -> dict[str, Any]:
                 "side": feature.side,
                 "table": feature.table,
                 "max_values": feature.max_values,
-                "ids": dataclasses.asdict(dataclasses.replace(feature.ids, vocabulary=())),
+                "ids": dataclasses.asdict(
+                    dataclasses.replace(feature.ids, vocabulary=(), fitted=None)
+                ),
             }
             for feature in schema.features
         },
@@ -121,6 +126,27 @@ def check_rows(flag: str, parent: Parent, rows: Sequence[str]) -> None:
         if not artifacts.is_done(stage_folder(parent.folder, row)):
             raise artifacts.RunError(
                 f"--{flag}: {parent.folder}: row {row} is not trained to the end"
+            )
+
+
+def check_vocabularies(flag: str, parent: Parent, schema: Schema) -> None:
+    """Refuses weights of another run whose fitted vocabularies give values other rows.
+
+    Args:
+        flag: "masks", which names the run.
+        parent: The run.
+        schema: Of the new run, with its vocabularies.
+
+    Raises:
+        RunError: Names the table and the number of its values in both runs.
+    """
+    theirs = vocabularies_of(parent.schema)
+    for table, vocabulary in vocabularies_of(schema).items():
+        if not np.array_equal(vocabulary.marks, theirs[table].marks):
+            raise artifacts.RunError(
+                f"--{flag}: {parent.folder}: vocabulary {table}: found {len(theirs[table].marks):,}"
+                f" values, expected the {len(vocabulary.marks):,} that these logs hold; other logs "
+                "need --warm_start beside it"
             )
 
 

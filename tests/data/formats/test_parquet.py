@@ -222,7 +222,7 @@ def test_inspect_makes_whole_numbers_of_ids_beside_a_null(tmp_path):
     argv = [f"--files={tmp_path}/a.parquet", f"--schema_out={tmp_path}/s.toml"]
     assert inspect.main(["inspect", *argv]) == 0
     feature = load_schema(tmp_path / "s.toml").feature("user")
-    assert (feature.dtype, feature.ids.kind) == ("int64", "hash")
+    assert (feature.dtype, feature.ids.kind) == ("int64", "fitted")
 
 
 def test_columns_that_nobody_asks_for_are_not_read(tmp_path, capsys):

@@ -21,7 +21,7 @@ from lt4rec_tf.data.input.splits import SplitRule
 from lt4rec_tf.data.inspect import command as inspect
 from lt4rec_tf.data.inspect import log_sample
 from lt4rec_tf.data.inspect.column_stats import column_stats
-from lt4rec_tf.schema.reader import load_schema
+from lt4rec_tf.schema.reader import MOST_FITTED, load_schema
 from lt4rec_tf.schema.types import IdRule, SchemaError
 from tests.support.feeds import (
     example,
@@ -35,6 +35,7 @@ from tests.support.networks import build_small
 from tests.support.paths import real_data
 
 ROWS = 2000
+FITTED = IdRule("fitted", max_size=MOST_FITTED)
 BYTEREC = (
     "uid,user_city,item_id,author_id,item_city,channel,finish,like,music_id,device,time,length"
 )
@@ -107,7 +108,7 @@ def test_the_schema_follows_the_stated_rules(tmp_path):
     assert (found.format, found.files, found.user) == ("csv", ("a.csv",), "user_id")
     assert found.time.column == "time_ms"
     assert {feature.name: feature.ids for feature in found.features} == {
-        "user_id": IdRule("hash", buckets=100),
+        "user_id": FITTED,
         "country": IdRule("vocabulary", vocabulary=("de", "fr", "it")),
         "tags": IdRule("vocabulary", vocabulary=("t0", "t1", "t2", "t3", "t4", "t5", "t6")),
         "age": IdRule("integer", minimum=1, maximum=79),
@@ -136,7 +137,7 @@ def test_the_schema_follows_the_stated_rules(tmp_path):
     assert "# No feature: impression_id (by its name one for each request, which does not" in text
     assert "# No feature: is_like (by its name what the user did: a label, not a feature)." in text
     assert "# No feature: one (one value in all rows of the sample)." in text
-    assert "# 50 distinct values in 2000 rows, 0.0% missing: twice as many buckets" in text
+    assert "# 50 distinct values in 2000 rows, 0.0% missing: each in train has a row of" in text
     assert_trainable(found, tmp_path, SplitRule(kind="time"))
 
 
@@ -149,19 +150,18 @@ def test_flags_say_what_a_guess_cannot_know(tmp_path):
     found = load_schema(tmp_path / "s.toml")
     names = [feature.name for feature in found.features]
     assert names == ["user_id", "video_id", "country", "age", "temperature", "Gr__e_1", "is_click"]
-    assert found.feature("age").ids.kind == "hash"
-    assert found.feature("video_id").ids == IdRule("hash", buckets=20_000)
+    assert found.feature("age").ids == found.feature("video_id").ids == FITTED
     assert (found.user, found.time) == ("country", None)
     assert [label.column for label in found.labels] == ["is_like", "score"]
 
 
-def test_texts_that_still_grow_are_hashed_and_settled_ones_listed(tmp_path):
+def test_texts_that_still_grow_are_fitted_and_settled_ones_listed(tmp_path):
     lines = "".join(f"{k % 2},s{k % 30},g{k // 4}\n" for k in range(160))
     (tmp_path / "a.csv").write_text("click,settled,growing\n" + lines)
     assert look(tmp_path / "a.csv", tmp_path / "s.toml") == 0
     found = load_schema(tmp_path / "s.toml")
     assert found.feature("settled").ids.kind == "vocabulary"
-    assert found.feature("growing").ids == IdRule("hash", buckets=500)  # at least 10 times 40
+    assert found.feature("growing").ids == FITTED
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,156 @@
+"""Vocabularies that an audit fits on train: which values have embedding rows of their own.
+
+A run keeps one file a table, the values' fingerprints as a NumPy array in the order of their rows,
+and a list of these files with their checksums.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+
+from lt4rec_tf.core import artifacts
+from lt4rec_tf.schema.types import Schema
+
+INDEX = "vocabularies.json"
+_END = 2**62  # above every fingerprint
+
+
+@dataclass(frozen=True, eq=False)
+class Vocabulary:
+    """The values of a table that have a row of their own.
+
+    Attributes:
+        marks: int64 (values,), distinct fingerprints in [0, 2^62): value k has id k + 2.
+        earlier: Of them, those that the run before had already: the first ones.
+        distinct: Different values of train, those without a row of their own included.
+        rare: Of them, those that occur less than `min_count` times.
+        beyond: Of them, those frequent enough, left out because `max_size` are kept.
+        estimated: True if train had more values than are counted at once: the rarest of each part
+            were dropped, so a value's count may be too small.
+    """
+
+    marks: np.ndarray
+    earlier: int = 0
+    distinct: int = 0
+    rare: int = 0
+    beyond: int = 0
+    estimated: bool = False
+
+    @functools.cached_property
+    def searchable(self) -> tuple[np.ndarray, np.ndarray]:
+        """The marks in rising order and the index of each in `marks`.
+
+        Both end with an entry for what is not found: a mark above all, and the number of values.
+        """
+        order = np.argsort(self.marks, kind="stable")
+        rising = np.append(self.marks[order], _END)
+        return rising, np.append(order, len(self.marks)).astype(np.int32)
+
+    def holds(self, marks: np.ndarray) -> np.ndarray:
+        """Tells of fingerprints, bool, if their values have a row of their own.
+
+        >>> Vocabulary(np.array([7, 3])).holds(np.array([3, 4])).tolist()
+        [True, False]
+        """
+        rising, _ = self.searchable
+        return np.equal(rising[np.searchsorted(rising, marks)], marks)
+
+
+Vocabularies = Mapping[str, Vocabulary]  # by table
+
+
+def fitted_tables(schema: Schema) -> dict[str, tuple[int, int]]:
+    """Returns by table with a fitted vocabulary its `min_count` and `max_size`."""
+    return {
+        feature.table: (feature.ids.min_count, feature.ids.max_size)
+        for feature in schema.features
+        if feature.ids.kind == "fitted"
+    }
+
+
+def with_vocabularies(schema: Schema, vocabularies: Vocabularies) -> Schema:
+    """Returns the schema with the vocabularies of the tables that have one."""
+    if not vocabularies:
+        return schema
+    features = []
+    for feature in schema.features:
+        if feature.ids.kind == "fitted" and feature.table in vocabularies:
+            ids = dataclasses.replace(feature.ids, fitted=vocabularies[feature.table])
+            feature = dataclasses.replace(feature, ids=ids)
+        features.append(feature)
+    return dataclasses.replace(schema, features=tuple(features))
+
+
+def vocabularies_of(schema: Schema) -> dict[str, Vocabulary]:
+    """Returns by table the vocabularies that were fitted."""
+    return {
+        feature.table: feature.ids.fitted
+        for feature in schema.features
+        if feature.ids.fitted is not None
+    }
+
+
+def write_vocabularies(folder: Path, vocabularies: Vocabularies) -> None:
+    """Writes a file for each table, then the list of them, each atomically.
+
+    Args:
+        folder: Made when absent.
+        vocabularies: By table.
+    """
+    if not vocabularies and not (folder / INDEX).exists():
+        return
+    entries = {}
+    for table, vocabulary in vocabularies.items():
+        content = io.BytesIO()
+        np.save(content, vocabulary.marks, allow_pickle=False)
+        name = f"{quote(table, safe='')}.npy"  # a table may have any name
+        artifacts.write_atomically(folder / name, content.getvalue())
+        entries[table] = {
+            "file": name,
+            "sha256": hashlib.sha256(content.getvalue()).hexdigest(),
+            "values": len(vocabulary.marks),
+            "earlier": vocabulary.earlier,
+            "distinct": vocabulary.distinct,
+            "rare": vocabulary.rare,
+            "beyond": vocabulary.beyond,
+            "estimated": vocabulary.estimated,
+        }
+    artifacts.write_json(folder / INDEX, entries)
+
+
+def read_vocabularies(folder: Path) -> dict[str, Vocabulary]:
+    """Reads back what `write_vocabularies` wrote; nothing where the folder is absent.
+
+    Raises:
+        RunError: A file is absent, or is not the one that was written.
+    """
+    if not (folder / INDEX).exists():
+        return {}
+    vocabularies = {}
+    for table, entry in artifacts.read_json(folder / INDEX).items():
+        path = folder / entry["file"]
+        content = path.read_bytes() if path.exists() else b""
+        digest = hashlib.sha256(content).hexdigest()
+        if digest != entry["sha256"]:
+            raise artifacts.RunError(
+                f"{path}: found {f'sha256 {digest}' if content else 'no file'}, "
+                f"expected sha256 {entry['sha256']}, which {folder / INDEX} says"
+            )
+        vocabularies[table] = Vocabulary(
+            np.load(io.BytesIO(content), allow_pickle=False),
+            entry["earlier"],
+            entry["distinct"],
+            entry["rare"],
+            entry["beyond"],
+            entry["estimated"],
+        )
+    return vocabularies

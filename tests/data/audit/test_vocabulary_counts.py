@@ -1,0 +1,162 @@
+"""Vocabularies that an audit fits on train."""
+
+import dataclasses
+import itertools
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lt4rec_tf.data.audit import vocabulary_counts
+from lt4rec_tf.data.audit.audit import audit, complete
+from lt4rec_tf.data.audit.description import describe
+from lt4rec_tf.data.audit.vocabulary_counts import TrainValues
+from lt4rec_tf.data.formats.fingerprints import fingerprint
+from lt4rec_tf.data.input.pipeline import batches
+from lt4rec_tf.data.input.source import open_source
+from lt4rec_tf.data.input.splits import SplitRule
+from lt4rec_tf.schema.fitted import with_vocabularies
+from lt4rec_tf.schema.reader import load_schema
+from tests.support.feeds import good_row, line, schema, write_lines
+
+OCCURRENCES = st.lists(st.lists(st.integers(0, 20), max_size=30), max_size=8)
+
+
+def marks_of(*texts):
+    return fingerprint(list(texts)).numpy().tolist()
+
+
+@given(OCCURRENCES)
+def test_values_are_counted_the_most_frequent_first(parts):
+    values = TrainValues(most=100)
+    for part in parts:
+        values.add(np.array(part, np.int64))
+    marks, counts = values.result()
+    expected = Counter(itertools.chain(*parts))
+    ranked = sorted(expected, key=lambda value: (-expected[value], value))
+    assert marks.tolist() == ranked
+    assert counts.tolist() == [expected[value] for value in ranked]
+
+
+@given(OCCURRENCES)
+def test_merging_often_changes_nothing(parts):
+    at_once, one_by_one = TrainValues(most=100), TrainValues(most=100)
+    for part in parts:
+        at_once.add(np.array(part, np.int64))
+        one_by_one.add(np.array(part, np.int64))
+        one_by_one.result()
+    for first, second in zip(at_once.result(), one_by_one.result(), strict=True):
+        assert first.tolist() == second.tolist()
+
+
+def test_beyond_the_limit_the_rarest_values_go_and_are_counted():
+    values = TrainValues(most=4)
+    values.add(np.repeat(np.arange(6), [9, 8, 7, 6, 1, 1]))
+    marks, counts = values.result()
+    assert (marks.tolist(), counts.tolist()) == ([0, 1, 2], [9, 8, 7])
+    assert values.dropped == 3
+
+
+def fitted_source(folder, rows, rule='{ kind = "fitted" }', split=None, dtype="string"):
+    path = schema(folder).path
+    text = path.read_text().replace('{ kind = "hash", buckets = 100 }', rule)
+    text = text.replace('{ kind = "hash", buckets = 50 }', rule)
+    text = text.replace('name = "video"\ndtype = "string"', f'name = "video"\ndtype = "{dtype}"')
+    path.write_text(text)
+    write_lines(folder / "a.csv", map(line, rows))
+    return open_source(load_schema(path), folder, split or SplitRule("none"))
+
+
+def marks_in(audited, table="video"):
+    return audited.vocabularies[table].marks.tolist()
+
+
+def test_the_audit_fits_the_values_of_train_alone(tmp_path):
+    videos = ["a", "b", "b", "c"] * 10 + ["new"] * 10
+    rows = [good_row(number, video=video) for number, video in enumerate(videos)]
+    split = SplitRule("time", validation_from=3, test_from=4)
+    source = fitted_source(tmp_path, rows, split=split)
+    audited = audit(source)
+
+    # Rows 0 to 29 are train: "b" occurs 15 times, "a" 8 and "c" 7 times.
+    assert marks_in(audited) == marks_of("b", "a", "c")
+    counts = audited.features["video"]
+    assert counts.unknown == {"train": 0.0, "validation": 0.0, "test": 1.0}
+    assert "vocabulary video: 3 values with a row of their own; 3 occur in train" in describe(
+        audited
+    )
+    [warning] = [text for text in audited.warnings if "feature video" in text]
+    assert warning.endswith("100.0 % in test lie outside its vocabulary or range")
+
+
+def test_min_count_and_max_size_keep_the_most_frequent(tmp_path):
+    videos = ["a"] * 5 + ["b"] * 4 + ["c"] * 3 + ["d"] * 2 + ["e", "", "f"]
+    rows = [good_row(number, video=video) for number, video in enumerate(videos)]
+    rule = '{ kind = "fitted", min_count = 2, max_size = 3 }'
+    audited = audit(fitted_source(tmp_path, rows, rule))
+    vocabulary = audited.vocabularies["video"]
+    assert vocabulary.marks.tolist() == marks_of("a", "b", "c")
+    assert (vocabulary.distinct, vocabulary.rare, vocabulary.beyond) == (6, 2, 1)
+    assert "6 occur in train, 2 of them too rarely, 1 frequent ones find no place" in describe(
+        audited
+    )
+
+
+def test_of_lists_the_values_count_that_training_reads(tmp_path):
+    rows = [good_row(number, tags="x|y||z|late") for number in range(10)]
+    audited = audit(fitted_source(tmp_path, rows))
+    # Three places, one of them empty.
+    assert sorted(marks_in(audited, "tags")) == sorted(marks_of("x", "y"))
+
+
+def test_batches_hold_the_ids_of_the_vocabulary(tmp_path):
+    rows = [good_row(number, video=["a", "b", "a", ""][number % 4]) for number in range(40)]
+    source = fitted_source(tmp_path, rows)
+    source = complete(source, audit(source))
+    [batch] = batches(source, "train", 100)
+    assert batch["features"]["video"].numpy().tolist() == [2, 3, 2, 0] * 10
+
+
+def test_whole_numbers_are_known_by_their_text(tmp_path):
+    rows = [good_row(number, video=str(10 + number % 2)) for number in range(20)]
+    audited = audit(fitted_source(tmp_path, rows, dtype="int64"))
+    assert sorted(marks_in(audited)) == sorted(marks_of("10", "11"))
+    assert audited.features["video"].unknown["train"] == 0.0
+
+
+def test_a_fitted_vocabulary_grows_and_its_values_keep_their_places(tmp_path):
+    first = [good_row(number, video="ab"[number % 2]) for number in range(20)]
+    source = fitted_source(tmp_path, first)
+    before = audit(source).vocabularies
+
+    later = [good_row(number, video="cccbd"[number % 5]) for number in range(20)]
+    rule = '{ kind = "fitted", max_size = 3 }'
+    source = fitted_source(tmp_path, later, rule)
+    source = dataclasses.replace(source, schema=with_vocabularies(source.schema, before))
+    audited = audit(source)
+    assert marks_in(audited) == before["video"].marks.tolist() + marks_of("c")
+    vocabulary = audited.vocabularies["video"]
+    assert (vocabulary.earlier, vocabulary.beyond) == (2, 1)
+    assert "3 values with a row of their own, 1 of them new" in describe(audited)
+
+
+def test_a_rule_without_its_vocabulary_is_refused(tmp_path):
+    source = fitted_source(tmp_path, [good_row(number) for number in range(20)])
+    audited = audit(source)
+    unfitted = dataclasses.replace(audited, vocabularies={})
+    with pytest.raises(ValueError, match="found a fitted rule without its vocabulary"):
+        list(batches(complete(source, unfitted), "train", 100))
+
+
+def test_more_values_than_are_counted_at_once_are_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(vocabulary_counts, "_LEAST_PENDING", 1)
+    videos = [f"v{number}" for number in range(30)] + ["often"] * 30
+    rows = [good_row(number, video=video) for number, video in enumerate(videos)]
+    audited = audit(fitted_source(tmp_path, rows, '{ kind = "fitted", max_size = 5 }'))
+    vocabulary = audited.vocabularies["video"]
+    assert vocabulary.marks[0] == marks_of("often")[0]
+    assert len(vocabulary.marks) == 5
+    assert vocabulary.estimated
+    assert "about 31 occur in train" in describe(audited)
