@@ -8,7 +8,7 @@ from typing import Any
 
 from lt4rec_tf.core.toml import toml_text
 from lt4rec_tf.schema.filters import LISTS
-from lt4rec_tf.schema.reader import MISSING_OF_DTYPE
+from lt4rec_tf.schema.reader import MISSING_OF_DTYPE, MOST_FITTED
 from lt4rec_tf.schema.types import Feature, Filter, IdRule, Label, Schema, Task
 
 _KEYS_OF_RULE = {
@@ -97,7 +97,11 @@ def _of_feature(feature: Feature) -> list[tuple[str, Any]]:
 
 
 def _of_rule(rule: IdRule) -> dict[str, Any]:
-    return {"kind": rule.kind} | {key: getattr(rule, key) for key in _KEYS_OF_RULE[rule.kind]}
+    keys = {key: getattr(rule, key) for key in _KEYS_OF_RULE[rule.kind]}
+    if rule.kind == "fitted":
+        usual = {"min_count": 1, "max_size": MOST_FITTED}
+        keys = {key: value for key, value in keys.items() if value != usual[key]}
+    return {"kind": rule.kind} | keys
 
 
 def _of_label(label: Label) -> list[tuple[str, Any]]:

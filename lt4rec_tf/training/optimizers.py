@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, TypeAlias
 
 import tensorflow as tf
 import tf_keras as keras
@@ -23,7 +23,7 @@ from lt4rec_tf.distributed.replicas import by_parameter_server, parts_of
 from lt4rec_tf.training.two_optimizers import TwoOptimizers
 
 ADAGRAD_EPSILON = 1e-7  # Keras's; added to the sum of squares
-Optimizer = keras.optimizers.Optimizer | TwoOptimizers
+Optimizer: TypeAlias = keras.optimizers.Optimizer | TwoOptimizers
 
 
 class LazyAdam(keras.optimizers.Adam):

@@ -59,7 +59,8 @@ class TwoOptimizers:
         skip_gradients_aggregation: bool = False,
     ) -> None:
         """Updates each variable that has a gradient here; as Keras's optimisers."""
-        of_tables, of_others = [], []
+        of_tables: list[tuple[Any, tf.Variable]] = []
+        of_others: list[tuple[Any, tf.Variable]] = []
         for gradient, variable in gradients_and_variables:
             (of_tables if self.is_table(variable) else of_others).append((gradient, variable))
         self.others.apply_gradients(
