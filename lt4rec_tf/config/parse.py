@@ -34,6 +34,7 @@ _GROUPS: dict[str, type] = {
 # settings, so that runs made before them are still known.
 _NEWER: dict[str, tuple[str, ...]] = {
     "data": ("split_seed",),
+    "model": ("field_dropout",),
     "training": ("embedding_optimizer", "embedding_learning_rate"),
 }
 

@@ -102,6 +102,13 @@ class ModelSettings:
         above=0,
         at_most=1,
     )
+    field_dropout: float = flag(
+        0.0,
+        "Share of field vectors that a training step sets to 0, drawn for each row and field; "
+        "those of --own_embedding stay.",
+        at_least=0,
+        below=1,
+    )
     cross: Literal["gram", "triangle", "dcn_v2"] = flag(
         "gram", "Cross layer: full Gram matrix (LT4REC), strict triangle (DLRM), DCN-v2."
     )

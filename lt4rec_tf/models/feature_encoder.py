@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import tensorflow as tf
 import tf_keras as keras
 
 from lt4rec_tf.models.layers.cross import CrossNetworkV2, GramCross, TriangleCross
+from lt4rec_tf.models.layers.dropout import VectorDropout
 from lt4rec_tf.models.layers.field_vectors import FieldVectors
 from lt4rec_tf.schema.types import Feature, Schema
 from lt4rec_tf.tickets.embedding_tables import TableTicket
@@ -24,6 +25,7 @@ class Encoder:
         cross: "gram", "triangle" or "dcn_v2".
         dcn_layers: Number of layers of "dcn_v2".
         tables: Ticket of the embedding tables; None: they are whole.
+        field_dropout: Share of field vectors that a training step sets to 0, in [0, 1).
     """
 
     embedding_dim: int
@@ -31,6 +33,7 @@ class Encoder:
     cross: str
     dcn_layers: int
     tables: TableTicket | None = None
+    field_dropout: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -41,11 +44,13 @@ class Bottom:
         inputs: {feature: Keras input of its ids}.
         crossed: Output of the cross layer, float32 (batch, width).
         variables: The trained variables by name.
+        counters: Counters that its layers update in training, by name.
     """
 
     inputs: dict[str, tf.Tensor]
     crossed: tf.Tensor
     variables: dict[str, tf.Variable]
+    counters: dict[str, tf.Variable] = field(default_factory=dict)
 
 
 def build_bottom(schema: Schema, encoder: Encoder, seed: int) -> Bottom:
@@ -66,12 +71,19 @@ def build_bottom(schema: Schema, encoder: Encoder, seed: int) -> Bottom:
         owner="shared",
         ticket=encoder.tables,
     )
+    vectors, counters = fields(inputs), {}
+    if encoder.field_dropout:
+        dropout = VectorDropout(
+            encoder.field_dropout, seed_of(seed, "field_dropout"), name="shared.field_dropout"
+        )
+        vectors = dropout(vectors)
+        counters["field_dropout_calls"] = dropout.calls
     cross_layer = _cross_layer(encoder.cross, encoder.dcn_layers, seed)
-    crossed = cross_layer(fields(inputs))
+    crossed = cross_layer(vectors)
 
     variables = {f"embedding/{name}": part for name, part in fields.parts.items()}
     variables |= {f"cross/{i}": weight for i, weight in enumerate(cross_layer.weights)}
-    return Bottom(inputs, crossed, variables)
+    return Bottom(inputs, crossed, variables, counters)
 
 
 def field_vectors(

@@ -120,7 +120,7 @@ def assemble(
         towers: Task -> its MaskedDense layers; None: nothing is masked.
         own_losses: See `RankingNetwork`.
         tops: See `RankingNetwork`.
-        counters: See `RankingNetwork`.
+        counters: See `RankingNetwork`; without those of the bottom.
     """
     network = RankingNetwork(
         model=keras.Model(bottom.inputs, dict(logits)),
@@ -131,7 +131,7 @@ def assemble(
         variables=dict(variables),
         own_losses=own_losses,
         tops=dict(tops or {}),
-        counters=dict(counters or {}),
+        counters=bottom.counters | dict(counters or {}),
     )
     _check_all_named(network)
     return network

@@ -91,6 +91,7 @@ def build_gradual(
         towers={task: []},
         heads=dense.heads,
         variables=dense.variables | _pruning_variables(wrappers),
+        counters=dense.counters,
     )
     return GradualNetwork(network, wrappers)
 

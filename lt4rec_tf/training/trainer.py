@@ -46,6 +46,9 @@ from lt4rec_tf.training.two_optimizers import TwoOptimizers
 
 Losses = Mapping[str, Any]  # by task, what float() reads
 LOGS_PER_EPOCH = 20
+# Adagrad's start for tables. Keras's .1 lies orders above the squared gradients of a row, which
+# would hardly move; at 0 the first steps of a rare row would be as large as those of a frequent one.
+TABLE_SQUARES = 1e-6
 
 
 @dataclass
@@ -337,8 +340,7 @@ def _optimizer_of(
     tables = [variable for variable in variables if variable.ref() in refs]
     others = [variable for variable in variables if variable.ref() not in refs]
     return TwoOptimizers(
-        # Squared gradients of a row lie orders below the start that Keras gives Adagrad.
-        optimizers.build_optimizer(*optimization.of_tables, tables, first_squares=0.0),
+        optimizers.build_optimizer(*optimization.of_tables, tables, TABLE_SQUARES),
         optimizers.build_optimizer(*of_others, others),
         refs,
     )

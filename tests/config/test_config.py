@@ -71,6 +71,7 @@ def test_the_seed_of_a_random_split_is_no_setting_of_earlier_runs():
 @pytest.mark.parametrize(
     ("group", "name", "value"),
     [
+        ("model", "field_dropout", 0.2),
         ("training", "embedding_optimizer", "rowwise_adagrad"),
         ("training", "embedding_learning_rate", 0.01),
     ],

@@ -122,10 +122,18 @@ def read(network, features):
     return values, network.bottom(features).numpy().astype(np.float64)
 
 
-def build_small(schema, *, separate_towers=False, seed=1, cross="gram", hidden_units=(8, 4)):
+def build_small(
+    schema,
+    *,
+    separate_towers=False,
+    seed=1,
+    cross="gram",
+    hidden_units=(8, 4),
+    field_dropout=0.0,
+):
     return build_network(
         schema,
-        Encoder(embedding_dim=4, embedding_stddev=0.05, cross=cross, dcn_layers=2),
+        Encoder(4, embedding_stddev=0.05, cross=cross, dcn_layers=2, field_dropout=field_dropout),
         separate_towers=separate_towers,
         hidden_units=hidden_units,
         seed=seed,

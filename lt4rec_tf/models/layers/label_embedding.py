@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import tensorflow as tf
 import tf_keras as keras
 
+from lt4rec_tf.models.layers.training_draws import call_counter, seed_of_call
+
 
 @dataclass(frozen=True)
 class Temperature:
@@ -77,14 +79,7 @@ class LabelEmbedding(keras.layers.Layer):
         self.table = self.add_weight(
             name="table", shape=(2, self.dimension), initializer=self.initializer
         )
-        self.calls = self.add_weight(
-            name="calls",
-            shape=(),
-            dtype=tf.int64,
-            initializer="zeros",
-            trainable=False,
-            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-        )
+        self.calls = call_counter(self)
         super().build(input_shape)
 
     def call(self, logits: tf.Tensor, training: bool = False) -> tf.Tensor:
@@ -100,9 +95,7 @@ class LabelEmbedding(keras.layers.Layer):
 
     def _noise(self, shape: tf.Tensor) -> tf.Tensor:
         """Draws g_1 - g_0, which is logistic: log u - log(1 - u) of uniform u."""
-        context = tf.distribute.get_replica_context()
-        replica = 0 if context is None else context.replica_id_in_sync_group
-        seed = tf.stack([tf.cast(self.seed + replica, tf.int64), self.calls])
+        seed = seed_of_call(self.seed, self.calls)
         # Never 0 or 1, where a logarithm would not be finite.
         uniform = tf.random.stateless_uniform(shape, seed, minval=2.0**-24, maxval=1 - 2.0**-24)
         return tf.math.log(uniform) - tf.math.log1p(-uniform)
