@@ -104,7 +104,13 @@ def _check_distribution(settings: Settings) -> None:
         finder, rewind = settings.tickets.ticket_finder, settings.tickets.rewind
         density = settings.tickets.embedding_density
         expect(density == 1, "embedding_density", density, f"1 with --distribution={kind}")
+        decay, warmup = (
+            settings.training.learning_rate_decay,
+            settings.training.learning_rate_warmup,
+        )
         reason = "with --distribution=parameter_server, whose workers count no common steps"
+        expect(decay == "none", "learning_rate_decay", decay, f"none {reason}")
+        expect(warmup == 0, "learning_rate_warmup", warmup, f"0 {reason}")
         expect(finder != "gradual", "ticket_finder", finder, f"iterative {reason}")
         expect(rewind != "step", "rewind", rewind, f"initial or none {reason}")
 

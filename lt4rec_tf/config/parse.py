@@ -35,7 +35,12 @@ _GROUPS: dict[str, type] = {
 _NEWER: dict[str, tuple[str, ...]] = {
     "data": ("split_seed",),
     "model": ("field_dropout",),
-    "training": ("embedding_optimizer", "embedding_learning_rate"),
+    "training": (
+        "embedding_optimizer",
+        "embedding_learning_rate",
+        "learning_rate_decay",
+        "learning_rate_warmup",
+    ),
 }
 
 

@@ -256,6 +256,12 @@ class TrainingSettings:
     embedding_learning_rate: float = flag(
         0.0, "Step size of the embedding tables; 0: --learning_rate.", at_least=0
     )
+    learning_rate_decay: Literal["none", "linear", "cosine"] = flag(
+        "none", "How step sizes fall over the passes of a stage: not at all, or to 0 at its end."
+    )
+    learning_rate_warmup: int = flag(
+        0, "Steps over which step sizes rise from 0 at a stage's beginning; 0: none.", at_least=0
+    )
     task_schedule: Literal["alternate", "both"] = flag(
         "both", "Joint stage: one task a batch in turn (as published), or all on every batch."
     )

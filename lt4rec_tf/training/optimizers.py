@@ -249,6 +249,22 @@ def _slots(
     return state
 
 
+def scale_steps(optimizer: Optimizer, rates: Sequence[float], factor: float) -> None:
+    """Sets the step sizes of the next step.
+
+    Args:
+        optimizer: From `build_optimizer`, or two of them.
+        rates: Step sizes at a factor of 1: of the tables, of all other weights.
+        factor: What they are multiplied by.
+    """
+    of_tables, of_others = rates
+    if isinstance(optimizer, TwoOptimizers):
+        optimizer.tables.learning_rate = factor * of_tables
+        optimizer.others.learning_rate = factor * of_others
+    else:
+        optimizer.learning_rate = factor * of_others
+
+
 def reset(optimizer: Optimizer) -> None:
     """Sets an optimiser's state to that before its first step."""
     if isinstance(optimizer, TwoOptimizers):

@@ -12,6 +12,7 @@ from lt4rec_tf.distributed.parameter_server import Pass
 from lt4rec_tf.training.balancing.core_task import HTLNET_CORE, Core
 from lt4rec_tf.training.conflict import Conflict
 from lt4rec_tf.training.precision import FLOAT32
+from lt4rec_tf.training.schedule import Schedule
 
 # What a stage's folder holds while it trains: the best epoch's weights so far, and all that
 # resuming needs.
@@ -73,6 +74,8 @@ class Optimization:
         embedding_optimizer: Of the embedding tables: "same", or a name that
             `optimizers.build_optimizer` takes.
         embedding_learning_rate: Of the embedding tables; 0: `learning_rate`.
+        learning_rate_decay: See `schedule.Schedule.decay`; it holds for both step sizes.
+        learning_rate_warmup: See `schedule.Schedule.warmup`.
     """
 
     optimizer: str
@@ -81,6 +84,8 @@ class Optimization:
     seed: int = 0
     embedding_optimizer: str = "same"
     embedding_learning_rate: float = 0.0
+    learning_rate_decay: Literal["none", "linear", "cosine"] = "none"
+    learning_rate_warmup: int = 0
 
     @property
     def of_tables(self) -> tuple[str, float]:
@@ -92,6 +97,11 @@ class Optimization:
         same = self.embedding_optimizer == "same"
         name = self.optimizer if same else self.embedding_optimizer
         return name, self.embedding_learning_rate or self.learning_rate
+
+    @property
+    def schedule(self) -> Schedule:
+        """Returns the factors of the step sizes."""
+        return Schedule(self.learning_rate_decay, self.learning_rate_warmup)
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,7 @@ from lt4rec_tf.training.plan import (
     Plan,
 )
 from lt4rec_tf.training.precision import computing_in
+from lt4rec_tf.training.schedule import Schedule
 from lt4rec_tf.training.stage import finish, not_finite
 from lt4rec_tf.training.steps import Update, compile_step, loss_sum
 from lt4rec_tf.training.two_optimizers import TwoOptimizers
@@ -47,7 +48,7 @@ from lt4rec_tf.training.two_optimizers import TwoOptimizers
 Losses = Mapping[str, Any]  # by task, what float() reads
 LOGS_PER_EPOCH = 20
 # Adagrad's start for tables. Keras's .1 lies orders above the squared gradients of a row, which
-# would hardly move; at 0 the first steps of a rare row would be as large as those of a frequent one.
+# would hardly move; at 0 a row's first step would be as large as any, however small its gradient.
 TABLE_SQUARES = 1e-6
 
 
@@ -95,6 +96,8 @@ class Trainer:
 
         self._variables = _trained_variables(network, self.tasks)
         self._optimizer = _optimizer_of(network, optimization, self._variables)
+        self._schedule = optimization.schedule
+        self._rates = (optimization.of_tables[1], optimization.learning_rate)
         # Of the epoch so far: sum of the batches' losses, number of batches.
         self._loss_sums = {task: loss_sum() for task in self.tasks}
         self._rule = build_rule(network, schema, objective, optimization, len(self._variables))
@@ -190,7 +193,13 @@ class Trainer:
             return
         for step, batch in enumerate(batches, self._steps_done(state)):
             self.before_step(step)
+            self._set_step_sizes(step, plan)
             yield self._steps[step % len(self._steps)](batch), int(batch["user"].shape[0])
+
+    def _set_step_sizes(self, step: int, plan: Plan) -> None:
+        if self._schedule != Schedule():
+            factor = self._schedule.factor(step, plan.epochs * self.feed.steps_per_epoch)
+            optimizers.scale_steps(self._optimizer, self._rates, factor)
 
     def _steps_done(self, state: _State) -> int:
         """Returns the number of steps since the stage's beginning."""

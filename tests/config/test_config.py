@@ -74,6 +74,8 @@ def test_the_seed_of_a_random_split_is_no_setting_of_earlier_runs():
         ("model", "field_dropout", 0.2),
         ("training", "embedding_optimizer", "rowwise_adagrad"),
         ("training", "embedding_learning_rate", 0.01),
+        ("training", "learning_rate_decay", "linear"),
+        ("training", "learning_rate_warmup", 10),
     ],
 )
 def test_newer_flags_at_their_defaults_are_no_setting_of_earlier_runs(group, name, value):

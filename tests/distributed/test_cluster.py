@@ -293,6 +293,8 @@ def test_a_cluster_that_does_not_fit_is_refused(monkeypatch, kind, tf_config, me
         ("reading=memory", "multi_worker"),
         ("ticket_finder=gradual", "parameter_server"),
         ("rewind=step", "parameter_server"),
+        ("learning_rate_decay=linear", "parameter_server"),
+        ("learning_rate_warmup=9", "parameter_server"),
     ],
 )
 def test_what_several_processes_cannot_do_is_refused(flag, kind):

@@ -146,6 +146,28 @@ def test_both_descends_the_weighted_sum_of_eq_2(small_schema, tmp_path):
         np.testing.assert_allclose(value, before[name] - step, rtol=1e-4, atol=1e-6, err_msg=name)
 
 
+@pytest.mark.parametrize("own", [{}, {"embedding_learning_rate": 0.4}])
+def test_step_sizes_follow_the_schedule_over_all_passes(small_schema, tmp_path, own):
+    rates = []
+    network = build_small(small_schema)
+    trainer = small_trainer(
+        network, small_schema, learning_rate=0.2, learning_rate_decay="linear",
+        learning_rate_warmup=4, **own,
+    )  # fmt: skip
+
+    def note(losses, rows=None):
+        both = trainer._optimizer
+        parts = (both.tables, both.others) if own else (both, both)
+        rates.append([float(part.learning_rate) for part in parts])
+
+    trainer.progress.step = note
+    for stage in ("first", "second"):
+        trainer.fit(tmp_path / stage, stage, Plan(epochs=2))
+    factors = [min(1, (step + 1) / 4) * (1 - step / (2 * STEPS)) for step in range(2 * STEPS)]
+    expected = np.outer(factors * 2, [0.4 if own else 0.2, 0.2])
+    np.testing.assert_allclose(rates, expected, rtol=1e-6)
+
+
 def test_train_loss_is_the_mean_over_the_tasks_batches(small_schema, tmp_path):
     network = build_small(small_schema)
     frozen = small_trainer(network, small_schema, learning_rate=1e-30)
@@ -198,7 +220,11 @@ RESUMED = Plan(epochs=2, checkpoint_steps=2, snapshot_step=3)
 
 OPTIMIZERS = {
     "adam": {"optimizer": "adam"},
-    "two": {"optimizer": "adagrad", "embedding_optimizer": "rowwise_adagrad"},
+    "two": {
+        "optimizer": "adagrad",
+        "embedding_optimizer": "rowwise_adagrad",
+        "learning_rate_decay": "linear",
+    },
 }
 
 
