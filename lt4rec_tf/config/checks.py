@@ -84,6 +84,10 @@ def _check_tickets(tickets: TicketSettings, model: ModelSettings) -> None:
 
 
 def _check_balance(training: TrainingSettings) -> None:
+    if training.weight_decay:
+        expect(
+            training.optimizer == "adam", "weight_decay", training.weight_decay, "0 with adagrad"
+        )
     if training.balance != "none":
         schedule = training.task_schedule
         expect(schedule == "both", "task_schedule", schedule, "both with --balance")

@@ -40,6 +40,9 @@ _NEWER: dict[str, tuple[str, ...]] = {
         "embedding_learning_rate",
         "learning_rate_decay",
         "learning_rate_warmup",
+        "embedding_l2",
+        "weight_decay",
+        "clip_norm",
     ),
 }
 

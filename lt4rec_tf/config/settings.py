@@ -262,6 +262,18 @@ class TrainingSettings:
     learning_rate_warmup: int = flag(
         0, "Steps over which step sizes rise from 0 at a stage's beginning; 0: none.", at_least=0
     )
+    embedding_l2: float = flag(
+        0.0, "Weight of the squares of the embedding rows that a batch looks up.", at_least=0
+    )
+    weight_decay: float = flag(
+        0.0,
+        "--optimizer=adam: share of step size by which kernels shrink at a step (AdamW); weights "
+        "cut for all tasks stay.",
+        at_least=0,
+    )
+    clip_norm: float = flag(
+        0.0, "Norm of all gradients together to which larger ones are scaled; 0: any.", at_least=0
+    )
     task_schedule: Literal["alternate", "both"] = flag(
         "both", "Joint stage: one task a batch in turn (as published), or all on every batch."
     )

@@ -36,12 +36,21 @@ class LazyAdam(keras.optimizers.Adam):
     A weight whose gradient is 0 in every step needs no mask: its moments stay 0, and so does its
     update. t counts all steps of the optimiser, also those that do not involve the weight.
 
+    With a decay d, dense weights of two axes or more, which biases are not, shrink first (AdamW,
+    Loshchilov and Hutter, arXiv 1711.05101): w <- w - M lr d w. Embedding rows do not.
+
+    Args:
+        learning_rate: lr.
+        decay: d, 0 or more.
+        kwargs: Of Keras's Adam.
+
     Attributes:
         update_masks: variable.ref() -> 0/1 tensor of the variable's shape, for the step at hand.
     """
 
-    def __init__(self, learning_rate: float, **kwargs: Any) -> None:
+    def __init__(self, learning_rate: float, decay: float = 0.0, **kwargs: Any) -> None:
         super().__init__(learning_rate, jit_compile=False, **kwargs)
+        self.kernel_decay = decay
         self.update_masks: Mapping[Any, tf.Tensor] = {}
         # For a batch's rows of a table and of its two moments. Asynchronous workers cannot share
         # them.
@@ -73,7 +82,11 @@ class LazyAdam(keras.optimizers.Adam):
         if isinstance(gradient, tf.IndexedSlices):
             update = self._update_rows if self._scratch else self._update_rows_in_place
             update(gradient, weights)
-        elif mask is not None:
+            return
+        if self.kernel_decay and variable.shape.rank > 1:
+            share = tf.cast(self.learning_rate, variable.dtype) * self.kernel_decay
+            variable.assign_sub(share * variable if mask is None else share * mask * variable)
+        if mask is not None:
             self._update_masked(gradient, weights, mask)
         else:
             self._update_all(gradient, weights)
@@ -180,7 +193,12 @@ class RowwiseAdagrad(keras.optimizers.Optimizer):
 
 
 def build_optimizer(
-    name: str, learning_rate: float, variables: list[tf.Variable], first_squares: float = 0.1
+    name: str,
+    learning_rate: float,
+    variables: list[tf.Variable],
+    *,
+    first_squares: float = 0.1,
+    decay: float = 0.0,
 ) -> keras.optimizers.Optimizer:
     """Builds an optimiser with its slots for the given variables.
 
@@ -189,12 +207,13 @@ def build_optimizer(
         learning_rate: Step size, above 0.
         variables: Those that it will update.
         first_squares: Of "adagrad": the sum of squared gradients at the start.
+        decay: Of "adam": see `LazyAdam`.
 
     Raises:
         ValueError: The name is another.
     """
     if name == "adam":
-        optimizer = LazyAdam(learning_rate)
+        optimizer = LazyAdam(learning_rate, decay)
     elif name == "adagrad":
         optimizer = keras.optimizers.Adagrad(
             learning_rate, first_squares, epsilon=ADAGRAD_EPSILON, jit_compile=False
@@ -247,6 +266,12 @@ def _slots(
             index = optimizer._index_dict[optimizer._var_key(variable)]
             state[f"{kind}/{name}"] = kind_slots[index]
     return state
+
+
+def decays(optimizer: Optimizer) -> bool:
+    """Tells if an optimiser shrinks kernels beside following their gradients."""
+    kernels = optimizer.others if isinstance(optimizer, TwoOptimizers) else optimizer
+    return getattr(kernels, "kernel_decay", 0.0) > 0
 
 
 def scale_steps(optimizer: Optimizer, rates: Sequence[float], factor: float) -> None:

@@ -76,6 +76,9 @@ class Optimization:
         embedding_learning_rate: Of the embedding tables; 0: `learning_rate`.
         learning_rate_decay: See `schedule.Schedule.decay`; it holds for both step sizes.
         learning_rate_warmup: See `schedule.Schedule.warmup`.
+        embedding_l2: See `adjustment.Adjustment`.
+        weight_decay: Of kernels, with "adam" alone; see `optimizers.LazyAdam`.
+        clip_norm: See `adjustment.Adjustment`.
     """
 
     optimizer: str
@@ -86,6 +89,9 @@ class Optimization:
     embedding_learning_rate: float = 0.0
     learning_rate_decay: Literal["none", "linear", "cosine"] = "none"
     learning_rate_warmup: int = 0
+    embedding_l2: float = 0.0
+    weight_decay: float = 0.0
+    clip_norm: float = 0.0
 
     @property
     def of_tables(self) -> tuple[str, float]:

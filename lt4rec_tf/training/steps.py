@@ -13,6 +13,8 @@ from lt4rec_tf.distributed.replicas import gradients_over_replicas, spread
 from lt4rec_tf.models.losses import loss_of
 from lt4rec_tf.models.network import CROSSED, RankingNetwork
 from lt4rec_tf.schema.types import Schema, sampled_by_column
+from lt4rec_tf.training import optimizers
+from lt4rec_tf.training.adjustment import NONE, Adjustment
 from lt4rec_tf.training.balancing.rule import Rule
 from lt4rec_tf.training.conflict import Conflict, emphasis, pairs_in_conflict
 from lt4rec_tf.training.optimizers import Optimizer
@@ -32,11 +34,13 @@ class Update:
         rule: Makes one gradient a variable of the tasks' losses.
         optimizer: Built for `variables`.
         variables: What may be updated; those without a gradient from a step's tasks are left alone.
+        adjustment: Of the rule's gradients, before the optimiser takes them.
     """
 
     rule: Rule
     optimizer: Optimizer
     variables: Sequence[tf.Variable]
+    adjustment: Adjustment = NONE
 
 
 def compile_step(
@@ -70,8 +74,10 @@ def compile_step(
     """
     rule, optimizer, variables = update.rule, update.optimizer, update.variables
     losses_of = _losses(network, schema, tasks, objective.conflict)
-    # Momentum that steps of other tasks left must not move weights outside these tasks' masks.
+    # Momentum that steps of other tasks left must not move weights outside these tasks' masks, nor
+    # may weight decay.
     takes_turns = len(tasks) < len(objective.tasks)
+    masks_needed = takes_turns or optimizers.decays(optimizer)
 
     def train_step(batch: dict[str, Any]) -> dict[str, tf.Tensor]:
         with tf.GradientTape(persistent=True) as tape:
@@ -80,10 +86,11 @@ def compile_step(
             targets = rule.targets(weighted)
         gradients = gradients_over_replicas([tape.gradient(t, variables) for t in targets])
 
-        combined = zip(rule.combine(weighted, gradients, variables), variables, strict=True)
-        optimizer.update_masks = _update_masks(network, tasks) if takes_turns else {}
+        combined = rule.combine(weighted, gradients, variables)
+        adjusted = zip(update.adjustment.of(combined, variables), variables, strict=True)
+        optimizer.update_masks = _update_masks(network, tasks) if masks_needed else {}
         optimizer.apply_gradients(
-            [(g, v) for g, v in combined if g is not None], skip_gradients_aggregation=True
+            [(g, v) for g, v in adjusted if g is not None], skip_gradients_aggregation=True
         )
 
         for task, loss in losses.items():

@@ -26,6 +26,7 @@ from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.tickets.search import HISTORY, WEIGHTS
 from lt4rec_tf.training import checkpoint, optimizers
+from lt4rec_tf.training.adjustment import Adjustment
 from lt4rec_tf.training.balancing.rules import build_rule
 from lt4rec_tf.training.evaluation import Metrics, measure, predictor_of, split_losses
 from lt4rec_tf.training.plan import (
@@ -95,13 +96,15 @@ class Trainer:
         self.before_step = callbacks.before_step
 
         self._variables = _trained_variables(network, self.tasks)
-        self._optimizer = _optimizer_of(network, optimization, self._variables)
+        tables = _tables(network)
+        self._optimizer = _optimizer_of(tables, optimization, self._variables)
         self._schedule = optimization.schedule
         self._rates = (optimization.of_tables[1], optimization.learning_rate)
         # Of the epoch so far: sum of the batches' losses, number of batches.
         self._loss_sums = {task: loss_sum() for task in self.tasks}
         self._rule = build_rule(network, schema, objective, optimization, len(self._variables))
-        update = Update(self._rule, self._optimizer, self._variables)
+        adjustment = Adjustment(tables, optimization.embedding_l2, optimization.clip_norm)
+        update = Update(self._rule, self._optimizer, self._variables, adjustment)
         self._steps = [
             compile_step(network, schema, objective, group, update, self._loss_sums)
             for group in objective.task_groups
@@ -336,22 +339,27 @@ def _out_of_patience(state: _State, plan: Plan) -> bool:
     return plan.patience > 0 and state.epoch - 1 - state.best_epoch >= plan.patience
 
 
+def _tables(network: RankingNetwork) -> frozenset[Any]:
+    """Returns `variable.ref()` of each embedding table, or of its parts on servers."""
+    parts = [parts_of(v) for name, v in network.variables.items() if is_table(name)]
+    return frozenset(part.ref() for part in itertools.chain(*parts))
+
+
 def _optimizer_of(
-    network: RankingNetwork, optimization: Optimization, variables: Sequence[tf.Variable]
+    table_refs: frozenset[Any], optimization: Optimization, variables: Sequence[tf.Variable]
 ) -> optimizers.Optimizer:
     """Builds the optimiser of the variables: one, or two if tables have one of their own."""
     of_others = (optimization.optimizer, optimization.learning_rate)
+    build, decay = optimizers.build_optimizer, optimization.weight_decay
     if optimization.of_tables == of_others:
-        return optimizers.build_optimizer(*of_others, [*variables])
+        return build(*of_others, [*variables], decay=decay)
 
-    parts = [parts_of(v) for name, v in network.variables.items() if is_table(name)]
-    refs = {part.ref() for part in itertools.chain(*parts)}
-    tables = [variable for variable in variables if variable.ref() in refs]
-    others = [variable for variable in variables if variable.ref() not in refs]
+    tables = [variable for variable in variables if variable.ref() in table_refs]
+    others = [variable for variable in variables if variable.ref() not in table_refs]
     return TwoOptimizers(
-        optimizers.build_optimizer(*optimization.of_tables, tables, TABLE_SQUARES),
-        optimizers.build_optimizer(*of_others, others),
-        refs,
+        build(*optimization.of_tables, tables, first_squares=TABLE_SQUARES),
+        build(*of_others, others, decay=decay),
+        table_refs,
     )
 
 

@@ -23,7 +23,13 @@ from tests.support.training import random_masks, small_trainer
 CASES = {
     "both": {"schedule": "both"},
     "alternate": {},
-    "two optimisers": {"optimizer": "adagrad", "embedding_optimizer": "rowwise_adagrad"},
+    "two optimisers": {
+        "embedding_optimizer": "rowwise_adagrad",
+        "embedding_l2": 0.1,
+        "weight_decay": 1.0,
+        "clip_norm": 0.1,
+        "learning_rate_decay": "linear",
+    },
     **{f"balance {rule}": {"schedule": "both", "balance": rule} for rule in RULES[1:]},
     **{model: {"schedule": "both", "model": model} for model in BUILDERS},
 }
