@@ -109,8 +109,10 @@ class ModelSettings:
         at_least=0,
         below=1,
     )
-    cross: Literal["gram", "triangle", "dcn_v2"] = flag(
-        "gram", "Cross layer: full Gram matrix (LT4REC), strict triangle (DLRM), DCN-v2."
+    cross: Literal["gram", "triangle", "dcn_v2", "none"] = flag(
+        "gram",
+        "Cross layer: full Gram matrix (LT4REC), strict triangle (DLRM), DCN-v2; none: the field "
+        "vectors alone.",
     )
     dcn_layers: int = flag(2, "Number of DCN-v2 layers.", at_least=1)
     hidden_units: tuple[int, ...] = flag(

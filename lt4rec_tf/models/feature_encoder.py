@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import tensorflow as tf
 import tf_keras as keras
 
-from lt4rec_tf.models.layers.cross import CrossNetworkV2, GramCross, TriangleCross
+from lt4rec_tf.models.layers.cross import CrossNetworkV2, GramCross, NoCross, TriangleCross
 from lt4rec_tf.models.layers.dropout import VectorDropout
 from lt4rec_tf.models.layers.field_vectors import FieldVectors
 from lt4rec_tf.schema.types import Feature, Schema
@@ -22,7 +22,7 @@ class Encoder:
     Attributes:
         embedding_dim: Length of a field vector, 1 or more.
         embedding_stddev: Standard deviation of the embedding rows at the start, above 0.
-        cross: "gram", "triangle" or "dcn_v2".
+        cross: "gram", "triangle", "dcn_v2" or "none".
         dcn_layers: Number of layers of "dcn_v2".
         tables: Ticket of the embedding tables; None: they are whole.
         field_dropout: Share of field vectors that a training step sets to 0, in [0, 1).
@@ -142,4 +142,7 @@ def _cross_layer(cross: str, dcn_layers: int, seed: int) -> keras.layers.Layer:
             for depth in range(dcn_layers)
         ]
         return CrossNetworkV2(draws, name="shared.cross")
-    raise ValueError(f"cross: found {cross!r}, expected 'gram', 'triangle' or 'dcn_v2'")
+    if cross == "none":
+        return NoCross(name="shared.cross")
+    expected = "'gram', 'triangle', 'dcn_v2' or 'none'"
+    raise ValueError(f"cross: found {cross!r}, expected {expected}")

@@ -249,7 +249,7 @@ settings_trees = st.builds(
     ),
     model=st.builds(
         ModelSettings,
-        cross=st.sampled_from(["gram", "triangle", "dcn_v2"]),
+        cross=st.sampled_from(["gram", "triangle", "dcn_v2", "none"]),
         embedding_dim=st.integers(1, 64),
         hidden_units=st.lists(st.integers(1, 512), min_size=1).map(tuple),
         dcn_layers=st.integers(1, 4),

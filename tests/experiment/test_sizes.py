@@ -44,7 +44,7 @@ def test_servers_take_no_fitted_vocabularies(made):
         check(fitted, "--distribution=parameter_server")
 
 
-@pytest.mark.parametrize("cross", ["gram", "triangle", "dcn_v2"])
+@pytest.mark.parametrize("cross", ["gram", "triangle", "dcn_v2", "none"])
 def test_the_width_is_that_of_the_network(made, cross):
     network = network_of(settings_of(f"--cross={cross}"), made.with_tasks(["ctr"]), "base")
     kernels = network.kernel_shapes("ctr")

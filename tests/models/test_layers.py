@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-from lt4rec_tf.models.layers.cross import CrossNetworkV2, GramCross, TriangleCross
+from lt4rec_tf.models.layers.cross import CrossNetworkV2, GramCross, NoCross, TriangleCross
 from lt4rec_tf.models.layers.field_vectors import FieldVectors
 from lt4rec_tf.models.layers.masked_dense import MaskedDense
 from lt4rec_tf.models.layers.table_layout import table_offsets
@@ -17,6 +17,10 @@ VECTORS = tf.constant([[[1.0, 2.0], [3.0, 4.0]]])  # one row, two fields of dime
 def test_gram_keeps_diagonal_both_triangles_and_the_vectors():
     # <1,1>=1+4, <1,2>=3+8, <2,2>=9+16
     assert GramCross()(VECTORS).numpy().tolist() == [[5, 11, 11, 25, 1, 2, 3, 4]]
+
+
+def test_without_a_cross_layer_the_fields_stand_side_by_side():
+    assert NoCross()(tf.constant([[[1.0, 2.0], [3.0, 4.0]]])).numpy().tolist() == [[1, 2, 3, 4]]
 
 
 def test_triangle_keeps_each_pair_once():

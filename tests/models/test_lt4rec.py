@@ -20,7 +20,7 @@ from tests.support.networks import (
 )
 from tests.support.training import random_masks, rows_of_tasks
 
-CROSSES = ["gram", "triangle", "dcn_v2"]
+CROSSES = ["gram", "triangle", "dcn_v2", "none"]
 
 
 @pytest.fixture(scope="module")
@@ -238,7 +238,9 @@ def test_features_may_have_the_name_of_a_task_or_of_a_part(small_schema, name):
 
 
 def test_unknown_cross_layers_are_refused(small_schema):
-    with pytest.raises(ValueError, match="found 'product', expected 'gram', 'triangle' or"):
+    with pytest.raises(
+        ValueError, match="found 'product', expected 'gram', 'triangle', 'dcn_v2' or"
+    ):
         build_small(small_schema, cross="product")
 
 

@@ -16,7 +16,7 @@ def values_of(variables):
     return {name: variable.numpy() for name, variable in variables.items()}
 
 
-@pytest.mark.parametrize("cross", ["gram", "triangle", "dcn_v2"])
+@pytest.mark.parametrize("cross", ["gram", "triangle", "dcn_v2", "none"])
 @pytest.mark.parametrize("separate_towers", [False, True])
 def test_every_variable_comes_back(small_schema, tmp_path, cross, separate_towers):
     network = build_small(small_schema, separate_towers=separate_towers, cross=cross)

@@ -13,11 +13,11 @@ import tf_keras as keras
 def crossed_width(cross: str, fields: int, dimension: int) -> int:
     """Returns the width of a cross layer's output.
 
-    >>> crossed_width("gram", 5, 4), crossed_width("triangle", 5, 4), crossed_width("dcn_v2", 5, 4)
-    (45, 30, 40)
+    >>> [crossed_width(cross, 5, 4) for cross in ("gram", "triangle", "dcn_v2", "none")]
+    [45, 30, 40, 20]
 
     Args:
-        cross: "gram", "triangle" or "dcn_v2".
+        cross: "gram", "triangle", "dcn_v2" or "none".
         fields: Number of field vectors.
         dimension: Their length.
     """
@@ -25,8 +25,18 @@ def crossed_width(cross: str, fields: int, dimension: int) -> int:
         "gram": fields**2,
         "triangle": fields * (fields - 1) // 2,
         "dcn_v2": fields * dimension,
+        "none": 0,
     }
     return products[cross] + fields * dimension
+
+
+class NoCross(keras.layers.Layer):
+    """The field vectors alone: width = fields * dimension. Products are left to the towers."""
+
+    def call(self, vectors: tf.Tensor) -> tf.Tensor:
+        """Flattens; see the class."""
+        _, fields, dimension = vectors.shape
+        return tf.reshape(vectors, [-1, fields * dimension])
 
 
 class GramCross(keras.layers.Layer):
