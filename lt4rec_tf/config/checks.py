@@ -29,6 +29,9 @@ def check(settings: Settings) -> None:
 
     _check_data(settings.data)
     _check_tickets(settings.tickets, settings.model)
+    if settings.tickets.ticket_finder == "gradual":  # an average of cut weights is not 0
+        average = settings.training.weight_average
+        expect(average == 0, "weight_average", average, "0 with --ticket_finder=gradual")
     _check_balance(settings.training)
     _check_distribution(settings)
     _check_daily(settings)
@@ -108,11 +111,13 @@ def _check_distribution(settings: Settings) -> None:
         finder, rewind = settings.tickets.ticket_finder, settings.tickets.rewind
         density = settings.tickets.embedding_density
         expect(density == 1, "embedding_density", density, f"1 with --distribution={kind}")
+        average = settings.training.weight_average
         decay, warmup = (
             settings.training.learning_rate_decay,
             settings.training.learning_rate_warmup,
         )
         reason = "with --distribution=parameter_server, whose workers count no common steps"
+        expect(average == 0, "weight_average", average, f"0 {reason}")
         expect(decay == "none", "learning_rate_decay", decay, f"none {reason}")
         expect(warmup == 0, "learning_rate_warmup", warmup, f"0 {reason}")
         expect(finder != "gradual", "ticket_finder", finder, f"iterative {reason}")

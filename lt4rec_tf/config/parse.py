@@ -43,6 +43,7 @@ _NEWER: dict[str, tuple[str, ...]] = {
         "embedding_l2",
         "weight_decay",
         "clip_norm",
+        "weight_average",
     ),
 }
 

@@ -276,6 +276,13 @@ class TrainingSettings:
     clip_norm: float = flag(
         0.0, "Norm of all gradients together to which larger ones are scaled; 0: any.", at_least=0
     )
+    weight_average: float = flag(
+        0.0,
+        "Share of a moving average of all weights but embedding tables that a step keeps, such as "
+        ".98; the average is what is measured and kept. 0: none.",
+        at_least=0,
+        below=1,
+    )
     task_schedule: Literal["alternate", "both"] = flag(
         "both", "Joint stage: one task a batch in turn (as published), or all on every batch."
     )

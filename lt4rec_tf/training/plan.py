@@ -79,6 +79,7 @@ class Optimization:
         embedding_l2: See `adjustment.Adjustment`.
         weight_decay: Of kernels, with "adam" alone; see `optimizers.LazyAdam`.
         clip_norm: See `adjustment.Adjustment`.
+        weight_average: See `weight_average.WeightAverage`; 0: weights are kept as they are.
     """
 
     optimizer: str
@@ -92,6 +93,7 @@ class Optimization:
     embedding_l2: float = 0.0
     weight_decay: float = 0.0
     clip_norm: float = 0.0
+    weight_average: float = 0.0
 
     @property
     def of_tables(self) -> tuple[str, float]:

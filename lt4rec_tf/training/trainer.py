@@ -45,6 +45,7 @@ from lt4rec_tf.training.schedule import Schedule
 from lt4rec_tf.training.stage import finish, not_finite
 from lt4rec_tf.training.steps import Update, compile_step, loss_sum
 from lt4rec_tf.training.two_optimizers import TwoOptimizers
+from lt4rec_tf.training.weight_average import WeightAverage
 
 Losses = Mapping[str, Any]  # by task, what float() reads
 LOGS_PER_EPOCH = 20
@@ -98,6 +99,12 @@ class Trainer:
         self._variables = _trained_variables(network, self.tasks)
         tables = _tables(network)
         self._optimizer = _optimizer_of(tables, optimization, self._variables)
+        averaged = {
+            name: variable
+            for name, variable in network.variables.items()
+            if optimization.weight_average and variable.ref() in self._refs_of_others(tables)
+        }
+        self._average = WeightAverage(averaged, optimization.weight_average)
         self._schedule = optimization.schedule
         self._rates = (optimization.of_tables[1], optimization.learning_rate)
         # Of the epoch so far: sum of the batches' losses, number of batches.
@@ -149,10 +156,15 @@ class Trainer:
 
         return self._finish(folder, state)
 
+    def _refs_of_others(self, tables: frozenset[Any]) -> set[Any]:
+        """Returns `variable.ref()` of each trained weight that is no table."""
+        return {variable.ref() for variable in self._variables} - tables
+
     def _reset(self) -> None:
         """Clears what an earlier stage left in the optimiser, the rule and the counters."""
         optimizers.reset(self._optimizer)
         self._rule.reset()
+        self._average.start()
         for counter in self.network.counters.values():
             counter.assign(tf.zeros_like(counter))
         self._reset_loss_sums()
@@ -165,6 +177,7 @@ class Trainer:
         started = time.monotonic()
         for losses, rows in self._take_steps(plan, state):
             state.step += 1
+            self._average.after_step(self._steps_done(state))
             self.progress.step(losses, rows)
             self._log_step(name, state, losses)
             if self._steps_done(state) == plan.snapshot_step:
@@ -176,11 +189,12 @@ class Trainer:
 
         loss_sums = {task: total.numpy() for task, total in self._loss_sums.items()}
         _check_finite(name, state, "the loss", loss_sums)
-        record = self._validate(name, state)
-        state.seconds += time.monotonic() - started
-        state.history.append(record)
-        if plan.keep_last or record["score"] > state.best_score or state.best_epoch < 0:
-            self._keep_best(folder, plan, state, record["score"])
+        with self._average.worn():
+            record = self._validate(name, state)
+            state.seconds += time.monotonic() - started
+            state.history.append(record)
+            if plan.keep_last or record["score"] > state.best_score or state.best_epoch < 0:
+                self._keep_best(folder, plan, state, record["score"])
 
         state.epoch, state.step = state.epoch + 1, 0
         self._reset_loss_sums()
@@ -282,7 +296,7 @@ class Trainer:
         slots = {f"optimizer/{i}": v for i, v in enumerate(self._optimizer.variables)}
         sums = {f"loss_sum/{task}": v for task, v in self._loss_sums.items()}
         rule = {f"balance/{name}": v for name, v in self._rule.state.items()}
-        return self.network.variables | slots | sums | rule | self._counters()
+        return self.network.variables | slots | sums | rule | self._average.state | self._counters()
 
     def _carried_variables(self) -> dict[str, tf.Variable]:
         """Returns what a later stage continues from besides weights: optimiser slots, counters."""

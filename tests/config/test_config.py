@@ -79,6 +79,7 @@ def test_the_seed_of_a_random_split_is_no_setting_of_earlier_runs():
         ("training", "embedding_l2", 1e-5),
         ("training", "weight_decay", 0.01),
         ("training", "clip_norm", 5.0),
+        ("training", "weight_average", 0.98),
     ],
 )
 def test_newer_flags_at_their_defaults_are_no_setting_of_earlier_runs(group, name, value):
@@ -164,6 +165,7 @@ WRONG = [
     "--embedding_l2=-1",
     "--weight_decay=nan",
     "--clip_norm=-1",
+    "--weight_average=1",
     "--task_schedule=random",
     "--loss_weights=cvr",
     "--loss_weights=cvr=much",

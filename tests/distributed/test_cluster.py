@@ -295,6 +295,7 @@ def test_a_cluster_that_does_not_fit_is_refused(monkeypatch, kind, tf_config, me
         ("rewind=step", "parameter_server"),
         ("learning_rate_decay=linear", "parameter_server"),
         ("learning_rate_warmup=9", "parameter_server"),
+        ("weight_average=0.9", "parameter_server"),
     ],
 )
 def test_what_several_processes_cannot_do_is_refused(flag, kind):

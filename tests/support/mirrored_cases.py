@@ -29,6 +29,7 @@ CASES = {
         "weight_decay": 1.0,
         "clip_norm": 0.1,
         "learning_rate_decay": "linear",
+        "weight_average": 0.5,
     },
     **{f"balance {rule}": {"schedule": "both", "balance": rule} for rule in RULES[1:]},
     **{model: {"schedule": "both", "model": model} for model in BUILDERS},

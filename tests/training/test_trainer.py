@@ -224,6 +224,7 @@ OPTIMIZERS = {
         "optimizer": "adagrad",
         "embedding_optimizer": "rowwise_adagrad",
         "learning_rate_decay": "linear",
+        "weight_average": 0.9,
     },
 }
 
