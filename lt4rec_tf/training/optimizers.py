@@ -160,7 +160,8 @@ class RowwiseAdagrad(keras.optimizers.Optimizer):
     """
 
     def __init__(self, learning_rate: float, epsilon: float = 1e-8) -> None:
-        super().__init__("RowwiseAdagrad", jit_compile=False)
+        # Without None, Keras would shrink whole tables by 0 at each step.
+        super().__init__("RowwiseAdagrad", weight_decay=None, jit_compile=False)
         self._learning_rate = self._build_learning_rate(learning_rate)
         self.epsilon = epsilon
 
