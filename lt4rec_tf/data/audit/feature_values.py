@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from lt4rec_tf.data.formats.fingerprints import fingerprint
+from lt4rec_tf.data.formats.values import has_ids, id_of, id_text
 from lt4rec_tf.schema.types import Feature, Schema
 
 _NAMED = ("hash", "fitted", "vocabulary", "integer")
@@ -55,7 +56,7 @@ def values_of(schema: Schema, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tens
 
 def _keys(feature: Feature, values: tf.Tensor) -> tf.Tensor:
     if values.dtype == tf.string:
-        return fingerprint(values)
+        return fingerprint(id_text(values) if has_ids(feature) else values)
     if feature.ids.kind == "fitted":  # whose vocabulary knows values by the text's fingerprint
         return fingerprint(tf.strings.as_string(values))
     return values
@@ -69,7 +70,8 @@ def _numbers(feature: Feature, values: tf.Tensor) -> tf.Tensor:
 def missing_keys(feature: Feature, nulls: Sequence[str]) -> np.ndarray:
     """Returns the keys of values that are absent, int64."""
     if feature.dtype == "string":
-        return _fingerprints([str(feature.missing), "", *nulls])
+        missing = str(feature.missing)
+        return _fingerprints([id_of(missing) if has_ids(feature) else missing, "", *nulls])
     if feature.ids.kind == "fitted":
         return _fingerprints([str(feature.missing)])
     return np.array([feature.missing], np.int64)

@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.data.audit.times import TimeCounts
+from lt4rec_tf.data.formats.values import has_ids, id_text
 from lt4rec_tf.data.input.features import features_to_ids
 from lt4rec_tf.data.input.labels import USABLE
 from lt4rec_tf.data.input.parsed_rows import Rows
@@ -105,7 +106,8 @@ def _selected(schema: Schema, rows: Rows) -> dict[str, Any]:
     unseen = {}
     for feature in _vocabularies(schema):
         values = tf.boolean_mask(raw[feature.name], ids[feature.name] == UNKNOWN_ID)
-        unseen[feature.name] = values if values.dtype == tf.string else tf.strings.as_string(values)
+        values = values if values.dtype == tf.string else tf.strings.as_string(values)
+        unseen[feature.name] = id_text(values) if has_ids(feature) else values
     return selected | {"ids": ids, "unseen": unseen}
 
 

@@ -6,6 +6,7 @@ float32 (batch, values) from TFRecords of `tf.train.Example`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -35,6 +36,7 @@ def _up_to(limit: int) -> str:
 # A writer of floats, as "7.0" is from, holds no more digits: beyond, it may be a neighbour.
 _OF_FLOAT = rf"{_up_to(int(EXACT_IN_FLOAT64) - 1)}\.0*"
 _INTEGER = rf"\s*[+-]?0*(?:{_up_to(2**63 - 1)}|{_OF_FLOAT})\s*"
+_ID_OF_FLOAT = rf"\s*[+-]?0*{_OF_FLOAT}\s*"
 _FLOAT = r"(?i)\s*[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?|inf|infinity|nan)\s*"
 
 
@@ -137,10 +139,35 @@ def _text_of_fractions(values: tf.Tensor) -> tf.Tensor:
 def id_text(text: tf.Tensor) -> tf.Tensor:
     """Writes whole numbers in one way: "7.0", as pandas writes 7 beside a null, as "7".
 
-    >>> id_text(tf.constant(["7.0", "7", "7.5", "a.0"])).numpy().tolist()
-    [b'7', b'7', b'7.5', b'a.0']
+    From 2^53 on a float may stand for a neighbour: its text stays as it is, an id of its own.
+
+    >>> id_text(tf.constant(["7.0", "7", "7.5", "a.0", "9007199254740993.0"])).numpy().tolist()
+    [b'7', b'7', b'7.5', b'a.0', b'9007199254740993.0']
     """
-    return tf.strings.regex_replace(text, r"^\s*([+-]?[0-9]+)\.0*\s*$", r"\1")
+
+    def replaced() -> tf.Tensor:
+        is_exact = tf.strings.regex_full_match(text, _ID_OF_FLOAT)
+        whole = tf.strings.regex_replace(text, r"^\s*([+-]?[0-9]+)\.0*\s*$", r"\1")
+        return tf.where(is_exact, whole, text)
+
+    # Few columns hold any: one cheap look tells.
+    some = tf.reduce_any(tf.strings.regex_full_match(text, r"\s*[+-]?[0-9]+\.0*\s*"))
+    return tf.cond(some, replaced, lambda: text)
+
+
+def id_of(text: str) -> str:
+    """Does what `id_text` does to one text."""
+    is_of_float = re.fullmatch(_ID_OF_FLOAT, text, re.ASCII)
+    return text.strip().partition(".")[0] if is_of_float else text
+
+
+def has_ids(feature: Feature) -> bool:
+    """Tells if a feature's texts are ids, which `id_text` writes in one way.
+
+    Those of a vocabulary that lists a text such as "7.0" are not: it tells "7.0" from "7".
+    """
+    is_text = feature.dtype == "string"
+    return is_text and all(id_of(value) == value for value in feature.ids.vocabulary)
 
 
 def without_nulls(

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from lt4rec_tf.data.formats.fingerprints import find, fingerprint
-from lt4rec_tf.data.formats.values import DTYPES, is_null
+from lt4rec_tf.data.formats.values import DTYPES, has_ids, id_of, id_text, is_null
 from lt4rec_tf.schema.fitted import Vocabulary
 from lt4rec_tf.schema.types import FIRST_VALUE_ID, Feature, IdRule, Schema
 
@@ -33,7 +33,8 @@ def raw_specs(schema: Schema) -> dict[str, tf.TensorSpec]:
 def features_to_ids(schema: Schema, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     """Turns raw values into embedding rows; no value, however odd, makes it fail.
 
-    Strings hash by farmhash64; integers hash as their decimal text, so that 7 and "7" agree.
+    Strings hash by farmhash64; integers hash as their decimal text, so that 7 and "7" agree, and so
+    does "7.0", see `values.has_ids`.
 
     Args:
         schema: The features and their rules.
@@ -69,7 +70,8 @@ def _groups(schema: Schema, raw: Mapping[str, tf.Tensor]) -> list[list[Feature]]
     groups: dict[tuple, list[Feature]] = {}
     for feature in schema.features:
         shape = feature.name if feature.multivalued else raw[feature.name].shape.rank
-        key = (shape, feature.dtype, feature.ids.kind, feature.ids.transform)
+        rule = feature.ids
+        key = (shape, feature.dtype, rule.kind, rule.transform, has_ids(feature))
         groups.setdefault(key, []).append(feature)
     return list(groups.values())
 
@@ -79,6 +81,10 @@ def _ids(features: Sequence[Feature], raw: Sequence[tf.Tensor], nulls: Sequence[
     rules = [feature.ids for feature in features]
     values = tf.stack(raw, axis=-1)
     missing = _are_missing(features, values, nulls)
+    if has_ids(features[0]):  # and so have all of them
+        values = id_text(values)
+        missing |= values == [id_of(str(feature.missing)) for feature in features]
+        raw = tf.unstack(values, num=len(features), axis=-1)
 
     kind = rules[0].kind
     if kind == "numeric":

@@ -14,7 +14,7 @@ from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.formats.fingerprints import find, fingerprint
 from lt4rec_tf.data.formats.headers import header
 from lt4rec_tf.data.formats.text_rows import TextRow, text_rows, to_bytes
-from lt4rec_tf.data.formats.values import id_text, single
+from lt4rec_tf.data.formats.values import id_of, id_text, single
 from lt4rec_tf.schema.types import Join
 
 
@@ -78,7 +78,7 @@ def load_side_table(data_dir: Path, join: Join, columns: Collection[str]) -> Sid
         tensors[name] = tf.constant(np.array([*texts, b""], object))  # last: of unknown keys
 
     keys = np.array([to_bytes(key) for key in rows], object)
-    fingerprints = fingerprint(id_text(tf.constant(keys))).numpy()
+    fingerprints = fingerprint(tf.constant(keys)).numpy()
     return SideTable(join, tensors, fingerprints, tuple(left_out))
 
 
@@ -94,7 +94,7 @@ def _rows_by_key(
     next(lines)  # the header
     for row in lines:
         values = row.values or ()
-        key = values[key_index].strip() if len(values) == len(names) else ""
+        key = id_of(values[key_index].strip()) if len(values) == len(names) else ""
         if key and key not in rows:
             rows[key] = [values[index] for index in wanted]
         elif len(values) != len(names):

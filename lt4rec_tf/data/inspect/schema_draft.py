@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from lt4rec_tf.data.formats.discovery import LogFiles
+from lt4rec_tf.data.formats.values import id_of
 from lt4rec_tf.data.inspect.boundaries import boundaries_of
 from lt4rec_tf.data.inspect.closing import is_doubtful
 from lt4rec_tf.data.inspect.column_roles import (
@@ -218,7 +219,7 @@ def _id_rule(
         The rule, and the reason in words.
     """
     dtype = stats.kind.dtype
-    texts = tuple(text for text, _ in stats.commonest if text and text != "-1")
+    texts = _as_ids([text for text, _ in stats.commonest if text and text != "-1"])
     if dtype == "string" and _can_be_listed(stats, texts):
         return IdRule("vocabulary", vocabulary=texts), "few texts, the commonest first"
 
@@ -231,6 +232,16 @@ def _id_rule(
         return IdRule("integer", minimum=least, maximum=most), "whole numbers of a small range"
 
     return IdRule("boundaries", boundaries=boundaries_of(numbers)), "cut at quantiles"
+
+
+def _as_ids(texts: Sequence[str]) -> tuple[str, ...]:
+    """Returns texts, each whole number once where some rows have it as a float.
+
+    >>> _as_ids(["7.0", "a", "7"]), _as_ids(["7.0", "8.0", "a"])
+    (('7', 'a'), ('7.0', '8.0', 'a'))
+    """
+    both = any(id_of(text) != text and id_of(text) in texts for text in texts)
+    return tuple(dict.fromkeys(map(id_of, texts))) if both else tuple(texts)
 
 
 def _can_be_listed(stats: ColumnStats, texts: Sequence[str]) -> bool:

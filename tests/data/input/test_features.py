@@ -6,6 +6,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lt4rec_tf.data.formats.values import has_ids, id_of
 from lt4rec_tf.data.input.features import features_to_ids, raw_specs
 from lt4rec_tf.schema.reader import load_schema
 from lt4rec_tf.schema.types import Feature, IdRule, Schema
@@ -64,7 +65,8 @@ def test_vocabulary_counts_from_2_and_unknown_is_1():
 def test_vocabulary_is_its_own_index(words, other):
     made = feature(IdRule("vocabulary", vocabulary=tuple(words)))
     assert ids(made, words) == list(range(2, len(words) + 2))
-    assert ids(made, [other]) == [words.index(other) + 2 if other in words else 1]
+    other_id = id_of(other) if has_ids(made) else other
+    assert ids(made, [other]) == [words.index(other_id) + 2 if other_id in words else 1]
 
 
 def test_integers_count_from_2_and_out_of_range_is_1():
