@@ -61,6 +61,44 @@ def unit_of(times: np.ndarray) -> str:
     return NO_UNIT
 
 
+def by_unit(times: np.ndarray) -> dict[str, np.ndarray]:
+    """Tells which times have which unit; each has one at most.
+
+    >>> by_unit(np.array([1795132800.0, 7.0, 1795132800000.0]))
+    {'s': array([ True, False, False]), 'ms': array([False, False,  True])}
+
+    Args:
+        times: Finite numbers.
+
+    Returns:
+        By unit that some of them have, bool of the times' shape.
+    """
+    found = {}
+    rest = np.ones(times.shape, bool)
+    for unit in (*_DIGITS, *_PER_SECOND):
+        fits = rest & _is_within(times, unit)
+        if unit in _DIGITS and fits.any():
+            fits &= _is_date(times, _DIGITS[unit])
+        if fits.any():
+            found[unit] = fits
+            rest &= ~fits
+    return found
+
+
+def are_mixed(rows: Sequence[int], total: int) -> bool:
+    """Tells if times have several units, none of them by mistake, and hardly any has none.
+
+    >>> are_mixed([500, 490], 1000), are_mixed([990, 10], 1000), are_mixed([500, 400], 1000)
+    (True, False, False)
+
+    Args:
+        rows: By unit, how many have it.
+        total: The number of all times.
+    """
+    most_others = max(1, int(_OTHERS * total))
+    return sum(n > most_others for n in rows) > 1 and total - sum(rows) <= most_others
+
+
 def _range_of(unit: str) -> tuple[float, float]:
     """Returns the first time of 1990 and the last whole one of 2100."""
     if unit in _DIGITS:

@@ -18,8 +18,9 @@ from lt4rec_tf.core.time_units import limits_of, unit_of
 from lt4rec_tf.data.audit.counts import Counts
 from lt4rec_tf.data.audit.feature_values import values_of
 from lt4rec_tf.data.audit.findings import Audit
-from lt4rec_tf.data.audit.times import SAMPLED, TimeSample
+from lt4rec_tf.data.audit.times import SAMPLED, TimeSample, units_text
 from lt4rec_tf.data.audit.warnings import warnings_of
+from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.formats.layouts import mixed_kinds
 from lt4rec_tf.data.formats.odd_files import oddity
 from lt4rec_tf.data.formats.records import OtherKinds
@@ -85,6 +86,8 @@ def _count_rows(
 
     refuse_changed(source, source.files)
     counted = counts.result(sorted(quarantine), oddities)
+    if source.split.kind == "time":
+        _refuse_units(source, counted)
     warnings = warnings_of(counted, source.schema, source.split.kind)
     return dataclasses.replace(counted, warnings=warnings)
 
@@ -148,6 +151,19 @@ def _with_boundaries(source: Source, quarantine: set[int], progress: Progress | 
         source.split, validation_from=validation_from, test_from=test_from, limits=limits
     )
     return dataclasses.replace(source, split=split)
+
+
+def _refuse_units(source: Source, audit: Audit) -> None:
+    """Refuses to split by times that have several units: smaller numbers are not earlier times.
+
+    Raises:
+        DataError: They have.
+    """
+    if source.schema.time is not None and audit.times is not None and audit.times.units:
+        raise DataError(
+            f"{source.data_dir}: column {source.schema.time.column}: found times in several units "
+            f"({units_text(audit.times.units)}), expected one, by which rows can be split"
+        )
 
 
 def _given(split: SplitRule) -> list[float]:

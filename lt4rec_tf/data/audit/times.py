@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from lt4rec_tf.core.time_units import limits_of, unit_of
+from lt4rec_tf.core.time_units import are_mixed, by_unit, limits_of, unit_of, with_date
 
 SAMPLED = 1_000_000  # of which boundaries are made
 _KEPT = 100_000  # of which unit and limits are made
@@ -68,6 +68,49 @@ class FarTime:
 
 
 @dataclass(frozen=True)
+class UnitRows:
+    """Rows whose times have one unit: how many, and the first of them."""
+
+    unit: str
+    rows: int
+    file: str
+    record: int
+    time: float
+
+
+def units_text(units: Sequence[UnitRows]) -> str:
+    """Writes units, each with its rows and the first of them."""
+    return "; ".join(
+        f"{unit.unit} in {unit.rows} rows, first {with_date(unit.time, unit.unit)} "
+        f"in {unit.file} record {unit.record}"
+        for unit in units
+    )
+
+
+class UnitCounts:
+    """Adds up the times of a pass by their units."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, UnitRows] = {}
+        self._total = 0
+
+    def add(self, file: str, records: np.ndarray, times: np.ndarray) -> None:
+        """Adds the times of a batch of rows, see `TimeCounts.add`."""
+        self._total += len(times)
+        for unit, has_unit in by_unit(times).items():
+            row = int(np.argmax(has_unit))
+            first = UnitRows(unit, 0, file, int(records[row]), float(times[row]))
+            found = self._found.get(unit, first)
+            rows = found.rows + int(has_unit.sum())
+            self._found[unit] = dataclasses.replace(found, rows=rows)
+
+    def mixed(self) -> tuple[UnitRows, ...]:
+        """Returns the units of the times, the first met first; none where all have one, or none."""
+        found = tuple(self._found.values())
+        return found if are_mixed([unit.rows for unit in found], self._total) else ()
+
+
+@dataclass(frozen=True)
 class Times:
     """The times of the rows of a pass; a plain tree that survives JSON.
 
@@ -79,6 +122,7 @@ class Times:
         last: The last one.
         far: Rows whose time is far: it counts nowhere.
         first_far: The first of them, in the order of the logs.
+        units: Where times have several units, the rows of each.
     """
 
     unit: str
@@ -88,12 +132,14 @@ class Times:
     last: float
     far: int = 0
     first_far: FarTime | None = None
+    units: tuple[UnitRows, ...] = ()
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Times:
         """Makes times from what `dataclasses.asdict` made of them, after JSON if need be."""
         far = value["first_far"]
-        return cls(**{**value, "first_far": FarTime(**far) if far else None})
+        units = tuple(UnitRows(**unit) for unit in value.get("units", ()))
+        return cls(**{**value, "first_far": FarTime(**far) if far else None, "units": units})
 
 
 @dataclass
@@ -115,6 +161,7 @@ class TimeCounts:
 
     def __init__(self) -> None:
         self._sample = TimeSample(_KEPT)
+        self._units = UnitCounts()
         self._lowest: dict[float, _Rows] = {}
         self._highest: dict[float, _Rows] = {}
         self._seen = 0
@@ -130,6 +177,7 @@ class TimeCounts:
         if not len(times):
             return
         self._sample.add(times)
+        self._units.add(file, records, times)
         distinct, first_rows, counts = np.unique(times, return_index=True, return_counts=True)
 
         rows_by_time = []
@@ -165,7 +213,8 @@ class TimeCounts:
             first_far = FarTime(rows.file, rows.record, time)
         count = sum(rows.count for rows in far.values())
         first, last = float(near.min()), float(near.max())
-        return Times(unit, earliest, latest, first, last, count, first_far)
+        units = self._units.mixed()
+        return Times(unit, earliest, latest, first, last, count, first_far, units)
 
 
 def _keep(extremes: dict[float, _Rows], times: Iterable[tuple[float, _Rows]], sign: float) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from lt4rec_tf.core.time_units import with_date
 from lt4rec_tf.data.audit.findings import Audit
+from lt4rec_tf.data.audit.times import units_text
 from lt4rec_tf.schema.types import Schema
 
 # Of values in a split: every feed has new videos, but a vocabulary should hold its values.
@@ -22,7 +23,7 @@ def warnings_of(audit: Audit, schema: Schema, split: str) -> tuple[str, ...]:
         split: What separates train, validation and test: a kind of `SplitRule`.
     """
     lines = [
-        *_about_times(audit),
+        *_about_times(audit, schema),
         *_about_features(audit, schema, split),
         *_about_deciding(audit, schema),
         *_about_ratios(audit, schema),
@@ -32,8 +33,12 @@ def warnings_of(audit: Audit, schema: Schema, split: str) -> tuple[str, ...]:
     return tuple(f"warning: {line}" for line in lines)
 
 
-def _about_times(audit: Audit) -> Iterator[str]:
+def _about_times(audit: Audit, schema: Schema) -> Iterator[str]:
     times = audit.times
+    if times is not None and times.units and schema.time is not None:
+        yield (
+            f"column {schema.time.column} holds times in several units: {units_text(times.units)}"
+        )
     if times is not None and times.first_far is not None:
         far = times.first_far
         yield (

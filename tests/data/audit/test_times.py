@@ -6,7 +6,8 @@ import pytest
 from lt4rec_tf.data.audit import marginals
 from lt4rec_tf.data.audit.description import describe
 from lt4rec_tf.data.audit.findings import Audit
-from lt4rec_tf.data.audit.times import FarTime, TimeCounts, Times
+from lt4rec_tf.data.audit.times import FarTime, TimeCounts, Times, UnitCounts
+from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.input.splits import SplitRule
 from tests.support.feeds import good_row, line, opened, schema, write_lines
 
@@ -79,3 +80,50 @@ def test_boundaries_are_shown_with_their_dates(tmp_path):
     _, found = opened(schema(tmp_path), tmp_path, SplitRule("time"))
     said = describe(found).splitlines()
     assert "validation from 20261105 (2026-11-05), test from 20261106 (2026-11-06)" in said
+
+
+def two_units(folder, second):
+    """70 rows in seconds, then 30 of the next day in another unit."""
+    for day, start in enumerate((1795132800, second)):
+        rows = []
+        for number in range((70, 30)[day]):
+            time = start if isinstance(start, str) else start + number
+            rows.append(line(good_row(number, day=str(time))))
+        write_lines(folder / f"{day}.csv", rows)
+    return schema(folder)
+
+
+SECOND_DAY = "ms in 30 rows, first 1795219200000 (2026-11-21) in 1.csv record 1"
+BOTH_UNITS = f"s in 70 rows, first 1795132800 (2026-11-20) in 0.csv record 1; {SECOND_DAY}"
+
+
+def test_days_whose_times_have_several_units_are_named(tmp_path):
+    made = two_units(tmp_path, "2026-11-21")
+    _, found = opened(made, tmp_path)
+    said = f"column day holds times in several units: {BOTH_UNITS}"
+    assert [text for text in found.warnings if "units" in text] == [f"warning: {said}"]
+
+    with pytest.raises(DataError) as error:
+        opened(made, tmp_path, SplitRule("time"))
+    said = f"column day: found times in several units ({BOTH_UNITS}), expected one"
+    assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("times", "units"),
+    [
+        ([1795132800] * 98 + [1795132800000] * 2, ["s", "ms"]),
+        ([1795132800] * 99 + [1795132800000], []),  # one by mistake
+        ([20261120] * 50 + [1795132800] * 50, ["YYYYMMDD", "s"]),
+        ([1795132800000000] * 50 + [1795132800000] * 50, ["us", "ms"]),
+        ([1795132800] * 40 + [1795132800000] * 40 + [7] * 20, []),  # a counter
+        (range(0, 10**10, 10**8), []),
+        ([20261131] * 50 + [20261130] * 50, []),  # the first is no date
+    ],
+)
+def test_units_of_times(times, units):
+    times = np.array(times, float)
+    counts = UnitCounts()
+    for batch in (times[:10], times[:0], times[10:]):
+        counts.add("a.csv", np.arange(len(batch)), batch)
+    assert [found.unit for found in counts.mixed()] == units
