@@ -98,7 +98,7 @@ def audited(
 
     splits = ("train",) if source.split.kind == "none" else SPLITS
     limits = data.max_bad_fraction, data.max_duplicate_fraction
-    checks.check(audit, *limits, folder / QUARANTINE, splits)
+    checks.check(audit, *limits, folder / QUARANTINE, splits, source.schema.nulls)
     if source.split.kind != "none":
         checks.check_validation(audit, source.schema)
     return _completed(source, audit, folder), audit

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from lt4rec_tf.core.toml import toml_text
 from lt4rec_tf.data.audit.description import duplicates_text, reasons_text
 from lt4rec_tf.data.audit.findings import Audit
 from lt4rec_tf.data.formats.files import DataError, some_of
+from lt4rec_tf.data.formats.null_marks import marks_in
 from lt4rec_tf.data.input.labels import EXCLUDED, REASONS
 from lt4rec_tf.data.input.splits import SPLITS
 from lt4rec_tf.schema.types import Schema
+
+_UNREADABLE = ("bad_label", "bad_time", "bad_weight", "bad_negatives_kept")  # may be texts
 
 
 def bad_row_count(audit: Audit) -> int:
@@ -24,6 +28,7 @@ def check(
     max_duplicate_fraction: float = 1.0,
     listed: Path | None = None,
     splits: Sequence[str] = SPLITS,
+    nulls: Sequence[str] = (),
 ) -> None:
     """Refuses data that cannot be trained on.
 
@@ -34,6 +39,7 @@ def check(
         max_duplicate_fraction: Share of duplicate rows, in [0, 1], above which data are refused.
         listed: The file that lists all unusable rows, if there is one.
         splits: The splits that must hold rows.
+        nulls: Texts that the schema takes for absent values.
 
     Raises:
         DataError: There are too many unusable or duplicate rows; or there is no row in train, or,
@@ -47,7 +53,7 @@ def check(
             f"({', '.join(audit.filtered)}), expected some that are kept"
         )
     if bad_row_count(audit) > max_bad_fraction * (audit.rows - audit.left_out):
-        raise DataError(_bad_rows_text(audit, max_bad_fraction, listed))
+        raise DataError(_bad_rows_text(audit, max_bad_fraction, listed, nulls))
     if audit.duplicates and audit.duplicates.rows > max_duplicate_fraction * audit.rows:
         raise DataError(
             f"the logs: found {duplicates_text(audit, audit.duplicates)}, expected at most a "
@@ -64,7 +70,9 @@ def check(
                 raise DataError(f"train: found no row in the population of task {task}")
 
 
-def _bad_rows_text(audit: Audit, max_bad_fraction: float, listed: Path | None) -> str:
+def _bad_rows_text(
+    audit: Audit, max_bad_fraction: float, listed: Path | None, nulls: Sequence[str]
+) -> str:
     examples = "\n".join(
         f"  {e.file} record {e.record}: {e.reason}: {e.text!r}" for e in audit.examples
     )
@@ -73,7 +81,21 @@ def _bad_rows_text(audit: Audit, max_bad_fraction: float, listed: Path | None) -
         f"found {bad_row_count(audit)} unusable rows of {audit.rows - audit.left_out} "
         f"({reasons_text(audit)}) in {some_of(audit.unusable_by_file)}; expected at most "
         f"a fraction {max_bad_fraction}.{list_file} The first of each reason:\n{examples}"
+        f"{_hint(audit, nulls)}"
     )
+
+
+def _hint(audit: Audit, nulls: Sequence[str]) -> str:
+    """Says how to read usual marks of absent values, where values could not be read; else ""."""
+    marks: list[str] = []
+    for example in audit.examples:
+        if example.reason in _UNREADABLE:
+            marks += [mark for mark in marks_in(example.text) if mark not in (*nulls, *marks)]
+    if not marks:
+        return ""
+    texts = ", ".join(toml_text(mark) for mark in (*nulls, *marks))
+    are = "is an absent value" if len(marks) == 1 else "are absent values"
+    return f"\nIf {' and '.join(marks)} {are}: nulls = [{texts}] at the top of the schema"
 
 
 def check_validation(audit: Audit, schema: Schema) -> None:

@@ -14,13 +14,12 @@ from lt4rec_tf.data.formats.column_types import ColumnType, guess, to_type
 from lt4rec_tf.data.formats.discovery import LogFiles
 from lt4rec_tf.data.formats.examples import Ragged, drop_texts
 from lt4rec_tf.data.formats.files import DataError
+from lt4rec_tf.data.formats.null_marks import MARKS, NO_WORDS
 from lt4rec_tf.data.formats.records import Layout
 
 _MOST_FILES = 16
 _BATCH_ROWS = 4096
-# What databases, Hive and pandas write for absent values; the first ones are no words.
-_NO_WORDS = {b"NULL", b"\\N", b"<NA>", b"NaN", b"NaT"}
-_NULLS = _NO_WORDS | {b"null", b"nan", b"None", b"none", b"NA", b"N/A", b"n/a"}
+_NO_WORDS, _NULLS = ({mark.encode() for mark in marks} for marks in (NO_WORDS, MARKS))
 
 
 @dataclass(frozen=True)

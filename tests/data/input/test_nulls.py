@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from lt4rec_tf.data.audit.checks import check
+from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.input.features import features_to_ids
 from lt4rec_tf.data.input.pipeline import batches, raw_batches
 from lt4rec_tf.data.input.splits import SplitRule
@@ -53,6 +55,14 @@ def test_without_marks_they_are_values(logs):
     _, found = opened(schema(logs), logs, SplitRule())
     marked = sum(row["play_time"] in ("NULL", "\\N") for row in ROWS)
     assert found.unusable == {"bad_label": marked}
+    with pytest.raises(DataError) as error:
+        check(found, 0.01)
+    assert str(error.value).endswith(
+        '\nIf NULL is an absent value: nulls = ["NULL"] at the top of the schema'
+    )
+    with pytest.raises(DataError) as error:
+        check(found, 0.01, nulls=("NULL",))
+    assert "nulls" not in str(error.value)
 
 
 def test_a_served_model_takes_them_for_absent_too(logs):
