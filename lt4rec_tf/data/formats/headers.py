@@ -34,7 +34,18 @@ def _first_line(path: Path, file_format: str) -> tuple[str, ...]:
             f"{path}: found NUL bytes among the column names, expected text in UTF-8; UTF-16 "
             "without a byte order mark looks like this"
         )
-    return tuple(first.values)
+    return _with_all_names(first.values)
+
+
+def _with_all_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Returns names, those that are empty by their places, as of an index or a comma at the end.
+
+    >>> _with_all_names(["", "user", "click", ""]), _with_all_names(["", ""])
+    (('unnamed_1', 'user', 'click', 'unnamed_4'), ('', ''))
+    """
+    if not any(names):
+        return tuple(names)
+    return tuple(name or f"unnamed_{place}" for place, name in enumerate(names, start=1))
 
 
 def _holds_bytes(path: Path) -> bool:

@@ -31,7 +31,9 @@ def keys_of(paths: Sequence[Path]) -> tuple[str, ...]:
     """
     names: dict[str, None] = {}
     for path in paths:
-        for row in itertools.islice(_rows(path), _PROBED_ROWS):
+        for number, row in enumerate(itertools.islice(_rows(path), _PROBED_ROWS)):
+            if not number and isinstance(row, _NoRow) and row.text.strip() == b"[":
+                raise DataError(f"{path}: found a JSON list, expected JSON Lines: an object a line")
             if isinstance(row, dict):
                 names |= dict.fromkeys(row)
     if not names:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
+from lt4rec_tf.data.formats.values import EXACT_IN_FLOAT64
 from lt4rec_tf.data.inspect.column_roles import RoleFlags, Roles, is_feedback, side_of
 from lt4rec_tf.data.inspect.column_stats import ColumnStats
 from lt4rec_tf.schema.types import Schema, needed_columns
+
+_FLOAT = re.compile(r"[+-]?\d+\.0*|[+-]?\d\.?\d*[eE]\+\d+")
 
 
 def closing_lines(
@@ -44,7 +48,20 @@ def closing_lines(
             f"did is a label: --binary_labels={','.join(doubtful)}; --features says that one is a "
             "feature, --exclude leaves it out"
         )
+    inexact = [name for name in columns if name in features and are_inexact(columns[name])]
+    if inexact:
+        lines.append(
+            f"warning: whole numbers of 2^53 or more stand as floats in {', '.join(inexact)}: they "
+            "no longer tell neighbours apart; write them as whole numbers"
+        )
     return lines
+
+
+def are_inexact(stats: ColumnStats) -> bool:
+    """Tells if most of a column's texts are floats from 2^53 on, as pandas writes large ids."""
+    texts = [text for text, _ in stats.commonest if _FLOAT.fullmatch(text)]
+    large = [text for text in texts if abs(float(text)) >= EXACT_IN_FLOAT64]
+    return stats.kind.dtype == "string" and 2 * len(large) > len(stats.commonest)
 
 
 def is_doubtful(stats: ColumnStats, flags: RoleFlags) -> bool:

@@ -201,7 +201,7 @@ def _by_name(
     role: str, columns: Mapping[str, ColumnStats], taken: Collection[str | None]
 ) -> str | None:
     """Returns the column with the role's most usual name whose values fit; None: there is none."""
-    column_by_lower_name = {name.lower(): name for name in columns}
+    column_by_lower_name = {name.strip().lower(): name for name in columns}
     for usual_name in _NAMES[role]:
         column = column_by_lower_name.get(usual_name)
         if column is not None and column not in taken and _RULES[role].fits(columns[column]):
@@ -231,6 +231,15 @@ def is_feedback(name: str) -> bool:
 def is_time(name: str) -> bool:
     """Tells if a name is one of times, which do not come again."""
     return name.lower() in _NAMES["time"]
+
+
+def is_unnamed(name: str) -> bool:
+    """Tells if a column has no name but its place, such as the index that pandas writes first.
+
+    >>> is_unnamed("unnamed_1"), is_unnamed("Unnamed: 0"), is_unnamed("unnamed")
+    (True, True, False)
+    """
+    return re.fullmatch(r"(?i)unnamed[:_] ?\d+", name) is not None
 
 
 def is_request(name: str) -> bool:

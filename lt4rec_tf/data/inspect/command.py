@@ -20,7 +20,7 @@ from lt4rec_tf.core.command import exit_on_error
 from lt4rec_tf.core.errors import InputError
 from lt4rec_tf.core.flags import ConfigError, build, check_fields, flag, parse_flags
 from lt4rec_tf.core.time_units import date_of, limits_of, unit_of, with_date
-from lt4rec_tf.data.formats.column_types import ColumnType, to_type
+from lt4rec_tf.data.formats.column_types import ColumnType, are_whole, to_type
 from lt4rec_tf.data.formats.discovery import LogFiles, open_logs
 from lt4rec_tf.data.formats.files import DataError, some_of
 from lt4rec_tf.data.inspect import log_sample
@@ -133,13 +133,18 @@ def _no_label_text(flags: InspectFlags, logs: LogFiles) -> str:
 
 
 def _types_of_ids(sample: Sample, flags: RoleFlags) -> dict[str, ColumnType]:
-    """Returns int64 for ids that stand as whole floats, as pandas writes them beside a null."""
+    """Returns int64 for ids that stand as whole floats, as pandas writes them beside a null.
+
+    Others whose texts are whole numbers in more ways, such as 1e5, are texts: 100000 is another id.
+    """
     types = {}
     for name, kind in sample.types.items():
         if kind == ColumnType("float32") and (name == flags.user or is_id(name, flags)):
             _, bad = to_type(ColumnType("int64"), sample.columns[name])
             if not bad.any():
                 types[name] = ColumnType("int64")
+            elif are_whole(to_type(kind, sample.columns[name])[0].values).all():
+                types[name] = ColumnType("string")
     return types
 
 

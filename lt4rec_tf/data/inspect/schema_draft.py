@@ -26,6 +26,7 @@ from lt4rec_tf.data.inspect.column_roles import (
     is_id,
     is_request,
     is_time,
+    is_unnamed,
     labels_beside,
     side_of,
 )
@@ -129,6 +130,8 @@ def _why_no_feature(stats: ColumnStats, roles: Roles, flags: RoleFlags) -> str:
     if name in flags.features:
         return ""
 
+    if is_unnamed(name):
+        return "it has no name"
     if is_request(name):
         return "by its name one for each request, which does not come again"
     if stats.are_objects:
