@@ -164,10 +164,14 @@ def id_of(text: str) -> str:
 def has_ids(feature: Feature) -> bool:
     """Tells if a feature's texts are ids, which `id_text` writes in one way.
 
-    Those of a vocabulary that lists a text such as "7.0" are not: it tells "7.0" from "7".
+    Those of a vocabulary are if it lists whole numbers, and no text such as "7.0", which it would
+    tell from "7".
     """
-    is_text = feature.dtype == "string"
-    return is_text and all(id_of(value) == value for value in feature.ids.vocabulary)
+    if feature.dtype != "string" or feature.ids.kind != "vocabulary":
+        return feature.dtype == "string"
+    texts = feature.ids.vocabulary
+    lists_numbers = any(re.fullmatch("[+-]?[0-9]+", text) for text in texts)
+    return lists_numbers and all(id_of(text) == text for text in texts)
 
 
 def without_nulls(
