@@ -1,6 +1,7 @@
 """Speed and memory of converting and reading logs, at growing sizes.
 
     python benchmarks/conversion.py --rows=100000,1000000,10000000
+    python benchmarks/conversion.py --rows=3010 --shards_per_day=430 --what='audit csv.gz'
 
 The simulated feed as gzip CSV and as Parquet becomes gzip TFRecords; then CSV, TFRecords, Parquet
 and JSON Lines are read as training reads them. Each measurement is a process of its own, whose peak
@@ -38,6 +39,7 @@ def main() -> None:
     parser.add_argument("--rows", default="100000,1000000", help="sizes, commas between")
     parser.add_argument("--shards_per_day", type=int, default=1, help="7 times as many files")
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="side by side")
+    parser.add_argument("--what", default=",".join(MEASURED), help="measurements, commas between")
     parser.add_argument("--dir", help="for the logs; default: a temporary folder")
     parser.add_argument("--measure", help="(of a process of its own)")
     flags = parser.parse_args()
@@ -50,7 +52,7 @@ def main() -> None:
             command = [sys.executable, "-m", "lt4rec_tf.data.simulator", f"--dir={folder}/csv"]
             size = [f"--rows={rows}", f"--shards_per_day={flags.shards_per_day}"]
             subprocess.run([*command, *size], check=True, stdout=subprocess.DEVNULL)
-            for what in MEASURED:
+            for what in flags.what.split(","):
                 lines.append([f"{rows:,}", what, *in_process(what, folder, flags.processes)])
                 print(" | ".join(lines[-1]), file=sys.stderr)
     print(f"{os.cpu_count()} cores, TensorFlow {version('tensorflow')}\n")
@@ -68,7 +70,8 @@ def to_parquet(folder: Path, processes: int) -> Result:
     (folder / "parquet").mkdir()
     rows, begun = 0, time.perf_counter()
     for path in sorted(folder.glob("csv/impressions/*.csv.gz")):
-        with pyarrow.csv.open_csv(path) as blocks:
+        as_text = pyarrow.csv.ConvertOptions(column_types={"tags": pa.string()})
+        with pyarrow.csv.open_csv(path, convert_options=as_text) as blocks:
             column = blocks.schema.get_field_index("tags")
             field = pa.field("tags", pa.list_(pa.string()))
             schema = blocks.schema.set(column, field)
@@ -150,35 +153,51 @@ def converting(form: str, side_by_side: bool) -> Callable[[Path, int], Result]:
     return measure
 
 
+def opened(form: str, folder: Path) -> tuple[Any, int]:
+    """Opens the logs in a form; returns the source and its bytes."""
+    from lt4rec_tf.data.input.source import open_source
+    from lt4rec_tf.data.input.splits import SplitRule
+    from lt4rec_tf.schema.reader import load_schema
+
+    path, folder_of_logs, glob = {
+        "csv": (SCHEMA, folder / "csv", "impressions/*.csv.gz"),
+        "shards": (folder / "csv_shards/schema.toml", folder / "csv_shards", "shards/*"),
+        "parquet": (SCHEMA, folder, "parquet/*.parquet"),
+        "jsonl": (SCHEMA, folder, "jsonl/*.jsonl.gz"),
+    }[form]
+    schema = load_schema(path)
+    if form in ("parquet", "jsonl"):  # of the same rows, whose lists are lists
+        features = [dataclasses.replace(f, separator="") for f in schema.features]
+        schema = dataclasses.replace(schema, format=form, files=(glob,), features=tuple(features))
+    rule = SplitRule(kind="time", validation_fraction=0.0001, test_fraction=0.0001)
+    return open_source(schema, folder_of_logs, rule), size_of(folder_of_logs, glob)
+
+
+def auditing(form: str) -> Callable[[Path, int], Result]:
+    def measure(folder: Path, processes: int) -> Result:
+        from lt4rec_tf.data.audit import audit
+
+        source, size = opened(form, folder)
+        begun = time.perf_counter()
+        rows = audit.audit(source).rows
+        return rows, time.perf_counter() - begun, size
+
+    return measure
+
+
 def reading(form: str) -> Callable[[Path, int], Result]:
     def measure(folder: Path, processes: int) -> Result:
         from lt4rec_tf.data.audit import audit
         from lt4rec_tf.data.input import pipeline
         from lt4rec_tf.data.input.order import Order
-        from lt4rec_tf.data.input.source import open_source
-        from lt4rec_tf.data.input.splits import SplitRule
-        from lt4rec_tf.schema.reader import load_schema
 
-        path, folder_of_logs, glob = {
-            "csv": (SCHEMA, folder / "csv", "impressions/*.csv.gz"),
-            "shards": (folder / "csv_shards/schema.toml", folder / "csv_shards", "shards/*"),
-            "parquet": (SCHEMA, folder, "parquet/*.parquet"),
-            "jsonl": (SCHEMA, folder, "jsonl/*.jsonl.gz"),
-        }[form]
-        schema = load_schema(path)
-        if form in ("parquet", "jsonl"):  # of the same rows, whose lists are lists
-            features = [dataclasses.replace(f, separator="") for f in schema.features]
-            schema = dataclasses.replace(
-                schema, format=form, files=(glob,), features=tuple(features)
-            )
-        rule = SplitRule(kind="time", validation_fraction=0.0001, test_fraction=0.0001)
-        source = open_source(schema, folder_of_logs, rule)
+        source, size = opened(form, folder)
         source = audit.complete(source, audit.audit(source))
         order = Order(1, shuffle_buffer=BUFFER)
         read = pipeline.batches(source, "train", BATCH, order)
         begun = time.perf_counter()
         rows = sum(len(batch["user"]) for batch in read)
-        return rows, time.perf_counter() - begun, size_of(folder_of_logs, glob)
+        return rows, time.perf_counter() - begun, size
 
     return measure
 
@@ -189,8 +208,10 @@ MEASURED = {
     "csv.gz to shards": converting("csv", side_by_side=False),
     "csv.gz to shards, processes side by side": converting("csv", side_by_side=True),
     "parquet to shards": converting("parquet", side_by_side=False),
+    "audit csv.gz": auditing("csv"),
     "read csv.gz": reading("csv"),
     "read shards": reading("shards"),
+    "audit parquet": auditing("parquet"),
     "read parquet": reading("parquet"),
     "csv.gz to jsonl.gz (json)": to_json_lines,
     "read jsonl.gz": reading("jsonl"),

@@ -126,6 +126,15 @@ def test_whole_numbers_are_known_by_their_text(tmp_path):
     assert audited.features["video"].unknown["train"] == 0.0
 
 
+def test_7_and_what_pandas_writes_for_it_beside_a_null_are_one_value(tmp_path):
+    rows = [good_row(number, video=["7", "7.0", "007"][number % 3]) for number in range(30)]
+    source = fitted_source(tmp_path, rows)
+    audited = audit(source)
+    assert marks_in(audited) == marks_of("7", "007")
+    [batch] = batches(complete(source, audited), "train", 100)
+    assert batch["features"]["video"].numpy().tolist() == [2, 2, 3] * 10
+
+
 def test_a_fitted_vocabulary_grows_and_its_values_keep_their_places(tmp_path):
     first = [good_row(number, video="ab"[number % 2]) for number in range(20)]
     source = fitted_source(tmp_path, first)

@@ -51,7 +51,7 @@ def test_ids_that_look_like_exponents_stay_texts(tmp_path, capsys):
     text = csv(item_id=lambda n: ("1e5", "100000", "1E5", "12")[n % 4])
     assert inspected(tmp_path, capsys, text)[0] == 0
     item = load_schema(tmp_path / "s.toml").feature("item_id")
-    assert (item.dtype, item.ids.kind) == ("string", "hash")
+    assert (item.dtype, item.ids.kind) == ("string", "fitted")
 
 
 def test_ids_that_floats_have_lost_are_named(tmp_path, capsys):
