@@ -99,7 +99,8 @@ def third(home, first, second):
     """The next day, whose parent is gone by now."""
     parent = home / "parent"
     shutil.copytree(second, parent)
-    folder = run_train(home, "day_4_run", *day_flags(home, "day_4", parent), f"--frozen={first}")
+    wanted = [*day_flags(home, "day_4", parent), f"--frozen={first}", "--reading=stream"]
+    folder = run_train(home, "day_4_run", *wanted)
     shutil.rmtree(parent)
     return folder
 

@@ -109,5 +109,6 @@ def flags(home, *more):
         "--embedding_rounds=1",
         "--embedding_density=0.6",
         "--auto_trainings=1",
+        "--reading=memory",  # a day is read some ten times
         *more,
     ]

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import io
 import os
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 
 from lt4rec_tf.config.parse import fingerprint, to_dict
 from lt4rec_tf.config.settings import (
+    DailySettings,
     ModelSettings,
     Settings,
     TicketSettings,
@@ -224,7 +226,22 @@ def _log_nothing(stage: str, step: int, values: dict[str, float]) -> None:
 
 
 def _source(comparison: Path, settings: Settings) -> Source:
-    """Opens the comparison's logs, audited."""
+    """Returns the comparison's logs, audited; a process opens them once for all rows alike."""
+    alike = Settings(
+        settings.data,
+        dataclasses.replace(ModelSettings(), bucket_share=settings.model.bucket_share),
+        TicketSettings(),
+        TrainingSettings(),
+        DailySettings(),
+        tasks=settings.tasks,
+    )
+    return _opened(comparison, alike)
+
+
+# Of all tasks and of single ones. A source's reader is traced once: else it takes a job seconds.
+@functools.lru_cache(maxsize=4)
+def _opened(comparison: Path, settings: Settings) -> Source:
+    """Opens the comparison's logs, audited, by the settings that they depend on."""
     schema = run_folder.read_schema(settings.data.schema, settings)
     return logs.read_audited(logs.open_logs(settings.data, schema), comparison)
 
