@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from lt4rec_tf.config.parse import to_dict
 from lt4rec_tf.config.settings import Settings
-from lt4rec_tf.experiment.paths import EVALUATION, TENSORBOARD, read_choice, row_folder
+from lt4rec_tf.core import artifacts
+from lt4rec_tf.experiment.logs import read_audit
+from lt4rec_tf.experiment.paths import (
+    EVALUATION,
+    TENSORBOARD,
+    read_choice,
+    row_folder,
+    stage_folder,
+)
+from lt4rec_tf.experiment.rows import row_names
 from lt4rec_tf.experiment.ticket_search import Ticket, level_masks
+from lt4rec_tf.reports.passes import Passes, advice
 from lt4rec_tf.reports.run_report import report_run
 from lt4rec_tf.reports.text_tables import (
     Evaluation,
@@ -17,6 +28,7 @@ from lt4rec_tf.reports.text_tables import (
     ticket_table,
 )
 from lt4rec_tf.schema.types import Schema
+from lt4rec_tf.tickets.search import HISTORY
 
 
 def print_run(settings: Settings, schema: Schema, folder: Path, evaluation: Evaluation) -> None:
@@ -41,6 +53,21 @@ def print_run(settings: Settings, schema: Schema, folder: Path, evaluation: Eval
         print(f"\nsharing, on validation\n\n{sharing_table(names, choice)}")
 
     print(f"\non test\n\n{evaluation_table(evaluation)}\n")
+    for line in _advice_on_passes(settings, schema, folder):
+        print(line)
+
+
+def _advice_on_passes(settings: Settings, schema: Schema, folder: Path) -> list[str]:
+    """Returns what the passes of the rows that were trained jointly say."""
+    passes_by_row = {}
+    for row in row_names(settings, schema):
+        if not row.startswith("base_"):
+            result = artifacts.read_json(stage_folder(folder, row) / HISTORY)
+            passes_by_row[row] = Passes(len(result["history"]), result["best_epoch"] + 1)
+
+    rows = read_audit(folder).splits["train"].rows
+    steps = math.ceil(rows / settings.training.batch_size)
+    return advice(passes_by_row, settings.training.epochs, steps)
 
 
 def print_places(folder: Path, row: str, version: Path, pictures: list[Path] | None = None) -> None:
