@@ -60,10 +60,8 @@ def test_a_version_is_checked_with_rows_as_the_log_has_them(feed, tmp_path):
     assert sample["rank"]["tags"].shape == (4, 2, max(lengths))
 
 
-@pytest.mark.parametrize("signature", ["ctr", "rank"])
-def test_a_version_that_reads_more_of_a_list_is_not_published(
-    feed, tmp_path, monkeypatch, signature
-):
+@pytest.mark.parametrize("feed", ["csv"], indirect=True)
+def test_a_version_that_reads_more_of_a_list_is_not_published(feed, tmp_path, monkeypatch):
     """The served graph leaves lists whole; the pipeline was made before."""
     source, network = feed, network_for(feed)
     ranking = ranking_of(source.schema, (), "", 1.0, "")
@@ -72,11 +70,12 @@ def test_a_version_that_reads_more_of_a_list_is_not_published(
         changed.setattr(features, "_first_values", lambda feature, values: values)
         functions = whole.signatures()
     sample, expected = checked_answers(functions, network, source.schema, source, ranking)
-    with pytest.raises(PublishError, match=f"{signature}.*differs from the model by"):
-        publish(
-            whole,
-            {signature: functions[signature]},
-            tmp_path / "models",
-            {signature: sample[signature]},
-            {signature: expected[signature]},
-        )
+    for signature in ("ctr", "rank"):
+        with pytest.raises(PublishError, match=f"{signature}.*differs from the model by"):
+            publish(
+                whole,
+                {signature: functions[signature]},
+                tmp_path / "models",
+                {signature: sample[signature]},
+                {signature: expected[signature]},
+            )

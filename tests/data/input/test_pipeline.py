@@ -34,6 +34,7 @@ from tests.support.paths import PROJECT, real_data
 pytestmark = pytest.mark.slow(minutes=2)
 
 ROWS = 50
+OF_TWO_KINDS = ["csv", "tfrecord"]  # where tabs in place of commas show nothing more
 
 
 @pytest.fixture(scope="module", params=["csv", "tsv", "tfrecord"])
@@ -87,6 +88,7 @@ def test_all_rows_come_once_and_only_the_last_batch_is_short(feed):
     assert sizes == [12, 12, 12, 12, 2]
 
 
+@pytest.mark.parametrize("feed", OF_TWO_KINDS, indirect=True)
 def test_seed_and_epoch_decide_the_order(feed):
     first = numbers(feed, shuffle_seed=1, epoch=0)
     assert first == numbers(feed, shuffle_seed=1, epoch=0)
@@ -98,6 +100,7 @@ def test_seed_and_epoch_decide_the_order(feed):
     assert twice[0] == twice[1]
 
 
+@pytest.mark.parametrize("feed", OF_TWO_KINDS, indirect=True)
 @pytest.mark.parametrize("skipped", [0, 3, 20])
 def test_skipping_batches_goes_on_where_the_pass_was_left(feed, skipped):
     whole = numbers(feed, batch_size=7, shuffle_seed=3, epoch=2)
@@ -124,16 +127,23 @@ def test_raw_batches_are_what_ids_are_made_of(feed):
             np.testing.assert_array_equal(found, ids[name])
 
 
+BY_TIME = SplitRule("time", validation_from=2, test_from=4)
+
+
 @pytest.mark.parametrize(
-    "rule",
+    ("feed", "rule"),
     [
-        SplitRule("time"),
-        SplitRule("time", validation_from=2, test_from=4),
-        SplitRule("user", validation_fraction=0.3, test_fraction=0.3),
-        SplitRule("files", validation_files=("part_1*",), test_files=("part_2*",)),
-        SplitRule("none"),
+        ("csv", SplitRule("time")),
+        ("csv", BY_TIME),
+        ("csv", SplitRule("user", validation_fraction=0.3, test_fraction=0.3)),
+        ("csv", SplitRule("files", validation_files=("part_1*",), test_files=("part_2*",))),
+        ("csv", SplitRule("none")),
+        ("tsv", BY_TIME),
+        ("tfrecord", BY_TIME),
+        ("tfrecord", SplitRule("user", validation_fraction=0.3, test_fraction=0.3)),
     ],
-    ids=lambda rule: f"{rule.kind}-{rule.validation_from}",
+    indirect=["feed"],
+    ids=lambda value: value if isinstance(value, str) else f"{value.kind}-{value.validation_from}",
 )
 def test_splits_share_no_row_and_lose_no_row(feed, rule):
     source, found = opened(feed.schema, feed.data_dir, rule)
@@ -156,6 +166,7 @@ def test_splits_share_no_row_and_lose_no_row(feed, rule):
         assert rows["train"] == list(range(ROWS))
 
 
+@pytest.mark.parametrize("feed", OF_TWO_KINDS, indirect=True)
 def test_a_split_by_time_reads_only_files_that_hold_it(feed):
     source, _ = opened(feed.schema, feed.data_dir, SplitRule("time", 2, 4))
     names = {split: [path.name[:6] for path in source.files_of_split[split]] for split in SPLITS}
@@ -282,6 +293,7 @@ def test_an_empty_split_gives_no_batch(feed):
         assert list(batches(feed, "test", 4, Order(shuffle_seed=seed))) == []
 
 
+@pytest.mark.parametrize("feed", OF_TWO_KINDS, indirect=True)
 def test_files_in_two_splits_are_refused(feed):
     rule = SplitRule("files", validation_files=("part_1*",), test_files=("part_*",))
     with pytest.raises(DataError, match=r"part_1.*in validation_files and in test_files"):
@@ -325,6 +337,7 @@ def test_the_kuairand_sample():
     assert read["long_view"][0] == read["ctr"][0] == 41_828 - 7738
 
 
+@pytest.mark.parametrize("feed", OF_TWO_KINDS, indirect=True)
 def test_a_shuffle_buffer_beyond_the_logs_is_as_large_as_they_are(feed):
     """A buffer of 10^13 records would take terabytes; one that holds all gives one order."""
     assert feed.records == ROWS
@@ -334,6 +347,7 @@ def test_a_shuffle_buffer_beyond_the_logs_is_as_large_as_they_are(feed):
     assert numbers(feed, shuffle_seed=5, shuffle_buffer=ROWS - 30) != wanted
 
 
+@pytest.mark.parametrize("feed", OF_TWO_KINDS, indirect=True)
 def test_a_part_of_a_split_is_shuffled_by_a_buffer_as_large_as_the_logs(feed):
     seeds = tf.constant([3, 4], tf.int64)
     ids = []
