@@ -138,7 +138,7 @@ def test_rows_are_split_by_time(tmp_path, kind):
     assert numbers(source, "test") == list(range(80, 90))
 
 
-@pytest.mark.parametrize("kind", sorted(WRITERS))
+@pytest.mark.parametrize("kind", ["csv", "csv.zst", "tfrecord", "parquet", "jsonl.gz"])
 def test_folders_of_days_are_a_column(tmp_path, kind):
     """As Hive and Spark lay out what they write: time and feature stand in the folder's name."""
     file_format, suffix, write = WRITERS[kind]
