@@ -135,7 +135,7 @@ def test_watch_time_on_the_kuairand_sample(tmp_path):
     run_main(
         train.main,
         f"--flagfile={PROJECT}/configs/kuairand_watch_time.cfg",
-        f"--schema={PROJECT}/configs/schemas/kuairand_feedback.toml",
+        f"--schema={few_features('kuairand_feedback', tmp_path)}",
         f"--data_dir={real_data('kuairand_feedback_sample')}",
         f"--run_dir={tmp_path}/run",
         "--rows=base,htlnet",

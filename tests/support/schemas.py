@@ -97,7 +97,7 @@ FEW = ("user_id", "video_id", "tags", "duration")
 
 
 def few_features(name, folder):
-    """The path of a simulator's schema with four features, written into a folder.
+    """The path of a schema of the project with four features, written into a folder.
 
     What takes most of a small run's time, its graphs, grows with them.
     """
