@@ -382,7 +382,7 @@ def test_three_tasks_of_the_kuairand_sample_in_turn(monkeypatch, tmp_path, capsy
 
 def test_gradual_tickets_in_blocks(home):
     flags = ["--ticket_finder=gradual", "--block_width=4", "--final_density=0.3", "--rounds=4"]
-    flags += ["--rows=s_weight"]
+    flags += ["--rows=s_weight", "--reading=memory"]
     folder = home / "gradual"
     run_main(train.main, *small(folder, *flags))
     found = check_evaluation(folder, ["s_weight"])
@@ -417,7 +417,7 @@ def test_files_apart_fresh_draws_and_the_sparsest_ticket(unbroken, home):
     flags = ["--split=files", "--validation_files=impressions/day_05_*", "--cross=dcn_v2"]
     flags += ["--test_files=impressions/day_06_*", "--rewind=reinitialize", "--patience=1"]
     flags += ["--ticket_choice=sparsest", "--choice_tolerance=9", "--search_epochs=2"]
-    flags += ["--rounds=1"]
+    flags += ["--rounds=1", "--reading=memory"]
     folder = home / "files"
     run_main(train.main, *small(folder, *flags, "--rows=s_weight"))
     found = check_evaluation(folder, ["s_weight"])
@@ -433,6 +433,7 @@ def test_one_task_trains_no_network_twice(home, capsys):
     lines = [line for line in text.splitlines() if not line.startswith("--rows")]
     (home / "no_rows.cfg").write_text("\n".join(lines) + "\n")
     flags = [f"--flagfile={home}/no_rows.cfg", "--tasks=ctr", f"--run_dir={home}/distinct"]
+    flags += ["--reading=memory", "--rounds=1"]
     run_main(train.main, *flags)
     assert "one task: hard_sharing and s_weight_auto would be what base and s_weight are" in (
         capsys.readouterr().out
@@ -444,7 +445,8 @@ def test_one_task_trains_no_network_twice(home, capsys):
 def test_one_task_in_rows_that_are_named(home, capsys):
     """Named, they are trained: hard sharing of one task is that task alone."""
     folder = home / "twice"
-    run_main(train.main, *small(folder, "--tasks=cvr", "--rows=base,hard_sharing"))
+    flags = ["--tasks=cvr", "--rows=base,hard_sharing", "--reading=memory"]
+    run_main(train.main, *small(folder, *flags))
     assert "one task" not in capsys.readouterr().out
     found = check_evaluation(folder, ["base_cvr", "hard_sharing"])
     base, shared = (row["metrics"]["cvr"] for row in found["rows"])

@@ -14,7 +14,8 @@ from tests.support.paths import PROJECT
 pytestmark = pytest.mark.slow(minutes=3)
 DOCUMENT = (PROJECT / "docs" / "own_logs.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(python|bash)\n(.*?)```", DOCUMENT, re.DOTALL)
-QUICK = "--rows=hard_sharing --hidden_units=16,8 --embedding_dim=4"  # the page trains all rows
+# The page trains all rows.
+QUICK = "--rows=hard_sharing --hidden_units=16,8 --embedding_dim=4 --reading=memory"
 
 
 def commands():

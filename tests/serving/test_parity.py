@@ -1,5 +1,7 @@
 """One model, four ways to its answers on a whole test split: trained, measured, loaded, served."""
 
+import shutil
+
 import numpy as np
 import pytest
 from sklearn.metrics import mean_squared_error, roc_auc_score
@@ -34,6 +36,8 @@ def run(tmp_path_factory):
         "--pruned_unit=neuron",
         "--ticket_choice=sparsest",
         "--choice_tolerance=9",
+        "--reading=memory",
+        "--rounds=1",
     )
     run_main(train.main, *small(folder, *flags))
     return folder
@@ -131,7 +135,9 @@ def test_bfloat16_stays_near_and_ranks_the_same(run, whole, tmp_path):
     )
 
 
-def test_flags_say_what_is_published(run, tmp_path, capsys):
+def test_flags_say_what_is_published(run, models, tmp_path, capsys):
+    folder = shutil.copytree(models, tmp_path / "feed")
+    assert [version.name for version in published_versions(folder)] == ["1"]
     flags = (
         "--rank_exponents=ctr=1,cvr=2",
         "--length_feature=duration",
@@ -140,10 +146,9 @@ def test_flags_say_what_is_published(run, tmp_path, capsys):
         "--keep_versions=1",
         "--nowarmup",
     )
-    for number in (1, 2):
-        version = published(run, tmp_path, *flags)
-        assert version.name == str(number)
-        assert published_versions(tmp_path) == [version]
+    version = published(run, folder, *flags)
+    assert version.name == "2"
+    assert published_versions(folder) == [version]
     assert not (version / WARMUP_FILE).exists()
     settings, schema = run_folder.read_run(run)
     source = logs.read_audited(logs.open_logs(settings.data, schema), run)
