@@ -13,6 +13,7 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
@@ -21,7 +22,20 @@ from lt4rec_tf.core import artifacts
 from lt4rec_tf.schema.types import Schema
 
 INDEX = "vocabularies.json"
-_END = 2**62  # above every fingerprint
+FINGERPRINTS = 2**62  # fingerprints of values lie below it
+
+
+def searchable(known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns fingerprints in rising order and the index of each in `known`.
+
+    Both end with an entry for what is not found: a fingerprint above all, so that no search ends
+    past the array, and the number of fingerprints.
+
+    >>> [array.tolist() for array in searchable(np.array([30, 10]))] == [[10, 30, 2**62], [1, 0, 2]]
+    True
+    """
+    order = np.argsort(known, kind="stable")
+    return np.append(known[order], FINGERPRINTS), np.append(order, len(known)).astype(np.int32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,13 +61,8 @@ class Vocabulary:
 
     @functools.cached_property
     def searchable(self) -> tuple[np.ndarray, np.ndarray]:
-        """The marks in rising order and the index of each in `marks`.
-
-        Both end with an entry for what is not found: a mark above all, and the number of values.
-        """
-        order = np.argsort(self.marks, kind="stable")
-        rising = np.append(self.marks[order], _END)
-        return rising, np.append(order, len(self.marks)).astype(np.int32)
+        """The marks as `searchable` orders them."""
+        return searchable(self.marks)
 
     def holds(self, marks: np.ndarray) -> np.ndarray:
         """Tells of fingerprints, bool, if their values have a row of their own.
@@ -137,16 +146,9 @@ def read_vocabularies(folder: Path) -> dict[str, Vocabulary]:
         return {}
     vocabularies = {}
     for table, entry in artifacts.read_json(folder / INDEX).items():
-        path = folder / entry["file"]
-        content = path.read_bytes() if path.exists() else b""
-        digest = hashlib.sha256(content).hexdigest()
-        if digest != entry["sha256"]:
-            raise artifacts.RunError(
-                f"{path}: found {f'sha256 {digest}' if content else 'no file'}, "
-                f"expected sha256 {entry['sha256']}, which {folder / INDEX} says"
-            )
-        vocabularies[table] = Vocabulary(
-            np.load(io.BytesIO(content), allow_pickle=False),
+        vocabularies[table] = _read_vocabulary(
+            folder / entry["file"],
+            entry["sha256"],
             entry["earlier"],
             entry["distinct"],
             entry["rare"],
@@ -154,3 +156,16 @@ def read_vocabularies(folder: Path) -> dict[str, Vocabulary]:
             entry["estimated"],
         )
     return vocabularies
+
+
+@functools.lru_cache(maxsize=64)
+def _read_vocabulary(path: Path, sha256: str, *counted: Any) -> Vocabulary:
+    """Reads a table's file once a process: a run's readers share what is found by a search."""
+    content = path.read_bytes() if path.exists() else b""
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != sha256:
+        raise artifacts.RunError(
+            f"{path}: found {f'sha256 {digest}' if content else 'no file'}, "
+            f"expected sha256 {sha256}, which {path.with_name(INDEX)} says"
+        )
+    return Vocabulary(np.load(io.BytesIO(content), allow_pickle=False), *counted)

@@ -99,10 +99,11 @@ class Trainer:
         self._variables = _trained_variables(network, self.tasks)
         tables = _tables(network)
         self._optimizer = _optimizer_of(tables, optimization, self._variables)
+        others = {variable.ref() for variable in self._variables} - tables
         averaged = {
             name: variable
             for name, variable in network.variables.items()
-            if optimization.weight_average and variable.ref() in self._refs_of_others(tables)
+            if optimization.weight_average and variable.ref() in others
         }
         self._average = WeightAverage(averaged, optimization.weight_average)
         self._schedule = optimization.schedule
@@ -155,10 +156,6 @@ class Trainer:
         self.progress.skip((plan.epochs - state.epoch) * steps)
 
         return self._finish(folder, state)
-
-    def _refs_of_others(self, tables: frozenset[Any]) -> set[Any]:
-        """Returns `variable.ref()` of each trained weight that is no table."""
-        return {variable.ref() for variable in self._variables} - tables
 
     def _reset(self) -> None:
         """Clears what an earlier stage left in the optimiser, the rule and the counters."""

@@ -49,8 +49,8 @@ def _about_times(audit: Audit, schema: Schema) -> Iterator[str]:
 
 def _about_features(audit: Audit, schema: Schema, split_kind: str) -> Iterator[str]:
     for name, counts in audit.features.items():
-        # Where users separate the splits, all users of validation and test are new.
         feature = schema.feature(name)
+        # Where users separate the splits, all users of validation and test are new.
         is_split = split_kind == "user" and feature.column == schema.user
         # A vocabulary that is fitted on train cannot hold what is new.
         is_fitted = feature.ids.kind == "fitted"

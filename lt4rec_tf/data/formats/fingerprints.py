@@ -10,12 +10,14 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-# farmhash64 modulo this: fits int64. Two of n texts collide with a chance of about n^2 / 2^63.
-FINGERPRINTS = 2**62
+from lt4rec_tf.schema.fitted import FINGERPRINTS, searchable
 
 
 def fingerprint(texts: tf.Tensor) -> tf.Tensor:
-    """Returns for each text a number that hardly any other text has, int64 of the same shape."""
+    """Returns for each text a number that hardly any other text has, int64 of the same shape.
+
+    It is farmhash64 modulo 2^62. Two of n texts collide with a chance of about n^2 / 2^63.
+    """
     return tf.strings.to_hash_bucket_fast(texts, FINGERPRINTS)
 
 
@@ -32,11 +34,18 @@ def find(known: np.ndarray, marks: tf.Tensor) -> tf.Tensor:
     >>> find(np.array([30, 10, 20]), tf.constant([10, 20, 40], tf.int64)).numpy().tolist()
     [1, 2, 3]
     """
-    # One more than any fingerprint stands last, so that the search never ends past the array.
-    order = np.argsort(known, kind="stable")
-    ordered = tf.constant(np.append(known[order], FINGERPRINTS), tf.int64)
-    indices = tf.constant(np.append(order, len(known)), tf.int64)
+    rising, indices = searchable(known)
+    return search(tf.constant(rising, tf.int64), tf.constant(indices), marks)
 
-    nearest = tf.searchsorted(ordered, marks)
-    missing = tf.constant(len(known), tf.int64)
-    return tf.where(tf.gather(ordered, nearest) == marks, tf.gather(indices, nearest), missing)
+
+def search(rising: tf.Tensor, indices: tf.Tensor, marks: tf.Tensor) -> tf.Tensor:
+    """Finds fingerprints among known ones that are in order already, see `find`.
+
+    Args:
+        rising: int64 (n + 1,), from `schema.fitted.searchable`, as are
+        indices: int32 (n + 1,).
+        marks: int64 (batch,).
+    """
+    nearest = tf.searchsorted(rising, marks)
+    is_known = tf.gather(rising, nearest) == marks
+    return tf.cast(tf.where(is_known, tf.gather(indices, nearest), indices[-1]), tf.int64)

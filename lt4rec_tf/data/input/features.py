@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import tensorflow as tf
 
-from lt4rec_tf.data.formats.fingerprints import find, fingerprint
+from lt4rec_tf.data.formats.fingerprints import find, fingerprint, search
 from lt4rec_tf.data.formats.values import DTYPES, has_ids, id_of, id_text, is_null
 from lt4rec_tf.schema.fitted import Vocabulary
 from lt4rec_tf.schema.types import FIRST_VALUE_ID, Feature, IdRule, Schema
@@ -92,8 +92,8 @@ def _ids(features: Sequence[Feature], raw: Sequence[tf.Tensor], nulls: Sequence[
     if kind == "integer":
         ids = _integer_ids(rules, values)
     else:
-        to_ids = _IDS_OF_COLUMNS
-        columns = [to_ids[kind](rule, column) for rule, column in zip(rules, raw, strict=True)]
+        ids_of = _IDS_OF_COLUMNS[kind]
+        columns = [ids_of(rule, column) for rule, column in zip(rules, raw, strict=True)]
         ids = tf.stack(columns, axis=-1)
     return tf.where(missing, tf.zeros_like(ids), ids)
 
@@ -148,20 +148,23 @@ def _hash_ids(rule: IdRule, raw: tf.Tensor) -> tf.Tensor:
 def _vocabulary_ids(rule: IdRule, raw: tf.Tensor) -> tf.Tensor:
     with tf.init_scope():  # once, when the graph is made
         vocabulary = fingerprint(tf.constant(rule.vocabulary)).numpy()
-    index = find(vocabulary, fingerprint(tf.reshape(_text(raw), [-1])))
-    ids = tf.where(index < len(vocabulary), index + FIRST_VALUE_ID, tf.ones_like(index))
-    return tf.reshape(ids, tf.shape(raw))
+    return _ids_of_places(raw, len(vocabulary), lambda marks: find(vocabulary, marks))
 
 
 def _fitted_ids(rule: IdRule, raw: tf.Tensor) -> tf.Tensor:
     if rule.fitted is None:
         raise ValueError("found a fitted rule without its vocabulary, expected an audited schema")
-    rising, indices = _searchable_tensors(rule.fitted)
-    marks = fingerprint(tf.reshape(_text(raw), [-1]))
-    nearest = tf.searchsorted(rising, marks)
-    index = tf.cast(tf.gather(indices, nearest), tf.int64)
-    found = tf.gather(rising, nearest) == marks
-    return tf.reshape(tf.where(found, index + FIRST_VALUE_ID, 1), tf.shape(raw))
+    tensors = _searchable_tensors(rule.fitted)
+    return _ids_of_places(raw, len(rule.fitted.marks), lambda marks: search(*tensors, marks))
+
+
+def _ids_of_places(
+    raw: tf.Tensor, known: int, place_of: Callable[[tf.Tensor], tf.Tensor]
+) -> tf.Tensor:
+    """Returns the ids of values by their places among so many known ones; 1 for unknown values."""
+    places = place_of(fingerprint(tf.reshape(_text(raw), [-1])))
+    ids = tf.where(places < known, places + FIRST_VALUE_ID, tf.ones_like(places))
+    return tf.reshape(ids, tf.shape(raw))
 
 
 _TENSORS: WeakKeyDictionary[Vocabulary, tuple[tf.Tensor, tf.Tensor]] = WeakKeyDictionary()

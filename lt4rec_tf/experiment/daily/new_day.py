@@ -21,10 +21,11 @@ from lt4rec_tf.experiment.daily.parent import (
     check_sharing,
     open_parent,
     period_of,
+    with_known_values,
 )
 from lt4rec_tf.experiment.paths import CONFIG, DAY, EARLIER_DAYS, INITIAL, MARGINALS, SCHEMA
 from lt4rec_tf.reports.daily import drift_table, marginals_text
-from lt4rec_tf.schema.fitted import vocabularies_of, with_vocabularies
+from lt4rec_tf.schema.fitted import with_vocabularies
 from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.schema.vocabularies import Growth, grow, growth_between, with_growth
 
@@ -45,8 +46,7 @@ def prepare_day(settings: Settings, schema: Schema, folder: Path) -> None:
         if getattr(settings.daily, flag)
     }
     parent = parents["warm_start"]
-    chain_schema = grow(schema, growth_between(schema, parent.schema))
-    chain_schema = with_vocabularies(chain_schema, vocabularies_of(parent.schema))
+    chain_schema = with_known_values(schema, parent)
     source = logs.open_logs(settings.data, chain_schema)
     days, marginals_before = _earlier_days(parent)
 

@@ -17,9 +17,9 @@ from lt4rec_tf.core.flags import differences
 from lt4rec_tf.experiment import logs, run_folder
 from lt4rec_tf.experiment.paths import CONFIG, DAYS, network_row, stage_folder
 from lt4rec_tf.experiment.rows import row_names
-from lt4rec_tf.schema.fitted import vocabularies_of
+from lt4rec_tf.schema.fitted import vocabularies_of, with_vocabularies
 from lt4rec_tf.schema.types import Schema
-from lt4rec_tf.schema.vocabularies import growth_between
+from lt4rec_tf.schema.vocabularies import grow, growth_between
 
 # Settings of the model that do not change its shape: how weights are drawn, labels sampled.
 _SHAPELESS = ("embedding_stddev", "label_noise", "label_temperature")
@@ -127,6 +127,12 @@ def check_rows(flag: str, parent: Parent, rows: Sequence[str]) -> None:
             raise artifacts.RunError(
                 f"--{flag}: {parent.folder}: row {row} is not trained to the end"
             )
+
+
+def with_known_values(schema: Schema, parent: Parent) -> Schema:
+    """Returns a schema with the vocabularies that another run's networks know."""
+    grown = grow(schema, growth_between(schema, parent.schema))
+    return with_vocabularies(grown, vocabularies_of(parent.schema))
 
 
 def check_vocabularies(flag: str, parent: Parent, schema: Schema) -> None:

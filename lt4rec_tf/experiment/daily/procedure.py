@@ -19,7 +19,12 @@ from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.experiment import run_folder
 from lt4rec_tf.experiment.daily import inheritance
 from lt4rec_tf.experiment.daily.new_day import open_day, prepare_day
-from lt4rec_tf.experiment.daily.parent import check_rows, check_vocabularies, open_parent
+from lt4rec_tf.experiment.daily.parent import (
+    check_rows,
+    check_vocabularies,
+    open_parent,
+    with_known_values,
+)
 from lt4rec_tf.experiment.evaluation import evaluate_rows
 from lt4rec_tf.experiment.feed import measuring_batches, training_feed
 from lt4rec_tf.experiment.paths import (
@@ -51,9 +56,7 @@ from lt4rec_tf.models.registry import MODELS
 from lt4rec_tf.reports.daily import days_table, log_days
 from lt4rec_tf.reports.run_report import StageLog
 from lt4rec_tf.reports.text_tables import evaluation_table
-from lt4rec_tf.schema.fitted import vocabularies_of, with_vocabularies
 from lt4rec_tf.schema.types import Schema
-from lt4rec_tf.schema.vocabularies import grow, growth_between
 from lt4rec_tf.tickets.search import HISTORY, WEIGHTS
 from lt4rec_tf.training import checkpoint
 from lt4rec_tf.training.plan import STATE
@@ -173,9 +176,8 @@ def _measure_frozen(
     check_rows("frozen", frozen, settings.rows)
 
     # The day's columns by the vocabularies and units that the frozen run knows.
-    ids = grow(flag_schema, growth_between(flag_schema, frozen.schema))
-    ids = with_vocabularies(ids, vocabularies_of(frozen.schema))
-    schema = dataclasses.replace(ids, tasks=frozen.schema.tasks)
+    schema = with_known_values(flag_schema, frozen)
+    schema = dataclasses.replace(schema, tasks=frozen.schema.tasks)
     frozen_source = dataclasses.replace(source, schema=schema)
 
     rows = []
