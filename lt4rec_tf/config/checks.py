@@ -29,9 +29,7 @@ def check(settings: Settings) -> None:
 
     _check_data(settings.data)
     _check_tickets(settings.tickets, settings.model)
-    if settings.tickets.ticket_finder == "gradual":  # an average of cut weights is not 0
-        average = settings.training.weight_average
-        expect(average == 0, "weight_average", average, "0 with --ticket_finder=gradual")
+    _check_steps(settings)
     _check_balance(settings.training)
     _check_distribution(settings)
     _check_daily(settings)
@@ -86,11 +84,15 @@ def _check_tickets(tickets: TicketSettings, model: ModelSettings) -> None:
     expect(fits, "block_width", width, "1, or less than the narrowest of --hidden_units")
 
 
+def _check_steps(settings: Settings) -> None:
+    decay, average = settings.training.weight_decay, settings.training.weight_average
+    if decay:
+        expect(settings.training.optimizer == "adam", "weight_decay", decay, "0 with adagrad")
+    if settings.tickets.ticket_finder == "gradual":  # an average of cut weights is not 0
+        expect(average == 0, "weight_average", average, "0 with --ticket_finder=gradual")
+
+
 def _check_balance(training: TrainingSettings) -> None:
-    if training.weight_decay:
-        expect(
-            training.optimizer == "adam", "weight_decay", training.weight_decay, "0 with adagrad"
-        )
     if training.balance != "none":
         schedule = training.task_schedule
         expect(schedule == "both", "task_schedule", schedule, "both with --balance")

@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from lt4rec_tf.training.balancing.gradients import Gradient
+from lt4rec_tf.training.balancing.gradients import Gradient, weighted_sum
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,7 @@ def summed_rows(gradient: Gradient) -> Gradient:
     """Returns a gradient in which each row stands once; a dense one as it is."""
     if not isinstance(gradient, tf.IndexedSlices):
         return gradient
-    rows, positions = tf.unique(gradient.indices)
-    values = tf.math.unsorted_segment_sum(gradient.values, positions, tf.shape(rows)[0])
-    return tf.IndexedSlices(values, rows, gradient.dense_shape)
+    return weighted_sum([gradient], tf.ones(1))
 
 
 def _with_l2(gradient: Gradient, table: tf.Variable, weight: float) -> Gradient:
