@@ -22,7 +22,7 @@ from typing import Any
 from lt4rec_tf import compare
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.experiment.paths import REPORT, RESULTS
-from lt4rec_tf.reports.comparison import difference_cell
+from lt4rec_tf.reports.differences import difference_cell
 from lt4rec_tf.reports.text_tables import ABSENT, markdown_table
 
 # Flag -> values; the quickstart's own lie in the middle or first.

@@ -42,7 +42,8 @@ from lt4rec_tf.serving.signatures import (
 )
 from lt4rec_tf.serving.warmup import WARMUP_FILE, ServingApiMissingError, replay, warmup_records
 from lt4rec_tf.tickets.masks import density
-from lt4rec_tf.training.evaluation import Predictions, as_weights, measure, predictor_of
+from lt4rec_tf.training.evaluation import as_weights, measure
+from lt4rec_tf.training.predictions import Predictions, predictor_of
 
 # Largest difference to the model's own answers with which a version is published.
 TOLERANCES = {"float32": 1e-6, "bfloat16": 0.01}

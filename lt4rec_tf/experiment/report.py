@@ -20,12 +20,10 @@ from lt4rec_tf.experiment.rows import row_names
 from lt4rec_tf.experiment.ticket_search import Ticket, level_masks
 from lt4rec_tf.reports.passes import Passes, advice
 from lt4rec_tf.reports.run_report import report_run
+from lt4rec_tf.reports.search_tables import sharing_table, table_levels, ticket_table
 from lt4rec_tf.reports.text_tables import (
     Evaluation,
     evaluation_table,
-    sharing_table,
-    table_levels,
-    ticket_table,
 )
 from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.tickets.search import HISTORY

@@ -30,8 +30,9 @@ from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.tickets.masks import Masks, density, overlap
 from lt4rec_tf.tickets.search import HISTORY, WEIGHTS
 from lt4rec_tf.training import checkpoint
-from lt4rec_tf.training.evaluation import measure, predictor_of, without_user
+from lt4rec_tf.training.evaluation import measure, population_sizes, without_user
 from lt4rec_tf.training.plan import Batches
+from lt4rec_tf.training.predictions import predictor_of
 
 
 def row_names(settings: Settings, schema: Schema) -> list[str]:
@@ -114,7 +115,8 @@ def measure_rows(
         batches: () -> the split's batches.
 
     Yields:
-        {"row", "metrics": {task: {metric: value}}, with None for GAUC where no row has a user;
+        {"row", "metrics": {task: {metric: value}}, with None for GAUC where no row has a user, and
+        none where the schema names no column of users; "rows": {task: those of its population};
         "without_user": {binary task: {"rows", "without_user"}}, the rows that GAUC leaves out;
         "density": {task: share}, "overlap": |AND|/|OR| of the tasks' masks or None, "seconds":
         training time}.
@@ -139,6 +141,7 @@ def measure_row(
     return {
         "row": row,
         "metrics": metrics,
+        "rows": population_sizes(predictions, network.tasks),
         "without_user": left_out,
         "density": densities(network),
         "overlap": shared_overlap(network),

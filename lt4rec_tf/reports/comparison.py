@@ -20,15 +20,15 @@ None stands for a number that is undefined, as in JSON.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from lt4rec_tf.reports.comparison_legend import legend, short_title, spelled
+from lt4rec_tf.reports.differences import difference_cell, number
 from lt4rec_tf.reports.text_tables import (
     ABSENT,
-    BETTER,
     ReportedTask,
     TicketSearch,
     continuous_first,
@@ -37,7 +37,6 @@ from lt4rec_tf.reports.text_tables import (
 )
 
 Row = Mapping[str, Any]
-UNDEFINED = "nan"
 FURTHER_METRICS = {
     "binary": ("auc", "gauc", "log_loss"),
     "continuous": ("mse", "mae", "xauc"),
@@ -48,7 +47,7 @@ FURTHER_METRICS = {
 def comparison_table(results: Mapping[str, Any]) -> str:
     """Returns one line per row under its group's heading, then failed runs and a legend.
 
-    A difference is bold where its interval excludes zero, whichever side is better.
+    A difference is bold where its interval, as printed, excludes zero, whichever side is better.
 
     Args:
         results: As results.json holds them.
@@ -77,7 +76,7 @@ def comparison_table(results: Mapping[str, Any]) -> str:
     if notes:
         parts += ["### Rows", "\n".join(notes)]
     parts += ["### Further metrics, mean over the seeds", _further_metrics(rows, tasks)]
-    parts += ["### Columns", _legend(tasks, names)]
+    parts += ["### Columns", legend(results, tasks, names)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -135,40 +134,9 @@ def searches_of(searches: Sequence[Mapping[str, Any]], row: str, task: str) -> l
     ]
 
 
-def difference_cell(differences: Mapping[str, Mapping[str, Any]], task: ReportedTask) -> str:
-    """Returns a difference with its interval: errors in per cent of the base, others as they are.
-
-    Bold where the interval excludes zero.
-
-    Args:
-        differences: Of a row, as results.json holds them.
-        task: Of the schema.
-    """
-    if task["name"] not in differences:
-        return ABSENT
-    numbers = differences[task["name"]]
-    parts = [number(numbers[name]) for name in ("difference", "low", "high", "base")]
-    if not all(map(math.isfinite, parts)):
-        return UNDEFINED
-    difference, low, high, base = parts
-
-    decimals, unit, scale = 4, "", 1.0
-    if _is_error(task) and base > 0:
-        decimals, unit, scale = 2, " %", 100 / base
-    text = f"{scale * difference:+.{decimals}f}{unit}"
-    if low > 0 or high < 0:
-        text = f"**{text}**"
-    return f"{text} [{scale * low:+.{decimals}f}, {scale * high:+.{decimals}f}]"
-
-
 def done_runs(row: Row) -> list[Mapping[str, Any]]:
     """Returns the runs of a row that have results."""
     return [run for run in row["runs"] if run["status"] == "done"]
-
-
-def number(value: float | None) -> float:
-    """Returns a number of results.json, NaN where it is undefined."""
-    return math.nan if value is None else float(value)
 
 
 def _grouped_lines(header: Sequence[str], rows: Sequence[Row], lines: list[list[str]]) -> str:
@@ -185,7 +153,7 @@ def _grouped_lines(header: Sequence[str], rows: Sequence[Row], lines: list[list[
 
 def _against_table(results: Mapping[str, Any], tasks: Sequence[ReportedTask]) -> str:
     """Returns every row's differences to the one that all are compared with."""
-    header = ["row", *(_metric_title(task, task["metric"]) for task in tasks)]
+    header = ["row", *(short_title(task, task["metric"]) for task in tasks)]
     lines = []
     for row in results["rows"]:
         if row["against"]:
@@ -197,9 +165,11 @@ def _further_metrics(rows: Sequence[Row], tasks: Sequence[ReportedTask]) -> str:
     """Returns the metrics that a task is not judged by."""
     columns = []
     for task in tasks:
-        further = FURTHER_METRICS[task["kind"]]
-        columns += [(task, metric) for metric in further if metric != task["metric"]]
-    header = ["row", *(_metric_title(task, metric) for task, metric in columns)]
+        for metric in FURTHER_METRICS[task["kind"]]:
+            shown = metric != "gauc" or _has_gauc(rows, task)
+            if shown and metric != task["metric"]:
+                columns.append((task, metric))
+    header = ["row", *(short_title(task, metric) for task, metric in columns)]
 
     lines = []
     for row in rows:
@@ -208,14 +178,23 @@ def _further_metrics(rows: Sequence[Row], tasks: Sequence[ReportedTask]) -> str:
     return markdown_table(header, lines)
 
 
+def _has_gauc(rows: Sequence[Row], task: ReportedTask) -> bool:
+    """Tells if a task was measured by GAUC: where the schema names a column of users."""
+    for row in rows:
+        for run in done_runs(row):
+            if "gauc" in run["metrics"].get(task["name"], {}):
+                return True
+    return False
+
+
 def _header(tasks: Sequence[ReportedTask], settings: Sequence[str]) -> list[str]:
     header = ["row"]
     for task in tasks:
-        title = _metric_title(task, task["metric"])
+        title = short_title(task, task["metric"])
         header += [title, f"{task['name'].upper()} to single task"]
     return [
         *header,
-        *map(_spelled, settings),
+        *map(spelled, settings),
         "seeds",
         "trained",
         "tables (bytes)",
@@ -261,18 +240,6 @@ def _mean_metric(done: Sequence[Mapping[str, Any]], task: ReportedTask, metric: 
     return f"{np.mean(values):.5f}" if values else ABSENT
 
 
-def _metric_title(task: ReportedTask, metric: str) -> str:
-    return f"{task['name'].upper()} {metric_name(metric)}"
-
-
-def _spelled(setting: str) -> str:
-    return setting.replace("_", " ")
-
-
-def _is_error(task: ReportedTask) -> bool:
-    return task["direction"] == "min"
-
-
 def _setting(value: float | str | None) -> str:
     if value is None:
         return ABSENT
@@ -297,33 +264,3 @@ def _failures(row: Row) -> list[str]:
         plural = "s" if len(failed) > 1 else ""
         lines.append(f"- `{row['row']}`, seed{plural} {', '.join(failed)}: {reason} (log: `{log}`)")
     return lines
-
-
-def _legend(tasks: Sequence[ReportedTask], settings: Sequence[str]) -> str:
-    lines = []
-    for task in tasks:
-        population = f" on {task['population']}s" if task["population"] else ""
-        lines.append(
-            f"- {_metric_title(task, task['metric'])}: {BETTER[task['direction']]}; "
-            f"mean over the seeds{population}"
-        )
-
-    errors = " and ".join(task["name"].upper() for task in tasks if _is_error(task))
-    relative = f"; for {errors} in per cent of the single-task mean" if errors else ""
-    lines.append(
-        "- to single task: paired difference to the single-task row over the seeds that both "
-        "finished, with the 95 % interval of a bootstrap over users and seeds; **bold** only where "
-        "it excludes zero" + relative
-    )
-
-    if settings:
-        lines.append(f"- {', '.join(map(_spelled, settings))}: chosen on validation")
-    lines += [
-        "- seeds: finished runs that the means are over, of those that were asked for",
-        "- trained: numbers that training changes, embedding tables included",
-        "- alive: numbers above the cross layer that a task's prediction reads, cut weights left "
-        "out",
-        "- multiply-adds: of one example's predictions for all tasks above the cross layer",
-        "- seconds: training time of one seed on average, searches of tickets included",
-    ]
-    return "\n".join(lines)

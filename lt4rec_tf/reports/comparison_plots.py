@@ -18,7 +18,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 from numpy.typing import ArrayLike
 
-from lt4rec_tf.reports.comparison import Row, done_runs, number, searches_of
+from lt4rec_tf.reports.comparison import Row, done_runs, searches_of
+from lt4rec_tf.reports.differences import number
 from lt4rec_tf.reports.figures import (
     ALL_COLOUR,
     DASHED,
@@ -32,11 +33,11 @@ from lt4rec_tf.reports.figures import (
     task_colour,
     write_in_middle,
 )
+from lt4rec_tf.reports.search_tables import check_search
 from lt4rec_tf.reports.text_tables import (
     BETTER,
     ReportedTask,
     TicketSearch,
-    check_search,
     metric_name,
 )
 

@@ -37,7 +37,8 @@ def days_table(tasks: Sequence[ReportedTask], days: Sequence[Day]) -> str:
     Returns:
         A Markdown table with a line for each day and row; `-` where a metric is undefined.
     """
-    columns = judged_metrics(tasks)
+    models = [row for day in measured_days(days) for _, row in _models(day)]
+    columns = judged_metrics(tasks, models)
     titles = []
     for task, metric in columns:
         if metric == task["metric"]:

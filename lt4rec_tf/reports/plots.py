@@ -28,7 +28,8 @@ from lt4rec_tf.reports.figures import (
     task_colour,
     write_in_middle,
 )
-from lt4rec_tf.reports.text_tables import BETTER, TicketSearch, check_search, metric_name
+from lt4rec_tf.reports.search_tables import check_search
+from lt4rec_tf.reports.text_tables import BETTER, TicketSearch, metric_name
 from lt4rec_tf.tickets.masks import Masks, density, overlap, overlaps
 
 SHOWN_WEIGHTS = 96  # rows and columns of the kernel that the picture of a mask shows

@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from lt4rec_tf.reports.comparison import Row, done_runs, number
+from lt4rec_tf.reports.comparison import Row, done_runs
+from lt4rec_tf.reports.differences import number
 from lt4rec_tf.reports.figures import (
     INK,
     add_legend,

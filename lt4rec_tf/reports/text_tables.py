@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NotRequired, TypedDict
 
@@ -26,6 +25,7 @@ class EvaluationRow(TypedDict):
 
     row: str
     metrics: Mapping[str, Mapping[str, float | None]]  # task -> metric -> value
+    rows: NotRequired[Mapping[str, int]]  # task -> rows that its metrics are over
     without_user: NotRequired[Mapping[str, Mapping[str, int]]]  # task -> rows, without_user
     density: Mapping[str, float]  # task -> share of the tower's weights kept
     overlap: float | None  # |AND| / |OR| of the tasks' masks; None: no masks to compare
@@ -109,16 +109,23 @@ def _aligned(cells: Sequence[str], widths: Sequence[int], texts: int) -> str:
     return "| " + " | ".join(padded) + " |"
 
 
-def judged_metrics(tasks: Iterable[ReportedTask]) -> list[tuple[ReportedTask, str]]:
-    """Returns each task with its own metric, and with GAUC where it is binary.
+def judged_metrics(
+    tasks: Iterable[ReportedTask], rows: Iterable[Mapping[str, Any]]
+) -> list[tuple[ReportedTask, str]]:
+    """Returns each task with its own metric, and with GAUC where rows have it.
 
     Args:
         tasks: In any order; continuous ones come first in the result.
+        rows: With "metrics"; those of a schema without a user column have no GAUC.
     """
+    with_gauc: set[str] = set()
+    for row in rows:
+        with_gauc.update(task for task, metrics in row["metrics"].items() if "gauc" in metrics)
+
     columns = []
     for task in continuous_first(tasks):
         columns.append((task, task["metric"]))
-        if task["kind"] == "binary" and task["metric"] != "gauc":
+        if task["name"] in with_gauc and task["metric"] != "gauc":
             columns.append((task, "gauc"))
     return columns
 
@@ -133,9 +140,10 @@ def evaluation_table(evaluation: Evaluation) -> str:
 
     Returns:
         A Markdown table; `-` where a row lacks a task, or GAUC all users; `nan` where a metric is
-        undefined. Below it, a line for each task some of whose rows have no user.
+        undefined. Below it, the rows that each task is measured on, and a line for each task some
+        of whose rows have no user.
     """
-    columns = judged_metrics(evaluation["tasks"])
+    columns = judged_metrics(evaluation["tasks"], evaluation["rows"])
     names = [task["name"] for task in evaluation["tasks"]]
     header = [
         "row",
@@ -152,7 +160,35 @@ def evaluation_table(evaluation: Evaluation) -> str:
         overlap = number_cell(row["overlap"], 3)
         seconds = number_cell(row["seconds"], 1)
         lines.append([row["row"], *metrics, " / ".join(densities), overlap, seconds])
-    return "\n\n".join([markdown_table(header, lines), *_left_out_of_gauc(evaluation)])
+    below = [_measured_on(evaluation), *_left_out_of_gauc(evaluation)]
+    return "\n\n".join([markdown_table(header, lines), *below])
+
+
+def population_words(task: ReportedTask) -> str:
+    """Returns which rows a task is measured on, in words.
+
+    >>> task = {"name": "cvr", "kind": "continuous", "metric": "mse", "direction": "min"}
+    >>> population_words(task | {"population": "click"})
+    'impressions with click = 1'
+    >>> population_words(task | {"population": None})
+    'all impressions'
+    """
+    label = task["population"]
+    return f"impressions with {label} = 1" if label else "all impressions"
+
+
+def _measured_on(evaluation: Evaluation) -> str:
+    """Returns a line with the rows that each task's metrics are over."""
+    counts: dict[str, int] = {}
+    for row in evaluation["rows"]:
+        counts.update(row.get("rows", {}))
+
+    parts = []
+    for task in continuous_first(evaluation["tasks"]):
+        count = counts.get(task["name"])
+        number = "" if count is None else f" ({count:,} with a known label)"
+        parts.append(f"{task['name'].upper()} over {population_words(task)}{number}")
+    return f"measured: {', '.join(parts)}"
 
 
 def _left_out_of_gauc(evaluation: Evaluation) -> list[str]:
@@ -191,97 +227,6 @@ def full_table(evaluation: Evaluation) -> str:
             cells = [metric_cell(row, task, metric) for metric in metrics]
             lines.append([row["row"], task, *cells])
     return markdown_table(["row", "task", *map(metric_name, metrics)], lines, texts=2)
-
-
-def ticket_table(task: str, search: TicketSearch) -> str:
-    """Returns the levels of one task's ticket search; the chosen one is marked.
-
-    Args:
-        task: The task's name.
-        search: Its densities and validation values by level.
-
-    Returns:
-        A Markdown table.
-
-    Raises:
-        ValueError: The lists differ in length, or the chosen level is not among them.
-    """
-    check_search(task, search)
-    title = f"{task.upper()} {metric_name(search['metric'])} ({BETTER[search['direction']]})"
-
-    lines = []
-    levels = zip(search["densities"], search["values"], strict=True)
-    for level, (density, value) in enumerate(levels):
-        mark = "*" if level == search["chosen"] else ""
-        lines.append([str(level), number_cell(density, 3), number_cell(value, 5), mark])
-    return markdown_table(["level", "density", title, "chosen"], lines, texts=0)
-
-
-def sharing_table(tasks: Sequence[str], choice: Mapping[str, Any]) -> str:
-    """Returns the ways of sharing that s_weight_auto tried; the chosen one is marked.
-
-    Args:
-        tasks: In the order of the levels.
-        choice: The file that the search for the way writes: tried, chosen.
-
-    Returns:
-        A Markdown table, best first.
-    """
-    level_title = f"level ({' / '.join(tasks)})"
-    header = ["towers", level_title, "mean gain over single tasks", "chosen"]
-    lines = []
-    for way in sorted(choice["tried"], key=_descending_gain):
-        gain = ABSENT if way["gain"] is None else f"{100 * way['gain']:+.2f} %"
-        lines.append(
-            [
-                "one a task" if way["separate"] else "shared",
-                " / ".join(map(str, way["levels"])),
-                gain,
-                "*" if way["name"] == choice["chosen"] else "",
-            ]
-        )
-    return markdown_table(header, lines)
-
-
-def _descending_gain(way: Mapping[str, Any]) -> float:
-    return math.inf if way["gain"] is None else -way["gain"]
-
-
-def table_levels(search: Mapping[str, Any], tasks: Sequence[ReportedTask]) -> str:
-    """Returns the levels of a search for an embedding tables' ticket; the last one is used.
-
-    Args:
-        search: unit; levels, each with density, numbers, validation {task: {metric: value}}.
-        tasks: Their metrics are columns.
-
-    Returns:
-        A Markdown table.
-    """
-    titles = [metric_title(task, task["metric"]) for task in tasks]
-    lines = []
-    for index, level in enumerate(search["levels"]):
-        values = [level["validation"][task["name"]].get(task["metric"]) for task in tasks]
-        metrics = [number_cell(value, 5) for value in values]
-        lines.append([str(index), f"{level['density']:.3f}", f"{level['numbers']:,}", *metrics])
-    return markdown_table(["level", "density", "numbers", *titles], lines, texts=0)
-
-
-def check_search(task: str, search: TicketSearch) -> None:
-    """Refuses a ticket search whose parts do not fit together.
-
-    Raises:
-        ValueError: The lists differ in length, or the chosen level is not among them.
-    """
-    densities, values, chosen = search["densities"], search["values"], search["chosen"]
-    if len(densities) != len(values):
-        raise ValueError(
-            f"ticket search of {task!r}: found {len(values)} values, expected one for each of "
-            f"the {len(densities)} densities"
-        )
-    if not 0 <= chosen < len(values):
-        raise ValueError(
-            f"ticket search of {task!r}: found chosen level {chosen}, expected 0..{len(values) - 1}"
-        )
 
 
 def metric_title(task: ReportedTask, metric: str) -> str:

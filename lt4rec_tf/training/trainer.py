@@ -28,7 +28,7 @@ from lt4rec_tf.tickets.search import HISTORY, WEIGHTS
 from lt4rec_tf.training import checkpoint, optimizers
 from lt4rec_tf.training.adjustment import Adjustment
 from lt4rec_tf.training.balancing.rules import build_rule
-from lt4rec_tf.training.evaluation import Metrics, measure, predictor_of, split_losses
+from lt4rec_tf.training.evaluation import Metrics, measure, split_losses
 from lt4rec_tf.training.plan import (
     BEST,
     PROGRESS,
@@ -41,6 +41,7 @@ from lt4rec_tf.training.plan import (
     Plan,
 )
 from lt4rec_tf.training.precision import computing_in
+from lt4rec_tf.training.predictions import predictor_of
 from lt4rec_tf.training.schedule import Schedule
 from lt4rec_tf.training.stage import finish, not_finite
 from lt4rec_tf.training.steps import Update, compile_step, loss_sum

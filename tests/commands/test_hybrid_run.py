@@ -17,7 +17,7 @@ from lt4rec_tf.experiment.rows import load_row
 from lt4rec_tf.serving.publish import opened, published_versions
 from lt4rec_tf.serving.rank import Ranking
 from lt4rec_tf.serving.requests import rank_request
-from lt4rec_tf.training.evaluation import make_predictor
+from lt4rec_tf.training.predictions import make_predictor
 from tests.support.paths import PROJECT, real_data
 from tests.support.schemas import few_features
 

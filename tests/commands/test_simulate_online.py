@@ -47,7 +47,7 @@ from lt4rec_tf.experiment.rows import load_row
 from lt4rec_tf.metrics.sessions import SessionRatios, session_ratios
 from lt4rec_tf.reports.online import by_policy, online_table
 from lt4rec_tf.schema.reader import load_schema
-from lt4rec_tf.training.evaluation import make_predictor
+from lt4rec_tf.training.predictions import make_predictor
 from tests.support.paths import PROJECT
 
 pytestmark = pytest.mark.slow(minutes=2)

@@ -14,10 +14,29 @@ def test_rows_without_a_user_are_resampled_one_by_one(small_schema):
     tested = object.__new__(results._Tested)
     tested._replicates = 50
     tested._labels = {"0/ctr": click, "1/ctr": np.ones(60, np.float32), "users": users}
-    row, base = ({1: {"0/ctr": rng.normal(size=60).astype(np.float32)}} for _ in range(2))
+    row, base = (
+        {seed: {"0/ctr": rng.normal(size=60).astype(np.float32)} for seed in (1, 2)}
+        for _ in range(2)
+    )
 
-    found = tested._difference(small_schema.task("ctr"), base, row, [1])
+    found = tested._difference(small_schema.task("ctr"), base, row, [1, 2])
     apart = np.where(users == NO_USER, -1 - np.arange(60), users)
-    scores = [1.0 / (1.0 + np.exp(-one[1]["0/ctr"].astype(float)))[None] for one in (row, base)]
+    logits = [np.stack([of[seed]["0/ctr"] for seed in (1, 2)]) for of in (row, base)]
+    scores = [1.0 / (1.0 + np.exp(-both.astype(float))) for both in logits]
     expected = paired_interval("auc", click, *scores, apart, replicates=50, seed=0)
     assert (found["low"], found["high"]) == (expected.low, expected.high)
+
+
+def test_one_seed_has_a_difference_and_no_interval(small_schema):
+    tested = object.__new__(results._Tested)
+    tested._replicates = 50
+    click = np.array([0, 0, 1, 1], np.float32)
+    tested._labels = {"0/ctr": click, "1/ctr": np.ones(4, np.float32), "users": np.arange(4)}
+    row, base = (
+        {7: {"0/ctr": np.array(logits, np.float32)}} for logits in ([1, 2, 3, 4], [3, 2, 3, 4])
+    )
+    found = tested._difference(small_schema.task("ctr"), base, row, [7])
+    assert (found["seeds"], found["value"], found["base"]) == (1, 1.0, 0.875)
+    assert found["difference"] == 0.125
+    assert np.isnan([found["low"], found["high"]]).all()
+    assert found["undefined"] == 0

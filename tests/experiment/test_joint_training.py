@@ -25,7 +25,7 @@ from lt4rec_tf.tickets.controls import dense_widths, shuffle_layerwise
 from lt4rec_tf.tickets.magnitude import prune_by_magnitude
 from lt4rec_tf.tickets.masks import density, ones_like, write_masks
 from lt4rec_tf.training import checkpoint
-from lt4rec_tf.training.evaluation import make_predictor
+from lt4rec_tf.training.predictions import make_predictor
 from lt4rec_tf.training.trainer import Trainer
 from tests.support.networks import read_variables
 from tests.support.training import STEPS, begin_run, small_settings

@@ -28,7 +28,7 @@ from lt4rec_tf.models.lt4rec import shared_name
 from lt4rec_tf.models.registry import network_of
 from lt4rec_tf.tickets.masks import density, read_masks
 from lt4rec_tf.tickets.search import Level
-from lt4rec_tf.training.evaluation import make_predictor
+from lt4rec_tf.training.predictions import make_predictor
 from lt4rec_tf.training.trainer import Trainer
 from tests.support.networks import read_variables
 from tests.support.training import Killed, KilledProgress, begin_run, small_settings

@@ -20,7 +20,7 @@ from lt4rec_tf.experiment.ticket_search import find_ticket
 from lt4rec_tf.models.layers.field_vectors import FieldVectors
 from lt4rec_tf.models.layers.table_layout import layout_of, table_offsets
 from lt4rec_tf.models.registry import network_of
-from lt4rec_tf.reports.text_tables import table_levels
+from lt4rec_tf.reports.search_tables import table_levels
 from lt4rec_tf.serving.embedding_tables import ServedTables
 from lt4rec_tf.tickets.embedding_tables import (
     TableTicket,

@@ -24,8 +24,9 @@ from lt4rec_tf.models.losses import loss_of, outputs_of, prediction, standardise
 from lt4rec_tf.schema.reader import load_schema
 from lt4rec_tf.schema.types import SchemaError, Task
 from lt4rec_tf.serving.model_card_sections import answers_section, labels_section
-from lt4rec_tf.training.evaluation import Predictions, make_predictor, measure, split_losses
+from lt4rec_tf.training.evaluation import measure, split_losses
 from lt4rec_tf.training.plan import Feed, Plan
+from lt4rec_tf.training.predictions import Predictions, make_predictor
 from tests.support.amounts import schema_of, schema_text, standardised
 from tests.support.networks import BUILDERS, build_model, build_small, small_batch
 from tests.support.training import small_trainer

@@ -222,11 +222,47 @@ def test_a_single_task_has_neither_the_other_task_nor_differences():
 
 @pytest.mark.parametrize(
     ("low", "high", "bold"),
-    [(-0.02, -1e-9, True), (1e-9, 0.02, True), (-0.01, 0.0, False), (0.0, 0.02, False)],
+    [
+        (-0.02, -1e-5, True),
+        (1e-5, 0.02, True),
+        (-0.01, 0.0, False),
+        (0.0, 0.02, False),
+        (1e-7, 0.02, False),  # .0002 %, printed as 0.00
+        (-0.02, -1e-7, False),
+    ],
 )
-def test_bold_is_what_excludes_zero_on_either_side(low, high, bold):
+def test_bold_is_what_excludes_zero_on_either_side_as_printed(low, high, bold):
     found = cells_of(S_WEIGHT, differences={"cvr": difference(0.05, 0.06, low, high)})
     assert found["CVR to single task"].startswith("**+20.00 %** [" if bold else "+20.00 % [")
+
+
+def test_a_difference_that_is_printed_as_zero_is_not_bold():
+    differences = {"ctr": difference(0.7, 0.70004, 0.0001, 0.001, "auc")}
+    found = cells_of(S_WEIGHT, differences=differences)
+    assert found["CTR to single task"] == "+0.0000 [+0.0001, +0.0010]"
+
+
+def test_one_seed_has_no_interval_and_the_legend_says_why():
+    alone = {"seeds": 1, **difference(0.05, 0.04, None, None)}
+    row = {**S_WEIGHT, "differences": {"cvr": alone}}
+    text = comparison_table({**RESULTS, "rows": [BASE, row]})
+    found = tables(text)["Table 2 of LT4REC"]["s_weight"]
+    assert found["CVR to single task"] == "-20.00 %"
+    assert "95 %" not in text
+    assert "bold" not in text
+    assert "no interval from one seed: users drawn again would say" in text
+
+
+def test_nothing_is_said_of_users_without_a_column_of_users():
+    runs = copy.deepcopy(S_WEIGHT["runs"])
+    for run in runs:
+        del run["metrics"]["ctr"]["gauc"]
+    rows = [{**S_WEIGHT, "runs": runs}]
+    text = comparison_table({**RESULTS, "rows": rows, "resampled": "rows"})
+    assert "bootstrap over rows and seeds" in text
+    assert "user" not in text
+    assert "GAUC" not in text
+    assert "bootstrap over users and seeds" in comparison_table(RESULTS)
 
 
 def test_means_are_over_finished_runs_and_the_table_says_how_many():
@@ -270,7 +306,8 @@ def test_the_legend_explains_every_column_and_row():
     for column in next(iter(tables(text)["Single tasks"].values())):
         name = column.partition(" (")[0].removeprefix("CVR ").removeprefix("CTR ")
         assert name == "row" or name in legend, column
-    assert "- CVR MSE: lower is better; mean over the seeds on clicks" in text
+    assert "- CVR MSE: lower is better; over impressions with click = 1, mean over" in text
+    assert "- CTR AUC: higher is better; over all impressions, mean over the seeds" in text
     assert "for CVR in per cent of the single-task mean" in text
     assert "- `s_weight`: sparse sharing" in text
 

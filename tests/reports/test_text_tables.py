@@ -4,13 +4,8 @@ import copy
 
 import pytest
 
-from lt4rec_tf.reports.text_tables import (
-    evaluation_table,
-    full_table,
-    markdown_table,
-    sharing_table,
-    ticket_table,
-)
+from lt4rec_tf.reports.search_tables import sharing_table, ticket_table
+from lt4rec_tf.reports.text_tables import evaluation_table, full_table, markdown_table
 from tests.support.evaluations import CTR, CVR
 
 EVALUATION = {
@@ -55,7 +50,9 @@ def parse(table):
 
 
 def test_evaluation_table_has_the_columns_and_values_of_the_run():
-    assert parse(evaluation_table(EVALUATION)) == [
+    table, measured = evaluation_table(EVALUATION).split("\n\n")
+    assert measured == "measured: CVR over impressions with click = 1, CTR over all impressions"
+    assert parse(table) == [
         [
             "row",
             "CVR MSE on clicks",
@@ -75,7 +72,12 @@ def test_what_gauc_leaves_out_stands_below_the_table():
     some["rows"][0]["without_user"] = {"ctr": {"rows": 4000, "without_user": 1500}}
     some["rows"][1]["without_user"] = {"ctr": {"rows": 4000, "without_user": 1500}}
     some["rows"][1]["metrics"]["ctr"]["gauc"] = None
-    table, text = evaluation_table(some).split("\n\n")
+    some["rows"][1]["rows"] = {"ctr": 4000, "cvr": 812}
+    table, measured, text = evaluation_table(some).split("\n\n")
+    assert measured == (
+        "measured: CVR over impressions with click = 1 (812 with a known label), "
+        "CTR over all impressions (4,000 with a known label)"
+    )
     assert parse(table)[2][3] == "-"
     assert text == "CTR GAUC leaves out 1,500 of 4,000 rows: they have no user"
     for row in some["rows"]:
@@ -86,8 +88,10 @@ def test_what_gauc_leaves_out_stands_below_the_table():
 def test_evaluation_table_of_three_tasks():
     follow = {**CTR, "name": "follow", "metric": "log_loss", "direction": "min"}
     like = {**CTR, "name": "like", "metric": "gauc", "population": "click"}
-    evaluation = {"tasks": [follow, CVR, like], "rows": []}
-    assert parse(evaluation_table(evaluation))[0] == [
+    metrics = {"follow": {"log_loss": 0.5, "gauc": 0.6}, "like": {"gauc": 0.6}}
+    row = {"row": "base", "metrics": metrics, "density": {}, "overlap": None, "seconds": 1.0}
+    evaluation = {"tasks": [follow, CVR, like], "rows": [row]}
+    assert parse(evaluation_table(evaluation).split("\n\n")[0])[0] == [
         "row",
         "CVR MSE on clicks",
         "FOLLOW log loss",
@@ -97,6 +101,15 @@ def test_evaluation_table_of_three_tasks():
         "mask overlap",
         "seconds",
     ]
+
+
+def test_tables_have_no_gauc_without_a_column_of_users():
+    metrics = {"ctr": {"auc": 0.7, "log_loss": 0.55}}
+    anonymous = {**EVALUATION, "rows": [{**EVALUATION["rows"][0], "metrics": metrics}]}
+    for text in (evaluation_table(anonymous), full_table(anonymous)):
+        assert "AUC" in text
+        assert "GAUC" not in text
+        assert "user" not in text
 
 
 def test_tables_leave_their_input_alone():

@@ -18,7 +18,7 @@ from lt4rec_tf.serving.publish import opened, published_versions
 from lt4rec_tf.serving.rank import Ranking
 from lt4rec_tf.serving.requests import rank_request, serialized_examples
 from lt4rec_tf.serving.warmup import WARMUP_FILE, replay
-from lt4rec_tf.training.evaluation import make_predictor
+from lt4rec_tf.training.predictions import make_predictor
 from tests.serving_stand_in.serving_server import started_server
 from tests.support.commands import run_main, small
 from tests.support.paths import PROJECT

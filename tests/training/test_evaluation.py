@@ -11,13 +11,8 @@ from sklearn import metrics as sk
 
 from lt4rec_tf.metrics.groups import NO_USER
 from lt4rec_tf.schema.types import chained_tasks
-from lt4rec_tf.training.evaluation import (
-    Predictions,
-    make_predictor,
-    measure,
-    split_losses,
-    without_user,
-)
+from lt4rec_tf.training.evaluation import measure, population_sizes, split_losses, without_user
+from lt4rec_tf.training.predictions import Predictions, make_predictor
 from tests.support.networks import build_small
 from tests.support.training import random_masks, rows_of_tasks
 
@@ -75,6 +70,19 @@ def test_gauc_leaves_rows_without_a_user_out(predictions, small_schema):
 
     nobody = dataclasses.replace(predictions, users=np.full(40, NO_USER))
     assert math.isnan(measure(nobody, small_schema, TASKS)["ctr"]["gauc"])
+
+
+def test_no_gauc_without_a_column_of_users(predictions, small_schema):
+    anonymous = dataclasses.replace(small_schema, user=None)
+    nobody = dataclasses.replace(predictions, users=np.full(40, NO_USER))
+    metrics = measure(nobody, anonymous, TASKS)["ctr"]
+    assert list(metrics) == ["auc", "log_loss", "mse", "pcoc"]
+    assert without_user(nobody, anonymous, TASKS) == {}
+
+
+def test_rows_of_each_population_are_counted(predictions):
+    known = int((predictions.weights["cvr"] > 0).sum())
+    assert population_sizes(predictions, TASKS) == {"ctr": 40, "cvr": known}
 
 
 def pairwise_agreement(labels, scores):

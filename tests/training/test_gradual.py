@@ -7,9 +7,10 @@ from lt4rec_tf.core import artifacts
 from lt4rec_tf.experiment import ticket_search
 from lt4rec_tf.tickets import search
 from lt4rec_tf.tickets.masks import density
-from lt4rec_tf.training.evaluation import make_predictor, measure
+from lt4rec_tf.training.evaluation import measure
 from lt4rec_tf.training.gradual import build_gradual
 from lt4rec_tf.training.plan import Plan
+from lt4rec_tf.training.predictions import make_predictor
 from tests.support.networks import build_small, small_batch
 from tests.support.training import (
     STEPS,

@@ -10,7 +10,8 @@ from sklearn import metrics as sk
 
 from lt4rec_tf.experiment.comparison import results
 from lt4rec_tf.models.losses import prediction
-from lt4rec_tf.training.evaluation import Predictions, measure, predictor_of
+from lt4rec_tf.training.evaluation import measure
+from lt4rec_tf.training.predictions import Predictions, predictor_of
 from tests.support.networks import batch_of_tasks, build_small
 from tests.training.test_steps import step_of
 

@@ -8,7 +8,8 @@ import tensorflow as tf
 
 from lt4rec_tf.experiment.comparison import results
 from lt4rec_tf.experiment.publishing import _calibration
-from lt4rec_tf.training.evaluation import Predictions, measure, split_losses, without_user
+from lt4rec_tf.training.evaluation import measure, split_losses, without_user
+from lt4rec_tf.training.predictions import Predictions
 from tests.support.networks import (
     BUILDERS,
     batch_of_tasks,

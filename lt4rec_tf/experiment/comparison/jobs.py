@@ -48,7 +48,8 @@ from lt4rec_tf.experiment.sharing_search import train_rows
 from lt4rec_tf.experiment.ticket_search import find_ticket, read_ticket
 from lt4rec_tf.models.registry import need_tickets
 from lt4rec_tf.schema.fitted import vocabularies_of, write_vocabularies
-from lt4rec_tf.training.evaluation import measure, predictor_of
+from lt4rec_tf.training.evaluation import measure
+from lt4rec_tf.training.predictions import predictor_of
 
 DEPTHS = ("start", "dense", "tickets")
 # Settings of models that no search trains.

@@ -191,6 +191,7 @@ def report(comparison: Comparison, settings: Settings) -> None:
         "split": "test",
         "seeds": list(comparison.flags.seeds),
         "tasks": reported_tasks(comparison.schema),
+        "resampled": "users" if comparison.schema.user else "rows",
         **results.collect(comparison),
     }
     folder, searches = comparison.folder / REPORT, content["searches"]

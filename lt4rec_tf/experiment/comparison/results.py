@@ -174,7 +174,11 @@ class _Tested:
         row: Mapping[int, Mapping[str, np.ndarray]],
         seeds: Sequence[int],
     ) -> dict[str, Any]:
-        """Measures a task's difference on its population, whose weights are positive."""
+        """Measures a task's difference on its population, whose weights are positive.
+
+        One seed gives no interval: users drawn again say how two trained models differ on others,
+        not how two other trainings would.
+        """
         name = f"0/{task.name}"
         weights = self._labels[f"1/{task.name}"]
         member = weights > 0
@@ -184,11 +188,14 @@ class _Tested:
             np.stack([_predicted(task, row[seed][name][member]) for seed in seeds]),
             np.stack([_predicted(task, base[seed][name][member]) for seed in seeds]),
             own_groups(self._labels["users"])[member],
-            replicates=self._replicates,
+            replicates=self._replicates if len(seeds) > 1 else 1,
             seed=0,
             weights=as_weights(weights[member]),
         )
-        return {"metric": task.metric, "seeds": len(seeds), **dataclasses.asdict(interval)}
+        numbers = dataclasses.asdict(interval)
+        if len(seeds) == 1:
+            numbers |= {"low": math.nan, "high": math.nan, "undefined": 0}
+        return {"metric": task.metric, "seeds": len(seeds), **numbers}
 
 
 def _predicted(task: Task, outputs: np.ndarray) -> np.ndarray:

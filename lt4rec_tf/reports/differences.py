@@ -1,0 +1,60 @@
+"""A paired difference of two rows of a comparison, as tables print it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from lt4rec_tf.reports.text_tables import ABSENT, ReportedTask
+
+UNDEFINED = "nan"
+
+
+def difference_cell(differences: Mapping[str, Mapping[str, Any]], task: ReportedTask) -> str:
+    """Returns a difference with its interval: errors in per cent of the base, others as they are.
+
+    Bold where the interval excludes zero as it is printed: what rounds to zero is not bold. A
+    difference over one seed has no interval.
+
+    >>> task = {"name": "ctr", "kind": "binary", "metric": "auc", "direction": "max"}
+    >>> numbers = {"base": 0.7, "difference": 0.002, "low": 0.001, "high": 0.003}
+    >>> difference_cell({"ctr": numbers}, task)
+    '**+0.0020** [+0.0010, +0.0030]'
+    >>> difference_cell({"ctr": numbers | {"low": 0.00001}}, task)
+    '+0.0020 [+0.0000, +0.0030]'
+
+    Args:
+        differences: Of a row, as results.json holds them.
+        task: Of the schema.
+    """
+    if task["name"] not in differences:
+        return ABSENT
+    numbers = differences[task["name"]]
+    difference, base = number(numbers["difference"]), number(numbers["base"])
+    bounds = [number(numbers["low"]), number(numbers["high"])]
+    from_one_seed = numbers.get("seeds") == 1
+    if not all(map(math.isfinite, (difference, base, *([] if from_one_seed else bounds)))):
+        return UNDEFINED
+
+    decimals, unit, scale = 4, "", 1.0
+    if is_error(task) and base > 0:
+        decimals, unit, scale = 2, " %", 100 / base
+    text = f"{scale * difference:+.{decimals}f}"
+    if from_one_seed:
+        return f"{text}{unit}"
+
+    low, high = (f"{scale * bound:+.{decimals}f}" for bound in bounds)
+    excludes_zero = float(low) > 0 or float(high) < 0
+    bold = "**" if excludes_zero and float(text) != 0 else ""
+    return f"{bold}{text}{unit}{bold} [{low}, {high}]"
+
+
+def is_error(task: ReportedTask) -> bool:
+    """Tells if a task's metric is better where it is lower."""
+    return task["direction"] == "min"
+
+
+def number(value: float | None) -> float:
+    """Returns a number of results.json, NaN where it is undefined."""
+    return math.nan if value is None else float(value)

@@ -1,0 +1,175 @@
+"""Predictions for a whole split, row by row, in one process or in parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from lt4rec_tf.distributed.parameter_server import Opened, Pass, compile_reading, take_parts
+from lt4rec_tf.distributed.replicas import gathered
+from lt4rec_tf.models.losses import prediction
+from lt4rec_tf.models.network import RankingNetwork
+from lt4rec_tf.schema.types import Schema, Task, sampled_by_column
+from lt4rec_tf.training.plan import Batches
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """The predictions for a split, row by row.
+
+    Attributes:
+        logits: Task -> float32 (rows,), or (rows, outputs) where its loss takes several.
+        labels: Task -> float32 (rows,), 0 outside the task's population.
+        weights: Task -> float32 (rows,), the row's weight in the population, 0 outside.
+        users: int64 (rows,), equal for rows of one user; `NO_USER` for rows without one.
+        kept: Task that names a column of it -> float32 (rows,), the share at which rows with
+            label 0 were kept; 1 for others.
+    """
+
+    logits: dict[str, np.ndarray]
+    labels: dict[str, np.ndarray]
+    weights: dict[str, np.ndarray]
+    users: np.ndarray
+    kept: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def measured_weights(self, task: Task) -> np.ndarray:
+        """Returns the rows' weights in a task's metrics, (rows,).
+
+        Where negatives were sampled, each stands for those that were not kept: metrics are those of
+        the log before.
+        """
+        weights = self.weights[task.name]
+        if task.kept_column is None and task.negatives_kept == 1:
+            return weights
+        kept = self.kept[task.name] if task.kept_column is not None else task.negatives_kept
+        return np.where(self.labels[task.name] == 0, weights / kept, weights)
+
+    def of(self, task: Task) -> np.ndarray:
+        """Returns a task's predictions in its label's own unit, float32 (rows,)."""
+        return np.asarray(prediction(task, self.logits[task.name]))
+
+
+class _Column(NamedTuple):
+    """Names one column of numbers, a value a row.
+
+    Attributes:
+        kind: "logits", "labels", "weights", "kept" or "users".
+        task: Whose; "" for users.
+        output: Which of the numbers that a task's head computes; 0 for other kinds.
+    """
+
+    kind: str
+    task: str = ""
+    output: int = 0
+
+
+def predictor_of(
+    network: RankingNetwork, schema: Schema, tasks: Sequence[str] | None = None
+) -> Callable[[Batches], Predictions]:
+    """Makes a function from the batches of a schema to predictions, as `make_predictor` does.
+
+    Args:
+        network: What predicts.
+        schema: Of the batches.
+        tasks: Whose predictions; None: all that the network has.
+    """
+    tasks = network.tasks if tasks is None else tasks
+    return make_predictor(network, tasks, sampled_by_column(schema, tasks))
+
+
+def make_predictor(
+    network: RankingNetwork, tasks: Sequence[str], sampled: Sequence[str] = ()
+) -> Callable[[Batches], Predictions]:
+    """Makes a function from batches to predictions; it is traced once and can be called often.
+
+    Processes that train together each pass their own share of a split, and all of them get the
+    predictions for the whole split.
+
+    Args:
+        network: What predicts.
+        tasks: Whose predictions.
+        sampled: Those of them for which batches say at which share negatives were kept.
+    """
+    outputs = {task: network.heads[task].units for task in tasks}
+    columns = _columns(outputs, sampled)
+    forward = _compile_forward(network, tasks)
+    compiled: dict[Opened, Callable[..., Any]] = {}
+
+    def arrays_of(batch: dict[str, Any]) -> list[tf.Tensor]:
+        values = {
+            "logits": forward(batch["features"]),
+            "labels": batch["labels"],
+            "weights": batch["weights"],
+            "kept": batch.get("negatives_kept", {}),
+            "users": {"": batch["user"]},
+        }
+        return [_one_output(values[kind][task], output) for kind, task, output in columns]
+
+    def arrays_of_parts(split: Pass) -> Iterator[Sequence[tf.Tensor]]:
+        if split.open not in compiled:
+            dtypes = [tf.int64 if kind == "users" else tf.float32 for kind, _, _ in columns]
+            compiled[split.open] = compile_reading(split.open, arrays_of, dtypes)
+        for arrays, _ in take_parts(split, compiled[split.open]):
+            yield arrays
+
+    def predict(split: Batches) -> Predictions:
+        pieces = arrays_of_parts(split) if isinstance(split, Pass) else map(arrays_of, split)
+        arrays = gathered(_joined(pieces, len(columns)))
+        return _predictions(dict(zip(columns, arrays, strict=True)), outputs)
+
+    return predict
+
+
+def _columns(outputs: Mapping[str, int], sampled: Sequence[str]) -> list[_Column]:
+    """Lists the columns that a split is read into; a logit of several numbers takes several."""
+    columns = []
+    for task, count in outputs.items():
+        columns += [_Column("logits", task, output) for output in range(count)]
+    for task in outputs:
+        columns += [_Column("labels", task), _Column("weights", task)]
+    columns += [_Column("kept", task) for task in sampled]
+    return [*columns, _Column("users")]
+
+
+def _compile_forward(
+    network: RankingNetwork, tasks: Sequence[str]
+) -> Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]:
+    """Compiles the forward pass, from features to {task: logits}."""
+
+    def forward(features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        if len(tasks) == 1:
+            (task,) = tasks
+            return {task: network.task_models[task](features, training=False)}
+        logits = network.model(features, training=False)
+        return {task: logits[task] for task in tasks}
+
+    return tf.function(forward, autograph=False).get_concrete_function(network.feature_specs())
+
+
+def _one_output(values: tf.Tensor, output: int) -> tf.Tensor:
+    return values if values.shape.rank == 1 else values[:, output]
+
+
+def _joined(pieces: Iterable[Sequence[tf.Tensor]], count: int) -> list[np.ndarray]:
+    """Concatenates each of `count` columns over the batches of a split."""
+    pieces_by_column: list[list[np.ndarray]] = [[] for _ in range(count)]
+    for arrays in pieces:
+        for column_pieces, array in zip(pieces_by_column, arrays, strict=True):
+            column_pieces.append(np.asarray(array))
+    return [np.concatenate(column_pieces) for column_pieces in pieces_by_column]
+
+
+def _predictions(arrays: Mapping[_Column, np.ndarray], outputs: Mapping[str, int]) -> Predictions:
+    logits = {}
+    for task, count in outputs.items():
+        task_logits = [arrays[_Column("logits", task, output)] for output in range(count)]
+        logits[task] = task_logits[0] if count == 1 else np.stack(task_logits, axis=1)
+
+    labels = {task: arrays[_Column("labels", task)] for task in outputs}
+    weights = {task: arrays[_Column("weights", task)] for task in outputs}
+    kept = {column.task: array for column, array in arrays.items() if column.kind == "kept"}
+    return Predictions(logits, labels, weights, arrays[_Column("users")], kept)
