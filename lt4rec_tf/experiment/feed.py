@@ -15,7 +15,7 @@ from lt4rec_tf.config.settings import DataSettings, Settings
 from lt4rec_tf.data.audit.findings import Audit
 from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.input.change_guard import Reading, fault_of, refuse_changed
-from lt4rec_tf.data.input.in_memory import HeldRows, hold
+from lt4rec_tf.data.input.in_memory import HeldRows, RowsTooLargeError, hold
 from lt4rec_tf.data.input.order import Order
 from lt4rec_tf.data.input.pipeline import batches, epoch_seeds, files_of, part_batches
 from lt4rec_tf.data.input.source import Source
@@ -27,6 +27,8 @@ from lt4rec_tf.training.plan import Batches, Feed
 PARTS_PER_WORKER = 4  # of a parameter server's pass, so that none waits long for the last
 # Evaluation holds no gradients, so its batches can be larger than training's.
 EVALUATION_BATCH = 4096
+# What the rows of a split that is measured many times may take, where logs are read as a stream.
+HELD_GIB = 0.5
 
 
 def split_batches(source: Source, split: str, shard: Shard = WHOLE) -> Reading:
@@ -45,6 +47,18 @@ def measuring_batches(source: Source, split: str, data: DataSettings) -> Batches
     if data.reading == "memory":
         return _rows_in_memory(source, split, data.memory_limit_gib).batches(EVALUATION_BATCH)
     return split_batches(source, split, this_process())
+
+
+def repeated_batches(source: Source, split: str, data: DataSettings) -> Batches:
+    """Returns what `measuring_batches` does, for a split that this process measures many times.
+
+    A small split is read once and stays in memory. Parsing all files again for each of many
+    networks would take longer than their predictions.
+    """
+    if data.reading == "memory":
+        return measuring_batches(source, split, data)
+    held = _small_split(source, split)
+    return split_batches(source, split) if held is None else held.batches(EVALUATION_BATCH)
 
 
 def training_feed(source: Source, audit: Audit, settings: Settings) -> Feed:
@@ -168,3 +182,12 @@ def _rows_of_parts(rows_by_file: list[int], parts: int) -> list[float]:
 def _rows_in_memory(source: Source, split: str, limit_gib: float) -> HeldRows:
     """Reads a split's parsed rows once; they stay in memory as long as the process lives."""
     return hold(split_batches(source, split), limit_gib)
+
+
+@functools.lru_cache(maxsize=4)
+def _small_split(source: Source, split: str) -> HeldRows | None:
+    """Reads a split's parsed rows once; None where they take more than `HELD_GIB`."""
+    try:
+        return hold(split_batches(source, split), HELD_GIB)
+    except RowsTooLargeError:
+        return None

@@ -19,6 +19,10 @@ from lt4rec_tf.data.input.order import OF_FILES, Order
 _GIB = 2**30  # bytes
 
 
+class RowsTooLargeError(DataError):
+    """Rows take more memory than they may."""
+
+
 class Batches(Protocol):
     """Batches of one structure: a `tf.data.Dataset`, or a `Reading` of one."""
 
@@ -91,7 +95,7 @@ def hold(batches: Batches, limit_gib: float) -> HeldRows:
             column's size once more, for a moment.
 
     Raises:
-        DataError: The rows take more than the limit; reading stops where they pass it.
+        RowsTooLargeError: The rows take more than the limit; reading stops where they pass it.
     """
     # By leaf its pieces; the first, empty one gives an empty split its shape and dtype.
     pieces: list[list[np.ndarray]] = []
@@ -107,7 +111,7 @@ def hold(batches: Batches, limit_gib: float) -> HeldRows:
         size += sum(array.nbytes for array in arrays)
 
         if size > limit_gib * _GIB:
-            raise DataError(
+            raise RowsTooLargeError(
                 f"--memory_limit_gib: found {size / _GIB:.3g} GiB in the first {rows:,} rows of a "
                 f"split, expected at most {limit_gib:g} GiB in all; raise the limit or read with "
                 "--reading=stream"

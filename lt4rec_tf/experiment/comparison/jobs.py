@@ -28,7 +28,7 @@ from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.experiment import logs, run_folder
 from lt4rec_tf.experiment.comparison.cost import cost_of
 from lt4rec_tf.experiment.comparison.grid import RowSpec
-from lt4rec_tf.experiment.feed import measuring_batches, training_feed
+from lt4rec_tf.experiment.feed import repeated_batches, training_feed
 from lt4rec_tf.experiment.initial_weights import keep_start
 from lt4rec_tf.experiment.paths import (
     AUDIT,
@@ -191,7 +191,7 @@ def test(comparison: Path, line: str, settings: Settings, row: str) -> None:
     source = _source(comparison, settings)
     schema = source.schema
     network = load_row(folder, row, settings, schema)
-    batches = measuring_batches(source, "test", settings.data)
+    batches = repeated_batches(source, "test", settings.data)
     predictions = predictor_of(network, schema)(batches)
 
     # All runs are measured on the same rows: labels are kept once, by a row that has all tasks.
