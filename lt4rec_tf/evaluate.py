@@ -17,7 +17,10 @@ from typing import Literal
 from lt4rec_tf.core import artifacts, command
 from lt4rec_tf.core.flags import flag, parse_flags
 from lt4rec_tf.experiment.evaluation import evaluate_rows, open_run
-from lt4rec_tf.experiment.paths import evaluation_file
+from lt4rec_tf.experiment.paths import evaluation_file, reliability_file
+from lt4rec_tf.experiment.rows import default_row
+from lt4rec_tf.reports.figures import save_png
+from lt4rec_tf.reports.reliability import label_tables, reliability_figure
 from lt4rec_tf.reports.text_tables import evaluation_table, full_table
 
 
@@ -36,11 +39,14 @@ def main(argv: Sequence[str]) -> None:
     split = "train" if settings.data.split == "none" else values["split"]
 
     evaluation = evaluate_rows(folder, settings, schema, source, split)
-    print(evaluation_table(evaluation), full_table(evaluation), sep="\n\n")
+    exported = default_row(settings, schema)
+    tables = [evaluation_table(evaluation), full_table(evaluation)]
+    print(*tables, *label_tables(evaluation, exported), sep="\n\n")
 
-    path = evaluation_file(folder, split)
+    path, picture = evaluation_file(folder, split), reliability_file(folder, split)
     artifacts.write_json(path, artifacts.undefined_as_null(evaluation))
-    print(f"\nwritten to {path}")
+    save_png(reliability_figure(evaluation, exported), picture)
+    print(f"\nwritten to {path}\ncalibration of {exported}: {picture}")
 
 
 if __name__ == "__main__":

@@ -22,11 +22,8 @@ from lt4rec_tf.core.flags import ConfigError, build, check_fields, flag, parse_f
 from lt4rec_tf.core.locations import in_store, location
 from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.experiment.evaluation import open_run
-from lt4rec_tf.experiment.publishing import (
-    ExportFlags,
-    default_row,
-    export_row,
-)
+from lt4rec_tf.experiment.publishing import ExportFlags, export_row
+from lt4rec_tf.experiment.rows import default_row
 from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.serving import stores
 

@@ -36,6 +36,7 @@ from lt4rec_tf.experiment import (
 from lt4rec_tf.experiment.daily import procedure as daily
 from lt4rec_tf.experiment.evaluation import evaluate_rows
 from lt4rec_tf.experiment.feed import training_feed
+from lt4rec_tf.experiment.rows import default_row
 from lt4rec_tf.experiment.run import Run
 from lt4rec_tf.experiment.ticket_search import Ticket
 from lt4rec_tf.models import registry
@@ -152,9 +153,10 @@ def finish(
     """Exports the network, draws the searches, prints all results."""
     schema = source.schema
     version = publishing.published_version(folder, settings, schema, source)
-    pictures = report.draw_run(settings, folder, tickets, evaluation)
+    exported = default_row(settings, schema)
+    pictures = report.draw_run(settings, folder, tickets, evaluation, exported)
     report.print_run(settings, schema, folder, evaluation)
-    report.print_places(folder, publishing.default_row(settings, schema), version, pictures)
+    report.print_places(folder, exported, version, pictures)
 
 
 if __name__ == "__main__":

@@ -93,6 +93,11 @@ def evaluation_file(folder: Path, split: str) -> Path:
     return folder / (EVALUATION if split == "test" else f"evaluation_{split}.json")
 
 
+def reliability_file(folder: Path, split: str) -> Path:
+    """Returns the picture of how well a run is calibrated on a split."""
+    return folder / ("reliability.png" if split == "test" else f"reliability_{split}.png")
+
+
 def has_begun(folder: Path) -> bool:
     """Tells if training has begun, which binds a run or a comparison to its audited logs."""
     return artifacts.is_done(folder / INITIAL) or (folder / SEARCH_RUNS).exists()

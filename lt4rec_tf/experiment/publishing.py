@@ -18,7 +18,7 @@ from lt4rec_tf.data.input.pipeline import batches, request_rows
 from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.experiment.feed import split_batches
 from lt4rec_tf.experiment.paths import AUDIT, SAVED_MODEL
-from lt4rec_tf.experiment.rows import load_row, row_names, task_masks
+from lt4rec_tf.experiment.rows import default_row, load_row, task_masks
 from lt4rec_tf.models.losses import prediction
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.schema.types import Schema
@@ -222,13 +222,6 @@ class ExportFlags:
         "all", "Whether a signature asks for all features or for those alone that it reads."
     )
     warmup: bool = flag(True, "Add requests that a server replays before it takes traffic.")
-
-
-def default_row(settings: Settings, schema: Schema) -> str:
-    """Returns the row to export where none is named: sparse sharing if the run has it."""
-    names = row_names(settings, schema)
-    preferred = [row for row in ("s_weight_auto", "s_weight") if row in names]
-    return preferred[0] if preferred else names[-1]
 
 
 def published_version(folder: Path, settings: Settings, schema: Schema, source: Source) -> Path:

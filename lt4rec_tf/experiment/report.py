@@ -85,15 +85,20 @@ def print_places(folder: Path, row: str, version: Path, pictures: list[Path] | N
 
 
 def draw_run(
-    settings: Settings, folder: Path, tickets: list[Ticket], evaluation: Evaluation
+    settings: Settings,
+    folder: Path,
+    tickets: list[Ticket],
+    evaluation: Evaluation,
+    exported: str,
 ) -> list[Path]:
-    """Draws a run's searches and tickets, beside its files and in TensorBoard.
+    """Draws a run's searches, tickets and calibration, beside its files and in TensorBoard.
 
     Args:
         settings: The run's.
         folder: RUN.
         tickets: Each task's search; those that cut nothing are not drawn.
         evaluation: Content of evaluation.json.
+        exported: The row that is exported, whose calibration is drawn.
 
     Returns:
         The pictures' paths.
@@ -103,4 +108,4 @@ def draw_run(
     masks_of_levels = {ticket.task: level_masks(ticket) for ticket in searched}
     chosen_masks = {ticket.task: ticket.masks for ticket in searched}
     values = to_dict(settings)
-    return report_run(folder, values, evaluation, searches, masks_of_levels, chosen_masks)
+    return report_run(folder, values, evaluation, searches, masks_of_levels, chosen_masks, exported)

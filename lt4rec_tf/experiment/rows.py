@@ -30,9 +30,10 @@ from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.tickets.masks import Masks, density, overlap
 from lt4rec_tf.tickets.search import HISTORY, WEIGHTS
 from lt4rec_tf.training import checkpoint
+from lt4rec_tf.training.error_analysis import error_bins
 from lt4rec_tf.training.evaluation import measure, population_sizes, without_user
 from lt4rec_tf.training.plan import Batches
-from lt4rec_tf.training.predictions import predictor_of
+from lt4rec_tf.training.predictions import Predictions, predictor_of
 
 
 def row_names(settings: Settings, schema: Schema) -> list[str]:
@@ -41,6 +42,13 @@ def row_names(settings: Settings, schema: Schema) -> list[str]:
     for row in settings.rows:
         names += [f"base_{task.name}" for task in schema.tasks] if row == "base" else [row]
     return names
+
+
+def default_row(settings: Settings, schema: Schema) -> str:
+    """Returns the row to export where none is named: sparse sharing if the run has it."""
+    names = row_names(settings, schema)
+    preferred = [row for row in ("s_weight_auto", "s_weight") if row in names]
+    return preferred[0] if preferred else names[-1]
 
 
 def load_row(folder: Path, row: str, settings: Settings, schema: Schema) -> RankingNetwork:
@@ -118,20 +126,31 @@ def measure_rows(
         {"row", "metrics": {task: {metric: value}}, with None for GAUC where no row has a user, and
         none where the schema names no column of users; "rows": {task: those of its population};
         "without_user": {binary task: {"rows", "without_user"}}, the rows that GAUC leaves out;
-        "density": {task: share}, "overlap": |AND|/|OR| of the tasks' masks or None, "seconds":
-        training time}.
+        "density": {task: share}, "overlap": |AND|/|OR| of the tasks' masks or None; "reliability"
+        and "by_label" of `training.error_analysis.error_bins`; "seconds": training time}.
     """
     for row in row_names(settings, schema):
         network = load_row(folder, row, settings, schema)
+        predictions = predictor_of(network, schema)(batches())
+        entry = _measured(row, network, schema, predictions)
         seconds = row_seconds(folder, row, network.tasks)
-        yield measure_row(row, network, schema, batches()) | {"seconds": seconds}
+        yield entry | error_bins(predictions, schema, network.tasks) | {"seconds": seconds}
 
 
 def measure_row(
     row: str, network: RankingNetwork, schema: Schema, batches: Batches
 ) -> dict[str, Any]:
-    """Measures a network on batches; returns what `measure_rows` yields, without the seconds."""
-    predictions = predictor_of(network, schema)(batches)
+    """Measures a network on batches.
+
+    Returns:
+        What `measure_rows` yields, without the seconds and the bins of errors.
+    """
+    return _measured(row, network, schema, predictor_of(network, schema)(batches))
+
+
+def _measured(
+    row: str, network: RankingNetwork, schema: Schema, predictions: Predictions
+) -> dict[str, Any]:
     metrics: dict[str, dict[str, Any]] = dict(measure(predictions, schema, network.tasks))
     left_out = without_user(predictions, schema, network.tasks)
     for task, counts in left_out.items():

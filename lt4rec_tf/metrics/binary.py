@@ -1,4 +1,4 @@
-"""Metrics of binary tasks: AUC, AUC within groups, log loss. Exact, over all rows."""
+"""Metrics of binary tasks: AUC, AUC within groups, log loss and normalised entropy. Exact."""
 
 from __future__ import annotations
 
@@ -108,6 +108,37 @@ def log_loss(
     clipped = np.clip(p, epsilon, 1.0 - epsilon)
     # log1p keeps the digits of 1 - p where p is small.
     return mean(np.where(y == 1, -np.log(clipped), -np.log1p(-clipped)), w)
+
+
+def ne(labels: ArrayLike, probabilities: ArrayLike, weights: ArrayLike | None = None) -> float:
+    """Returns the normalised entropy: the log loss over that of predicting the labels' mean m.
+
+    NE = log_loss / -(m ln m + (1 - m) ln(1 - m)), m measured on the same rows. Below 1 predictions
+    say more than the mean does; unlike the log loss it compares populations of different means.
+
+    >>> ne([1, 0], [0.5, 0.5]), round(ne([1, 0, 0, 0], [0.25, 0.25, 0.25, 0.25]), 12)
+    (1.0, 1.0)
+
+    Args:
+        labels: 0 or 1, (rows,).
+        probabilities: In [0, 1], (rows,).
+        weights: Of the rows, 0 or more, (rows,); None: all count once.
+
+    Returns:
+        0 or more; nan where a class is absent.
+
+    Raises:
+        ValueError: The columns do not fit, or hold other values.
+
+    Source: He et al., Practical Lessons from Predicting Clicks on Ads at Facebook (ADKDD 2014).
+    """
+    loss = log_loss(labels, probabilities, weights)
+    y, _, w = _binary(labels, probabilities, weights, "probabilities")
+    positive = mean(y, w)
+    if not 0 < positive < 1:
+        return float("nan")
+    entropy = -(positive * np.log(positive) + (1 - positive) * np.log1p(-positive))
+    return float(loss / entropy)
 
 
 def _auc_per_group(

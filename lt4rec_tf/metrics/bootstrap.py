@@ -24,8 +24,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from lt4rec_tf.metrics.draws import Measure
 from lt4rec_tf.metrics.inputs import finite_columns, same_length
-from lt4rec_tf.metrics.resampled import MEASURES, Measure
+from lt4rec_tf.metrics.resampled import MEASURES
 
 METRICS = tuple(MEASURES)
 _CELLS_TOGETHER = 1_000_000  # rows x replicates that are held at once
@@ -78,10 +79,11 @@ def paired_interval(
     (0.0, 0.5, -0.5, -1.0, 0.0)
 
     Args:
-        metric: One of `METRICS`, as in `metrics.binary`, `metrics.continuous`, `metrics.amounts`.
-        labels: Of the task's population, (rows,); 0 or 1 for "auc" and "log_loss", 0 or more for
-            "nmae" and "gini".
-        scores: The compared model's, by seed, (seeds, rows); probabilities for "log_loss".
+        metric: One of `METRICS`, as in `metrics.binary`, `metrics.continuous`, `metrics.amounts`,
+            `metrics.calibration`.
+        labels: Of the task's population, (rows,); 0 or 1 for "auc", "log_loss" and "ne", 0 or
+            more for "nmae" and "gini".
+        scores: The compared model's, by seed, (seeds, rows); probabilities for "log_loss" and "ne".
         base_scores: The base's, by the same seeds in the same order, (seeds, rows).
         users: Whole numbers, equal for rows of one user, (rows,).
         replicates: Number of bootstrap replicates, at least 1.
@@ -92,27 +94,94 @@ def paired_interval(
     Raises:
         ValueError: The metric is another, the arrays do not fit or hold other values.
     """
+    compared, base = (
+        resampled(
+            metric,
+            labels,
+            matrix,
+            users,
+            replicates=replicates,
+            seed=seed,
+            weights=weights,
+            name=name,
+        )
+        for name, matrix in (("scores", scores), ("base_scores", base_scores))
+    )
+    return difference(compared, base, level)
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """A metric of a model on resampled users and seeds; compared ones have the same draws.
+
+    Attributes:
+        value: On all rows, mean over the seeds.
+        replicates: On each replicate's draws, (replicates,); NaN where it is undefined.
+        seeds: Number of seeds.
+    """
+
+    value: float
+    replicates: np.ndarray
+    seeds: int
+
+
+def resampled(
+    metric: str,
+    labels: ArrayLike,
+    scores: ArrayLike,
+    users: ArrayLike,
+    *,
+    replicates: int,
+    seed: int,
+    weights: ArrayLike | None = None,
+    name: str = "scores",
+) -> Resampled:
+    """Measures a model on resampled users and seeds, as `paired_interval` does each of two.
+
+    Args:
+        metric: One of `METRICS`.
+        labels: Of the task's population, (rows,).
+        scores: By seed, (seeds, rows).
+        users: Whole numbers, equal for rows of one user, (rows,).
+        replicates: Number of bootstrap replicates, at least 1.
+        seed: Of the draws; calls with one seed, the same users and as many seeds draw alike.
+        weights: Of the rows, 0 or more, (rows,); None: all count once.
+        name: Of the scores in error messages.
+
+    Raises:
+        ValueError: The metric is another, the arrays do not fit or hold other values.
+    """
     if weights is not None:
-        weights, (labels, users), (scores, base_scores) = _with_weight(
-            weights, (labels, users), (scores, base_scores)
-        )
-    labels, user_names, user_of = _checked_rows(metric, labels, users, replicates, level)
-    scores = _checked_scores("scores", metric, labels, scores)
-    base_scores = _checked_scores("base_scores", metric, labels, base_scores)
-    if len(scores) != len(base_scores):
+        weights, (labels, users), (scores,) = _with_weight(weights, (labels, users), (scores,))
+    labels, user_names, user_of = _checked_rows(metric, labels, users, replicates)
+    checked = _checked_scores(name, metric, labels, scores)
+    measure = MEASURES[metric](labels, checked, user_of, weights)
+
+    value = _on_all(measure, len(user_names))
+    values = _replicated(measure, checked.shape, len(user_names), replicates, seed)
+    return Resampled(value, values, len(checked))
+
+
+def difference(compared: Resampled, base: Resampled, level: float = 0.95) -> Interval:
+    """Returns the paired difference of two models with its interval.
+
+    Args:
+        compared: Of a model.
+        base: Of another, with the same metric, rows, users, seeds and draws.
+        level: Probability that the interval should cover, in (0, 1).
+
+    Raises:
+        ValueError: The seeds differ in number, or the level cannot be.
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"found level {level}, expected one between 0 and 1")
+    if compared.seeds != base.seeds:
         raise ValueError(
-            f"base_scores: found {len(base_scores)} seeds, expected {len(scores)} as in scores"
+            f"base_scores: found {base.seeds} seeds, expected {compared.seeds} as in scores"
         )
-
-    measures = [
-        MEASURES[metric](labels, matrix, user_of, weights) for matrix in (scores, base_scores)
-    ]
-    value, base = (_on_all(measure, len(user_names)) for measure in measures)
-    difference = value - base
-
-    values, base_values = _replicated(measures, scores.shape, len(user_names), replicates, seed)
-    low, high, undefined = _bounds(values - base_values, level, difference)
-    return Interval(difference, low, high, base, value, undefined)
+    value = compared.value - base.value
+    low, high, undefined = _bounds(compared.replicates - base.replicates, level, value)
+    return Interval(value, low, high, base.value, compared.value, undefined)
 
 
 def resampled_counts(rng: np.random.Generator, replicates: int, units: int) -> np.ndarray:
@@ -129,24 +198,21 @@ def resampled_counts(rng: np.random.Generator, replicates: int, units: int) -> n
 
 
 def _replicated(
-    measures: Sequence[Measure], shape: tuple[int, int], users: int, replicates: int, seed: int
-) -> list[np.ndarray]:
-    """Returns each measure's mean over the drawn seeds, (replicates,), all on the same draws."""
+    measure: Measure, shape: tuple[int, ...], users: int, replicates: int, seed: int
+) -> np.ndarray:
+    """Returns the measure's mean over the drawn seeds, (replicates,)."""
     seeds, rows = shape
     rng = np.random.default_rng(seed)
     drawn_seeds = rng.integers(seeds, size=(replicates, seeds))
 
     # In blocks of replicates, which bounds the memory.
     block = max(1, _CELLS_TOGETHER // max(rows, users))
-    values_by_measure: list[list[np.ndarray]] = [[] for _ in measures]
+    values = []
     for first in range(0, replicates, block):
         seeds_of_block = drawn_seeds[first : first + block]
-        counts = resampled_counts(rng, len(seeds_of_block), users)
-        for measure, values in zip(measures, values_by_measure, strict=True):
-            by_seed = measure(counts)
-            values.append(np.take_along_axis(by_seed, seeds_of_block, 1).mean(axis=1))
-
-    return [np.concatenate(values) for values in values_by_measure]
+        by_seed = measure(resampled_counts(rng, len(seeds_of_block), users))
+        values.append(np.take_along_axis(by_seed, seeds_of_block, 1).mean(axis=1))
+    return np.concatenate(values)
 
 
 def _on_all(measure: Measure, users: int) -> float:
@@ -188,16 +254,13 @@ def _with_weight(
 
 
 def _checked_rows(
-    metric: str, labels: ArrayLike, users: ArrayLike, replicates: int, level: float
+    metric: str, labels: ArrayLike, users: ArrayLike, replicates: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns the labels, the distinct users, and each row's index among them."""
     if metric not in METRICS:
         raise ValueError(f"metric: found {metric!r}, expected one of {', '.join(METRICS)}")
-    if replicates < 1 or not 0 < level < 1:
-        raise ValueError(
-            f"found {replicates} replicates at level {level}, expected at least 1 and a level "
-            "between 0 and 1"
-        )
+    if replicates < 1:
+        raise ValueError(f"found {replicates} replicates, expected at least 1")
 
     (checked,) = finite_columns(labels=labels)
     users = np.asarray(users)
@@ -211,7 +274,7 @@ def _checked_rows(
 
 
 def _check_range(metric: str, labels: np.ndarray) -> None:
-    if metric in ("auc", "log_loss"):
+    if metric in ("auc", "log_loss", "ne"):
         wrong, expected = (labels != 0) & (labels != 1), "0 or 1"
     elif metric in ("nmae", "gini"):
         wrong, expected = labels < 0, "0 or more"
@@ -234,7 +297,7 @@ def _checked_scores(name: str, metric: str, labels: np.ndarray, scores: ArrayLik
 
     wrong = ~np.isfinite(checked)
     expected = "finite numbers"
-    if metric == "log_loss":
+    if metric in ("log_loss", "ne"):
         wrong |= (checked < 0) | (checked > 1)
         expected = "numbers in [0, 1]"
     if wrong.any():

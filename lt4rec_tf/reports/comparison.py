@@ -27,6 +27,7 @@ import numpy as np
 
 from lt4rec_tf.reports.comparison_legend import legend, short_title, spelled
 from lt4rec_tf.reports.differences import difference_cell, number
+from lt4rec_tf.reports.further_metrics import Row, done_runs, further_sections, mean_metric
 from lt4rec_tf.reports.text_tables import (
     ABSENT,
     ReportedTask,
@@ -35,13 +36,6 @@ from lt4rec_tf.reports.text_tables import (
     markdown_table,
     metric_name,
 )
-
-Row = Mapping[str, Any]
-FURTHER_METRICS = {
-    "binary": ("auc", "gauc", "log_loss"),
-    "continuous": ("mse", "mae", "xauc"),
-    "amount": ("nrmse", "nmae", "rmse", "mae", "spearman", "gini"),
-}
 
 
 def comparison_table(results: Mapping[str, Any]) -> str:
@@ -75,7 +69,7 @@ def comparison_table(results: Mapping[str, Any]) -> str:
     notes = [f"- `{row['row']}`: {row['note']}" for row in rows if row["note"]]
     if notes:
         parts += ["### Rows", "\n".join(notes)]
-    parts += ["### Further metrics, mean over the seeds", _further_metrics(rows, tasks)]
+    parts += further_sections(rows, tasks)
     parts += ["### Columns", legend(results, tasks, names)]
     return "\n\n".join(parts) + "\n"
 
@@ -134,11 +128,6 @@ def searches_of(searches: Sequence[Mapping[str, Any]], row: str, task: str) -> l
     ]
 
 
-def done_runs(row: Row) -> list[Mapping[str, Any]]:
-    """Returns the runs of a row that have results."""
-    return [run for run in row["runs"] if run["status"] == "done"]
-
-
 def _grouped_lines(header: Sequence[str], rows: Sequence[Row], lines: list[list[str]]) -> str:
     """Returns a table per group, all of the same widths."""
     head, rule, *body = markdown_table(header, lines, texts=1).splitlines()
@@ -159,32 +148,6 @@ def _against_table(results: Mapping[str, Any], tasks: Sequence[ReportedTask]) ->
         if row["against"]:
             lines.append([row["row"], *(difference_cell(row["against"], task) for task in tasks)])
     return markdown_table(header, lines)
-
-
-def _further_metrics(rows: Sequence[Row], tasks: Sequence[ReportedTask]) -> str:
-    """Returns the metrics that a task is not judged by."""
-    columns = []
-    for task in tasks:
-        for metric in FURTHER_METRICS[task["kind"]]:
-            shown = metric != "gauc" or _has_gauc(rows, task)
-            if shown and metric != task["metric"]:
-                columns.append((task, metric))
-    header = ["row", *(short_title(task, metric) for task, metric in columns)]
-
-    lines = []
-    for row in rows:
-        done = done_runs(row)
-        lines.append([row["row"], *(_mean_metric(done, task, metric) for task, metric in columns)])
-    return markdown_table(header, lines)
-
-
-def _has_gauc(rows: Sequence[Row], task: ReportedTask) -> bool:
-    """Tells if a task was measured by GAUC: where the schema names a column of users."""
-    for row in rows:
-        for run in done_runs(row):
-            if "gauc" in run["metrics"].get(task["name"], {}):
-                return True
-    return False
 
 
 def _header(tasks: Sequence[ReportedTask], settings: Sequence[str]) -> list[str]:
@@ -208,7 +171,7 @@ def _line(row: Row, tasks: Sequence[ReportedTask], settings: Sequence[str]) -> l
     done = done_runs(row)
     cells = [row["row"]]
     for task in tasks:
-        cells.append(_mean_metric(done, task, task["metric"]))
+        cells.append(mean_metric(done, task, task["metric"]))
         cells.append(difference_cell(row["differences"], task))
     cells += [_setting(row["chosen"].get(name)) for name in settings]
 
@@ -229,15 +192,6 @@ def _cost_cells(cost: Mapping[str, Any] | None, tasks: Sequence[ReportedTask]) -
         " / ".join(_count(alive.get(task["name"])) for task in tasks),
         _count(numbers.get("multiply_adds")),
     ]
-
-
-def _mean_metric(done: Sequence[Mapping[str, Any]], task: ReportedTask, metric: str) -> str:
-    values = [
-        number(run["metrics"][task["name"]].get(metric))
-        for run in done
-        if task["name"] in run["metrics"]
-    ]
-    return f"{np.mean(values):.5f}" if values else ABSENT
 
 
 def _setting(value: float | str | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lt4rec_tf.reports.differences import is_error
+from lt4rec_tf.reports.differences import RELATIVE
 from lt4rec_tf.reports.text_tables import BETTER, ReportedTask, metric_name, population_words
 
 
@@ -30,6 +30,10 @@ def legend(
     if settings:
         lines.append(f"- {', '.join(map(spelled, settings))}: chosen on validation")
     lines += [
+        "- further metrics: log loss and errors are compared in per cent of the single-task "
+        "mean, others as they are. NE: log loss over the entropy of the labels' mean; 1 is what "
+        "predicting that mean has. ECE: |mean prediction - mean label| averaged over 15 bins of "
+        "equally many rows by prediction, in the label's unit; noise is part of it",
         "- seeds: finished runs that the means are over, of those that were asked for",
         "- trained: numbers that training changes, embedding tables included",
         "- alive: numbers above the cross layer that a task's prediction reads, cut weights left "
@@ -42,7 +46,7 @@ def legend(
 
 def _difference_lines(results: Mapping[str, Any], tasks: Sequence[ReportedTask]) -> list[str]:
     """Returns what differences and their intervals are; those of one seed have none."""
-    errors = " and ".join(task["name"].upper() for task in tasks if is_error(task))
+    errors = " and ".join(task["name"].upper() for task in tasks if task["metric"] in RELATIVE)
     relative = f"; for {errors} in per cent of the single-task mean" if errors else ""
     what = "- to single task: paired difference to the single-task row over the seeds that both "
     drawn = results.get("resampled", "users")

@@ -18,7 +18,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 from numpy.typing import ArrayLike
 
-from lt4rec_tf.reports.comparison import Row, done_runs, searches_of
+from lt4rec_tf.reports.comparison import searches_of
 from lt4rec_tf.reports.differences import number
 from lt4rec_tf.reports.figures import (
     ALL_COLOUR,
@@ -33,6 +33,7 @@ from lt4rec_tf.reports.figures import (
     task_colour,
     write_in_middle,
 )
+from lt4rec_tf.reports.further_metrics import Row, done_runs
 from lt4rec_tf.reports.search_tables import check_search
 from lt4rec_tf.reports.text_tables import (
     BETTER,

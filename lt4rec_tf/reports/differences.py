@@ -9,20 +9,13 @@ from typing import Any
 from lt4rec_tf.reports.text_tables import ABSENT, ReportedTask
 
 UNDEFINED = "nan"
+# Metrics whose differences are in per cent of the base. A calibration error may be near 0, and
+# normalised entropy is a share already: in per cent its difference would be that of the log loss.
+RELATIVE = ("log_loss", "mse", "mae", "rmse", "nrmse", "nmae")
 
 
 def difference_cell(differences: Mapping[str, Mapping[str, Any]], task: ReportedTask) -> str:
-    """Returns a difference with its interval: errors in per cent of the base, others as they are.
-
-    Bold where the interval excludes zero as it is printed: what rounds to zero is not bold. A
-    difference over one seed has no interval.
-
-    >>> task = {"name": "ctr", "kind": "binary", "metric": "auc", "direction": "max"}
-    >>> numbers = {"base": 0.7, "difference": 0.002, "low": 0.001, "high": 0.003}
-    >>> difference_cell({"ctr": numbers}, task)
-    '**+0.0020** [+0.0010, +0.0030]'
-    >>> difference_cell({"ctr": numbers | {"low": 0.00001}}, task)
-    '+0.0020 [+0.0000, +0.0030]'
+    """Returns a task's difference, `-` where there is none; see `interval_cell`.
 
     Args:
         differences: Of a row, as results.json holds them.
@@ -30,7 +23,24 @@ def difference_cell(differences: Mapping[str, Mapping[str, Any]], task: Reported
     """
     if task["name"] not in differences:
         return ABSENT
-    numbers = differences[task["name"]]
+    return interval_cell(differences[task["name"]])
+
+
+def interval_cell(numbers: Mapping[str, Any]) -> str:
+    """Returns a difference with its interval: errors in per cent of the base, others as they are.
+
+    Bold where the interval excludes zero as it is printed: what rounds to zero is not bold. A
+    difference over one seed has no interval.
+
+    >>> numbers = {"metric": "auc", "base": 0.7, "difference": 0.002, "low": 0.001, "high": 0.003}
+    >>> interval_cell(numbers)
+    '**+0.0020** [+0.0010, +0.0030]'
+    >>> interval_cell(numbers | {"low": 0.00001})
+    '+0.0020 [+0.0000, +0.0030]'
+
+    Args:
+        numbers: metric, seeds, base, difference, low, high, as results.json holds them.
+    """
     difference, base = number(numbers["difference"]), number(numbers["base"])
     bounds = [number(numbers["low"]), number(numbers["high"])]
     from_one_seed = numbers.get("seeds") == 1
@@ -38,7 +48,7 @@ def difference_cell(differences: Mapping[str, Mapping[str, Any]], task: Reported
         return UNDEFINED
 
     decimals, unit, scale = 4, "", 1.0
-    if is_error(task) and base > 0:
+    if numbers["metric"] in RELATIVE and base > 0:
         decimals, unit, scale = 2, " %", 100 / base
     text = f"{scale * difference:+.{decimals}f}"
     if from_one_seed:
@@ -48,11 +58,6 @@ def difference_cell(differences: Mapping[str, Mapping[str, Any]], task: Reported
     excludes_zero = float(low) > 0 or float(high) < 0
     bold = "**" if excludes_zero and float(text) != 0 else ""
     return f"{bold}{text}{unit}{bold} [{low}, {high}]"
-
-
-def is_error(task: ReportedTask) -> bool:
-    """Tells if a task's metric is better where it is lower."""
-    return task["direction"] == "min"
 
 
 def number(value: float | None) -> float:

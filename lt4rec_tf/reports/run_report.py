@@ -9,6 +9,7 @@ from typing import Any
 from lt4rec_tf.reports import tensorboard
 from lt4rec_tf.reports.figures import save_png
 from lt4rec_tf.reports.plots import overlap_figure, ticket_search_figure
+from lt4rec_tf.reports.reliability import reliability_figure, shown_rows
 from lt4rec_tf.reports.text_tables import Evaluation, TicketSearch
 from lt4rec_tf.tickets.masks import Masks
 
@@ -64,6 +65,7 @@ def report_run(
     searches: Mapping[str, TicketSearch],
     level_masks: Mapping[str, Sequence[Masks]],
     joint_masks: Mapping[str, Masks],
+    exported: str,
 ) -> list[Path]:
     """Draws a finished run, and logs its settings and final metrics.
 
@@ -74,6 +76,7 @@ def report_run(
         searches: Task -> its search; empty where no ticket was searched.
         level_masks: Task -> the masks of its levels.
         joint_masks: Task -> its ticket in the joint network; empty where there is none.
+        exported: The row whose calibration is drawn.
 
     Returns:
         The pictures' paths.
@@ -94,6 +97,11 @@ def report_run(
         figure = overlap_figure(joint_masks)
         tensorboard.log_figure(summary, "tickets/overlap", figure, 0)
         pictures.append(folder / "overlap.png")
+        save_png(figure, pictures[-1])
+    if shown_rows(evaluation, exported):
+        figure = reliability_figure(evaluation, exported)
+        tensorboard.log_figure(summary, "reliability", figure, 0)
+        pictures.append(folder / "reliability.png")
         save_png(figure, pictures[-1])
     summary.close()
 

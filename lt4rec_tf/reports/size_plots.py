@@ -10,7 +10,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from lt4rec_tf.reports.comparison import Row, done_runs
 from lt4rec_tf.reports.differences import number
 from lt4rec_tf.reports.figures import (
     INK,
@@ -22,6 +21,7 @@ from lt4rec_tf.reports.figures import (
     style_value_axis,
     task_colour,
 )
+from lt4rec_tf.reports.further_metrics import Row, done_runs
 from lt4rec_tf.reports.text_tables import BETTER, ReportedTask, metric_name
 
 MEGABYTE = 1e6

@@ -27,6 +27,9 @@ class EvaluationRow(TypedDict):
     metrics: Mapping[str, Mapping[str, float | None]]  # task -> metric -> value
     rows: NotRequired[Mapping[str, int]]  # task -> rows that its metrics are over
     without_user: NotRequired[Mapping[str, Mapping[str, int]]]  # task -> rows, without_user
+    # Task -> bins of its prediction, and of its label, as `metrics.calibration` has them.
+    reliability: NotRequired[Mapping[str, Sequence[Mapping[str, Any]]]]
+    by_label: NotRequired[Mapping[str, Sequence[Mapping[str, Any]]]]
     density: Mapping[str, float]  # task -> share of the tower's weights kept
     overlap: float | None  # |AND| / |OR| of the tasks' masks; None: no masks to compare
     seconds: float | None

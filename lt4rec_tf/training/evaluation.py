@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from lt4rec_tf.metrics import amounts, binary, continuous
+from lt4rec_tf.metrics.calibration import ece
 from lt4rec_tf.metrics.continuous import pcoc
 from lt4rec_tf.metrics.groups import has_user
 from lt4rec_tf.models.losses import loss_of
@@ -82,24 +84,49 @@ def _product_metrics(predictions: Predictions, first: Task, second: Task) -> dic
     )
 
 
-def _task_metrics(predictions: Predictions, task: Task, grouped: bool) -> dict[str, float]:
-    weights_of_rows = predictions.measured_weights(task)
-    in_population = weights_of_rows > 0
-    labels = predictions.labels[task.name][in_population]
-    scores = predictions.of(task)[in_population]
-    weights = as_weights(weights_of_rows[in_population])
+class Population(NamedTuple):
+    """What a task is measured on.
 
+    Attributes:
+        labels: (rows,).
+        scores: Predictions in the label's own unit, (rows,).
+        weights: (rows,); None where all count once.
+        users: int64 (rows,).
+    """
+
+    labels: np.ndarray
+    scores: np.ndarray
+    weights: np.ndarray | None
+    users: np.ndarray
+
+
+def population(predictions: Predictions, task: Task) -> Population:
+    """Returns the rows of a split that a task is measured on."""
+    weights_of_rows = predictions.measured_weights(task)
+    member = weights_of_rows > 0
+    return Population(
+        predictions.labels[task.name][member],
+        predictions.of(task)[member],
+        as_weights(weights_of_rows[member]),
+        predictions.users[member],
+    )
+
+
+def _task_metrics(predictions: Predictions, task: Task, grouped: bool) -> dict[str, float]:
+    labels, scores, weights, users = population(predictions, task)
     if task.kind == "continuous":
         return _continuous(labels, scores, weights)
     if task.kind == "amount":
         return _amount(labels, scores, weights)
     metrics = {"auc": binary.auc(labels, scores, weights)}
     if grouped:
-        metrics["gauc"] = _gauc(labels, scores, weights, predictions.users[in_population])
+        metrics["gauc"] = _gauc(labels, scores, weights, users)
     return metrics | {
         "log_loss": binary.log_loss(labels, scores, weights),
+        "ne": binary.ne(labels, scores, weights),
         "mse": continuous.mse(labels, scores, weights),
         "pcoc": pcoc(labels, scores, weights),
+        "ece": ece(labels, scores, weights),
     }
 
 
@@ -124,6 +151,7 @@ def _continuous(
         "mae": continuous.mae(labels, scores, weights),
         "xauc": continuous.xauc(labels, scores, weights),
         "pcoc": pcoc(labels, scores, weights),
+        "ece": ece(labels, scores, weights),
     }
 
 

@@ -59,6 +59,8 @@ def check_evaluation(folder, rows):
         assert set(tasks) <= set(row["metrics"])
         for task, values in row["metrics"].items():
             assert all(math.isfinite(value) for value in values.values()), (row["row"], task)
+        assert set(row["reliability"]) == set(tasks) == set(row["rows"])
+        assert set(row["by_label"]) == set(tasks) - {"ctr"}
         assert row["seconds"] > 0
         for task, share in row["density"].items():
             if row["row"] == "s_weight_auto":
@@ -158,7 +160,7 @@ def test_a_run_prints_its_tables_and_where_everything_lies(unbroken):
         assert f"ticket search of {task}, on validation" in printed
     assert f"SavedModel (s_weight): {folder}/saved_model/1\n" in printed
     assert f"tensorboard --logdir {folder}/tensorboard" in printed
-    for name in ("ticket_search.png", "overlap.png", "evaluation.json"):
+    for name in ("ticket_search.png", "overlap.png", "reliability.png", "evaluation.json"):
         assert str(folder / name) in printed
         assert (folder / name).stat().st_size > 0
 
@@ -190,7 +192,7 @@ def test_tensorboard_shows_every_stage(unbroken):
         for tag in (f"ticket/{metric}", "density/all", "density/tower_0", "dead_neurons/tower_1"):
             assert tags[tag] == [0, 1, 2]
     summary = scalar_tags(events / "summary")
-    assert {"tickets/search", "tickets/overlap", "settings"} <= set(summary)
+    assert {"tickets/search", "tickets/overlap", "reliability", "settings"} <= set(summary)
     assert [tag for tag in summary if "s_weight" in tag and "auc" in tag]
 
 
@@ -216,7 +218,10 @@ def test_measuring_again_gives_the_same_file(unbroken, capsys):
     before = (folder / "evaluation.json").read_bytes()
     run_main(evaluate.main, f"--run={folder}")
     assert (folder / "evaluation.json").read_bytes() == before
-    assert "| s_weight" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "| s_weight" in out
+    assert "CVR of s_weight, by label" in out
+    assert f"calibration of s_weight: {folder}/reliability.png" in out
 
 
 def test_rows_are_published_as_one_version_after_another(unbroken, tmp_path, capsys):

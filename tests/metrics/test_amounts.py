@@ -253,7 +253,8 @@ def drawn_rows(seed, kind, users=7, rows=40):
 @pytest.mark.parametrize("name", MEASURES)
 @pytest.mark.parametrize("seed", range(6))
 def test_a_measure_is_the_metric_of_the_rows_repeated(name, seed):
-    labels, scores, user_of = drawn_rows(seed, "binary" if name in ("auc", "log_loss") else "")
+    of_clicks = name in ("auc", "log_loss", "ne")
+    labels, scores, user_of = drawn_rows(seed, "binary" if of_clicks else "")
     rng = np.random.default_rng(seed)
     counts = rng.multinomial(7, np.full(7, 1 / 7), size=30).astype(float)
     counts[0] = [2, 0, 5, 0, 0, 0, 0]  # labels of 0.1 alone

@@ -43,7 +43,25 @@ def gini_of(labels, scores, sample_weight):
     return (1 + zeros * area) / (1 + zeros)
 
 
+def entropy_of(labels, scores, sample_weight):
+    share = np.average(labels, weights=sample_weight)
+    return log_loss(labels, scores, sample_weight=sample_weight) / stats.entropy([share, 1 - share])
+
+
+def calibration_error_of(labels, scores, sample_weight):
+    """By rows one after another: equal scores in the bin of their middle."""
+    times = sample_weight.astype(int)
+    labels, scores = np.repeat(labels, times), np.repeat(scores, times)
+    errors = np.zeros(15)
+    for label, score in zip(labels, scores, strict=True):
+        twice_middle = 2 * np.sum(scores < score) + np.sum(scores == score)
+        errors[15 * twice_middle // (2 * len(scores))] += (score - label) / len(scores)
+    return np.abs(errors).sum()
+
+
 REFERENCE = {
+    "ne": entropy_of,
+    "ece": calibration_error_of,
     "auc": roc_auc_score,
     "log_loss": log_loss,
     "mse": mean_squared_error,
@@ -317,7 +335,7 @@ GOOD = {
             {"metric": "log_loss", "scores": [[0.1, 1.5]]},
             r"scores: found 1.5 in row 1 .* expected numbers in \[0, 1\]",
         ),
-        ({"replicates": 0}, "found 0 replicates"),
+        ({"replicates": 0}, "found 0 replicates, expected at least 1"),
         ({"level": 1.0}, "level 1.0"),
     ],
 )

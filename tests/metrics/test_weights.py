@@ -16,7 +16,7 @@ from lt4rec_tf.metrics.inputs import weighted_columns
 from lt4rec_tf.metrics.resampled import MEASURES
 from tests.support.evaluations import OURS
 
-OF_CLICKS = {"auc": binary.auc, "log_loss": binary.log_loss, "gauc": binary.gauc}
+OF_CLICKS = {"auc": binary.auc, "log_loss": binary.log_loss, "gauc": binary.gauc, "ne": binary.ne}
 ALL = OURS | OF_CLICKS | {"pcoc": continuous.pcoc, "xauc": continuous.xauc}
 WEIGHTS = st.sampled_from([0.0, 0.25, 1.0, 3.0]) | st.floats(0.01, 100.0)
 

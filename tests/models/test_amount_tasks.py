@@ -171,6 +171,8 @@ def test_predictions_are_measured_in_the_labels_own_unit(labels):
 class _Schema:
     """A schema of one task, as far as `measure` asks."""
 
+    user = "user_id"
+
     def __init__(self, task):
         self._task = task
 

@@ -190,12 +190,28 @@ def test_what_rows_are_not_judged_by_stands_apart():
     }
     assert tables(comparison_table(results))[FURTHER]["s_weight"] == {
         "row": "s_weight",
-        "WATCH NMAE": "nan",
-        "WATCH RMSE": "nan",
-        "WATCH MAE": "nan",
         "WATCH Spearman": "0.31250",
-        "WATCH Gini": "nan",
     }
+
+
+def test_differences_by_further_metrics_have_a_table_with_intervals():
+    further = {
+        "ctr": {
+            "ne": difference(0.8, 0.9, 0.04, 0.16, "ne"),
+            "ece": difference(0.01, 0.012, 0.00001, 0.004, "ece"),
+        },
+        "cvr": {"ece": difference(0.02, 0.01, None, None, "ece") | {"seeds": 1}},
+    }
+    text = comparison_table({**RESULTS, "rows": [BASE, {**S_WEIGHT, "further": further}]})
+    assert tables(text)["Further metrics, difference to single task"] == {
+        "s_weight": {
+            "row": "s_weight",
+            "CVR ECE": "-0.0100",
+            "CTR NE": "**+0.1000** [+0.0400, +0.1600]",
+            "CTR ECE": "+0.0020 [+0.0000, +0.0040]",
+        }
+    }
+    assert "difference to single task" not in comparison_table(RESULTS)
 
 
 def test_differences_to_one_row_have_a_table_of_their_own():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lt4rec_tf.metrics import amounts, binary, continuous
+from lt4rec_tf.metrics import amounts, binary, calibration, continuous
 from lt4rec_tf.metrics.bootstrap import METRICS
 
 CTR = {"name": "ctr", "kind": "binary", "metric": "auc", "direction": "max", "population": None}
@@ -15,7 +15,7 @@ CVR = {
 }
 OURS = {
     name: getattr(module, name)
-    for module in (amounts, binary, continuous)
+    for module in (amounts, binary, calibration, continuous)
     for name in METRICS
     if hasattr(module, name)
 }

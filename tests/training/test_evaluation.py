@@ -9,6 +9,7 @@ import tensorflow as tf
 from scipy.special import expit
 from sklearn import metrics as sk
 
+from lt4rec_tf.metrics.calibration import ece
 from lt4rec_tf.metrics.groups import NO_USER
 from lt4rec_tf.schema.types import chained_tasks
 from lt4rec_tf.training.evaluation import measure, population_sizes, split_losses, without_user
@@ -43,6 +44,10 @@ def test_ctr_is_measured_on_all_rows(predictions, small_schema):
     assert metrics["log_loss"] == pytest.approx(sk.log_loss(labels, scores), rel=1e-6)
     assert metrics["mse"] == pytest.approx(sk.mean_squared_error(labels, scores), rel=1e-6)
     assert metrics["pcoc"] == pytest.approx(scores.sum() / labels.sum(), rel=1e-6)
+    mean = np.full(40, labels.mean())
+    expected = sk.log_loss(labels, scores) / sk.log_loss(labels, mean)
+    assert metrics["ne"] == pytest.approx(expected, rel=1e-6)
+    assert metrics["ece"] == pytest.approx(ece(labels, scores), rel=1e-6)
     won = rows = 0
     for user in range(8):
         of_user = predictions.users == user
@@ -76,7 +81,7 @@ def test_no_gauc_without_a_column_of_users(predictions, small_schema):
     anonymous = dataclasses.replace(small_schema, user=None)
     nobody = dataclasses.replace(predictions, users=np.full(40, NO_USER))
     metrics = measure(nobody, anonymous, TASKS)["ctr"]
-    assert list(metrics) == ["auc", "log_loss", "mse", "pcoc"]
+    assert list(metrics) == ["auc", "log_loss", "ne", "mse", "pcoc", "ece"]
     assert without_user(nobody, anonymous, TASKS) == {}
 
 
@@ -101,6 +106,7 @@ def check_continuous(metrics, labels, scores):
     assert metrics["mse"] == pytest.approx(sk.mean_squared_error(labels, scores), rel=1e-5)
     assert metrics["mae"] == pytest.approx(sk.mean_absolute_error(labels, scores), rel=1e-5)
     assert metrics["pcoc"] == pytest.approx(scores.sum() / labels.sum(), rel=1e-5)
+    assert metrics["ece"] == pytest.approx(ece(labels, scores), rel=1e-5)
     assert metrics["xauc"] == pytest.approx(pairwise_agreement(labels, scores), abs=1e-12)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lt4rec_tf.experiment.comparison import results
+from lt4rec_tf.experiment.comparison.tested import RowsOnTest
 from lt4rec_tf.experiment.publishing import _calibration
 from lt4rec_tf.training.evaluation import measure, split_losses, without_user
 from lt4rec_tf.training.predictions import Predictions
@@ -123,11 +123,16 @@ def test_intervals_of_a_comparison_are_by_weight(small_schema):
     row, base = (rng.normal(size=60).astype(np.float32) for _ in range(2))
 
     def difference(labels, of_rows, users, row, base):
-        tested = object.__new__(results._Tested)
+        tested = object.__new__(RowsOnTest)
         tested._replicates = 50
         tested._labels = {"0/ctr": labels, "1/ctr": of_rows.astype(np.float32), "users": users}
-        task = small_schema.task("ctr")
-        return tested._difference(task, {1: {"0/ctr": base}}, {1: {"0/ctr": row}}, [1])
+        logits = {"row": row, "base": base}
+        tested._logits = {
+            line: {seed: {"0/ctr": seed * of_line} for seed in (1, 2)}
+            for line, of_line in logits.items()
+        }
+        tested._measured = {}
+        return tested._difference(small_schema.task("ctr"), "log_loss", "base", "row", (1, 2))
 
     found = difference(click, weights, users, row, base)
     columns = [np.repeat(column, weights) for column in (click, users, row, base)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,17 +13,16 @@ from lt4rec_tf.config.parse import from_dict, to_dict
 from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.flags import ConfigError
-from lt4rec_tf.experiment.comparison.grid import Candidate, Comparison, RowSpec
-from lt4rec_tf.experiment.comparison.jobs import read_arrays, row_folder, test_file, test_name
-from lt4rec_tf.experiment.paths import REPORT, RESULTS, TEST_LABELS, searches_of, stage_folder
+from lt4rec_tf.experiment.comparison.grid import Comparison, RowSpec
+from lt4rec_tf.experiment.comparison.jobs import row_folder, test_name
+from lt4rec_tf.experiment.comparison.tested import RowsOnTest, test_file_of
+from lt4rec_tf.experiment.paths import REPORT, RESULTS, searches_of, stage_folder
 from lt4rec_tf.experiment.ticket_search import read_searches
-from lt4rec_tf.metrics.bootstrap import METRICS, paired_interval
+from lt4rec_tf.metrics.bootstrap import METRICS
 from lt4rec_tf.metrics.gain import mean_relative_gain
-from lt4rec_tf.metrics.groups import own_groups
-from lt4rec_tf.models.losses import log_kept, prediction
-from lt4rec_tf.schema.types import Schema, Task
+from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.tickets.search import HISTORY
-from lt4rec_tf.training.evaluation import Metrics, as_weights
+from lt4rec_tf.training.evaluation import Metrics
 
 Results = dict[str, Any]
 
@@ -75,7 +73,7 @@ def score(schema: Schema, spec: RowSpec, metrics: Metrics, base: Mapping[str, fl
 def collect(comparison: Comparison) -> Results:
     """Collects everything that the report of a tested comparison shows."""
     runs = {spec.name: _runs(comparison, spec) for spec in comparison.specs}
-    tested = _Tested(comparison, runs)
+    tested = RowsOnTest(comparison, runs)
     against = comparison.flags.against
 
     rows = []
@@ -94,6 +92,7 @@ def collect(comparison: Comparison) -> Results:
                 "runs": runs[spec.name],
                 "cost": _mean_cost([run["cost"] for run in done]),
                 "differences": {} if spec.task else tested.differences(spec),
+                "further": {} if spec.task else tested.further(spec),
                 "against": tested.differences(spec, against),
             }
         )
@@ -112,97 +111,9 @@ def _runs(comparison: Comparison, spec: RowSpec) -> list[dict[str, Any]]:
             reason = {"error": failure.error, "log": str(failure.log)}
             runs.append({"seed": seed, "status": "failed", **reason})
             continue
-        result = artifacts.read_json(_test_file(comparison.folder, spec, candidate, seed))
+        result = artifacts.read_json(test_file_of(comparison.folder, spec, candidate, seed))
         runs.append({"seed": seed, "status": "done", **result})
     return runs
-
-
-def _test_file(comparison: Path, spec: RowSpec, candidate: Candidate, seed: int) -> Path:
-    folder = row_folder(comparison, spec.name, candidate.with_seed(seed))
-    return test_file(folder, test_name(spec))
-
-
-class _Tested:
-    """Logits of all runs on test, next to the labels that they share."""
-
-    def __init__(self, comparison: Comparison, runs: Mapping[str, list[dict[str, Any]]]) -> None:
-        self._schema = comparison.schema
-        self._replicates = comparison.flags.replicates
-        labels = comparison.folder / TEST_LABELS  # of a row that has all tasks
-        self._labels = read_arrays(labels) if labels.exists() else {}
-
-        # Line -> seed -> "0/<task>" -> logits.
-        self._logits: dict[str, dict[int, dict[str, np.ndarray]]] = {}
-        for spec in comparison.specs:
-            candidate = comparison.chosen[spec.name]
-            self._logits[spec.name] = {}
-            for run in runs[spec.name]:
-                if run["status"] == "done" and candidate:
-                    path = _test_file(comparison.folder, spec, candidate, run["seed"])
-                    arrays = read_arrays(path.with_suffix(".npz"))
-                    self._logits[spec.name][run["seed"]] = arrays
-
-        self._single = {spec.task: spec.name for spec in comparison.specs if spec.task}
-
-    def differences(self, spec: RowSpec, against: str | None = None) -> dict[str, Any]:
-        """Compares a line with another, over the seeds that both have.
-
-        Args:
-            spec: The line.
-            against: Name of the other line; None: the line of each single task.
-
-        Returns:
-            Task -> the paired difference of its metric; empty for a line against itself.
-        """
-        if spec.name == against:
-            return {}
-
-        differences = {}
-        tasks = [task for task in self._schema.tasks if spec.task in ("", task.name)]
-        for task in tasks:
-            base = self._logits.get(against or self._single[task.name], {})
-            row = self._logits[spec.name]
-            seeds = sorted(set(base) & set(row))
-            if seeds:
-                differences[task.name] = self._difference(task, base, row, seeds)
-        return differences
-
-    def _difference(
-        self,
-        task: Task,
-        base: Mapping[int, Mapping[str, np.ndarray]],
-        row: Mapping[int, Mapping[str, np.ndarray]],
-        seeds: Sequence[int],
-    ) -> dict[str, Any]:
-        """Measures a task's difference on its population, whose weights are positive.
-
-        One seed gives no interval: users drawn again say how two trained models differ on others,
-        not how two other trainings would.
-        """
-        name = f"0/{task.name}"
-        weights = self._labels[f"1/{task.name}"]
-        member = weights > 0
-        interval = paired_interval(
-            task.metric,
-            self._labels[name][member],
-            np.stack([_predicted(task, row[seed][name][member]) for seed in seeds]),
-            np.stack([_predicted(task, base[seed][name][member]) for seed in seeds]),
-            own_groups(self._labels["users"])[member],
-            replicates=self._replicates if len(seeds) > 1 else 1,
-            seed=0,
-            weights=as_weights(weights[member]),
-        )
-        numbers = dataclasses.asdict(interval)
-        if len(seeds) == 1:
-            numbers |= {"low": math.nan, "high": math.nan, "undefined": 0}
-        return {"metric": task.metric, "seeds": len(seeds), **numbers}
-
-
-def _predicted(task: Task, outputs: np.ndarray) -> np.ndarray:
-    if task.kind == "amount":
-        return np.asarray(prediction(task, outputs))
-    # In float64, unlike losses.probability: rounding to float32 ties rows of a small network.
-    return 1.0 / (1.0 + np.exp(-(outputs.astype(np.float64) + log_kept(task))))
 
 
 def _mean_cost(costs: Sequence[dict[str, Any]]) -> dict[str, Any] | None:

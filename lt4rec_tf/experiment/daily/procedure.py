@@ -42,9 +42,10 @@ from lt4rec_tf.experiment.paths import (
     stage_folder,
     table_search,
 )
-from lt4rec_tf.experiment.publishing import default_row, published_version
+from lt4rec_tf.experiment.publishing import published_version
 from lt4rec_tf.experiment.report import print_places
 from lt4rec_tf.experiment.rows import (
+    default_row,
     load_row,
     masked_network,
     measure_row,

@@ -1,0 +1,141 @@
+"""Paired differences of a comparison's rows on test, from the predictions of all their runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lt4rec_tf.experiment.comparison.grid import Candidate, Comparison, RowSpec
+from lt4rec_tf.experiment.comparison.jobs import read_arrays, row_folder, test_file, test_name
+from lt4rec_tf.experiment.paths import TEST_LABELS
+from lt4rec_tf.metrics.bootstrap import METRICS, Resampled, difference, resampled
+from lt4rec_tf.metrics.groups import own_groups
+from lt4rec_tf.models.losses import log_kept, prediction
+from lt4rec_tf.reports.further_metrics import FURTHER_METRICS
+from lt4rec_tf.schema.types import Task
+from lt4rec_tf.training.evaluation import as_weights
+
+
+def test_file_of(comparison: Path, spec: RowSpec, candidate: Candidate, seed: int) -> Path:
+    """Returns the file of a line's metrics on test, of one seed."""
+    folder = row_folder(comparison, spec.name, candidate.with_seed(seed))
+    return test_file(folder, test_name(spec))
+
+
+class RowsOnTest:
+    """Logits of all runs on test, next to the labels that they share.
+
+    Args:
+        comparison: All of whose runs are measured.
+        runs: Line -> its runs, as results.json holds them.
+    """
+
+    def __init__(self, comparison: Comparison, runs: Mapping[str, list[dict[str, Any]]]) -> None:
+        self._schema = comparison.schema
+        self._replicates = comparison.flags.replicates
+        labels = comparison.folder / TEST_LABELS  # of a row that has all tasks
+        self._labels = read_arrays(labels) if labels.exists() else {}
+
+        # Line -> seed -> "0/<task>" -> logits.
+        self._logits: dict[str, dict[int, dict[str, np.ndarray]]] = {}
+        for spec in comparison.specs:
+            candidate = comparison.chosen[spec.name]
+            self._logits[spec.name] = {}
+            for run in runs[spec.name]:
+                if run["status"] == "done" and candidate:
+                    path = test_file_of(comparison.folder, spec, candidate, run["seed"])
+                    arrays = read_arrays(path.with_suffix(".npz"))
+                    self._logits[spec.name][run["seed"]] = arrays
+
+        self._single = {spec.task: spec.name for spec in comparison.specs if spec.task}
+        # A line is compared several times, each time on the same draws.
+        self._measured: dict[tuple[Any, ...], Resampled] = {}
+
+    def differences(self, spec: RowSpec, against: str | None = None) -> dict[str, Any]:
+        """Compares a line with another, over the seeds that both have.
+
+        Args:
+            spec: The line.
+            against: Name of the other line; None: the line of each single task.
+
+        Returns:
+            Task -> the paired difference of its metric; empty for a line against itself.
+        """
+        if spec.name == against:
+            return {}
+
+        differences = {}
+        for task in self._tasks(spec):
+            base = against or self._single[task.name]
+            if seeds := self._common_seeds(spec.name, base):
+                found = self._difference(task, task.metric, base, spec.name, seeds)
+                differences[task.name] = found
+        return differences
+
+    def further(self, spec: RowSpec) -> dict[str, dict[str, Any]]:
+        """Compares a joint line with the single tasks by the metrics that no task is judged by.
+
+        Returns:
+            Task -> metric -> the paired difference, of the metrics whose intervals are known.
+        """
+        found: dict[str, dict[str, Any]] = {}
+        for task in self._tasks(spec):
+            base = self._single[task.name]
+            if seeds := self._common_seeds(spec.name, base):
+                found[task.name] = {
+                    metric: self._difference(task, metric, base, spec.name, seeds)
+                    for metric in FURTHER_METRICS[task.kind]
+                    if metric in METRICS and metric != task.metric
+                }
+        return found
+
+    def _tasks(self, spec: RowSpec) -> list[Task]:
+        return [task for task in self._schema.tasks if spec.task in ("", task.name)]
+
+    def _common_seeds(self, *lines: str) -> tuple[int, ...]:
+        seeds = [set(self._logits.get(line, {})) for line in lines]
+        return tuple(sorted(set.intersection(*seeds)))
+
+    def _difference(
+        self, task: Task, metric: str, base: str, line: str, seeds: tuple[int, ...]
+    ) -> dict[str, Any]:
+        """Measures a task's difference on its population, whose weights are positive.
+
+        One seed gives no interval: users drawn again say how two trained models differ on others,
+        not how two other trainings would.
+        """
+        compared, single = (self._resampled(task, metric, name, seeds) for name in (line, base))
+        numbers = dataclasses.asdict(difference(compared, single))
+        if len(seeds) == 1:
+            numbers |= {"low": math.nan, "high": math.nan, "undefined": 0}
+        return {"metric": metric, "seeds": len(seeds), **numbers}
+
+    def _resampled(self, task: Task, metric: str, line: str, seeds: tuple[int, ...]) -> Resampled:
+        key = (task.name, metric, line, seeds)
+        if key not in self._measured:
+            name = f"0/{task.name}"
+            weights = self._labels[f"1/{task.name}"]
+            member = weights > 0
+            logits = [self._logits[line][seed][name][member] for seed in seeds]
+            self._measured[key] = resampled(
+                metric,
+                self._labels[name][member],
+                np.stack([_predicted(task, of_seed) for of_seed in logits]),
+                own_groups(self._labels["users"])[member],
+                replicates=self._replicates if len(seeds) > 1 else 1,
+                seed=0,
+                weights=as_weights(weights[member]),
+            )
+        return self._measured[key]
+
+
+def _predicted(task: Task, outputs: np.ndarray) -> np.ndarray:
+    if task.kind == "amount":
+        return np.asarray(prediction(task, outputs))
+    # In float64, unlike losses.probability: rounding to float32 ties rows of a small network.
+    return 1.0 / (1.0 + np.exp(-(outputs.astype(np.float64) + log_kept(task))))

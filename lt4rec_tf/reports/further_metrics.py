@@ -1,0 +1,93 @@
+"""Metrics of a comparison by which no row is judged: means, and differences with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from lt4rec_tf.reports.differences import interval_cell, number
+from lt4rec_tf.reports.text_tables import ABSENT, ReportedTask, markdown_table, metric_name
+
+Row = Mapping[str, Any]
+FURTHER_METRICS = {
+    "binary": ("auc", "gauc", "log_loss", "ne", "ece"),
+    "continuous": ("mse", "mae", "xauc", "ece"),
+    "amount": ("nrmse", "nmae", "rmse", "mae", "spearman", "gini"),
+}
+
+
+def further_sections(rows: Sequence[Row], tasks: Sequence[ReportedTask]) -> list[str]:
+    """Returns headings and tables of the metrics that a task is not judged by.
+
+    Args:
+        rows: As results.json holds them.
+        tasks: In the order of the columns.
+    """
+    parts = ["### Further metrics, mean over the seeds", _means(rows, tasks)]
+    if any(row.get("further") for row in rows):
+        parts += ["### Further metrics, difference to single task", _differences(rows, tasks)]
+    return parts
+
+
+def _means(rows: Sequence[Row], tasks: Sequence[ReportedTask]) -> str:
+    columns = []
+    for task in tasks:
+        # Without a column of users there is no GAUC; older runs lack newer metrics.
+        measured = _measured(rows, task)
+        further = [metric for metric in FURTHER_METRICS[task["kind"]] if metric in measured]
+        columns += [(task, metric) for metric in further if metric != task["metric"]]
+
+    lines = []
+    for row in rows:
+        done = done_runs(row)
+        lines.append([row["row"], *(mean_metric(done, task, metric) for task, metric in columns)])
+    return markdown_table(["row", *_titles(columns)], lines)
+
+
+def _differences(rows: Sequence[Row], tasks: Sequence[ReportedTask]) -> str:
+    columns: list[tuple[ReportedTask, str]] = []
+    for task in tasks:
+        compared: dict[str, None] = {}  # in the order of their first appearance
+        for row in rows:
+            compared.update(dict.fromkeys(row.get("further", {}).get(task["name"], {})))
+        columns += [(task, metric) for metric in compared]
+
+    lines = []
+    for row in rows:
+        if further := row.get("further"):
+            cells = []
+            for task, metric in columns:
+                numbers = further.get(task["name"], {}).get(metric)
+                cells.append(interval_cell(numbers) if numbers else ABSENT)
+            lines.append([row["row"], *cells])
+    return markdown_table(["row", *_titles(columns)], lines)
+
+
+def _measured(rows: Sequence[Row], task: ReportedTask) -> set[str]:
+    """Returns the metrics that some run has of a task."""
+    measured: set[str] = set()
+    for row in rows:
+        for run in done_runs(row):
+            measured.update(run["metrics"].get(task["name"], {}))
+    return measured
+
+
+def _titles(columns: Sequence[tuple[ReportedTask, str]]) -> list[str]:
+    return [f"{task['name'].upper()} {metric_name(metric)}" for task, metric in columns]
+
+
+def done_runs(row: Row) -> list[Mapping[str, Any]]:
+    """Returns the runs of a row that have results."""
+    return [run for run in row["runs"] if run["status"] == "done"]
+
+
+def mean_metric(done: Sequence[Mapping[str, Any]], task: ReportedTask, metric: str) -> str:
+    """Returns a metric's mean over finished runs, `-` where none has the task."""
+    values = [
+        number(run["metrics"][task["name"]].get(metric))
+        for run in done
+        if task["name"] in run["metrics"]
+    ]
+    return f"{np.mean(values):.5f}" if values else ABSENT
