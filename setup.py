@@ -40,6 +40,7 @@ setup(
             "hypothesis",
             "import-linter",
             "mypy",
+            "optuna>=5,<6",
             "pyarrow>=20",
             "pytest",
             "pytest-xdist",
@@ -49,6 +50,7 @@ setup(
             "universal_pathlib>=0.3",
         ],
         "serving": ["tensorflow-serving-api>=2.21,<2.22"],
+        "tune": ["optuna>=5,<6"],
     },
     classifiers=[
         "License :: OSI Approved :: Apache Software License",

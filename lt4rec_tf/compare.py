@@ -27,6 +27,7 @@ from lt4rec_tf.core import artifacts, command
 from lt4rec_tf.core.processes import JobPool
 from lt4rec_tf.experiment import paths, run_folder
 from lt4rec_tf.experiment.comparison import grid, procedure, results
+from lt4rec_tf.experiment.comparison.trials import first_trials
 from lt4rec_tf.experiment.sizes import check_sizes
 from lt4rec_tf.models import registry
 
@@ -38,7 +39,7 @@ def main(argv: Sequence[str]) -> None:
     )
     schema = run_folder.read_schema(settings.data.schema, settings)
     task_names = [task.name for task in schema.tasks]
-    grid.check_flags(flags)
+    grid.check_flags(flags, task_names)
     grid.check_one_machine(settings)
     results.check_metrics(schema)
     specs = grid.read_rows(Path(flags.rows_file), flags.only, task_names)
@@ -51,7 +52,8 @@ def main(argv: Sequence[str]) -> None:
         check_sizes(parsed, run_folder.read_schema(parsed.data.schema, parsed))
         return parsed
 
-    candidates = {spec.name: grid.candidates(spec, flags, parse) for spec in specs}
+    candidates_of = first_trials if flags.tune_trials else grid.candidates
+    candidates = {spec.name: candidates_of(spec, flags, parse) for spec in specs}
     folder = paths.run_folder(settings, places)
     folder = folder if places.run_dir else folder.parent  # a comparison holds several seeds
     with artifacts.locked(folder):
@@ -62,7 +64,7 @@ def main(argv: Sequence[str]) -> None:
         processes = flags.jobs or os.cpu_count() or 1
         prepare = partial(command.prepare_tensorflow, flags.threads)
         with closing(JobPool(processes, prepare, folder / paths.LOGS, _say)) as pool:
-            procedure.tune(comparison, pool)
+            procedure.tune(comparison, pool, parse)
             procedure.train_seeds(comparison, pool)
             procedure.test_all(comparison, pool)
         procedure.report(comparison, settings)

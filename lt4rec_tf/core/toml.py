@@ -45,6 +45,10 @@ class TomlTable:
         """Tells if the table has the key."""
         return key in self._values
 
+    def names(self) -> list[str]:
+        """Returns the table's keys, in the order of the file."""
+        return list(self._values)
+
     def _get(self, key: str, default: object, expected: str) -> Any:
         self._read_keys.append(key)
         if key in self._values:

@@ -180,6 +180,38 @@ def test_validation_chooses_among_the_candidates(first):
 
 
 @pytest.mark.slow
+def test_the_best_trials_are_trained_for_longer(home):
+    folder = home / "trials"
+    flags = ("--only=base,hard_sharing", "--seeds=1", "--tune_trials=2", "--jobs=1")
+    flags += ("--cvr_weights=", "--epochs=2", "--search_epochs=1")
+    found = run_compare(home, "trials", *flags)
+    rows = by_name(found)
+    for name, row in rows.items():
+        # A single task takes --search_epochs passes, one.
+        ended = [(tried["trial"], tried["passes"]) for tried in row["candidates"]]
+        short = [] if "base" in name else [1, 2]
+        assert ended[: len(short)] == [(trial, 1) for trial in short]
+        longest = row["candidates"][len(short) :]
+        assert all(tried["passes"] is None for tried in longest)
+        assert len(longest) == (1 if short else 2)
+        best = max(longest, key=lambda tried: tried["score"])
+        assert row["chosen"] == {name: best[name] for name in row["chosen"]}
+        settings = settings_of(row, 1)
+        assert settings.training.epochs == 2
+        assert f"{settings.training.learning_rate:g}" == row["chosen"]["learning_rate"]
+        assert f"{settings.model.field_dropout:g}" == row["chosen"]["field_dropout"]
+    short = rows["hard_sharing"]["candidates"][:2]
+    best = max(short, key=lambda tried: tried["score"])
+    assert rows["hard_sharing"]["candidates"][2]["trial"] == best["trial"]
+    table = (folder / "report" / "table2.md").read_text()
+    assert "### Trials, on validation" in table
+
+    before = times(folder, "rows", "searches")
+    assert run_compare(home, "trials", *flags) == found
+    assert times(folder, "rows", "searches") == before
+
+
+@pytest.mark.slow
 def test_rows_that_agree_share_their_searches(first):
     folder, found, _ = first
     assert len(list((folder / "searches").glob("*/seed_1"))) == 1
@@ -423,6 +455,9 @@ def tiny(tmp_path):
         (["--rows_file=absent.toml"], "absent.toml: cannot be read"),
         (["--cvr_weights=much"], "--loss_weights: found 'cvr=much'"),
         (["--weighted_task=like", "--cvr_weights=3"], "--loss_weights: found 'like'"),
+        (["--weighted_task=like", "--tune_trials=3"], "--weighted_task: found 'like'"),
+        (["--tune_trials=3", "--tune_space=absent.toml"], "absent.toml: cannot be read"),
+        (["--tune_trials=-1"], "--tune_trials: found -1"),
         (["--learning_rates=fast"], "fast"),
         (["--learning_rates=0"], "--learning_rate: found 0"),
         (["--own_embedding=like=3"], "--own_embedding: found 'like'"),
@@ -549,7 +584,7 @@ def tuned(tmp_path, monkeypatch, outcomes):
 
     monkeypatch.setattr(procedure, "_train", train)
     monkeypatch.setattr(results, "validation_metrics", measured)
-    tune(comparison, pool=None)
+    tune(comparison, pool=None, parse=None)
     return comparison
 
 

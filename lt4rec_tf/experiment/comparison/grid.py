@@ -14,13 +14,13 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lt4rec_tf.config.settings import DailySettings, Settings
-from lt4rec_tf.core.flags import SEEDS, ConfigError, check_fields, flag
+from lt4rec_tf.core.flags import SEEDS, ConfigError, check_fields, expect, flag
 from lt4rec_tf.core.processes import Failure
 from lt4rec_tf.core.toml import TomlTable, read_toml
 from lt4rec_tf.models.registry import MODELS
@@ -41,6 +41,18 @@ class CompareFlags:
         (), "Candidates of every joint row for Eq. 2's b, the weight of the task --weighted_task."
     )
     weighted_task: str = flag("cvr", "Task whose weight in Eq. 2 is tuned.")
+    tune_trials: int = flag(
+        0,
+        "Trials of every row in place of a grid: drawn step sizes, weights, dropout and densities, "
+        "all trained for one pass, the best for longer (docs/compare.md); 0: the grid.",
+        at_least=0,
+    )
+    tune_space: str = flag("", "--tune_trials: TOML file of the flags to tune and their values.")
+    tune_sampler: Literal["random", "tpe"] = flag(
+        "random",
+        "--tune_trials: how values are drawn; tpe: later trials by Optuna, from what earlier ones "
+        "scored (pip install 'lt4rec_tf[tune]').",
+    )
     against: str = flag("s_weight", "Row to which the report's second table takes all differences.")
     jobs: int = flag(0, "Processes side by side; 0: one a core.", at_least=0)
     threads: int = flag(
@@ -79,14 +91,30 @@ class Candidate:
     Attributes:
         settings: All flags, seed aside.
         chosen: Tuned settings: name -> value, as reports show it.
+        passes: Over train at most, where fewer than the settings say; 0: as these say.
+        trial: Its number among the row's trials; None: it is of a grid.
+        values: Of a trial: what was drawn, by name in the space.
     """
 
     settings: Settings
     chosen: dict[str, str]
+    passes: int = 0
+    trial: int | None = None
+    values: Mapping[str, str] = field(default_factory=dict)
 
     def with_seed(self, seed: int) -> Settings:
         """Returns the settings of one run."""
-        return dataclasses.replace(self.settings, seed=seed)
+        settings = dataclasses.replace(self.settings, seed=seed)
+        if not self.passes:
+            return settings
+        training = settings.training
+        # Searches of 0 passes take as many as rows.
+        training = dataclasses.replace(
+            training,
+            epochs=min(training.epochs or self.passes, self.passes),
+            search_epochs=min(training.search_epochs, self.passes),
+        )
+        return dataclasses.replace(settings, training=training)
 
 
 @dataclass
@@ -114,8 +142,12 @@ class Comparison:
     scores: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
 
-def check_flags(flags: CompareFlags) -> None:
+def check_flags(flags: CompareFlags, tasks: Sequence[str]) -> None:
     """Refuses flags that no comparison can have.
+
+    Args:
+        flags: Of the comparison.
+        tasks: Its tasks.
 
     Raises:
         ConfigError: Naming the flag, what was found and what was expected.
@@ -123,6 +155,13 @@ def check_flags(flags: CompareFlags) -> None:
     if not flags.seeds or len(set(flags.seeds)) < len(flags.seeds):
         raise ConfigError(f"--seeds: found {flags.seeds}, expected distinct numbers, one or more")
     check_fields(flags)
+    if not flags.tune_trials:
+        for name in ("tune_space", "tune_sampler"):
+            found, default = getattr(flags, name), getattr(CompareFlags, name)
+            expect(found == default, name, found, "--tune_trials beside it")
+    elif not flags.tune_space:
+        task = flags.weighted_task
+        expect(task in tasks, "weighted_task", task, f"one of {', '.join(tasks)} for --tune_trials")
 
 
 def check_one_machine(settings: Settings) -> None:
@@ -226,8 +265,13 @@ def candidates(
             flags.append(f"--loss_weights={compare.weighted_task}={weight}")
 
         settings = parse(flags)
-        chosen = {"learning_rate": f"{settings.training.learning_rate:g}"}
-        if spec.row != "base":
-            chosen["loss_weights"] = ",".join(settings.training.loss_weights) or "1"
-        pairs.append(Candidate(settings, chosen))
+        pairs.append(Candidate(settings, shown_settings(spec, settings)))
     return pairs
+
+
+def shown_settings(spec: RowSpec, settings: Settings) -> dict[str, str]:
+    """Returns a row's step size and, of a joint row, weights, as reports show them."""
+    shown = {"learning_rate": f"{settings.training.learning_rate:g}"}
+    if spec.row != "base":
+        shown["loss_weights"] = ",".join(settings.training.loss_weights) or "1"
+    return shown

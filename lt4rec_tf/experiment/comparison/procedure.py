@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from lt4rec_tf.config.settings import Settings
@@ -11,6 +10,7 @@ from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.processes import Failure, Job, JobPool
 from lt4rec_tf.experiment.comparison import jobs, results
 from lt4rec_tf.experiment.comparison.grid import Candidate, Comparison, RowSpec
+from lt4rec_tf.experiment.comparison.trials import Parse, Scored, halved
 from lt4rec_tf.experiment.paths import (
     OVERLAP_PICTURE,
     REPORT,
@@ -24,68 +24,88 @@ from lt4rec_tf.experiment.ticket_search import searched_levels
 from lt4rec_tf.models.registry import MODELS
 from lt4rec_tf.reports.comparison import comparison_table, search_table
 from lt4rec_tf.reports.comparison_plots import figure4, overlap_bars
+from lt4rec_tf.reports.comparison_trials import trials_table
 from lt4rec_tf.reports.figures import save_png
 from lt4rec_tf.reports.size_plots import size_figure, sizes
-from lt4rec_tf.training.evaluation import Metrics
 
 
-def tune(comparison: Comparison, pool: JobPool) -> None:
-    """Trains every candidate with the first seed; validation chooses."""
-    seed = comparison.flags.seeds[0]
-    wanted = []
-    for spec in comparison.specs:
-        wanted += [(spec, candidate.with_seed(seed)) for candidate in comparison.grid[spec.name]]
-    failures = _train(comparison, pool, f"tuning, seed {seed}:", wanted)
+def tune(comparison: Comparison, pool: JobPool, parse: Parse) -> None:
+    """Trains candidates with the first seed; validation chooses.
 
+    Args:
+        comparison: Holds the candidates, or with --tune_trials the first of them.
+        pool: Runs the trainings.
+        parse: More flags -> settings, after those of the command.
+    """
     single_values: dict[str, float] = {}
-    # Single tasks first: joint rows are scored against them.
-    for spec in sorted(comparison.specs, key=lambda spec: not spec.task):
-        scored = []
-        for candidate in comparison.grid[spec.name]:
-            settings = candidate.with_seed(seed)
-            failure = failures.get(_row_name(comparison, spec, settings))
-            scored.append(_score(comparison, spec, candidate, failure, single_values))
+    seed = comparison.flags.seeds[0]
 
-        # What ended is better than what failed, whatever its score.
-        best = max(scored, key=lambda tried: (tried.failure is None, tried.score))
+    def attempt(wanted: Mapping[str, list[Candidate]], what: str) -> dict[str, list[Scored]]:
+        return _attempt(comparison, pool, wanted, f"tuning, seed {seed}{what}:", single_values)
+
+    if comparison.flags.tune_trials:
+        rounds = halved(comparison, parse, lambda wanted, what: attempt(wanted, f", {what}"))
+    else:
+        rounds = [attempt(comparison.grid, "")]
+
+    for spec in comparison.specs:
+        of_line = [tried[spec.name] for tried in rounds if spec.name in tried]
+        best = max(of_line[-1], key=lambda scored: scored.rank)
         comparison.chosen[spec.name] = best.candidate if best.failure is None else None
         comparison.failures[spec.name] = {} if best.failure is None else {seed: best.failure}
-        comparison.scores[spec.name] = [tried.entry() for tried in scored]
+        comparison.scores[spec.name] = [scored.entry() for tried in of_line for scored in tried]
 
-        if spec.task and best.metrics is not None:
+
+def _attempt(
+    comparison: Comparison,
+    pool: JobPool,
+    wanted: Mapping[str, list[Candidate]],
+    what: str,
+    single_values: dict[str, float],
+) -> dict[str, list[Scored]]:
+    """Trains candidates of lines with the first seed and scores them.
+
+    Args:
+        comparison: Its lines.
+        pool: Runs the trainings.
+        wanted: Line -> candidates.
+        what: Named before each step.
+        single_values: Task -> metric of its single-task row, the best so far; gets new ones.
+    """
+    seed = comparison.flags.seeds[0]
+    specs = [spec for spec in comparison.specs if spec.name in wanted]
+    runs = [(spec, one.with_seed(seed)) for spec in specs for one in wanted[spec.name]]
+    failures = _train(comparison, pool, what, runs)
+
+    tried = {}
+    # Single tasks first: joint rows are scored against them.
+    for spec in sorted(specs, key=lambda spec: not spec.task):
+        tried[spec.name] = [
+            _score(comparison, spec, candidate, failures, single_values)
+            for candidate in wanted[spec.name]
+        ]
+        best = max(tried[spec.name], key=lambda scored: scored.rank, default=None)
+        if spec.task and best is not None and best.metrics is not None:
             metric = comparison.schema.task(spec.task).metric
             single_values[spec.task] = best.metrics[spec.task][metric]
-
-
-@dataclass(frozen=True)
-class _Scored:
-    """A candidate and what validation says of it."""
-
-    candidate: Candidate
-    failure: Failure | None
-    metrics: Metrics | None
-    score: float
-
-    def entry(self) -> dict[str, Any]:
-        """Returns the candidate's entry in the report."""
-        entry = {**self.candidate.chosen, "score": results.finite_or_none(self.score)}
-        return entry | {"error": self.failure.error} if self.failure else entry
+    return tried
 
 
 def _score(
     comparison: Comparison,
     spec: RowSpec,
     candidate: Candidate,
-    failure: Failure | None,
+    failures: Mapping[str, Failure],
     single_values: Mapping[str, float],
-) -> _Scored:
+) -> Scored:
     """Scores a candidate of the first seed; a failed one gets the lowest score."""
-    if failure is not None:
-        return _Scored(candidate, failure, None, float("-inf"))
     settings = candidate.with_seed(comparison.flags.seeds[0])
+    failure = failures.get(_row_name(comparison, spec, settings))
+    if failure is not None:
+        return Scored(candidate, failure, None, float("-inf"))
     metrics = results.validation_metrics(comparison.folder, spec, settings)
     score = results.score(comparison.schema, spec, metrics, single_values)
-    return _Scored(candidate, None, metrics, score)
+    return Scored(candidate, None, metrics, score)
 
 
 def train_seeds(comparison: Comparison, pool: JobPool) -> None:
@@ -200,6 +220,8 @@ def report(comparison: Comparison, settings: Settings) -> None:
     table = comparison_table(content)
     if searches:
         table += f"\n\n### Ticket searches, on validation\n\n{search_table(searches)}"
+    if comparison.flags.tune_trials:
+        table += f"\n\n### Trials, on validation\n\n{trials_table(content['rows'])}"
     artifacts.write_atomically(folder / REPORT_TABLE, table)
     print(f"\n{table}\n")
 
