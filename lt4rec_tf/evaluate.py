@@ -1,6 +1,8 @@
 """Measures every row of a run over a whole split and writes evaluation.json.
 
-python -m lt4rec_tf.evaluate --run=runs/quickstart-0123456789/seed_1
+    python -m lt4rec_tf.evaluate --run=runs/quickstart-0123456789/seed_1
+
+With --importance also how much worse each task is when a feature's values are permuted.
 """
 
 from __future__ import annotations
@@ -17,9 +19,11 @@ from typing import Literal
 from lt4rec_tf.core import artifacts, command
 from lt4rec_tf.core.flags import flag, parse_flags
 from lt4rec_tf.experiment.evaluation import evaluate_rows, open_run
-from lt4rec_tf.experiment.paths import evaluation_file, reliability_file
+from lt4rec_tf.experiment.importance import feature_importance
+from lt4rec_tf.experiment.paths import evaluation_file, importance_file, reliability_file
 from lt4rec_tf.experiment.rows import default_row
 from lt4rec_tf.reports.figures import save_png
+from lt4rec_tf.reports.importance import importance_tables
 from lt4rec_tf.reports.reliability import label_tables, reliability_figure
 from lt4rec_tf.reports.text_tables import evaluation_table, full_table
 
@@ -29,6 +33,9 @@ class _Flags:
     run: str = flag("", "Folder that holds config.json: the run to measure.")
     data_dir: str = flag("", "Where the run's logs lie now, if not where they were.")
     split: Literal["train", "validation", "test"] = flag("test", "Split to measure.")
+    importance: bool = flag(
+        False, "Measure too what each task loses when a feature's values are permuted."
+    )
 
 
 def main(argv: Sequence[str]) -> None:
@@ -47,6 +54,13 @@ def main(argv: Sequence[str]) -> None:
     artifacts.write_json(path, artifacts.undefined_as_null(evaluation))
     save_png(reliability_figure(evaluation, exported), picture)
     print(f"\nwritten to {path}\ncalibration of {exported}: {picture}")
+
+    if values["importance"]:
+        importance = feature_importance(folder, settings, schema, source, split, print)
+        print("\n" + "\n\n".join(importance_tables(importance)))
+        path = importance_file(folder, split)
+        artifacts.write_json(path, artifacts.undefined_as_null(importance))
+        print(f"\nwritten to {path}")
 
 
 if __name__ == "__main__":

@@ -93,6 +93,11 @@ def evaluation_file(folder: Path, split: str) -> Path:
     return folder / (EVALUATION if split == "test" else f"evaluation_{split}.json")
 
 
+def importance_file(folder: Path, split: str) -> Path:
+    """Returns the file of the importance of a run's features on a split."""
+    return folder / ("importance.json" if split == "test" else f"importance_{split}.json")
+
+
 def reliability_file(folder: Path, split: str) -> Path:
     """Returns the picture of how well a run is calibrated on a split."""
     return folder / ("reliability.png" if split == "test" else f"reliability_{split}.png")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,13 +10,32 @@ import tensorflow as tf
 
 from lt4rec_tf.metrics import amounts, binary, continuous
 from lt4rec_tf.metrics.calibration import ece
-from lt4rec_tf.metrics.continuous import pcoc
 from lt4rec_tf.metrics.groups import has_user
 from lt4rec_tf.models.losses import loss_of
 from lt4rec_tf.schema.types import Schema, Task, chained_tasks, product_name
 from lt4rec_tf.training.predictions import Predictions
 
 Metrics = dict[str, dict[str, float]]
+_METRICS: dict[str, Callable[..., float]] = {
+    "auc": binary.auc,
+    "log_loss": binary.log_loss,
+    "ne": binary.ne,
+    "mse": continuous.mse,
+    "mae": continuous.mae,
+    "rmse": amounts.rmse,
+    "nrmse": amounts.nrmse,
+    "nmae": amounts.nmae,
+    "spearman": amounts.spearman,
+    "gini": amounts.gini,
+    "xauc": continuous.xauc,
+    "pcoc": continuous.pcoc,
+    "ece": ece,
+}
+METRICS_OF_KIND = {
+    "binary": ("auc", "gauc", "log_loss", "ne", "mse", "pcoc", "ece"),
+    "continuous": ("mse", "mae", "xauc", "pcoc", "ece"),
+    "amount": ("rmse", "mae", "nrmse", "nmae", "spearman", "gini", "xauc", "pcoc"),
+}
 
 
 def measure(predictions: Predictions, schema: Schema, tasks: Sequence[str]) -> Metrics:
@@ -78,10 +97,14 @@ def _product_metrics(predictions: Predictions, first: Task, second: Task) -> dic
     weights = np.where(negative, of_first, of_second)
     has_product = weights > 0
 
-    product_metrics = _amount if second.kind == "amount" else _continuous
-    return product_metrics(
-        observed[has_product], expected[has_product], as_weights(weights[has_product])
+    products = Population(
+        observed[has_product],
+        expected[has_product],
+        as_weights(weights[has_product]),
+        predictions.users[has_product],
     )
+    kind = "amount" if second.kind == "amount" else "continuous"
+    return {metric: _metric(products, metric) for metric in METRICS_OF_KIND[kind]}
 
 
 class Population(NamedTuple):
@@ -112,27 +135,27 @@ def population(predictions: Predictions, task: Task) -> Population:
     )
 
 
+def task_metric(predictions: Predictions, task: Task, metric: str) -> float:
+    """Computes one metric of a task over all rows of its population.
+
+    Args:
+        predictions: Of a split.
+        task: Of the schema.
+        metric: One of `METRICS_OF_KIND` for the task.
+    """
+    return _metric(population(predictions, task), metric)
+
+
 def _task_metrics(predictions: Predictions, task: Task, grouped: bool) -> dict[str, float]:
-    labels, scores, weights, users = population(predictions, task)
-    if task.kind == "continuous":
-        return _continuous(labels, scores, weights)
-    if task.kind == "amount":
-        return _amount(labels, scores, weights)
-    metrics = {"auc": binary.auc(labels, scores, weights)}
-    if grouped:
-        metrics["gauc"] = _gauc(labels, scores, weights, users)
-    return metrics | {
-        "log_loss": binary.log_loss(labels, scores, weights),
-        "ne": binary.ne(labels, scores, weights),
-        "mse": continuous.mse(labels, scores, weights),
-        "pcoc": pcoc(labels, scores, weights),
-        "ece": ece(labels, scores, weights),
-    }
+    measured_on = population(predictions, task)
+    names = [name for name in METRICS_OF_KIND[task.kind] if grouped or name != "gauc"]
+    return {name: _metric(measured_on, name) for name in names}
 
 
-def _gauc(
-    labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None, users: np.ndarray
-) -> float:
+def _metric(measured_on: Population, metric: str) -> float:
+    labels, scores, weights, users = measured_on
+    if metric != "gauc":
+        return _METRICS[metric](labels, scores, weights)
     known = has_user(users)
     of_known = None if weights is None else weights[known]
     return binary.gauc(labels[known], scores[known], users[known], of_known)
@@ -141,31 +164,6 @@ def _gauc(
 def as_weights(weights: np.ndarray) -> np.ndarray | None:
     """Returns weights as metrics take them: None where all rows count once, and sums are exact."""
     return None if (weights == 1.0).all() else weights
-
-
-def _continuous(
-    labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None
-) -> dict[str, float]:
-    return {
-        "mse": continuous.mse(labels, scores, weights),
-        "mae": continuous.mae(labels, scores, weights),
-        "xauc": continuous.xauc(labels, scores, weights),
-        "pcoc": pcoc(labels, scores, weights),
-        "ece": ece(labels, scores, weights),
-    }
-
-
-def _amount(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None) -> dict[str, float]:
-    return {
-        "rmse": amounts.rmse(labels, scores, weights),
-        "mae": continuous.mae(labels, scores, weights),
-        "nrmse": amounts.nrmse(labels, scores, weights),
-        "nmae": amounts.nmae(labels, scores, weights),
-        "spearman": amounts.spearman(labels, scores, weights),
-        "gini": amounts.gini(labels, scores, weights),
-        "xauc": continuous.xauc(labels, scores, weights),
-        "pcoc": pcoc(labels, scores, weights),
-    }
 
 
 def split_losses(

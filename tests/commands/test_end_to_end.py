@@ -216,12 +216,19 @@ def test_searches_side_by_side_find_the_same(home, unbroken, capsys):
 def test_measuring_again_gives_the_same_file(unbroken, capsys):
     folder, _ = unbroken
     before = (folder / "evaluation.json").read_bytes()
-    run_main(evaluate.main, f"--run={folder}")
+    run_main(evaluate.main, f"--run={folder}", "--importance")
     assert (folder / "evaluation.json").read_bytes() == before
     out = capsys.readouterr().out
     assert "| s_weight" in out
     assert "CVR of s_weight, by label" in out
     assert f"calibration of s_weight: {folder}/reliability.png" in out
+    importance = artifacts.read_json(folder / "importance.json")
+    joint = evaluation(folder)["rows"][-1]["metrics"]
+    for task, metric in (("ctr", "auc"), ("cvr", "mse")):
+        entry = importance["tasks"][task]
+        assert (entry["row"], entry["value"]) == ("s_weight", joint[task][metric])
+        for feature in entry["features"]:
+            assert f"| {feature['feature']} " in out
 
 
 def test_rows_are_published_as_one_version_after_another(unbroken, tmp_path, capsys):

@@ -6,7 +6,7 @@ a permutation and one indexing of each column per batch, too cheap to be worth a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -71,6 +71,22 @@ class HeldRows:
             rows = slice(start, start + batch_size)
             yield self._batch(rows if permutation is None else permutation[rows])
 
+    def permuted(self, path: Sequence[str], order: np.ndarray) -> HeldRows:
+        """Returns these rows with the columns of a part of the batch in another order of rows.
+
+        Args:
+            path: The part's keys, such as ("features", "video").
+            order: Each row's new row, (rows,).
+        """
+        part = tf.nest.pack_sequence_as(self.spec, list(range(len(self.columns))))
+        for key in path:
+            part = part[key]
+        moved = set(tf.nest.flatten(part))
+        columns = [
+            column[order] if index in moved else column for index, column in enumerate(self.columns)
+        ]
+        return HeldRows(self.spec, tuple(columns))
+
     def _batch(self, rows: slice | np.ndarray) -> Any:
         leaves = [
             tf.constant(column[rows].astype(leaf.dtype.as_numpy_dtype, copy=False))
@@ -117,6 +133,48 @@ def hold(batches: Batches, limit_gib: float) -> HeldRows:
                 "--reading=stream"
             )
     return HeldRows(batches.element_spec, tuple(_joined(column) for column in pieces))
+
+
+def draw(batches: Batches, most: int, seed: int) -> tuple[HeldRows, int]:
+    """Reads a split to its end and keeps rows drawn at random, all of them where they are few.
+
+    >>> rows, count = draw(tf.data.Dataset.range(5).batch(2), most=3, seed=0)
+    >>> len(rows), count
+    (3, 5)
+
+    Args:
+        batches: As `hold` takes them.
+        most: Rows to keep at most; twice as many are held for a moment.
+        seed: Of the draw.
+
+    Returns:
+        The rows in the order of the split, and the number of rows of the whole split.
+    """
+    rng = np.random.default_rng(seed)
+    leaves = tf.nest.flatten(batches.element_spec)
+    kept = [np.zeros([0, *leaf.shape[1:]], leaf.dtype.as_numpy_dtype) for leaf in leaves]
+    lots, pieces, count = np.zeros(0), [kept], 0
+    for batch in batches:
+        pieces.append([leaf.numpy() for leaf in tf.nest.flatten(batch)])
+        lots = np.append(lots, rng.random(len(pieces[-1][0])))
+        count += len(pieces[-1][0])
+        if len(lots) > 2 * most:
+            lots, kept = _lowest(lots, pieces, most)
+            pieces = [kept]
+
+    _, kept = _lowest(lots, pieces, most)
+    return HeldRows(batches.element_spec, tuple(kept)), count
+
+
+def _lowest(
+    lots: np.ndarray, pieces: list[list[np.ndarray]], most: int
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Returns the lots and columns of the rows of the lowest lots, in their order."""
+    columns = [np.concatenate(column) for column in zip(*pieces, strict=True)]
+    if len(lots) <= most:
+        return lots, columns
+    drawn = np.sort(np.argpartition(lots, most)[:most])
+    return lots[drawn], [column[drawn] for column in columns]
 
 
 def _narrowest(dtype: tf.DType) -> np.dtype:

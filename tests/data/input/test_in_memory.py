@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lt4rec_tf.data.audit import audit
 from lt4rec_tf.data.formats.files import DataError
-from lt4rec_tf.data.input.in_memory import HeldRows, hold
+from lt4rec_tf.data.input.in_memory import HeldRows, draw, hold
 from lt4rec_tf.data.input.order import Order
 from lt4rec_tf.data.input.pipeline import batches
 from lt4rec_tf.data.input.source import open_source
@@ -192,6 +192,34 @@ def test_rows_beyond_the_limit_are_refused():
     message = "--memory_limit_gib: found 6.71e-07 GiB in the first 90 rows.*at most 6.7e-07 GiB"
     with pytest.raises(DataError, match=f"{message}.*--reading=stream"):
         hold(rows, 6.7e-07)
+
+
+@pytest.mark.parametrize("together", [1, 7, 100])
+def test_drawn_rows_do_not_depend_on_batches_and_keep_their_order(together):
+    numbers_read = np.arange(100)
+    drawn, count = draw(in_batches(numbers_read, together), most=10, seed=3)
+    (column,) = drawn.columns
+    # The rows of the ten lowest lots.
+    lots = np.random.default_rng(3).random(100)
+    np.testing.assert_array_equal(column, np.sort(np.argsort(lots)[:10]))
+    assert count == 100
+    whole, count = draw(in_batches(numbers_read, together), most=100, seed=3)
+    np.testing.assert_array_equal(whole.columns[0], numbers_read)
+    empty, count = draw(in_batches(numbers_read[:0], together), most=10, seed=3)
+    assert (len(empty), count) == (0, 0)
+
+
+def test_a_permuted_part_moves_with_all_its_values(held):
+    order = np.random.default_rng(0).permutation(ROWS)
+    moved = held.permuted(("features", "tags"), order)
+    (before,), (after,) = list(held.batches(ROWS)), list(moved.batches(ROWS))
+    assert before["features"]["tags"].shape == (ROWS, 3)
+    np.testing.assert_array_equal(
+        after["features"]["tags"], before["features"]["tags"].numpy()[order]
+    )
+    for name in ("number", "video", "length"):
+        np.testing.assert_array_equal(after["features"][name], before["features"][name])
+    np.testing.assert_array_equal(after["labels"]["ctr"], before["labels"]["ctr"])
 
 
 def test_held_rows_cannot_be_changed_by_who_reads_them(held):

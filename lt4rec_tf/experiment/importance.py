@@ -1,0 +1,126 @@
+"""Permutation importance: how much worse a metric gets when a feature is shuffled over rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lt4rec_tf.config.settings import Settings
+from lt4rec_tf.data.input.in_memory import HeldRows, draw
+from lt4rec_tf.data.input.source import Source
+from lt4rec_tf.experiment.feed import EVALUATION_BATCH, split_batches
+from lt4rec_tf.experiment.rows import default_row, load_row, row_names
+from lt4rec_tf.schema.types import Schema, Task
+from lt4rec_tf.training.evaluation import task_metric
+from lt4rec_tf.training.plan import Batches
+from lt4rec_tf.training.predictions import Predictions, predictor_of
+
+REPEATS = 5  # permutations of each feature
+MOST_ROWS = 100_000  # that are held and measured; of a larger split a sample is drawn
+_SEED = 0
+
+
+def feature_importance(
+    folder: Path,
+    settings: Settings,
+    schema: Schema,
+    source: Source,
+    split: str,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """Measures what each task loses when one feature's values are permuted over the rows.
+
+    All values of a multi-valued feature move together. What the network knows of a row from other
+    features stays: features that say the same share their importance.
+
+    Args:
+        folder: RUN.
+        settings: The run's.
+        schema: The run's.
+        source: Its audited logs.
+        split: To measure.
+        say: Called with what is measured.
+
+    Returns:
+        split, rows (measured), rows_of_split, repeats; tasks: {task: row, metric, direction,
+        value, features}, the features by falling mean: feature, mean, sd, drops (one each
+        permutation; above 0: the metric got worse).
+
+    Source: Breiman, Random Forests (2001, doi 10.1023/A:1010933404324); Fisher et al. (2019, arXiv
+    1801.01489).
+    """
+    rows, count = draw(split_batches(source, split), MOST_ROWS, _SEED)
+    say(
+        f"permuting each of {len(schema.features)} features {REPEATS} times over {len(rows):,} rows"
+    )
+    found: dict[str, Any] = {}
+    for name, tasks in _tasks_by_row(settings, schema).items():
+        network = load_row(folder, name, settings, schema)
+        predict = predictor_of(network, schema)
+        for task, entry in _measured(schema, tasks, rows, predict).items():
+            found[task] = {"row": name, **entry}
+    return {
+        "split": split,
+        "rows": len(rows),
+        "rows_of_split": count,
+        "repeats": REPEATS,
+        "tasks": {task.name: found[task.name] for task in schema.tasks if task.name in found},
+    }
+
+
+def _tasks_by_row(settings: Settings, schema: Schema) -> dict[str, list[Task]]:
+    """Returns the exported row with all tasks; single-task rows each with theirs."""
+    exported = default_row(settings, schema)
+    if not exported.startswith("base_"):
+        return {exported: list(schema.tasks)}
+    names = row_names(settings, schema)
+    return {f"base_{task.name}": [task] for task in schema.tasks if f"base_{task.name}" in names}
+
+
+def _measured(
+    schema: Schema,
+    tasks: list[Task],
+    rows: HeldRows,
+    predict: Callable[[Batches], Predictions],
+) -> dict[str, dict[str, Any]]:
+    """Measures the tasks of one network."""
+    predictions = predict(rows.batches(EVALUATION_BATCH))
+    values = {task.name: task_metric(predictions, task, task.metric) for task in tasks}
+
+    drops: dict[str, dict[str, list[float]]] = {task.name: {} for task in tasks}
+    for place, feature in enumerate(schema.features):
+        for repeat in range(REPEATS):
+            order = np.random.default_rng([_SEED, place, repeat]).permutation(len(rows))
+            permuted = rows.permuted(("features", feature.name), order)
+            predictions = predict(permuted.batches(EVALUATION_BATCH))
+            for task in tasks:
+                change = task_metric(predictions, task, task.metric) - values[task.name]
+                drop = change if task.direction == "min" else -change
+                drops[task.name].setdefault(feature.name, []).append(drop)
+
+    return {
+        task.name: {
+            "metric": task.metric,
+            "direction": task.direction,
+            "value": values[task.name],
+            "features": _by_mean(drops[task.name]),
+        }
+        for task in tasks
+    }
+
+
+def _by_mean(drops: dict[str, list[float]]) -> list[dict[str, Any]]:
+    """Returns the features, the most important first."""
+    entries = [
+        {
+            "feature": feature,
+            "mean": float(np.mean(of_feature)),
+            "sd": float(np.std(of_feature, ddof=1)),
+            "drops": of_feature,
+        }
+        for feature, of_feature in drops.items()
+    ]
+    return sorted(entries, key=lambda entry: -entry["mean"])
