@@ -55,9 +55,19 @@ def interval_cell(numbers: Mapping[str, Any]) -> str:
         return f"{text}{unit}"
 
     low, high = (f"{scale * bound:+.{decimals}f}" for bound in bounds)
-    excludes_zero = float(low) > 0 or float(high) < 0
-    bold = "**" if excludes_zero and float(text) != 0 else ""
-    return f"{bold}{text}{unit}{bold} [{low}, {high}]"
+    shown = f"{text}{unit}"
+    if is_clear(text, low, high):
+        shown = f"**{shown}**"
+    return f"{shown} [{low}, {high}]"
+
+
+def is_clear(difference: str, low: str, high: str) -> bool:
+    """Tells if a difference excludes zero as it is printed, with its interval.
+
+    >>> is_clear("+0.02", "+0.01", "+0.03"), is_clear("+0.02", "+0.00", "+0.03")
+    (True, False)
+    """
+    return float(difference) != 0 and (float(low) > 0 or float(high) < 0)
 
 
 def number(value: float | None) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lt4rec_tf.metrics.sessions import SessionRatios
+from lt4rec_tf.reports.differences import is_clear
 from lt4rec_tf.reports.text_tables import ABSENT, markdown_table
 
 # Statistic -> (column, decimals, whether its difference is given in per cent too).
@@ -18,14 +19,16 @@ INTERVALS = ("value", "low", "high", "difference", "difference_low", "difference
 
 
 def online_table(policies: Sequence[str], statistics: Mapping[str, SessionRatios]) -> str:
-    """Returns one line per policy, with intervals; a difference is bold if they exclude zero.
+    """Returns one line per policy, with intervals; differences are bold if these exclude zero.
+
+    They exclude it as they are printed. Of one run a line says what its intervals leave out.
 
     Args:
         policies: Their names, the base first.
         statistics: Name, of `COLUMNS` -> values by policy.
 
     Returns:
-        A Markdown table.
+        A Markdown table, with a line below it where there is one run.
     """
     header = ["policy"]
     for name in statistics:
@@ -37,7 +40,14 @@ def online_table(policies: Sequence[str], statistics: Mapping[str, SessionRatios
         for name, ratios in statistics.items():
             cells += _cells(name, ratios, index)
         lines.append(cells)
-    return markdown_table(header, lines)
+    table = markdown_table(header, lines)
+    runs = {len(ratios.by_run) for ratios in statistics.values()}
+    if runs != {1}:
+        return table
+    return (
+        f"{table}\n\none run: intervals are over sessions, with these trained models; another "
+        "training of the same rows may differ by more"
+    )
 
 
 def by_policy(
@@ -71,10 +81,13 @@ def _cells(name: str, ratios: SessionRatios, index: int) -> list[str]:
         return [cell, ABSENT]
 
     difference = ratios.difference[index]
-    low, high = ratios.difference_low[index], ratios.difference_high[index]
-    text = f"{difference:+.{decimals}f}"
+    printed, low, high = (
+        f"{number:+.{decimals}f}"
+        for number in (difference, ratios.difference_low[index], ratios.difference_high[index])
+    )
+    text = printed
     if relative:
         text += f" ({100 * difference / ratios.value[0]:+.2f} %)"
-    if low > 0 or high < 0:
+    if is_clear(printed, low, high):
         text = f"**{text}**"
-    return [cell, f"{text} [{low:+.{decimals}f}, {high:+.{decimals}f}]"]
+    return [cell, f"{text} [{low}, {high}]"]

@@ -355,6 +355,11 @@ def test_the_table_is_bold_where_a_difference_is_clear():
     assert cells[3][2] == "**+10.0 (+5.00 %)** [+4.0, +16.0]"
     assert cells[3][4] == "**+10.0000** [+4.0000, +16.0000]"
     assert cells[4][1:3] == ["201.0 [192.0, 211.0]", "+1.0 (+0.50 %) [-2.0, +4.0]"]
+    assert lines[-1].startswith("one run: intervals are over sessions")
+    barely = dataclasses.replace(found, difference_low=np.array([0.0, 0.01, -2.0]))
+    assert "| +10.0 (+5.00 %) [+0.0, +16.0] " in online_table(policies, {"view_time": barely})
+    two = dataclasses.replace(found, by_run=np.zeros((2, 3)))
+    assert "one run" not in online_table(policies, {"ctr": two})
     kept = by_policy(policies, ["run"], {"ctr": found})
     assert kept["clear"]["ctr"]["difference_high"] == 16
     assert kept["unclear"]["ctr"]["by_run"] == {"run": 201}
