@@ -23,6 +23,7 @@ from lt4rec_tf.data.simulator.world import FeedSettings
 from lt4rec_tf.data.simulator.writer import simulate
 from lt4rec_tf.experiment.paths import (
     AUDIT,
+    NUMBERS,
     QUARANTINE,
     STANDARDS,
     STATISTICS,
@@ -30,6 +31,7 @@ from lt4rec_tf.experiment.paths import (
     has_begun,
 )
 from lt4rec_tf.schema.fitted import read_vocabularies, write_vocabularies
+from lt4rec_tf.schema.numbers import read_numbers, write_numbers
 from lt4rec_tf.schema.types import Schema
 
 AUDIT_SECONDS = 5.0  # between two lines of progress
@@ -130,10 +132,11 @@ def compare_with_published(
 
 
 def _audit_into(folder: Path, source: Source, say: Callable[[str], None]) -> None:
-    """Audits the logs; writes the unusable rows and the vocabularies, then the counts."""
+    """Audits the logs; writes unusable rows and what is fitted to train, then the counts."""
     with artifacts.opened_atomically(folder / QUARANTINE) as quarantine:
         audit = auditing.audit(source, _audit_progress(say), quarantine)
     write_vocabularies(folder / VOCABULARIES, audit.vocabularies)
+    write_numbers(folder / NUMBERS, audit.numbers)
     artifacts.write_json(folder / AUDIT, audit.to_json())
 
 
@@ -205,4 +208,8 @@ def read_audit(folder: Path) -> Audit:
         RunError: The run has no audit yet.
     """
     audit = Audit.from_json(artifacts.read_json(folder / AUDIT))
-    return dataclasses.replace(audit, vocabularies=read_vocabularies(folder / VOCABULARIES))
+    return dataclasses.replace(
+        audit,
+        vocabularies=read_vocabularies(folder / VOCABULARIES),
+        numbers=read_numbers(folder / NUMBERS),
+    )

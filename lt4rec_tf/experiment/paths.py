@@ -34,7 +34,7 @@ from lt4rec_tf.tickets import search
 CONFIG, SCHEMA, AUDIT = "config.json", "schema.toml", "data.json"
 QUARANTINE = "quarantine.tsv"
 STATISTICS = "statistics.json"
-VOCABULARIES = "vocabularies"
+VOCABULARIES, NUMBERS = "vocabularies", "numbers.json"
 SEARCHES = "searches.json"  # where the searches lie, if not in RUN
 
 # Of RUN, written by training and after it.

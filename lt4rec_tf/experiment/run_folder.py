@@ -13,8 +13,9 @@ from lt4rec_tf.core import artifacts, flags
 from lt4rec_tf.data.audit.findings import Audit
 from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.experiment import logs, sizes
-from lt4rec_tf.experiment.paths import CONFIG, SCHEMA, VOCABULARIES, has_begun
+from lt4rec_tf.experiment.paths import CONFIG, NUMBERS, SCHEMA, VOCABULARIES, has_begun
 from lt4rec_tf.schema.fitted import read_vocabularies, with_vocabularies
+from lt4rec_tf.schema.numbers import read_numbers, with_numbers
 from lt4rec_tf.schema.reader import load_schema
 from lt4rec_tf.schema.types import Schema
 
@@ -121,13 +122,14 @@ def check_files(folder: Path, files: Mapping[str, int]) -> None:
 
 
 def read_run(folder: Path) -> tuple[Settings, Schema]:
-    """Reads the settings and schema that a run was made with, and its fitted vocabularies.
+    """Reads the settings and schema that a run was made with, and what was fitted to its train.
 
     Raises:
         RunError: The folder is no run.
     """
     settings = from_dict(_read_config(folder)["settings"])
     schema = read_schema(folder / SCHEMA, settings)
+    schema = with_numbers(schema, read_numbers(folder / NUMBERS))
     return settings, with_vocabularies(schema, read_vocabularies(folder / VOCABULARIES))
 
 

@@ -124,7 +124,7 @@ def seed_of(seed: int, name: str) -> int:
 
 
 def _input(feature: Feature) -> tf.Tensor:
-    if feature.ids.kind == "numeric":
+    if feature.ids.gives_numbers:
         return keras.Input((), name=feature.name, dtype=tf.float32)
     # Lists are padded to the longest of a batch or request.
     shape = (None,) if feature.multivalued else ()

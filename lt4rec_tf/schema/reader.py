@@ -57,9 +57,14 @@ DTYPES_OF_ID_RULE = {
     "integer": ("int64",),
     "boundaries": ("int64", "float32"),
     "numeric": ("int64", "float32"),
+    "quantiles": ("int64", "float32"),
+    "piecewise_linear": ("int64", "float32"),
+    "standardised": ("int64", "float32"),
 }
+_OF_ONE_NUMBER = ("numeric", "quantiles", "piecewise_linear", "standardised")
 
-
+BINS = 32  # of quantiles and piecewise_linear, unless a schema says another number
+_MOST_BINS = 1000  # a batch of piecewise_linear holds a number for each
 MOST_FITTED = 10_000_000  # values of a fitted vocabulary, unless its schema says another number
 MISSING_OF_DTYPE: dict[str, str | int | float] = {"string": "", "int64": -1, "float32": math.nan}
 _TEXT_FORMATS = ("csv", "tsv")
@@ -149,8 +154,8 @@ def _feature(table: TomlTable, file_format: str) -> Feature:
     if dtype not in DTYPES_OF_ID_RULE[feature.ids.kind]:
         kinds = [kind for kind, dtypes in DTYPES_OF_ID_RULE.items() if dtype in dtypes]
         raise table.error("ids.kind", feature.ids.kind, f"for {dtype} one of {', '.join(kinds)}")
-    if feature.multivalued and feature.ids.kind == "numeric":
-        raise table.error("ids.kind", "numeric", "another kind: a list has no one number")
+    if feature.multivalued and feature.ids.kind in _OF_ONE_NUMBER:
+        raise table.error("ids.kind", feature.ids.kind, "another kind: a list has no one number")
     return feature
 
 
@@ -179,14 +184,25 @@ def _id_rule(table: TomlTable) -> IdRule:
         rule = IdRule(kind, minimum=minimum, maximum=table.integer("maximum", minimum=minimum))
     elif kind == "boundaries":
         rule = IdRule(kind, boundaries=table.increasing_numbers("boundaries"))
+    elif kind in ("quantiles", "piecewise_linear"):
+        bins = table.integer("bins", minimum=2, default=BINS)
+        if bins > _MOST_BINS:
+            raise table.error("bins", bins, f"at most {_MOST_BINS}")
+        rule = IdRule(kind, bins=bins)
+    elif kind == "standardised":
+        rule = IdRule(kind, transform=_transform(table))
     else:
-        transform = table.choice("transform", ("none", "log1p"), "none")
+        transform = _transform(table)
         mean, scale = table.number("mean", 0.0), table.number("scale", 1.0)
         if not (scale > 0 and math.isfinite(scale) and math.isfinite(mean)):
             raise table.error("scale", scale, "a scale > 0 and a finite mean")
         rule = IdRule(kind, transform=transform, mean=mean, scale=scale)
     table.close()
     return rule
+
+
+def _transform(table: TomlTable) -> str:
+    return table.choice("transform", ("none", "log1p"), "none")
 
 
 def _label(table: TomlTable) -> Label:

@@ -17,9 +17,11 @@ from lt4rec_tf.core.errors import InputError
 
 if TYPE_CHECKING:
     from lt4rec_tf.schema.fitted import Vocabulary
+    from lt4rec_tf.schema.numbers import Numbers
 
 JSON_LISTS = "json"  # a separator: a row's text is a JSON list of single values
 FIRST_VALUE_ID = 2  # of vocabulary, fitted and integer rules: 0 is "missing", 1 is "unknown"
+FITTED_NUMBERS = ("quantiles", "piecewise_linear", "standardised")  # by the audit, on train
 
 
 class SchemaError(InputError):
@@ -31,7 +33,8 @@ class IdRule:
     """How raw values become ids. Id 0 always means "missing or padding".
 
     Attributes:
-        kind: "hash", "fitted", "vocabulary", "integer", "boundaries" or "numeric".
+        kind: "hash", "fitted", "vocabulary", "integer", "boundaries", "numeric", "quantiles",
+            "piecewise_linear" or "standardised".
         buckets: Of hash: values take the ids 1..buckets.
         min_count: Of fitted: a value that occurs as often in train has an id of its own.
         max_size: Of fitted: the most values with ids of their own, the most frequent ones.
@@ -40,9 +43,13 @@ class IdRule:
         minimum: Of integer: this value takes id 2.
         maximum: Of integer: the last value with an id of its own; values out of range take id 1.
         boundaries: Of boundaries: n increasing numbers make the n + 1 ids 1..n + 1.
-        transform: Of numeric: "none", or "log1p" for log(1 + x), x clipped to be >= 0.
+        transform: Of numeric and standardised: "none", or "log1p" for log(1 + x), x clipped to be
+            >= 0.
         mean: Of numeric: the field's number is (transform(x) - mean) / scale.
         scale: Of numeric, see mean.
+        bins: Of quantiles and piecewise_linear: the most bins.
+        numbers: Of quantiles, piecewise_linear and standardised: the edges of the bins, or mean and
+            deviation, once the audit has found them.
     """
 
     kind: str
@@ -57,17 +64,27 @@ class IdRule:
     transform: str = "none"
     mean: float = 0.0
     scale: float = 1.0
+    bins: int = 0
+    numbers: Numbers | None = dataclasses.field(default=None, repr=False, compare=False)
+
+    @property
+    def gives_numbers(self) -> bool:
+        """Tells if what stands for a raw value is a number, and no id."""
+        return self.kind in ("numeric", "standardised", "piecewise_linear")
 
     @property
     def rows(self) -> int:
         """Embedding rows that this rule needs, row 0 ("missing") included.
 
-        A fitted rule needs those of missing and unknown values until the audit has fitted it.
+        A fitted rule needs those of missing and unknown values until the audit has fitted it. Bins
+        have rows before: where equal numbers leave fewer bins, the last rows stay unused.
 
         >>> IdRule("hash", buckets=10).rows, IdRule("integer", minimum=0, maximum=23).rows
         (11, 26)
         >>> IdRule("boundaries", boundaries=(1.0, 2.0)).rows, IdRule("numeric").rows
         (4, 2)
+        >>> IdRule("quantiles", bins=8).rows, IdRule("piecewise_linear", bins=8).rows
+        (9, 10)
         """
         return {
             "hash": self.buckets + 1,
@@ -76,6 +93,9 @@ class IdRule:
             "integer": self.maximum - self.minimum + 1 + FIRST_VALUE_ID,
             "boundaries": len(self.boundaries) + 2,
             "numeric": 2,
+            "standardised": 2,
+            "quantiles": self.bins + 1,
+            "piecewise_linear": self.bins + 2,  # one for what all numbers share
         }[self.kind]
 
 

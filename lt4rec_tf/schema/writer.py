@@ -18,6 +18,9 @@ _KEYS_OF_RULE = {
     "integer": ("minimum", "maximum"),
     "boundaries": ("boundaries",),
     "numeric": ("transform", "mean", "scale"),
+    "quantiles": ("bins",),
+    "piecewise_linear": ("bins",),
+    "standardised": ("transform",),
 }
 
 

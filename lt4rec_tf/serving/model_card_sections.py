@@ -13,6 +13,7 @@ import tensorflow as tf
 from lt4rec_tf.core.time_units import unit_of, with_date
 from lt4rec_tf.data.input.features import LARGEST_NUMBER
 from lt4rec_tf.reports.text_tables import ABSENT, markdown_table
+from lt4rec_tf.schema.numbers import Numbers
 from lt4rec_tf.schema.types import (
     FIRST_VALUE_ID,
     IdRule,
@@ -77,6 +78,9 @@ def _rule(ids: IdRule) -> tuple[str, str]:
     """Describes a rule, and its treatment of all other values."""
     transform = "log(1 + max(x, 0))" if ids.transform == "log1p" else "x"
     limits = ", ".join(f"{limit:g}" for limit in ids.boundaries)
+    found = ids.numbers or Numbers()
+    edges = ", ".join(f"{edge:g}" for edge in found.edges)
+    clipped = f"not finite: missing; beyond {LARGEST_NUMBER:g}: clipped"
     return {
         "hash": (
             f"hashed into {ids.buckets} rows",
@@ -88,7 +92,13 @@ def _rule(ids: IdRule) -> tuple[str, str]:
         "boundaries": (f"ranges between {limits}", "none: the outer ranges are open"),
         "numeric": (
             f"({transform} - {ids.mean:g}) / {ids.scale:g}",
-            f"not finite: missing; beyond {LARGEST_NUMBER:g}: clipped",
+            clipped,
+        ),
+        "standardised": (f"({transform} - {found.mean:g}) / {found.scale:g}, of train", clipped),
+        "quantiles": (f"quantiles of train, between {edges}", "not finite: missing"),
+        "piecewise_linear": (
+            f"piecewise linear between quantiles of train: {edges}",
+            "not finite: missing; outside: as the nearest end",
         ),
     }[ids.kind]
 

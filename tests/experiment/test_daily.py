@@ -32,6 +32,7 @@ from lt4rec_tf.experiment.rows import load_row, measure_row
 from lt4rec_tf.experiment.run import table_ticket
 from lt4rec_tf.models.layers.table_layout import layout_of, with_copied_rows
 from lt4rec_tf.schema.fitted import with_vocabularies
+from lt4rec_tf.schema.numbers import numbers_of
 from lt4rec_tf.schema.reader import load_schema
 from lt4rec_tf.schema.vocabularies import grow
 from lt4rec_tf.tickets.embedding_tables import TableTicket, grown
@@ -262,6 +263,18 @@ def test_amounts_stay_in_the_units_that_the_network_has_learned(first, second, t
     assert units(third)[0] != of_day["label_mean"]
 
 
+def test_bins_and_scales_stay_those_of_the_first_run(first, second, third):
+    mine, *others = (numbers_of(run_folder.read_run(run)[1]) for run in (first, second, third))
+    assert set(mine) == {"length", "length_bin", "length_place"}
+    assert len(mine["length_place"].edges) == 5
+    kept = {table: dataclasses.replace(found, earlier=True) for table, found in mine.items()}
+    assert others == [kept, kept]
+
+    drift = artifacts.read_json(third / "days.json")[-1]["drift"]["features"]
+    cells = {comparison["feature"]: comparison["cells"] for comparison in drift}
+    assert (cells["length_bin"], cells["length_place"]) == (5, 5)  # four bins and "missing"
+
+
 def test_a_finished_run_needs_no_other(third, capsys):
     parent = run_folder.read_run(third)[0].daily.warm_start
     assert not Path(parent).exists()
@@ -347,6 +360,8 @@ def test_a_run_of_other_shape_is_refused_with_each_difference(home, second, caps
 def test_masks_alone_train_from_the_theta_0_they_were_found_with(home, first):
     wanted = [f"--data_dir={home}/first_days", f"--masks={first}", "--seed=9"]
     folder = run_train(home, "masks_alone", *wanted, "--rows=s_weight_auto")
+    found = numbers_of(run_folder.read_run(folder)[1])
+    assert all(of_table.earlier for of_table in found.values())  # the bins, too, are the first's
     theirs, mine = (checkpoint.read_all(run / "initial") for run in (first, folder))
     for name, values in theirs.items():
         np.testing.assert_array_equal(mine[name], values, err_msg=name)

@@ -1,5 +1,7 @@
 """Cross layers, field vectors and masked layers, by their equations."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -9,6 +11,7 @@ from lt4rec_tf.models.layers.cross import CrossNetworkV2, GramCross, NoCross, Tr
 from lt4rec_tf.models.layers.field_vectors import FieldVectors
 from lt4rec_tf.models.layers.masked_dense import MaskedDense
 from lt4rec_tf.models.layers.table_layout import table_offsets
+from lt4rec_tf.schema.types import IdRule
 from tests.support.networks import small_batch
 
 VECTORS = tf.constant([[[1.0, 2.0], [3.0, 4.0]]])  # one row, two fields of dimension 2
@@ -75,6 +78,27 @@ def test_numeric_fields_scale_a_vector_and_know_missing(small_schema):
         vectors[0, 4], -2.5 * layer.parts["table"][age + 1].numpy(), rtol=1e-6
     )
     np.testing.assert_allclose(vectors[1, 4], layer.parts["table"][age].numpy(), rtol=1e-6)
+
+
+def test_piecewise_linear_fields_are_a_linear_map_of_the_encoding(small_schema):
+    rule = IdRule("piecewise_linear", bins=3)
+    features = [
+        dataclasses.replace(feature, ids=rule) if feature.name == "age" else feature
+        for feature in small_schema.features
+    ]
+    layer, ids = field_vectors(dataclasses.replace(small_schema, features=tuple(features)))
+    ids["age"] = tf.constant([1.25, np.nan])
+    with tf.GradientTape() as tape:
+        vectors = layer(ids)
+        total = tf.reduce_sum(vectors[:, 4])
+    missing, base, *rows = layer.parts["table"].numpy()[-5:]
+    np.testing.assert_allclose(vectors[0, 4], base + rows[0] + 0.25 * rows[1], rtol=1e-5)
+    np.testing.assert_allclose(vectors[1, 4], missing, rtol=1e-6)
+
+    gradient = tape.gradient(total, layer.parts["table"])
+    assert isinstance(gradient, tf.IndexedSlices)
+    of_table = tf.convert_to_tensor(gradient)[-5:]
+    assert of_table.numpy().tolist() == [[share] * 2 for share in (1, 1, 1, 0.25, 0)]
 
 
 def test_only_looked_up_rows_get_a_gradient(small_schema):

@@ -38,7 +38,21 @@ ids = { kind = "hash", buckets = 30 }
 name = "length"
 dtype = "float32"
 side = "item"
-ids = { kind = "numeric", mean = 60.0, scale = 30.0 }
+ids = { kind = "standardised" }
+
+[[features]]
+name = "length_bin"
+column = "length"
+dtype = "float32"
+side = "item"
+ids = { kind = "quantiles", bins = 4 }
+
+[[features]]
+name = "length_place"
+column = "length"
+dtype = "float32"
+side = "item"
+ids = { kind = "piecewise_linear", bins = 4 }
 
 [[labels]]
 name = "click"

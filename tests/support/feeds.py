@@ -196,7 +196,7 @@ def opened(made: Schema, folder: Path, rule: SplitRule | None = None) -> tuple[S
     source = open_source(made, folder, rule or SplitRule())
     counted = audit.audit(source)
     found = Audit.from_json(json.loads(json.dumps(counted.to_json())))
-    found = dataclasses.replace(found, vocabularies=counted.vocabularies)
+    found = dataclasses.replace(found, vocabularies=counted.vocabularies, numbers=counted.numbers)
     return audit.complete(source, found), found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lt4rec_tf.schema.numbers import Numbers
 from tests.support.paths import PROJECT
 
 SMALL_SCHEMA = """
@@ -93,6 +94,31 @@ dtype = "float32"
 side = "item"
 ids = { kind = "boundaries", boundaries = [15, 60.5, 300] }
 """
+# By rules of numbers that an audit fits, and what it might have found.
+FITTED = """
+[[features]]
+name = "fans"
+dtype = "int64"
+side = "user"
+ids = { kind = "quantiles", bins = 4 }
+
+[[features]]
+name = "loudness"
+dtype = "float32"
+side = "item"
+ids = { kind = "piecewise_linear", bins = 3 }
+
+[[features]]
+name = "wait"
+dtype = "float32"
+side = "context"
+ids = { kind = "standardised", transform = "log1p" }
+"""
+FOUND = {
+    "fans": Numbers(9, 100.0, 30.0, (7.0, 20.0, 2.0**62)),
+    "loudness": Numbers(9, 0.0, 3.0, (-3.0, 0.5, 15.0, 300.0)),
+    "wait": Numbers(9, 2.0, 0.5),
+}
 FEW = ("user_id", "video_id", "tags", "duration")
 
 

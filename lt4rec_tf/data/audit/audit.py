@@ -16,9 +16,10 @@ import tensorflow as tf
 
 from lt4rec_tf.core.time_units import limits_of, unit_of
 from lt4rec_tf.data.audit.counts import Counts
+from lt4rec_tf.data.audit.even_sample import EvenSample
 from lt4rec_tf.data.audit.feature_values import values_of
 from lt4rec_tf.data.audit.findings import Audit
-from lt4rec_tf.data.audit.times import SAMPLED, TimeSample, units_text
+from lt4rec_tf.data.audit.times import SAMPLED, units_text
 from lt4rec_tf.data.audit.warnings import warnings_of
 from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.formats.layouts import mixed_kinds
@@ -32,6 +33,7 @@ from lt4rec_tf.data.input.splits import SplitRule, boundaries_for
 from lt4rec_tf.data.input.time_limits import chosen_times, usable_times, with_limits
 from lt4rec_tf.metrics.groups import NO_USER
 from lt4rec_tf.schema.fitted import with_vocabularies
+from lt4rec_tf.schema.numbers import with_numbers
 from lt4rec_tf.schema.types import Schema, Task
 
 
@@ -137,10 +139,10 @@ def _with_boundaries(source: Source, quarantine: set[int], progress: Progress | 
 
     Where no row is usable there are none: the rows are counted all the same, to say why.
     """
-    sample = TimeSample(SAMPLED)
+    sample = EvenSample(SAMPLED)
     for _, _, values in read_all(source, usable_times, quarantine, progress):
         sample.add(chosen_times(values))
-    times = sample.times
+    times = sample.numbers
     if not len(times):
         return source
 
@@ -176,7 +178,8 @@ def complete(source: Source, audit: Audit) -> Source:
     """Returns the source with the audit's results: now `pipeline.batches` can read it.
 
     Its schema has the amounts' mean and deviation in train, which networks and losses need, the
-    share of kept negatives there, which predictions need, and the fitted vocabularies.
+    share of kept negatives there, which predictions need, and what was fitted to train:
+    vocabularies, bins and scales.
     """
     split = dataclasses.replace(
         source.split, validation_from=audit.validation_from, test_from=audit.test_from
@@ -202,7 +205,7 @@ def complete(source: Source, audit: Audit) -> Source:
 
 
 def standardised(schema: Schema, audit: Audit) -> Schema:
-    """Returns the schema with what train says of its tasks and of its fitted vocabularies.
+    """Returns the schema with what train says of its tasks, its fitted vocabularies and numbers.
 
     Of tasks that is the mean and deviation of amounts, and the share of kept negatives where a
     column says it row by row.
@@ -221,4 +224,5 @@ def standardised(schema: Schema, audit: Audit) -> Schema:
         )
 
     schema = with_vocabularies(schema, audit.vocabularies)
+    schema = with_numbers(schema, audit.numbers)
     return dataclasses.replace(schema, tasks=tuple(map(with_standards, schema.tasks)))

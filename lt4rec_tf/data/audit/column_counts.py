@@ -8,13 +8,21 @@ from typing import Any
 
 import numpy as np
 
-from lt4rec_tf.data.audit.feature_values import are_unknown, listed, missing_keys, named
+from lt4rec_tf.data.audit.feature_values import (
+    are_unknown,
+    listed,
+    measured,
+    missing_keys,
+    named,
+)
+from lt4rec_tf.data.audit.number_counts import NumberCounts
 from lt4rec_tf.data.audit.row_sample import RowSample
 from lt4rec_tf.data.audit.value_counts import ValueCounts, ValueTable
 from lt4rec_tf.data.audit.vocabulary_counts import VocabularyCounts
 from lt4rec_tf.data.input.labels import USABLE
 from lt4rec_tf.data.input.splits import SPLITS
 from lt4rec_tf.schema.fitted import Vocabulary, with_vocabularies
+from lt4rec_tf.schema.numbers import Numbers
 from lt4rec_tf.schema.types import Feature, Schema
 
 _TRAIN = SPLITS.index("train")
@@ -79,6 +87,7 @@ class ColumnCounts:
         kept = min(_MOST_VALUES, max(_LEAST_VALUES, share))
         pending = min(_MOST_PENDING, max(_LEAST_PENDING, share))
         self._vocabularies = VocabularyCounts(schema)
+        self._numbers = NumberCounts(schema)
         self._values = {feature.name: ValueCounts(kept, pending) for feature in features}
         self._ratios = {t.name: np.zeros(4, int) for t in schema.tasks if t.kind == "continuous"}
         self._sample = RowSample(schema)
@@ -104,6 +113,8 @@ class ColumnCounts:
             counts += [int(inside.sum()), above_one.sum(), (ratios == 0).sum(), tiny.sum()]
 
         train = {name: column[in_train] for name, column in values["columns"].items()}
+        for index, feature in enumerate(measured(self._schema)):
+            self._numbers.add(feature.name, train["numbers"][:, index])
         labels = {name: column[in_train] for name, column in values["labels"].items()}
         weights = {name: column[in_train] for name, column in values["weights"].items()}
         self._sample.add(train, labels, weights)
@@ -111,6 +122,10 @@ class ColumnCounts:
     def vocabularies(self) -> dict[str, Vocabulary]:
         """Returns by table with a fitted vocabulary the values of train that it holds."""
         return self._vocabularies.fit()
+
+    def numbers(self) -> dict[str, Numbers]:
+        """Returns by table whose rule is fitted to numbers what train has of them."""
+        return self._numbers.fit()
 
     def features(self, vocabularies: Mapping[str, Vocabulary]) -> dict[str, FeatureCounts]:
         """Returns by feature whose values have ids of their own its counts.

@@ -158,6 +158,7 @@ class Counts:
             filtered=self._filtered.result(),
             times=self._times.result(source.split.limits),
             vocabularies=vocabularies,
+            numbers=self._columns.numbers(),
         )
 
     def _unusable_where(self) -> dict[str, dict[str, int]]:

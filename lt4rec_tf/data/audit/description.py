@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import starmap
 
 from lt4rec_tf.core.time_units import NO_UNIT, with_date
 from lt4rec_tf.data.audit.duplicates import Duplicates
@@ -10,6 +11,7 @@ from lt4rec_tf.data.audit.findings import Audit
 from lt4rec_tf.data.audit.task_counts import TaskCounts
 from lt4rec_tf.data.formats.files import some_of
 from lt4rec_tf.schema.fitted import Vocabulary
+from lt4rec_tf.schema.numbers import Numbers
 
 _FEATURES = 100  # lines of a table
 
@@ -34,7 +36,8 @@ def reasons_text(audit: Audit) -> str:
 def describe(audit: Audit) -> str:
     """Writes an audit as text for people, one fact a line, warnings last."""
     facts = [*_describe_rows(audit), *_describe_splits(audit), *_describe_columns(audit)]
-    return "\n".join([*facts, *_describe_values(audit), *audit.warnings])
+    values = [*_describe_values(audit), *starmap(described_numbers, audit.numbers.items())]
+    return "\n".join([*facts, *values, *audit.warnings])
 
 
 def _describe_rows(audit: Audit) -> Iterator[str]:
@@ -145,6 +148,21 @@ def _described_vocabulary(table: str, vocabulary: Vocabulary) -> str:
     if vocabulary.beyond:
         text += f", {about}{vocabulary.beyond:,} frequent ones find no place"
     return text
+
+
+def described_numbers(table: str, numbers: Numbers) -> str:
+    """Writes what rules of numbers were fitted to."""
+    before = ", of the run before" if numbers.earlier else ""
+    if not numbers.count:
+        return f"numbers {table}: none in train{before}"
+    about = f"mean {numbers.mean:.6g}, deviation {numbers.deviation:.6g}"
+    if numbers.edges:
+        estimated = " of a sample" * numbers.estimated
+        first, last = numbers.edges[0], numbers.edges[-1]
+        about = f"bins by {len(numbers.edges)} edges{estimated}, {first:.6g} to {last:.6g}"
+    elif not numbers.deviation:
+        about = f"all are {numbers.mean:.6g}"
+    return f"numbers {table}: {numbers.count:,} in train, {about}{before}"
 
 
 def _shares(share_by_split: Mapping[str, float | None]) -> str:

@@ -13,6 +13,7 @@ from lt4rec_tf.data.audit.filtered import FilteredRows
 from lt4rec_tf.data.audit.task_counts import TaskCounts
 from lt4rec_tf.data.audit.times import Times
 from lt4rec_tf.schema.fitted import Vocabularies
+from lt4rec_tf.schema.numbers import NumbersByTable
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,8 @@ class Audit:
         times: The times of the usable rows, and those that are far from all others; None where the
             schema names no time, or no row has one.
         vocabularies: By table with a fitted vocabulary, what it holds; no part of the JSON.
+        numbers: By table whose rule is fitted to numbers, what train has of them; no part of the
+            JSON.
     """
 
     rows: int
@@ -100,6 +103,7 @@ class Audit:
     filtered: dict[str, FilteredRows] = dataclasses.field(default_factory=dict)
     times: Times | None = None
     vocabularies: Vocabularies = dataclasses.field(default_factory=dict, repr=False, compare=False)
+    numbers: NumbersByTable = dataclasses.field(default_factory=dict, repr=False, compare=False)
 
     @property
     def left_out(self) -> int:
@@ -107,9 +111,9 @@ class Audit:
         return sum(counts.rows for counts in self.filtered.values())
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the audit as JSON's own types, without the vocabularies."""
-        values = dataclasses.asdict(dataclasses.replace(self, vocabularies={}))
-        del values["vocabularies"]
+        """Returns the audit as JSON's own types, without the vocabularies and numbers."""
+        values = dataclasses.asdict(dataclasses.replace(self, vocabularies={}, numbers={}))
+        del values["vocabularies"], values["numbers"]
         return values
 
     @classmethod

@@ -25,10 +25,10 @@ from lt4rec_tf.data.input.labels import USABLE
 from lt4rec_tf.data.input.parsed_rows import Rows
 from lt4rec_tf.data.input.scan import Progress, read_all
 from lt4rec_tf.data.input.source import Source
-from lt4rec_tf.schema.types import FIRST_VALUE_ID, Feature, Schema
+from lt4rec_tf.schema.types import FIRST_VALUE_ID, Feature, IdRule, Schema
 
 UNKNOWN_ID = 1
-# Of numeric features, which have no ids: quarters of a scale, and what lies beyond three of them.
+# Of standardised numbers, which have no ids: quarters of a scale, and what lies beyond three.
 NUMBER_EDGES = np.linspace(-3.0, 3.0, 25)
 MOST_UNSEEN = 1_000_000  # distinct values of a feature that are noted
 
@@ -45,7 +45,8 @@ class Marginals:
         tasks: Task -> {"rows": of its population, "label_mean": over it, rows counted by their
             weights, None without rows}.
         counts: Feature -> int64 (rows of its table,), values by id; of a list all its values, and
-            id 0 once where it has none. Numeric: missing, then bins between `NUMBER_EDGES`.
+            id 0 once where it has none. Numbers: missing, then bins between `NUMBER_EDGES`, or
+            those of a piecewise linear rule.
         unseen: Vocabulary feature -> unknown value -> how often it occurs.
         not_noted: Vocabulary feature -> unknown values beyond the first `MOST_UNSEEN` distinct.
     """
@@ -175,13 +176,20 @@ class _Counting:
 
 def id_count(feature: Feature) -> int:
     """Returns the number of counts of a feature: its table's rows, or bins and missing."""
-    return len(NUMBER_EDGES) + 2 if feature.ids.kind == "numeric" else feature.ids.rows
+    return len(_number_edges(feature.ids)) + 2 if feature.ids.gives_numbers else feature.ids.rows
+
+
+def _number_edges(rule: IdRule) -> np.ndarray:
+    """Returns the edges between the bins in which a rule's numbers are counted."""
+    # A number's position among its own bins: 0 to 1 in the first one.
+    return np.arange(1.0, rule.bins) if rule.kind == "piecewise_linear" else NUMBER_EDGES
 
 
 def _flat_ids(feature: Feature, ids: np.ndarray) -> np.ndarray:
     """Returns the ids to count; of a list the real ones, or one 0."""
-    if feature.ids.kind == "numeric":
-        return np.where(np.isfinite(ids), np.searchsorted(NUMBER_EDGES, ids, side="right") + 1, 0)
+    if feature.ids.gives_numbers:
+        bins = np.searchsorted(_number_edges(feature.ids), ids, side="right") + 1
+        return np.where(np.isfinite(ids), bins, 0)
     if not feature.multivalued:
         return ids
     without = int(np.sum(~(ids > 0).any(axis=1)))

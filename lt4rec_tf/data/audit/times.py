@@ -10,52 +10,11 @@ from typing import Any
 import numpy as np
 
 from lt4rec_tf.core.time_units import are_mixed, by_unit, limits_of, unit_of, with_date
+from lt4rec_tf.data.audit.even_sample import EvenSample
 
 SAMPLED = 1_000_000  # of which boundaries are made
 _KEPT = 100_000  # of which unit and limits are made
 _EXTREMES = 100  # distinct times that are kept at either end
-
-
-class TimeSample:
-    """A uniform sample of rows' times: those with the smallest random keys; exact while they fit.
-
-    Args:
-        size: The most times that are kept.
-    """
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._random = np.random.default_rng(0)
-        self._largest_key = 1.0
-        self._keys = [np.empty(0)]
-        self._times = [np.empty(0)]
-        self._held = 0
-
-    def add(self, times: np.ndarray) -> None:
-        """Adds the times of a batch of rows."""
-        keys = self._random.random(len(times))
-        if self._largest_key < 1.0:
-            chosen = keys < self._largest_key
-            keys, times = keys[chosen], times[chosen]
-        self._keys.append(keys)
-        self._times.append(times)
-        self._held += len(keys)
-        if self._held > 1.25 * self._size:
-            self._prune()
-
-    def _prune(self) -> None:
-        keys, times = np.concatenate(self._keys), np.concatenate(self._times)
-        if len(keys) > self._size:
-            smallest = np.sort(np.argpartition(keys, self._size)[: self._size])
-            keys, times = keys[smallest], times[smallest]
-            self._largest_key = float(keys.max())
-        self._keys, self._times, self._held = [keys], [times], len(keys)
-
-    @property
-    def times(self) -> np.ndarray:
-        """Returns the sample, float64 (at most size,), in the order of the rows."""
-        self._prune()
-        return self._times[0]
 
 
 @dataclass(frozen=True)
@@ -160,7 +119,7 @@ class TimeCounts:
     """
 
     def __init__(self) -> None:
-        self._sample = TimeSample(_KEPT)
+        self._sample = EvenSample(_KEPT)
         self._units = UnitCounts()
         self._lowest: dict[float, _Rows] = {}
         self._highest: dict[float, _Rows] = {}
@@ -195,7 +154,7 @@ class TimeCounts:
         Args:
             limits: (earliest, latest), where they were known before the pass; None: from the times.
         """
-        times = self._sample.times
+        times = self._sample.numbers
         if not len(times):
             return None
         unit = unit_of(times)

@@ -10,8 +10,9 @@ import tensorflow as tf
 
 from lt4rec_tf.data.formats.fingerprints import find, fingerprint, search
 from lt4rec_tf.data.formats.values import DTYPES, has_ids, id_of, id_text, is_null
+from lt4rec_tf.data.input import fitted_numbers
 from lt4rec_tf.schema.fitted import Vocabulary
-from lt4rec_tf.schema.types import FIRST_VALUE_ID, Feature, IdRule, Schema
+from lt4rec_tf.schema.types import FIRST_VALUE_ID, FITTED_NUMBERS, Feature, IdRule, Schema
 
 LARGEST_NUMBER = 1e6  # of a numeric feature, after its transform
 
@@ -44,8 +45,8 @@ def features_to_ids(schema: Schema, raw: Mapping[str, tf.Tensor]) -> dict[str, t
 
     Returns:
         By feature: int64 ids of the same shape, lists cut, in [0, rows of the feature's table), 0
-        for missing and padding. Numeric features: float32 (batch,), NaN where missing or not
-        finite.
+        for missing and padding. Features whose rule gives numbers: float32 (batch,), NaN where
+        missing or not finite.
     """
     raw = {feature.name: _first_values(feature, raw[feature.name]) for feature in schema.features}
     ids_by_feature: dict[str, tf.Tensor] = {}
@@ -89,6 +90,8 @@ def _ids(features: Sequence[Feature], raw: Sequence[tf.Tensor], nulls: Sequence[
     kind = rules[0].kind
     if kind == "numeric":
         return _numeric(rules, values, missing)
+    if kind in FITTED_NUMBERS:
+        return _fitted_numbers(rules, values, missing)
     if kind == "integer":
         ids = _integer_ids(rules, values)
     else:
@@ -114,13 +117,31 @@ def _numeric(rules: Sequence[IdRule], values: tf.Tensor, missing: tf.Tensor) -> 
 
     means = tf.constant([rule.mean for rule in rules], tf.float32)
     scales = tf.constant([rule.scale for rule in rules], tf.float32)
-    numbers = (numbers - means) / scales
+    return _usable((numbers - means) / scales, missing)
 
+
+def _usable(numbers: tf.Tensor, missing: tf.Tensor) -> tf.Tensor:
+    """Returns numbers as float32, NaN where they are missing or not finite, huge ones clipped."""
     # An infinite input would turn every weight it meets into NaN: it counts as missing.
     usable = ~missing & tf.math.is_finite(numbers)
     # A huge one would overflow in the cross layer's products, to the same effect.
     numbers = tf.clip_by_value(numbers, -LARGEST_NUMBER, LARGEST_NUMBER)
-    return tf.where(usable, numbers, np.float32(np.nan))
+    return tf.where(usable, tf.cast(numbers, tf.float32), np.float32(np.nan))
+
+
+def _fitted_numbers(rules: Sequence[IdRule], values: tf.Tensor, missing: tf.Tensor) -> tf.Tensor:
+    # float64, in which the audit has them: days and times since 1970 differ little in float32.
+    numbers = tf.cast(values, tf.float64)
+    missing |= ~tf.math.is_finite(numbers)
+    kind = rules[0].kind
+    if kind == "quantiles":
+        ids = fitted_numbers.quantile_ids(rules, numbers)
+        return tf.where(missing, tf.zeros_like(ids), ids)
+    convert = {
+        "standardised": fitted_numbers.standardised,
+        "piecewise_linear": fitted_numbers.positions,
+    }[kind]
+    return _usable(convert(rules, numbers), missing)
 
 
 def _integer_ids(rules: Sequence[IdRule], values: tf.Tensor) -> tf.Tensor:

@@ -3,7 +3,7 @@
 Id rules: text of few settled values that are no ids is a vocabulary; other text, whole numbers that
 are ids by the name of their column, and those that have five digits throughout are fitted on train,
 each value with an embedding row of its own; whole numbers of a small range are integers; other
-numbers are cut at quantiles.
+numbers are piecewise linear between quantiles of train, those of lists are cut at quantiles.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from lt4rec_tf.data.inspect.column_roles import (
 from lt4rec_tf.data.inspect.column_stats import ColumnStats
 from lt4rec_tf.data.inspect.label_draft import draft_labels
 from lt4rec_tf.data.inspect.label_flags import schema_names
-from lt4rec_tf.schema.reader import MISSING_OF_DTYPE, MOST_FITTED
+from lt4rec_tf.schema.reader import BINS, MISSING_OF_DTYPE, MOST_FITTED
 from lt4rec_tf.schema.types import Feature, IdRule, Schema, TimeColumn
 
 VOCABULARY = 50  # distinct texts up to which they are listed
@@ -234,7 +234,9 @@ def _id_rule(
     if dtype == "int64" and most - least <= RANGE:
         return IdRule("integer", minimum=least, maximum=most), "whole numbers of a small range"
 
-    return IdRule("boundaries", boundaries=boundaries_of(numbers)), "cut at quantiles"
+    if listed:
+        return IdRule("boundaries", boundaries=boundaries_of(numbers)), "cut at quantiles"
+    return IdRule("piecewise_linear", bins=BINS), "linear between quantiles of train"
 
 
 def _as_ids(texts: Sequence[str]) -> tuple[str, ...]:

@@ -33,6 +33,7 @@ from lt4rec_tf.experiment.initial_weights import keep_start
 from lt4rec_tf.experiment.paths import (
     AUDIT,
     CONFIG,
+    NUMBERS,
     ROWS,
     SEARCH_RUNS,
     SEARCH_SETTINGS,
@@ -48,6 +49,7 @@ from lt4rec_tf.experiment.sharing_search import train_rows
 from lt4rec_tf.experiment.ticket_search import find_ticket, read_ticket
 from lt4rec_tf.models.registry import need_tickets
 from lt4rec_tf.schema.fitted import vocabularies_of, write_vocabularies
+from lt4rec_tf.schema.numbers import numbers_of, write_numbers
 from lt4rec_tf.training.evaluation import measure
 from lt4rec_tf.training.predictions import predictor_of
 
@@ -254,6 +256,7 @@ def _make_a_run(comparison: Path, run: Run) -> None:
     audit = (comparison / AUDIT).read_bytes()
     artifacts.write_atomically(run.folder / AUDIT, audit)
     write_vocabularies(run.folder / VOCABULARIES, vocabularies_of(run.schema))
+    write_numbers(run.folder / NUMBERS, numbers_of(run.schema))
     artifacts.write_json(run.folder / SEARCHES, os.path.relpath(run.searches, run.folder))
 
 

@@ -18,6 +18,7 @@ from lt4rec_tf.experiment import logs, run_folder
 from lt4rec_tf.experiment.paths import CONFIG, DAYS, network_row, stage_folder
 from lt4rec_tf.experiment.rows import row_names
 from lt4rec_tf.schema.fitted import vocabularies_of, with_vocabularies
+from lt4rec_tf.schema.numbers import numbers_of, with_numbers
 from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.schema.vocabularies import grow, growth_between
 
@@ -97,7 +98,7 @@ def _shape(settings: Settings, schema: Schema) -> dict[str, Any]:
                 "table": feature.table,
                 "max_values": feature.max_values,
                 "ids": dataclasses.asdict(
-                    dataclasses.replace(feature.ids, vocabulary=(), fitted=None)
+                    dataclasses.replace(feature.ids, vocabulary=(), fitted=None, numbers=None)
                 ),
             }
             for feature in schema.features
@@ -130,8 +131,9 @@ def check_rows(flag: str, parent: Parent, rows: Sequence[str]) -> None:
 
 
 def with_known_values(schema: Schema, parent: Parent) -> Schema:
-    """Returns a schema with the vocabularies that another run's networks know."""
+    """Returns a schema with the vocabularies, bins and scales that another run's networks know."""
     grown = grow(schema, growth_between(schema, parent.schema))
+    grown = with_numbers(grown, numbers_of(parent.schema))
     return with_vocabularies(grown, vocabularies_of(parent.schema))
 
 

@@ -57,6 +57,7 @@ from lt4rec_tf.models.registry import MODELS
 from lt4rec_tf.reports.daily import days_table, log_days
 from lt4rec_tf.reports.run_report import StageLog
 from lt4rec_tf.reports.text_tables import evaluation_table
+from lt4rec_tf.schema.numbers import numbers_of, with_numbers
 from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.tickets.search import HISTORY, WEIGHTS
 from lt4rec_tf.training import checkpoint
@@ -92,6 +93,7 @@ def _train_with_masks(settings: Settings, schema: Schema, folder: Path) -> Sourc
     """Trains jointly from another run's theta_0 with its masks, by an ordinary split."""
     parent = open_parent("masks", settings, schema)
     check_rows("masks", parent, settings.rows)
+    schema = with_numbers(schema, numbers_of(parent.schema))  # masks were found with its bins
     source, audit = run_folder.open_audited(settings, schema, folder, f"run: {folder}", print)
     check_vocabularies("masks", parent, source.schema)
 

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
+from lt4rec_tf.models.layers.piecewise import row_weights
 from lt4rec_tf.models.layers.table_layout import Layout, Tables, layout_of
 from lt4rec_tf.schema.types import Feature, Schema
 from lt4rec_tf.tickets.embedding_tables import TableTicket
@@ -22,7 +23,8 @@ class FieldVectors(keras.layers.Layer):
     sparse update, independent of the number of features. Row 0 of a table is its missing value. A
     multi-valued feature is the mean over its real values (ids above 0); one without any is the
     table's missing row. A numeric feature x is x times the vector of its table's row 1, or the
-    missing row where x is NaN.
+    missing row where x is NaN. A piecewise linear one is a sum of all its table's rows, see
+    `piecewise`.
 
     With a ticket the variables hold the rows and dimensions that it keeps: fewer rows, or one
     variable for each width.
@@ -34,7 +36,7 @@ class FieldVectors(keras.layers.Layer):
         ticket: Ticket of the tables; None: they are whole.
 
     Call:
-        ids: {feature: int64 (batch,) or (batch, values); numeric: float32 (batch,)}.
+        ids: {feature: int64 (batch,) or (batch, values); numbers: float32 (batch,)}.
         Returns float32 (batch, fields, dimension), fields in the schema's order.
     """
 
@@ -105,16 +107,18 @@ def look_up(tables: Tables, features: Sequence[Feature], ids: Mapping[str, tf.Te
     layout = tables.layout
     runs = _runs(features, layout)
 
-    rows_of_runs, pools = [], []
+    rows_of_runs: dict[int, tf.Tensor] = {}
+    pools: dict[int, Callable[[tf.Tensor], tf.Tensor]] = {}
     run_indices: dict[str, list[int]] = {}  # part -> indices of the runs that it serves
+    fields_of_runs: dict[int, tf.Tensor] = {}
     for index, run in enumerate(runs):
-        rows, pool = _rows_and_pool(run, layout.first_row, ids)
-        rows_of_runs.append(rows)
-        pools.append(pool)
+        if run[0].ids.kind == "piecewise_linear":
+            fields_of_runs[index] = _piecewise_fields(tables, run, ids)
+            continue
+        rows_of_runs[index], pools[index] = _rows_and_pool(run, layout.first_row, ids)
         run_indices.setdefault(layout.part_of[run[0].table], []).append(index)
 
     # One gather for all runs of a part, as each gather has a sparse update of its own.
-    fields_of_runs: dict[int, tf.Tensor] = {}
     for part, indices in run_indices.items():
         rows_of_part = [rows_of_runs[index] for index in indices]
         vectors = tables.rows(part, tf.concat(rows_of_part, axis=1))
@@ -135,10 +139,31 @@ def _runs(features: Sequence[Feature], layout: Layout) -> list[list[Feature]]:
     """Groups neighbouring features that are looked up alike; multi-valued ones stay alone."""
 
     def lookup_kind(feature: Feature) -> tuple[str, str]:
-        kind = feature.name if feature.multivalued else str(feature.ids.kind == "numeric")
+        kind = feature.name if feature.multivalued else str(feature.ids.gives_numbers)
+        if feature.ids.kind == "piecewise_linear":
+            kind = f"{feature.ids.bins} bins"
         return kind, layout.part_of[feature.table]
 
     return [list(run) for _, run in groupby(features, key=lookup_kind)]
+
+
+def _piecewise_fields(
+    tables: Tables, run: Sequence[Feature], ids: Mapping[str, tf.Tensor]
+) -> tf.Tensor:
+    """Returns the fields of features with equally many bins, float32 (batch, fields, dimension).
+
+    Every example reads all rows of these few tables: they are looked up once a batch.
+    """
+    bins, rows_of_table = run[0].ids.bins, run[0].ids.rows
+    first_rows = [tables.layout.first_row[feature.table] for feature in run]
+    rows = np.concatenate([first + np.arange(rows_of_table) for first in first_rows])
+    part = tables.layout.part_of[run[0].table]
+    vectors = tables.rows(part, tf.constant(rows[np.newaxis], tf.int64))
+
+    positions = tf.stack([ids[feature.name] for feature in run], axis=1)
+    weights = row_weights(positions, bins)  # (batch, fields, rows)
+    by_field = tf.reshape(vectors, [len(run), rows_of_table, tables.layout.dimension])
+    return tf.einsum("bfr,frd->bfd", weights, by_field)
 
 
 def _rows_and_pool(
@@ -152,7 +177,7 @@ def _rows_and_pool(
         return offsets + values, partial(tf.matmul, mean_weights(values)[:, tf.newaxis, :])
 
     values = tf.stack([ids[feature.name] for feature in run], axis=1)
-    if run[0].ids.kind != "numeric":
+    if not run[0].ids.gives_numbers:
         return offsets + values, tf.identity
 
     # Row 1 is the numeric field's vector, row 0 its missing row.

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from lt4rec_tf.data.audit import audit, checks
 from lt4rec_tf.data.audit.description import describe
+from lt4rec_tf.data.audit.even_sample import EvenSample
 from lt4rec_tf.data.audit.findings import Audit, Example
 from lt4rec_tf.data.audit.task_counts import TaskCounts
-from lt4rec_tf.data.audit.times import TimeSample
 from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.formats.lines import read_rows
 from lt4rec_tf.data.formats.records import is_quarantined, malformed_examples
@@ -236,16 +236,16 @@ def test_malformed_examples_are_counted_and_left_out_of_training(tmp_path):
     assert numbers(source) == [number for number in range(20) if number not in (3, 17)]
 
 
-def test_time_sample_is_exact_until_full_and_then_uniform():
+def test_an_even_sample_is_exact_until_full_and_then_uniform():
     times = np.arange(900.0)
-    small = TimeSample(1000)
+    small = EvenSample(1000)
     small.add(times)
-    np.testing.assert_array_equal(small.times, times)
-    many = TimeSample(1000)
+    np.testing.assert_array_equal(small.numbers, times)
+    many = EvenSample(1000)
     for part in np.split(np.arange(100_000.0), 50):
         many.add(part)
-    assert len(many.times) == 1000
-    assert abs(many.times.mean() - 50_000) < 5 * 100_000 / np.sqrt(12 * 1000)
+    assert len(many.numbers) == 1000
+    assert abs(many.numbers.mean() - 50_000) < 5 * 100_000 / np.sqrt(12 * 1000)
 
 
 def random_lines(count):

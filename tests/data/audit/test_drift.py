@@ -11,7 +11,7 @@ from lt4rec_tf.data.audit.drift import drift
 from lt4rec_tf.metrics.population_stability import Shift, shift
 from lt4rec_tf.reports.daily import drift_table, marginals_text
 from lt4rec_tf.schema.reader import load_schema
-from lt4rec_tf.schema.types import SchemaError
+from lt4rec_tf.schema.types import Feature, IdRule, SchemaError
 from lt4rec_tf.schema.vocabularies import grow, growth_between, with_growth
 from tests.support import feeds
 from tests.support.feeds import good_row, line, opened, write_lines
@@ -155,6 +155,15 @@ def test_lists_count_their_values_and_numbers_their_bins(tmp_path):
     assert bins[np.searchsorted(marginals.NUMBER_EDGES, math.log1p(1), side="right") + 1] == 1
     assert bins[16] == 1
     assert bins[-1] == 2
+
+
+def test_places_among_bins_are_counted_by_bin():
+    rule = IdRule("piecewise_linear", bins=3)
+    place = Feature("f", "f", "float32", False, 1, "", "item", "f", math.nan, rule)
+    places = np.array([0.0, 0.9, 1.0, 2.5, 3.0, np.nan])
+    ids = marginals._flat_ids(place, places)
+    counts = np.bincount(ids, minlength=marginals.id_count(place))
+    assert counts.tolist() == [1, 2, 1, 2]  # missing, then the bins
 
 
 def test_marginals_come_back_from_their_file(tmp_path, held):

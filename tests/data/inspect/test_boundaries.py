@@ -1,4 +1,6 @@
-"""Boundaries of amounts against numpy's quantiles, and of columns that are mostly one value."""
+"""Boundaries of numbers against numpy's quantiles, and of columns that are mostly one value."""
+
+import json
 
 import numpy as np
 import pytest
@@ -7,7 +9,8 @@ from hypothesis import strategies as st
 
 from lt4rec_tf.data.inspect import command as inspect
 from lt4rec_tf.data.inspect.boundaries import boundaries_of
-from lt4rec_tf.schema.reader import load_schema
+from lt4rec_tf.schema.reader import BINS, load_schema
+from lt4rec_tf.schema.types import IdRule
 
 SHARES = np.arange(1, 16) / 16
 
@@ -64,11 +67,16 @@ def test_boundaries_rise_and_a_common_value_is_alone(numbers, times):
         assert alone not in cells[values != numbers[0]]
 
 
-def test_a_draft_keeps_the_magnitude_of_a_sparse_column(tmp_path):
-    rows = [f"u{n % 9},{n % 2},{0 if n % 20 else n / 8}" for n in range(2000)]
-    (tmp_path / "a.csv").write_text("\n".join(["user_id,click,spent", *rows]) + "\n")
-    flags = [f"--files={tmp_path}/a.csv", f"--schema_out={tmp_path}/s.toml"]
+def test_numbers_of_lists_are_cut_by_the_draft_and_single_ones_by_the_audit(tmp_path):
+    rows = []
+    for n in range(2000):
+        row = {"user_id": f"u{n % 9}", "click": n % 2, "spent": n / 8, "prices": [n / 4, n / 2]}
+        rows.append(json.dumps(row) + "\n")
+    (tmp_path / "a.jsonl").write_text("".join(rows))
+    flags = [f"--files={tmp_path}/a.jsonl", f"--schema_out={tmp_path}/s.toml"]
     assert inspect.main(["inspect", *flags]) == 0
-    cuts = load_schema(tmp_path / "s.toml").feature("spent").ids.boundaries
-    spent = np.arange(20, 2000, 20) / 8
-    assert cuts == (1.25, *[float(f"{cut:.6g}") for cut in np.quantile(spent, SHARES)])
+    found = load_schema(tmp_path / "s.toml")
+    assert found.feature("spent").ids == IdRule("piecewise_linear", bins=BINS)
+    prices = np.concatenate([np.arange(2000) / 4, np.arange(2000) / 2])
+    cuts = tuple(float(f"{cut:.6g}") for cut in np.quantile(prices, SHARES))
+    assert found.feature("prices").ids == IdRule("boundaries", boundaries=cuts)

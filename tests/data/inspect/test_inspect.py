@@ -21,7 +21,7 @@ from lt4rec_tf.data.input.splits import SplitRule
 from lt4rec_tf.data.inspect import command as inspect
 from lt4rec_tf.data.inspect import log_sample
 from lt4rec_tf.data.inspect.column_stats import column_stats
-from lt4rec_tf.schema.reader import MOST_FITTED, load_schema
+from lt4rec_tf.schema.reader import BINS, MOST_FITTED, load_schema
 from lt4rec_tf.schema.types import IdRule, SchemaError
 from tests.support.feeds import (
     example,
@@ -103,8 +103,6 @@ def test_the_schema_follows_the_stated_rules(tmp_path):
     write_feed(tmp_path / "a.csv")
     assert look(tmp_path / "a.csv", tmp_path / "s.toml", "--sample_rows=2000") == 0
     found = load_schema(tmp_path / "s.toml")
-    scores = (np.arange(ROWS) / ROWS).astype(np.float32).astype(np.float64)
-    cuts = np.quantile(scores, np.arange(1, 16) / 16)
     assert (found.format, found.files, found.user) == ("csv", ("a.csv",), "user_id")
     assert found.time.column == "time_ms"
     assert {feature.name: feature.ids for feature in found.features} == {
@@ -112,7 +110,7 @@ def test_the_schema_follows_the_stated_rules(tmp_path):
         "country": IdRule("vocabulary", vocabulary=("de", "fr", "it")),
         "tags": IdRule("vocabulary", vocabulary=("t0", "t1", "t2", "t3", "t4", "t5", "t6")),
         "age": IdRule("integer", minimum=1, maximum=79),
-        "score": IdRule("boundaries", boundaries=tuple(float(f"{cut:.6g}") for cut in cuts)),
+        "score": IdRule("piecewise_linear", bins=BINS),
         "temperature": IdRule("integer", minimum=-2, maximum=2),
         "Gr__e_1": IdRule("integer", minimum=0, maximum=2),
     }  # fmt: skip
