@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from lt4rec_tf.models.layers.piecewise import row_weights
+from lt4rec_tf.models.layers.piecewise import piecewise_vectors
 from lt4rec_tf.models.layers.table_layout import Layout, Tables, layout_of
 from lt4rec_tf.schema.types import Feature, Schema
 from lt4rec_tf.tickets.embedding_tables import TableTicket
@@ -154,16 +154,17 @@ def _piecewise_fields(
 
     Every example reads all rows of these few tables: they are looked up once a batch.
     """
-    bins, rows_of_table = run[0].ids.bins, run[0].ids.rows
+    rows_of_table = run[0].ids.rows
     first_rows = [tables.layout.first_row[feature.table] for feature in run]
     rows = np.concatenate([first + np.arange(rows_of_table) for first in first_rows])
     part = tables.layout.part_of[run[0].table]
     vectors = tables.rows(part, tf.constant(rows[np.newaxis], tf.int64))
 
-    positions = tf.stack([ids[feature.name] for feature in run], axis=1)
-    weights = row_weights(positions, bins)  # (batch, fields, rows)
     by_field = tf.reshape(vectors, [len(run), rows_of_table, tables.layout.dimension])
-    return tf.einsum("bfr,frd->bfd", weights, by_field)
+
+    # Fields first, as a product for each field takes them.
+    positions = tf.stack([ids[feature.name] for feature in run])
+    return tf.transpose(piecewise_vectors(positions, by_field), [1, 0, 2])
 
 
 def _rows_and_pool(

@@ -29,22 +29,23 @@ def encoding(positions: tf.Tensor, bins: int) -> tf.Tensor:
     return tf.clip_by_value(positions[..., tf.newaxis] - tf.range(bins, dtype=tf.float32), 0.0, 1.0)
 
 
-def row_weights(positions: tf.Tensor, bins: int) -> tf.Tensor:
-    """Returns the weights of a table's rows in a field's vector.
+def piecewise_vectors(positions: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+    """Returns v_0 + sum_t e_t v_t, or the missing row where a number is missing.
 
-    The rows are the missing row, v_0 and v_1 to v_T.
-
-    >>> row_weights(tf.constant([1.25, float("nan")]), 3).numpy().tolist()
-    [[0.0, 1.0, 1.0, 0.25, 0.0], [1.0, 0.0, 0.0, 0.0, 0.0]]
+    >>> rows = tf.constant([[[9.0], [1.0], [10.0], [100.0]]])  # missing, v_0, v_1, v_2
+    >>> piecewise_vectors(tf.constant([[1.25, float("nan")]]), rows).numpy().tolist()
+    [[[36.0], [9.0]]]
 
     Args:
-        positions: float32 (...,), NaN where a number is missing.
-        bins: T, the number of bins.
+        positions: float32 (fields, batch), NaN where a number is missing.
+        rows: Of each field's table the missing row and v_0 to v_T, float32 (fields, T + 2,
+            dimension).
 
     Returns:
-        float32 (..., bins + 2).
+        float32 (fields, batch, dimension).
     """
+    missing, base, moves = rows[:, :1], rows[:, 1:2], rows[:, 2:]
     is_number = tf.math.is_finite(positions)
-    of_number = encoding(tf.where(is_number, positions, 0.0), bins)
-    present = tf.cast(is_number, tf.float32)[..., tf.newaxis]
-    return tf.concat([1.0 - present, present, present * of_number], axis=-1)
+    elements = encoding(tf.where(is_number, positions, 0.0), moves.shape[1])
+    vectors = base + tf.matmul(elements, moves)
+    return tf.where(is_number[..., tf.newaxis], vectors, missing)
