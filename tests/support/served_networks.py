@@ -16,7 +16,7 @@ from tests.support.networks import (
     build_with_own_views,
     build_with_ticket,
 )
-from tests.support.schemas import FITTED, HOUR, LENGTH
+from tests.support.schemas import HOUR, LENGTH
 from tests.support.training import random_masks
 
 # Every rule by which raw values become ids, and every dtype, alone and in lists.
@@ -30,7 +30,6 @@ ids = { kind = "vocabulary", vocabulary = ["phone", "планшет", "电视"] 
 """
     + HOUR
     + LENGTH
-    + FITTED
     + """
 [[features]]
 name = "codes"

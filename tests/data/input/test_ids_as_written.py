@@ -11,12 +11,11 @@ from lt4rec_tf.data.input.pipeline import batches
 from lt4rec_tf.data.input.side_tables import load_side_table, look_up
 from lt4rec_tf.data.input.source import open_source
 from lt4rec_tf.data.input.splits import SplitRule
-from lt4rec_tf.schema.numbers import with_numbers
 from lt4rec_tf.schema.reader import load_schema
 from lt4rec_tf.schema.types import Feature, IdRule, Join, Schema
 from lt4rec_tf.serving.signatures import ServedModel
 from tests.support.feeds import SCHEMA, good_row, line, opened, write_lines
-from tests.support.schemas import FOUND, SMALL_SCHEMA
+from tests.support.schemas import SMALL_SCHEMA
 from tests.support.served_networks import MORE_FEATURES, raw_rows, trained_network
 
 HASH = IdRule("hash", buckets=1000)
@@ -141,7 +140,7 @@ def test_a_second_key_of_a_side_table_is_named(tmp_path):
 def test_served_models_agree(tmp_path):
     path = tmp_path / "served.toml"
     path.write_text(SMALL_SCHEMA + MORE_FEATURES, encoding="utf-8")
-    schema = with_numbers(load_schema(path), FOUND).with_tasks(["cvr"])
+    schema = load_schema(path).with_tasks(["cvr"])
     network = trained_network(schema, "single task")
     assert has_ids(schema.feature("user"))
     ask = ServedModel(network, schema).signatures()["serving_default"]
