@@ -25,6 +25,7 @@ from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.distributed import cluster, replicas
 from lt4rec_tf.experiment import (
+    passes,
     paths,
     publishing,
     report,
@@ -116,7 +117,9 @@ def learn(
 
     with closing(StageLog(folder / paths.TENSORBOARD if writes else None)) as log:
         feed = training_feed(source, audit, settings)
-        tickets = train_rows(settings, schema, folder, feed, log)
+        if note := passes.note_on_passes(settings, feed):
+            say(note)
+        tickets = train_rows(passes.settled(settings, feed), schema, folder, feed, log)
 
     evaluation = evaluate_rows(folder, settings, schema, source, "test")
     artifacts.write_json(folder / paths.EVALUATION, artifacts.undefined_as_null(evaluation))

@@ -86,6 +86,9 @@ def _check_tickets(tickets: TicketSettings, model: ModelSettings) -> None:
 
 def _check_steps(settings: Settings) -> None:
     decay, average = settings.training.weight_decay, settings.training.weight_average
+    if settings.training.learning_rate_decay != "none":
+        epochs = settings.training.epochs
+        expect(epochs >= 1, "epochs", epochs, "1 or more with --learning_rate_decay")
     if decay:
         expect(settings.training.optimizer == "adam", "weight_decay", decay, "0 with adagrad")
     if settings.tickets.ticket_finder == "gradual":  # an average of cut weights is not 0

@@ -30,21 +30,21 @@ _GROUPS: dict[str, type] = {
     "training": TrainingSettings,
     "daily": DailySettings,
 }
-# Flags that are newer than the first runs, by group. At their defaults they are left out of a run's
-# settings, so that runs made before them are still known.
-_NEWER: dict[str, tuple[str, ...]] = {
-    "data": ("split_seed",),
-    "model": ("field_dropout",),
-    "training": (
-        "embedding_optimizer",
-        "embedding_learning_rate",
-        "learning_rate_decay",
-        "learning_rate_warmup",
-        "embedding_l2",
-        "weight_decay",
-        "clip_norm",
-        "weight_average",
-    ),
+# Flags that are newer than the first runs, by group, with the value that a run without them has. At
+# that value they are left out of a run's settings, so that runs made before them are still known.
+_NEWER: dict[str, dict[str, Any]] = {
+    "data": {"split_seed": 1},
+    "model": {"field_dropout": 0.0},
+    "training": {
+        "embedding_optimizer": "same",
+        "embedding_learning_rate": 0.0,
+        "learning_rate_decay": "none",
+        "learning_rate_warmup": 0,
+        "embedding_l2": 0.0,
+        "weight_decay": 0.0,
+        "clip_norm": 0.0,
+        "weight_average": 0.0,
+    },
 }
 
 
@@ -101,14 +101,14 @@ def to_dict(settings: Settings) -> dict[str, Any]:
     """Returns the settings as nested plain values, for JSON.
 
     Those of daily training are left out where all of them are defaults, and those that are newer
-    than the first runs where they are the default.
+    than the first runs where they are as in these.
     """
     values = json.loads(json.dumps(dataclasses.asdict(settings)))
     if settings.daily == DailySettings():
         del values["daily"]
-    for group, names in _NEWER.items():
-        for name in names:
-            if getattr(getattr(settings, group), name) == getattr(_GROUPS[group], name):
+    for group, values_before in _NEWER.items():
+        for name, before in values_before.items():
+            if values[group][name] == before:
                 del values[group][name]
     return values
 
@@ -121,7 +121,10 @@ def from_dict(values: Mapping[str, Any]) -> Settings:
     """
     try:
         values = {"daily": {}} | dict(values)
-        groups = {name: cls(**_tuples(values[name])) for name, cls in _GROUPS.items()}
+        groups = {
+            name: cls(**(_NEWER.get(name, {}) | _tuples(values[name])))
+            for name, cls in _GROUPS.items()
+        }
         settings = Settings(**(_tuples(values) | groups))
         check(settings)
     except (KeyError, TypeError) as error:

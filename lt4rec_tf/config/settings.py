@@ -236,27 +236,39 @@ class TrainingSettings:
     """The training of one stage."""
 
     batch_size: int = flag(512, "Rows of a batch.", at_least=1)
-    search_epochs: int = flag(1, "Passes over train for each level of a ticket search.", at_least=1)
+    search_epochs: int = flag(
+        0, "Passes over train for each level of a ticket search; 0: as --epochs.", at_least=0
+    )
     search_processes: int = flag(
         1,
         "Ticket searches that run side by side, each in a process with its share of the cores.",
         at_least=1,
     )
-    epochs: int = flag(1, "Passes over train for each row of the comparison.", at_least=1)
+    epochs: int = flag(
+        0,
+        "Passes over train for each row of the comparison. 0: by the size of train: up to 6 on a "
+        "small one, with a --patience of 1; 1 on a large one, and with --warm_start.",
+        at_least=0,
+    )
     patience: int = flag(
-        0, "Stop after this many epochs without a better one; 0: never.", at_least=0
+        0,
+        "Stop after this many epochs without a better one; 0: never, or 1 with --epochs=0.",
+        at_least=0,
     )
     optimizer: Literal["adam", "adagrad"] = flag(
         "adam", "Both update only the embedding rows that a batch touched."
     )
     learning_rate: float = flag(0.001, "Step size.", above=0)
     embedding_optimizer: Literal["same", "adam", "adagrad", "rowwise_adagrad"] = flag(
-        "same",
+        "adagrad",
         "Of the embedding tables; same: --optimizer. rowwise_adagrad has one step size for all "
         "numbers of a row.",
     )
     embedding_learning_rate: float = flag(
-        0.0, "Step size of the embedding tables; 0: --learning_rate.", at_least=0
+        0.0,
+        "Step size of the embedding tables; 0: --learning_rate with adam and same, 20 times as "
+        "much with adagrad and rowwise_adagrad.",
+        at_least=0,
     )
     learning_rate_decay: Literal["none", "linear", "cosine"] = flag(
         "none", "How step sizes fall over the passes of a stage: not at all, or to 0 at its end."

@@ -9,6 +9,7 @@ from lt4rec_tf.config.parse import to_dict
 from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.experiment.logs import read_audit
+from lt4rec_tf.experiment.passes import most_passes
 from lt4rec_tf.experiment.paths import (
     EVALUATION,
     TENSORBOARD,
@@ -65,7 +66,8 @@ def _advice_on_passes(settings: Settings, schema: Schema, folder: Path) -> list[
 
     rows = read_audit(folder).splits["train"].rows
     steps = math.ceil(rows / settings.training.batch_size)
-    return advice(passes_by_row, settings.training.epochs, steps)
+    most = settings.training.epochs or most_passes(steps)
+    return advice(passes_by_row, most, steps)
 
 
 def print_places(folder: Path, row: str, version: Path, pictures: list[Path] | None = None) -> None:

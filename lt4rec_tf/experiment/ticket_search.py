@@ -254,7 +254,7 @@ def _gradual_level(run: Run, task: str, here: Path) -> None:
     dense = network_in(run, "base", schema=run.schema.with_tasks([task]))
     load_start(run, dense)
 
-    epochs = settings.training.search_epochs
+    epochs = _gradual_passes(run, task)
     steps = epochs * run.feed.steps_per_epoch
     pruned = build_gradual(
         dense, settings.tickets.final_density, steps, settings.tickets.block_width
@@ -262,6 +262,19 @@ def _gradual_level(run: Run, task: str, here: Path) -> None:
     trainer = task_trainer(run, pruned.network, task, before_step=pruned.before_step)
     plan = Plan(epochs, 0, settings.training.checkpoint_steps, keep_last=True)
     trainer.fit(here / TRAINING, f"tickets/{task}/level_1", plan)
+    run.progress.skip((settings.training.search_epochs - epochs) * run.feed.steps_per_epoch)
 
     write_masks(here / search.MASKS, pruned.masks())
     artifacts.mark_done(here)
+
+
+def _gradual_passes(run: Run, task: str) -> int:
+    """Returns the length of a schedule, which runs to its end: with --patience, of the dense best.
+
+    Without, that of --search_epochs.
+    """
+    if not run.settings.training.patience:
+        return run.settings.training.search_epochs
+    dense = search.level_folder(ticket_folder(run.searches, task), 0) / TRAINING / HISTORY
+    best: int = artifacts.read_json(dense)["best_epoch"]
+    return best + 1

@@ -50,9 +50,10 @@ from lt4rec_tf.training.weight_average import WeightAverage
 
 Losses = Mapping[str, Any]  # by task, what float() reads
 LOGS_PER_EPOCH = 20
-# Adagrad's start for tables. Keras's .1 lies orders above the squared gradients of a row, which
-# would hardly move; at 0 a row's first step would be as large as any, however small its gradient.
-TABLE_SQUARES = 1e-6
+# Root of Adagrad's sum of squares for tables at the start, times the batch size: about the gradient
+# of a single look-up. Keras's .1 lies orders above a row's squared gradients, and rows would hardly
+# move; at 0 a row's first step would be as large as any, however small its gradient.
+TABLE_START = 0.5
 
 
 @dataclass
@@ -368,8 +369,9 @@ def _optimizer_of(
 
     tables = [variable for variable in variables if variable.ref() in table_refs]
     others = [variable for variable in variables if variable.ref() not in table_refs]
+    first_squares = (TABLE_START / optimization.batch_size) ** 2
     return TwoOptimizers(
-        build(*optimization.of_tables, tables, first_squares=TABLE_SQUARES),
+        build(*optimization.of_tables, tables, first_squares=first_squares),
         build(*of_others, others, decay=decay),
         table_refs,
     )

@@ -74,6 +74,7 @@ def run_compare(home, folder, *flags):
             f"--run_dir={home / folder}",
             "--simulate_rows=4000",
             "--hidden_units=16,8",
+            "--epochs=1",
             "--auto_trainings=2",
             "--rounds=1",
             *flags,

@@ -336,6 +336,7 @@ def killed_when(process, folder, patterns, patience=120):
 
 QUICK = [
     "--hidden_units=16,8",
+    "--epochs=1",
     "--embedding_dim=4",
     "--rounds=1",
     "--search_epochs=1",

@@ -25,6 +25,7 @@ pytestmark = pytest.mark.slow(minutes=3)
 
 SMALL = [
     "--hidden_units=16,8",
+    "--epochs=1",
     "--embedding_dim=4",
     "--rounds=1",
     "--batch_size=256",

@@ -88,6 +88,7 @@ def test_hosts_are_given_one_run_and_end_with_it(tmp_path):
             "--split=time",
             "--rows=shared_bottom",
             "--hidden_units=8",
+            "--epochs=1",
             "--embedding_dim=4",
         ],
         env=os.environ

@@ -425,7 +425,7 @@ def run(home):
     """A small run with all rows on a simulated feed."""
     flags = [
         f"--schema={SCHEMA}", f"--data_dir={home}/feed", "--simulate_rows=3000", "--split=time",
-        "--hidden_units=8,4", "--embedding_dim=2", "--rounds=1", "--batch_size=256",
+        "--hidden_units=8,4", "--embedding_dim=2", "--rounds=1", "--epochs=1", "--batch_size=256",
         "--learning_rate=0.01", "--reading=memory", f"--run_dir={home}/run",
     ]  # fmt: skip
     assert exit_on_error(train.main, ["train", *flags]) == 0

@@ -87,6 +87,7 @@ def test_a_run_predicts_the_rates_of_the_log_before(logs, tmp_path, capsys):
         f"--run_dir={tmp_path}/run",
         "--rows=hard_sharing",
         "--hidden_units=8",
+        "--epochs=1",
         "--embedding_dim=4",
         "--epochs=3",
         "--batch_size=256",

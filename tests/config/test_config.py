@@ -82,11 +82,18 @@ def test_the_seed_of_a_random_split_is_no_setting_of_earlier_runs():
         ("training", "weight_average", 0.98),
     ],
 )
-def test_newer_flags_at_their_defaults_are_no_setting_of_earlier_runs(group, name, value):
-    assert name not in to_dict(parsed())[group]
-    given = parsed(f"--{name}={value}")
+def test_newer_flags_that_change_nothing_are_no_setting_of_earlier_runs(group, name, value):
+    earlier = ("--embedding_optimizer=same", "--epochs=1")
+    assert name not in to_dict(parsed(*earlier))[group]
+    given = parsed(*earlier, f"--{name}={value}")
     assert to_dict(given)[group][name] == value
     assert from_dict(to_dict(given)) == given
+
+
+def test_runs_older_than_an_optimizer_of_the_tables_have_one_for_all_weights():
+    values = to_dict(parsed())
+    del values["training"]["embedding_optimizer"]
+    assert from_dict(values) == parsed("--embedding_optimizer=same")
 
 
 def test_flags_that_are_not_given_are_the_fields_defaults():
@@ -150,8 +157,9 @@ WRONG = [
     "--warmup_epochs=-1",
     "--ticket_control=sparser",
     "--batch_size=0",
-    "--search_epochs=0",
-    "--epochs=0",
+    "--search_epochs=-1",
+    "--epochs=-1",
+    "--learning_rate_decay=linear",
     "--patience=-1",
     "--optimizer=sgd",
     "--learning_rate=0",
@@ -301,7 +309,7 @@ def changed(path, value):
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("training.epochs", 0, "--epochs"),
+        ("training.epochs", -1, "--epochs"),
         ("training.epochs", "3", "do not fit"),
         ("training.momentum", 0.9, "momentum"),
         ("model.cross", "product", "--cross"),

@@ -32,6 +32,7 @@ FLAGS = [
     "--split=time",
     "--rows=base,s_weight",
     "--hidden_units=16,8",
+    "--epochs=1",
     "--embedding_dim=4",
     "--rounds=1",
     "--batch_size=128",

@@ -96,7 +96,7 @@ def test_other_settings_are_refused_with_each_difference(untrained, folder, caps
     changes = ["--epochs=3", "--tasks=ctr", "--seed=2", "--max_bad_fraction=0.5"]
     message = refusal(capsys, train.main, *train_flags(folder, *changes))
     assert f"{untrained} was made with other settings" in message
-    assert "settings.training.epochs: was 1, is 3" in message
+    assert "settings.training.epochs: was 0, is 3" in message
     assert "settings.tasks: was [], is ['ctr']" in message
     assert "settings.seed: was 1, is 2" in message
     assert "settings.data.max_bad_fraction: was 0.01, is 0.5" in message

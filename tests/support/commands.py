@@ -14,6 +14,7 @@ SMALL = f"""\
 --split=time
 --rows=base,hard_sharing,s_weight
 --hidden_units=16,8
+--epochs=1
 --embedding_dim=4
 --rounds=2
 --batch_size=256

@@ -115,6 +115,7 @@ def flags(home, *more):
     return [
         f"--schema={home}/daily.toml",
         "--hidden_units=8,4",
+        "--epochs=1",
         "--embedding_dim=4",
         f"--batch_size={BATCH}",
         "--learning_rate=0.01",

@@ -97,7 +97,14 @@ def random_masks(network: RankingNetwork, task: str, seed: int, density: float =
 
 
 def small_settings(*flags: str, schema: Path | str = "small.toml") -> Settings:
-    small = ["--embedding_dim=4", "--hidden_units=8,4", "--batch_size=8", "--learning_rate=0.01"]
+    small = [
+        "--epochs=1",
+        "--search_epochs=1",
+        "--embedding_dim=4",
+        "--hidden_units=8,4",
+        "--batch_size=8",
+        "--learning_rate=0.01",
+    ]
     argv = ["train", f"--schema={schema}", "--data_dir=logs", *small, *flags]
     return parse(argv, "")[0]
 

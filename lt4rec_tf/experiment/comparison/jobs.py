@@ -30,6 +30,7 @@ from lt4rec_tf.experiment.comparison.cost import cost_of
 from lt4rec_tf.experiment.comparison.grid import RowSpec
 from lt4rec_tf.experiment.feed import repeated_batches, training_feed
 from lt4rec_tf.experiment.initial_weights import keep_start
+from lt4rec_tf.experiment.passes import settled
 from lt4rec_tf.experiment.paths import (
     AUDIT,
     CONFIG,
@@ -101,7 +102,9 @@ def search_settings(settings: Settings) -> Settings:
         ),
         training=dataclasses.replace(
             settings.training,
-            epochs=training.epochs,
+            # Whether the logs decide on the passes of a search too, or flags do.
+            epochs=min(1, settings.training.epochs),
+            search_epochs=settings.training.search_epochs or settings.training.epochs,
             auto_trainings=training.auto_trainings,
             search_processes=training.search_processes,
             **balance_defaults,
@@ -177,7 +180,7 @@ def train(comparison: Path, line: str, settings: Settings) -> None:
     with artifacts.locked(folder):
         artifacts.sweep(folder)
         run = _open(comparison, folder, searches, settings)
-        _make_a_run(comparison, run)
+        _make_a_run(comparison, run, settings)
 
         tickets = []
         if need_tickets(settings.rows):
@@ -218,6 +221,7 @@ def _open(comparison: Path, folder: Path, searches: Path, settings: Settings) ->
     """Opens the run that a job trains; nothing is logged of its steps."""
     source = _source(comparison, settings)
     feed = training_feed(source, logs.read_audit(comparison), settings)
+    settings = settled(settings, feed)
     # Of what a job trains at most; a log needs no better estimate.
     steps = settings.training.epochs * feed.steps_per_epoch
     progress = Progress(steps, settings.training.batch_size)
@@ -249,10 +253,10 @@ def _opened(comparison: Path, settings: Settings) -> Source:
     return logs.read_audited(logs.open_logs(settings.data, schema), comparison)
 
 
-def _make_a_run(comparison: Path, run: Run) -> None:
+def _make_a_run(comparison: Path, run: Run, settings: Settings) -> None:
     """Writes the files that `evaluate` and `export` read from a run's folder."""
     files = artifacts.read_json(comparison / CONFIG)["files"]
-    run_folder.claim_folder(run.folder, run.settings, files)
+    run_folder.claim_folder(run.folder, settings, files)
     audit = (comparison / AUDIT).read_bytes()
     artifacts.write_atomically(run.folder / AUDIT, audit)
     write_vocabularies(run.folder / VOCABULARIES, vocabularies_of(run.schema))

@@ -27,6 +27,7 @@ from lt4rec_tf.experiment.daily.parent import (
 )
 from lt4rec_tf.experiment.evaluation import evaluate_rows
 from lt4rec_tf.experiment.feed import measuring_batches, training_feed
+from lt4rec_tf.experiment.passes import settled
 from lt4rec_tf.experiment.paths import (
     CHOICE,
     DAY,
@@ -194,6 +195,7 @@ def _measure_frozen(
 def train_rows(settings: Settings, source: Source, audit: Audit, folder: Path) -> None:
     """Trains every row from what was copied; what an earlier process finished is skipped."""
     feed = training_feed(source, audit, settings)
+    settings = settled(settings, feed)
     pending = [row for row in settings.rows if not artifacts.is_done(stage_folder(folder, row))]
     steps = len(pending) * settings.training.epochs * feed.steps_per_epoch
 

@@ -11,7 +11,13 @@ from lt4rec_tf.experiment import run_folder
 from lt4rec_tf.schema.reader import load_schema
 
 ROWS = 300
-SMALL = ["--rows=hard_sharing", "--embedding_dim=2", "--hidden_units=4", "--batch_size=32"]
+SMALL = [
+    "--epochs=1",
+    "--rows=hard_sharing",
+    "--embedding_dim=2",
+    "--hidden_units=4",
+    "--batch_size=32",
+]
 
 
 def look(folder, capsys, columns, *flags):

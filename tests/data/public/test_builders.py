@@ -173,7 +173,13 @@ def test_importing_the_entry_points_does_not_load_tfds():
 @pytest.mark.slow
 def test_a_run_from_a_named_data_set_to_its_evaluation(tmp_path, capsys):
     flags = [f"--schema={SCHEMA}", f"--data_dir={tmp_path / 'data'}", f"--dataset={SMALL}"]
-    flags += ["--split=files", "--rows=hard_sharing", "--hidden_units=8", "--embedding_dim=4"]
+    flags += [
+        "--split=files",
+        "--rows=hard_sharing",
+        "--epochs=1",
+        "--hidden_units=8",
+        "--embedding_dim=4",
+    ]
     run = tmp_path / "run"
     train.main(["train", *flags, f"--run_dir={run}"])
     first = read_json(run / "evaluation.json")
