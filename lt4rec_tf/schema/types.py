@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from lt4rec_tf.schema.numbers import Numbers
 
 JSON_LISTS = "json"  # a separator: a row's text is a JSON list of single values
-FIRST_VALUE_ID = 2  # of vocabulary, fitted and integer rules: 0 is "missing", 1 is "unknown"
+UNKNOWN_ID = 1  # of vocabulary, fitted and integer rules; 0 is "missing"
+FIRST_VALUE_ID = 2  # of the same rules
 FITTED_NUMBERS = ("quantiles", "piecewise_linear", "standardised")  # by the audit, on train
 
 

@@ -11,6 +11,7 @@ from lt4rec_tf.models.layers.cross import CrossNetworkV2, GramCross, NoCross, Tr
 from lt4rec_tf.models.layers.field_vectors import FieldVectors
 from lt4rec_tf.models.layers.masked_dense import MaskedDense
 from lt4rec_tf.models.layers.table_layout import table_offsets
+from lt4rec_tf.schema.fitted import Vocabulary
 from lt4rec_tf.schema.types import IdRule
 from tests.support.networks import small_batch
 
@@ -41,6 +42,18 @@ def test_dcn_v2_is_its_equation():
     assert layer(VECTORS).numpy()[0].tolist() == [*x2, *x0]
 
 
+def with_fitted(schema, values_by_feature):
+    """The schema with fitted vocabularies of so many values in place of other rules."""
+    features = []
+    for feature in schema.features:
+        if values := values_by_feature.get(feature.name):
+            vocabulary = Vocabulary(np.array(values, np.int64))
+            ids = dataclasses.replace(feature.ids, kind="fitted", fitted=vocabulary)
+            feature = dataclasses.replace(feature, ids=ids)
+        features.append(feature)
+    return dataclasses.replace(schema, features=tuple(features))
+
+
 def field_vectors(schema):
     layer = FieldVectors(schema, 2, keras.initializers.RandomNormal(seed=1))
     features = small_batch(rows=2)["features"]
@@ -57,6 +70,29 @@ def test_single_valued_fields_are_their_rows(small_schema):
         assert vectors[row, 0].tolist() == table[first["user"] + features["user"][row]].tolist()
         # "source" shares the table of "video"
         assert vectors[row, 3].tolist() == table[first["video"] + features["source"][row]].tolist()
+
+
+def test_the_rows_of_values_that_a_fitted_vocabulary_lacks_are_not_trained(small_schema):
+    fitted = {"user": range(18), "tags": range(8)}
+    schema = with_fitted(small_schema, fitted)
+    layer = FieldVectors(schema, 2, keras.initializers.RandomNormal(seed=1))
+    ids = {
+        "user": tf.constant([1, 3], tf.int64),
+        "video": tf.constant([1, 4], tf.int64),
+        "tags": tf.constant([[1, 2], [3, 1]], tf.int64),
+        "source": tf.constant([1, 1], tf.int64),
+        "age": tf.constant([1.0, 2.0]),
+    }
+    with tf.GradientTape() as tape:
+        total = tf.reduce_sum(layer(ids, training=True))
+    gradient = tf.convert_to_tensor(tape.gradient(total, layer.parts["table"])).numpy()[:, 0]
+    assert total.numpy() == pytest.approx(tf.reduce_sum(layer(ids)).numpy(), rel=1e-6)
+
+    first = table_offsets(schema)
+    of_table = {table: gradient[first[table] :].tolist() for table in first}
+    assert of_table["user"][:4] == [0, 0, 0, 1]
+    assert of_table["tag"][:4] == [0, 0, 0.5, 0.5]
+    assert of_table["video"][:5] == [0, 3, 0, 0, 1]  # hashed: 1 is a bucket like others
 
 
 def test_multi_valued_fields_are_the_mean_without_padding(small_schema):

@@ -12,7 +12,7 @@ import tf_keras as keras
 
 from lt4rec_tf.models.layers.piecewise import piecewise_vectors
 from lt4rec_tf.models.layers.table_layout import Layout, Tables, layout_of
-from lt4rec_tf.schema.types import Feature, Schema
+from lt4rec_tf.schema.types import UNKNOWN_ID, Feature, Schema
 from lt4rec_tf.tickets.embedding_tables import TableTicket
 
 
@@ -26,6 +26,10 @@ class FieldVectors(keras.layers.Layer):
     missing row where x is NaN. A piecewise linear one is a sum of all its table's rows, see
     `piecewise`.
 
+    The row of a fitted vocabulary's unknown values, row 1, is not trained. It stands for values that
+    train never had, which are unlike the rare values of train that `min_count` leaves out: a row
+    trained on these misleads.
+
     With a ticket the variables hold the rows and dimensions that it keeps: fewer rows, or one
     variable for each width.
 
@@ -37,6 +41,7 @@ class FieldVectors(keras.layers.Layer):
 
     Call:
         ids: {feature: int64 (batch,) or (batch, values); numbers: float32 (batch,)}.
+        training: True in a training call.
         Returns float32 (batch, fields, dimension), fields in the schema's order.
     """
 
@@ -87,19 +92,26 @@ class FieldVectors(keras.layers.Layer):
             trainable=False,
         )
 
-    def call(self, ids: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    def call(self, ids: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
         """Looks up and pools; see the class."""
         tables = Tables(self.layout, self.parts, self._row_of, self._bits)
-        return look_up(tables, self.features, ids)
+        return look_up(tables, self.features, ids, training=training)
 
 
-def look_up(tables: Tables, features: Sequence[Feature], ids: Mapping[str, tf.Tensor]) -> tf.Tensor:
+def look_up(
+    tables: Tables,
+    features: Sequence[Feature],
+    ids: Mapping[str, tf.Tensor],
+    *,
+    training: bool = False,
+) -> tf.Tensor:
     """Looks up one vector for each field, by one gather for all features of a width.
 
     Args:
         tables: The features' tables.
         features: The fields, in order: all of a schema or some.
         ids: As `FieldVectors` takes them.
+        training: Whether a gradient will be taken.
 
     Returns:
         float32 (batch, fields, dimension).
@@ -124,10 +136,25 @@ def look_up(tables: Tables, features: Sequence[Feature], ids: Mapping[str, tf.Te
         vectors = tables.rows(part, tf.concat(rows_of_part, axis=1))
         vectors_of_runs = tf.split(vectors, [_length(rows) for rows in rows_of_part], axis=1)
         for index, vectors_of_run in zip(indices, vectors_of_runs, strict=True):
+            if training:
+                vectors_of_run = _without_unknown(vectors_of_run, runs[index], ids)
             fields_of_runs[index] = pools[index](vectors_of_run)
 
     fields = tf.concat([fields_of_runs[index] for index in range(len(runs))], axis=1)
     return tf.ensure_shape(fields, (None, len(features), layout.dimension))
+
+
+def _without_unknown(
+    vectors: tf.Tensor, run: Sequence[Feature], ids: Mapping[str, tf.Tensor]
+) -> tf.Tensor:
+    """Returns a run's vectors, without a gradient to the unknown rows of fitted vocabularies."""
+    fitted = [feature.ids.kind == "fitted" for feature in run]
+    if not any(fitted):
+        return vectors
+    columns = [ids[feature.name] for feature in run]
+    values = columns[0] if run[0].multivalued else tf.stack(columns, axis=1)
+    unknown = tf.logical_and(tf.constant(fitted), values == UNKNOWN_ID)[:, :, tf.newaxis]
+    return tf.where(unknown, tf.stop_gradient(vectors), vectors)
 
 
 def _length(rows: tf.Tensor) -> int | tf.Tensor:
