@@ -109,6 +109,11 @@ class ModelSettings:
         at_least=0,
         below=1,
     )
+    unknown_dropout: Literal["validation", "none"] = flag(
+        "validation",
+        "Of fitted vocabularies: training takes known values for unknown at random, so that "
+        "unknown ones come as often as in validation; none: it does not.",
+    )
     cross: Literal["gram", "triangle", "dcn_v2", "none"] = flag(
         "gram",
         "Cross layer: full Gram matrix (LT4REC), strict triangle (DLRM), DCN-v2; none: the field "

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass, field
+from typing import Literal
 
 import tensorflow as tf
 import tf_keras as keras
 
 from lt4rec_tf.models.layers.cross import CrossNetworkV2, GramCross, NoCross, TriangleCross
-from lt4rec_tf.models.layers.dropout import VectorDropout
+from lt4rec_tf.models.layers.dropout import UnknownDropout, VectorDropout
 from lt4rec_tf.models.layers.field_vectors import FieldVectors
 from lt4rec_tf.schema.types import Feature, Schema
 from lt4rec_tf.tickets.embedding_tables import TableTicket
@@ -26,6 +27,8 @@ class Encoder:
         dcn_layers: Number of layers of "dcn_v2".
         tables: Ticket of the embedding tables; None: they are whole.
         field_dropout: Share of field vectors that a training step sets to 0, in [0, 1).
+        unknown_dropout: "validation": training takes known values for unknown so that these come
+            as often as in validation, see `schema.fitted.with_dropout`; "none": it does not.
     """
 
     embedding_dim: int
@@ -34,6 +37,7 @@ class Encoder:
     dcn_layers: int
     tables: TableTicket | None = None
     field_dropout: float = 0.0
+    unknown_dropout: Literal["validation", "none"] = "none"
 
 
 @dataclass(frozen=True)
@@ -42,12 +46,14 @@ class Bottom:
 
     Attributes:
         inputs: {feature: Keras input of its ids}.
+        ids: {feature: ids that are looked up}: in training some of them are taken for unknown.
         crossed: Output of the cross layer, float32 (batch, width).
         variables: The trained variables by name.
         counters: Counters that its layers update in training, by name.
     """
 
     inputs: dict[str, tf.Tensor]
+    ids: dict[str, tf.Tensor]
     crossed: tf.Tensor
     variables: dict[str, tf.Variable]
     counters: dict[str, tf.Variable] = field(default_factory=dict)
@@ -71,7 +77,8 @@ def build_bottom(schema: Schema, encoder: Encoder, seed: int) -> Bottom:
         owner="shared",
         ticket=encoder.tables,
     )
-    vectors, counters = fields(inputs), {}
+    ids, counters = _looked_up_ids(schema, encoder, inputs, seed)
+    vectors = fields(ids)
     if encoder.field_dropout:
         dropout = VectorDropout(
             encoder.field_dropout, seed_of(seed, "field_dropout"), name="shared.field_dropout"
@@ -83,7 +90,25 @@ def build_bottom(schema: Schema, encoder: Encoder, seed: int) -> Bottom:
 
     variables = {f"embedding/{name}": part for name, part in fields.parts.items()}
     variables |= {f"cross/{i}": weight for i, weight in enumerate(cross_layer.weights)}
-    return Bottom(inputs, crossed, variables, counters)
+    return Bottom(inputs, ids, crossed, variables, counters)
+
+
+def _looked_up_ids(
+    schema: Schema, encoder: Encoder, inputs: dict[str, tf.Tensor], seed: int
+) -> tuple[dict[str, tf.Tensor], dict[str, tf.Variable]]:
+    """Returns the ids that are looked up, and the counters of the layer that drops some of them."""
+    rates = {
+        feature.name: feature.ids.fitted.dropout[feature.name]
+        for feature in schema.features
+        if feature.ids.fitted is not None and feature.name in feature.ids.fitted.dropout
+    }
+    if not rates or encoder.unknown_dropout == "none":
+        return inputs, {}
+
+    name = "unknown_dropout"
+    dropout = UnknownDropout(rates, seed_of(seed, name), name=f"shared.{name}")
+    dropped = dropout({feature: inputs[feature] for feature in rates})
+    return inputs | dropped, {f"{name}_calls": dropout.calls}
 
 
 def field_vectors(

@@ -97,7 +97,7 @@ def _own_view(
 
     Args:
         schema: Features and tables.
-        bottom: Its inputs are read.
+        bottom: Its ids are read.
         task: The task's name.
         dimension: Length of the field vectors.
         stddev: Standard deviation of the embedding rows at the start.
@@ -112,7 +112,7 @@ def _own_view(
     draw = keras.initializers.GlorotNormal(seed=seed_of(seed, f"{task}/own"))
     own = keras.layers.Dense(units, use_bias=False, kernel_initializer=draw, name=f"{task}.own")
     flat = keras.layers.Reshape((len(schema.features) * dimension,), name=f"{task}.own_fields")
-    addend = own(flat(fields(bottom.inputs)))
+    addend = own(flat(fields(bottom.ids)))
 
     variables.update({f"{task}/embedding/{name}": part for name, part in fields.parts.items()})
     variables[f"{task}/own/kernel"] = own.kernel

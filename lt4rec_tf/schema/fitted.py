@@ -22,6 +22,7 @@ from lt4rec_tf.core import artifacts
 from lt4rec_tf.schema.types import Schema
 
 INDEX = "vocabularies.json"
+_COUNTED = ("earlier", "distinct", "rare", "beyond", "estimated")
 FINGERPRINTS = 2**62  # fingerprints of values lie below it
 
 
@@ -50,6 +51,8 @@ class Vocabulary:
         beyond: Of them, those frequent enough, left out because `max_size` are kept.
         estimated: True if train had more values than are counted at once: the rarest of each part
             were dropped, so a value's count may be too small.
+        dropout: By feature, the share of its known values that training takes for unknown, so that
+            unknown ones come as often as in validation.
     """
 
     marks: np.ndarray
@@ -58,6 +61,7 @@ class Vocabulary:
     rare: int = 0
     beyond: int = 0
     estimated: bool = False
+    dropout: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     @functools.cached_property
     def searchable(self) -> tuple[np.ndarray, np.ndarray]:
@@ -75,6 +79,7 @@ class Vocabulary:
 
 
 Vocabularies = Mapping[str, Vocabulary]  # by table
+Shares = Mapping[str, Mapping[str, float | None]]  # by feature and split
 
 
 def fitted_tables(schema: Schema) -> dict[str, tuple[int, int]]:
@@ -108,6 +113,32 @@ def vocabularies_of(schema: Schema) -> dict[str, Vocabulary]:
     }
 
 
+def with_dropout(vocabularies: Vocabularies, schema: Schema, shares: Shares) -> Vocabularies:
+    """Returns the vocabularies with a dropout after which unknown values are as many as later on.
+
+    Where a share u of a feature's values is unknown in train already, for being rare, and v in
+    validation, p = (v - u) / (1 - u) of those known are taken for unknown too: u + (1 - u) p = v.
+
+    Args:
+        vocabularies: Of the schema's tables.
+        schema: Its features.
+        shares: By feature and split, the share of occurrences of unknown values; None without any.
+    """
+    dropout: dict[str, dict[str, float]] = {}
+    for feature in schema.features:
+        known = shares.get(feature.name, {})
+        before, after = known.get("train"), known.get("validation")
+        if feature.table not in vocabularies or before is None or after is None:
+            continue
+        if before < after:
+            share = (after - before) / (1.0 - before)
+            dropout.setdefault(feature.table, {})[feature.name] = share
+    return {
+        table: dataclasses.replace(vocabulary, dropout=dropout.get(table, vocabulary.dropout))
+        for table, vocabulary in vocabularies.items()
+    }
+
+
 def write_vocabularies(folder: Path, vocabularies: Vocabularies) -> None:
     """Writes a file for each table, then the list of them, each atomically.
 
@@ -127,11 +158,8 @@ def write_vocabularies(folder: Path, vocabularies: Vocabularies) -> None:
             "file": name,
             "sha256": hashlib.sha256(content.getvalue()).hexdigest(),
             "values": len(vocabulary.marks),
-            "earlier": vocabulary.earlier,
-            "distinct": vocabulary.distinct,
-            "rare": vocabulary.rare,
-            "beyond": vocabulary.beyond,
-            "estimated": vocabulary.estimated,
+            **{name: getattr(vocabulary, name) for name in _COUNTED},
+            "dropout": dict(vocabulary.dropout),
         }
     artifacts.write_json(folder / INDEX, entries)
 
@@ -146,20 +174,18 @@ def read_vocabularies(folder: Path) -> dict[str, Vocabulary]:
         return {}
     vocabularies = {}
     for table, entry in artifacts.read_json(folder / INDEX).items():
+        counted = [entry[name] for name in _COUNTED]
+        dropout = entry.get("dropout", {})  # absent in runs of versions without it
         vocabularies[table] = _read_vocabulary(
-            folder / entry["file"],
-            entry["sha256"],
-            entry["earlier"],
-            entry["distinct"],
-            entry["rare"],
-            entry["beyond"],
-            entry["estimated"],
+            folder / entry["file"], entry["sha256"], tuple(counted), tuple(dropout.items())
         )
     return vocabularies
 
 
 @functools.lru_cache(maxsize=64)
-def _read_vocabulary(path: Path, sha256: str, *counted: Any) -> Vocabulary:
+def _read_vocabulary(
+    path: Path, sha256: str, counted: tuple[Any, ...], dropout: tuple[tuple[str, float], ...]
+) -> Vocabulary:
     """Reads a table's file once a process: a run's readers share what is found by a search."""
     content = path.read_bytes() if path.exists() else b""
     digest = hashlib.sha256(content).hexdigest()
@@ -168,4 +194,6 @@ def _read_vocabulary(path: Path, sha256: str, *counted: Any) -> Vocabulary:
             f"{path}: found {f'sha256 {digest}' if content else 'no file'}, "
             f"expected sha256 {sha256}, which {path.with_name(INDEX)} says"
         )
-    return Vocabulary(np.load(io.BytesIO(content), allow_pickle=False), *counted)
+    marks = np.load(io.BytesIO(content), allow_pickle=False)
+    numbers = dict(zip(_COUNTED, counted, strict=True))
+    return Vocabulary(marks, **numbers, dropout=dict(dropout))

@@ -1,10 +1,13 @@
-"""Dropout of field vectors."""
+"""Dropout of field vectors, and of ids."""
+
+import dataclasses
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from lt4rec_tf.models.layers.dropout import VectorDropout
+from lt4rec_tf.models.layers.dropout import UnknownDropout, VectorDropout
+from lt4rec_tf.schema.fitted import Vocabulary
 from lt4rec_tf.training.plan import Plan
 from tests.support.networks import build_small, read_variables, small_batch
 from tests.support.training import STEPS, Killed, KilledProgress, quiet_progress, small_trainer
@@ -72,3 +75,46 @@ def test_a_killed_stage_goes_on_with_the_draws_that_it_would_have_had(small_sche
     resumed = fitted(tmp_path / "killed", quiet_progress())
     for name, values in read_variables(unbroken).items():
         np.testing.assert_array_equal(read_variables(resumed)[name], values, err_msg=name)
+
+
+def test_known_ids_become_unknown_at_their_rates_and_others_stay():
+    layer = UnknownDropout({"video": 0.25, "tags": 0.5}, seed=4)
+    video = tf.constant(np.arange(4000) % 4, tf.int64)
+    tags = tf.constant(np.arange(8000).reshape(4000, 2) % 5, tf.int64)
+    found = layer({"video": video, "tags": tags}, training=True)
+    for name, ids, rate in (("video", video, 0.25), ("tags", tags, 0.5)):
+        before, after = ids.numpy(), found[name].numpy()
+        changed = before != after
+        assert np.all(after[changed] == 1)
+        assert np.all(before[changed] >= 2)
+        known = (before >= 2).sum()
+        assert abs(changed.sum() / known - rate) < 5 * np.sqrt(rate * (1 - rate) / known)
+    again = layer({"video": video, "tags": tags}, training=True)
+    assert np.any(again["video"].numpy() != found["video"].numpy())
+    layer.calls.assign(0)
+    repeated = layer({"video": video, "tags": tags}, training=True)
+    np.testing.assert_array_equal(repeated["tags"], found["tags"])
+    np.testing.assert_array_equal(layer({"video": video})["video"], video)
+
+
+def test_a_network_takes_ids_for_unknown_in_training_alone(small_schema):
+    video = small_schema.feature("video")
+    vocabulary = Vocabulary(np.arange(28), dropout={"video": 1.0})
+    ids = dataclasses.replace(video.ids, kind="fitted", fitted=vocabulary)
+    features = tuple(
+        dataclasses.replace(feature, ids=ids) if feature.table == "video" else feature
+        for feature in small_schema.features
+    )
+    schema = dataclasses.replace(small_schema, features=features)
+    batch = small_batch(8, 0)["features"]
+    unknown = batch | {
+        "video": tf.where(batch["video"] >= 2, tf.constant(1, tf.int64), batch["video"])
+    }
+
+    network = build_small(schema, unknown_dropout="validation", own_embedding={"cvr": 2})
+    np.testing.assert_array_equal(network.bottom(batch), network.bottom(batch, training=False))
+    trained = network.model(batch, training=True)
+    for task, logits in network.model(unknown, training=False).items():
+        np.testing.assert_allclose(trained[task], logits, rtol=1e-5, atol=1e-7)
+    assert int(network.counters["unknown_dropout_calls"]) == 1
+    assert not build_small(schema).counters

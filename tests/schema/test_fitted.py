@@ -15,6 +15,7 @@ from lt4rec_tf.schema.fitted import (
     fitted_tables,
     read_vocabularies,
     vocabularies_of,
+    with_dropout,
     with_vocabularies,
     write_vocabularies,
 )
@@ -67,8 +68,23 @@ def test_features_of_a_table_get_its_vocabulary_and_its_rows(tmp_path):
     assert fitted == schema  # the schema itself says nothing of the values
 
 
+def test_dropout_brings_the_share_of_unknown_values_up_to_that_of_validation(tmp_path):
+    schema = small(tmp_path)
+    vocabularies = {"video": Vocabulary(np.array([5, 9]), dropout={"video": 0.9, "source": 0.9})}
+    shares = {
+        "video": {"train": 0.2, "validation": 0.6, "test": 0.7},  # .2 + .8 * .5 = .6
+        "source": {"train": 0.2, "validation": 0.1, "test": 0.1},
+        "user": {"train": 0.0, "validation": 0.3, "test": None},  # its table is hashed
+    }
+    fitted = with_dropout(vocabularies, schema, shares)
+    assert fitted["video"].dropout == {"video": pytest.approx(0.5)}
+    # Where no row validates, as in daily training, it stays.
+    shares = {"video": {"train": 0.2, "validation": None, "test": None}}
+    assert with_dropout(vocabularies, schema, shares)["video"].dropout["video"] == 0.9
+
+
 def test_written_vocabularies_are_read_back(tmp_path):
-    first = Vocabulary(np.array([5, 2**61, 0]), 1, 7, 3, 1, True)
+    first = Vocabulary(np.array([5, 2**61, 0]), 1, 7, 3, 1, True, {"user": 0.25})
     written = {"user": first, "a/b: é": Vocabulary(np.array([], np.int64))}
     write_vocabularies(tmp_path / "new", written)
     read = read_vocabularies(tmp_path / "new")

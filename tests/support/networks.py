@@ -129,14 +129,16 @@ def build_small(
     seed=1,
     cross="gram",
     hidden_units=(8, 4),
-    field_dropout=0.0,
+    own_embedding=None,
+    **dropout,
 ):
     return build_network(
         schema,
-        Encoder(4, embedding_stddev=0.05, cross=cross, dcn_layers=2, field_dropout=field_dropout),
+        Encoder(4, embedding_stddev=0.05, cross=cross, dcn_layers=2, **dropout),
         separate_towers=separate_towers,
         hidden_units=hidden_units,
         seed=seed,
+        own_embedding=own_embedding,
     )
 
 

@@ -29,6 +29,7 @@ from lt4rec_tf.data.input.labels import (
 )
 from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.data.input.splits import SPLITS
+from lt4rec_tf.schema.fitted import with_dropout
 
 
 class Counts:
@@ -130,6 +131,8 @@ class Counts:
         unusable_by_file = {name: _by_reason(counts) for name, counts in self._reasons.items()}
         names = [self._name(path) for path in source.files]
         vocabularies = self._columns.vocabularies()
+        features = self._columns.features(vocabularies)
+        unknown = {name: counts.unknown for name, counts in features.items()}
 
         return Audit(
             rows=int(reasons.sum()),
@@ -152,12 +155,12 @@ class Counts:
             kinds={name: kinds[name] for name in source.columns if kinds},
             duplicates=None if source.layout.by_python else self._distinct.duplicates(),
             unusable_where=self._unusable_where(),
-            features=self._columns.features(vocabularies),
+            features=features,
             ratios=self._columns.ratios(),
             deciding=self._columns.deciding(),
             filtered=self._filtered.result(),
             times=self._times.result(source.split.limits),
-            vocabularies=vocabularies,
+            vocabularies=with_dropout(vocabularies, source.schema, unknown),
             numbers=self._columns.numbers(),
         )
 

@@ -111,5 +111,6 @@ class VocabularyCounts:
                 rare=len(marks) - len(frequent),
                 beyond=len(new) - len(added),
                 estimated=values.dropped > 0,
+                dropout={} if earlier is None else earlier.dropout,
             )
         return vocabularies

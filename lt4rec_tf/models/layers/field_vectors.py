@@ -26,9 +26,9 @@ class FieldVectors(keras.layers.Layer):
     missing row where x is NaN. A piecewise linear one is a sum of all its table's rows, see
     `piecewise`.
 
-    The row of a fitted vocabulary's unknown values, row 1, is not trained. It stands for values that
-    train never had, which are unlike the rare values of train that `min_count` leaves out: a row
-    trained on these misleads.
+    The row of a fitted vocabulary's unknown values, row 1, is not trained. It stands for values
+    that train never had, which are unlike the rare values of train that `min_count` leaves out: a
+    row trained on these misleads.
 
     With a ticket the variables hold the rows and dimensions that it keeps: fewer rows, or one
     variable for each width.

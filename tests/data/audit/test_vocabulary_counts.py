@@ -84,11 +84,23 @@ def test_the_audit_fits_the_values_of_train_alone(tmp_path):
     assert marks_in(audited) == marks_of("b", "a", "c")
     counts = audited.features["video"]
     assert counts.unknown == {"train": 0.0, "validation": 0.0, "test": 1.0}
+    assert audited.vocabularies["video"].dropout == {}
     assert "vocabulary video: 3 values with a row of their own; 3 occur in train" in describe(
         audited
     )
     [warning] = [text for text in audited.warnings if "feature video" in text]
     assert warning.endswith("100.0 % in test lie outside its vocabulary or range")
+
+
+def test_values_that_are_new_in_validation_make_its_dropout(tmp_path):
+    videos = ["a", "a", "b", "b"] * 10 + ["new", "b"] * 5
+    rows = [good_row(number, video=video) for number, video in enumerate(videos)]
+    split = SplitRule("time", validation_from=4, test_from=5)
+    audited = audit(fitted_source(tmp_path, rows, split=split))
+    vocabulary = audited.vocabularies["video"]
+    assert "feature video: 50.0 % of its known values are taken for unknown" in describe(audited)
+    assert sorted(vocabulary.marks.tolist()) == sorted(marks_of("a", "b"))
+    assert vocabulary.dropout == {"video": 0.5}
 
 
 def test_min_count_and_max_size_keep_the_most_frequent(tmp_path):
