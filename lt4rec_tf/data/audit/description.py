@@ -149,8 +149,8 @@ def _described_vocabulary(table: str, vocabulary: Vocabulary) -> str:
         text += f", {about}{vocabulary.beyond:,} frequent ones find no place"
     for feature, share in vocabulary.dropout.items():
         text += (
-            f"\nfeature {feature}: {100 * share:.1f} % of its known values are taken for unknown in "
-            "training, to be as many as in validation (--unknown_dropout)"
+            f"\nfeature {feature}: {100 * share:.1f} % of its known values are taken for unknown "
+            "in training, to be as many as in validation (--unknown_dropout)"
         )
     return text
 
