@@ -6,8 +6,10 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lt4rec_tf.data.formats.fingerprints import fingerprint
 from lt4rec_tf.data.formats.values import has_ids, id_of
 from lt4rec_tf.data.input.features import features_to_ids, raw_specs
+from lt4rec_tf.schema.fitted import Vocabulary, fitted_tables, with_vocabularies
 from lt4rec_tf.schema.reader import load_schema
 from lt4rec_tf.schema.types import Feature, IdRule, Schema
 from tests.support.paths import PROJECT
@@ -132,6 +134,8 @@ def test_numeric_is_never_infinite(values):
 @pytest.mark.parametrize("name", ["simulated_feed", "tencent_video", "kuairand_feedback"])
 def test_graph_with_free_batch_size_agrees_with_eager(name):
     schema = load_schema(PROJECT / "configs" / "schemas" / f"{name}.toml")
+    vocabulary = Vocabulary(fingerprint(["4", "5"]).numpy())
+    schema = with_vocabularies(schema, dict.fromkeys(fitted_tables(schema), vocabulary))
     specs = raw_specs(schema)
     graph = tf.function(lambda raw: features_to_ids(schema, raw), input_signature=[specs])
     for rows in (1, 3):
