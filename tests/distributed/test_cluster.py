@@ -300,7 +300,8 @@ def test_a_cluster_that_does_not_fit_is_refused(monkeypatch, kind, tf_config, me
     ],
 )
 def test_what_several_processes_cannot_do_is_refused(flag, kind):
-    flags = [f"--{flag}", "--rewind_step=3", f"--distribution={kind}", "--data_dir=d", "--schema=s"]
+    flags = [f"--{flag}", "--epochs=1", "--rewind_step=3", f"--distribution={kind}"]
+    flags += ["--data_dir=d", "--schema=s"]
     name = flag.partition("=")[0]
     with pytest.raises(ConfigError, match=f"--{name}.*--distribution={kind}"):
         parse(["train", *flags], "")

@@ -26,4 +26,4 @@ def seed_of_call(seed: int, calls: tf.Variable) -> tf.Tensor:
     """Returns the seed of a call's draw, int64 (2,), another one for each replica."""
     context = tf.distribute.get_replica_context()
     replica = 0 if context is None else context.replica_id_in_sync_group
-    return tf.stack([tf.cast(seed + replica, tf.int64), calls])
+    return tf.stack([seed + tf.cast(replica, tf.int64), calls])
