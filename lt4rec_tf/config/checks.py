@@ -75,6 +75,8 @@ def _check_tickets(tickets: TicketSettings, model: ModelSettings) -> None:
         expect(score == "magnitude", "ticket_score", score, "magnitude with gradual")
         own = model.own_embedding
         expect(not own, "own_embedding", own, "nothing with --ticket_finder=gradual")
+        dropout = model.tower_dropout  # its towers are built of layers of another package
+        expect(dropout == 0, "tower_dropout", dropout, "0 with --ticket_finder=gradual")
     if tickets.ticket_score == "movement":
         rewind = tickets.rewind
         expect(rewind == "initial", "rewind", rewind, "initial with --ticket_score=movement")

@@ -34,7 +34,7 @@ _GROUPS: dict[str, type] = {
 # that value they are left out of a run's settings, so that runs made before them are still known.
 _NEWER: dict[str, dict[str, Any]] = {
     "data": {"split_seed": 1},
-    "model": {"field_dropout": 0.0, "unknown_dropout": "none"},
+    "model": {"field_dropout": 0.0, "tower_dropout": 0.0, "unknown_dropout": "none"},
     "training": {
         "embedding_optimizer": "same",
         "embedding_learning_rate": 0.0,

@@ -109,6 +109,13 @@ class ModelSettings:
         at_least=0,
         below=1,
     )
+    tower_dropout: float = flag(
+        0.0,
+        "Share of a tower's hidden units that a training step sets to 0, drawn for each row; each "
+        "task draws its own.",
+        at_least=0,
+        below=1,
+    )
     unknown_dropout: Literal["validation", "none"] = flag(
         "validation",
         "Of fitted vocabularies: training takes known values for unknown at random, so that "

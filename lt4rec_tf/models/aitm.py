@@ -16,21 +16,27 @@ from lt4rec_tf.models.feature_encoder import Bottom, seed_of
 from lt4rec_tf.models.layers.attention import UnitAttention
 from lt4rec_tf.models.losses import loss_of, population_mean, probability
 from lt4rec_tf.models.network import OwnLosses, RankingNetwork, add_head, assemble, dense_stack
+from lt4rec_tf.models.tower_dropout import TowerDropout
 from lt4rec_tf.schema.types import Schema
 
 CALIBRATOR_WEIGHT = 0.6
 
 
 def build_aitm(
-    schema: Schema, bottom: Bottom, *, hidden_units: Sequence[int], seed: int
+    schema: Schema,
+    bottom: Bottom,
+    *,
+    hidden_units: Sequence[int],
+    seed: int,
+    tower_dropout: float = 0.0,
 ) -> RankingNetwork:
     """Builds a chain of towers in the order of the schema's tasks.
 
     z_1 = tower_1(x), z_t = transfer(tower_t(x), relu(z_{t-1} V_t + c_t)), logit_t = head_t(z_t);
     x is the cross layer's output. Every task keeps its loss and its population: a watch ratio is
     learned on clicks. Nothing holds the gradient back: a task teaches the towers before its own.
-    No dropout, and Xavier-normal kernels (the paper draws embeddings and transfer from
-    N(0, .01)), as in every model here: rows of a comparison are trained alike.
+    Kernels are drawn Xavier-normal (the paper draws embeddings and transfer from N(0, .01)), as in
+    every model here: rows of a comparison are trained alike.
 
     Args:
         schema: Its tasks, of any kind, in the order in which their events happen.
@@ -38,21 +44,24 @@ def build_aitm(
         hidden_units: Widths of the towers, from the bottom up; the last is also the width of the
             transfer.
         seed: Of all draws.
+        tower_dropout: Share of hidden units that a training step sets to 0, in [0, 1).
     """
+    dropout = TowerDropout(tower_dropout, seed)
     variables = dict(bottom.variables)
     heads, logits = {}, {}
     previous = None
     for task in schema.tasks:
         name = task.name
-        z = dense_stack(bottom.crossed, hidden_units, f"{name}/tower", seed, variables)
+        z = dense_stack(bottom.crossed, hidden_units, f"{name}/tower", seed, variables, dropout)
         if previous is not None:
-            passed = dense_stack(previous, hidden_units[-1:], f"{name}/handed", seed, variables)
+            handed = f"{name}/handed"
+            passed = dense_stack(previous, hidden_units[-1:], handed, seed, variables, dropout)
             z = _transfer(z, passed, name, seed, variables)
         heads[name], logits[name] = add_head(z, task, seed, variables)
         previous = z
 
     losses = calibrated_losses(schema) if calibrated_pairs(schema) else None
-    return assemble(bottom, logits, heads, variables, own_losses=losses)
+    return assemble(bottom, logits, heads, variables, own_losses=losses, counters=dropout.counters)
 
 
 def calibrated_pairs(schema: Schema) -> list[tuple[str, str]]:

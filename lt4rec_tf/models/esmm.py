@@ -14,11 +14,17 @@ from lt4rec_tf.core.errors import UnfitError
 from lt4rec_tf.models.feature_encoder import Bottom
 from lt4rec_tf.models.losses import cross_entropy, loss_of, population_mean, prediction, probability
 from lt4rec_tf.models.network import OwnLosses, RankingNetwork, add_head, assemble, dense_stack
+from lt4rec_tf.models.tower_dropout import TowerDropout
 from lt4rec_tf.schema.types import Schema, chained_tasks
 
 
 def build_esmm(
-    schema: Schema, bottom: Bottom, *, hidden_units: Sequence[int], seed: int
+    schema: Schema,
+    bottom: Bottom,
+    *,
+    hidden_units: Sequence[int],
+    seed: int,
+    tower_dropout: float = 0.0,
 ) -> RankingNetwork:
     """Builds one tower for each task; chained tasks learn by the product of their probabilities.
 
@@ -26,29 +32,31 @@ def build_esmm(
     cross entropy of pctr * pcvr against y * z over all impressions, y the click: with a ratio z it
     is the soft cross entropy. Of an amount z it is the mean of ((pctr * e - y * z) / scale)^2, e
     its prediction. Its gradient reaches both towers. Other tasks keep the losses that the schema
-    gives them. No dropout, and Xavier-normal kernels, as in every model here: rows of a comparison
-    are trained alike.
+    gives them. Kernels are drawn Xavier-normal, as in every model here: rows of a comparison are
+    trained alike.
 
     Args:
         schema: Its tasks; one with a population needs the task that predicts this population.
         bottom: Inputs and cross layer, on which the towers are built.
         hidden_units: Widths of the towers, from the bottom up.
         seed: Of all draws.
+        tower_dropout: Share of hidden units that a training step sets to 0, in [0, 1).
 
     Raises:
         ValueError: The task that another is chained to is not there.
     """
     first_of = chain(schema)
 
+    dropout = TowerDropout(tower_dropout, seed)
     variables = dict(bottom.variables)
     heads, logits = {}, {}
     for task in schema.tasks:
         name = task.name
-        tower = dense_stack(bottom.crossed, hidden_units, f"{name}/tower", seed, variables)
+        tower = dense_stack(bottom.crossed, hidden_units, f"{name}/tower", seed, variables, dropout)
         heads[name], logits[name] = add_head(tower, task, seed, variables)
 
     losses = entire_space_losses(schema) if first_of else None
-    return assemble(bottom, logits, heads, variables, own_losses=losses)
+    return assemble(bottom, logits, heads, variables, own_losses=losses, counters=dropout.counters)
 
 
 def chain(schema: Schema) -> dict[str, str]:

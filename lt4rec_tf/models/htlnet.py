@@ -18,6 +18,7 @@ from lt4rec_tf.models.layers.label_embedding import LabelEmbedding, Temperature
 from lt4rec_tf.models.layers.masked_dense import MaskedDense
 from lt4rec_tf.models.lt4rec import build_tower
 from lt4rec_tf.models.network import TRANSFER, RankingNetwork, add_head, assemble
+from lt4rec_tf.models.tower_dropout import TowerDropout
 from lt4rec_tf.schema.types import Schema, Task
 
 
@@ -52,6 +53,7 @@ def build_htlnet(
     separate_towers: bool,
     transfer: Transfer,
     seed: int,
+    tower_dropout: float = 0.0,
 ) -> RankingNetwork:
     """Builds a chain of towers in the order of the schema's tasks.
 
@@ -60,7 +62,7 @@ def build_htlnet(
     embeddings of the labels that the classifications among them predict. This equals the paper's
     tower over the concatenation of all three. The transfer has a kernel of its own, so that a mask
     M fits the same kernels as a mask of `models.lt4rec`. The first task reads x alone. Towers have
-    the draws of those of `models.lt4rec`. No dropout, no regularisation, as in every model here.
+    the draws of those of `models.lt4rec`. What is handed on is read before any dropout.
 
     The paper stops gradients so that later tasks reach earlier ones through the embeddings alone.
     A third-party text has the stop at the output of the transfer, which would leave it untrained;
@@ -74,6 +76,7 @@ def build_htlnet(
             have masks on one tower (sparse sharing).
         transfer: Sizes and rules of the transfer.
         seed: Of all draws, and of the labels' noise.
+        tower_dropout: Share of hidden units that a training step sets to 0, in [0, 1).
 
     Raises:
         ValueError: The fusion or the place of the stop is unknown.
@@ -85,6 +88,7 @@ def build_htlnet(
         raise ValueError(f"transfer_stop: found {stop!r}, expected 'entry', 'output' or 'none'")
 
     chain = _Chain(transfer, seed, dict(bottom.variables))
+    dropout = TowerDropout(tower_dropout, seed)
     shared: list[keras.layers.Dense] = []
     towers, heads, logits = {}, {}, {}
     for task in schema.tasks:
@@ -96,14 +100,16 @@ def build_htlnet(
         towers[name] = [MaskedDense(d, name=f"{name}.masked_{i}") for i, d in enumerate(shared)]
 
         transferred = chain.transfer_to(name, hidden_units[0])
-        first = hidden = towers[name][0](bottom.crossed, addend=transferred)
-        for layer in towers[name][1:]:
-            hidden = layer(hidden)
+        first = towers[name][0](bottom.crossed, addend=transferred)
+        hidden = dropout.of(first, f"{name}/tower_0")
+        for depth, layer in enumerate(towers[name][1:], 1):
+            hidden = dropout.of(layer(hidden), f"{name}/tower_{depth}")
         heads[name], logits[name] = add_head(hidden, task, seed, chain.variables)
 
         if task is not schema.tasks[-1]:
             chain.add(task, first, logits[name])
-    return assemble(bottom, logits, heads, chain.variables, towers=towers, counters=chain.counters)
+    counters = chain.counters | dropout.counters
+    return assemble(bottom, logits, heads, chain.variables, towers=towers, counters=counters)
 
 
 class _Chain:

@@ -18,6 +18,7 @@ import tf_keras as keras
 from lt4rec_tf.models.feature_encoder import Bottom, Encoder, build_bottom, field_vectors, seed_of
 from lt4rec_tf.models.layers.masked_dense import MaskedDense
 from lt4rec_tf.models.network import CROSSED, RankingNetwork, add_head, assemble
+from lt4rec_tf.models.tower_dropout import TowerDropout
 from lt4rec_tf.schema.types import Schema
 
 
@@ -29,6 +30,7 @@ def build_network(
     hidden_units: Sequence[int],
     seed: int,
     own_embedding: Mapping[str, int] | None = None,
+    tower_dropout: float = 0.0,
 ) -> RankingNetwork:
     """Builds the network for the schema's tasks.
 
@@ -47,8 +49,11 @@ def build_network(
         hidden_units: Widths of the masked layers, from the bottom up.
         seed: Of all draws.
         own_embedding: Task -> length of the field vectors that it alone reads.
+        tower_dropout: Share of hidden units that a training step sets to 0, in [0, 1).
+            Each task draws its own.
     """
     bottom = build_bottom(schema, encoder, seed)
+    dropout = TowerDropout(tower_dropout, seed)
     variables = dict(bottom.variables)
 
     shared: list[keras.layers.Dense] = []
@@ -72,15 +77,17 @@ def build_network(
                 seed,
                 variables,
             )
-        hidden = towers[name][0](bottom.crossed, addend=own)
-        for layer in towers[name][1:]:
-            hidden = layer(hidden)
+        hidden = dropout.of(towers[name][0](bottom.crossed, addend=own), f"{name}/tower_0")
+        for depth, layer in enumerate(towers[name][1:], 1):
+            hidden = dropout.of(layer(hidden), f"{name}/tower_{depth}")
         heads[name], logits[name] = add_head(hidden, task, seed, variables)
 
         # Only a task with an embedding of its own reads ids beside the cross layer's output.
         top_inputs = {CROSSED: bottom.crossed} | (bottom.inputs if own is not None else {})
         tops[name] = keras.Model(top_inputs, logits[name])
-    return assemble(bottom, logits, heads, variables, towers=towers, tops=tops)
+    return assemble(
+        bottom, logits, heads, variables, towers=towers, tops=tops, counters=dropout.counters
+    )
 
 
 def _own_view(

@@ -13,16 +13,22 @@ import tf_keras as keras
 from lt4rec_tf.models.feature_encoder import Bottom, seed_of
 from lt4rec_tf.models.layers.experts import ExpertMixture
 from lt4rec_tf.models.network import RankingNetwork, add_head, assemble, dense_stack
+from lt4rec_tf.models.tower_dropout import TowerDropout
 from lt4rec_tf.schema.types import Schema
 
 
 def build_mmoe(
-    schema: Schema, bottom: Bottom, *, hidden_units: Sequence[int], experts: int, seed: int
+    schema: Schema,
+    bottom: Bottom,
+    *,
+    hidden_units: Sequence[int],
+    experts: int,
+    seed: int,
+    tower_dropout: float = 0.0,
 ) -> RankingNetwork:
     """Builds y_k = h_k(sum_i softmax(x W_k)_i E_i(x)) for each task k, x the cross layer's output.
 
-    No dropout, and Xavier-normal kernels, as in every model here: rows of a comparison are
-    trained alike.
+    Kernels are drawn Xavier-normal, as in every model here: rows of a comparison are trained alike.
 
     Args:
         schema: Its tasks, of any kind.
@@ -31,10 +37,14 @@ def build_mmoe(
             the towers the last. One width alone is that of both.
         experts: Number of E_i, 1 or more.
         seed: Of all draws.
+        tower_dropout: Share of the experts' and towers' units that a training
+            step sets to 0, in [0, 1).
     """
+    dropout = TowerDropout(tower_dropout, seed)
     variables = dict(bottom.variables)
+    units = expert_units(hidden_units)
     outputs = [
-        dense_stack(bottom.crossed, expert_units(hidden_units), f"expert_{i}", seed, variables)
+        dense_stack(bottom.crossed, units, f"expert_{i}", seed, variables, dropout)
         for i in range(experts)
     ]
 
@@ -42,9 +52,9 @@ def build_mmoe(
     for task in schema.tasks:
         name = task.name
         mixed = mix(bottom.crossed, outputs, name, seed, variables)
-        tower = dense_stack(mixed, hidden_units[-1:], f"{name}/tower", seed, variables)
+        tower = dense_stack(mixed, hidden_units[-1:], f"{name}/tower", seed, variables, dropout)
         heads[name], logits[name] = add_head(tower, task, seed, variables)
-    return assemble(bottom, logits, heads, variables)
+    return assemble(bottom, logits, heads, variables, counters=dropout.counters)
 
 
 def expert_units(hidden_units: Sequence[int]) -> Sequence[int]:

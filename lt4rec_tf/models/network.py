@@ -13,6 +13,7 @@ from lt4rec_tf.distributed.replicas import parts_of
 from lt4rec_tf.models.feature_encoder import Bottom, seed_of
 from lt4rec_tf.models.layers.masked_dense import MaskedDense
 from lt4rec_tf.models.losses import outputs_of
+from lt4rec_tf.models.tower_dropout import TowerDropout
 from lt4rec_tf.schema.types import Task
 from lt4rec_tf.tickets.masks import Masks
 
@@ -143,6 +144,7 @@ def dense_stack(
     prefix: str,
     seed: int,
     variables: dict[str, tf.Variable],
+    dropout: TowerDropout | None = None,
 ) -> tf.Tensor:
     """Builds Dense layers with ReLU, Xavier-normal kernels and zero biases.
 
@@ -152,6 +154,7 @@ def dense_stack(
         prefix: Of the variables' names, such as "expert_0"; layers are called "<prefix>.<depth>".
         seed: Of all draws.
         variables: Gets "<prefix>/<depth>/kernel" and "<prefix>/<depth>/bias".
+        dropout: Of the units of each layer; None: there is none.
     """
     for depth, width in enumerate(units):
         name = f"{prefix}/{depth}"
@@ -161,6 +164,8 @@ def dense_stack(
         )
         hidden = dense(hidden)
         variables[f"{name}/kernel"], variables[f"{name}/bias"] = dense.kernel, dense.bias
+        if dropout is not None:
+            hidden = dropout.of(hidden, name)
     return hidden
 
 

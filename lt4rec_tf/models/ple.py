@@ -14,6 +14,7 @@ import tensorflow as tf
 from lt4rec_tf.models.feature_encoder import Bottom
 from lt4rec_tf.models.mmoe import expert_units, mix
 from lt4rec_tf.models.network import RankingNetwork, add_head, assemble, dense_stack
+from lt4rec_tf.models.tower_dropout import TowerDropout
 from lt4rec_tf.schema.types import Schema
 
 
@@ -26,14 +27,15 @@ def build_ple(
     own_experts: int,
     shared_experts: int,
     seed: int,
+    tower_dropout: float = 0.0,
 ) -> RankingNetwork:
     """Builds levels of experts and gates, and one tower on each task's last mixture.
 
     At every level a task's gate reads the task's input and mixes the task's own and the shared
     experts into its next input; below the last level, a shared gate mixes all experts of all tasks
-    into the shared experts' next input. The first level's inputs are the cross layer's output. No
-    dropout, and Xavier-normal kernels, as in every model here: rows of a comparison are trained
-    alike. Each task's loss is over its own population (PLE, section 4.3).
+    into the shared experts' next input. The first level's inputs are the cross layer's output.
+    Kernels are drawn Xavier-normal, as in every model here: rows of a comparison are trained alike.
+    Each task's loss is over its own population (PLE, section 4.3).
 
     Args:
         schema: Its tasks, of any kind.
@@ -45,7 +47,10 @@ def build_ple(
         own_experts: Experts of each task in a level, 1 or more.
         shared_experts: Experts of all tasks in a level, 1 or more.
         seed: Of all draws.
+        tower_dropout: Share of the experts' and towers' units that a training
+            step sets to 0, in [0, 1).
     """
+    dropout = TowerDropout(tower_dropout, seed)
     variables = dict(bottom.variables)
     widths = expert_units(hidden_units)
     task_inputs = {task.name: bottom.crossed for task in schema.tasks}
@@ -53,10 +58,13 @@ def build_ple(
     for level in range(levels):
         width, name = widths[min(level, len(widths) - 1)], f"level_{level}"
 
-        shared_outputs = _experts(shared_input, shared_experts, width, name, seed, variables)
+        shared_outputs = _experts(
+            shared_input, shared_experts, width, name, seed, variables, dropout
+        )
         task_outputs = {}
         for task, x in task_inputs.items():
-            task_outputs[task] = _experts(x, own_experts, width, f"{task}/{name}", seed, variables)
+            own = f"{task}/{name}"
+            task_outputs[task] = _experts(x, own_experts, width, own, seed, variables, dropout)
 
         for task, x in task_inputs.items():
             outputs = [*task_outputs[task], *shared_outputs]
@@ -69,9 +77,9 @@ def build_ple(
 
     heads, logits = {}, {}
     for task, x in task_inputs.items():
-        tower = dense_stack(x, hidden_units[-1:], f"{task}/tower", seed, variables)
+        tower = dense_stack(x, hidden_units[-1:], f"{task}/tower", seed, variables, dropout)
         heads[task], logits[task] = add_head(tower, schema.task(task), seed, variables)
-    return assemble(bottom, logits, heads, variables)
+    return assemble(bottom, logits, heads, variables, counters=dropout.counters)
 
 
 def _experts(
@@ -81,6 +89,10 @@ def _experts(
     prefix: str,
     seed: int,
     variables: dict[str, tf.Variable],
+    dropout: TowerDropout,
 ) -> list[tf.Tensor]:
     """Returns the outputs of experts of one layer, each float32 (batch, width)."""
-    return [dense_stack(x, [width], f"{prefix}/expert_{i}", seed, variables) for i in range(count)]
+    return [
+        dense_stack(x, [width], f"{prefix}/expert_{i}", seed, variables, dropout)
+        for i in range(count)
+    ]

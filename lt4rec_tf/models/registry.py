@@ -55,6 +55,7 @@ def _lt4rec(blueprint: Blueprint, *, separate_towers: bool) -> RankingNetwork:
         separate_towers=separate_towers,
         hidden_units=blueprint.hidden_units,
         own_embedding=blueprint.own_embedding,
+        tower_dropout=blueprint.settings.tower_dropout,
         seed=blueprint.seed,
     )
 
@@ -72,6 +73,7 @@ def _htlnet(blueprint: Blueprint, *, separate_towers: bool) -> RankingNetwork:
         separate_towers=separate_towers,
         transfer=transfer,
         seed=blueprint.seed,
+        tower_dropout=model.tower_dropout,
     )
 
 
@@ -81,7 +83,7 @@ def _published(
     """Returns a builder of a published model.
 
     Args:
-        build: Takes schema, bottom, hidden_units, seed and the model's own sizes.
+        build: Takes schema, bottom, hidden_units, seed, tower_dropout and the model's own sizes.
         sizes: Argument of `build` -> the flag that it is given.
     """
 
@@ -91,6 +93,7 @@ def _published(
             blueprint.bottom(),
             hidden_units=blueprint.hidden_units,
             seed=blueprint.seed,
+            tower_dropout=blueprint.settings.tower_dropout,
             **{size: getattr(blueprint.settings, name) for size, name in sizes.items()},
         )
 

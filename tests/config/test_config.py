@@ -72,6 +72,7 @@ def test_the_seed_of_a_random_split_is_no_setting_of_earlier_runs():
     ("group", "name", "value"),
     [
         ("model", "field_dropout", 0.2),
+        ("model", "tower_dropout", 0.2),
         ("training", "embedding_optimizer", "rowwise_adagrad"),
         ("training", "embedding_learning_rate", 0.01),
         ("training", "learning_rate_warmup", 10),
@@ -167,6 +168,7 @@ WRONG = [
     "--embedding_optimizer=sgd",
     "--embedding_learning_rate=-1",
     "--field_dropout=1",
+    "--tower_dropout=1",
     "--learning_rate_decay=steps",
     "--learning_rate_warmup=-1",
     "--embedding_l2=-1",

@@ -9,7 +9,7 @@ from lt4rec_tf.serving.rank import Ranking
 from lt4rec_tf.serving.signatures import ServedModel
 from lt4rec_tf.serving.towers import HALVED
 from lt4rec_tf.tickets.neurons import prune_neurons
-from tests.support.networks import build_small
+from tests.support.networks import build_model, build_small
 from tests.support.served_networks import (
     expected_answers,
     raw_rows,
@@ -68,6 +68,21 @@ def test_tasks_of_one_tower_are_ranked_by_one_product(two):
     towers = ServedModel(network, two, ranking=RANKING).network.towers.towers
     assert towers["ctr"].parted is towers["cvr"].parted
     assert_answers(ServedModel(network, two, ranking=RANKING), network, two)
+
+
+DROPPING = {
+    "lt4rec": lambda schema: build_small(schema, tower_dropout=0.5),
+    "htlnet": lambda schema: build_model("htlnet", schema, tower_dropout=0.5),
+    "mmoe": lambda schema: build_model("mmoe", schema, tower_dropout=0.5),
+}
+
+
+@pytest.mark.parametrize("model", DROPPING)
+def test_nothing_of_dropout_is_served(two, model):
+    network = DROPPING[model](two)
+    served = ServedModel(network, two, ranking=RANKING)
+    assert_answers(served, network, two)
+    assert not [variable.name for variable in served.variables if "dropout" in variable.name]
 
 
 def test_neuron_tickets_become_small_dense_towers(two):

@@ -130,6 +130,7 @@ def build_small(
     cross="gram",
     hidden_units=(8, 4),
     own_embedding=None,
+    tower_dropout=0.0,
     **dropout,
 ):
     return build_network(
@@ -139,6 +140,7 @@ def build_small(
         hidden_units=hidden_units,
         seed=seed,
         own_embedding=own_embedding,
+        tower_dropout=tower_dropout,
     )
 
 

@@ -1,4 +1,4 @@
-"""Dropout of whole vectors, and of ids."""
+"""Dropout of whole vectors, of hidden units, and of ids."""
 
 from __future__ import annotations
 
@@ -47,6 +47,39 @@ class VectorDropout(keras.layers.Layer):
         kept = tf.cast(drawn >= self.rate, vectors.dtype)[:, :, tf.newaxis]
         self.calls.assign_add(1)
         return vectors * kept / (1.0 - self.rate)
+
+
+class UnitDropout(keras.layers.Layer):
+    """Sets each number to 0 with probability p in training, and divides the others by 1 - p.
+
+    At inference nothing changes. Source: Srivastava et al., Dropout (JMLR 2014).
+
+    Args:
+        rate: p, in (0, 1).
+        seed: Of the draws, which depend on it and on the number of training calls before.
+
+    Call:
+        hidden: float32 (batch, units).
+        training: True in a training call.
+        Returns float32 (batch, units).
+    """
+
+    def __init__(self, rate: float, seed: int, name: str | None = None) -> None:
+        super().__init__(name=name)
+        self.rate, self.seed = rate, seed
+
+    def build(self, input_shape: tf.TensorShape) -> None:
+        """Starts to count training calls."""
+        self.calls = call_counter(self)
+        super().build(input_shape)
+
+    def call(self, hidden: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Drops; see the class."""
+        if not training:
+            return hidden
+        drawn = tf.random.stateless_uniform(tf.shape(hidden), seed_of_call(self.seed, self.calls))
+        self.calls.assign_add(1)
+        return hidden * tf.cast(drawn >= self.rate, hidden.dtype) / (1.0 - self.rate)
 
 
 class UnknownDropout(keras.layers.Layer):
