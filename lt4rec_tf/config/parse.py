@@ -43,6 +43,7 @@ _NEWER: dict[str, dict[str, Any]] = {
         "embedding_l2": 0.0,
         "weight_decay": 0.0,
         "clip_norm": 0.0,
+        "label_smoothing": 0.0,
         "weight_average": 0.0,
     },
 }

@@ -300,6 +300,13 @@ class TrainingSettings:
     clip_norm: float = flag(
         0.0, "Norm of all gradients together to which larger ones are scaled; 0: any.", at_least=0
     )
+    label_smoothing: float = flag(
+        0.0,
+        "Share s of which the labels of binary tasks become (1 - s) y + s / 2 in the cross entropy "
+        "of training.",
+        at_least=0,
+        below=1,
+    )
     weight_average: float = flag(
         0.0,
         "Share of a moving average of all weights but embedding tables that a step keeps, such as "

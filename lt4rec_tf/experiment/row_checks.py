@@ -11,6 +11,7 @@ from lt4rec_tf.experiment.paths import CONFIG
 from lt4rec_tf.experiment.run_folder import read_run
 from lt4rec_tf.models.aitm import calibrated_pairs
 from lt4rec_tf.models.esmm import chain
+from lt4rec_tf.models.losses import smooths
 from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.training.conflict import pairs_in_conflict
 
@@ -66,3 +67,17 @@ def check_rows(settings: Settings, schema: Schema) -> None:
     if joint and training.balance != "none":
         expected = f"two or more with --balance={training.balance}"
         expect(len(tasks) > 1, "tasks", tuple(tasks), expected)
+    _check_smoothing(training.label_smoothing, schema)
+
+
+def _check_smoothing(smoothing: float, schema: Schema) -> None:
+    if not smoothing:
+        return
+    smoothed = [task for task in schema.tasks if smooths(task)]
+    expect(
+        bool(smoothed), "label_smoothing", smoothing, "0 without a binary task with cross entropy"
+    )
+    # What is added to the logits of such a task holds for probabilities of the rows themselves.
+    sampled = [t.name for t in smoothed if t.negatives_kept < 1 or t.kept_column is not None]
+    expected = f"0, as negatives_kept corrects the probabilities of task {', '.join(sampled)}"
+    expect(not sampled, "label_smoothing", smoothing, expected)

@@ -121,7 +121,13 @@ def task_trainer(
 ) -> Trainer:
     """Makes a trainer of one task alone, for a search."""
     # Eq. 2 weighs tasks against each other: alone, a task's weight would only rescale its loss.
-    objective = Objective((task,), run.settings.training.task_schedule, {task: 1.0})
+    training = run.settings.training
+    objective = Objective(
+        (task,),
+        training.task_schedule,
+        {task: 1.0},
+        label_smoothing=training.label_smoothing,
+    )
     return _trainer(run, network, objective, before_step)
 
 
@@ -141,6 +147,7 @@ def joint_trainer(run: Run, network: RankingNetwork) -> Trainer:
         training.balance,
         core,
         conflict if training.gradient_conflict else None,
+        training.label_smoothing,
     )
 
     try:

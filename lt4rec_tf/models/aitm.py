@@ -14,7 +14,7 @@ import tf_keras as keras
 
 from lt4rec_tf.models.feature_encoder import Bottom, seed_of
 from lt4rec_tf.models.layers.attention import UnitAttention
-from lt4rec_tf.models.losses import loss_of, population_mean, probability
+from lt4rec_tf.models.losses import loss_of, population_mean, probability, targets
 from lt4rec_tf.models.network import OwnLosses, RankingNetwork, add_head, assemble, dense_stack
 from lt4rec_tf.models.tower_dropout import TowerDropout
 from lt4rec_tf.schema.types import Schema
@@ -88,7 +88,7 @@ def calibrated_losses(schema: Schema) -> OwnLosses:
         loss_by_task = {}
         for task in schema.tasks:
             name = task.name
-            loss = loss_of(task)(logits[name], batch["labels"][name], batch["weights"][name])
+            loss = loss_of(task)(logits[name], targets(batch)[name], batch["weights"][name])
             if name in earlier_of:
                 excess = probability(logits[name]) - probability(logits[earlier_of[name]])
                 mean = population_mean(tf.nn.relu(excess), batch["weights"][name])

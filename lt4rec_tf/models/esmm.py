@@ -12,7 +12,14 @@ import tensorflow as tf
 
 from lt4rec_tf.core.errors import UnfitError
 from lt4rec_tf.models.feature_encoder import Bottom
-from lt4rec_tf.models.losses import cross_entropy, loss_of, population_mean, prediction, probability
+from lt4rec_tf.models.losses import (
+    cross_entropy,
+    loss_of,
+    population_mean,
+    prediction,
+    probability,
+    targets,
+)
 from lt4rec_tf.models.network import OwnLosses, RankingNetwork, add_head, assemble, dense_stack
 from lt4rec_tf.models.tower_dropout import TowerDropout
 from lt4rec_tf.schema.types import Schema, chained_tasks
@@ -83,7 +90,8 @@ def chain(schema: Schema) -> dict[str, str]:
 def entire_space_losses(schema: Schema) -> OwnLosses:
     """Returns ESMM's losses of all tasks, by task; a chained task has that of the product.
 
-    Rows whose y * z is unknown (a click without a duration) have weight 0 in it.
+    Rows whose y * z is unknown (a click without a duration) have weight 0 in it. Its labels are not
+    smoothed.
 
     Raises:
         ValueError: See `chain`.
@@ -96,7 +104,7 @@ def entire_space_losses(schema: Schema) -> OwnLosses:
         for task in schema.tasks:
             z = task.name
             if z not in first_of:
-                loss_by_task[z] = loss_of(task)(logits[z], labels[z], weights[z])
+                loss_by_task[z] = loss_of(task)(logits[z], targets(batch)[z], weights[z])
                 continue
 
             # Without a click y * z is 0, whether z is known or not.

@@ -12,8 +12,9 @@ sum(e * w * l) / sum(w): a row with e = 5 has five times the gradient, all other
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import tensorflow as tf
 
@@ -188,6 +189,43 @@ def loss_of(task: Task) -> Loss:
     if task.loss == "ziln":
         return partial(ziln, scale=task.scale)
     return partial(standardised_mse, mean=task.mean, scale=task.scale)
+
+
+def smooths(task: Task) -> bool:
+    """Tells if label smoothing concerns a task: a binary one that learns by cross entropy."""
+    return task.kind == "binary" and task.loss == "cross_entropy"
+
+
+def with_targets(
+    batch: Mapping[str, Any], tasks: Sequence[Task], smoothing: float
+) -> Mapping[str, Any]:
+    """Returns a batch with "targets" beside its labels, which `targets` reads.
+
+    A label y of a task that `smooths` becomes (1 - s) y + s / 2, others stay. Source: Szegedy et
+    al., Rethinking the Inception Architecture (arXiv 1512.00567), section 7.
+
+    Args:
+        batch: With "labels": {task: float32 (batch,)}.
+        tasks: All tasks of the labels.
+        smoothing: s, in [0, 1); 0: the batch is returned as it is.
+
+    >>> task = Task("ctr", "click", "binary", None, "cross_entropy", "auc", "max")
+    >>> batch = with_targets({"labels": {"ctr": tf.constant([0.0, 1.0])}}, [task], 0.5)
+    >>> targets(batch)["ctr"].numpy().tolist()
+    [0.25, 0.75]
+    """
+    if not smoothing:
+        return batch
+    smoothed = dict(batch["labels"])
+    for task in filter(smooths, tasks):
+        smoothed[task.name] = (1.0 - smoothing) * smoothed[task.name] + smoothing / 2.0
+    return {**batch, "targets": smoothed}
+
+
+def targets(batch: Mapping[str, Any]) -> Mapping[str, tf.Tensor]:
+    """Returns what losses compare each task's prediction with: its labels unless smoothed."""
+    found: Mapping[str, tf.Tensor] = batch.get("targets", batch["labels"])
+    return found
 
 
 def log_kept(task: Task) -> float:

@@ -44,6 +44,7 @@ class Objective:
             need the schedule "both".
         core: How far the balance "htlnet" favours the last task.
         conflict: Weights of clicked, hardly watched rows; None: all rows of a population are equal.
+        label_smoothing: See `losses.with_targets`.
     """
 
     tasks: tuple[str, ...]
@@ -52,6 +53,7 @@ class Objective:
     balance: str = "none"
     core: Core = HTLNET_CORE
     conflict: Conflict | None = None
+    label_smoothing: float = 0.0
 
     @property
     def task_groups(self) -> list[tuple[str, ...]]:

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from lt4rec_tf.core.errors import UnfitError
 from lt4rec_tf.distributed.replicas import gradients_over_replicas, spread
-from lt4rec_tf.models.losses import loss_of
+from lt4rec_tf.models.losses import loss_of, targets, with_targets
 from lt4rec_tf.models.network import CROSSED, RankingNetwork
 from lt4rec_tf.schema.types import Schema, sampled_by_column
 from lt4rec_tf.training import optimizers
@@ -81,7 +81,7 @@ def compile_step(
 
     def train_step(batch: dict[str, Any]) -> dict[str, tf.Tensor]:
         with tf.GradientTape(persistent=True) as tape:
-            losses = losses_of(batch)
+            losses = losses_of(with_targets(batch, schema.tasks, objective.label_smoothing))
             weighted = [objective.loss_weights[task] * loss for task, loss in losses.items()]
             targets = rule.targets(weighted)
         gradients = gradients_over_replicas([tape.gradient(t, variables) for t in targets])
@@ -138,7 +138,7 @@ def _schema_losses(
         emphasis_by_task = emphasis(conflict, pairs, batch) if conflict is not None else {}
         losses = {}
         for task, (rows, logits) in logits_of(batch).items():
-            columns = {"labels": batch["labels"][task], "weights": batch["weights"][task]}
+            columns = {"labels": targets(batch)[task], "weights": batch["weights"][task]}
             if task in emphasis_by_task:
                 columns["emphasis"] = emphasis_by_task[task]
             columns = _gathered(columns, rows)

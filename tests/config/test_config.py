@@ -79,6 +79,7 @@ def test_the_seed_of_a_random_split_is_no_setting_of_earlier_runs():
         ("training", "embedding_l2", 1e-5),
         ("training", "weight_decay", 0.01),
         ("training", "clip_norm", 5.0),
+        ("training", "label_smoothing", 0.1),
         ("training", "weight_average", 0.98),
     ],
 )
@@ -174,6 +175,7 @@ WRONG = [
     "--embedding_l2=-1",
     "--weight_decay=nan",
     "--clip_norm=-1",
+    "--label_smoothing=1",
     "--weight_average=1",
     "--task_schedule=random",
     "--loss_weights=cvr",
@@ -212,6 +214,7 @@ def test_wrong_flags_are_refused_by_name(flag):
         (["--hidden_units=16,8", "--block_width=8"], "block_width"),
         (["--balance=pcgrad", "--task_schedule=alternate"], "balance"),
         (["--ticket_finder=gradual", "--own_embedding=cvr=4"], "own_embedding"),
+        (["--ticket_finder=gradual", "--tower_dropout=.2"], "tower_dropout"),
         (["--ticket_finder=gradual", "--pruned_unit=neuron"], "pruned_unit"),
         (["--ticket_finder=gradual", "--ticket_score=movement"], "ticket_score"),
         (["--rewind=reinitialize", "--ticket_score=movement"], "ticket_score"),

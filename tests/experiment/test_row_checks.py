@@ -30,6 +30,22 @@ def test_what_the_tasks_do_not_allow_is_named(tmp_path, tasks, flags, message):
         check(made.with_tasks(tasks) if tasks else made, *flags)
 
 
+def test_smoothed_labels_need_cross_entropy_of_labels_as_they_came(tmp_path):
+    made = funnel_schema(tmp_path)
+    check(made, "--label_smoothing=.1")
+    cvr = made.with_tasks(["cvr"])
+    with pytest.raises(
+        InputError, match=r"label_smoothing: found 0\.1, expected 0 without a binary"
+    ):
+        check(cvr, "--label_smoothing=.1", "--rows=base")
+    for change in ({"negatives_kept": 0.5}, {"kept_column": "kept"}):
+        ctr = dataclasses.replace(made.task("ctr"), **change)
+        sampled = dataclasses.replace(made, tasks=(ctr,))
+        with pytest.raises(InputError, match=r"expected 0, as negatives_kept .* of task ctr"):
+            check(sampled, "--label_smoothing=.1", "--rows=base")
+        check(sampled, "--rows=base")
+
+
 def test_what_they_allow_passes(tmp_path):
     made = funnel_schema(tmp_path)
     check(made, "--rows=base,hard_sharing,aitm,mmoe", "--balance=pcgrad", "--gradient_conflict")
