@@ -309,8 +309,8 @@ class TrainingSettings:
     )
     weight_average: float = flag(
         0.0,
-        "Share of a moving average of all weights but embedding tables that a step keeps, such as "
-        ".98; the average is what is measured and kept. 0: none.",
+        "Share of a moving average of all weights that a step keeps, such as .98; the average is "
+        "what is measured and kept. 0: none.",
         at_least=0,
         below=1,
     )

@@ -58,14 +58,16 @@ def _check_tables(settings: Settings, schema: Schema) -> None:
     dimension = settings.model.embedding_dim + sum(own_embedding(settings, ()).values())
     optimizer, _ = from_settings(Optimization, settings.training).of_tables
     memory = machine.memory_bytes()
-    size = sum(schema.table_rows.values()) * dimension * _NUMBER * _COPIES[optimizer]
+    copies = _COPIES[optimizer] + bool(settings.training.weight_average)
+    size = sum(schema.table_rows.values()) * dimension * _NUMBER * copies
     if size > memory:
+        averages = " and --weight_average" if settings.training.weight_average else ""
         largest = max(schema.features, key=lambda feature: feature.ids.rows)
         raise ConfigError(
             f"{schema.path}: features[{largest.name}].ids: found {largest.ids.rows:,} rows of "
             f"{dimension} numbers; all tables take {machine.in_gib(size)} with the moments of "
-            f"{optimizer}, expected at most the {machine.in_gib(memory)} of this machine; take "
-            "fewer buckets, a smaller max_size, --bucket_share or --embedding_dim"
+            f"{optimizer}{averages}, expected at most the {machine.in_gib(memory)} of this "
+            "machine; take fewer buckets, a smaller max_size, --bucket_share or --embedding_dim"
         )
 
 

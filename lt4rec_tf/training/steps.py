@@ -35,12 +35,14 @@ class Update:
         optimizer: Built for `variables`.
         variables: What may be updated; those without a gradient from a step's tasks are left alone.
         adjustment: Of the rule's gradients, before the optimiser takes them.
+        before_update: Called with these gradients and the variables, before they are updated.
     """
 
     rule: Rule
     optimizer: Optimizer
     variables: Sequence[tf.Variable]
     adjustment: Adjustment = NONE
+    before_update: Callable[[Sequence[Any], Sequence[tf.Variable]], None] = lambda _, __: None
 
 
 def compile_step(
@@ -87,10 +89,12 @@ def compile_step(
         gradients = gradients_over_replicas([tape.gradient(t, variables) for t in targets])
 
         combined = rule.combine(weighted, gradients, variables)
-        adjusted = zip(update.adjustment.of(combined, variables), variables, strict=True)
+        adjusted = update.adjustment.of(combined, variables)
+        update.before_update(adjusted, variables)
         optimizer.update_masks = _update_masks(network, tasks) if masks_needed else {}
         optimizer.apply_gradients(
-            [(g, v) for g, v in adjusted if g is not None], skip_gradients_aggregation=True
+            [(g, v) for g, v in zip(adjusted, variables, strict=True) if g is not None],
+            skip_gradients_aggregation=True,
         )
 
         for task, loss in losses.items():

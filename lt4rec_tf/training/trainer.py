@@ -101,26 +101,30 @@ class Trainer:
         self._variables = _trained_variables(network, self.tasks)
         tables = _tables(network)
         self._optimizer = _optimizer_of(tables, optimization, self._variables)
-        others = {variable.ref() for variable in self._variables} - tables
-        averaged = {
-            name: variable
-            for name, variable in network.variables.items()
-            if optimization.weight_average and variable.ref() in others
-        }
-        self._average = WeightAverage(averaged, optimization.weight_average)
+        self._average = self._average_of(tables, optimization.weight_average)
         self._schedule = optimization.schedule
         self._rates = (optimization.of_tables[1], optimization.learning_rate)
         # Of the epoch so far: sum of the batches' losses, number of batches.
         self._loss_sums = {task: loss_sum() for task in self.tasks}
         self._rule = build_rule(network, schema, objective, optimization, len(self._variables))
         adjustment = Adjustment(tables, optimization.embedding_l2, optimization.clip_norm)
-        update = Update(self._rule, self._optimizer, self._variables, adjustment)
+        update = Update(
+            self._rule, self._optimizer, self._variables, adjustment, self._average.before_update
+        )
         self._steps = [
             compile_step(network, schema, objective, group, update, self._loss_sums)
             for group in objective.task_groups
         ]
         self._train_part: Callable[..., Losses] | None = None  # of a pass in parts
         self._predict = predictor_of(network, schema, self.tasks)
+
+    def _average_of(self, table_refs: frozenset[Any], decay: float) -> WeightAverage:
+        """Makes the average of the trained variables; without a decay one of none."""
+        trained = {variable.ref() for variable in self._variables} if decay else set()
+        averaged = {n: v for n, v in self.network.variables.items() if v.ref() in trained}
+        tables = {name: v for name, v in averaged.items() if v.ref() in table_refs}
+        others = {name: v for name, v in averaged.items() if name not in tables}
+        return WeightAverage(others, decay, tables)
 
     def fit(self, folder: Path, name: str, plan: Plan) -> dict[str, Any]:
         """Trains from the network's present weights to the stage's end, and keeps the best epoch.

@@ -83,6 +83,8 @@ def test_tables_beyond_memory_are_refused_with_their_size(tmp_path, memory):
     with pytest.raises(ConfigError, match=message):
         check(made, "--embedding_optimizer=adam")
     check(made)  # .67 GiB: Adagrad has one moment less
+    with pytest.raises(ConfigError, match="1 GiB with the moments of adagrad and --weight_average"):
+        check(made, "--weight_average=.98")
     check(made, "--distribution=parameter_server")  # on servers
     with pytest.raises(ConfigError, match="of 5 numbers"):
         check(made, "--embedding_optimizer=adam", "--own_embedding=ctr=2")
