@@ -1,5 +1,7 @@
 """docs/own_logs.md from its first command to a served answer, as a reader types them."""
 
+import contextlib
+import io
 import re
 import shlex
 import subprocess
@@ -8,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from lt4rec_tf.data.convert import command as convert
 from tests.serving_stand_in.serving_stand_in import start_stand_in
+from tests.support.commands import run_training
 from tests.support.paths import PROJECT
 
 pytestmark = pytest.mark.slow(minutes=3)
@@ -25,11 +29,14 @@ def commands():
             yield from text.replace("\\\n", " ").splitlines()
 
 
-def run(command, folder, url):
+def run(command, folder, url, is_first):
+    """What a command prints; where another of its module ran as a process, in this one."""
     program, *words = shlex.split(command)
     assert program == "python"
     if words[:2] == ["-m", "lt4rec_tf.train"]:
         words += shlex.split(QUICK)
+    if words[0] == "-m" and not is_first:
+        return printed_here(words[1], words[2:], folder)
     if words[0] == "export/client.py":
         words = [str(PROJECT / words[0]), *words[1:], f"--url={url}"]
     made = subprocess.run(
@@ -44,6 +51,15 @@ def run(command, folder, url):
     return made.stdout
 
 
+def printed_here(module, flags, folder):
+    with contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()) as out:
+        if module == "lt4rec_tf.train":
+            run_training(*flags)
+        else:
+            assert convert.main(["convert", *flags]) == 0
+    return out.getvalue()
+
+
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory):
     """The folder of someone who follows the page."""
@@ -56,13 +72,16 @@ def printed(reader):
     programs = [text for language, text in BLOCKS if language == "python"]
     assert len(programs) == 1
     (reader / "make_logs.py").write_text(programs[0], encoding="utf-8")
-    outputs = {}
+    outputs, modules = {}, set()
     for command in commands():
+        module = " ".join(command.split()[:3])
+        is_first = module not in modules
+        modules.add(module)
         if "client.py" not in command:
-            outputs[command] = run(command, reader, "")
+            outputs[command] = run(command, reader, "", is_first)
             continue
         with start_stand_in({"feed": Path(reader / "run" / "saved_model")}) as url:
-            outputs[command] = run(command, reader, url)
+            outputs[command] = run(command, reader, url, is_first)
     return outputs
 
 

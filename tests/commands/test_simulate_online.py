@@ -1,6 +1,8 @@
 """Sessions on the simulated feed: fates, rankings, intervals, and the command of Table 3."""
 
+import contextlib
 import dataclasses
+import io
 import json
 import shutil
 from dataclasses import replace
@@ -11,10 +13,10 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lt4rec_tf import simulate_online, train
+from lt4rec_tf import simulate_online
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.command import exit_on_error
-from lt4rec_tf.core.flags import ConfigError
+from lt4rec_tf.core.flags import ConfigError, build, from_settings, parse_flags
 from lt4rec_tf.data.input.pipeline import batches
 from lt4rec_tf.data.input.source import open_source
 from lt4rec_tf.data.input.splits import SplitRule
@@ -48,7 +50,9 @@ from lt4rec_tf.metrics.sessions import SessionRatios, session_ratios
 from lt4rec_tf.reports.online import by_policy, online_table
 from lt4rec_tf.schema.reader import load_schema
 from lt4rec_tf.training.predictions import make_predictor
+from tests.support.commands import run_training
 from tests.support.paths import PROJECT
+from tests.support.schemas import few_features
 
 pytestmark = pytest.mark.slow(minutes=2)
 PLAN = SessionPlan(sessions=60, requests=3, candidates=20, shown=4, seed=1)
@@ -391,11 +395,12 @@ def same_features(found, expected):
 
 
 def test_candidates_of_a_feed_of_records_are_read_as_those_of_lines(tmp_path):
-    text = SCHEMA.read_text().replace('"csv"', '"tfrecord"').replace("*.csv.gz", "*.tfrecord.gz")
+    hashed = SCHEMA.with_name("simulated_feed_hashed.toml")  # no vocabulary to be counted first
+    text = hashed.read_text().replace('"csv"', '"tfrecord"').replace("*.csv.gz", "*.tfrecord.gz")
     (tmp_path / "records.toml").write_text(text.replace('separator = "|"\n', ""))
     settings = FeedSettings(rows=700, shards_per_day=1)
     sources = []
-    for file_format, schema in [("csv", SCHEMA), ("tfrecord", tmp_path / "records.toml")]:
+    for file_format, schema in [("csv", hashed), ("tfrecord", tmp_path / "records.toml")]:
         folder = tmp_path / file_format
         simulate(folder, replace(settings, format=file_format))
         sources.append(open_source(load_schema(schema), folder, SplitRule()))
@@ -424,11 +429,13 @@ def home(tmp_path_factory):
 def run(home):
     """A small run with all rows on a simulated feed."""
     flags = [
-        f"--schema={SCHEMA}", f"--data_dir={home}/feed", "--simulate_rows=3000", "--split=time",
+        f"--schema={few_features('simulated_feed', home)}", f"--data_dir={home}/feed",
+        "--simulate_rows=3000", "--split=time",
         "--hidden_units=8,4", "--embedding_dim=2", "--rounds=1", "--epochs=1", "--batch_size=256",
         "--learning_rate=0.01", "--reading=memory", f"--run_dir={home}/run",
+        "--rows=base,hard_sharing,s_weight",
     ]  # fmt: skip
-    assert exit_on_error(train.main, ["train", *flags]) == 0
+    run_training(*flags)
     return home / "run"
 
 
@@ -481,17 +488,27 @@ def test_a_row_that_diverged_is_named(run):
         predict(next(session_blocks(feed, replace(PLAN, sessions=2))))
 
 
-def test_the_command_prints_a_table_and_writes_the_same_numbers_again(run, home, capsys):
+@pytest.fixture(scope="module")
+def printed(run, home):
+    """(printed text, error text) of the command, which writes first.json."""
+    out, err = io.StringIO(), io.StringIO()
+    argv = ["simulate_online", f"--runs={run}", *SMALL, f"--output={home}/first.json"]
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = exit_on_error(simulate_online.main, argv)
+    assert code == 0, err.getvalue()
+    return out.getvalue(), err.getvalue()
+
+
+def test_the_command_prints_a_table_and_writes_the_same_numbers_again(run, home, printed, capsys):
     flags = [f"--runs={run}", *SMALL]
-    code, out, err = ended(capsys, *flags, f"--output={home}/first.json")
-    assert code == 0, err
+    out, err = printed
     lines = out.splitlines()
     assert [line.split("|")[1].strip() for line in lines[2:7]] == [
         "base", "hard_cvr", "s_weight_cvr", "s_weight", "oracle",
     ]  # fmt: skip
     assert lines[-1] == f"written to {home}/first.json"
     assert "step 1/1" in err
-    code, again, _ = ended(capsys, *flags, f"--output={home}/second.json")
+    _, again, _ = ended(capsys, *flags, f"--output={home}/second.json")
     assert again.replace("second", "first") == out
     assert (home / "second.json").read_bytes() == (home / "first.json").read_bytes()
 
@@ -509,8 +526,13 @@ def test_the_command_prints_a_table_and_writes_the_same_numbers_again(run, home,
     assert all(oracle["value"] > other["view_time"]["value"] for other in
                list(found["policies"].values())[:-1])  # fmt: skip
     assert f"{oracle['value']:.1f} [" in lines[6]
-    code, other, _ = ended(capsys, *flags, "--seed=2")
-    assert other.splitlines()[2] != lines[2]
+
+
+def test_the_flags_say_which_sessions_are_served():
+    flags = ["simulate_online", "--runs=given", *SMALL, "--seed=2"]
+    values = parse_flags(flags, "", [simulate_online._Flags])
+    plan = from_settings(SessionPlan, build(simulate_online._Flags, values))
+    assert plan == SessionPlan(sessions=40, requests=2, candidates=8, shown=3, seed=2)
 
 
 def test_the_exponents_decide_what_a_policy_earns(run, home, capsys):
@@ -522,15 +544,13 @@ def test_the_exponents_decide_what_a_policy_earns(run, home, capsys):
     assert all(policies[name] == policies["base"] for name in policies)
 
 
-def test_several_runs_are_averaged_and_kept(run, home, capsys):
+def test_several_runs_are_averaged_and_kept(run, home, printed, capsys):
     copy = home / "copy"
     shutil.copytree(run, copy)
-    code, *_ = ended(capsys, f"--runs={run}", *SMALL, f"--output={home}/one.json")
-    assert code == 0
     code, _, err = ended(capsys, f"--runs={run},{copy}", *SMALL, f"--output={home}/two.json")
     assert code == 0
     assert "0 s left" in err
-    one, two = (artifacts.read_json(home / f"{name}.json")["policies"] for name in ("one", "two"))
+    one, two = (artifacts.read_json(home / f"{name}.json")["policies"] for name in ("first", "two"))
     for name in one:
         for statistic, ratio in two[name].items():
             assert ratio["by_run"] == dict.fromkeys(

@@ -38,6 +38,7 @@ from lt4rec_tf.schema.vocabularies import grow
 from lt4rec_tf.tickets.embedding_tables import TableTicket, grown
 from lt4rec_tf.training import checkpoint
 from lt4rec_tf.training.plan import Plan
+from tests.support.commands import run_main, run_training
 from tests.support.daily_feed import FIRST, ROWS, flags, write_day, write_schema
 from tests.support.networks import read_variables
 from tests.support.training import Killed, small_feed, small_trainer
@@ -49,11 +50,9 @@ FAR_ROW = 74  # of day 3, whose date cannot be
 
 
 def run_train(home, name, *more):
-    """Trains in this process; returns the run's folder."""
-    folder = home / name
-    argv = ["train", *flags(home, f"--run_dir={folder}", *more)]
-    assert exit_on_error(train.main, argv) == 0
-    return folder
+    """Trains in this process and publishes nothing; returns the run's folder."""
+    run_training(*flags(home, f"--run_dir={home / name}", *more))
+    return home / name
 
 
 def day_flags(home, day, parent, *more):
@@ -101,9 +100,9 @@ def third(home, first, second):
     parent = home / "parent"
     shutil.copytree(second, parent)
     wanted = [*day_flags(home, "day_4", parent), f"--frozen={first}", "--reading=stream"]
-    folder = run_train(home, "day_4_run", *wanted)
+    run_main(train.main, *flags(home, f"--run_dir={home}/day_4_run", *wanted))
     shutil.rmtree(parent)
-    return folder
+    return home / "day_4_run"
 
 
 def killed(*arguments, **named):

@@ -28,7 +28,7 @@ from lt4rec_tf.training import checkpoint
 from lt4rec_tf.training.predictions import make_predictor
 from lt4rec_tf.training.trainer import Trainer
 from tests.support.networks import read_variables
-from tests.support.training import STEPS, begin_run, small_settings
+from tests.support.training import STEPS, Killed, begin_run, small_settings
 
 pytestmark = pytest.mark.slow(minutes=1)
 
@@ -113,7 +113,18 @@ def starts_of(train, monkeypatch):
 
 
 def start_of_row(run, row, tickets, monkeypatch):
-    ((name, weights, masks),) = starts_of(lambda: train_row(run, row, tickets), monkeypatch)
+    """(weights, worn masks) with which a row's training would begin; it takes no step."""
+    starts = []
+
+    def noted(trainer, folder, name, plan):
+        starts.append((name, read_variables(trainer.network), task_masks(trainer.network)))
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "fit", noted)
+        with pytest.raises(Killed):
+            train_row(run, row, tickets)
+    ((name, weights, masks),) = starts
     assert name == row
     return weights, masks
 
@@ -231,13 +242,13 @@ def test_shuffled_tickets_keep_each_layers_count_and_nothing_else(
     assert not np.array_equal(same_seed["tower_0"], masks["ctr"]["tower_0"])
 
 
-def test_shuffles_depend_on_seed_and_task(searched, small_schema, tmp_path):
+def test_shuffles_depend_on_seed_and_task(searched, small_schema, tmp_path, monkeypatch):
     def places(folder, *flags):
         flags = ("--ticket_control=shuffle", *flags)
         run, tickets = begin_row(searched, small_schema, tmp_path / folder, *flags)
         # One ticket for both tasks: what differs is the shuffle.
         tickets = [dataclasses.replace(ticket, masks=tickets[0].masks) for ticket in tickets]
-        train_row(run, "s_weight", tickets)
+        start_of_row(run, "s_weight", tickets, monkeypatch)
         network = network_of(run.settings, small_schema, "s_weight")
         folder = run.folder / "rows" / "s_weight"
         return [read_task_masks(network, task, row_masks(folder, task)) for task in run.tasks]
@@ -329,7 +340,7 @@ def test_a_view_of_its_own_is_searched_and_trained_with_its_task(
     run, network = begin_run(small_settings(*flags), small_schema, tmp_path)
     tickets = [find_ticket(run, network, task) for task in run.tasks]
     for row in ("s_weight", "hard_sharing"):
-        weights, _ = start_of_row(run, row, tickets, monkeypatch)
+        ((_, weights, _),) = starts_of(lambda row=row: train_row(run, row, tickets), monkeypatch)
         own = {name for name in weights if "own" in name or name == "cvr/embedding/table"}
         assert own == {"cvr/own/kernel", "cvr/embedding/table"}
         assert weights["cvr/own/kernel"].shape == (len(small_schema.features) * 3, 8)

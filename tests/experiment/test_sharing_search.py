@@ -31,7 +31,7 @@ from lt4rec_tf.tickets.search import Level
 from lt4rec_tf.training.predictions import make_predictor
 from lt4rec_tf.training.trainer import Trainer
 from tests.support.networks import read_variables
-from tests.support.training import Killed, KilledProgress, begin_run, small_settings
+from tests.support.training import STEPS, Killed, KilledProgress, begin_run, small_settings
 
 pytestmark = pytest.mark.slow(minutes=1)
 
@@ -277,10 +277,12 @@ def test_the_chosen_way_is_read_back_with_its_answers(found):
         assert row["metrics"][task] == pytest.approx(kept[task], rel=1e-6)
 
 
-@pytest.mark.parametrize("name", ["separate_0_0", "shared_2_1"])
-def test_whichever_way_is_chosen_is_read_back(searched, small_schema, tmp_path, name, monkeypatch):
+@pytest.mark.parametrize(("name", "place"), [("separate_0_0", 2), ("shared_2_1", 3)])
+def test_whichever_way_is_chosen_is_read_back(
+    searched, small_schema, tmp_path, name, place, monkeypatch
+):
     """The choice is given to one way; its answers are those that its training ended with."""
-    run, tickets = auto_run(searched, small_schema, tmp_path, "--auto_trainings=4")
+    run, tickets = auto_run(searched, small_schema, tmp_path, f"--auto_trainings={place}")
     tickets = [
         dataclasses.replace(ticket, chosen=ticket.levels[level])
         for ticket, level in zip(tickets, (2, 1), strict=True)
@@ -336,9 +338,13 @@ def without_seconds(choice):
     return {**choice, "tried": tried}
 
 
-def test_one_that_is_killed_after_a_way_ends_as_an_unbroken_one(
+def test_one_that_is_killed_in_a_way_and_after_one_ends_as_an_unbroken_one(
     found, searched, small_schema, tmp_path, monkeypatch
 ):
+    in_the_second = KilledProgress(STEPS + 2)
+    killed, tickets = auto_run(searched, small_schema, tmp_path, progress=in_the_second)
+    with pytest.raises(Killed):
+        train_auto(killed, tickets)
     killed, tickets = auto_run(searched, small_schema, tmp_path)
     forget = sharing_search._forget_all_but_best
 
@@ -377,17 +383,6 @@ def check_same_row(run, other):
     for task in mine.tasks:
         for name, mask in mine.masks(task).items():
             np.testing.assert_array_equal(mask, others.masks(task)[name])
-
-
-def test_one_that_is_killed_in_a_way_ends_as_an_unbroken_one(
-    found, searched, small_schema, tmp_path
-):
-    run, tickets = auto_run(searched, small_schema, tmp_path, progress=KilledProgress(7))
-    with pytest.raises(Killed):
-        train_auto(run, tickets)
-    again, tickets = auto_run(searched, small_schema, tmp_path)
-    assert without_seconds(train_auto(again, tickets)) == without_seconds(found[3])
-    check_same_row(again, found[0])
 
 
 def test_ways_that_the_run_has_trained_as_rows_are_not_trained_again(

@@ -9,7 +9,7 @@ import pytest
 from lt4rec_tf import export, train
 from lt4rec_tf.experiment.comparison.grid import read_rows
 from lt4rec_tf.models import registry
-from tests.support.commands import run_main, small
+from tests.support.commands import run_main, run_training, small
 from tests.support.paths import PROJECT
 
 PAGE = (PROJECT / "docs" / "own_model.md").read_text(encoding="utf-8")
@@ -57,7 +57,7 @@ def test_help_and_a_comparison_know_the_model(forked, tmp_path, capsys):
 @pytest.mark.slow
 def test_the_model_is_trained_evaluated_and_exported(forked, tmp_path):
     folder = tmp_path / "run"
-    run_main(train.main, *small(folder, "--rows=base,forked", "--reading=memory"))
+    run_training(*small(folder, "--rows=base,forked", "--reading=memory"))
     evaluation = json.loads((folder / "evaluation.json").read_text())
     results = {row["row"]: row for row in evaluation["rows"]}
     assert set(results) == {"base_ctr", "base_cvr", "forked"}

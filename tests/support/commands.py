@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
+from lt4rec_tf import train
 from lt4rec_tf.core.command import exit_on_error
+from lt4rec_tf.experiment import publishing, report
+from lt4rec_tf.experiment.paths import SAVED_MODEL
 from tests.support.schemas import few_features
 
 ROWS = 4000
@@ -34,3 +39,12 @@ def small(folder, *flags):
 def run_main(main, *flags):
     """Runs an entry point in this process."""
     assert exit_on_error(main, ["command", *map(str, flags)]) == 0
+
+
+def run_training(*flags, pictures=False):
+    """Runs train in this process without its export, which takes as long as some trainings."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(publishing, "export_row", lambda folder, *others: folder / SAVED_MODEL)
+        if not pictures:
+            patch.setattr(report, "draw_run", lambda *arguments: [])
+        run_main(train.main, *flags)

@@ -374,6 +374,12 @@ def test_a_weight_cut_for_every_task_never_moves(small_schema, tmp_path, balance
         assert (kernel[mask] != old[mask]).mean() > 0.5
 
 
+def begin_again(network, schema):
+    again = build_small(schema)
+    for name, variable in network.variables.items():
+        variable.assign(again.variables[name])
+
+
 @pytest.mark.parametrize("balance", BALANCED)
 def test_a_killed_stage_ends_as_an_unbroken_one(three_tasks, tmp_path, balance):
     plan = Plan(epochs=2, checkpoint_steps=2, keep_last=True)
@@ -386,12 +392,13 @@ def test_a_killed_stage_ends_as_an_unbroken_one(three_tasks, tmp_path, balance):
     unbroken, expected = trainer()
     whole = unbroken.fit(tmp_path / "unbroken", "joint", plan)
     state = {name: v.numpy() for name, v in unbroken._rule.state.items()}
-    unbroken.fit(tmp_path / "later", "joint", plan)  # the rule has a past now
 
-    killed, network = trainer()
-    killed.progress = KilledProgress(STEPS + 4)
+    # The process that is killed is one whose rule has a past.
+    begin_again(expected, three_tasks)
+    unbroken.progress = KilledProgress(STEPS + 4)
     with pytest.raises(Killed):
-        killed.fit(tmp_path / "killed", "joint", plan)
+        unbroken.fit(tmp_path / "killed", "joint", plan)
+    unbroken.progress = quiet_progress()
     resumed, network = trainer()
     for variable in network.variables.values():
         variable.assign(tf.zeros_like(variable))
@@ -400,23 +407,27 @@ def test_a_killed_stage_ends_as_an_unbroken_one(three_tasks, tmp_path, balance):
     for name, variable in resumed._rule.state.items():
         assert variable.numpy().tobytes() == state[name].tobytes(), name
 
-    again = build_small(three_tasks)
-    for name, variable in expected.variables.items():
-        variable.assign(again.variables[name])
+    begin_again(expected, three_tasks)
     assert unbroken.fit(tmp_path / "again", "joint", plan)["history"] == whole["history"]
 
 
 @pytest.mark.parametrize("balance", BALANCED)
-def test_a_rule_changes_what_is_learned(small_schema, tmp_path, balance):
-    ends = {}
-    for name in ("none", balance):
-        network = build_small(small_schema)
-        trainer = small_trainer(network, small_schema, schedule="both", balance=name)
-        trainer.progress = quiet_progress()
-        trainer.fit(tmp_path / name, "joint", Plan(epochs=3, keep_last=True))
-        ends[name] = network.variables["embedding/table"].numpy()
-        assert np.isfinite(ends[name]).all()
-    assert not np.array_equal(ends["none"], ends[balance])
+def test_a_rule_changes_what_is_learned(small_schema, unbalanced, tmp_path, balance):
+    learned = table_after_training(small_schema, tmp_path, balance)
+    assert np.isfinite(learned).all()
+    assert not np.array_equal(learned, unbalanced)
+
+
+def table_after_training(schema, folder, balance):
+    network = build_small(schema)
+    trainer = small_trainer(network, schema, schedule="both", balance=balance)
+    trainer.fit(folder, "joint", Plan(epochs=3, keep_last=True))
+    return network.variables["embedding/table"].numpy()
+
+
+@pytest.fixture(scope="module")
+def unbalanced(small_schema, tmp_path_factory):
+    return table_after_training(small_schema, tmp_path_factory.mktemp("none"), "none")
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lt4rec_tf import train
-from lt4rec_tf.core.command import exit_on_error
 from lt4rec_tf.data.audit.checks import check
 from lt4rec_tf.data.formats import column_batches
 from lt4rec_tf.data.formats.column_types import ColumnType, guess
@@ -23,6 +21,7 @@ from lt4rec_tf.data.inspect import log_sample
 from lt4rec_tf.data.inspect.column_stats import column_stats
 from lt4rec_tf.schema.reader import BINS, MOST_FITTED, load_schema
 from lt4rec_tf.schema.types import IdRule, SchemaError
+from tests.support.commands import run_training
 from tests.support.feeds import (
     example,
     good_row,
@@ -343,8 +342,8 @@ def test_a_file_without_header_is_trained_on(tmp_path):
     flags = [f"--columns={BYTEREC}", "--click=finish"]
     assert look(place / "byterec_sample.txt", tmp_path / "s.toml", *flags) == 0
     small = ["--rows=base", "--rounds=1", "--epochs=1", "--hidden_units=4", "--embedding_dim=2"]
-    argv = ["train", f"--schema={tmp_path}/s.toml", f"--data_dir={place}", *small]
-    assert exit_on_error(train.main, [*argv, f"--run_dir={tmp_path}/run"]) == 0
+    places = [f"--schema={tmp_path}/s.toml", f"--data_dir={place}", f"--run_dir={tmp_path}/run"]
+    run_training(*places, *small)
     assert (tmp_path / "run" / "evaluation.json").exists()
 
 

@@ -4,11 +4,10 @@ import shlex
 
 import pytest
 
-from lt4rec_tf import train
-from lt4rec_tf.core.command import exit_on_error
 from lt4rec_tf.data.inspect import command as inspect
 from lt4rec_tf.experiment import run_folder
 from lt4rec_tf.schema.reader import load_schema
+from tests.support.commands import run_training
 
 ROWS = 300
 SMALL = [
@@ -107,7 +106,7 @@ def test_the_command_that_is_proposed_trains(tmp_path, capsys, columns, more, ex
     _, said = look(tmp_path, capsys, columns)
     command = next(line for line in said.splitlines() if "lt4rec_tf.train" in line)
     flags = [*shlex.split(command)[3:], *SMALL, *more, f"--run_dir={tmp_path}/run"]
-    assert exit_on_error(train.main, ["train", *flags]) == 0
+    run_training(*flags)
     assert expected in capsys.readouterr().out
     settings, _ = run_folder.read_run(tmp_path / "run")
     assert settings.data.split == ("time" if "event_time" in columns else "random")
