@@ -501,8 +501,8 @@ def test_help_lists_what_a_comparison_is_and_what_a_run_is(capsys):
 
 def test_rows_share_a_search_where_nothing_that_it_depends_on_differs(tmp_path):
     def folder(*flags):
-        argv = ["train", "--schema=s.toml", "--data_dir=logs", *flags]
-        return jobs.search_folder(tmp_path, parse(argv, "")[0])
+        argv = ["train", "--schema=s.toml", "--data_dir=logs", "--epochs=1", "--search_epochs=1"]
+        return jobs.search_folder(tmp_path, parse([*argv, *flags], "")[0])
 
     same = folder("--rows=s_weight")
     for flags in (

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow(minutes=3)
 DOCUMENT = (PROJECT / "docs" / "own_logs.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(python|bash)\n(.*?)```", DOCUMENT, re.DOTALL)
 # The page trains all rows.
-QUICK = "--epochs=1 --rows=hard_sharing --hidden_units=16,8 --embedding_dim=4 --reading=memory"
+QUICK = "--rows=hard_sharing --hidden_units=16,8 --embedding_dim=4 --reading=memory"
 
 
 def commands():

@@ -52,13 +52,13 @@ sys.exit(exit_on_error(train.main, sys.argv))
 
 def flags_of(feed, folder, *more):
     """Flags of a run in a folder over a feed."""
-    schema = feed / "simulated_feed.toml"
+    schema = feed / "simulated_feed_hashed.toml"
     return [*FLAGS, f"--schema={schema}", f"--data_dir={feed}", f"--run_dir={folder}", *more]
 
 
 def weighted_schema(folder):
     """A schema of the feed in which rows have weights, and click's negatives were sampled."""
-    path = few_features("simulated_feed", folder)
+    path = few_features("simulated_feed_hashed", folder)
     text = path.read_text()
     assert text.count('name = "ctr"\n') == 1
     text = text.replace('name = "ctr"\n', 'name = "ctr"\nnegatives_kept = "kept"\n')

@@ -1,0 +1,67 @@
+"""Passes over train by the size of the log."""
+
+import dataclasses
+
+import pytest
+
+from lt4rec_tf.config.parse import parse
+from lt4rec_tf.experiment.passes import most_passes, note_on_passes, settled
+from lt4rec_tf.training.plan import Feed
+
+
+def feed(steps, validation=True, batches_per_step=1):
+    return Feed(
+        lambda epoch, skip: [], (lambda: []) if validation else None, steps, batches_per_step
+    )
+
+
+def passes(steps, *flags, **of_feed):
+    settings, _ = parse(["train", "--schema=s.toml", "--data_dir=d", *flags], "")
+    training = settled(settings, feed(steps, **of_feed)).training
+    return training.epochs, training.search_epochs, training.patience
+
+
+@pytest.mark.parametrize("steps", [1, 40, 833, 834, 1_700, 2_500, 2_501, 10**9])
+def test_all_passes_together_stay_within_5000_steps_but_for_the_first(steps):
+    most = most_passes(steps)
+    assert 1 <= most <= 6
+    assert most == 1 or most * steps <= 5_000
+    assert most == 6 or (most + 1) * steps > 5_000
+
+
+@pytest.mark.parametrize(
+    ("steps", "flags", "expected"),
+    [
+        (100, [], (6, 6, 1)),
+        (2_000, [], (2, 2, 1)),
+        (10_000, [], (1, 1, 1)),
+        (100, ["--patience=2"], (6, 6, 2)),
+        (100, ["--search_epochs=1"], (6, 1, 1)),
+        (100, ["--epochs=3"], (3, 3, 0)),
+        (100, ["--epochs=3", "--search_epochs=2", "--patience=1"], (3, 2, 1)),
+    ],
+)
+def test_flags_come_before_the_size_of_the_log(steps, flags, expected):
+    assert passes(steps, *flags) == expected
+
+
+def test_one_pass_is_taken_where_nothing_tells_which_is_best():
+    assert passes(100, validation=False)[:2] == (1, 1)
+    warm = ["--split=none", "--warm_start=runs/a/seed_1", "--rows=hard_sharing"]
+    assert passes(100, *warm, validation=False)[:2] == (1, 1)
+
+
+def test_a_step_of_servers_counts_its_batches():
+    assert passes(10, batches_per_step=1_000)[0] == 1
+
+
+def test_what_the_size_decides_is_said_and_what_flags_decide_is_not():
+    settings, _ = parse(["train", "--schema=s.toml", "--data_dir=d"], "")
+    assert note_on_passes(settings, feed(1_200)).startswith(
+        "passes over train: at most 4 of 1,200 steps, until validation has not gained for 1"
+    )
+    assert note_on_passes(settings, feed(10**6)).startswith(
+        "passes over train: 1 of 1,000,000 steps"
+    )
+    given = dataclasses.replace(settings.training, epochs=2)
+    assert note_on_passes(dataclasses.replace(settings, training=given), feed(1_200)) == ""
