@@ -131,7 +131,7 @@ def test_numeric_is_never_infinite(values):
     assert not np.isinf(found).any()
 
 
-@pytest.mark.parametrize("name", ["simulated_feed", "tencent_video", "kuairand_feedback"])
+@pytest.mark.parametrize("name", ["simulated_feed", "tencent_video", "kuairand_feedback_hashed"])
 def test_graph_with_free_batch_size_agrees_with_eager(name):
     schema = load_schema(PROJECT / "configs" / "schemas" / f"{name}.toml")
     vocabulary = Vocabulary(fingerprint(["4", "5"]).numpy())
