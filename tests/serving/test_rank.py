@@ -12,12 +12,15 @@ from lt4rec_tf.core.flags import ConfigError, parse_flags
 from lt4rec_tf.experiment import publishing
 from lt4rec_tf.experiment.publishing import ExportFlags, export_row
 from lt4rec_tf.serving.expression import parse_expression
+from lt4rec_tf.serving.publish import publish
 from lt4rec_tf.serving.rank import LOWEST, Ranking, rank_specs, ranking_of, score, sides_of
 from lt4rec_tf.serving.signatures import ServedModel
 from lt4rec_tf.serving.towers import HALVED
 from tests.support.served_networks import (
     NETWORKS,
+    SAVED_WHOLE,
     expected_answers,
+    raw_rows,
     request,
     trained_network,
 )
@@ -33,14 +36,38 @@ def answer(function, sent):
 
 
 @pytest.fixture(scope="module", params=NETWORKS)
-def served(request, schema):
-    """(network, schema, rank) of a network away from its initialisation."""
+def model(request, schema):
+    """(name, network away from its initialisation, schema, what serves it, its signatures)."""
     schema = schema.with_tasks(NETWORKS[request.param][0])
     network = trained_network(schema, request.param)
     tasks = [task for task in ("ctr", "cvr") if task in network.tasks]
     ranking = Ranking({task: LENGTH.exponents[task] for task in tasks}, "length", 1.5)
-    model = ServedModel(network, schema, ranking=ranking)
-    return network, schema, model.signatures()["rank"]
+    served_model = ServedModel(network, schema, ranking=ranking)
+    return request.param, network, schema, served_model, served_model.signatures()
+
+
+@pytest.fixture(scope="module")
+def served(model):
+    """(network, schema, rank)."""
+    _, network, schema, _, signatures = model
+    return network, schema, signatures["rank"]
+
+
+def test_rows_are_answered_as_the_network_predicts(model, tmp_path):
+    """By every signature of rows; and by a version of what test_signatures.py does not save."""
+    name, network, schema, served_model, signatures = model
+    raw = raw_rows(schema, 7)
+    expected = expected_answers(network, schema, raw)
+    for signature, outputs in expected.items():
+        answers = answer(signatures[signature], raw)
+        assert set(answers) == set(outputs)
+        for output, values in outputs.items():
+            np.testing.assert_allclose(answers[output], values, rtol=0, atol=1e-6)
+    if name not in SAVED_WHOLE:
+        kept = {"serving_default": signatures["serving_default"]}
+        sample, answers = ({"serving_default": rows} for rows in (raw, expected["serving_default"]))
+        version = publish(served_model, kept, tmp_path / "feed", sample, answers)
+        assert version.name == "1"  # published: what was loaded answers the same
 
 
 @pytest.mark.parametrize(
@@ -115,6 +142,14 @@ def test_what_differs_between_candidates_has_a_dimension_more(schema):
     assert {schema.features[place].side for place in sides.asking} == {"user", "context"}
 
 
+@pytest.fixture(scope="module")
+def of_two(schema):
+    """(schema, rank) of two tasks and a length."""
+    schema = schema.with_tasks(["ctr", "cvr"])
+    network = trained_network(schema, "sparse sharing")
+    return schema, ServedModel(network, schema, ranking=LENGTH).signatures()["rank"]
+
+
 @pytest.mark.parametrize(
     ("feature", "change"),
     [
@@ -124,10 +159,8 @@ def test_what_differs_between_candidates_has_a_dimension_more(schema):
         ("user", lambda values: np.repeat(values, 2)),  # a request too many
     ],
 )
-def test_a_request_whose_shapes_do_not_fit_is_refused(schema, feature, change):
-    schema = schema.with_tasks(["ctr", "cvr"])
-    network = trained_network(schema, "sparse sharing")
-    rank = ServedModel(network, schema, ranking=LENGTH).signatures()["rank"]
+def test_a_request_whose_shapes_do_not_fit_is_refused(of_two, feature, change):
+    schema, rank = of_two
     sent, _ = request(schema, 2, 4)
     sent[feature] = change(sent[feature])
     with pytest.raises((tf.errors.InvalidArgumentError, TypeError, ValueError)):

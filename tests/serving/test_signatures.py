@@ -17,6 +17,7 @@ from lt4rec_tf.serving.signatures import ServedModel, answer_names
 from tests.support.networks import read_variables
 from tests.support.served_networks import (
     NETWORKS,
+    SAVED_WHOLE,
     TWO,
     _missing,
     expected_answers,
@@ -45,7 +46,7 @@ class Published:
     definitions: dict
 
 
-@pytest.fixture(scope="module", params=NETWORKS)
+@pytest.fixture(scope="module", params=SAVED_WHOLE)
 def published(request, schema, tmp_path_factory):
     schema = schema.with_tasks(NETWORKS[request.param][0])
     network = trained_network(schema, request.param)
