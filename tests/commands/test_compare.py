@@ -48,12 +48,11 @@ group = "Broken"
 row = "s_weight"
 flags = ["--rewind=step", "--rewind_step=9999"]
 """
-# Values of rows that cost trainings or time, and smaller ones.
-SMALLER = {
-    "--hidden_units=1024,512,256": "--hidden_units=32,16",
-    '"--rounds=8"': '"--rounds=2"',
-    'weights = ["3", "10"]': 'weights = ["3"]',
-}
+# Lines of the file of all kinds: more rows and their tickets are trained by test_joint_training.py
+# and test_end_to_end.py, rules of balance by test_balancing.py; test_commands.py reads all lines.
+SHARED = ["s_weight_gradientconflict", "one_shot_tickets"]  # with the search of s_weight
+OWN = ["s_neuron", "multitask_warmup"]
+KINDS = [*FIRST[2:], *SHARED, *OWN, "mmoe", "pcgrad", "small_dense", "s_weight_auto"]
 
 
 @pytest.fixture(scope="module")
@@ -316,10 +315,10 @@ def test_a_finished_comparison_is_only_reported_again(first, home, capsys):
 @pytest.mark.slow
 def test_one_process_gives_the_numbers_of_two(first, home):
     rows = by_name(first[1])
-    weight = rows["s_weight"]["chosen"]["loss_weights"].removeprefix("cvr=")
-    flags = ("--only=base,s_weight", "--seeds=1", f"--cvr_weights={weight}", "--jobs=1")
+    weight = rows["hard_sharing"]["chosen"]["loss_weights"].removeprefix("cvr=")
+    flags = ("--only=base,hard_sharing", "--seeds=1", f"--cvr_weights={weight}", "--jobs=1")
     found = by_name(run_compare(home, "alone", *flags))
-    assert list(found) == ["base_ctr", "base_cvr", "s_weight"]
+    assert list(found) == FIRST[:3]
     for name, row in found.items():
         assert row["chosen"] == rows[name]["chosen"]
         assert row["candidates"][0] in rows[name]["candidates"]
@@ -330,15 +329,14 @@ def test_one_process_gives_the_numbers_of_two(first, home):
 @pytest.mark.slow
 def test_a_lines_run_is_one_for_evaluate_and_export(first, home, capsys):
     folder, found, _ = first
-    for name, row_name in (("s_weight", "s_weight"), ("base_cvr", "base_cvr")):
-        row = by_name(found)[name]
-        run = folder_of(folder, row, 2)
-        assert exit_on_error(evaluate.main, ["evaluate", f"--run={run}"]) == 0
-        assert f"| {row_name}" in capsys.readouterr().out
-        measured = {r["row"]: r for r in artifacts.read_json(run / "evaluation.json")["rows"]}
-        for task, metrics in row["runs"][1]["metrics"].items():
-            assert measured[row_name]["metrics"][task] == pytest.approx(metrics, rel=1e-5)
-        assert measured[row_name]["seconds"] == row["runs"][1]["seconds"]
+    row = by_name(found)["base_cvr"]
+    run = folder_of(folder, row, 2)
+    assert exit_on_error(evaluate.main, ["evaluate", f"--run={run}"]) == 0
+    assert "| base_cvr" in capsys.readouterr().out
+    measured = {r["row"]: r for r in artifacts.read_json(run / "evaluation.json")["rows"]}
+    for task, metrics in row["runs"][1]["metrics"].items():
+        assert measured["base_cvr"]["metrics"][task] == pytest.approx(metrics, rel=1e-5)
+    assert measured["base_cvr"]["seconds"] == row["runs"][1]["seconds"]
     models = home / "models"
     argv = ["export", f"--run={folder_of(folder, by_name(found)['s_weight'], 1)}"]
     assert exit_on_error(export.main, [*argv, f"--export_dir={models}"]) == 0
@@ -347,19 +345,16 @@ def test_a_lines_run_is_one_for_evaluate_and_export(first, home, capsys):
 
 @pytest.fixture(scope="module")
 def everything(first, home):
-    """(report, folder, times before and after) of all rows, two of them broken, added to `first`.
+    """(report, folder, times before and after) of more rows, two of them broken, added to `first`.
 
     With one seed and one candidate of b, which `first` has already.
     """
     folder = home / "first"
     rows = home / "rows.toml"
-    text = ROWS.read_text()
-    for value, smaller in SMALLER.items():
-        assert value in text
-        text = text.replace(value, smaller)
-    rows.write_text(text + BROKEN)
+    rows.write_text(ROWS.read_text() + BROKEN)
     before = times(folder, "rows", "searches")
-    flags = (f"--rows_file={rows}", "--seeds=1", "--cvr_weights=1", "--jobs=2")
+    only = ",".join(["base", *KINDS, "diverges", "never_rewinds"])
+    flags = (f"--rows_file={rows}", f"--only={only}", "--seeds=1", "--cvr_weights=1", "--jobs=2")
     found = run_compare(home, "first", *flags)
     return found, folder, before, times(folder, "rows", "searches")
 
@@ -372,9 +367,10 @@ def test_rows_that_are_added_train_only_themselves(everything):
 
 
 @pytest.mark.slow
-def test_every_row_of_the_file_ends_with_numbers(everything):
+def test_rows_of_every_kind_end_with_numbers(everything):
     found, folder, _, _ = everything
     rows = by_name(found)
+    assert {*rows} == {*FIRST, *KINDS, "diverges", "never_rewinds"}
     failed = {name: row["runs"][0].get("error") for name, row in rows.items()}
     assert {name for name, error in failed.items() if error} == {"diverges", "never_rewinds"}
     for name, row in rows.items():
@@ -420,12 +416,8 @@ def test_failed_rows_are_reported_with_their_logs(everything):
 def test_rows_that_differ_in_their_search_have_one_of_their_own(everything):
     found, folder, _, _ = everything
     searched = [search["row"] for search in found["searches"]]
-    shared = {"s_weight_taskbalance", "s_weight_gradientconflict", "random_tickets"}
-    shared |= {"one_shot_tickets", "reinitialized_tickets", "s_weight_tuning"}
-    assert not shared & set(searched)
-    own = {"s_weight", "s_neuron", "s_weight_multiview", "s_weight_biggernet"}
-    own |= {"late_rewinding", "multitask_warmup", "gradual_tickets"}
-    assert own <= set(searched)
+    assert not {*SHARED} & {*searched}
+    assert {"s_weight", *OWN} <= {*searched}
     assert len(set(searched)) == len(searched)
     # And one for each row whose search failed.
     assert len(list((folder / "searches").glob("*/seed_1"))) == len(searched) + 2

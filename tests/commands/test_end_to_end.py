@@ -2,6 +2,7 @@
 
 import gzip
 import math
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from lt4rec_tf.experiment import logs, run_folder
 from lt4rec_tf.experiment.rows import load_row
 from lt4rec_tf.serving.publish import published_versions
 from lt4rec_tf.tickets.masks import density, overlap, read_masks
-from tests.support.commands import ROWS, run_main, small
+from tests.support.commands import ROWS, run_main, run_training, small
 from tests.support.paths import PROJECT, real_data
 from tests.support.schemas import few_features
 from tests.support.versions import session_answers
@@ -63,9 +64,6 @@ def check_evaluation(folder, rows):
         assert set(row["by_label"]) == set(tasks) & {"cvr"}
         assert row["seconds"] > 0
         for task, share in row["density"].items():
-            if row["row"] == "s_weight_auto":
-                assert share in [1.0, *found["searches"][task]["densities"]]
-                continue
             chosen = row["row"] == "s_weight"
             assert share == (
                 found["searches"][task]["densities"][found["searches"][task]["chosen"]]
@@ -199,7 +197,7 @@ def test_tensorboard_shows_every_stage(unbroken):
 def test_searches_side_by_side_find_the_same(home, unbroken, capsys):
     folder = home / "side_by_side"
     flags = ["--checkpoint_steps=5", "--search_processes=2", "--rows=s_weight"]
-    run_main(train.main, *small(folder, *flags))
+    run_training(*small(folder, *flags))
     assert "2 ticket searches side by side" in capsys.readouterr().err
     found, expected = evaluation(folder), evaluation(unbroken[0])
     for task in ("ctr", "cvr"):
@@ -234,9 +232,9 @@ def test_measuring_again_gives_the_same_file(unbroken, capsys):
 def test_rows_are_published_as_one_version_after_another(unbroken, tmp_path, capsys):
     folder, _ = unbroken
     (tmp_path / "models" / "6").mkdir(parents=True)
-    for row in ("", "base_cvr"):
-        run_main(export.main, f"--run={folder}", f"--export_dir={tmp_path}/models", f"--row={row}")
-    assert "published s_weight as" in capsys.readouterr().out
+    shutil.copytree(folder / "saved_model" / "1", tmp_path / "models" / "7")
+    run_main(export.main, f"--run={folder}", f"--export_dir={tmp_path}/models", "--row=base_cvr")
+    assert "published base_cvr as" in capsys.readouterr().out
     versions = published_versions(tmp_path / "models")
     assert [version.name for version in versions] == ["6", "7", "8"]
     settings, schema = run_folder.read_run(folder)
@@ -282,7 +280,7 @@ def test_a_seed_decides_the_numbers(unbroken, home):
     expected = numbers(unbroken[0])["rows"][2]
     for seed in ("1", "2"):
         flags = [f"--seed={seed}", "--checkpoint_steps=0", "--rows=hard_sharing"]
-        run_main(train.main, *small(home / f"seed_{seed}", *flags))
+        run_training(*small(home / f"seed_{seed}", *flags))
         (found,) = numbers(home / f"seed_{seed}")["rows"]
         assert found["row"] == expected["row"]
         assert (found["metrics"] == expected["metrics"]) == (seed == "1")
@@ -296,9 +294,9 @@ def mask_files(folder):
 
 # One process a line: it is killed as soon as something fits one of the patterns. What a stage
 # removes when it ends is joined by what it leaves, lest a fast machine is waited for in vain.
+# In the training of a row, a run is killed in test_daily.py.
 KILLS = [
     ["tickets/ctr/level_1/training/progress/0*", "tickets/ctr/level_1/done"],
-    ["rows/s_weight/training/progress/0000_*10", "rows/s_weight/training/done"],
     ["saved_model/.tmp-*", "saved_model/1"],
 ]
 
@@ -327,7 +325,7 @@ def killed_when(process, folder, patterns, patience=120):
     while process.poll() is None and time.monotonic() < deadline:
         if any(next(folder.glob(pattern), None) for pattern in patterns):
             process.send_signal(signal.SIGKILL)
-        time.sleep(0.001)
+        time.sleep(0.01)
     process.kill()
     return process.wait() == -signal.SIGKILL
 
@@ -336,33 +334,29 @@ def killed_when(process, folder, patterns, patience=120):
 
 QUICK = [
     "--hidden_units=16,8",
-    "--epochs=1",
     "--embedding_dim=4",
     "--rounds=1",
     "--search_epochs=1",
     "--epochs=1",
     "--final_density=0.3",
-    "--auto_trainings=3",
 ]
 
 
-def run_real(monkeypatch, tmp_path, name, data, *flags):
+def real_flags(monkeypatch, tmp_path, name, data):
     monkeypatch.chdir(PROJECT)  # flagfiles name their schemas from here
-    flagfile = f"--flagfile=configs/{name}.cfg"
-    run_main(
-        train.main, flagfile, f"--data_dir={data}", f"--run_dir={tmp_path}/run", *QUICK, *flags
-    )
-    return tmp_path / "run"
+    places = [f"--data_dir={data}", f"--run_dir={tmp_path}/run"]
+    return [f"--flagfile=configs/{name}.cfg", *places, *QUICK, "--reading=memory"]
 
 
 def test_the_authors_sample(monkeypatch, tmp_path):
     data = real_data("tencent_video_sample")
-    folder = run_real(monkeypatch, tmp_path, "tencent_video", data, "--rows=s_weight,s_weight_auto")
-    found = check_evaluation(folder, ["s_weight", "s_weight_auto"])
+    flags = real_flags(monkeypatch, tmp_path, "tencent_video", data)
+    run_training(*flags, "--rows=s_weight")
+    folder = tmp_path / "run"
+    found = check_evaluation(folder, ["s_weight"])
     assert artifacts.read_json(folder / "data.json")["rows"] == 4322
     for search in found["searches"].values():
         np.testing.assert_allclose(search["densities"], [1, 0.3], atol=1e-3)
-    check_served(folder, ["ctr", "cvr"])
 
 
 def tenth_of_kuairand(data, folder):
@@ -377,13 +371,13 @@ def tenth_of_kuairand(data, folder):
 
 def test_three_tasks_of_the_kuairand_sample_in_turn(monkeypatch, tmp_path, capsys):
     data = tenth_of_kuairand(real_data("kuairand_feedback_sample"), tmp_path / "data")
-    flags = ["--task_schedule=alternate", "--loss_weights=cvr=2,long_view=0.5"]
-    flags += ["--rows=hard_sharing,s_weight"]
-    # With all features the sample is trained on in test_hybrid_run.py.
-    flags += [f"--schema={few_features('kuairand_feedback', tmp_path)}"]
-    folder = run_real(monkeypatch, tmp_path, "kuairand_three_tasks", data, *flags)
+    flags = real_flags(monkeypatch, tmp_path, "kuairand_three_tasks", data)
+    flags += ["--task_schedule=alternate", "--loss_weights=cvr=2,long_view=0.5"]
+    flags += ["--rows=s_weight", f"--schema={few_features('kuairand_feedback', tmp_path)}"]
+    run_main(train.main, *flags)
+    folder = tmp_path / "run"
     tasks = ["ctr", "cvr", "long_view"]
-    check_evaluation(folder, ["hard_sharing", "s_weight"])
+    check_evaluation(folder, ["s_weight"])
     printed = capsys.readouterr().out
     assert "LONG_VIEW AUC" in printed
     assert "density (ctr / cvr / long_view)" in printed
@@ -397,7 +391,7 @@ def test_gradual_tickets_in_blocks(home):
     flags = ["--ticket_finder=gradual", "--block_width=4", "--final_density=0.3", "--rounds=4"]
     flags += ["--rows=s_weight", "--reading=memory"]
     folder = home / "gradual"
-    run_main(train.main, *small(folder, *flags))
+    run_training(*small(folder, *flags))
     found = check_evaluation(folder, ["s_weight"])
     network = load_row(folder, "s_weight", *run_folder.read_run(folder))
     for task, search in found["searches"].items():
@@ -406,11 +400,10 @@ def test_gradual_tickets_in_blocks(home):
         for mask in network.masks(task).values():
             blocks = mask.reshape(len(mask), -1, 4)
             assert np.all(blocks.all(axis=2) == blocks.any(axis=2))
-    check_served(folder, ["ctr", "cvr"])
     before = numbers(folder)
     for name in ("done", "masks.npz"):  # as a kill at that moment leaves it
         (folder / "tickets" / "cvr" / "level_1" / name).unlink()
-    run_main(train.main, *small(folder, *flags))
+    run_training(*small(folder, *flags))
     assert numbers(folder) == before
 
 
@@ -419,9 +412,8 @@ def test_adagrad_users_apart_and_rewinding_to_a_step(home):
     flags += ["--cross=triangle", "--checkpoint_steps=2", "--ticket_choice=best_or_dense"]
     flags += ["--rows=s_weight", "--rounds=1"]
     folder = home / "adagrad"
-    run_main(train.main, *small(folder, *flags))
+    run_training(*small(folder, *flags))
     check_evaluation(folder, ["s_weight"])
-    check_served(folder, ["ctr", "cvr"])
     splits = artifacts.read_json(folder / "data.json")["splits"]
     assert sum(split["rows"] for split in splits.values()) == ROWS
 
@@ -432,7 +424,7 @@ def test_files_apart_fresh_draws_and_the_sparsest_ticket(unbroken, home):
     flags += ["--ticket_choice=sparsest", "--choice_tolerance=9", "--search_epochs=2"]
     flags += ["--rounds=1", "--reading=memory"]
     folder = home / "files"
-    run_main(train.main, *small(folder, *flags, "--rows=s_weight"))
+    run_training(*small(folder, *flags, "--rows=s_weight"))
     found = check_evaluation(folder, ["s_weight"])
     assert {search["chosen"] for search in found["searches"].values()} == {1}
     # Days 5 and 6, as the split by time has them.
@@ -447,22 +439,20 @@ def test_one_task_trains_no_network_twice(home, capsys):
     (home / "no_rows.cfg").write_text("\n".join(lines) + "\n")
     flags = [f"--flagfile={home}/no_rows.cfg", "--tasks=ctr", f"--run_dir={home}/distinct"]
     flags += ["--reading=memory", "--rounds=1"]
-    run_main(train.main, *flags)
+    run_training(*flags)
     assert "one task: hard_sharing and s_weight_auto would be what base and s_weight are" in (
         capsys.readouterr().out
     )
     check_evaluation(home / "distinct", ["base_ctr", "s_weight"])
-    check_served(home / "distinct", ["ctr"])
 
 
 def test_one_task_in_rows_that_are_named(home, capsys):
     """Named, they are trained: hard sharing of one task is that task alone."""
     folder = home / "twice"
     flags = ["--tasks=cvr", "--rows=base,hard_sharing", "--reading=memory"]
-    run_main(train.main, *small(folder, *flags))
+    run_training(*small(folder, *flags))
     assert "one task" not in capsys.readouterr().out
     found = check_evaluation(folder, ["base_cvr", "hard_sharing"])
     base, shared = (row["metrics"]["cvr"] for row in found["rows"])
     assert base == pytest.approx(shared)
     assert found["searches"] == {}
-    check_served(folder, ["cvr"])

@@ -30,12 +30,19 @@ from lt4rec_tf.tickets.masks import MaskError
 from lt4rec_tf.training.checkpoint import CheckpointError
 from lt4rec_tf.training.stage import TrainingError
 from tests.support import feeds
+from tests.support.commands import run_training
 from tests.support.feeds import good_row, line, write_lines
 from tests.support.paths import PROJECT
 
 pytestmark = pytest.mark.slow(minutes=1)
 
-SMALL = ["--name=feed", "--embedding_dim=2", "--hidden_units=4", "--rows=hard_sharing"]
+SMALL = [
+    "--name=feed",
+    "--epochs=1",
+    "--embedding_dim=2",
+    "--hidden_units=4",
+    "--rows=hard_sharing",
+]
 SPLIT = ["--validation_from=4", "--test_from=5"]
 
 
@@ -96,7 +103,7 @@ def test_other_settings_are_refused_with_each_difference(untrained, folder, caps
     changes = ["--epochs=3", "--tasks=ctr", "--seed=2", "--max_bad_fraction=0.5"]
     message = refusal(capsys, train.main, *train_flags(folder, *changes))
     assert f"{untrained} was made with other settings" in message
-    assert "settings.training.epochs: was 0, is 3" in message
+    assert "settings.training.epochs: was 1, is 3" in message
     assert "settings.tasks: was [], is ['ctr']" in message
     assert "settings.seed: was 1, is 2" in message
     assert "settings.data.max_bad_fraction: was 0.01, is 0.5" in message
@@ -116,9 +123,8 @@ def test_another_schema_is_refused_with_each_line_that_differs(untrained, folder
 def test_logs_that_are_mended_before_training_are_read_again(untrained, folder, capsys):
     path = folder / "logs" / "a.csv"
     path.write_bytes(path.read_bytes().replace(b",7,\n", b",0,\n"))  # of the same size
-    code, out, err = ended(capsys, train.main, *train_flags(folder))
-    assert code == 0, err
-    assert "61 records, 0 without use" in out
+    run_training(*train_flags(folder))
+    assert "61 records, 0 without use" in capsys.readouterr().out
     assert artifacts.read_json(untrained / "data.json")["unusable"] == {}
 
 
@@ -131,14 +137,14 @@ def trained(tmp_path_factory):
     write_lines(folder / "logs" / "a.csv", [*rows, line(good_row(60, click="7"))])
     feeds.schema(folder, glob="*.csv")
     flags = train_flags(folder, "--max_bad_fraction=0.05")
-    assert exit_on_error(train.main, ["train", *flags]) == 0
+    run_training(*flags)
     return folder, folder / "run", flags
 
 
 def test_few_unusable_rows_are_printed_and_kept(trained, capsys):
     _, run, flags = trained
-    code, out, _ = ended(capsys, train.main, *flags)
-    assert code == 0
+    run_training(*flags)
+    out = capsys.readouterr().out
     assert (
         "61 records, 1 without use\n  bad_label                          1  click: column click\n"
         in out
