@@ -71,6 +71,7 @@ def test_a_batch_by_value(feed):
     assert set(batch["duration"].numpy()) == {100.0}
 
 
+@pytest.mark.parametrize("feed", OF_TWO_KINDS, indirect=True)
 def test_the_element_spec_is_what_models_are_built_on(feed):
     spec = batches(feed, "train", 4).element_spec
     assert spec["features"]["video"] == tf.TensorSpec((None,), tf.int64)
@@ -81,6 +82,7 @@ def test_the_element_spec_is_what_models_are_built_on(feed):
     assert spec["duration"] == tf.TensorSpec((None,), tf.float32)
 
 
+@pytest.mark.parametrize("feed", OF_TWO_KINDS, indirect=True)
 def test_all_rows_come_once_and_only_the_last_batch_is_short(feed):
     assert numbers(feed) == list(range(ROWS))
     assert sorted(numbers(feed, shuffle_seed=1)) == list(range(ROWS))
@@ -108,6 +110,7 @@ def test_skipping_batches_goes_on_where_the_pass_was_left(feed, skipped):
     assert rest == whole[7 * skipped :]
 
 
+@pytest.mark.parametrize("feed", OF_TWO_KINDS, indirect=True)
 def test_a_new_epoch_traces_nothing(feed):
     from lt4rec_tf.data.input import pipeline
 
@@ -118,6 +121,7 @@ def test_a_new_epoch_traces_nothing(feed):
     assert parser.experimental_get_tracing_count() == 1
 
 
+@pytest.mark.parametrize("feed", OF_TWO_KINDS, indirect=True)
 def test_raw_batches_are_what_ids_are_made_of(feed):
     for raw, batch in zip(raw_batches(feed, "train", 9), batches(feed, "train", 9), strict=True):
         for name, spec in raw_specs(feed.schema).items():
@@ -138,7 +142,6 @@ BY_TIME = SplitRule("time", validation_from=2, test_from=4)
         ("csv", SplitRule("user", validation_fraction=0.3, test_fraction=0.3)),
         ("csv", SplitRule("files", validation_files=("part_1*",), test_files=("part_2*",))),
         ("csv", SplitRule("none")),
-        ("tsv", BY_TIME),
         ("tfrecord", BY_TIME),
         ("tfrecord", SplitRule("user", validation_fraction=0.3, test_fraction=0.3)),
     ],
@@ -288,6 +291,7 @@ def test_what_cannot_be_opened_is_named(tmp_path):
         batches(audit.complete(source, audit.audit(source)), "dev", 2)
 
 
+@pytest.mark.parametrize("feed", OF_TWO_KINDS, indirect=True)
 def test_an_empty_split_gives_no_batch(feed):
     for seed in (None, 1):
         assert list(batches(feed, "test", 4, Order(shuffle_seed=seed))) == []

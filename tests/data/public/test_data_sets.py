@@ -28,7 +28,8 @@ from tests.support.paths import PROJECT, real_data
 pytestmark = pytest.mark.slow(minutes=3)
 BUILDERS = PROJECT / "lt4rec_tf" / "data" / "public" / "builders"
 FLAGFILES = sorted((PROJECT / "configs" / "data_sets").glob("*.cfg"))
-# The same builder, schema and code under another name: one of each is prepared.
+# The same builder, schema and code under another name: one of each is prepared here, another by the
+# test of the builder.
 ALIKE = ("kuairand_1k", "kuairec_small", "tenrec_qk", "ali_express_es", "ali_express_fr",
          "ali_express_us", "byterec_track1")  # fmt: skip
 

@@ -9,4 +9,5 @@ class KuairecTest(tfds.testing.DatasetBuilderTestCase):
     """On rows made up for the test, in dummy_data."""
 
     DATASET_CLASS = Builder
+    BUILDER_CONFIG_NAMES_TO_TEST = ("small",)  # test_data_sets.py reads another, alike
     SPLITS = {"train": 4, "validation": 2, "test": 2}

@@ -9,4 +9,5 @@ class TenrecTest(tfds.testing.DatasetBuilderTestCase):
     """On rows made up for the test, in dummy_data."""
 
     DATASET_CLASS = Builder
+    BUILDER_CONFIG_NAMES_TO_TEST = ("qk_video",)  # test_data_sets.py reads another, alike
     SPLITS = {"train": 33, "validation": 4, "test": 4}
