@@ -120,7 +120,9 @@ class Trainer:
 
     def _average_of(self, table_refs: frozenset[Any], decay: float) -> WeightAverage:
         """Makes the average of the trained variables; without a decay one of none."""
-        trained = {variable.ref() for variable in self._variables} if decay else set()
+        if not decay:  # as on parameter servers, whose tables have no reference
+            return WeightAverage({}, decay, {})
+        trained = {variable.ref() for variable in self._variables}
         averaged = {n: v for n, v in self.network.variables.items() if v.ref() in trained}
         tables = {name: v for name, v in averaged.items() if v.ref() in table_refs}
         others = {name: v for name, v in averaged.items() if name not in tables}

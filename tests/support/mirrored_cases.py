@@ -16,7 +16,7 @@ import tensorflow as tf
 from lt4rec_tf.schema.reader import load_schema
 from lt4rec_tf.training.balancing.rules import RULES
 from lt4rec_tf.training.plan import Plan
-from tests.support.networks import BUILDERS, build_model, build_small, read_variables
+from tests.support.networks import build_model, build_small, read_variables
 from tests.support.schemas import SMALL_SCHEMA
 from tests.support.training import random_masks, small_trainer
 
@@ -32,7 +32,8 @@ CASES = {
         "weight_average": 0.5,
     },
     **{f"balance {rule}": {"schedule": "both", "balance": rule} for rule in RULES[1:]},
-    **{model: {"schedule": "both", "model": model} for model in BUILDERS},
+    # A loss and a balance of their own; mmoe, ple and aitm are trained as towers are.
+    **{model: {"schedule": "both", "model": model} for model in ("esmm", "htlnet")},
 }
 
 
