@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import tensorflow as tf
@@ -69,21 +70,26 @@ class ServedModel(tf.Module):
         self._ranking, self._minimal = ranking, minimal
         self.network = ServedNetwork(network, schema, tf.as_dtype(precision))
 
-    def signatures(self) -> dict[str, Callable[..., Any]]:
-        """Returns the concrete functions by signature name."""
-        functions = {}
+    def signatures(self, *wanted: str) -> dict[str, Callable[..., Any]]:
+        """Returns the concrete functions by signature name.
+
+        Args:
+            wanted: Names of those that are traced; none: of all.
+        """
         names = answer_names(self._schema, self._tasks)
-        for name, factors in names.items():
-            functions[name.removeprefix("p")] = self._raw_signature({name: factors})
-        functions[DEFAULT_SIGNATURE] = self._raw_signature(names)
-        functions[TF_EXAMPLE] = self._example_signature(names, "examples")
+        makers: dict[str, Callable[[], Any]] = {
+            name.removeprefix("p"): partial(self._raw_signature, {name: factors})
+            for name, factors in names.items()
+        }
+        makers[DEFAULT_SIGNATURE] = partial(self._raw_signature, names)
+        makers[TF_EXAMPLE] = partial(self._example_signature, names, "examples")
 
         for task in self._tasks:
             regressed = {"outputs": (task,)}
-            functions[f"{REGRESS}{task}"] = self._example_signature(regressed, "inputs")
+            makers[f"{REGRESS}{task}"] = partial(self._example_signature, regressed, "inputs")
         if self._ranking:
-            functions[RANK] = self._rank_signature(self._ranking)
-        return functions
+            makers[RANK] = partial(self._rank_signature, self._ranking)
+        return {name: makers[name]() for name in wanted or makers}
 
     def predict(self, raw: Mapping[str, tf.Tensor], names: Mapping[str, Sequence[str]]) -> Answers:
         """Computes probabilities from raw features.

@@ -45,9 +45,9 @@ def checked(source, folder):
     network = network_for(source)
     ranking = ranking_of(source.schema, (), "", 1.0, "")
     served = ServedModel(network, source.schema, ranking=ranking)
-    signatures = served.signatures()
+    signatures = served.signatures("serving_default", "rank")
     sample, expected = checked_answers(signatures, network, source.schema, source, ranking)
-    publish(served, signatures, folder, sample, expected)
+    publish(served, signatures, folder, sample, {name: expected[name] for name in signatures})
     return sample
 
 
@@ -68,7 +68,7 @@ def test_a_version_that_reads_more_of_a_list_is_not_published(feed, tmp_path, mo
     whole = ServedModel(network, source.schema, ranking=ranking)
     with monkeypatch.context() as changed:
         changed.setattr(features, "_first_values", lambda feature, values: values)
-        functions = whole.signatures()
+        functions = whole.signatures("ctr", "rank")
     sample, expected = checked_answers(functions, network, source.schema, source, ranking)
     for signature in ("ctr", "rank"):
         with pytest.raises(PublishError, match=f"{signature}.*differs from the model by"):

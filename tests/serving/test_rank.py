@@ -14,7 +14,7 @@ from lt4rec_tf.experiment.publishing import ExportFlags, export_row
 from lt4rec_tf.serving.expression import parse_expression
 from lt4rec_tf.serving.publish import publish
 from lt4rec_tf.serving.rank import LOWEST, Ranking, rank_specs, ranking_of, score, sides_of
-from lt4rec_tf.serving.signatures import ServedModel
+from lt4rec_tf.serving.signatures import ServedModel, answer_names
 from lt4rec_tf.serving.towers import HALVED
 from tests.support.served_networks import (
     NETWORKS,
@@ -43,7 +43,9 @@ def model(request, schema):
     tasks = [task for task in ("ctr", "cvr") if task in network.tasks]
     ranking = Ranking({task: LENGTH.exponents[task] for task in tasks}, "length", 1.5)
     served_model = ServedModel(network, schema, ranking=ranking)
-    return request.param, network, schema, served_model, served_model.signatures()
+    of_rows = [name.removeprefix("p") for name in answer_names(schema, network.tasks)]
+    signatures = served_model.signatures("rank", "serving_default", *of_rows)
+    return request.param, network, schema, served_model, signatures
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +117,7 @@ def test_requests_do_not_depend_on_each_other(served):
 def test_without_a_length_the_probabilities_alone_count(schema):
     schema = schema.with_tasks(["ctr", "cvr"])
     network = trained_network(schema, "sparse sharing")
-    rank = ServedModel(network, schema, ranking=Ranking({"cvr": 1.0})).signatures()["rank"]
+    rank = ServedModel(network, schema, ranking=Ranking({"cvr": 1.0})).signatures("rank")["rank"]
     answers = answer(rank, request(schema, 1, 6)[0])
     np.testing.assert_allclose(answers["score"], answers["pcvr"], rtol=1e-6)
 
@@ -124,7 +126,7 @@ def test_a_length_that_is_no_feature_is_an_input_of_its_own(schema):
     schema = schema.with_tasks(["ctr", "cvr"])
     network = trained_network(schema, "sparse sharing")
     ranking = Ranking({"ctr": 1.0}, "seconds", 2.0, extra_input="seconds")
-    rank = ServedModel(network, schema, ranking=ranking).signatures()["rank"]
+    rank = ServedModel(network, schema, ranking=ranking).signatures("rank")["rank"]
     sent, _ = request(schema, 1, 3)
     answers = answer(rank, sent | {"seconds": np.array([[2.0, 0.0, 10.0]], np.float32)})
     expected = answers["pctr"] * np.array([[4.0, 0.0, 100.0]])
@@ -147,7 +149,7 @@ def of_two(schema):
     """(schema, rank) of two tasks and a length."""
     schema = schema.with_tasks(["ctr", "cvr"])
     network = trained_network(schema, "sparse sharing")
-    return schema, ServedModel(network, schema, ranking=LENGTH).signatures()["rank"]
+    return schema, ServedModel(network, schema, ranking=LENGTH).signatures("rank")["rank"]
 
 
 @pytest.mark.parametrize(
@@ -214,7 +216,7 @@ def test_the_score_is_the_expression(schema):
     text = "ctr * (0.3 * like + log1p(length)) - min(cvr, 0.5) ** 2 / 4"
     ranking = ranking_of(schema, (), "length", 1.0, text)
     assert ranking == written(text, length="length")
-    rank = ServedModel(network, schema, ranking=ranking).signatures()["rank"]
+    rank = ServedModel(network, schema, ranking=ranking).signatures("rank")["rank"]
     sent, _ = request(schema, 2, 40)
     answers = answer(rank, sent)
     ctr, cvr, like = (answers[f"p{task}"].astype(np.float64) for task in ("ctr", "cvr", "like"))

@@ -53,7 +53,7 @@ def in_own_unit(schema, network, raw):
 def test_answers_are_the_models(served):
     schema, network, model = served
     raw = raw_rows(schema, 40)
-    signatures = model.signatures()
+    signatures = model.signatures("serving_default", "watch")
     sent = {name: tf.constant(values) for name, values in raw.items()}
     expected = in_own_unit(schema, network, raw)
     answers = signatures["serving_default"](**sent)
@@ -70,7 +70,7 @@ def test_rank_scores_by_the_expression(served):
     schema, network, model = served
     candidates = 7
     sent, rows = request(schema, 3, candidates)
-    rank = model.signatures()["rank"]
+    rank = model.signatures("rank")["rank"]
     answers = rank(**{name: tf.constant(values) for name, values in sent.items()})
     expected = {
         task: values.reshape(3, candidates)
@@ -85,7 +85,7 @@ def test_rank_scores_by_the_expression(served):
 
 def test_a_published_version_answers_the_same(served, tmp_path):
     schema, network, model = served
-    signatures = {"serving_default": model.signatures()["serving_default"]}
+    signatures = model.signatures("serving_default")
     raw = raw_rows(schema, 20)
     expected = in_own_unit(schema, network, raw)
     answers = {f"p{task}": values.astype(np.float32) for task, values in expected.items()}
@@ -111,6 +111,6 @@ def test_where_nothing_reaches_the_head_its_bias_is_answered(tmp_path):
         layer.shared.bias.assign(tf.zeros_like(layer.shared.bias))
     model = ServedModel(network, schema)
     raw = {name: tf.constant(values) for name, values in raw_rows(schema, 3).items()}
-    found = model.signatures()["watch"](**raw)["pwatch"]
+    found = model.signatures("watch")["watch"](**raw)["pwatch"]
     expected = prediction(schema.task("watch"), tf.constant([[0.3, -0.2, 0.1]] * 3))
     np.testing.assert_allclose(found, expected, rtol=1e-6)

@@ -40,7 +40,7 @@ def test_a_served_network_answers_as_it_was_trained(tmp_path, name):
     schema = fitted_schema(tmp_path)
     network = trained_network(schema, name)
     served = ServedModel(network, schema, ranking=Ranking(dict.fromkeys(network.tasks, 1.0)))
-    signatures = served.signatures()
+    signatures = served.signatures("serving_default", "rank")
 
     raw = raw_rows(schema, 12, seed=2)
     rng = np.random.default_rng(5)

@@ -42,7 +42,7 @@ def held_bytes(served):
 
 
 def assert_answers(served, network, schema, atol=1e-6):
-    signatures = served.signatures()
+    signatures = served.signatures("serving_default", "rank")
     raw = raw_rows(schema, 33, seed=2)
     expected = expected_answers(network, schema, raw)["serving_default"]
     answers = signatures["serving_default"](**{n: tf.constant(v) for n, v in raw.items()})
@@ -116,7 +116,7 @@ def test_tasks_that_wear_the_same_share_what_is_stored_and_computed(two):
     assert not served.network.towers.storage.worn
     products = [
         node.type
-        for node in served.signatures()["serving_default"].graph.get_operations()
+        for node in served.signatures("serving_default")["serving_default"].graph.get_operations()
         if node.type == "MatMul"
     ]
     assert len(products) == len(ctr.kernels) + 2  # and a head each
@@ -146,7 +146,7 @@ def test_a_signature_may_ask_for_nothing_that_it_does_not_read(two):
     assert served.features(["cvr"]) == ["age"]
     assert served.features(["ctr", "cvr"]) == served.features(["ctr"])
     raw = raw_rows(two, 9)
-    signature = served.signatures()["cvr"]
+    signature = served.signatures("cvr")["cvr"]
     answers = signature(age=tf.constant(raw["age"]))["pcvr"]
     expected = expected_answers(network, two, raw)["cvr"]["pcvr"]
     np.testing.assert_allclose(answers, expected, rtol=0, atol=1e-6)
@@ -161,7 +161,7 @@ def test_a_task_of_which_nothing_is_left_is_answered_by_its_biases(two):
     chances = expected_answers(network, two, raw)["cvr"]["pcvr"]
     assert len(set(chances.tolist())) == 1
     # Even one that asks for what it reads alone must be told how many rows there are.
-    signature = ServedModel(network, two, minimal=True).signatures()["cvr"]
+    signature = ServedModel(network, two, minimal=True).signatures("cvr")["cvr"]
     wanted = signature.structured_input_signature[0][0]
     answers = signature(**{name: tf.constant(raw[name]) for name in wanted})["pcvr"]
     np.testing.assert_allclose(answers, chances, rtol=0, atol=1e-6)
@@ -172,7 +172,7 @@ def test_two_versions_of_one_network_hold_the_same(two, tmp_path):
     versions = []
     for name in ("one", "two"):
         served = ServedModel(trained_network(two, "sparse sharing"), two, ranking=RANKING)
-        signatures = served.signatures()
+        signatures = served.signatures("serving_default", "rank", "regress_ctr")
         tf.saved_model.save(served, str(tmp_path / name), signatures=signatures)
         variables = sorted((tmp_path / name / "variables").iterdir())
         graphs = [signatures[key].graph.as_graph_def() for key in sorted(signatures)]

@@ -143,7 +143,7 @@ def test_served_models_agree(tmp_path):
     schema = load_schema(path).with_tasks(["cvr"])
     network = trained_network(schema, "single task")
     assert has_ids(schema.feature("user"))
-    ask = ServedModel(network, schema).signatures()["serving_default"]
+    ask = ServedModel(network, schema).signatures("serving_default")["serving_default"]
     raw = raw_rows(schema, 4)
     answers = []
     for end in ("", ".0"):
