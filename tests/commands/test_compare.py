@@ -123,7 +123,7 @@ def folder_of(folder, row, seed):
     return jobs.row_folder(folder, row["row"], settings_of(row, seed))
 
 
-@pytest.mark.slow(minutes=4)
+@pytest.mark.slow(minutes=2)
 def test_the_report_holds_every_row_run_and_setting(first):
     folder, found, _ = first
     assert [row["row"] for row in found["rows"]] == FIRST

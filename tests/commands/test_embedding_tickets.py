@@ -20,7 +20,7 @@ from lt4rec_tf.training.stage import TrainingError
 from tests.support.paths import PROJECT
 from tests.support.training import Killed
 
-pytestmark = pytest.mark.slow(minutes=2)
+pytestmark = pytest.mark.slow(minutes=1)
 GROUPS, USERS, ITEMS, DIMENSION, ROUNDS, DENSITY = 3, 48, 36, 6, 2, 0.3
 NUMBERS = (USERS + ITEMS) * DIMENSION
 FLAGS = (

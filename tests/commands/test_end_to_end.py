@@ -24,7 +24,7 @@ from tests.support.paths import PROJECT, real_data
 from tests.support.schemas import few_features
 from tests.support.versions import session_answers
 
-pytestmark = pytest.mark.slow(minutes=6)
+pytestmark = pytest.mark.slow(minutes=4)
 
 STEPS = 12  # of an epoch
 ALL_ROWS = ["base_ctr", "base_cvr", "hard_sharing", "s_weight"]

@@ -21,7 +21,7 @@ from tests.support.commands import run_main, run_training
 from tests.support.paths import PROJECT, real_data
 from tests.support.schemas import few_features
 
-pytestmark = pytest.mark.slow(minutes=3)
+pytestmark = pytest.mark.slow(minutes=1)
 
 SMALL = [
     "--hidden_units=16,8",

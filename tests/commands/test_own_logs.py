@@ -15,7 +15,7 @@ from tests.serving_stand_in.serving_stand_in import start_stand_in
 from tests.support.commands import run_training
 from tests.support.paths import PROJECT
 
-pytestmark = pytest.mark.slow(minutes=3)
+pytestmark = pytest.mark.slow(minutes=1)
 DOCUMENT = (PROJECT / "docs" / "own_logs.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(python|bash)\n(.*?)```", DOCUMENT, re.DOTALL)
 # The page trains all rows.

@@ -54,7 +54,7 @@ from tests.support.commands import run_training
 from tests.support.paths import PROJECT
 from tests.support.schemas import few_features
 
-pytestmark = pytest.mark.slow(minutes=2)
+pytestmark = pytest.mark.slow(minutes=1)
 PLAN = SessionPlan(sessions=60, requests=3, candidates=20, shown=4, seed=1)
 SCHEMA = PROJECT / "configs" / "schemas" / "simulated_feed.toml"
 

@@ -44,7 +44,7 @@ from tests.support.networks import read_variables
 from tests.support.training import Killed, small_feed, small_trainer
 from tests.support.versions import session_answers
 
-pytestmark = pytest.mark.slow(minutes=2)
+pytestmark = pytest.mark.slow(minutes=1)
 NEW = ["watch"] * 30 + ["car"] * 5
 FAR_ROW = 74  # of day 3, whose date cannot be
 

@@ -23,7 +23,7 @@ from tests.serving_stand_in.serving_server import started_server
 from tests.support.commands import run_main, small
 from tests.support.paths import PROJECT
 
-pytestmark = pytest.mark.slow(minutes=2)
+pytestmark = pytest.mark.slow(minutes=1)
 
 
 @pytest.fixture(scope="module")

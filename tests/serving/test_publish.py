@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -349,6 +350,7 @@ def test_a_killed_export_leaves_nothing_that_a_server_would_load(tmp_path, momen
                 publish_doubler(tmp_path)
         while len(children(tmp_path)) < 2:
             assert exporter.poll() is None
+            time.sleep(0.001)
         exporter.send_signal(signal.SIGKILL)
     published, leftover = sorted(children(tmp_path), reverse=True)
     assert (published, leftover[:5]) == ("1", ".tmp-")

@@ -26,7 +26,7 @@ from tests.support.served_networks import (
 )
 from tests.support.training import random_masks
 
-pytestmark = pytest.mark.slow(minutes=2)
+pytestmark = pytest.mark.slow(minutes=1)
 
 _STRING = tf.string.as_datatype_enum
 

@@ -25,7 +25,7 @@ from lt4rec_tf.data.public.builders.kuairand import kuairand_dataset_builder as 
 from lt4rec_tf.experiment import logs, run_folder
 from tests.support.paths import PROJECT, real_data
 
-pytestmark = pytest.mark.slow(minutes=3)
+pytestmark = pytest.mark.slow(minutes=2)
 BUILDERS = PROJECT / "lt4rec_tf" / "data" / "public" / "builders"
 FLAGFILES = sorted((PROJECT / "configs" / "data_sets").glob("*.cfg"))
 # The same builder, schema and code under another name: one of each is prepared here, another by the
