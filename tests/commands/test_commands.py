@@ -285,6 +285,9 @@ def test_the_rows_of_the_comparison_hold_the_papers_table_and_its_rivals():
 
 def test_every_schema_has_a_flagfile():
     used = {Path(parsed(path).data.schema) for path in [*FLAGFILES, *DATA_SETS]}
+    for path in (PROJECT / "configs" / "compare").glob("tables_*.cfg"):
+        (schema,) = re.findall("--schema=(.*)", path.read_text())
+        used.add(Path(schema))
     assert used == {
         path.relative_to(PROJECT) for path in (PROJECT / "configs" / "schemas").glob("*.toml")
     }
