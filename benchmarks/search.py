@@ -35,6 +35,7 @@ from lt4rec_tf.experiment import logs, run_folder
 from lt4rec_tf.experiment.feed import training_feed
 from lt4rec_tf.experiment.initial_weights import keep_start
 from lt4rec_tf.experiment.parallel_searches import search_in_parallel
+from lt4rec_tf.experiment.passes import settled
 from lt4rec_tf.experiment.run import Run
 from lt4rec_tf.experiment.ticket_search import find_ticket
 from lt4rec_tf.models.registry import network_of
@@ -109,6 +110,7 @@ def search(flagfile: str, options: list[str], seed: int) -> dict:
         feed = training_feed(source, audit, settings)
         searched_schema = without_populations(schema) if EVERY_ROW in options else schema
         progress = Progress(10**6, settings.training.batch_size, io.StringIO(), 1e9)
+        settings = settled(settings, feed)
         run = Run(settings, searched_schema, folder, folder, feed, progress, lambda *_: None)
         begun = time.perf_counter()
         keep_start(run)

@@ -159,11 +159,16 @@ class Trainer:
         self.progress.start_stage(name, plan.epochs, steps)
         self.progress.skip(state.epoch * steps + state.step)
         with computing_in(self.precision):
-            while state.epoch < plan.epochs and not _out_of_patience(state, plan):
+            while not self._is_over(state, plan):
                 self._epoch(folder, name, plan, state)
         self.progress.skip((plan.epochs - state.epoch) * steps)
 
         return self._finish(folder, state)
+
+    def _is_over(self, state: _State, plan: Plan) -> bool:
+        """Tells if a stage has no epoch to come; patience waits for the weights to rewind to."""
+        awaits_snapshot = self._steps_done(state) < plan.snapshot_step
+        return state.epoch >= plan.epochs or (not awaits_snapshot and _out_of_patience(state, plan))
 
     def _reset(self) -> None:
         """Clears what an earlier stage left in the optimiser, the rule and the counters."""

@@ -419,6 +419,14 @@ def test_the_snapshot_holds_the_weights_of_its_step(scored, tmp_path, monkeypatc
     same_weights(read_variables(scored.network), scored.weights[step])
 
 
+def test_patience_waits_for_the_snapshot(scored, tmp_path, monkeypatch):
+    plan = Plan(epochs=5, patience=1, snapshot_step=2 * STEPS + 2)
+    result = scored.fit(tmp_path, plan, [5, 4, 3, 2, 1], monkeypatch)
+    assert (len(result["history"]), result["best_epoch"]) == (3, 0)
+    checkpoint.restore(tmp_path / "rewind", scored.network.variables)
+    same_weights(read_variables(scored.network), scored.weights[2 * STEPS + 2])
+
+
 def test_no_snapshot_is_taken_unasked(scored, tmp_path, monkeypatch):
     scored.fit(tmp_path, Plan(epochs=1), [1], monkeypatch)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["done", "history.json", "weights"]
