@@ -10,7 +10,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from lt4rec_tf.models.layers.cross import CrossNetworkV2, GramCross, NoCross, TriangleCross
-from lt4rec_tf.models.layers.dropout import UnknownDropout, VectorDropout
+from lt4rec_tf.models.layers.dropout import UnitDropout, UnknownDropout
 from lt4rec_tf.models.layers.field_vectors import FieldVectors
 from lt4rec_tf.schema.types import Feature, Schema
 from lt4rec_tf.tickets.embedding_tables import TableTicket
@@ -80,7 +80,7 @@ def build_bottom(schema: Schema, encoder: Encoder, seed: int) -> Bottom:
     ids, counters = _looked_up_ids(schema, encoder, inputs, seed)
     vectors = fields(ids)
     if encoder.field_dropout:
-        dropout = VectorDropout(
+        dropout = UnitDropout(
             encoder.field_dropout, seed_of(seed, "field_dropout"), name="shared.field_dropout"
         )
         vectors = dropout(vectors)

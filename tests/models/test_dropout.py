@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lt4rec_tf.models.layers.dropout import UnknownDropout, VectorDropout
+from lt4rec_tf.models.layers.dropout import UnitDropout, UnknownDropout
 from lt4rec_tf.schema.fitted import Vocabulary
 from lt4rec_tf.training.plan import Plan
 from tests.support.networks import build_small, read_variables, small_batch
@@ -14,7 +14,7 @@ from tests.support.training import STEPS, Killed, KilledProgress, quiet_progress
 
 
 def test_whole_vectors_are_dropped_and_the_others_keep_the_mean():
-    layer = VectorDropout(0.25, seed=4)
+    layer = UnitDropout(0.25, seed=4)
     vectors = tf.constant(np.random.default_rng(0).normal(size=(2000, 5, 3)), tf.float32)
     found = layer(vectors, training=True).numpy()
     kept = (found != 0).any(axis=2)
@@ -26,20 +26,20 @@ def test_whole_vectors_are_dropped_and_the_others_keep_the_mean():
 
 
 def test_inference_changes_nothing_and_draws_nothing():
-    layer = VectorDropout(0.5, seed=4)
+    layer = UnitDropout(0.5, seed=4)
     vectors = tf.ones((3, 2, 4))
     np.testing.assert_array_equal(layer(vectors), vectors)
     assert int(layer.calls) == 0
 
 
 def test_draws_differ_between_calls_and_repeat_after_a_restart():
-    layer = VectorDropout(0.5, seed=4)
+    layer = UnitDropout(0.5, seed=4)
     vectors = tf.ones((50, 4, 2))
     first, second = layer(vectors, training=True), layer(vectors, training=True)
     assert np.any(first.numpy() != second.numpy())
     layer.calls.assign(0)
     np.testing.assert_array_equal(layer(vectors, training=True), first)
-    other = VectorDropout(0.5, seed=5)
+    other = UnitDropout(0.5, seed=5)
     assert np.any(other(vectors, training=True).numpy() != first.numpy())
 
 
@@ -61,15 +61,21 @@ def test_a_network_drops_fields_in_training_alone(small_schema):
     np.testing.assert_allclose(gram, vectors @ vectors.transpose(0, 2, 1), rtol=1e-4, atol=1e-6)
 
 
-def test_a_killed_stage_goes_on_with_the_draws_that_it_would_have_had(small_schema, tmp_path):
+@pytest.mark.parametrize(
+    ("dropout", "counter"),
+    [("field_dropout", "field_dropout_calls"), ("tower_dropout", "cvr/tower_1/dropout_calls")],
+)
+def test_a_killed_stage_goes_on_with_the_draws_that_it_would_have_had(
+    small_schema, tmp_path, dropout, counter
+):
     def fitted(folder, progress):
-        network = build_small(small_schema, field_dropout=0.5)
+        network = build_small(small_schema, **{dropout: 0.5})
         trainer = small_trainer(network, small_schema, schedule="both", progress=progress)
         trainer.fit(folder, "stage", Plan(2, keep_last=True, checkpoint_steps=2))
         return network
 
     unbroken = fitted(tmp_path / "unbroken", quiet_progress())
-    assert int(unbroken.counters["field_dropout_calls"]) == 2 * STEPS
+    assert int(unbroken.counters[counter]) == 2 * STEPS
     with pytest.raises(Killed):
         fitted(tmp_path / "killed", KilledProgress(STEPS + 3))
     resumed = fitted(tmp_path / "killed", quiet_progress())

@@ -6,9 +6,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from lt4rec_tf.models.layers.dropout import UnitDropout
-from lt4rec_tf.training.plan import Plan
-from tests.support.networks import BUILDERS, build_model, build_small, read_variables, small_batch
-from tests.support.training import STEPS, Killed, KilledProgress, quiet_progress, small_trainer
+from tests.support.networks import BUILDERS, build_model, build_small, small_batch
 
 MODELS = ["lt4rec", *BUILDERS]
 
@@ -63,19 +61,3 @@ def test_every_hidden_layer_of_a_model_drops_in_training_alone(small_schema, nam
         draws.append(kept[:, :1].tobytes())
     assert len(set(draws)) == len(draws)
     assert all(int(counter) == 1 for counter in counters)
-
-
-def test_a_killed_stage_goes_on_with_the_draws_that_it_would_have_had(small_schema, tmp_path):
-    def fitted(folder, progress):
-        network = build_small(small_schema, tower_dropout=0.5)
-        trainer = small_trainer(network, small_schema, schedule="both", progress=progress)
-        trainer.fit(folder, "stage", Plan(2, keep_last=True, checkpoint_steps=2))
-        return network
-
-    unbroken = fitted(tmp_path / "unbroken", quiet_progress())
-    assert int(unbroken.counters["cvr/tower_1/dropout_calls"]) == 2 * STEPS
-    with pytest.raises(Killed):
-        fitted(tmp_path / "killed", KilledProgress(STEPS + 3))
-    resumed = fitted(tmp_path / "killed", quiet_progress())
-    for name, values in read_variables(unbroken).items():
-        np.testing.assert_array_equal(read_variables(resumed)[name], values, err_msg=name)

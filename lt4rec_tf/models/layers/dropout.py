@@ -1,4 +1,4 @@
-"""Dropout of whole vectors, of hidden units, and of ids."""
+"""Dropout of units, which are numbers or whole vectors, and of ids."""
 
 from __future__ import annotations
 
@@ -12,56 +12,22 @@ from lt4rec_tf.models.layers.training_draws import call_counter, seed_of_call
 from lt4rec_tf.schema.types import FIRST_VALUE_ID, UNKNOWN_ID
 
 
-class VectorDropout(keras.layers.Layer):
-    """Sets each vector to 0 with probability p in training, and divides the others by 1 - p.
-
-    A row of a batch then lacks some of its fields, so that no field is relied upon alone: neither
-    an id that few rows have, nor products of fields that go with few rows. At inference nothing
-    changes. Source: Srivastava et al., Dropout (JMLR 2014), with whole vectors as its units.
-
-    Args:
-        rate: p, in (0, 1).
-        seed: Of the draws, which depend on it and on the number of training calls before.
-
-    Call:
-        vectors: float32 (batch, fields, dimension).
-        training: True in a training call.
-        Returns float32 (batch, fields, dimension).
-    """
-
-    def __init__(self, rate: float, seed: int, name: str | None = None) -> None:
-        super().__init__(name=name)
-        self.rate, self.seed = rate, seed
-
-    def build(self, input_shape: tf.TensorShape) -> None:
-        """Starts to count training calls."""
-        self.calls = call_counter(self)
-        super().build(input_shape)
-
-    def call(self, vectors: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Drops; see the class."""
-        if not training:
-            return vectors
-        seed = seed_of_call(self.seed, self.calls)
-        drawn = tf.random.stateless_uniform(tf.shape(vectors)[:2], seed)
-        kept = tf.cast(drawn >= self.rate, vectors.dtype)[:, :, tf.newaxis]
-        self.calls.assign_add(1)
-        return vectors * kept / (1.0 - self.rate)
-
-
 class UnitDropout(keras.layers.Layer):
-    """Sets each number to 0 with probability p in training, and divides the others by 1 - p.
+    """Sets each unit to 0 with probability p in training, and divides the others by 1 - p.
 
-    At inference nothing changes. Source: Srivastava et al., Dropout (JMLR 2014).
+    A unit is a number of a hidden layer, or a field's whole vector. A row of a batch then lacks
+    some of them, so that none is relied upon alone: of fields neither an id that few rows have, nor
+    products of fields that go with few rows. At inference nothing changes. Source: Srivastava et
+    al., Dropout (JMLR 2014).
 
     Args:
         rate: p, in (0, 1).
         seed: Of the draws, which depend on it and on the number of training calls before.
 
     Call:
-        hidden: float32 (batch, units).
+        units: float32 (batch, units) or (batch, fields, dimension).
         training: True in a training call.
-        Returns float32 (batch, units).
+        Returns float32 of the same shape.
     """
 
     def __init__(self, rate: float, seed: int, name: str | None = None) -> None:
@@ -73,13 +39,17 @@ class UnitDropout(keras.layers.Layer):
         self.calls = call_counter(self)
         super().build(input_shape)
 
-    def call(self, hidden: tf.Tensor, training: bool = False) -> tf.Tensor:
+    def call(self, units: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Drops; see the class."""
         if not training:
-            return hidden
-        drawn = tf.random.stateless_uniform(tf.shape(hidden), seed_of_call(self.seed, self.calls))
+            return units
+        seed = seed_of_call(self.seed, self.calls)
+        drawn = tf.random.stateless_uniform(tf.shape(units)[:2], seed)
+        kept = tf.cast(drawn >= self.rate, units.dtype)
         self.calls.assign_add(1)
-        return hidden * tf.cast(drawn >= self.rate, hidden.dtype) / (1.0 - self.rate)
+        if units.shape.rank == 3:
+            kept = kept[:, :, tf.newaxis]
+        return units * kept / (1.0 - self.rate)
 
 
 class UnknownDropout(keras.layers.Layer):
