@@ -19,7 +19,7 @@ from urllib.parse import quote
 import numpy as np
 
 from lt4rec_tf.core import artifacts
-from lt4rec_tf.schema.types import Schema
+from lt4rec_tf.schema.types import Feature, IdRule, Schema
 
 INDEX = "vocabularies.json"
 _COUNTED = ("earlier", "distinct", "rare", "beyond", "estimated")
@@ -93,15 +93,13 @@ def fitted_tables(schema: Schema) -> dict[str, tuple[int, int]]:
 
 def with_vocabularies(schema: Schema, vocabularies: Vocabularies) -> Schema:
     """Returns the schema with the vocabularies of the tables that have one."""
-    if not vocabularies:
-        return schema
-    features = []
-    for feature in schema.features:
-        if feature.ids.kind == "fitted" and feature.table in vocabularies:
-            ids = dataclasses.replace(feature.ids, fitted=vocabularies[feature.table])
-            feature = dataclasses.replace(feature, ids=ids)
-        features.append(feature)
-    return dataclasses.replace(schema, features=tuple(features))
+
+    def with_vocabulary(feature: Feature) -> IdRule:
+        if feature.ids.kind != "fitted" or feature.table not in vocabularies:
+            return feature.ids
+        return dataclasses.replace(feature.ids, fitted=vocabularies[feature.table])
+
+    return schema.with_rules(with_vocabulary)
 
 
 def vocabularies_of(schema: Schema) -> dict[str, Vocabulary]:

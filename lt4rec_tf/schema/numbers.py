@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lt4rec_tf.core import artifacts
-from lt4rec_tf.schema.types import FITTED_NUMBERS, IdRule, Schema
+from lt4rec_tf.schema.types import FITTED_NUMBERS, Feature, IdRule, Schema
 
 
 @dataclass(frozen=True)
@@ -62,13 +62,13 @@ def fitted_rules(schema: Schema) -> dict[str, IdRule]:
 
 def with_numbers(schema: Schema, numbers: NumbersByTable) -> Schema:
     """Returns the schema with what was found of the tables that a rule is fitted to."""
-    features = []
-    for feature in schema.features:
-        if feature.ids.kind in FITTED_NUMBERS and feature.table in numbers:
-            ids = dataclasses.replace(feature.ids, numbers=numbers[feature.table])
-            feature = dataclasses.replace(feature, ids=ids)
-        features.append(feature)
-    return dataclasses.replace(schema, features=tuple(features))
+
+    def with_found(feature: Feature) -> IdRule:
+        if feature.ids.kind not in FITTED_NUMBERS or feature.table not in numbers:
+            return feature.ids
+        return dataclasses.replace(feature.ids, numbers=numbers[feature.table])
+
+    return schema.with_rules(with_found)
 
 
 def numbers_of(schema: Schema) -> dict[str, Numbers]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -371,14 +371,18 @@ class Schema:
         Args:
             share: Of the buckets of every hashed feature, in (0, 1].
         """
-        features = []
-        for feature in self.features:
-            if feature.ids.kind == "hash":
-                ids = dataclasses.replace(
-                    feature.ids, buckets=max(1, round(share * feature.ids.buckets))
-                )
-                feature = dataclasses.replace(feature, ids=ids)
-            features.append(feature)
+
+        def with_fewer(feature: Feature) -> IdRule:
+            if feature.ids.kind != "hash":
+                return feature.ids
+            buckets = max(1, round(share * feature.ids.buckets))
+            return dataclasses.replace(feature.ids, buckets=buckets)
+
+        return self.with_rules(with_fewer)
+
+    def with_rules(self, rule_of: Callable[[Feature], IdRule]) -> Schema:
+        """Returns the schema with the rule of each feature that a function gives."""
+        features = [dataclasses.replace(feature, ids=rule_of(feature)) for feature in self.features]
         return dataclasses.replace(self, features=tuple(features))
 
     def with_tasks(self, names: Sequence[str]) -> Schema:

@@ -107,11 +107,9 @@ def test_a_network_takes_ids_for_unknown_in_training_alone(small_schema):
     video = small_schema.feature("video")
     vocabulary = Vocabulary(np.arange(28), dropout={"video": 1.0})
     ids = dataclasses.replace(video.ids, kind="fitted", fitted=vocabulary)
-    features = tuple(
-        dataclasses.replace(feature, ids=ids) if feature.table == "video" else feature
-        for feature in small_schema.features
+    schema = small_schema.with_rules(
+        lambda feature: ids if feature.table == "video" else feature.ids
     )
-    schema = dataclasses.replace(small_schema, features=features)
     batch = small_batch(8, 0)["features"]
     unknown = batch | {
         "video": tf.where(batch["video"] >= 2, tf.constant(1, tf.int64), batch["video"])

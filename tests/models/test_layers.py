@@ -44,14 +44,14 @@ def test_dcn_v2_is_its_equation():
 
 def with_fitted(schema, values_by_feature):
     """The schema with fitted vocabularies of so many values in place of other rules."""
-    features = []
-    for feature in schema.features:
-        if values := values_by_feature.get(feature.name):
-            vocabulary = Vocabulary(np.array(values, np.int64))
-            ids = dataclasses.replace(feature.ids, kind="fitted", fitted=vocabulary)
-            feature = dataclasses.replace(feature, ids=ids)
-        features.append(feature)
-    return dataclasses.replace(schema, features=tuple(features))
+
+    def rule_of(feature):
+        if feature.name not in values_by_feature:
+            return feature.ids
+        vocabulary = Vocabulary(np.array(values_by_feature[feature.name], np.int64))
+        return dataclasses.replace(feature.ids, kind="fitted", fitted=vocabulary)
+
+    return schema.with_rules(rule_of)
 
 
 def field_vectors(schema):
@@ -118,11 +118,8 @@ def test_numeric_fields_scale_a_vector_and_know_missing(small_schema):
 
 def test_piecewise_linear_fields_are_a_linear_map_of_the_encoding(small_schema):
     rule = IdRule("piecewise_linear", bins=3)
-    features = [
-        dataclasses.replace(feature, ids=rule) if feature.name == "age" else feature
-        for feature in small_schema.features
-    ]
-    layer, ids = field_vectors(dataclasses.replace(small_schema, features=tuple(features)))
+    schema = small_schema.with_rules(lambda feature: rule if feature.name == "age" else feature.ids)
+    layer, ids = field_vectors(schema)
     ids["age"] = tf.constant([1.25, np.nan])
     with tf.GradientTape() as tape:
         vectors = layer(ids)
