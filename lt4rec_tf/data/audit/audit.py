@@ -16,7 +16,6 @@ import tensorflow as tf
 
 from lt4rec_tf.core.time_units import limits_of, unit_of
 from lt4rec_tf.data.audit.counts import Counts
-from lt4rec_tf.data.audit.even_sample import EvenSample
 from lt4rec_tf.data.audit.feature_values import values_of
 from lt4rec_tf.data.audit.findings import Audit
 from lt4rec_tf.data.audit.times import SAMPLED, units_text
@@ -26,6 +25,7 @@ from lt4rec_tf.data.formats.layouts import mixed_kinds
 from lt4rec_tf.data.formats.odd_files import oddity
 from lt4rec_tf.data.formats.records import OtherKinds
 from lt4rec_tf.data.input.change_guard import refuse_changed
+from lt4rec_tf.data.input.even_sample import EvenSample
 from lt4rec_tf.data.input.parsed_rows import Rows
 from lt4rec_tf.data.input.scan import Progress, read_all
 from lt4rec_tf.data.input.source import Source, place_files

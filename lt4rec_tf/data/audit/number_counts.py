@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from lt4rec_tf.data.audit import quantiles
-from lt4rec_tf.data.audit.even_sample import EvenSample
 from lt4rec_tf.data.audit.vocabulary_counts import TrainValues
+from lt4rec_tf.data.input.even_sample import EvenSample
 from lt4rec_tf.schema.numbers import Numbers, fitted_rules, numbers_of
 from lt4rec_tf.schema.types import IdRule, Schema
 

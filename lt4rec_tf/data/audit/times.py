@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from lt4rec_tf.core.time_units import are_mixed, by_unit, limits_of, unit_of, with_date
-from lt4rec_tf.data.audit.even_sample import EvenSample
+from lt4rec_tf.data.input.even_sample import EvenSample
 
 SAMPLED = 1_000_000  # of which boundaries are made
 _KEPT = 100_000  # of which unit and limits are made

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from lt4rec_tf.data.formats.files import DataError
+from lt4rec_tf.data.input.even_sample import EvenSample
 from lt4rec_tf.data.input.order import OF_FILES, Order
 
 _GIB = 2**30  # bytes
@@ -144,37 +145,21 @@ def draw(batches: Batches, most: int, seed: int) -> tuple[HeldRows, int]:
 
     Args:
         batches: As `hold` takes them.
-        most: Rows to keep at most; twice as many are held for a moment.
+        most: Rows to keep at most, see `EvenSample`.
         seed: Of the draw.
 
     Returns:
         The rows in the order of the split, and the number of rows of the whole split.
     """
-    rng = np.random.default_rng(seed)
     leaves = tf.nest.flatten(batches.element_spec)
-    kept = [np.zeros([0, *leaf.shape[1:]], leaf.dtype.as_numpy_dtype) for leaf in leaves]
-    lots, pieces, count = np.zeros(0), [kept], 0
+    sample, count = EvenSample(most, seed), 0
+    # No rows, of which an empty split gets shapes and dtypes.
+    sample.add(*(np.zeros([0, *leaf.shape[1:]], leaf.dtype.as_numpy_dtype) for leaf in leaves))
     for batch in batches:
-        pieces.append([leaf.numpy() for leaf in tf.nest.flatten(batch)])
-        lots = np.append(lots, rng.random(len(pieces[-1][0])))
-        count += len(pieces[-1][0])
-        if len(lots) > 2 * most:
-            lots, kept = _lowest(lots, pieces, most)
-            pieces = [kept]
-
-    _, kept = _lowest(lots, pieces, most)
-    return HeldRows(batches.element_spec, tuple(kept)), count
-
-
-def _lowest(
-    lots: np.ndarray, pieces: list[list[np.ndarray]], most: int
-) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Returns the lots and columns of the rows of the lowest lots, in their order."""
-    columns = [np.concatenate(column) for column in zip(*pieces, strict=True)]
-    if len(lots) <= most:
-        return lots, columns
-    drawn = np.sort(np.argpartition(lots, most)[:most])
-    return lots[drawn], [column[drawn] for column in columns]
+        columns = [leaf.numpy() for leaf in tf.nest.flatten(batch)]
+        sample.add(*columns)
+        count += len(columns[0])
+    return HeldRows(batches.element_spec, tuple(sample.columns)), count
 
 
 def _narrowest(dtype: tf.DType) -> np.dtype:

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from lt4rec_tf.data.audit import audit, checks
 from lt4rec_tf.data.audit.description import describe
-from lt4rec_tf.data.audit.even_sample import EvenSample
 from lt4rec_tf.data.audit.findings import Audit, Example
 from lt4rec_tf.data.audit.task_counts import TaskCounts
 from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.formats.lines import read_rows
 from lt4rec_tf.data.formats.records import is_quarantined, malformed_examples
 from lt4rec_tf.data.input import scan
+from lt4rec_tf.data.input.even_sample import EvenSample
 from lt4rec_tf.data.input.features import features_to_ids
 from lt4rec_tf.data.input.labels import REASONS
 from lt4rec_tf.data.input.parsed_rows import examine
