@@ -271,15 +271,17 @@ class TrainingSettings:
         "adam", "Both update only the embedding rows that a batch touched."
     )
     learning_rate: float = flag(0.001, "Step size.", above=0)
-    embedding_optimizer: Literal["same", "adam", "adagrad", "rowwise_adagrad"] = flag(
-        "adagrad",
-        "Of the embedding tables; same: --optimizer. rowwise_adagrad has one step size for all "
-        "numbers of a row.",
+    embedding_optimizer: Literal["same", "adam", "adam_by_row", "adagrad", "rowwise_adagrad"] = (
+        flag(
+            "adagrad",
+            "Of the embedding tables; same: --optimizer. adam_by_row counts the steps of each row; "
+            "rowwise_adagrad has one step size for all numbers of a row.",
+        )
     )
     embedding_learning_rate: float = flag(
         0.0,
-        "Step size of the embedding tables; 0: --learning_rate with adam and same, 20 times as "
-        "much with adagrad and rowwise_adagrad.",
+        "Step size of the embedding tables; 0: --learning_rate with same, adam and adam_by_row, 20 "
+        "times as much with adagrad and rowwise_adagrad.",
         at_least=0,
     )
     learning_rate_decay: Literal["none", "linear", "cosine"] = flag(

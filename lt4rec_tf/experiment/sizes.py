@@ -17,8 +17,8 @@ from lt4rec_tf.tickets.magnitude import alive_at_level
 from lt4rec_tf.training.plan import Optimization
 
 _NUMBER = 4  # bytes of a float32
-# A trained number and its optimizer's moments; those of rowwise_adagrad are one number a row.
-_COPIES = {"adam": 3, "adagrad": 2, "rowwise_adagrad": 1}
+# A trained number and its optimizer's moments; one number a row counts nothing.
+_COPIES = {"adam": 3, "adam_by_row": 3, "adagrad": 2, "rowwise_adagrad": 1}
 _SHORTEST_ROW = 2  # bytes of a line
 _MOST_PACKED = 1000  # bytes of text in a byte of gzip
 

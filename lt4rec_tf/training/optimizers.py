@@ -20,6 +20,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from lt4rec_tf.distributed.replicas import by_parameter_server, parts_of
+from lt4rec_tf.training.row_optimizers import AdamByRow, RowwiseAdagrad
 from lt4rec_tf.training.two_optimizers import TwoOptimizers
 
 ADAGRAD_EPSILON = 1e-7  # Keras's; added to the sum of squares
@@ -149,50 +150,6 @@ class LazyAdam(keras.optimizers.Adam):
             whole.scatter_update(tf.IndexedSlices(scratch.read_value(), gradient.indices))
 
 
-class RowwiseAdagrad(keras.optimizers.Optimizer):
-    """Adagrad (Duchi et al., 2011) with one accumulator for each row of a table.
-
-    a <- a + mean_j g_j^2;  w <- w - lr g / (sqrt(a) + eps)
-
-    with g the row's gradient of a step that looked it up, and a = 0 before the first. All numbers
-    of a row have one step size, which falls with the number of steps that looked it up. A table's
-    state is one number a row. Source: the row-wise Adagrad of DLRM (arXiv 1906.00091).
-    """
-
-    def __init__(self, learning_rate: float, epsilon: float = 1e-8) -> None:
-        # Without None, Keras would shrink whole tables by 0 at each step.
-        super().__init__("RowwiseAdagrad", weight_decay=None, jit_compile=False)
-        self._learning_rate = self._build_learning_rate(learning_rate)
-        self.epsilon = epsilon
-
-    def build(self, var_list: list[tf.Variable]) -> None:
-        """Makes the accumulators, float32 (rows, 1); called by Keras, at every step."""
-        super().build(var_list)
-        if getattr(self, "_built", False):
-            return
-        self._built = True
-        self._accumulators = []
-        for variable in var_list:
-            zeros = tf.zeros((variable.shape[0], 1), variable.dtype)
-            self._accumulators.append(
-                self.add_variable_from_reference(variable, "accumulator", initial_value=zeros)
-            )
-
-    def update_step(self, gradient: tf.Tensor | tf.IndexedSlices, variable: tf.Variable) -> None:
-        """Updates one table; called by Keras with de-duplicated sparse gradients."""
-        accumulator = self._accumulators[self._index_dict[self._var_key(variable)]]
-        if not isinstance(gradient, tf.IndexedSlices):
-            every_row = tf.range(tf.shape(variable)[0])
-            gradient = tf.IndexedSlices(gradient, every_row, tf.shape(variable))
-        rows, values = gradient.indices, gradient.values
-
-        squares = tf.reduce_mean(tf.square(values), axis=1, keepdims=True)
-        accumulator.scatter_add(tf.IndexedSlices(squares, rows))
-        sizes = tf.sqrt(tf.gather(accumulator, rows)) + self.epsilon
-        change = tf.cast(self.learning_rate, variable.dtype) * values / sizes
-        variable.scatter_sub(tf.IndexedSlices(change, rows))
-
-
 def build_optimizer(
     name: str,
     learning_rate: float,
@@ -204,7 +161,7 @@ def build_optimizer(
     """Builds an optimiser with its slots for the given variables.
 
     Args:
-        name: "adam", "adagrad", or for tables "rowwise_adagrad".
+        name: "adam", "adagrad", or for tables "rowwise_adagrad" or "adam_by_row".
         learning_rate: Step size, above 0.
         variables: Those that it will update.
         first_squares: Of "adagrad": the sum of squared gradients at the start.
@@ -221,8 +178,10 @@ def build_optimizer(
         )
     elif name == "rowwise_adagrad":
         optimizer = RowwiseAdagrad(learning_rate)
+    elif name == "adam_by_row":
+        optimizer = AdamByRow(learning_rate)
     else:
-        expected = "'adam', 'adagrad' or 'rowwise_adagrad'"
+        expected = "'adam', 'adagrad', 'rowwise_adagrad' or 'adam_by_row'"
         raise ValueError(f"optimizer: found {name!r}, expected {expected}")
     optimizer.build(variables)
     return optimizer
@@ -256,8 +215,10 @@ def slots(
 def _slots(
     optimizer: keras.optimizers.Optimizer, variables: Mapping[str, tf.Variable]
 ) -> dict[str, tf.Variable]:
-    if isinstance(optimizer, keras.optimizers.Adam):
+    if isinstance(optimizer, keras.optimizers.Adam | AdamByRow):
         slots_by_kind = {"momentum": optimizer._momentums, "velocity": optimizer._velocities}
+        if isinstance(optimizer, AdamByRow):
+            slots_by_kind["steps"] = optimizer._steps
     else:
         slots_by_kind = {"accumulator": optimizer._accumulators}
 

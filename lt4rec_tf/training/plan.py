@@ -79,8 +79,8 @@ class Optimization:
         seed: Decides the random order in which PCGrad projects.
         embedding_optimizer: Of the embedding tables: "same", or a name that
             `optimizers.build_optimizer` takes.
-        embedding_learning_rate: Of the embedding tables; 0: `learning_rate` with "same" and "adam",
-            `ADAGRAD_STEP` times as much with the others.
+        embedding_learning_rate: Of the embedding tables; 0: `learning_rate`, `ADAGRAD_STEP`
+            times as much with "adagrad" and "rowwise_adagrad".
         batch_size: Rows of a batch, 1 or more.
         learning_rate_decay: See `schedule.Schedule.decay`; it holds for both step sizes.
         learning_rate_warmup: See `schedule.Schedule.warmup`.
@@ -115,7 +115,7 @@ class Optimization:
         """
         if self.embedding_optimizer == "same":
             return self.optimizer, self.embedding_learning_rate or self.learning_rate
-        factor = 1 if self.embedding_optimizer == "adam" else ADAGRAD_STEP
+        factor = ADAGRAD_STEP if "adagrad" in self.embedding_optimizer else 1
         rate = self.embedding_learning_rate or factor * self.learning_rate
         return self.embedding_optimizer, rate
 

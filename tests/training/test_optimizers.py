@@ -9,6 +9,7 @@ from lt4rec_tf.training.optimizers import LazyAdam, build_optimizer, reset, slot
 from lt4rec_tf.training.two_optimizers import TwoOptimizers
 
 ROWS = tf.constant([0, 2, 2], tf.int64)
+ALL = ["adam", "adam_by_row", "adagrad", "rowwise_adagrad"]
 
 
 def gradients_of_steps(steps=3, shape=(4, 2)):
@@ -35,7 +36,7 @@ def test_rows_touched_by_every_step_are_adams_too():
     np.testing.assert_allclose(ours, theirs, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["adam", "adagrad", "rowwise_adagrad"])
+@pytest.mark.parametrize("name", ALL)
 def test_untouched_rows_stay_bit_identical(name):
     table = tf.Variable(np.random.default_rng(0).normal(size=(4, 2)).astype(np.float32))
     before = table.numpy()
@@ -52,7 +53,7 @@ def test_untouched_rows_stay_bit_identical(name):
         np.testing.assert_array_equal(slot.numpy()[[1, 3]], old[[1, 3]])
 
 
-@pytest.mark.parametrize("name", ["adam", "adagrad", "rowwise_adagrad"])
+@pytest.mark.parametrize("name", ALL)
 def test_a_step_does_not_even_read_other_rows(name):
     # Whatever is computed of whole tables, such as Keras's decay by 0, would make infinity NaN.
     table = tf.Variable([[np.inf, 1.0], [1.0, 1.0]])
@@ -62,7 +63,7 @@ def test_a_step_does_not_even_read_other_rows(name):
     assert (table.numpy()[1] < 1.0).all()
 
 
-@pytest.mark.parametrize("name", ["adam", "adagrad", "rowwise_adagrad"])
+@pytest.mark.parametrize("name", ALL)
 def test_rows_looked_up_twice_count_their_summed_gradient_once(name):
     twice, once = tf.Variable(tf.ones((4, 2))), tf.Variable(tf.ones((4, 2)))
     values = tf.constant([[1.0, 2.0], [3.0, -1.0], [0.5, 0.5]])
@@ -103,7 +104,7 @@ def test_plain_adam_would_move_a_cut_weight():
     assert float(kernel[0, 0]) != before
 
 
-@pytest.mark.parametrize("name", ["adam", "adagrad", "rowwise_adagrad"])
+@pytest.mark.parametrize("name", ALL)
 def test_reset_is_a_fresh_optimiser(name):
     kernel = tf.Variable([[1.0, 2.0]])
     used, fresh = build_optimizer(name, 0.1, [kernel]), build_optimizer(name, 0.1, [kernel])
@@ -112,6 +113,35 @@ def test_reset_is_a_fresh_optimiser(name):
     assert len(used.variables) == len(fresh.variables)
     for ours, theirs in zip(used.variables, fresh.variables, strict=True):
         np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
+
+
+def test_adam_by_row_counts_the_steps_of_each_row():
+    # Row 0 takes both steps, row 1 the second alone: each is where Adam is after as many.
+    table = tf.Variable(tf.ones((2, 2)))
+    optimizer = build_optimizer("adam_by_row", 0.1, [table])
+    gradients = np.array([[[3.0, 4.0], [0.0, 0.0]], [[-1.0, 1.0], [0.5, 2.0]]], np.float32)
+    looked_up = [[0], [0, 1]]
+    expected = []
+    for steps in (gradients[:, 0], gradients[1:, 1]):
+        alone, adam = tf.Variable(tf.ones(2)), keras.optimizers.Adam(0.1, jit_compile=False)
+        for gradient in steps:
+            adam.apply_gradients([(tf.constant(gradient), alone)])
+        expected.append(alone.numpy())
+    for gradient, rows in zip(gradients, looked_up, strict=True):
+        given = tf.IndexedSlices(tf.constant(gradient[rows]), tf.constant(rows), (2, 2))
+        optimizer.apply_gradients([(given, table)])
+    np.testing.assert_allclose(table, expected, rtol=1e-6)
+    assert optimizer.variables[3].numpy().tolist() == [[2.0], [1.0]]
+
+
+def test_adam_by_row_of_dense_gradients_is_adam():
+    ours, theirs = tf.Variable(tf.ones((4, 2))), tf.Variable(tf.ones((4, 2)))
+    by_row = build_optimizer("adam_by_row", 0.1, [ours])
+    adam = keras.optimizers.Adam(0.1, jit_compile=False)
+    for gradient in gradients_of_steps():
+        by_row.apply_gradients([(gradient, ours)])
+        adam.apply_gradients([(gradient, theirs)])
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5)
 
 
 @pytest.mark.parametrize("sparse", [True, False])
@@ -168,5 +198,5 @@ def test_tables_and_other_weights_have_an_optimiser_each():
 
 
 def test_unknown_optimisers_are_refused():
-    with pytest.raises(ValueError, match="'sgd', expected 'adam', 'adagrad' or"):
+    with pytest.raises(ValueError, match="'sgd', expected 'adam', 'adagrad', "):
         build_optimizer("sgd", 0.1, [])
