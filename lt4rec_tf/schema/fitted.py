@@ -22,7 +22,7 @@ from lt4rec_tf.core import artifacts
 from lt4rec_tf.schema.types import Feature, IdRule, Schema
 
 INDEX = "vocabularies.json"
-_COUNTED = ("earlier", "distinct", "rare", "beyond", "estimated")
+_COUNTED = ("earlier", "distinct", "rare", "beyond", "shared", "estimated")
 FINGERPRINTS = 2**62  # fingerprints of values lie below it
 
 
@@ -49,6 +49,7 @@ class Vocabulary:
         distinct: Different values of train, those without a row of their own included.
         rare: Of them, those that occur less than `min_count` times.
         beyond: Of them, those frequent enough, left out because `max_size` are kept.
+        shared: Fingerprints that two values of train or more have, which share a row.
         estimated: True if train had more values than are counted at once: the rarest of each part
             were dropped, so a value's count may be too small.
         dropout: By feature, the share of its known values that training takes for unknown, so that
@@ -60,6 +61,7 @@ class Vocabulary:
     distinct: int = 0
     rare: int = 0
     beyond: int = 0
+    shared: int = 0
     estimated: bool = False
     dropout: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
@@ -172,7 +174,7 @@ def read_vocabularies(folder: Path) -> dict[str, Vocabulary]:
         return {}
     vocabularies = {}
     for table, entry in artifacts.read_json(folder / INDEX).items():
-        counted = [entry[name] for name in _COUNTED]
+        counted = [entry.get(name, 0) for name in _COUNTED]  # versions before lack `shared`
         dropout = entry.get("dropout", {})  # absent in runs of versions without it
         vocabularies[table] = _read_vocabulary(
             folder / entry["file"], entry["sha256"], tuple(counted), tuple(dropout.items())

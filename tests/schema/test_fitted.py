@@ -84,7 +84,7 @@ def test_dropout_brings_the_share_of_unknown_values_up_to_that_of_validation(tmp
 
 
 def test_written_vocabularies_are_read_back(tmp_path):
-    first = Vocabulary(np.array([5, 2**61, 0]), 1, 7, 3, 1, True, {"user": 0.25})
+    first = Vocabulary(np.array([5, 2**61, 0]), 1, 7, 3, 1, 2, True, {"user": 0.25})
     written = {"user": first, "a/b: é": Vocabulary(np.array([], np.int64))}
     write_vocabularies(tmp_path / "new", written)
     read = read_vocabularies(tmp_path / "new")
@@ -95,6 +95,15 @@ def test_written_vocabularies_are_read_back(tmp_path):
         numbers = [dataclasses.astuple(v)[1:] for v in (vocabulary, written[table])]
         assert numbers[0] == numbers[1]
     assert read_vocabularies(tmp_path / "absent") == {}
+
+
+def test_a_list_of_a_version_that_did_not_count_shared_fingerprints_is_read(tmp_path):
+    write_vocabularies(tmp_path, {"user": Vocabulary(np.array([5, 7]), distinct=9)})
+    entries = json.loads((tmp_path / INDEX).read_text())
+    del entries["user"]["shared"]
+    (tmp_path / INDEX).write_text(json.dumps(entries))
+    vocabulary = read_vocabularies(tmp_path)["user"]
+    assert (vocabulary.distinct, vocabulary.shared) == (9, 0)
 
 
 def test_a_damaged_or_absent_file_is_named(tmp_path):

@@ -10,6 +10,7 @@ import numpy as np
 
 from lt4rec_tf.data.audit.feature_values import (
     are_unknown,
+    fitted,
     listed,
     measured,
     missing_keys,
@@ -87,6 +88,7 @@ class ColumnCounts:
         kept = min(_MOST_VALUES, max(_LEAST_VALUES, share))
         pending = min(_MOST_PENDING, max(_LEAST_PENDING, share))
         self._vocabularies = VocabularyCounts(schema)
+        self._fitted = {feature.name for feature in fitted(schema)}
         self._numbers = NumberCounts(schema)
         self._values = {feature.name: ValueCounts(kept, pending) for feature in features}
         self._ratios = {t.name: np.zeros(4, int) for t in schema.tasks if t.kind == "continuous"}
@@ -102,7 +104,9 @@ class ColumnCounts:
         usable = values["reasons"] == USABLE
         for name, keys, rows in _occurrences(self._schema, values["columns"], usable):
             self._values[name].add(keys, split[rows])
-            self._vocabularies.add(name, keys, split[rows] == _TRAIN)
+            if name in self._fitted:
+                checks = values["columns"][f"check/{name}"][usable].reshape(-1)
+                self._vocabularies.add(name, keys, checks, split[rows] == _TRAIN)
 
         in_train = usable & (split == _TRAIN)
         for name, counts in self._ratios.items():
@@ -112,7 +116,8 @@ class ColumnCounts:
             above_one = values["above_one"][self._schema.task(name).label][inside]
             counts += [int(inside.sum()), above_one.sum(), (ratios == 0).sum(), tiny.sum()]
 
-        train = {name: column[in_train] for name, column in values["columns"].items()}
+        columns = values["columns"].items()
+        train = {name: column[in_train] for name, column in columns if name[:6] != "check/"}
         for index, feature in enumerate(measured(self._schema)):
             self._numbers.add(feature.name, train["numbers"][:, index])
         labels = {name: column[in_train] for name, column in values["labels"].items()}

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
-from lt4rec_tf.data.formats.fingerprints import fingerprint
+from lt4rec_tf.data.formats.fingerprints import check, fingerprint
 from lt4rec_tf.data.formats.values import has_ids, id_of, id_text
 from lt4rec_tf.schema.types import Feature, Schema
 
@@ -22,6 +22,11 @@ def named(schema: Schema) -> list[Feature]:
 def listed(schema: Schema) -> list[Feature]:
     """Returns the features that are lists of values with ids of their own."""
     return [f for f in schema.features if f.ids.kind in _NAMED and f.multivalued]
+
+
+def fitted(schema: Schema) -> list[Feature]:
+    """Returns the features whose vocabularies are fitted."""
+    return [f for f in schema.features if f.ids.kind == "fitted"]
 
 
 def measured(schema: Schema) -> list[Feature]:
@@ -40,26 +45,40 @@ def values_of(schema: Schema, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tens
         "keys": int64 (batch, named features), a whole number itself, a text's fingerprint, by a
         fitted rule the fingerprint of either;
         "numbers": float64 (batch, measured features), NaN where missing; "list/NAME": int64
-        (batch, values), keys of the values of a list that count, padded.
+        (batch, values), keys of the values of a list that count, padded; "check/NAME": int32, of
+        the shape of the keys, what tells apart values of one fingerprint, of fitted features.
     """
     rows = tf.shape(next(iter(raw.values())))[0]
-    keys = [_keys(feature, raw[feature.name]) for feature in named(schema)]
-    numbers = [_numbers(feature, raw[feature.name]) for feature in measured(schema)]
+    counted = {
+        f.name: raw[f.name][:, : f.max_values] if f.multivalued else raw[f.name]
+        for f in schema.features
+    }
+    texts = {f.name: _text(f, counted[f.name]) for f in fitted(schema)}
+
+    def keys_of(feature: Feature) -> tf.Tensor:
+        if feature.name in texts:
+            return fingerprint(texts[feature.name])
+        return _keys(feature, counted[feature.name])
+
+    keys = [keys_of(feature) for feature in named(schema)]
+    numbers = [_numbers(feature, counted[feature.name]) for feature in measured(schema)]
     values = {
         "keys": tf.stack(keys, axis=1) if keys else tf.zeros([rows, 0], tf.int64),
         "numbers": tf.stack(numbers, axis=1) if numbers else tf.zeros([rows, 0], tf.float64),
     }
-    for feature in listed(schema):
-        values[f"list/{feature.name}"] = _keys(feature, raw[feature.name][:, : feature.max_values])
-    return values
+    values |= {f"list/{feature.name}": keys_of(feature) for feature in listed(schema)}
+    return values | {f"check/{name}": check(text) for name, text in texts.items()}
 
 
 def _keys(feature: Feature, values: tf.Tensor) -> tf.Tensor:
+    return fingerprint(_text(feature, values)) if values.dtype == tf.string else values
+
+
+def _text(feature: Feature, values: tf.Tensor) -> tf.Tensor:
+    """Returns the texts by whose fingerprints values are known."""
     if values.dtype == tf.string:
-        return fingerprint(id_text(values) if has_ids(feature) else values)
-    if feature.ids.kind == "fitted":  # whose vocabulary knows values by the text's fingerprint
-        return fingerprint(tf.strings.as_string(values))
-    return values
+        return id_text(values) if has_ids(feature) else values
+    return tf.strings.as_string(values)
 
 
 def _numbers(feature: Feature, values: tf.Tensor) -> tf.Tensor:

@@ -25,6 +25,7 @@ def warnings_of(audit: Audit, schema: Schema, split: str) -> tuple[str, ...]:
     lines = [
         *_about_times(audit, schema),
         *_about_features(audit, schema, split),
+        *_about_vocabularies(audit),
         *_about_deciding(audit, schema),
         *_about_ratios(audit, schema),
         *_about_classes(audit, schema),
@@ -69,6 +70,15 @@ def _about_features(audit: Audit, schema: Schema, split_kind: str) -> Iterator[s
             ]
             if found:
                 yield f"feature {name}: of its values {', '.join(found)} {what}"
+
+
+def _about_vocabularies(audit: Audit) -> Iterator[str]:
+    for table, vocabulary in audit.vocabularies.items():
+        if vocabulary.shared:
+            yield (
+                f"vocabulary {table}: {vocabulary.shared:,} of its fingerprints are those of "
+                "several values, which cannot be told apart and share a row"
+            )
 
 
 def _about_deciding(audit: Audit, schema: Schema) -> Iterator[str]:

@@ -12,6 +12,8 @@ import tensorflow as tf
 
 from lt4rec_tf.schema.fitted import FINGERPRINTS, searchable
 
+_CHECK_KEY = [0x6C74, 0x7265]  # any two numbers, the same ones throughout an audit
+
 
 def fingerprint(texts: tf.Tensor) -> tf.Tensor:
     """Returns for each text a number that hardly any other text has, int64 of the same shape.
@@ -19,6 +21,16 @@ def fingerprint(texts: tf.Tensor) -> tf.Tensor:
     It is farmhash64 modulo 2^62. Two of n texts collide with a chance of about n^2 / 2^63.
     """
     return tf.strings.to_hash_bucket_fast(texts, FINGERPRINTS)
+
+
+def check(texts: tf.Tensor) -> tf.Tensor:
+    """Returns for each text a number by which two texts of one fingerprint differ, int32.
+
+    It is SipHash modulo 2^31, which knows nothing of farmhash: of such pairs all but one in 2^31
+    are told apart.
+    """
+    buckets = tf.strings.to_hash_bucket_strong(texts, 2**31, _CHECK_KEY)
+    return tf.cast(buckets, tf.int32)
 
 
 def find(known: np.ndarray, marks: tf.Tensor) -> tf.Tensor:

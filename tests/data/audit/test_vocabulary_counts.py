@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lt4rec_tf.data.audit import vocabulary_counts
+from lt4rec_tf.data.audit import feature_values, vocabulary_counts
 from lt4rec_tf.data.audit.audit import audit, complete
 from lt4rec_tf.data.audit.description import describe
 from lt4rec_tf.data.audit.vocabulary_counts import TrainValues
@@ -57,6 +57,43 @@ def test_beyond_the_limit_the_rarest_values_go_and_are_counted():
     marks, counts = values.result()
     assert (marks.tolist(), counts.tolist()) == ([0, 1, 2], [9, 8, 7])
     assert values.dropped == 3
+
+
+CHECKED = st.lists(
+    st.lists(st.tuples(st.integers(0, 6), st.integers(0, 2)), max_size=20), max_size=8
+)
+
+
+@given(CHECKED, st.booleans())
+def test_fingerprints_of_several_values_are_counted(parts, merges_often):
+    values = TrainValues(most=100)
+    for part in parts:
+        marks, checks = zip(*part, strict=True) if part else ((), ())
+        values.add(np.array(marks, np.int64), np.array(checks, np.int32))
+        if merges_often:
+            values.result()
+    values.result()
+    distinct = set(itertools.chain(*parts))
+    times = Counter(mark for mark, _ in distinct)
+    assert values.shared.tolist() == sorted(mark for mark in times if times[mark] > 1)
+
+
+@pytest.mark.parametrize("dtype", ["string", "int64"])
+def test_an_audit_counts_the_fingerprints_that_values_share(tmp_path, monkeypatch, dtype):
+    videos = [str(number) for number in range(40)]
+    rows = [good_row(number, video=video) for number, video in enumerate(videos * 2)]
+    source = fitted_source(tmp_path, rows, dtype=dtype)
+    assert audit(source).vocabularies["video"].shared == 0
+    monkeypatch.setattr(feature_values, "fingerprint", lambda texts: fingerprint(texts) % 64)
+    missing = feature_values.missing_keys(source.schema.feature("video"), source.schema.nulls)
+    times = Counter(mark % 64 for mark in marks_of(*videos) if mark % 64 not in missing)
+    expected = sum(count > 1 for count in times.values())
+    assert expected > 3
+
+    audited = audit(source)
+    assert audited.vocabularies["video"].shared == expected
+    [warning] = [text for text in audited.warnings if "vocabulary video" in text]
+    assert f"vocabulary video: {expected} of its fingerprints" in warning
 
 
 def fitted_source(folder, rows, rule='{ kind = "fitted" }', split=None, dtype="string"):
