@@ -12,6 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 from lt4rec_tf.core.toml import REQUIRED, TomlError, TomlTable, Words, read_toml
+from lt4rec_tf.schema.buckets import needed_buckets
 from lt4rec_tf.schema.filters import check_filters, read_filters
 from lt4rec_tf.schema.populations import circle, nested
 from lt4rec_tf.schema.types import (
@@ -172,7 +173,7 @@ def _missing(table: TomlTable, dtype: str) -> str | int | float:
 def _id_rule(table: TomlTable) -> IdRule:
     kind = table.choice("kind", tuple(DTYPES_OF_ID_RULE))
     if kind == "hash":
-        rule = IdRule(kind, buckets=table.integer("buckets", minimum=1))
+        rule = IdRule(kind, buckets=_buckets(table))
     elif kind == "fitted":
         min_count = table.integer("min_count", minimum=1, default=1)
         max_size = table.integer("max_size", minimum=1, default=MOST_FITTED)
@@ -199,6 +200,16 @@ def _id_rule(table: TomlTable) -> IdRule:
         rule = IdRule(kind, transform=transform, mean=mean, scale=scale)
     table.close()
     return rule
+
+
+def _buckets(table: TomlTable) -> int:
+    """Reads the number of buckets, or that of values and the share of them that may share one."""
+    if not table.has("values") and not table.has("shared"):
+        return table.integer("buckets", minimum=1)
+    values, shared = table.integer("values", minimum=1), table.number("shared")
+    if not 0 < shared < 1:
+        raise table.error("shared", shared, "a share in (0, 1)")
+    return needed_buckets(values, shared)
 
 
 def _transform(table: TomlTable) -> str:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lt4rec_tf.schema.buckets import needed_buckets, shared_values
 from lt4rec_tf.schema.reader import load_schema
 from lt4rec_tf.schema.types import IdRule, SchemaError
 from tests.support.feeds import SCHEMA, schema
@@ -84,6 +85,21 @@ def test_rows_of_a_table(rule, rows):
     assert rule.rows == rows
 
 
+def test_buckets_by_the_share_of_values_that_may_share_one(tmp_path):
+    path = tmp_path / "schema.toml"
+    text = Path(schema(tmp_path).path).read_text()
+    path.write_text(text.replace("buckets = 100", "values = 1000, shared = 0.1"))
+    assert load_schema(path).feature("video").ids == IdRule("hash", buckets=9483)
+
+
+@given(st.integers(2, 10**7), st.floats(1e-6, 0.999))
+def test_needed_buckets_are_the_fewest(distinct, shared):
+    buckets = needed_buckets(distinct, shared)
+    assert shared_values(distinct, buckets) <= shared * (1 + 1e-6)
+    if buckets > 1:
+        assert shared_values(distinct, buckets - 1) > shared * (1 - 1e-6)
+
+
 def test_what_a_feature_is_when_the_file_says_little(tmp_path):
     feature = schema(tmp_path).feature("video")
     assert (feature.column, feature.table, feature.missing) == ("video", "video", "")
@@ -106,6 +122,9 @@ def test_loading_twice_gives_equal_schemas(tmp_path):
         ("buckets = 100", 'buckets = "9"', "features[video].ids.buckets", "found '9'"),
         ("buckets = 100", "buckets = true", "features[video].ids.buckets", "found True"),
         ("buckets = 100", "buckets = 9, x = 1", "features[video].ids.x", "unknown key"),
+        ("buckets = 100", "values = 9", "features[video].ids.shared", "found nothing"),
+        ("buckets = 100", "values = 9, shared = 1", "features[video].ids.shared", "(0, 1)"),
+        ("buckets = 100", "buckets = 9, values = 9, shared = 0.1", "ids.buckets", "unknown key"),
         ("max_values = 3", "", "features[tags].max_values", "found nothing"),
         ('separator = "|"', "", "features[tags].separator", "found nothing"),
         ('kind = "numeric"', 'kind = "hash"', "features[length].ids", "expected"),

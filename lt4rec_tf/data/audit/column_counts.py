@@ -22,6 +22,7 @@ from lt4rec_tf.data.audit.value_counts import ValueCounts, ValueTable
 from lt4rec_tf.data.audit.vocabulary_counts import VocabularyCounts
 from lt4rec_tf.data.input.labels import USABLE
 from lt4rec_tf.data.input.splits import SPLITS
+from lt4rec_tf.schema.buckets import shared_values
 from lt4rec_tf.schema.fitted import Vocabulary, with_vocabularies
 from lt4rec_tf.schema.numbers import Numbers
 from lt4rec_tf.schema.types import Feature, Schema
@@ -182,7 +183,7 @@ def _counts_of(feature: Feature, table: ValueTable, missing: np.ndarray) -> Feat
         distinct=distinct,
         estimated=table.times > 1,
         buckets=buckets,
-        sharing=_sharing(distinct, buckets) if buckets else None,
+        sharing=shared_values(distinct, buckets) if buckets else None,
         unknown={} if buckets else _shares(counts, unknown),
         new=new_by_split,
     )
@@ -195,12 +196,3 @@ def _shares(counts: np.ndarray, wanted: np.ndarray) -> dict[str, float | None]:
     for split, total, part in zip(SPLITS, totals.tolist(), parts.tolist(), strict=True):
         shares[split] = part / total if total else None
     return shares
-
-
-def _sharing(distinct: int, buckets: int) -> float:
-    """Returns the chance that a value shares its bucket: 1 - (1 - 1 / buckets)^(distinct - 1).
-
-    >>> _sharing(3, 2), _sharing(1, 10)
-    (0.75, 0.0)
-    """
-    return 1.0 - (1.0 - 1.0 / buckets) ** max(0, distinct - 1)
