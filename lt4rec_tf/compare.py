@@ -2,9 +2,10 @@
 
     python -m lt4rec_tf.compare --flagfile=configs/compare/simulated.cfg
 
-The first seed tunes: each row's candidates are trained, validation chooses. The other seeds train
-what was chosen. Test is measured once, at the end. Started again with the same flags, it goes on
-where it was stopped; rows that were added to the file are trained beside those that are done.
+The first seed tunes, or the first --tuning_seeds: each row's candidates are trained, validation
+chooses. The other seeds train what was chosen. Test is measured once, at the end. Started again
+with the same flags, it goes on where it was stopped; rows that were added to the file are trained
+beside those that are done.
 """
 
 from __future__ import annotations

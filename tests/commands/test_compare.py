@@ -458,6 +458,7 @@ def tiny(tmp_path):
         (["--seeds=1,-2"], "--seeds: found (1, -2), expected a whole number from 0 to 2^63 - 1"),
         (["--seeds=1,1"], "--seeds: found (1, 1)"),
         (["--seeds=one"], "one"),
+        (["--seeds=1,2", "--tuning_seeds=3"], "--tuning_seeds: found 3, expected at most the 2"),
         (["--jobs=-1"], "--jobs: found -1"),
         (["--threads=-1"], "--threads: found -1"),
         (["--replicates=0"], "--replicates: found 0"),
@@ -547,11 +548,16 @@ def test_joint_rows_are_scored_against_single_tasks(tmp_path):
     assert score_of(made, (0.84, 0.4), {"ctr": 0.8}) == 0.0  # a single task failed
 
 
-def tuned(tmp_path, monkeypatch, outcomes):
-    """What tuning makes of hard_sharing's candidates, of which each ends as `outcomes` says."""
+def tuned(tmp_path, monkeypatch, outcomes, single=(0.06,)):
+    """What tuning makes of hard_sharing's candidates.
+
+    Each ends as `outcomes` says, a number or one for each tuning seed; CVR's single task as
+    `single` says.
+    """
     made = load_schema(schema(tmp_path).path)
     argv = ["compare", "--schema=s.toml", "--data_dir=logs"]
-    flags = CompareFlags(cvr_weights=tuple(outcomes), seeds=(1,))
+    seeds = tuple(range(1, len(single) + 2))
+    flags = CompareFlags(cvr_weights=tuple(outcomes), seeds=seeds, tuning_seeds=len(single))
     rows = read_rows(ROWS, ("base", "hard_sharing"), TASKS)
     grid = {
         spec.name: candidates(spec, flags, lambda more: parse([*argv, *more], "")[0])
@@ -561,6 +567,7 @@ def tuned(tmp_path, monkeypatch, outcomes):
 
     def outcome(spec, settings):
         ended = outcomes[settings.training.loss_weights[0].partition("=")[2]]
+        ended = ended[settings.seed - 1] if isinstance(ended, tuple) else ended
         return {"ctr": {"auc": 0.7}, "cvr": {"mse": ended}}
 
     def train(comparison, pool, what, wanted):
@@ -572,7 +579,7 @@ def tuned(tmp_path, monkeypatch, outcomes):
 
     def measured(folder, spec, settings):
         if spec.task:
-            return {"ctr": {"auc": 0.7}, "cvr": {"mse": 0.06}}
+            return {"ctr": {"auc": 0.7}, "cvr": {"mse": single[settings.seed - 1]}}
         return outcome(spec, settings)
 
     monkeypatch.setattr(procedure, "_train", train)
@@ -600,6 +607,17 @@ def test_validation_chooses_the_best_of_what_ended(tmp_path, monkeypatch, outcom
     assert comparison.failures["hard_sharing"] == {}
     errors = [scored.get("error") for scored in comparison.scores["hard_sharing"]]
     assert errors == ["died" if ended is None else None for ended in outcomes.values()]
+
+
+def test_the_mean_over_the_tuning_seeds_chooses(tmp_path, monkeypatch):
+    # The first seed alone would choose 1. Each seed is scored against its own single task.
+    outcomes = {"1": (0.05, 0.08), "3": (0.055, 0.04), "5": (0.01, None)}
+    comparison = tuned(tmp_path, monkeypatch, outcomes, single=(0.1, 0.08))
+    assert comparison.chosen["hard_sharing"].chosen["loss_weights"] == "cvr=3"
+    first, second, third = comparison.scores["hard_sharing"]
+    assert first["score"] == pytest.approx((0.5 + 0.0) / 2 / 2)  # CTR is level: half of CVR's gain
+    assert second["score"] == pytest.approx((0.45 + 0.5) / 2 / 2)
+    assert third["error"] == "died"
 
 
 def test_a_row_of_which_every_candidate_failed_has_none(tmp_path, monkeypatch):

@@ -248,7 +248,7 @@ def halving(epochs, trials, score, **flags):
         )
         return {
             line: [
-                Scored(one, Failure("died", "log") if found is None else None, None, found or 0.0)
+                Scored(one, Failure("died", "log") if found is None else None, {}, found or 0.0)
                 for one in of
                 for found in [score(line, one)]
             ]

@@ -33,7 +33,13 @@ class CompareFlags:
 
     rows_file: str = flag("configs/compare/rows.toml", "TOML file of the rows.")
     only: tuple[str, ...] = flag((), "Names of the rows to compare; none: all of the file.")
-    seeds: tuple[int, ...] = flag((1, 2, 3, 4, 5), "A run for each; the first one tunes.", **SEEDS)
+    seeds: tuple[int, ...] = flag((1, 2, 3, 4, 5), "A run for each.", **SEEDS)
+    tuning_seeds: int = flag(
+        1,
+        "How many of the seeds tune, from the first on: candidates are trained with each, and the "
+        "mean score chooses. More where validation is small.",
+        at_least=1,
+    )
     learning_rates: tuple[str, ...] = flag(
         (), "Candidates of every row, chosen on validation; none: --learning_rate."
     )
@@ -141,6 +147,11 @@ class Comparison:
     chosen: dict[str, Candidate | None] = field(default_factory=dict)
     scores: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
+    @property
+    def tuning_seeds(self) -> tuple[int, ...]:
+        """Returns the seeds that candidates are trained with."""
+        return self.flags.seeds[: self.flags.tuning_seeds]
+
 
 def check_flags(flags: CompareFlags, tasks: Sequence[str]) -> None:
     """Refuses flags that no comparison can have.
@@ -155,6 +166,8 @@ def check_flags(flags: CompareFlags, tasks: Sequence[str]) -> None:
     if not flags.seeds or len(set(flags.seeds)) < len(flags.seeds):
         raise ConfigError(f"--seeds: found {flags.seeds}, expected distinct numbers, one or more")
     check_fields(flags)
+    few = flags.tuning_seeds <= len(flags.seeds)
+    expect(few, "tuning_seeds", flags.tuning_seeds, f"at most the {len(flags.seeds)} of --seeds")
     if not flags.tune_trials:
         for name in ("tune_space", "tune_sampler"):
             found, default = getattr(flags, name), getattr(CompareFlags, name)

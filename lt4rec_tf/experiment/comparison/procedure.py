@@ -28,20 +28,23 @@ from lt4rec_tf.reports.comparison_trials import trials_table
 from lt4rec_tf.reports.figures import save_png
 from lt4rec_tf.reports.size_plots import size_figure, sizes
 
+SingleValues = dict[int, dict[str, float]]  # tuning seed -> task -> metric of its single-task row
+
 
 def tune(comparison: Comparison, pool: JobPool, parse: Parse) -> None:
-    """Trains candidates with the first seed; validation chooses.
+    """Trains candidates with the first seeds; validation chooses.
 
     Args:
         comparison: Holds the candidates, or with --tune_trials the first of them.
         pool: Runs the trainings.
         parse: More flags -> settings, after those of the command.
     """
-    single_values: dict[str, float] = {}
-    seed = comparison.flags.seeds[0]
+    seeds = comparison.tuning_seeds
+    single_values: SingleValues = {seed: {} for seed in seeds}
+    named = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
 
     def attempt(wanted: Mapping[str, list[Candidate]], what: str) -> dict[str, list[Scored]]:
-        return _attempt(comparison, pool, wanted, f"tuning, seed {seed}{what}:", single_values)
+        return _attempt(comparison, pool, wanted, f"tuning, {named}{what}:", single_values)
 
     if comparison.flags.tune_trials:
         rounds = halved(comparison, parse, lambda wanted, what: attempt(wanted, f", {what}"))
@@ -52,7 +55,7 @@ def tune(comparison: Comparison, pool: JobPool, parse: Parse) -> None:
         of_line = [tried[spec.name] for tried in rounds if spec.name in tried]
         best = max(of_line[-1], key=lambda scored: scored.rank)
         comparison.chosen[spec.name] = best.candidate if best.failure is None else None
-        comparison.failures[spec.name] = {} if best.failure is None else {seed: best.failure}
+        comparison.failures[spec.name] = {} if best.failure is None else {seeds[0]: best.failure}
         comparison.scores[spec.name] = [scored.entry() for tried in of_line for scored in tried]
 
 
@@ -61,20 +64,24 @@ def _attempt(
     pool: JobPool,
     wanted: Mapping[str, list[Candidate]],
     what: str,
-    single_values: dict[str, float],
+    single_values: SingleValues,
 ) -> dict[str, list[Scored]]:
-    """Trains candidates of lines with the first seed and scores them.
+    """Trains candidates of lines with the tuning seeds and scores them.
 
     Args:
         comparison: Its lines.
         pool: Runs the trainings.
         wanted: Line -> candidates.
         what: Named before each step.
-        single_values: Task -> metric of its single-task row, the best so far; gets new ones.
+        single_values: Gets those of the best single-task rows so far.
     """
-    seed = comparison.flags.seeds[0]
     specs = [spec for spec in comparison.specs if spec.name in wanted]
-    runs = [(spec, one.with_seed(seed)) for spec in specs for one in wanted[spec.name]]
+    runs = [
+        (spec, candidate.with_seed(seed))
+        for seed in comparison.tuning_seeds
+        for spec in specs
+        for candidate in wanted[spec.name]
+    ]
     failures = _train(comparison, pool, what, runs)
 
     tried = {}
@@ -85,9 +92,10 @@ def _attempt(
             for candidate in wanted[spec.name]
         ]
         best = max(tried[spec.name], key=lambda scored: scored.rank, default=None)
-        if spec.task and best is not None and best.metrics is not None:
+        if spec.task and best is not None:
             metric = comparison.schema.task(spec.task).metric
-            single_values[spec.task] = best.metrics[spec.task][metric]
+            for seed, metrics in best.metrics.items():
+                single_values[seed][spec.task] = metrics[spec.task][metric]
     return tried
 
 
@@ -96,22 +104,25 @@ def _score(
     spec: RowSpec,
     candidate: Candidate,
     failures: Mapping[str, Failure],
-    single_values: Mapping[str, float],
+    single_values: SingleValues,
 ) -> Scored:
-    """Scores a candidate of the first seed; a failed one gets the lowest score."""
-    settings = candidate.with_seed(comparison.flags.seeds[0])
-    failure = failures.get(_row_name(comparison, spec, settings))
-    if failure is not None:
-        return Scored(candidate, failure, None, float("-inf"))
-    metrics = results.validation_metrics(comparison.folder, spec, settings)
-    score = results.score(comparison.schema, spec, metrics, single_values)
-    return Scored(candidate, None, metrics, score)
+    """Scores a candidate by its mean over the tuning seeds; a failed one gets the lowest score."""
+    metrics, scores = {}, []
+    for seed in comparison.tuning_seeds:
+        settings = candidate.with_seed(seed)
+        failure = failures.get(_row_name(comparison, spec, settings))
+        if failure is not None:
+            return Scored(candidate, failure, {}, float("-inf"))
+        metrics[seed] = results.validation_metrics(comparison.folder, spec, settings)
+        base = single_values[seed]
+        scores.append(results.score(comparison.schema, spec, metrics[seed], base))
+    return Scored(candidate, None, metrics, sum(scores) / len(scores))
 
 
 def train_seeds(comparison: Comparison, pool: JobPool) -> None:
     """Trains what was chosen with every other seed."""
     wanted = []
-    for seed in comparison.flags.seeds[1:]:
+    for seed in comparison.flags.seeds[comparison.flags.tuning_seeds :]:
         for spec in comparison.specs:
             candidate = comparison.chosen[spec.name]
             if candidate is not None:

@@ -33,11 +33,18 @@ Parse = Callable[[Sequence[str]], Settings]
 
 @dataclasses.dataclass(frozen=True)
 class Scored:
-    """A candidate and what validation says of it; a failed one has the lowest score."""
+    """A candidate and what validation says of it; a failed one has the lowest score.
+
+    Attributes:
+        candidate: What was tried.
+        failure: Why a tuning seed has no result; None: all have.
+        metrics: Tuning seed -> metrics.
+        score: Mean over the tuning seeds; more is better.
+    """
 
     candidate: Candidate
     failure: Failure | None
-    metrics: Metrics | None
+    metrics: Mapping[int, Metrics]
     score: float
 
     def entry(self) -> dict[str, Any]:
@@ -55,7 +62,7 @@ class Scored:
         return self.failure is None, self.score
 
 
-# Trains candidates of lines with the first seed and scores them.
+# Trains candidates of lines with the tuning seeds and scores them.
 Attempt = Callable[[Mapping[str, list[Candidate]], str], dict[str, list[Scored]]]
 
 
