@@ -138,6 +138,7 @@ def work(flags: argparse.Namespace) -> None:
 
     from lt4rec_tf.config.parse import parse
     from lt4rec_tf.distributed import cluster
+    from lt4rec_tf.experiment.sizes import table_shapes
 
     argv = ["train", "--schema=s", "--data_dir=d", f"--distribution={flags.kind}"]
     settings, _ = parse(argv, "")
@@ -147,8 +148,8 @@ def work(flags: argparse.Namespace) -> None:
         cluster.serve(Path("never"))
 
     rounds = []
-    table_rows = sum(table.rows for table in schema.tables)
-    with cluster.joined(flags.kind, table_rows, settings.training.shard_mib):
+    shapes = table_shapes(settings, schema)
+    with cluster.joined(flags.kind, shapes, settings.training.shard_mib):
         take = rounds_of(schema, flags)
         for _ in range(WARM + flags.rounds):
             before, begun = loopback_bytes(), time.perf_counter()

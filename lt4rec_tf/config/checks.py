@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from lt4rec_tf.config.settings import (
     DataSettings,
@@ -34,9 +34,10 @@ def check(settings: Settings) -> None:
     _check_distribution(settings)
     _check_daily(settings)
 
-    # The tasks are not known before the schema is read: see `check_tasks`.
+    # Tasks and tables are not known before the schema is read: see `check_tasks`, `table_dims`.
     loss_weights(settings, ())
     own_embedding(settings, ())
+    table_dims(settings, ())
 
 
 def _check_data(data: DataSettings) -> None:
@@ -68,6 +69,10 @@ def _check_tickets(tickets: TicketSettings, model: ModelSettings) -> None:
     if density < 1 and tickets.embedding_unit == "dimension":
         one = 1 / model.embedding_dim
         expect(density >= one, "embedding_density", density, f"{one} or more: a dimension a table")
+
+    if density < 1:
+        dims = model.table_dims
+        expect(not dims, "table_dims", dims, "nothing with --embedding_density, which cuts tables")
 
     if tickets.ticket_finder == "gradual":
         expect(tickets.pruned_unit == "weight", "pruned_unit", "neuron", "weight with gradual")
@@ -184,3 +189,23 @@ def own_embedding(settings: Settings, tasks: Sequence[str]) -> dict[str, int]:
         ConfigError: As `loss_weights`.
     """
     return by_task("own_embedding", settings.model.own_embedding, tasks, int, "a whole number")
+
+
+def table_dims(settings: Settings, tables: Collection[str]) -> dict[str, int]:
+    """Returns the numbers in a row of each table that --table_dims names.
+
+    Args:
+        settings: Holds `table_dims` as "table=length" texts.
+        tables: The schema's; empty while these are not known yet, which skips that check.
+
+    Raises:
+        ConfigError: A text that is not table=number, a length that is none of a field vector's
+            numbers, an unknown table.
+    """
+    flag, most = "table_dims", settings.model.embedding_dim
+    texts, what = settings.model.table_dims, "a whole number"
+    dims = by_task(flag, texts, tables, int, what, of="table", example="video=8")
+    for table, length in dims.items():
+        at_most = f"a length of at most --embedding_dim={most}"
+        expect(length <= most, flag, f"{table}={length}", at_most)
+    return dims

@@ -34,7 +34,12 @@ _GROUPS: dict[str, type] = {
 # that value they are left out of a run's settings, so that runs made before them are still known.
 _NEWER: dict[str, dict[str, Any]] = {
     "data": {"split_seed": 1},
-    "model": {"field_dropout": 0.0, "tower_dropout": 0.0, "unknown_dropout": "none"},
+    "model": {
+        "table_dims": (),
+        "field_dropout": 0.0,
+        "tower_dropout": 0.0,
+        "unknown_dropout": "none",
+    },
     "training": {
         "embedding_optimizer": "same",
         "embedding_learning_rate": 0.0,
@@ -109,7 +114,7 @@ def to_dict(settings: Settings) -> dict[str, Any]:
         del values["daily"]
     for group, values_before in _NEWER.items():
         for name, before in values_before.items():
-            if values[group][name] == before:
+            if _tuples(values[group])[name] == before:
                 del values[group][name]
     return values
 

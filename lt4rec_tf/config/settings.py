@@ -91,6 +91,11 @@ class ModelSettings:
     """The shape of the network."""
 
     embedding_dim: int = flag(16, "Length of a field vector.", at_least=1)
+    table_dims: tuple[str, ...] = flag(
+        (),
+        "Embedding tables with shorter rows, as table=length; 0 fills up a field vector. Tables of "
+        "--own_embedding keep their task's length.",
+    )
     embedding_stddev: float = flag(
         0.001,
         "Spread of the embedding rows at the start; the smaller, the less rare ids disturb.",

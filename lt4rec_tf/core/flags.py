@@ -12,7 +12,7 @@ import json
 import math
 import sys
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NoReturn, TypeVar
 
@@ -308,9 +308,12 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
 def by_task(
     flag: str,
     texts: Sequence[str],
-    tasks: Sequence[str],
+    tasks: Collection[str],
     number: Callable[[str], Number],
     what: str,
+    *,
+    of: str = "task",
+    example: str = "cvr=3",
 ) -> dict[str, Number]:
     """Reads a flag's "task=number" texts.
 
@@ -320,6 +323,8 @@ def by_task(
         tasks: Those that may be named; empty: any.
         number: Text -> number.
         what: What such a number is, for messages.
+        of: What is named, if not a task, for messages.
+        example: Such a text, for messages.
 
     Raises:
         ConfigError: A text that is not task=number, a number not above 0, an unknown task.
@@ -330,11 +335,11 @@ def by_task(
         try:
             value = number(digits)
         except ValueError:
-            refuse(flag, text, f"task={what}, such as cvr=3")
+            refuse(flag, text, f"{of}={what}, such as {example}")
 
         expect(0 < value < float("inf"), flag, text, f"{what} above 0")
         if tasks:
-            expect(task in tasks, flag, task, f"one of the tasks {tuple(tasks)}")
+            expect(task in tasks, flag, task, f"one of the {of}s {tuple(tasks)}")
         numbers[task] = value
     return numbers
 

@@ -19,7 +19,7 @@ import os
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ import tensorflow as tf
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.errors import InputError
 from lt4rec_tf.distributed.replicas import MULTI_WORKER, meet, this_process
+
+Shape = tuple[int, ...]
 
 FINISHED = "finished"
 POLLING_SECONDS = 1.0
@@ -149,21 +151,21 @@ def say_finished(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def joined(kind: str, table_rows: int, shard_mib: float) -> Iterator[None]:
+def joined(kind: str, table_shapes: Collection[Shape], shard_mib: float) -> Iterator[None]:
     """Joins the cluster: within it networks and steps are distributed, and one process writes.
 
     A process of multi_worker that loses another one restarts itself.
 
     Args:
         kind: --distribution.
-        table_rows: Rows of all embedding tables together.
+        table_shapes: Rows and width of each variable that holds embedding tables.
         shard_mib: Size in MiB above which a table is split over several parameter servers.
 
     Raises:
         ClusterError: A server of parameter_server is lost.
     """
     try:
-        strategy = _strategy(kind, table_rows, shard_mib)
+        strategy = _strategy(kind, table_shapes, shard_mib)
         scope = contextlib.nullcontext() if strategy is None else strategy.scope()
         with scope, _one_writer():
             yield
@@ -197,7 +199,9 @@ def reason_of_loss(error: tf.errors.OpError) -> str | None:
     return (says_loss or lines or [type(error).__name__])[0]
 
 
-def _strategy(kind: str, table_rows: int, shard_mib: float) -> tf.distribute.Strategy | None:
+def _strategy(
+    kind: str, table_shapes: Collection[Shape], shard_mib: float
+) -> tf.distribute.Strategy | None:
     if kind == "none":
         return None
     if kind == "mirrored":
@@ -206,7 +210,7 @@ def _strategy(kind: str, table_rows: int, shard_mib: float) -> tf.distribute.Str
         return MULTI_WORKER()
     resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
     servers = resolver.cluster_spec().num_tasks("ps")
-    partitioner = table_partitioner(table_rows, servers, shard_mib)
+    partitioner = table_partitioner(table_shapes, servers, shard_mib)
     return tf.distribute.ParameterServerStrategy(resolver, partitioner)
 
 
@@ -217,11 +221,11 @@ def _devices() -> list[str]:
 
 
 def table_partitioner(
-    table_rows: int, servers: int, shard_mib: float
+    table_shapes: Collection[Shape], servers: int, shard_mib: float
 ) -> Callable[..., Sequence[int]]:
     """Makes the function that splits embedding tables into parts by size, other variables never.
 
-    >>> cut = table_partitioner(table_rows=1_000_000, servers=4, shard_mib=64)
+    >>> cut = table_partitioner({(1_000_000, 32)}, servers=4, shard_mib=64)
     >>> cut(shape=tf.TensorShape((1_000_000, 32)), dtype=tf.float32)  # 122 MiB
     [2, 1]
     >>> cut(shape=tf.TensorShape((512, 256)), dtype=tf.float32)
@@ -230,7 +234,7 @@ def table_partitioner(
 
     def parts(shape: tf.TensorShape, dtype: tf.DType, **_: Any) -> Sequence[int]:
         ones = [1] * len(shape)
-        if len(shape) != 2 or shape[0] != table_rows:
+        if tuple(shape) not in table_shapes:
             return ones
         mib = shape.num_elements() * dtype.size / 2**20
         return [max(1, min(servers, ceil(mib / shard_mib))), *ones[1:]]

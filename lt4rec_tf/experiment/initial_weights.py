@@ -9,7 +9,14 @@ from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.experiment import table_search
 from lt4rec_tf.experiment.paths import INITIAL, TRAINING, WARMUP
-from lt4rec_tf.experiment.run import Run, joint_trainer, network_in, plan_of, theta_0
+from lt4rec_tf.experiment.run import (
+    Run,
+    given_tables,
+    joint_trainer,
+    network_in,
+    plan_of,
+    theta_0,
+)
 from lt4rec_tf.models.registry import network_of
 from lt4rec_tf.training import checkpoint
 
@@ -21,7 +28,9 @@ def keep_start(run: Run) -> None:
     """
     initial = run.searches / INITIAL
     if not artifacts.is_done(initial):
-        checkpoint.save(initial, network_of(run.settings, run.schema, "s_weight").variables)
+        tables = given_tables(run.settings, run.schema)
+        network = network_of(run.settings, run.schema, "s_weight", tables=tables)
+        checkpoint.save(initial, network.variables)
         artifacts.mark_done(initial)
 
     table_search.find_table_ticket(run)

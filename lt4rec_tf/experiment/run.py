@@ -18,7 +18,7 @@ from lt4rec_tf.models.lt4rec import shared_name
 from lt4rec_tf.models.network import TRANSFER, RankingNetwork
 from lt4rec_tf.models.registry import network_of
 from lt4rec_tf.schema.types import Schema
-from lt4rec_tf.tickets.embedding_tables import TableTicket, read_ticket
+from lt4rec_tf.tickets.embedding_tables import TableTicket, of_dims, read_ticket
 from lt4rec_tf.tickets.search import WEIGHTS
 from lt4rec_tf.training import checkpoint, precision
 from lt4rec_tf.training.balancing.core_task import Core
@@ -55,8 +55,14 @@ class Run:
         return tuple(task.name for task in self.schema.tasks)
 
 
+def given_tables(settings: Settings, schema: Schema) -> TableTicket | None:
+    """Returns the ticket of the embedding tables that --table_dims gives; None: none is given."""
+    dims = checks.table_dims(settings, schema.table_rows)
+    return of_dims(dims, schema.table_rows, settings.model.embedding_dim) if dims else None
+
+
 def table_ticket(searches: Path, settings: Settings, schema: Schema) -> TableTicket | None:
-    """Reads the ticket of a run's embedding tables; None: the tables are whole.
+    """Returns the ticket of a run's embedding tables, found or given; None: they are whole.
 
     Args:
         searches: Folder of the run's searches.
@@ -67,7 +73,7 @@ def table_ticket(searches: Path, settings: Settings, schema: Schema) -> TableTic
         MaskError: The ticket is absent or damaged.
     """
     if settings.tickets.embedding_density == 1:
-        return None
+        return given_tables(settings, schema)
     path, unit = searches / TABLES / TABLE_MASKS, settings.tickets.embedding_unit
     return read_ticket(path, unit, schema.table_rows, settings.model.embedding_dim)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import pairwise
 
-from lt4rec_tf.config.checks import own_embedding
+from lt4rec_tf.config.checks import own_embedding, table_dims
 from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import machine
 from lt4rec_tf.core.flags import ConfigError, from_settings, refuse
@@ -26,6 +27,8 @@ _MOST_PACKED = 1000  # bytes of text in a byte of gzip
 def check_sizes(settings: Settings, schema: Schema) -> None:
     """Refuses tables and towers beyond this machine's memory, and densities below one unit.
 
+    Lengths of tables that the schema lacks are refused too.
+
     Args:
         settings: All flags.
         schema: The run's.
@@ -33,6 +36,7 @@ def check_sizes(settings: Settings, schema: Schema) -> None:
     Raises:
         ConfigError: Naming flag or feature, the size found and the size expected.
     """
+    table_dims(settings, schema.table_rows)
     if settings.training.distribution == "parameter_server":  # whose servers share the tables
         _refuse_fitted(schema)
     else:
@@ -55,20 +59,42 @@ def _refuse_fitted(schema: Schema) -> None:
 
 
 def _check_tables(settings: Settings, schema: Schema) -> None:
-    dimension = settings.model.embedding_dim + sum(own_embedding(settings, ()).values())
     optimizer, _ = from_settings(Optimization, settings.training).of_tables
     memory = machine.memory_bytes()
     copies = _COPIES[optimizer] + bool(settings.training.weight_average)
-    size = sum(schema.table_rows.values()) * dimension * _NUMBER * copies
+    numbers = sum(rows * width for rows, width in table_shapes(settings, schema))
+    size = numbers * _NUMBER * copies
     if size > memory:
         averages = " and --weight_average" if settings.training.weight_average else ""
         largest = max(schema.features, key=lambda feature: feature.ids.rows)
+        own = sum(own_embedding(settings, ()).values())
+        width = table_dims(settings, ()).get(largest.table, settings.model.embedding_dim) + own
         raise ConfigError(
             f"{schema.path}: features[{largest.name}].ids: found {largest.ids.rows:,} rows of "
-            f"{dimension} numbers; all tables take {machine.in_gib(size)} with the moments of "
+            f"{width} numbers; all tables take {machine.in_gib(size)} with the moments of "
             f"{optimizer}{averages}, expected at most the {machine.in_gib(memory)} of this "
             "machine; take fewer buckets, a smaller max_size, --bucket_share or --embedding_dim"
         )
+
+
+def table_shapes(settings: Settings, schema: Schema) -> list[tuple[int, int]]:
+    """Returns the shape of each variable of a network that holds embedding tables, whole ones.
+
+    Args:
+        settings: All flags.
+        schema: The run's.
+
+    Returns:
+        (rows, numbers in a row): one for each length of a table's rows, and for each task that
+        --own_embedding names.
+    """
+    dims = table_dims(settings, schema.table_rows)
+    rows_by_width: Counter[int] = Counter()
+    for table, rows in schema.table_rows.items():
+        rows_by_width[dims.get(table, settings.model.embedding_dim)] += rows
+    all_rows = sum(schema.table_rows.values())
+    own = [(all_rows, width) for width in own_embedding(settings, ()).values()]
+    return [*((rows, width) for width, rows in rows_by_width.items()), *own]
 
 
 def _check_towers(settings: Settings, schema: Schema) -> None:

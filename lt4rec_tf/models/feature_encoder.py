@@ -12,6 +12,7 @@ import tf_keras as keras
 from lt4rec_tf.models.layers.cross import CrossNetworkV2, GramCross, NoCross, TriangleCross
 from lt4rec_tf.models.layers.dropout import UnitDropout, UnknownDropout
 from lt4rec_tf.models.layers.field_vectors import FieldVectors
+from lt4rec_tf.models.layers.table_layout import ONE
 from lt4rec_tf.schema.types import Feature, Schema
 from lt4rec_tf.tickets.embedding_tables import TableTicket
 
@@ -130,7 +131,12 @@ def field_vectors(
         owner: Begins the layer's name: "shared" or a task.
         ticket: Ticket of the tables; None: they are whole.
     """
-    draw = keras.initializers.RandomNormal(stddev=stddev, seed=seed)
+
+    def draw(part: str) -> keras.initializers.Initializer:
+        # Of one seed, tables of several widths would draw the same numbers.
+        own_seed = seed if part == ONE else seed_of(seed, part)
+        return keras.initializers.RandomNormal(stddev=stddev, seed=own_seed)
+
     return FieldVectors(schema, dimension, draw, ticket, name=f"{owner}.embedding")
 
 

@@ -7,7 +7,7 @@ a table that keeps r dimensions keeps its first r, and 0 stands for the others.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -59,6 +59,22 @@ def whole(unit: Unit, rows: Mapping[str, int], dimension: int) -> TableTicket:
         dimension: Length of a field vector.
     """
     return TableTicket(unit, ones(_shapes(unit, rows, dimension)))
+
+
+def of_dims(dims: Mapping[str, int], tables: Iterable[str], dimension: int) -> TableTicket:
+    """Returns the ticket of dimensions that nobody searched: tables of given lengths.
+
+    >>> of_dims({"video": 2}, ["user", "video"], dimension=3).masks["video"]
+    array([ True,  True, False])
+
+    Args:
+        dims: Table -> the numbers in its rows, 1 to `dimension`; others are whole.
+        tables: All tables.
+        dimension: Length of a field vector.
+    """
+    places = np.arange(dimension)
+    masks = {table: places < dims.get(table, dimension) for table in tables}
+    return TableTicket("dimension", masks)
 
 
 def units(ticket: TableTicket, rows: Mapping[str, int], dimension: int) -> int:

@@ -519,6 +519,7 @@ def test_rows_share_a_search_where_nothing_that_it_depends_on_differs(tmp_path):
         folder("--rounds=2"),
         folder("--pruned_unit=neuron"),
         folder("--own_embedding=cvr=8"),
+        folder("--table_dims=user_id=2"),
         folder("--hidden_units=8"),
         folder("--rewind=step", "--rewind_step=20"),
         folder("--ticket_finder=gradual"),

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lt4rec_tf.config.checks import loss_weights, own_embedding
+from lt4rec_tf.config.checks import loss_weights, own_embedding, table_dims
 from lt4rec_tf.config.parse import _GROUPS, fingerprint, from_dict, parse, parse_with, to_dict
 from lt4rec_tf.config.settings import (
     DailySettings,
@@ -73,6 +73,7 @@ def test_the_seed_of_a_random_split_is_no_setting_of_earlier_runs():
     [
         ("model", "field_dropout", 0.2),
         ("model", "tower_dropout", 0.2),
+        ("model", "table_dims", "video=8"),
         ("training", "embedding_optimizer", "rowwise_adagrad"),
         ("training", "embedding_learning_rate", 0.01),
         ("training", "learning_rate_warmup", 10),
@@ -87,7 +88,7 @@ def test_newer_flags_that_change_nothing_are_no_setting_of_earlier_runs(group, n
     earlier = ("--embedding_optimizer=same", "--unknown_dropout=none")
     assert name not in to_dict(parsed(*earlier))[group]
     given = parsed(*earlier, f"--{name}={value}")
-    assert to_dict(given)[group][name] == value
+    assert to_dict(given)[group][name] == ([value] if name == "table_dims" else value)
     assert from_dict(to_dict(given)) == given
 
 
@@ -134,6 +135,10 @@ WRONG = [
     "--hidden_units=",
     "--hidden_units=8,0",
     "--hidden_units=8,wide",
+    "--table_dims=video",
+    "--table_dims=video=0",
+    "--table_dims=video=1.5",
+    "--table_dims=video=17",  # of --embedding_dim=16
     "--own_embedding=cvr",
     "--own_embedding=cvr=0",
     "--own_embedding=cvr=1.5",
@@ -213,6 +218,8 @@ def test_wrong_flags_are_refused_by_name(flag):
         (["--rewind=step"], "rewind_step"),
         (["--hidden_units=16,8", "--block_width=8"], "block_width"),
         (["--balance=pcgrad", "--task_schedule=alternate"], "balance"),
+        (["--table_dims=video=8", "--embedding_dim=4"], "table_dims: found 'video=8', .*=4"),
+        (["--table_dims=video=8", "--embedding_density=.5"], "table_dims"),
         (["--ticket_finder=gradual", "--own_embedding=cvr=4"], "own_embedding"),
         (["--ticket_finder=gradual", "--tower_dropout=.2"], "tower_dropout"),
         (["--ticket_finder=gradual", "--pruned_unit=neuron"], "pruned_unit"),
@@ -399,6 +406,16 @@ def test_own_embeddings_are_whole_numbers_by_task():
     assert own_embedding(parsed("--own_embedding=cvr=8,ctr=4"), ()) == {"cvr": 8, "ctr": 4}
     with pytest.raises(ConfigError, match=r"--own_embedding: found 'like'.*\('ctr', 'cvr'\)"):
         own_embedding(parsed("--own_embedding=like=2"), ("ctr", "cvr"))
+
+
+def test_lengths_of_rows_are_whole_numbers_by_table():
+    settings = parsed("--table_dims=video=8,user=16", "--embedding_dim=16")
+    assert table_dims(settings, ("user", "video", "city")) == {"video": 8, "user": 16}
+    message = r"--table_dims: found 'video', expected one of the tables \('user', 'city'\)"
+    with pytest.raises(ConfigError, match=message):
+        table_dims(settings, ("user", "city"))
+    with pytest.raises(ConfigError, match="table=a whole number, such as video=8"):
+        parsed("--table_dims=video")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -211,7 +211,7 @@ def test_a_loss_that_an_operation_passed_on_is_known():
 
 def test_a_fault_of_ones_own_is_not_called_a_loss():
     fault = tf.errors.InternalError(None, None, "out of registers")
-    with pytest.raises(tf.errors.InternalError, match="registers"), cluster.joined("none", 1, 1.0):
+    with pytest.raises(tf.errors.InternalError, match="registers"), cluster.joined("none", [], 1.0):
         raise fault
 
 

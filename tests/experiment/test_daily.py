@@ -404,7 +404,7 @@ def test_grown_tables_by_value(home, unit):
     expected = np.concatenate([seen[: device + 4], seen[[device + 1] * 2], seen[device + 4 :]])
     np.testing.assert_array_equal(spread_after, expected)
     for part in layouts[1].parts:
-        assert found[part.name].shape == (len(part.source), part.width)
+        assert found[part.name].shape == (part.rows, part.width)
 
     one_a_row = {name: numbers.max(axis=1, keepdims=True) ** 2 for name, numbers in values.items()}
     grown_rows = with_copied_rows(one_a_row, (layouts[0], rows), (layouts[1], after.table_rows), 1)

@@ -7,7 +7,7 @@ from lt4rec_tf.core import machine
 from lt4rec_tf.core.flags import ConfigError
 from lt4rec_tf.data.input.source import open_source
 from lt4rec_tf.data.input.splits import SplitRule
-from lt4rec_tf.experiment.sizes import check_batch, check_sizes
+from lt4rec_tf.experiment.sizes import check_batch, check_sizes, table_shapes
 from lt4rec_tf.models.layers.cross import crossed_width
 from lt4rec_tf.models.registry import network_of
 from lt4rec_tf.schema.reader import load_schema
@@ -88,6 +88,25 @@ def test_tables_beyond_memory_are_refused_with_their_size(tmp_path, memory):
     check(made, "--distribution=parameter_server")  # on servers
     with pytest.raises(ConfigError, match="of 5 numbers"):
         check(made, "--embedding_optimizer=adam", "--own_embedding=ctr=2")
+    check(made, "--embedding_optimizer=adam", "--table_dims=video=2")  # .67 GiB
+    with pytest.raises(ConfigError, match="of 4 numbers"):
+        check(made, "--embedding_optimizer=adam", "--table_dims=video=2", "--own_embedding=ctr=2")
+
+
+def test_variables_of_tables_by_length(made):
+    rows = made.table_rows
+    assert sorted(rows.values()) == [2, 51, 101, 100_002]
+    dims = "--table_dims=video=1,number=1"
+    assert rows["number"] == 100_002
+    assert rows["video"] == 101
+    found = table_shapes(settings_of(dims, "--own_embedding=ctr=2"), made)
+    assert sorted(found) == [(53, 3), (100_103, 1), (100_156, 2)]
+    assert table_shapes(settings_of(), made) == [(100_156, 3)]
+
+
+def test_lengths_of_tables_that_the_schema_lacks_are_refused(made):
+    with pytest.raises(ConfigError, match="--table_dims: found 'film', expected one of the tables"):
+        check(made, "--table_dims=film=1")
 
 
 def test_towers_beyond_memory_are_refused_with_their_size(made, memory):

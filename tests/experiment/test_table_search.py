@@ -155,8 +155,12 @@ def as_cut(ticket, tables, schema):
     return cut
 
 
+def zeros(_):
+    return keras.initializers.Zeros()
+
+
 def layer_with(ticket, schema, tables):
-    layer = FieldVectors(schema, DIMENSION, keras.initializers.Zeros(), ticket)
+    layer = FieldVectors(schema, DIMENSION, zeros, ticket)
     features = small_batch(rows=9)["features"]
     layer(features)
     for name, values in layer.layout.taken(tables).items():
@@ -211,9 +215,7 @@ def test_cut_numbers_have_no_gradient(small_schema):
 def test_a_server_finds_the_rows_that_training_had(small_schema, seed, share, at_a_time):
     rng = np.random.default_rng(seed)
     masks = {name: rng.random(rows) < share for name, rows in rows_of(small_schema).items()}
-    layer = FieldVectors(
-        small_schema, DIMENSION, keras.initializers.Zeros(), TableTicket("row", masks)
-    )
+    layer = FieldVectors(small_schema, DIMENSION, zeros, TableTicket("row", masks))
     layer(small_batch(rows=2)["features"])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("lt4rec_tf.serving.embedding_tables.AT_A_TIME", at_a_time)
@@ -260,7 +262,7 @@ def test_all_rows_wear_the_ticket_of_the_tables(unit, small_schema, tmp_path):
     network = load_row(tmp_path, "s_weight", settings, small_schema)
     trained = {n: v for n, v in read_variables(network).items() if n.startswith("embedding/")}
     assert sum(values.size for values in trained.values()) == sum(
-        len(part.source) * part.width for part in layout.parts
+        part.rows * part.width for part in layout.parts
     )
     if unit == "number":
         assert (trained["embedding/table"][~layout.mask] == 0).all()

@@ -55,7 +55,7 @@ def with_fitted(schema, values_by_feature):
 
 
 def field_vectors(schema):
-    layer = FieldVectors(schema, 2, keras.initializers.RandomNormal(seed=1))
+    layer = FieldVectors(schema, 2, lambda _: keras.initializers.RandomNormal(seed=1))
     features = small_batch(rows=2)["features"]
     layer(features)
     return layer, features
@@ -75,7 +75,7 @@ def test_single_valued_fields_are_their_rows(small_schema):
 def test_the_rows_of_values_that_a_fitted_vocabulary_lacks_are_not_trained(small_schema):
     fitted = {"user": range(18), "tags": range(8)}
     schema = with_fitted(small_schema, fitted)
-    layer = FieldVectors(schema, 2, keras.initializers.RandomNormal(seed=1))
+    layer = FieldVectors(schema, 2, lambda _: keras.initializers.RandomNormal(seed=1))
     ids = {
         "user": tf.constant([1, 3], tf.int64),
         "video": tf.constant([1, 4], tf.int64),

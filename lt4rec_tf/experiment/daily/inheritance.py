@@ -70,7 +70,7 @@ def take_masks(parent: Parent, row: str, folder: Path) -> None:
 
 
 def take_tables(parent: Parent, folder: Path, schema: Schema) -> None:
-    """Copies the ticket of the embedding tables, if there is one; new rows are kept rows.
+    """Copies the ticket of the embedding tables, if one was found; new rows are kept rows.
 
     Args:
         parent: Whose ticket it is.
@@ -78,7 +78,7 @@ def take_tables(parent: Parent, folder: Path, schema: Schema) -> None:
         schema: Of the run, its vocabularies grown.
     """
     ticket = _ticket(parent)
-    if ticket is not None:
+    if ticket is not None and parent.settings.tickets.embedding_density < 1:
         write_ticket(folder / TABLES / TABLE_MASKS, _grown_ticket(ticket, parent.schema, schema))
 
 

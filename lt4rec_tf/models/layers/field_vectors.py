@@ -36,7 +36,7 @@ class FieldVectors(keras.layers.Layer):
     Args:
         schema: Its features, and the tables that they share.
         dimension: Length of a field vector.
-        initializer: Draws the rows.
+        draw: A variable's name -> what draws its rows.
         ticket: Ticket of the tables; None: they are whole.
 
     Call:
@@ -49,14 +49,14 @@ class FieldVectors(keras.layers.Layer):
         self,
         schema: Schema,
         dimension: int,
-        initializer: keras.initializers.Initializer,
+        draw: Callable[[str], keras.initializers.Initializer],
         ticket: TableTicket | None = None,
         name: str | None = None,
     ) -> None:
         super().__init__(name=name)
         self.features = schema.features
         self.dimension = dimension
-        self.initializer = initializer
+        self.draw = draw
         self.layout = layout_of(schema, dimension, ticket)
 
     def build(self, input_shape: Mapping[str, tf.TensorShape]) -> None:
@@ -64,8 +64,8 @@ class FieldVectors(keras.layers.Layer):
         self.parts = {
             part.name: self.add_weight(
                 name=part.name,
-                shape=(len(part.source), part.width),
-                initializer=self.initializer,
+                shape=(part.rows, part.width),
+                initializer=self.draw(part.name),
             )
             for part in self.layout.parts
         }

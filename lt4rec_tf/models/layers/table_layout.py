@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,12 +22,24 @@ class Part:
     Attributes:
         name: The variable's name.
         width: Numbers in a row.
-        source: Index of each of its rows among the rows of all whole tables.
+        pieces: Its rows, as indices of the rows of all whole tables: ranges, which take no memory,
+            or int (rows of the piece,).
     """
 
     name: str
     width: int
-    source: Sequence[int] | np.ndarray
+    pieces: tuple[range | np.ndarray, ...]
+
+    @property
+    def rows(self) -> int:
+        """Returns the number of its rows."""
+        return sum(map(len, self.pieces))
+
+    @property
+    def source(self) -> np.ndarray:
+        """Returns the index of each of its rows among those of all whole tables, int (rows,)."""
+        indices = [np.arange(p.start, p.stop) if isinstance(p, range) else p for p in self.pieces]
+        return np.concatenate(indices)
 
 
 @dataclass(frozen=True)
@@ -75,7 +87,7 @@ class Layout:
         if self.row_of is not None:
             return values[ONE][self.row_of]
 
-        rows = sum(len(part.source) for part in self.parts)
+        rows = sum(part.rows for part in self.parts)
         tables = np.zeros((rows, self.dimension), np.float32)
         for part in self.parts:
             tables[part.source, : part.width] = values[part.name]
@@ -89,7 +101,7 @@ class Layout:
 
     def stored_bytes(self) -> int:
         """Returns a version's bytes: float32 numbers that are not cut, and the bits of `mask`."""
-        numbers = sum(len(part.source) * part.width for part in self.parts) - self.cut_numbers()
+        numbers = sum(part.rows * part.width for part in self.parts) - self.cut_numbers()
         bits = 0 if self.mask is None else self.mask.size
         return 4 * numbers + -(-bits // 8)
 
@@ -154,9 +166,9 @@ def layout_of(schema: Schema, dimension: int, ticket: TableTicket | None = None)
     mask = np.concatenate([ticket.masks[name] for name in rows]) if ticket is not None else None
     if ticket is not None and ticket.unit == "row":
         row_of, source = _shared_rows(ticket, rows)
-        return Layout(dimension, (Part(ONE, dimension, source),), part_of, offsets, row_of, mask)
+        return Layout(dimension, (Part(ONE, dimension, (source,)),), part_of, offsets, row_of, mask)
 
-    whole = Part(ONE, dimension, range(sum(rows.values())))
+    whole = Part(ONE, dimension, (range(sum(rows.values())),))
     return Layout(dimension, (whole,), part_of, offsets, mask=mask)
 
 
@@ -183,17 +195,15 @@ def _by_width(
 ) -> Layout:
     """Lays out tables of different widths: one part for each width."""
     widths = {name: int(np.count_nonzero(ticket.masks[name])) for name in rows}
-    sources: dict[int, list[np.ndarray]] = {width: [] for width in sorted(set(widths.values()))}
+    pieces: dict[int, list[range]] = {width: [] for width in sorted(set(widths.values()))}
     first_row = {}
     for name, count in rows.items():
-        tables_above = sources[widths[name]]
+        tables_above = pieces[widths[name]]
         first_row[name] = sum(map(len, tables_above))
-        tables_above.append(offsets[name] + np.arange(count))
+        tables_above.append(range(offsets[name], offsets[name] + count))
 
-    names = {width: f"{ONE}_{width}" for width in sources}
-    parts = tuple(
-        Part(names[width], width, np.concatenate(source)) for width, source in sources.items()
-    )
+    names = {width: f"{ONE}_{width}" for width in pieces}
+    parts = tuple(Part(names[width], width, tuple(ranges)) for width, ranges in pieces.items())
     part_of = {table: names[width] for table, width in widths.items()}
     return Layout(dimension, parts, part_of, first_row)
 
