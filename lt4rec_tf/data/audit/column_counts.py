@@ -118,7 +118,9 @@ class ColumnCounts:
             counts += [int(inside.sum()), above_one.sum(), (ratios == 0).sum(), tiny.sum()]
 
         columns = values["columns"].items()
-        train = {name: column[in_train] for name, column in columns if name[:6] != "check/"}
+        train = {
+            name: column[in_train] for name, column in columns if not name.startswith("check/")
+        }
         for index, feature in enumerate(measured(self._schema)):
             self._numbers.add(feature.name, train["numbers"][:, index])
         labels = {name: column[in_train] for name, column in values["labels"].items()}
