@@ -64,8 +64,7 @@ def main(argv: Sequence[str]) -> None:
         expect(artifacts.is_literal(folder), "run_dir", str(folder), expected)
     command.make_deterministic()
 
-    table_shapes = sizes.table_shapes(settings, schema)
-    cluster_joined = cluster.joined(training.distribution, table_shapes, training.shard_mib)
+    cluster_joined = cluster.joined(training.distribution, training.shard_mib)
     if daily.starts_from_another(settings):
         with artifacts.locked(folder), cluster_joined:
             daily.train(settings, schema, folder)

@@ -19,7 +19,7 @@ import os
 import sys
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -28,9 +28,7 @@ import tensorflow as tf
 
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.errors import InputError
-from lt4rec_tf.distributed.replicas import MULTI_WORKER, meet, this_process
-
-Shape = tuple[int, ...]
+from lt4rec_tf.distributed.replicas import MULTI_WORKER, are_tables, meet, this_process
 
 FINISHED = "finished"
 POLLING_SECONDS = 1.0
@@ -151,21 +149,20 @@ def say_finished(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def joined(kind: str, table_shapes: Collection[Shape], shard_mib: float) -> Iterator[None]:
+def joined(kind: str, shard_mib: float) -> Iterator[None]:
     """Joins the cluster: within it networks and steps are distributed, and one process writes.
 
     A process of multi_worker that loses another one restarts itself.
 
     Args:
         kind: --distribution.
-        table_shapes: Rows and width of each variable that holds embedding tables.
         shard_mib: Size in MiB above which a table is split over several parameter servers.
 
     Raises:
         ClusterError: A server of parameter_server is lost.
     """
     try:
-        strategy = _strategy(kind, table_shapes, shard_mib)
+        strategy = _strategy(kind, shard_mib)
         scope = contextlib.nullcontext() if strategy is None else strategy.scope()
         with scope, _one_writer():
             yield
@@ -199,9 +196,7 @@ def reason_of_loss(error: tf.errors.OpError) -> str | None:
     return (says_loss or lines or [type(error).__name__])[0]
 
 
-def _strategy(
-    kind: str, table_shapes: Collection[Shape], shard_mib: float
-) -> tf.distribute.Strategy | None:
+def _strategy(kind: str, shard_mib: float) -> tf.distribute.Strategy | None:
     if kind == "none":
         return None
     if kind == "mirrored":
@@ -210,7 +205,7 @@ def _strategy(
         return MULTI_WORKER()
     resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
     servers = resolver.cluster_spec().num_tasks("ps")
-    partitioner = table_partitioner(table_shapes, servers, shard_mib)
+    partitioner = table_partitioner(servers, shard_mib)
     return tf.distribute.ParameterServerStrategy(resolver, partitioner)
 
 
@@ -220,21 +215,24 @@ def _devices() -> list[str]:
     return [device.name for device in devices]
 
 
-def table_partitioner(
-    table_shapes: Collection[Shape], servers: int, shard_mib: float
-) -> Callable[..., Sequence[int]]:
+def table_partitioner(servers: int, shard_mib: float) -> Callable[..., Sequence[int]]:
     """Makes the function that splits embedding tables into parts by size, other variables never.
 
-    >>> cut = table_partitioner({(1_000_000, 32)}, servers=4, shard_mib=64)
-    >>> cut(shape=tf.TensorShape((1_000_000, 32)), dtype=tf.float32)  # 122 MiB
+    What is a table is said where it is made: the rows of some are known once the cluster is joined
+    and the logs were read.
+
+    >>> from lt4rec_tf.distributed.replicas import making_tables
+    >>> cut = table_partitioner(servers=4, shard_mib=64)
+    >>> with making_tables():
+    ...     cut(shape=tf.TensorShape((1_000_000, 32)), dtype=tf.float32)  # 122 MiB
     [2, 1]
-    >>> cut(shape=tf.TensorShape((512, 256)), dtype=tf.float32)
+    >>> cut(shape=tf.TensorShape((1_000_000, 32)), dtype=tf.float32)
     [1, 1]
     """
 
     def parts(shape: tf.TensorShape, dtype: tf.DType, **_: Any) -> Sequence[int]:
         ones = [1] * len(shape)
-        if tuple(shape) not in table_shapes:
+        if not are_tables():
             return ones
         mib = shape.num_elements() * dtype.size / 2**20
         return [max(1, min(servers, ceil(mib / shard_mib))), *ones[1:]]

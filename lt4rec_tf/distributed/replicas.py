@@ -11,9 +11,11 @@ no-ops, so networks, steps and checkpoints are written once and results do not c
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,24 @@ MULTI_WORKER = tf.distribute.MultiWorkerMirroredStrategy
 def parts_of(variable: Any) -> list[tf.Variable]:
     """Returns the variables that a variable consists of: itself, or a table's parts on servers."""
     return list(getattr(variable, "variables", [variable]))
+
+
+_MAKING_TABLES = ContextVar("making_tables", default=False)
+
+
+@contextlib.contextmanager
+def making_tables() -> Iterator[None]:
+    """Within it every variable that is made is an embedding table, which servers may share."""
+    token = _MAKING_TABLES.set(True)
+    try:
+        yield
+    finally:
+        _MAKING_TABLES.reset(token)
+
+
+def are_tables() -> bool:
+    """Tells if the variables that are made now are embedding tables."""
+    return _MAKING_TABLES.get()
 
 
 def by_parameter_server() -> bool:

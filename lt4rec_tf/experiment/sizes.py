@@ -37,25 +37,13 @@ def check_sizes(settings: Settings, schema: Schema) -> None:
         ConfigError: Naming flag or feature, the size found and the size expected.
     """
     table_dims(settings, schema.table_rows)
-    if settings.training.distribution == "parameter_server":  # whose servers share the tables
-        _refuse_fitted(schema)
-    else:
+    if settings.training.distribution != "parameter_server":  # whose servers share the tables
         _check_tables(settings, schema)
     _check_towers(settings, schema)
 
     if need_tickets(settings.rows):
         _check_final_density(settings, schema)
     _check_embedding_density(settings, schema)
-
-
-def _refuse_fitted(schema: Schema) -> None:
-    """Refuses tables that servers could not cut: their rows are known once the logs were read."""
-    for feature in schema.features:
-        if feature.ids.kind == "fitted":
-            raise ConfigError(
-                f"{schema.path}: features[{feature.name}].ids.kind: found 'fitted', expected "
-                "another one with --distribution=parameter_server, such as a hash with buckets"
-            )
 
 
 def _check_tables(settings: Settings, schema: Schema) -> None:

@@ -35,15 +35,6 @@ def memory(monkeypatch):
     monkeypatch.setattr(machine, "memory_bytes", lambda: 2**30)
 
 
-def test_servers_take_no_fitted_vocabularies(made):
-    text = made.path.read_text().replace('{ kind = "hash", buckets = 100 }', '{ kind = "fitted" }')
-    made.path.write_text(text)
-    fitted = load_schema(made.path)
-    check(fitted)
-    with pytest.raises(ConfigError, match=r"features\[video\].ids.kind: found 'fitted', expected"):
-        check(fitted, "--distribution=parameter_server")
-
-
 @pytest.mark.parametrize("cross", ["gram", "triangle", "dcn_v2", "none"])
 def test_the_width_is_that_of_the_network(made, cross):
     network = network_of(settings_of(f"--cross={cross}"), made.with_tasks(["ctr"]), "base")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from lt4rec_tf.distributed.replicas import are_tables
 from lt4rec_tf.models.losses import LOSSES
 from lt4rec_tf.models.network import CROSSED
 from lt4rec_tf.schema.types import Schema
@@ -27,6 +28,20 @@ CROSSES = ["gram", "triangle", "dcn_v2", "none"]
 def three_tasks(small_schema) -> Schema:
     finish = dataclasses.replace(small_schema.task("cvr"), name="finish")
     return dataclasses.replace(small_schema, tasks=(*small_schema.tasks, finish))
+
+
+def test_servers_are_told_which_variables_are_tables(small_schema):
+    made = []
+
+    def noting(create, **kwargs):
+        variable = create(**kwargs)
+        made.append((are_tables(), variable.shape))
+        return variable
+
+    with tf.variable_creator_scope(noting):
+        table = build_small(small_schema).variables["embedding/table"]
+    assert [shape for is_table, shape in made if is_table] == [table.shape]
+    assert not are_tables()
 
 
 def test_shared_towers_are_one_set_of_kernels_and_masks_of_each_task(small_network):

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
+from lt4rec_tf.distributed.replicas import making_tables
 from lt4rec_tf.models.layers.piecewise import piecewise_vectors
 from lt4rec_tf.models.layers.table_layout import Layout, Tables, layout_of
 from lt4rec_tf.schema.types import UNKNOWN_ID, Feature, Schema
@@ -61,14 +62,15 @@ class FieldVectors(keras.layers.Layer):
 
     def build(self, input_shape: Mapping[str, tf.TensorShape]) -> None:
         """Draws the rows of all tables."""
-        self.parts = {
-            part.name: self.add_weight(
-                name=part.name,
-                shape=(part.rows, part.width),
-                initializer=self.draw(part.name),
-            )
-            for part in self.layout.parts
-        }
+        with making_tables():
+            self.parts = {
+                part.name: self.add_weight(
+                    name=part.name,
+                    shape=(part.rows, part.width),
+                    initializer=self.draw(part.name),
+                )
+                for part in self.layout.parts
+            }
 
         layout = self.layout
         self._row_of = None if layout.row_of is None else self._constant("row_of", layout.row_of)
