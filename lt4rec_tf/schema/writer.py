@@ -99,6 +99,15 @@ def _of_feature(feature: Feature) -> list[tuple[str, Any]]:
     return [*keys, ("ids", _of_rule(feature.ids))]
 
 
+def toml_of_rule(rule: IdRule) -> str:
+    """Returns a rule as a schema's `ids` say it.
+
+    >>> toml_of_rule(IdRule("hash", buckets=20))
+    '{ kind = "hash", buckets = 20 }'
+    """
+    return toml(_of_rule(rule))
+
+
 def _of_rule(rule: IdRule) -> dict[str, Any]:
     keys = {key: getattr(rule, key) for key in _KEYS_OF_RULE[rule.kind]}
     if rule.kind == "fitted":

@@ -13,6 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from lt4rec_tf import evaluate, train
 from lt4rec_tf.config import checks
 from lt4rec_tf.config.parse import from_dict, parse, to_dict
+from lt4rec_tf.config.settings import DailySettings
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.command import exit_on_error
 from lt4rec_tf.core.flags import ConfigError
@@ -28,6 +29,7 @@ from lt4rec_tf.experiment.daily.lineage import (
     refuse_earlier_day,
     refuse_known_files,
 )
+from lt4rec_tf.experiment.daily.parent import open_parent
 from lt4rec_tf.experiment.rows import load_row, measure_row
 from lt4rec_tf.experiment.run import table_ticket
 from lt4rec_tf.models.layers.table_layout import layout_of, with_copied_rows
@@ -354,6 +356,23 @@ def test_a_run_of_other_shape_is_refused_with_each_difference(home, second, caps
     assert "--rows: found 'hard_sharing', expected rows of --warm_start=" in message
     message = refused(home, capsys, *day_flags(home, "day_4", home / "nowhere"))
     assert "--warm_start: found no run in" in message
+
+
+def test_a_run_with_ids_of_another_kind_is_refused_with_what_to_do(tmp_path):
+    fitted = write_schema(tmp_path)
+    settings = parse(["train", *flags(tmp_path, f"--data_dir={tmp_path}")], "")[0]
+    text = fitted.path.read_text()
+    hashed = text.replace('{ kind = "fitted" }', '{ kind = "hash", buckets = 30 }')
+    run_folder.claim_folder(tmp_path / "run", settings, {}, hashed)
+    later = dataclasses.replace(settings, daily=DailySettings(warm_start=str(tmp_path / "run")))
+    with pytest.raises(artifacts.RunError) as refused:
+        open_parent("warm_start", later, fitted)
+    assert str(refused.value).splitlines() == [
+        f"--warm_start: {tmp_path}/run does not fit this run:",
+        "  feature.user.ids: was '{ kind = \"hash\", buckets = 30 }', is '{ kind = \"fitted\" }'",
+        "By another kind of ids values have other embedding rows: expected the ids of before in "
+        f"--schema={fitted.path}, or a training anew, without --warm_start.",
+    ]
 
 
 def test_masks_alone_train_from_the_theta_0_they_were_found_with(home, first):

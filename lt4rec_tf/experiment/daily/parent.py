@@ -19,8 +19,9 @@ from lt4rec_tf.experiment.paths import CONFIG, DAYS, network_row, stage_folder
 from lt4rec_tf.experiment.rows import row_names
 from lt4rec_tf.schema.fitted import vocabularies_of, with_vocabularies
 from lt4rec_tf.schema.numbers import numbers_of, with_numbers
-from lt4rec_tf.schema.types import Schema
+from lt4rec_tf.schema.types import IdRule, Schema
 from lt4rec_tf.schema.vocabularies import grow, growth_between
+from lt4rec_tf.schema.writer import toml, toml_of_rule
 
 # Settings of the model that do not change its shape: how weights are drawn, labels sampled.
 _SHAPELESS = ("embedding_stddev", "label_noise", "label_temperature")
@@ -61,15 +62,43 @@ def open_parent(flag: str, settings: Settings, schema: Schema) -> Parent:
     differing = _differences(theirs, their_schema, settings, schema)
     if differing:
         listed = "\n  ".join(differing)
-        raise artifacts.RunError(f"--{flag}: {folder} does not fit this run:\n  {listed}")
+        advice = _advice(flag, their_schema, settings, schema)
+        raise artifacts.RunError(f"--{flag}: {folder} does not fit this run:\n  {listed}{advice}")
     return Parent(folder, theirs, logs.learned_schema(their_schema, folder))
+
+
+def _advice(flag: str, their_schema: Schema, settings: Settings, schema: Schema) -> str:
+    """Returns a line that says what to do where ids are of another kind than before, else ""."""
+    if not _other_kinds(their_schema, schema):
+        return ""
+    return (
+        "\nBy another kind of ids values have other embedding rows: expected the ids of before in "
+        f"--schema={settings.data.schema}, or a training anew, without --{flag}."
+    )
+
+
+def _other_kinds(theirs: Schema, mine: Schema) -> dict[str, tuple[IdRule, IdRule]]:
+    """Returns by feature of both schemas whose kind of ids differs its rule in each."""
+    rules = {feature.name: feature.ids for feature in theirs.features}
+    return {
+        feature.name: (rules[feature.name], feature.ids)
+        for feature in mine.features
+        if feature.name in rules and rules[feature.name].kind != feature.ids.kind
+    }
 
 
 def _differences(
     theirs: Settings, their_schema: Schema, mine: Settings, schema: Schema
 ) -> list[str]:
     """Returns what keeps a network of one run from fitting the other, in words."""
-    differing = differences(_shape(theirs, their_schema), _shape(mine, schema))
+    shapes = _shape(theirs, their_schema), _shape(mine, schema)
+    for name, rules in _other_kinds(their_schema, schema).items():
+        for shape, rule in zip(shapes, rules, strict=True):
+            # Of another kind all keys differ: one line says what can be written again.
+            is_short = rule.kind in ("hash", "fitted")
+            text = toml_of_rule(rule) if is_short else toml({"kind": rule.kind})
+            shape["feature"][name]["ids"] = text
+    differing = differences(*shapes)
     if not differing:
         try:
             growth_between(schema, their_schema)
