@@ -14,6 +14,7 @@ from lt4rec_tf.schema.fitted import Vocabulary
 from lt4rec_tf.schema.numbers import Numbers
 
 _FEATURES = 100  # lines of a table
+_LEAST_DROPOUT = 0.0005  # a share below it would be written as 0.0 %
 
 
 def duplicates_text(audit: Audit, duplicates: Duplicates) -> str:
@@ -148,6 +149,8 @@ def _described_vocabulary(table: str, vocabulary: Vocabulary) -> str:
     if vocabulary.beyond:
         text += f", {about}{vocabulary.beyond:,} frequent ones find no place"
     for feature, share in vocabulary.dropout.items():
+        if share < _LEAST_DROPOUT:
+            continue
         text += (
             f"\nfeature {feature}: {100 * share:.1f} % of its known values are taken for unknown "
             "in training, to be as many as in validation (--unknown_dropout)"

@@ -140,6 +140,17 @@ def test_values_that_are_new_in_validation_make_its_dropout(tmp_path):
     assert vocabulary.dropout == {"video": 0.5}
 
 
+def test_a_dropout_that_rounds_to_nothing_is_not_said(tmp_path):
+    audited = audit(fitted_source(tmp_path, [good_row(number) for number in range(10)]))
+    said = []
+    for share in (0.0004, 0.0006):
+        vocabulary = dataclasses.replace(audited.vocabularies["video"], dropout={"video": share})
+        text = describe(dataclasses.replace(audited, vocabularies={"video": vocabulary}))
+        said.append([part for part in text.splitlines() if "taken for unknown" in part])
+    assert said[0] == []
+    assert said[1][0].startswith("feature video: 0.1 % of its known values")
+
+
 def test_min_count_and_max_size_keep_the_most_frequent(tmp_path):
     videos = ["a"] * 5 + ["b"] * 4 + ["c"] * 3 + ["d"] * 2 + ["e", "", "f"]
     rows = [good_row(number, video=video) for number, video in enumerate(videos)]
