@@ -140,7 +140,8 @@ def train_rows(
     names = [task.name for task in schema.tasks]
     steps = stages.steps_to_come(settings, names, folder, folder, feed)
     out = None if replicas.this_process().index == 0 else io.StringIO()
-    with Progress(steps, settings.training.batch_size, out) as progress:
+    fewer, batch_size = stages.may_take_fewer(settings), settings.training.batch_size
+    with Progress(steps, batch_size, out, may_end_early=fewer) as progress:
         run = Run(settings, schema, folder, folder, feed, progress, log)
         return stages.train_stages(run)
 

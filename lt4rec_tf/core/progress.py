@@ -31,6 +31,8 @@ class Progress:
         out: Where lines go; standard error when None.
         interval_seconds: Least time between two lines; chosen by the kind of `out` when None.
         clock: Seconds on a clock that never goes back.
+        may_end_early: Whether a stage may end before its last pass: then the time left is said to
+            be the most, while passes are to come.
 
     >>> seconds = iter(range(100))
     >>> with Progress(8, 32, sys.stdout, 2, clock=lambda: next(seconds)) as progress:
@@ -48,6 +50,8 @@ class Progress:
         out: TextIO | None = None,
         interval_seconds: float | None = None,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        may_end_early: bool = False,
     ) -> None:
         self._total_steps = total_steps
         self._batch_size = batch_size
@@ -56,6 +60,7 @@ class Progress:
         kind_seconds = TERMINAL_SECONDS if self._on_terminal else LOG_SECONDS
         self._interval = kind_seconds if interval_seconds is None else interval_seconds
         self._clock = clock
+        self._may_end_early = may_end_early
 
         self._started: float | None = None  # when the first stage began
         self._taken = 0  # steps of this process
@@ -188,9 +193,17 @@ class Progress:
             return None
         return to_come * (now - (self._started or 0.0)) / self._taken
 
+    def _time_left(self, now: float) -> str:
+        """Writes the time left, "" where too little is known."""
+        seconds = self._seconds_left(now)
+        if seconds is None:
+            return ""
+        has_passes_to_come = self._total_steps - self._passed > self._steps_per_epoch - self._step
+        at_most = "at most " * (self._may_end_early and has_passes_to_come)
+        return f"{at_most}{duration(seconds)} left"
+
     def _parts(self, now: float, metrics: Mapping[str, SupportsFloat]) -> list[str]:
         speed = self._examples_per_second()
-        seconds_left = self._seconds_left(now)
         losses = ", ".join(f"{task} {float(loss):.4f}" for task, loss in self._losses.items())
         validation = ", ".join(f"{task} {float(value):.5f}" for task, value in metrics.items())
 
@@ -201,7 +214,7 @@ class Progress:
             "" if speed is None else f"{speed:,.0f} examples/s",
             f"loss {losses}" if losses else "",
             f"validation {validation}" if validation else "",
-            "" if seconds_left is None else f"{duration(seconds_left)} left",
+            self._time_left(now),
         ]
         return [part for part in parts if part]
 

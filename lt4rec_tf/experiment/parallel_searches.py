@@ -17,6 +17,7 @@ from lt4rec_tf.core.processes import Job, JobPool, threads_per_process
 from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.experiment import logs, run_folder
 from lt4rec_tf.experiment.feed import training_feed
+from lt4rec_tf.experiment.passes import may_end_early
 from lt4rec_tf.experiment.paths import LOGS, TENSORBOARD, ticket_folder
 from lt4rec_tf.experiment.run import Run, network_in
 from lt4rec_tf.experiment.ticket_search import find_ticket, level_folders, searched_levels
@@ -72,11 +73,13 @@ def search_task(folder: Path, settings: Settings, task: str) -> None:
     schema = source.schema
     feed = training_feed(source, logs.read_audit(folder), settings)
 
-    steps = searched_levels(settings) * settings.training.search_epochs * feed.steps_per_epoch
+    training = settings.training
+    steps = searched_levels(settings) * training.search_epochs * feed.steps_per_epoch
+    fewer = may_end_early(training.search_epochs, training.patience)
     with (
         artifacts.locked(ticket_folder(folder, task)),
         closing(StageLog(folder / TENSORBOARD)) as log,
-        Progress(steps, settings.training.batch_size) as progress,
+        Progress(steps, training.batch_size, may_end_early=fewer) as progress,
     ):
         run = Run(settings, schema, folder, folder, feed, progress, log)
         find_ticket(run, network_in(run, "s_weight"), task)

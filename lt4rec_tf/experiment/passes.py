@@ -50,6 +50,17 @@ def most_passes(steps: int) -> int:
     return max(1, min(MOST_PASSES, MOST_STEPS // max(1, steps)))
 
 
+def may_end_early(epochs: int, patience: int) -> bool:
+    """Tells if patience may end a stage before its last pass.
+
+    The first pass is the best so far; a stage ends `patience` passes after the best one.
+
+    >>> may_end_early(6, 1), may_end_early(2, 1), may_end_early(6, 0)
+    (True, False, False)
+    """
+    return 0 < patience < epochs - 1
+
+
 def note_on_passes(settings: Settings, feed: Feed) -> str:
     """Returns a line that says how many passes the logs' size asks for; "" where flags say it.
 

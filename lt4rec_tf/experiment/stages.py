@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.experiment import initial_weights, parallel_searches, sharing_search, ticket_search
+from lt4rec_tf.experiment.passes import may_end_early
 from lt4rec_tf.experiment.run import Run, network_in
 from lt4rec_tf.experiment.ticket_search import Ticket
 from lt4rec_tf.training.plan import Feed
@@ -50,3 +51,15 @@ def steps_to_come(
 
     epochs += sharing_search.pending_epochs(settings, folder)
     return epochs * feed.steps_per_epoch
+
+
+def may_take_fewer(settings: Settings) -> bool:
+    """Tells if patience may end a stage early, so that `steps_to_come` is the most that may come.
+
+    Args:
+        settings: The run's, whose passes are settled.
+    """
+    training = settings.training
+    searches = ticket_search.is_needed(settings) or settings.tickets.embedding_density < 1
+    longest = max(training.epochs, training.search_epochs if searches else 0)
+    return may_end_early(longest, training.patience)

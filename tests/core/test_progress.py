@@ -75,9 +75,9 @@ def run_steps(progress, clock, count, seconds=1.0, **losses):
         progress.step(losses or {"cvr": 0.0712})
 
 
-def make(total_steps, batch_size=100, interval=1.0):
+def make(total_steps, batch_size=100, interval=1.0, **named):
     clock, out = Clock(), io.StringIO()
-    return Progress(total_steps, batch_size, out, interval, clock), clock, out
+    return Progress(total_steps, batch_size, out, interval, clock, **named), clock, out
 
 
 def last_line(out):
@@ -139,6 +139,21 @@ def test_time_left_is_not_told_before_one_step_in_a_hundred():
     assert "left" not in out.getvalue()
     run_steps(progress, clock, 1)
     assert last_line(out).endswith("16 min 30 s left")
+
+
+def test_the_time_left_is_the_most_while_passes_may_fall_away():
+    progress, clock, out = make(40, may_end_early=True)
+    progress.start_stage("base_ctr", 2, 10)
+    run_steps(progress, clock, 1)
+    assert last_line(out).endswith("| at most 39 s left")
+    progress.end_epoch({})
+    progress.skip(10)  # no better epoch came
+    progress.start_stage("base_cvr", 2, 10)
+    run_steps(progress, clock, 10)
+    assert last_line(out).endswith("| at most 10 s left")
+    progress.end_epoch({})
+    run_steps(progress, clock, 1)
+    assert last_line(out).endswith("| 9 s left")  # it is the last pass
 
 
 def test_skipped_stages_are_neither_work_done_nor_to_come():

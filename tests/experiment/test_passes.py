@@ -6,6 +6,7 @@ import pytest
 
 from lt4rec_tf.config.parse import parse
 from lt4rec_tf.experiment.passes import most_passes, note_on_passes, settled
+from lt4rec_tf.experiment.stages import may_take_fewer
 from lt4rec_tf.training.plan import Feed
 
 
@@ -65,3 +66,18 @@ def test_what_the_size_decides_is_said_and_what_flags_decide_is_not():
     )
     given = dataclasses.replace(settings.training, epochs=2)
     assert note_on_passes(dataclasses.replace(settings, training=given), feed(1_200)) == ""
+
+
+@pytest.mark.parametrize(
+    ("flags", "fewer"),
+    [
+        (["--epochs=6", "--patience=1"], True),
+        (["--epochs=2", "--patience=1"], False),
+        (["--epochs=6"], False),
+        (["--epochs=1", "--search_epochs=6", "--patience=1", "--rows=s_weight"], True),
+        (["--epochs=1", "--search_epochs=6", "--patience=1", "--rows=hard_sharing"], False),
+    ],
+)
+def test_the_steps_to_come_are_the_most_where_patience_may_end_a_stage(flags, fewer):
+    settings, _ = parse(["train", "--schema=s.toml", "--data_dir=d", *flags], "")
+    assert may_take_fewer(settled(settings, feed(100))) == fewer

@@ -30,7 +30,7 @@ from lt4rec_tf.experiment.comparison.cost import cost_of
 from lt4rec_tf.experiment.comparison.grid import RowSpec
 from lt4rec_tf.experiment.feed import repeated_batches, training_feed
 from lt4rec_tf.experiment.initial_weights import keep_start
-from lt4rec_tf.experiment.passes import settled
+from lt4rec_tf.experiment.passes import may_end_early, settled
 from lt4rec_tf.experiment.paths import (
     AUDIT,
     CONFIG,
@@ -223,8 +223,10 @@ def _open(comparison: Path, folder: Path, searches: Path, settings: Settings) ->
     feed = training_feed(source, logs.read_audit(comparison), settings)
     settings = settled(settings, feed)
     # Of what a job trains at most; a log needs no better estimate.
-    steps = settings.training.epochs * feed.steps_per_epoch
-    progress = Progress(steps, settings.training.batch_size)
+    training = settings.training
+    steps = training.epochs * feed.steps_per_epoch
+    fewer = may_end_early(training.epochs, training.patience)
+    progress = Progress(steps, training.batch_size, may_end_early=fewer)
     return Run(settings, source.schema, folder, searches, feed, progress, _log_nothing)
 
 

@@ -27,7 +27,7 @@ from lt4rec_tf.experiment.daily.parent import (
 )
 from lt4rec_tf.experiment.evaluation import evaluate_rows
 from lt4rec_tf.experiment.feed import measuring_batches, training_feed
-from lt4rec_tf.experiment.passes import settled
+from lt4rec_tf.experiment.passes import may_end_early, settled
 from lt4rec_tf.experiment.paths import (
     CHOICE,
     DAY,
@@ -197,11 +197,13 @@ def train_rows(settings: Settings, source: Source, audit: Audit, folder: Path) -
     feed = training_feed(source, audit, settings)
     settings = settled(settings, feed)
     pending = [row for row in settings.rows if not artifacts.is_done(stage_folder(folder, row))]
-    steps = len(pending) * settings.training.epochs * feed.steps_per_epoch
+    training = settings.training
+    steps = len(pending) * training.epochs * feed.steps_per_epoch
+    fewer = not settings.daily.warm_start and may_end_early(training.epochs, training.patience)
 
     with (
         closing(StageLog(folder / TENSORBOARD)) as log,
-        Progress(steps, settings.training.batch_size) as progress,
+        Progress(steps, training.batch_size, may_end_early=fewer) as progress,
     ):
         run = Run(settings, source.schema, folder, folder, feed, progress, log)
         for row in pending:

@@ -62,7 +62,8 @@ def train_and_measure(
     plan = _plan(settings)
     thresholds = int("pep" in settings.ways and settings.rounds > 0)  # a training for all levels
     trainings = 1 + len(settings.ways) * settings.rounds + thresholds
-    with Progress(trainings * plan.epochs * plan.steps_per_epoch(train), plan.batch) as progress:
+    steps = trainings * plan.epochs * plan.steps_per_epoch(train)
+    with Progress(steps, plan.batch, may_end_early=plan.patience > 0) as progress:
 
         @functools.cache
         def trainer(dimension: int) -> PairTrainer:
