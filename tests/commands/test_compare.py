@@ -48,11 +48,11 @@ group = "Broken"
 row = "s_weight"
 flags = ["--rewind=step", "--rewind_step=9999"]
 """
-# Lines of the file of all kinds: more rows and their tickets are trained by test_joint_training.py
-# and test_end_to_end.py, rules of balance by test_balancing.py; test_commands.py reads all lines.
-SHARED = ["s_weight_gradientconflict", "one_shot_tickets"]  # with the search of s_weight
-OWN = ["s_neuron", "multitask_warmup"]
-KINDS = [*FIRST[2:], *SHARED, *OWN, "mmoe", "pcgrad", "small_dense", "s_weight_auto"]
+# Lines of the file of all kinds: more rows, tickets and warm-ups are trained by
+# test_joint_training.py, rules of balance by test_balancing.py; test_commands.py reads all lines.
+SHARED = ["s_weight_gradientconflict"]  # with the search of s_weight
+OWN = ["s_neuron"]
+KINDS = [*FIRST[2:], *SHARED, *OWN, "mmoe", "small_dense", "s_weight_auto"]
 
 
 @pytest.fixture(scope="module")

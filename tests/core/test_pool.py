@@ -152,7 +152,7 @@ def test_time_left_counts_passes(pool, tmp_path, monkeypatch):
 
 def test_jobs_whose_processes_die_are_noted_and_the_others_go_on(tmp_path):
     said = []
-    pool = JobPool(2, partial(prepare_tensorflow, 1), tmp_path / "logs", said.append)
+    pool = JobPool(2, nothing, tmp_path / "logs", said.append)
     deaths = {"exits": exit_at_once, "killed": kill_itself}
     try:
         jobs = [job(tmp_path, name, death) for name, death in deaths.items()]

@@ -22,8 +22,7 @@ from tests.support.training import random_masks, small_trainer
 
 CASES = {
     "both": {"schedule": "both"},
-    "alternate": {},
-    "two optimisers": {
+    "alternate, two optimisers": {  # a trainer alternates where a case does not say
         "embedding_optimizer": "rowwise_adagrad",
         "embedding_l2": 0.1,
         "weight_decay": 1.0,

@@ -94,7 +94,7 @@ def test_parameter_servers_refuse_what_their_workers_cannot_read(feed):
         _parts_of(source, "train")
 
 
-def test_a_file_that_comes_to_hold_other_rows_is_still_noticed(feed, tmp_path):
+def test_a_file_that_comes_to_hold_other_rows_is_still_noticed(tmp_path):
     path = write_lines(tmp_path / "a.csv", [line(row) for row in rows(0, 20)], end=b"\r")
     source, _ = opened(schema(tmp_path), tmp_path, SplitRule())
     path.write_bytes(path.read_bytes() + line(good_row(20)) + b"\r")

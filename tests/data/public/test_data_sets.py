@@ -1,6 +1,7 @@
 """Public data sets: from their files, by the builders, to what training reads."""
 
 import contextlib
+import dataclasses
 import functools
 import hashlib
 import http.server
@@ -23,15 +24,17 @@ from lt4rec_tf.data.public.builders.ali_express import ali_express_dataset_build
 from lt4rec_tf.data.public.builders.byterec import byterec_dataset_builder as byterec
 from lt4rec_tf.data.public.builders.kuairand import kuairand_dataset_builder as kuairand
 from lt4rec_tf.experiment import logs, run_folder
+from lt4rec_tf.schema.reader import load_schema
 from tests.support.paths import PROJECT, real_data
 
 pytestmark = pytest.mark.slow(minutes=2)
 BUILDERS = PROJECT / "lt4rec_tf" / "data" / "public" / "builders"
 FLAGFILES = sorted((PROJECT / "configs" / "data_sets").glob("*.cfg"))
 # The same builder, schema and code under another name: one of each is prepared here, another by the
-# test of the builder.
-ALIKE = ("kuairand_1k", "kuairec_small", "tenrec_qk", "ali_express_es", "ali_express_fr",
-         "ali_express_us", "byterec_track1")  # fmt: skip
+# test of the builder. The features of kuairand_pure are some of kuairand's, see below. The authors'
+# sample is prepared from its own files.
+ALIKE = ("kuairand_1k", "kuairand_pure", "kuairec_small", "tenrec_qk", "ali_express_es",
+         "ali_express_fr", "ali_express_us", "byterec_track1", "lt4rec_sample")  # fmt: skip
 
 
 def dummy_data(dataset):
@@ -78,11 +81,30 @@ def test_training_reads_every_row_that_a_builder_wrote(flagfile, data_dir, monke
     monkeypatch.chdir(PROJECT)
     source, found = prepared(flagfile, data_dir)
     assert set(found.unusable) <= {"excluded_zero_duration"}
+    check_every_row_is_read(source, found)
+
+
+def check_every_row_is_read(source, found):
     assert not any(found.feature_faults.values())
     for split, counts in found.splits.items():
         assert counts.rows > 0
-        read = sum(len(batch["user"]) for batch in batches(source, split, 16))
+        read = sum(len(batch["user"]) for batch in batches(source, split, 500))
         assert read == counts.rows, split
+
+
+def test_kuairand_pure_has_the_features_and_labels_of_kuairand_without_its_tab():
+    """So that reading one of them shows that both are read."""
+    whole, pure = (
+        load_schema(PROJECT / "configs" / "schemas" / f"{name}.toml")
+        for name in ("kuairand", "kuairand_pure")
+    )
+    for feature in whole.features:
+        if feature.name != "tab":
+            mine = dataclasses.replace(pure.feature(feature.name), separator=feature.separator)
+            assert mine == feature
+    assert len(pure.features) == len(whole.features) - 1
+    for name in ("user", "time", "labels", "tasks"):
+        assert getattr(pure, name) == getattr(whole, name), name
 
 
 def test_a_row_of_kuairand_is_joined_with_its_user_and_video():
@@ -250,6 +272,7 @@ def test_the_authors_sample_is_what_is_published(tmp_path, monkeypatch):
     logs.compare_with_published(settings.data, source, found, tmp_path / "run", said.append)
     assert len(said[0].splitlines()) == 5
     assert "DIFFERS" not in said[0]
+    check_every_row_is_read(audit.complete(source, found), found)
 
 
 def test_every_row_of_the_feedback_sample_is_read():
