@@ -158,8 +158,6 @@ def _begin(prepare: Callable[[], None]) -> None:
 
 def _run_logged(work: Callable[..., None], arguments: tuple[Any, ...], log: Path) -> str:
     """Runs a job with its output in a log and returns "" or the error in a line."""
-    import tf_keras as keras
-
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a", encoding="utf-8") as file, _output_to(file.fileno()):
         try:
@@ -168,7 +166,9 @@ def _run_logged(work: Callable[..., None], arguments: tuple[Any, ...], log: Path
             traceback.print_exc()
             return f"{type(error).__name__}: {error}".splitlines()[0]
         finally:
-            keras.backend.clear_session()
+            keras = sys.modules.get("tf_keras")
+            if keras is not None:  # a job without networks is not made to wait for its import
+                keras.backend.clear_session()
     return ""
 
 
