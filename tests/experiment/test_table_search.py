@@ -225,7 +225,7 @@ def test_a_server_finds_the_rows_that_training_had(small_schema, seed, share, at
 
 # Searches and rows
 
-FLAGS = ("--embedding_density=0.4", "--embedding_rounds=2", "--rounds=2", "--rows=s_weight")
+FLAGS = ("--embedding_density=0.4", "--embedding_rounds=2", "--rounds=1", "--rows=s_weight")
 
 
 def ended(folder, settings, schema):

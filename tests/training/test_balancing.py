@@ -359,14 +359,31 @@ def test_squared_errors_are_those_of_the_schema(small_schema, small_network):
 # In the trainer
 
 
-@pytest.mark.parametrize("balance", BALANCED)
-def test_a_weight_cut_for_every_task_never_moves(small_schema, tmp_path, balance):
-    network = build_small(small_schema)
+def trained_in_tickets(schema, folder, balance):
+    """A network and its variables before it was trained."""
+    network = build_small(schema)
     for seed, task in enumerate(network.tasks):
         network.wear(task, random_masks(network, task, seed))
     before = read_variables(network)
-    trainer = small_trainer(network, small_schema, schedule="both", balance=balance)
-    trainer.fit(tmp_path, "joint", Plan(epochs=2, keep_last=True))
+    trainer = small_trainer(network, schema, schedule="both", balance=balance)
+    trainer.fit(folder, "joint", Plan(epochs=3, keep_last=True))
+    return network, before
+
+
+@pytest.fixture(scope="module")
+def unbalanced(small_schema, tmp_path_factory):
+    network, _ = trained_in_tickets(small_schema, tmp_path_factory.mktemp("none"), "none")
+    return network.variables["embedding/table"].numpy()
+
+
+@pytest.mark.parametrize("balance", BALANCED)
+def test_a_rule_changes_what_is_learned_and_moves_no_weight_that_is_cut_for_all(
+    small_schema, unbalanced, tmp_path, balance
+):
+    network, before = trained_in_tickets(small_schema, tmp_path, balance)
+    learned = network.variables["embedding/table"].numpy()
+    assert np.isfinite(learned).all()
+    assert not np.array_equal(learned, unbalanced)
     union_masks = union([network.masks(task) for task in network.tasks])
     for name, mask in union_masks.items():
         kernel, old = network.variables[f"{name}/kernel"].numpy(), before[f"{name}/kernel"]
@@ -409,25 +426,6 @@ def test_a_killed_stage_ends_as_an_unbroken_one(three_tasks, tmp_path, balance):
 
     begin_again(expected, three_tasks)
     assert unbroken.fit(tmp_path / "again", "joint", plan)["history"] == whole["history"]
-
-
-@pytest.mark.parametrize("balance", BALANCED)
-def test_a_rule_changes_what_is_learned(small_schema, unbalanced, tmp_path, balance):
-    learned = table_after_training(small_schema, tmp_path, balance)
-    assert np.isfinite(learned).all()
-    assert not np.array_equal(learned, unbalanced)
-
-
-def table_after_training(schema, folder, balance):
-    network = build_small(schema)
-    trainer = small_trainer(network, schema, schedule="both", balance=balance)
-    trainer.fit(folder, "joint", Plan(epochs=3, keep_last=True))
-    return network.variables["embedding/table"].numpy()
-
-
-@pytest.fixture(scope="module")
-def unbalanced(small_schema, tmp_path_factory):
-    return table_after_training(small_schema, tmp_path_factory.mktemp("none"), "none")
 
 
 @pytest.mark.parametrize(
