@@ -355,7 +355,15 @@ def test_the_authors_sample(monkeypatch, tmp_path):
     run_training(*flags, "--rows=hard_sharing")  # tickets of real rows: the test below
     folder = tmp_path / "run"
     check_evaluation(folder, ["hard_sharing"])
-    assert artifacts.read_json(folder / "data.json")["rows"] == 4322
+    data = artifacts.read_json(folder / "data.json")
+    assert (data["rows"], data["unusable"]) == (4322, {})
+    splits = [split["tasks"] for split in data["splits"].values()]
+    for task, rows, mean in (("ctr", 4322, 0.388), ("cvr", 1677, 0.818)):
+        counts = [split[task]["rows"] for split in splits]
+        assert sum(counts) == rows
+        assert all(counts)
+        means = [split[task]["label_mean"] for split in splits]
+        assert np.average(means, weights=counts) == pytest.approx(mean, abs=5e-4)
 
 
 def tenth_of_kuairand(data, folder):

@@ -122,8 +122,8 @@ FOUND = {
 FEW = ("user_id", "video_id", "tags", "duration")
 
 
-def few_features(name, folder):
-    """The path of a schema of the project with four features, written into a folder.
+def few_features(name, folder, *more):
+    """The path of a schema of the project with four features and more, written into a folder.
 
     What takes most of a small run's time, its graphs, grows with them.
     """
@@ -132,7 +132,7 @@ def few_features(name, folder):
         table
         for table in text.split("\n\n")
         if not table.startswith("[[features]]")
-        or any(f'name = "{feature}"\n' in table for feature in FEW)
+        or any(f'name = "{feature}"\n' in table for feature in (*FEW, *more))
     ]
     path = folder / f"{name}.toml"
     path.write_text("\n\n".join(kept), encoding="utf-8")

@@ -316,18 +316,6 @@ def populations(source):
     return {task: (count, sums[task] / count) for task, count in rows.items()}
 
 
-def test_the_published_sample():
-    folder = real_data("tencent_video_sample")
-    made = load_schema(PROJECT / "configs" / "schemas" / "tencent_video.toml")
-    source, found = opened(made, folder, SplitRule("time"))
-    assert found.rows == 4322
-    assert not found.unusable
-    assert all(counts.rows > 0 for counts in found.splits.values())
-    read = populations(source)
-    assert read["ctr"] == (4322.0, pytest.approx(0.388, abs=5e-4))
-    assert read["cvr"] == (1677.0, pytest.approx(0.818, abs=5e-4))
-
-
 def test_the_kuairand_sample(tmp_path):
     folder = real_data("kuairand_feedback_sample")
     made = load_schema(PROJECT / "configs" / "schemas" / "kuairand_feedback.toml")
