@@ -138,7 +138,6 @@ def work(flags: argparse.Namespace) -> None:
 
     from lt4rec_tf.config.parse import parse
     from lt4rec_tf.distributed import cluster
-    from lt4rec_tf.experiment.sizes import table_shapes
 
     argv = ["train", "--schema=s", "--data_dir=d", f"--distribution={flags.kind}"]
     settings, _ = parse(argv, "")
@@ -148,8 +147,7 @@ def work(flags: argparse.Namespace) -> None:
         cluster.serve(Path("never"))
 
     rounds = []
-    shapes = table_shapes(settings, schema)
-    with cluster.joined(flags.kind, shapes, settings.training.shard_mib):
+    with cluster.joined(flags.kind, settings.training.shard_mib):
         take = rounds_of(schema, flags)
         for _ in range(WARM + flags.rounds):
             before, begun = loopback_bytes(), time.perf_counter()
