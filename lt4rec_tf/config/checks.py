@@ -11,7 +11,7 @@ from lt4rec_tf.config.settings import (
     TicketSettings,
     TrainingSettings,
 )
-from lt4rec_tf.core.flags import by_task, check_fields, expect, expect_folder_name
+from lt4rec_tf.core.flags import by_name, check_fields, expect, expect_folder_name
 from lt4rec_tf.core.time_units import is_date
 
 
@@ -168,7 +168,7 @@ def loss_weights(settings: Settings, tasks: Sequence[str]) -> dict[str, float]:
     Raises:
         ConfigError: A text that is not task=number, a weight not above 0, an unknown task.
     """
-    weights = by_task("loss_weights", settings.training.loss_weights, tasks, float, "a weight")
+    weights = by_name("loss_weights", settings.training.loss_weights, tasks, float, "a weight")
     return dict.fromkeys(tasks, 1.0) | weights
 
 
@@ -188,7 +188,7 @@ def own_embedding(settings: Settings, tasks: Sequence[str]) -> dict[str, int]:
     Raises:
         ConfigError: As `loss_weights`.
     """
-    return by_task("own_embedding", settings.model.own_embedding, tasks, int, "a whole number")
+    return by_name("own_embedding", settings.model.own_embedding, tasks, int, "a whole number")
 
 
 def table_dims(settings: Settings, tables: Collection[str]) -> dict[str, int]:
@@ -204,7 +204,7 @@ def table_dims(settings: Settings, tables: Collection[str]) -> dict[str, int]:
     """
     flag, most = "table_dims", settings.model.embedding_dim
     texts, what = settings.model.table_dims, "a whole number"
-    dims = by_task(flag, texts, tables, int, what, of="table", example="video=8")
+    dims = by_name(flag, texts, tables, int, what, of="table", example="video=8")
     for table, length in dims.items():
         at_most = f"a length of at most --embedding_dim={most}"
         expect(length <= most, flag, f"{table}={length}", at_most)

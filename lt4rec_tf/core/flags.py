@@ -305,42 +305,42 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
     return lines
 
 
-def by_task(
+def by_name(
     flag: str,
     texts: Sequence[str],
-    tasks: Collection[str],
+    names: Collection[str],
     number: Callable[[str], Number],
     what: str,
     *,
     of: str = "task",
     example: str = "cvr=3",
 ) -> dict[str, Number]:
-    """Reads a flag's "task=number" texts.
+    """Reads a flag's "name=number" texts.
 
     Args:
         flag: Its name, for messages.
         texts: Its values.
-        tasks: Those that may be named; empty: any.
+        names: Those that may be named; empty: any.
         number: Text -> number.
         what: What such a number is, for messages.
-        of: What is named, if not a task, for messages.
+        of: What is named, for messages.
         example: Such a text, for messages.
 
     Raises:
-        ConfigError: A text that is not task=number, a number not above 0, an unknown task.
+        ConfigError: A text that is not name=number, a number not above 0, an unknown name.
     """
     numbers = {}
     for text in texts:
-        task, _, digits = text.partition("=")
+        name, _, digits = text.partition("=")
         try:
             value = number(digits)
         except ValueError:
             refuse(flag, text, f"{of}={what}, such as {example}")
 
         expect(0 < value < float("inf"), flag, text, f"{what} above 0")
-        if tasks:
-            expect(task in tasks, flag, task, f"one of the {of}s {tuple(tasks)}")
-        numbers[task] = value
+        if names:
+            expect(name in names, flag, name, f"one of the {of}s {tuple(names)}")
+        numbers[name] = value
     return numbers
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 import tensorflow as tf
 
-from lt4rec_tf.core.flags import ConfigError, by_task
+from lt4rec_tf.core.flags import ConfigError, by_name
 from lt4rec_tf.data.input.features import raw_specs
 from lt4rec_tf.schema.types import Feature, Schema, chained_tasks
 from lt4rec_tf.serving.expression import LARGEST, Expression, names_in, parse_expression, value_of
@@ -88,7 +88,7 @@ def ranking_of(
     chained = chained_tasks(schema, tasks)
     exponent_by_task = dict.fromkeys(chained[0] if chained else tasks, 1.0)
     if exponents:
-        exponent_by_task = by_task("rank_exponents", exponents, tasks, float, "an exponent")
+        exponent_by_task = by_name("rank_exponents", exponents, tasks, float, "an exponent")
     return _with_length(schema, Ranking(exponent_by_task), length, length_exponent)
 
 

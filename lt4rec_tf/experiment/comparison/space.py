@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from lt4rec_tf.config.settings import ModelSettings, Settings, TicketSettings, TrainingSettings
-from lt4rec_tf.core.flags import by_task, from_settings
+from lt4rec_tf.core.flags import by_name, from_settings
 from lt4rec_tf.core.toml import TomlTable, read_toml
 from lt4rec_tf.experiment.comparison.grid import CompareFlags, RowSpec
 from lt4rec_tf.models.registry import MODELS
@@ -86,7 +86,7 @@ def default_space(compare: CompareFlags, settings: Settings) -> Space:
     rates, weights, task = compare.learning_rates, compare.cvr_weights, compare.weighted_task
     rate = settings.training.learning_rate
     _, table_rate = from_settings(Optimization, settings.training).of_tables
-    given = by_task(LOSS_WEIGHTS, settings.training.loss_weights, (), float, "a weight")
+    given = by_name(LOSS_WEIGHTS, settings.training.loss_weights, (), float, "a weight")
     weight = Rule(*_WEIGHTS, log=True, first=f"{given.get(task, 1.0):g}")
     dropout = f"{settings.model.field_dropout:g}"
     return {
