@@ -15,8 +15,6 @@ from lt4rec_tf.core.command import prepare_tensorflow
 from lt4rec_tf.core.processes import Failure, Job, JobPool
 from tests.support.paths import PROJECT
 
-pytestmark = pytest.mark.slow(minutes=1)
-
 # What jobs do. A process of its own imports these by name.
 
 

@@ -56,14 +56,10 @@ def read_all(
         DataError: A file is broken from some record on.
     """
 
-    @tf.function(
-        input_signature=[tf.TensorSpec((None,), tf.string), tf.TensorSpec((None,), tf.bool)],
-        autograph=False,
-    )
     def step(records: tf.Tensor, unparseable: tf.Tensor) -> dict[str, Any]:
         return select(examine(source, records, unparseable))
 
-    seen = 0
+    step, seen = _traced(step), 0
     for path, records in _records(source):
         records = marked(source.layout, records, source.layout.mark_of(path))
         values = _step_over_malformed(source, step, records, quarantine)
@@ -71,6 +67,11 @@ def read_all(
         yield path, records, tf.nest.map_structure(lambda value: value.numpy(), values)
         if progress is not None:
             progress(path.relative_to(source.data_dir).as_posix(), seen)
+
+
+def _traced(step: Callable[..., Any]) -> Callable[..., Any]:
+    signature = [tf.TensorSpec((None,), tf.string), tf.TensorSpec((None,), tf.bool)]
+    return tf.function(step, input_signature=signature, autograph=False)
 
 
 def _records(source: Source) -> Iterator[tuple[Path, tf.Tensor]]:

@@ -27,6 +27,7 @@ from lt4rec_tf.data.input.source import open_source
 from lt4rec_tf.data.input.splits import SplitRule
 from tests.support.feeds import (
     COLUMNS,
+    audit_of_few,
     example,
     good_row,
     line,
@@ -67,6 +68,22 @@ def test_every_row_is_counted_under_its_reason(tmp_path):
     usable = sum(counts.rows for counts in found.splits.values())
     assert usable + sum(found.unusable.values()) == found.rows
     assert sum(len(numbers(source, split)) for split in found.splits) == usable
+
+
+@pytest.mark.parametrize("kind", ["csv", "tfrecord"])
+def test_a_graph_counts_what_is_counted_without(tmp_path, kind):
+    """As tests count few rows: see audit_of_few."""
+    if kind == "csv":
+        made = dirty_feed(tmp_path)
+    else:
+        made = schema(tmp_path, kind)
+        records = [example(row) for row, _ in DIRTY[:3]] + [b"no example"]
+        write_records(tmp_path / "a.tfrecord", records)
+    source = open_source(made, tmp_path, SplitRule("user"))
+    listed, again = io.BytesIO(), io.BytesIO()
+    by_graph = audit.audit(source, listed=listed).to_json()
+    assert by_graph == audit_of_few(source, again).to_json()
+    assert listed.getvalue() == again.getvalue() != b""
 
 
 def test_time_is_no_matter_where_rows_do_not_split_by_it(tmp_path):

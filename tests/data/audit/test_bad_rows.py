@@ -21,13 +21,13 @@ from lt4rec_tf.data.input.source import open_source
 from lt4rec_tf.data.input.splits import SplitRule
 from lt4rec_tf.schema.reader import load_schema
 from tests.support.dirty_files import listed_count
-from tests.support.feeds import COLUMNS, good_row, line, schema, write_lines
+from tests.support.feeds import COLUMNS, audit_of_few, good_row, line, schema, write_lines
 
 
-def audited(source):
+def audited(source, count=audit.audit):
     """The audit, and the fields of each line of the list."""
     listed = io.BytesIO()
-    found = audit.audit(source, listed=listed)
+    found = count(source, listed=listed)
     lines = listed.getvalue().decode().split("\n")
     assert lines.pop() == ""
     return found, [text.split("\t") for text in lines]
@@ -145,7 +145,8 @@ def test_as_many_lines_are_listed_as_the_audit_counts(source, lines):
     write_lines(path, lines)
     with path.open("rb") as file:
         records = sum(1 for _ in read_rows(file, source.layout.form)) - 1
-    found, listed = audited(dataclasses.replace(source, stamps={path: stamp_of(path)}))
+    source = dataclasses.replace(source, stamps={path: stamp_of(path)})
+    found, listed = audited(source, audit_of_few)
     usable = sum(counts.rows for counts in found.splits.values())
     assert found.rows == records == usable + len(listed)
     assert len(listed) == listed_count(found)
