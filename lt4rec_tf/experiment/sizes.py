@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from itertools import pairwise
 
 from lt4rec_tf.config.checks import own_embedding, table_dims
@@ -50,39 +49,31 @@ def _check_tables(settings: Settings, schema: Schema) -> None:
     optimizer, _ = from_settings(Optimization, settings.training).of_tables
     memory = machine.memory_bytes()
     copies = _COPIES[optimizer] + bool(settings.training.weight_average)
-    numbers = sum(rows * width for rows, width in table_shapes(settings, schema))
+    lengths = row_lengths(settings, schema)
+    numbers = sum(rows * lengths[table] for table, rows in schema.table_rows.items())
     size = numbers * _NUMBER * copies
     if size > memory:
         averages = " and --weight_average" if settings.training.weight_average else ""
         largest = max(schema.features, key=lambda feature: feature.ids.rows)
-        own = sum(own_embedding(settings, ()).values())
-        width = table_dims(settings, ()).get(largest.table, settings.model.embedding_dim) + own
         raise ConfigError(
             f"{schema.path}: features[{largest.name}].ids: found {largest.ids.rows:,} rows of "
-            f"{width} numbers; all tables take {machine.in_gib(size)} with the moments of "
-            f"{optimizer}{averages}, expected at most the {machine.in_gib(memory)} of this "
-            "machine; take fewer buckets, a smaller max_size, --bucket_share or --embedding_dim"
+            f"{lengths[largest.table]} numbers; all tables take {machine.in_gib(size)} with the "
+            f"moments of {optimizer}{averages}, expected at most the {machine.in_gib(memory)} of "
+            "this machine; take fewer buckets, a smaller max_size, --bucket_share or "
+            "--embedding_dim"
         )
 
 
-def table_shapes(settings: Settings, schema: Schema) -> list[tuple[int, int]]:
-    """Returns the shape of each variable of a network that holds embedding tables, whole ones.
+def row_lengths(settings: Settings, schema: Schema) -> dict[str, int]:
+    """Returns by table the numbers that a value has, with those of --own_embedding.
 
     Args:
         settings: All flags.
         schema: The run's.
-
-    Returns:
-        (rows, numbers in a row): one for each length of a table's rows, and for each task that
-        --own_embedding names.
     """
     dims = table_dims(settings, schema.table_rows)
-    rows_by_width: Counter[int] = Counter()
-    for table, rows in schema.table_rows.items():
-        rows_by_width[dims.get(table, settings.model.embedding_dim)] += rows
-    all_rows = sum(schema.table_rows.values())
-    own = [(all_rows, width) for width in own_embedding(settings, ()).values()]
-    return [*((rows, width) for width, rows in rows_by_width.items()), *own]
+    own = sum(own_embedding(settings, ()).values())
+    return {t: dims.get(t, settings.model.embedding_dim) + own for t in schema.table_rows}
 
 
 def _check_towers(settings: Settings, schema: Schema) -> None:

@@ -7,7 +7,7 @@ from lt4rec_tf.core import machine
 from lt4rec_tf.core.flags import ConfigError
 from lt4rec_tf.data.input.source import open_source
 from lt4rec_tf.data.input.splits import SplitRule
-from lt4rec_tf.experiment.sizes import check_batch, check_sizes, table_shapes
+from lt4rec_tf.experiment.sizes import check_batch, check_sizes, row_lengths
 from lt4rec_tf.models.layers.cross import crossed_width
 from lt4rec_tf.models.registry import network_of
 from lt4rec_tf.schema.reader import load_schema
@@ -84,15 +84,13 @@ def test_tables_beyond_memory_are_refused_with_their_size(tmp_path, memory):
         check(made, "--embedding_optimizer=adam", "--table_dims=video=2", "--own_embedding=ctr=2")
 
 
-def test_variables_of_tables_by_length(made):
+def test_lengths_of_rows_by_table(made):
     rows = made.table_rows
     assert sorted(rows.values()) == [2, 51, 101, 100_002]
     dims = "--table_dims=video=1,number=1"
-    assert rows["number"] == 100_002
-    assert rows["video"] == 101
-    found = table_shapes(settings_of(dims, "--own_embedding=ctr=2"), made)
-    assert sorted(found) == [(53, 3), (100_103, 1), (100_156, 2)]
-    assert table_shapes(settings_of(), made) == [(100_156, 3)]
+    found = row_lengths(settings_of(dims, "--own_embedding=ctr=2"), made)
+    assert found == dict.fromkeys(rows, 5) | {"video": 3, "number": 3}
+    assert row_lengths(settings_of(), made) == dict.fromkeys(rows, 3)
 
 
 def test_lengths_of_tables_that_the_schema_lacks_are_refused(made):
