@@ -35,7 +35,7 @@ _GROUPS: dict[str, type] = {
 _NEWER: dict[str, dict[str, Any]] = {
     "data": {"split_seed": 1},
     "model": {
-        "table_dims": (),
+        "table_dims": [],
         "field_dropout": 0.0,
         "tower_dropout": 0.0,
         "unknown_dropout": "none",
@@ -114,7 +114,7 @@ def to_dict(settings: Settings) -> dict[str, Any]:
         del values["daily"]
     for group, values_before in _NEWER.items():
         for name, before in values_before.items():
-            if _tuples(values[group])[name] == before:
+            if values[group][name] == before:
                 del values[group][name]
     return values
 
@@ -128,7 +128,7 @@ def from_dict(values: Mapping[str, Any]) -> Settings:
     try:
         values = {"daily": {}} | dict(values)
         groups = {
-            name: cls(**(_NEWER.get(name, {}) | _tuples(values[name])))
+            name: cls(**_tuples(_NEWER.get(name, {}) | values[name]))
             for name, cls in _GROUPS.items()
         }
         settings = Settings(**(_tuples(values) | groups))
