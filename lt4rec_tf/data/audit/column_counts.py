@@ -10,7 +10,6 @@ import numpy as np
 
 from lt4rec_tf.data.audit.feature_values import (
     are_unknown,
-    fitted,
     listed,
     measured,
     missing_keys,
@@ -89,7 +88,6 @@ class ColumnCounts:
         kept = min(_MOST_VALUES, max(_LEAST_VALUES, share))
         pending = min(_MOST_PENDING, max(_LEAST_PENDING, share))
         self._vocabularies = VocabularyCounts(schema)
-        self._fitted = {feature.name for feature in fitted(schema)}
         self._numbers = NumberCounts(schema)
         self._values = {feature.name: ValueCounts(kept, pending) for feature in features}
         self._ratios = {t.name: np.zeros(4, int) for t in schema.tasks if t.kind == "continuous"}
@@ -105,9 +103,9 @@ class ColumnCounts:
         usable = values["reasons"] == USABLE
         for name, keys, rows in _occurrences(self._schema, values["columns"], usable):
             self._values[name].add(keys, split[rows])
-            if name in self._fitted:
-                checks = values["columns"][f"check/{name}"][usable].reshape(-1)
-                self._vocabularies.add(name, keys, checks, split[rows] == _TRAIN)
+            checks = values["columns"].get(f"check/{name}")
+            if checks is not None:
+                self._vocabularies.add(name, keys, checks[usable].ravel(), split[rows] == _TRAIN)
 
         in_train = usable & (split == _TRAIN)
         for name, counts in self._ratios.items():
