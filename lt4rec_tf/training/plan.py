@@ -85,7 +85,7 @@ class Optimization:
         learning_rate_decay: See `schedule.Schedule.decay`; it holds for both step sizes.
         learning_rate_warmup: See `schedule.Schedule.warmup`.
         embedding_l2: See `adjustment.Adjustment`.
-        weight_decay: Of kernels, with "adam" alone; see `optimizers.LazyAdam`.
+        weight_decay: Of kernels, with "adam" alone; see `lazy_adam.LazyAdam`.
         clip_norm: See `adjustment.Adjustment`.
         weight_average: See `weight_average.WeightAverage`; 0: weights are kept as they are.
     """

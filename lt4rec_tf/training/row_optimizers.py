@@ -8,6 +8,8 @@ from __future__ import annotations
 import tensorflow as tf
 import tf_keras as keras
 
+from lt4rec_tf.training.lazy_adam import LazyAdam
+
 
 class RowwiseAdagrad(keras.optimizers.Optimizer):
     """Adagrad (Duchi et al., 2011) with one accumulator for each row of a table.
@@ -31,12 +33,7 @@ class RowwiseAdagrad(keras.optimizers.Optimizer):
         if getattr(self, "_built", False):
             return
         self._built = True
-        self._accumulators = []
-        for variable in var_list:
-            zeros = tf.zeros((variable.shape[0], 1), variable.dtype)
-            self._accumulators.append(
-                self.add_variable_from_reference(variable, "accumulator", initial_value=zeros)
-            )
+        self._accumulators = [_one_a_row(self, variable, "accumulator") for variable in var_list]
 
     def update_step(self, gradient: tf.Tensor | tf.IndexedSlices, variable: tf.Variable) -> None:
         """Updates one table; called by Keras with de-duplicated sparse gradients."""
@@ -50,62 +47,34 @@ class RowwiseAdagrad(keras.optimizers.Optimizer):
         variable.scatter_sub(tf.IndexedSlices(change, rows))
 
 
-class AdamByRow(keras.optimizers.Optimizer):
-    """Adam (Kingma and Ba, arXiv 1412.6980) whose bias correction counts each row's own steps.
+class AdamByRow(LazyAdam):
+    """Adam of tables whose bias correction counts each row's own steps.
 
-    m <- b1 m + (1 - b1) g;  v <- b2 v + (1 - b2) g^2;
-    w <- w - lr sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + eps)
-
-    with t the steps that looked the row up, this one included. With the count of all steps in its
-    place a row that is looked up late begins with moments near 0 that nothing corrects: sqrt(v) is
-    too small by more than m is, and its first step is about 3 times as long.
+    As `LazyAdam`, with t the steps that looked the row up, this one included. With the count of all
+    steps in its place a row that is looked up late begins with moments near 0 that nothing
+    corrects: sqrt(v) is too small by more than m is, and its first step is about 3 times as long.
     """
-
-    def __init__(
-        self,
-        learning_rate: float,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-7,
-    ) -> None:
-        # Without None, Keras would shrink whole tables by 0 at each step.
-        super().__init__("AdamByRow", weight_decay=None, jit_compile=False)
-        self._learning_rate = self._build_learning_rate(learning_rate)
-        self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
 
     def build(self, var_list: list[tf.Variable]) -> None:
         """Makes moments and counts, float32 (rows, 1); called by Keras, at every step."""
         super().build(var_list)
-        if getattr(self, "_built", False):
-            return
-        self._built = True
-        slot = self.add_variable_from_reference
-        self._momentums = [slot(variable, "m") for variable in var_list]
-        self._velocities = [slot(variable, "v") for variable in var_list]
-        zeros = [tf.zeros((variable.shape[0], 1), variable.dtype) for variable in var_list]
-        self._steps = [
-            slot(variable, "steps", initial_value=zero)
-            for variable, zero in zip(var_list, zeros, strict=True)
-        ]
+        if not hasattr(self, "_steps"):
+            self._steps = [_one_a_row(self, variable, "steps") for variable in var_list]
 
     def update_step(self, gradient: tf.Tensor | tf.IndexedSlices, variable: tf.Variable) -> None:
         """Updates one table; called by Keras with de-duplicated sparse gradients."""
         slot = self._index_dict[self._var_key(variable)]
-        m, v, steps = self._momentums[slot], self._velocities[slot], self._steps[slot]
-        rows, values = _rows_of(gradient, variable)
-
+        steps, rows, values = self._steps[slot], *_rows_of(gradient, variable)
         steps.scatter_add(tf.IndexedSlices(tf.ones_like(values[:, :1]), rows))
-        count, m_rows, v_rows = (tf.gather(state, rows) for state in (steps, m, v))
-        m_rows += (1 - self.beta_1) * (values - m_rows)
-        v_rows += (1 - self.beta_2) * (tf.square(values) - v_rows)
 
-        correction = tf.sqrt(1 - self.beta_2**count) / (1 - self.beta_1**count)
-        step_size = tf.cast(self.learning_rate, variable.dtype) * correction
-        change = step_size * m_rows / (tf.sqrt(v_rows) + self.epsilon)
+        weights = [variable, self._momentums[slot], self._velocities[slot]]
+        self.update_in_place(rows, values, weights, self.step_size(tf.gather(steps, rows)))
 
-        m.scatter_update(tf.IndexedSlices(m_rows, rows))
-        v.scatter_update(tf.IndexedSlices(v_rows, rows))
-        variable.scatter_sub(tf.IndexedSlices(change, rows))
+
+def _one_a_row(optimizer: keras.optimizers.Optimizer, table: tf.Variable, name: str) -> tf.Variable:
+    """Makes a slot of one number a row, 0 at the start, float32 (rows, 1)."""
+    zeros = tf.zeros((table.shape[0], 1), table.dtype)
+    return optimizer.add_variable_from_reference(table, name, initial_value=zeros)
 
 
 def _rows_of(

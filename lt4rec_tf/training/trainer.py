@@ -45,15 +45,10 @@ from lt4rec_tf.training.predictions import predictor_of
 from lt4rec_tf.training.schedule import Schedule
 from lt4rec_tf.training.stage import finish, not_finite
 from lt4rec_tf.training.steps import Update, compile_step, loss_sum
-from lt4rec_tf.training.two_optimizers import TwoOptimizers
 from lt4rec_tf.training.weight_average import WeightAverage
 
 Losses = Mapping[str, Any]  # by task, what float() reads
 LOGS_PER_EPOCH = 20
-# Root of Adagrad's sum of squares for tables at the start, times the batch size: about the gradient
-# of a single look-up. Keras's .1 lies orders above a row's squared gradients, and rows would hardly
-# move; at 0 a row's first step would be as large as any, however small its gradient.
-TABLE_START = 0.5
 
 
 @dataclass
@@ -100,7 +95,7 @@ class Trainer:
 
         self._variables = _trained_variables(network, self.tasks)
         tables = _tables(network)
-        self._optimizer = _optimizer_of(tables, optimization, self._variables)
+        self._optimizer = optimizers.of_stage(optimization, self._variables, tables)
         self._average = self._average_of(tables, optimization.weight_average)
         self._schedule = optimization.schedule
         self._rates = (optimization.of_tables[1], optimization.learning_rate)
@@ -367,25 +362,6 @@ def _tables(network: RankingNetwork) -> frozenset[Any]:
     """Returns `variable.ref()` of each embedding table, or of its parts on servers."""
     parts = [parts_of(v) for name, v in network.variables.items() if is_table(name)]
     return frozenset(part.ref() for part in itertools.chain(*parts))
-
-
-def _optimizer_of(
-    table_refs: frozenset[Any], optimization: Optimization, variables: Sequence[tf.Variable]
-) -> optimizers.Optimizer:
-    """Builds the optimiser of the variables: one, or two if tables have one of their own."""
-    of_others = (optimization.optimizer, optimization.learning_rate)
-    build, decay = optimizers.build_optimizer, optimization.weight_decay
-    if optimization.of_tables == of_others:
-        return build(*of_others, [*variables], decay=decay)
-
-    tables = [variable for variable in variables if variable.ref() in table_refs]
-    others = [variable for variable in variables if variable.ref() not in table_refs]
-    first_squares = (TABLE_START / optimization.batch_size) ** 2
-    return TwoOptimizers(
-        build(*optimization.of_tables, tables, first_squares=first_squares),
-        build(*of_others, others, decay=decay),
-        table_refs,
-    )
 
 
 def _trained_variables(network: RankingNetwork, tasks: Sequence[str]) -> list[tf.Variable]:

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from lt4rec_tf.tickets.masks import union
 from lt4rec_tf.training.adjustment import Adjustment
-from lt4rec_tf.training.optimizers import LazyAdam
+from lt4rec_tf.training.lazy_adam import LazyAdam
 from lt4rec_tf.training.plan import Plan
 from tests.support.networks import build_small, read_variables
 from tests.support.training import random_masks, small_trainer

@@ -21,7 +21,8 @@ from lt4rec_tf.experiment.lightgcn.threshold import ThresholdPlan, soft_threshol
 from lt4rec_tf.experiment.paths import TABLE
 from lt4rec_tf.tickets.search import HISTORY
 from lt4rec_tf.training import checkpoint
-from lt4rec_tf.training.optimizers import LazyAdam, reset
+from lt4rec_tf.training.lazy_adam import LazyAdam
+from lt4rec_tf.training.optimizers import reset
 from lt4rec_tf.training.plan import PROGRESS, LogScalars
 from lt4rec_tf.training.stage import finish, not_finite
 
@@ -37,7 +38,7 @@ class PairPlan:
         cosine: Whether vectors are scaled to length 1 after propagation.
         temperature: T of softmax.
         learning_rate: Of Adam.
-        beta_2: Of Adam, see `optimizers.LazyAdam`.
+        beta_2: Of Adam, see `lazy_adam.LazyAdam`.
         epsilon: Of Adam.
         l2: Weight of `half_squares` over the rows of a batch.
         epochs: Passes at most.
