@@ -10,21 +10,20 @@ and how far the seeds of the defaults lie apart. Goes on where it was stopped.
 from __future__ import annotations
 
 import argparse
-import tomllib
 
 from lt4rec_tf.core.command import before_tensorflow
 
 if __name__ == "__main__":
     before_tensorflow()
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from lt4rec_tf import compare
 from lt4rec_tf.core import artifacts
+from lt4rec_tf.experiment.comparison.grid import RowSpec, read_rows
 from lt4rec_tf.experiment.comparison.results import tested_runs
 from lt4rec_tf.experiment.paths import stage_folder
 from lt4rec_tf.reports.text_tables import markdown_table
@@ -65,24 +64,29 @@ def main() -> None:
             ]
         )
         values[name] = on_validation(folder)
-    print(f"\n{choices_table(values)}")
+
+    tasks = [task for task, _ in METRICS]
+    choices = [spec for spec in read_rows(ROWS, (), tasks) if not spec.task]
+    print(f"\n{choices_table(choices, values)}")
 
 
 def on_validation(comparison: Path) -> Values:
     """Reads what validation measured of each choice, seed by seed."""
     measured: dict[str, list[list[float]]] = {}
     for _, runs in sorted(tested_runs(comparison).items()):
-        for choice in runs.keys() & _choices().keys():
-            run = runs[choice]
+        for choice, run in runs.items():
+            if choice.startswith("base_"):
+                continue
             metrics = artifacts.read_json(stage_folder(run, "hard_sharing") / HISTORY)["validation"]
             measured.setdefault(choice, []).append([metrics[task][name] for task, name in METRICS])
     return {choice: np.array(seeds) for choice, seeds in measured.items()}
 
 
-def choices_table(values: Mapping[str, Values]) -> str:
+def choices_table(choices: Sequence[RowSpec], values: Mapping[str, Values]) -> str:
     """Returns a line for each choice, its difference to the defaults behind each mean.
 
     Args:
+        choices: The lines.
         values: Feed -> what was measured on it.
     """
     header = ["choice"]
@@ -90,9 +94,9 @@ def choices_table(values: Mapping[str, Values]) -> str:
         header += [f"{feed}: {title}" for title in METRICS.values()]
 
     lines = []
-    for name, row in _choices().items():
-        flags = " ".join(f"`{flag}`" for flag in row.get("flags", ()))
-        cells = [f"{flags or name}: {row['note']}"]
+    for choice in choices:
+        name, flags = choice.name, " ".join(f"`{flag}`" for flag in choice.flags)
+        cells = [f"{flags or name}: {choice.note}"]
         for feed in values.values():
             means = feed[name].mean(axis=0)
             changes = means - feed["defaults"].mean(axis=0)
@@ -104,12 +108,6 @@ def choices_table(values: Mapping[str, Values]) -> str:
     for feed in values.values():
         spread += [f"{deviation:.4f}" for deviation in feed["defaults"].std(axis=0, ddof=1)]
     return markdown_table(header, [*lines, spread])
-
-
-def _choices() -> dict[str, dict[str, Any]]:
-    """Returns the lines that are measured, by name: all but the single tasks."""
-    rows = tomllib.loads(ROWS.read_text())["rows"]
-    return {row["name"]: row for row in rows if row["row"] != "base"}
 
 
 if __name__ == "__main__":

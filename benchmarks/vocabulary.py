@@ -19,8 +19,7 @@ if __name__ == "__main__":
 import os
 import statistics
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import tensorflow as tf
 import tf_keras as keras
@@ -29,53 +28,32 @@ from networks import wide_network
 
 from lt4rec_tf.models.feature_encoder import is_table
 from lt4rec_tf.models.losses import cross_entropy
-from lt4rec_tf.training.optimizers import build_optimizer
-from lt4rec_tf.training.plan import ADAGRAD_STEP
-from lt4rec_tf.training.two_optimizers import TwoOptimizers
+from lt4rec_tf.training.optimizers import of_stage
+from lt4rec_tf.training.plan import Optimization
 
 BATCH = 512
 LEARNING_RATE = 0.001
 
-Weights = Mapping[str, tf.Variable]  # by name
-
-
-def lazy_adam(weights: Weights) -> keras.optimizers.Optimizer:
-    """Returns what `--embedding_optimizer=same` trains with."""
-    return build_optimizer("adam", LEARNING_RATE, list(weights.values()))
-
-
-def adagrad_for_tables(weights: Weights) -> TwoOptimizers:
-    """Returns what training takes by default: Adagrad for tables, Adam for all other weights."""
-    tables = [weight for name, weight in weights.items() if is_table(name)]
-    others = [weight for name, weight in weights.items() if not is_table(name)]
-    return TwoOptimizers(
-        build_optimizer("adagrad", ADAGRAD_STEP * LEARNING_RATE, tables),
-        build_optimizer("adam", LEARNING_RATE, others),
-        [table.ref() for table in tables],
-    )
-
-
-def keras_adam(weights: Weights) -> keras.optimizers.Optimizer:
-    """Returns Keras's Adam, which decays the moments of whole tables."""
-    optimizer = keras.optimizers.Adam(LEARNING_RATE, jit_compile=False)
-    optimizer.build(list(weights.values()))
-    return optimizer
-
-
-OPTIMIZERS = {
-    "Adagrad for tables, LazyAdam for others": adagrad_for_tables,
-    "LazyAdam": lazy_adam,
-    "Keras Adam": keras_adam,
+# Embedding optimiser, as the flag has it, by name.
+OURS = {
+    "Adagrad for tables, LazyAdam for others": "adagrad",
+    "LazyAdam": "same",
 }
+KERAS = "Keras Adam"
 
 
-def compiled_step(rows: int, build: Callable[[Weights], Any]) -> Callable[[], tf.Tensor]:
+def compiled_step(rows: int, name: str) -> Callable[[], tf.Tensor]:
     """Returns a compiled training step of a network with this many embedding rows in all."""
     schema = wide_schema(rows // FIELDS).with_tasks(["ctr"])
     network = wide_network(schema, dimension=16)
     model, variables = network.task_models["ctr"], network.trained_by("ctr")
-    trained = {variable.ref() for variable in variables}
-    optimizer = build({n: v for n, v in network.variables.items() if v.ref() in trained})
+    if name == KERAS:
+        optimizer = keras.optimizers.Adam(LEARNING_RATE, jit_compile=False)
+        optimizer.build(variables)
+    else:
+        settings = Optimization("adam", LEARNING_RATE, embedding_optimizer=OURS[name])
+        tables = {v.ref() for weight, v in network.variables.items() if is_table(weight)}
+        optimizer = of_stage(settings, variables, tables)
 
     ids = dict(zip(network.model.input, random_ids(rows // FIELDS, BATCH, 0).T, strict=True))
     ids = {name: tf.constant(column) for name, column in ids.items()}
@@ -100,9 +78,9 @@ def main() -> None:
     flags = parser.parse_args()
 
     steps = {}
-    for name, build in OPTIMIZERS.items():
+    for name in (*OURS, KERAS):
         for rows in flags.rows:
-            steps[name, rows] = compiled_step(rows, build)
+            steps[name, rows] = compiled_step(rows, name)
     print_medians(timed(steps, flags), flags.rows[0])
 
 
