@@ -11,11 +11,12 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 from lt4rec_tf.core.progress import duration
@@ -117,7 +118,12 @@ class JobPool:
         futures: dict[Future[str], Job] = {
             pool.submit(_run_logged, job.work, job.arguments, self._log(job)): job for job in jobs
         }
-        for future in as_completed(futures):
+        # Not `as_completed`: jobs that end before it is called come out of it in any order.
+        ended: SimpleQueue[Future[str]] = SimpleQueue()
+        for future in futures:
+            future.add_done_callback(ended.put)
+        for _ in jobs:
+            future = ended.get()
             job = futures[future]
             error = future.result()
             yield job, Failure(error, self._log(job)) if error else None
