@@ -13,7 +13,7 @@ import tf_keras as keras
 
 from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts
-from lt4rec_tf.core.flags import flag
+from lt4rec_tf.core.flags import expect, flag
 from lt4rec_tf.data.input.pipeline import batches, request_rows
 from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.experiment.feed import split_batches
@@ -29,7 +29,13 @@ from lt4rec_tf.serving.model_card import (
     folder_size,
     model_card,
 )
-from lt4rec_tf.serving.publish import Arrays, OpenedVersion, publish, published_versions
+from lt4rec_tf.serving.publish import (
+    KEPT_VERSIONS,
+    Arrays,
+    OpenedVersion,
+    publish,
+    published_versions,
+)
 from lt4rec_tf.serving.rank import Ranking, ranking_of, score
 from lt4rec_tf.serving.requests import Signatures, rank_request, requests_of
 from lt4rec_tf.serving.signatures import (
@@ -203,7 +209,10 @@ class ExportFlags:
 
     row: str = flag("", "Row to export; none: s_weight_auto, or s_weight, or the run's last row.")
     keep_versions: int = flag(
-        0, "Versions to keep, the newest; older ones are removed; 0: all.", at_least=0
+        0,
+        "Versions to keep, the newest, 2 or more; older ones are removed; 0: all.",
+        at_least=0,
+        expected=KEPT_VERSIONS,
     )
     precision: Literal["float32", "bfloat16"] = flag(
         "float32", "In which tables and kernels are stored, and kernels multiplied."
@@ -222,6 +231,10 @@ class ExportFlags:
         "all", "Whether a signature asks for all features or for those alone that it reads."
     )
     warmup: bool = flag(True, "Add requests that a server replays before it takes traffic.")
+
+    def __post_init__(self) -> None:
+        """Refuses the one number that a range cannot leave out."""
+        expect(self.keep_versions != 1, "keep_versions", self.keep_versions, KEPT_VERSIONS)
 
 
 def published_version(folder: Path, settings: Settings, schema: Schema, source: Source) -> Path:

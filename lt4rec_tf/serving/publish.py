@@ -25,6 +25,10 @@ from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.errors import InputError
 
 TOLERANCE = 1e-6
+KEPT_VERSIONS = (
+    "0, which keeps all, or 2 or more: the version before must stay for a server that loads the "
+    "new one, or cannot load it"
+)
 _SERVE_TAG = "serve"
 _REASON_LENGTH = 600  # characters displayed of an error of TensorFlow's
 _TEMPORARY = ".tmp-"  # no integer: no server takes it for a version
@@ -99,8 +103,9 @@ def publish(
         expected: Signature -> output -> the model's answers to the sample, float32.
         extra: Called with the checked version before it is published; returns the content of
             files to add, by path inside the version.
-        keep_versions: Number of newest versions that are kept once the new one is published; 0
-            keeps all. A version that a server's configuration pins must be among them.
+        keep_versions: Number of newest versions that are kept once the new one is published, as
+            `check_keep_versions` takes it. A version that a server's configuration pins must be
+            among them.
         tolerance: Largest difference between an answer and what is expected, as a share of an
             output's largest answer, or of 1 where all are smaller.
 
@@ -112,8 +117,7 @@ def publish(
             another process publishes there.
     """
     _refuse_unchecked(signatures, sample, expected)
-    if keep_versions < 0:
-        raise PublishError(f"keep_versions: found {keep_versions}, expected 0 or more")
+    check_keep_versions(keep_versions)
     base = Path(base)
 
     with _sole_exporter(base):
@@ -135,6 +139,19 @@ def publish(
         if keep_versions:
             _remove(published_versions(base)[:-keep_versions], version)
     return version
+
+
+def check_keep_versions(keep_versions: int) -> None:
+    """Refuses a number of versions to keep that would leave a server the new one alone.
+
+    Args:
+        keep_versions: 0 keeps all.
+
+    Raises:
+        PublishError: It is negative or 1.
+    """
+    if keep_versions < 0 or keep_versions == 1:
+        raise PublishError(f"keep_versions: found {keep_versions}, expected {KEPT_VERSIONS}")
 
 
 def published_versions(base: Path) -> list[Path]:

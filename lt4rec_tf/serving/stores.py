@@ -1,8 +1,8 @@
 """Publishes versions in an object store, where nothing can be renamed.
 
-TensorFlow Serving refuses a version without saved_model.pb and tries again: that file goes last
-when a version comes, and first when it leaves. A store has no locks: publish from one process at a
-time.
+TensorFlow Serving refuses a version without saved_model.pb and tries again a minute later, unless
+it was started with --max_num_load_retries=0: that file goes last when a version comes, and first
+when it leaves. A store has no locks: publish from one process at a time.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from lt4rec_tf.serving.publish import PublishError
+from lt4rec_tf.serving.publish import PublishError, check_keep_versions
 
 _GRAPH = "saved_model.pb"
 
@@ -22,14 +22,16 @@ def put(version: Path, base: Path, keep_versions: int = 0) -> Path:
     Args:
         version: Its folder, on this machine.
         base: The model's folder in the store, as `locations.location` gives it.
-        keep_versions: Number of newest versions that are kept; 0 keeps all.
+        keep_versions: Number of newest versions that are kept, as `check_keep_versions` takes it.
 
     Returns:
         The version's folder in the store.
 
     Raises:
-        PublishError: The store refuses; a version that was begun is removed.
+        PublishError: The store refuses; a version that was begun is removed. Or keep_versions
+            cannot be used; then nothing is done.
     """
+    check_keep_versions(keep_versions)
     published = base
     try:
         numbers = _numbers(base)

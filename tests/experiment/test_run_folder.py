@@ -351,10 +351,11 @@ def test_evaluate_and_export_ask_for_their_folders(capsys):
     assert "--export_dir: found nothing" in one_line(refusal(capsys, export.main, "--run=run"))
 
 
-def test_an_export_refuses_its_numbers_before_it_reads_the_run(capsys):
-    flags = ("--run=none", "--export_dir=models", "--keep_versions=-1")
+@pytest.mark.parametrize("number", [-1, 1])
+def test_an_export_refuses_its_numbers_before_it_reads_the_run(capsys, number):
+    flags = ("--run=none", "--export_dir=models", f"--keep_versions={number}")
     line = one_line(refusal(capsys, export.main, *flags))
-    assert "--keep_versions: found -1, expected 0 or more" in line
+    assert f"--keep_versions: found {number}, expected 0, which keeps all, or 2 or more" in line
 
 
 def test_side_tables_are_part_of_the_logs(folder):

@@ -204,6 +204,14 @@ def test_what_is_not_there(server):
     assert labelled.call("predict", request)[0] == 400
 
 
+def test_a_refusal_may_hold_bytes_that_are_no_text(server):
+    """The server echoes bytes: whoever reads a refusal must bear what is no UTF-8."""
+    body = b'{"signature_name": "\xff", "instances": [1]}'
+    status, content = server.call("predict", body)
+    assert status == 400
+    assert "\udcff" in content["error"]
+
+
 def test_bad_requests_poison_no_other(server):
     columns = server.random_inputs("serving_default", 4, seed=4)
     expected = server.columns("serving_default", columns)

@@ -135,18 +135,18 @@ def test_bfloat16_stays_near_and_ranks_the_same(run, whole, tmp_path):
 
 def test_flags_say_what_is_published(run, models, tmp_path, capsys):
     folder = shutil.copytree(models, tmp_path / "feed")
-    assert [version.name for version in published_versions(folder)] == ["1"]
+    shutil.copytree(folder / "1", folder / "2")
     flags = (
         "--rank_exponents=ctr=1,cvr=2",
         "--length_feature=duration",
         "--length_exponent=0.5",
         "--signature_inputs=used",
-        "--keep_versions=1",
+        "--keep_versions=2",
         "--nowarmup",
     )
     version = published(run, folder, *flags)
-    assert version.name == "2"
-    assert published_versions(folder) == [version]
+    assert version.name == "3"
+    assert published_versions(folder) == [folder / "2", version]
     assert not (version / WARMUP_FILE).exists()
     settings, schema = run_folder.read_run(run)
     source = logs.read_audited(logs.open_logs(settings.data, schema), run)
@@ -165,7 +165,10 @@ def test_flags_say_what_is_published(run, models, tmp_path, capsys):
     [
         ("--row=mmoe", "no row 'mmoe', expected one of s_weight"),
         ("--length_feature=hour", "--length_feature: found 'hour'"),
-        ("--keep_versions=-1", "keep_versions: found -1, expected 0 or more"),
+        (
+            "--keep_versions=-1",
+            "keep_versions: found -1, expected 0, which keeps all, or 2 or more",
+        ),
         ("--precision=float16", "float16"),
         ("--kernel_form=dense", "Unknown command line flag 'kernel_form'"),
     ],

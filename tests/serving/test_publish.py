@@ -301,19 +301,26 @@ def test_the_oldest_versions_are_removed_once_the_new_one_is_there(tmp_path):
     assert children(tmp_path) == ["10", "11", "latest", "v1"]
     assert publish_doubler(tmp_path, keep_versions=0) == tmp_path / "12"
     assert versions(tmp_path) == ["10", "11", "12"]
-    assert publish_doubler(tmp_path, keep_versions=1) == tmp_path / "13"
-    assert versions(tmp_path) == ["13"]
+    assert publish_doubler(tmp_path, keep_versions=3) == tmp_path / "13"
+    assert versions(tmp_path) == ["11", "12", "13"]
     assert next_version(tmp_path) == 14
 
 
 def test_nothing_is_removed_for_a_version_that_is_not_published(tmp_path):
-    publish_doubler(tmp_path)
+    for name in ("3", "9", "10"):
+        (tmp_path / name).mkdir()
     wrong = RIGHT | {"count": {"n": np.zeros(2, np.float32)}}
-    with pytest.raises(PublishError):
-        publish_doubler(tmp_path, wrong, keep_versions=1)
-    with pytest.raises(PublishError, match="keep_versions: found -1, expected 0 or more"):
-        publish_doubler(tmp_path, keep_versions=-1)
-    assert children(tmp_path) == ["1"]
+    with pytest.raises(PublishError, match="differs from the model"):
+        publish_doubler(tmp_path, wrong, keep_versions=2)
+    assert versions(tmp_path) == ["3", "9", "10"]
+
+
+@pytest.mark.parametrize("number", [-1, 1])
+def test_a_server_is_never_left_the_new_version_alone(tmp_path, number):
+    message = f"keep_versions: found {number}, expected 0, which keeps all, or 2 or more: the ver"
+    with pytest.raises(PublishError, match=message):
+        publish_doubler(tmp_path / "feed", keep_versions=number)
+    assert children(tmp_path) == []
 
 
 def test_two_exporters_do_not_collide(tmp_path):
@@ -334,7 +341,7 @@ from tests.serving.test_publish import publish_doubler
 def extra(_):
     print("saved", flush=True)
     time.sleep(99)
-publish_doubler(Path(sys.argv[1]), extra=extra, keep_versions=1)
+publish_doubler(Path(sys.argv[1]), extra=extra)
 """
 
 

@@ -44,6 +44,13 @@ def test_the_newest_versions_are_kept(store, version):
     assert sorted({name.split("/")[0] for name in names(store)}) == ["4", "5", "notes"]
 
 
+@pytest.mark.parametrize("number", [-1, 1])
+def test_a_server_is_never_left_the_new_version_alone(store, version, number):
+    with pytest.raises(PublishError, match=f"keep_versions: found {number}, expected 0, which"):
+        put(version, store, keep_versions=number)
+    assert not store.exists()
+
+
 def test_the_graph_comes_last_and_a_version_that_was_begun_is_removed(store, version, monkeypatch):
     written = []
     write = type(store).write_bytes

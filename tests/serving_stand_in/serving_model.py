@@ -28,8 +28,8 @@ def graph_errors():
         raise ServingError(CODES[error.error_code], error.message) from error
     except UnicodeDecodeError as error:
         # A message that quotes a request's bytes, which TensorFlow's Python side cannot hold; its
-        # code is lost with it.
-        raise invalid(error.object.decode("utf-8", "replace")) from error
+        # code is lost with it. The server answers these bytes.
+        raise invalid(error.object.decode("utf-8", "surrogateescape")) from error
 
 
 def _load_graph(session: tf.compat.v1.Session, folder: Path) -> Any:

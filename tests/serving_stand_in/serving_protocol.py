@@ -7,6 +7,7 @@ import base64
 import binascii
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -35,6 +36,10 @@ HTTP_STATUS = {
 DTYPE_NAMES = {"float32": "float", "float64": "double", "float16": "half"}
 INT32, INT64 = (-(2**31), 2**31 - 1), (-(2**63), 2**63 - 1)
 UINT32, UINT64 = (0, 2**32 - 1), (0, 2**64 - 1)
+# Escapes in JSON: a pair of surrogates, half a pair, or another one.
+ESCAPE = re.compile(
+    r"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|(?P<half>u[dD][89a-fA-F])|.)", re.DOTALL
+)
 WHOLE_RANGES = {
     **dict.fromkeys((tf.int8, tf.uint8, tf.int16, tf.int32), INT32),
     tf.int64: INT64,
@@ -61,7 +66,10 @@ def invalid(message: str) -> ServingError:
 
 
 def parse_json(body: bytes) -> dict[str, Any]:
-    """The first JSON object of a body: NaN and infinities pass, what follows it is not read."""
+    """The first JSON object of a body: NaN and infinities pass, what follows it is not read.
+
+    Bytes that are no text become halves of surrogate pairs, which answers write as these bytes.
+    """
     decoder = json.JSONDecoder(
         object_pairs_hook=lambda pairs: dict(reversed(pairs)),  # the first of equal keys stays
         parse_int=_parse_whole,
@@ -71,11 +79,13 @@ def parse_json(body: bytes) -> dict[str, Any]:
     if not text:
         raise invalid("JSON Parse error: The document is empty")
     try:
-        found, _ = decoder.raw_decode(text)
+        found, end = decoder.raw_decode(text)
     except json.JSONDecodeError as error:
         raise invalid(f"JSON Parse error: {error.msg} at offset: {error.pos}") from None
     except RecursionError:
         raise invalid("JSON Parse error: nested too deeply") from None
+    if any(match["half"] for match in ESCAPE.finditer(text, 0, end)):
+        raise invalid("JSON Parse error: The surrogate pair in string is invalid.")
     if not isinstance(found, dict):
         raise invalid(f"JSON Value: {_shown(found)} Is not object")
     return found
@@ -250,10 +260,7 @@ def _leaf(value: Any, dtype: tf.DType) -> Any:
 def bytes_of(value: str | dict[str, Any]) -> bytes:
     """The bytes of a JSON string or of {"b64": "..."}."""
     if isinstance(value, str):
-        try:
-            return value.encode("utf-8", "surrogateescape")
-        except UnicodeEncodeError:
-            raise invalid("JSON Parse error: The surrogate pair in string is invalid.") from None
+        return value.encode("utf-8", "surrogateescape")
     if not _is_base64(value):
         raise invalid(f"JSON Value: {_shown(value)} not formatted correctly for base64 data")
     try:
@@ -270,4 +277,4 @@ def json_type(value: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    return json.dumps(value)
+    return json.dumps(value, ensure_ascii=False)

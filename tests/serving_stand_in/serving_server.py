@@ -84,9 +84,12 @@ class Server:
     base: Path | None
 
     def call(self, verb: str, request: Any) -> tuple[int, dict[str, Any]]:
-        """Status and content of the answer to predict or regress."""
+        """Status and content of the answer to predict or regress.
+
+        Bytes that are no text, which a refusal may quote, are halves of surrogate pairs in it.
+        """
         status, text = post(self.url, f"/v1/models/{self.model}:{verb}", request)
-        return status, json.loads(text)
+        return status, json.loads(text.decode("utf-8", "surrogateescape"))
 
     def columns(self, signature: str, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """The outputs by name for inputs by column."""
@@ -197,6 +200,7 @@ def _started_program(program: str, base: Path, model: str) -> Iterator[Server]:
         f"--model_name={model}",
         f"--model_base_path={base.resolve()}",
         "--file_system_poll_wait_seconds=1",
+        "--max_num_load_retries=0",
     ]
     process = subprocess.Popen(
         [program, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

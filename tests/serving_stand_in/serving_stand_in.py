@@ -2,7 +2,7 @@
 
 It follows the server's documented behaviour: addresses and status codes, both forms of predict,
 regress, classify, status, metadata, version discovery, labels, warm-up. It does not batch, has no
-gRPC and no metrics, and tries to load a broken version once where the server tries again.
+gRPC and no metrics, and tries to load a version once, as with --max_num_load_retries=0.
 """
 
 import contextlib
@@ -117,10 +117,14 @@ def parse_route(method: str, path: str) -> Route:
         call = "metadata" if call == "metadata" else "status"
     return Route(
         call,
-        unquote(model),
+        _percent_decoded(model),
         None if version is None else int(version),
-        None if label is None else unquote(label),
+        None if label is None else _percent_decoded(label),
     )
+
+
+def _percent_decoded(text: str) -> str:
+    return unquote(text, errors="surrogateescape")
 
 
 def answer(models: Mapping[str, VersionedModel], method: str, path: str, body: bytes) -> bytes:
@@ -159,7 +163,8 @@ def _find(models: Mapping[str, VersionedModel], route: Route) -> tuple[int, Load
 
 
 def _json(value: object) -> bytes:
-    return json.dumps(value, indent=1).encode()
+    # As it came: bytes of a request that are no text are in the answer what they were.
+    return json.dumps(value, indent=1, ensure_ascii=False).encode("utf-8", "surrogateescape")
 
 
 class _Server(ThreadingHTTPServer):

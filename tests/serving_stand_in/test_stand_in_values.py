@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.serving_stand_in.serving_server import post
+from tests.serving_stand_in.serving_server import post, send
 from tests.serving_stand_in.stand_in_models import MODEL, predict, refused, serve_all
 
 
@@ -49,6 +49,60 @@ def test_bytes_that_are_no_text_are_written_as_they_are(url):
     body = '{"signature_name": "text", "instances": [{"b64": "/wA="}]}'
     status, text = post(url, f"{MODEL}:predict", body)
     assert (status, text) == (200, b'{"predictions": ["\xff\\u0000"]}')
+
+
+@pytest.mark.parametrize(
+    ("body", "echoed"),
+    [
+        (
+            b'{"signature_name": "\xff\xc3\xa9", "instances": [1]}',
+            b'Serving signature name: \\"\xff\xc3\xa9\\" not found',
+        ),
+        (
+            b'{"signature_name": "one", "inputs": ["\xe9t\xe9"]}',
+            b'JSON Value: \\"\xe9t\xe9\\" Type: String',
+        ),
+        (
+            b'{"instances": [{"\xff": 1}]}',
+            b"key: \xff of",
+        ),
+        (  # the graph's own refusal: a serialized example that is none
+            b'{"signature_name": "regress", "inputs": [{"b64": "//8="}]}',
+            b"\xff\xff",
+        ),
+    ],
+)
+def test_a_refusal_echoes_the_bytes_of_the_request(url, body, echoed):
+    status, text = post(url, f"{MODEL}:predict", body)
+    assert status == 400
+    assert text.startswith(b'{\n "error": "')
+    assert echoed in text
+
+
+def test_a_refusal_echoes_the_bytes_of_the_address(url):
+    status, kind, text = send(url, "GET", "/v1/models/%FF")
+    assert (status, kind) == (404, "application/json")
+    assert text == b'{\n "error": "Could not find any versions of model \xff"\n}'
+
+
+@pytest.mark.parametrize(
+    ("text", "fine"),
+    [
+        ("\\ud83c\\udfac", True),
+        ("\\\\ud83c", True),
+        ("\\u00e9", True),
+        ("\\ud83c", False),
+        ("\\udfac", False),
+        ("\\ud83cx", False),
+        ("\\uDFAC\\uD83C", False),
+    ],
+)
+def test_half_a_surrogate_pair_is_no_json(url, text, fine):
+    for signature in ("text", "one"):
+        body = f'{{"signature_name": "{signature}", "inputs": ["{text}"]}} "\\ud83c"'
+        status, answer = post(url, f"{MODEL}:predict", body)
+        assert status == (200 if fine and signature == "text" else 400)
+        assert (b"surrogate pair in string is invalid" in answer) != fine
 
 
 @pytest.mark.parametrize(
