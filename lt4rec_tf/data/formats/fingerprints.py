@@ -46,18 +46,23 @@ def find(known: np.ndarray, marks: tf.Tensor) -> tf.Tensor:
     >>> find(np.array([30, 10, 20]), tf.constant([10, 20, 40], tf.int64)).numpy().tolist()
     [1, 2, 3]
     """
-    rising, indices = searchable(known)
-    return search(tf.constant(rising, tf.int64), tf.constant(indices), marks)
+    rising, indices = (tf.constant(array) for array in searchable(known))
+    return tf.cast(search(rising, indices, marks[tf.newaxis], len(known))[0], tf.int64)
 
 
-def search(rising: tf.Tensor, indices: tf.Tensor, marks: tf.Tensor) -> tf.Tensor:
+def search(rising: tf.Tensor, indices: tf.Tensor, marks: tf.Tensor, absent: int) -> tf.Tensor:
     """Finds fingerprints among known ones that are in order already, see `find`.
 
     Args:
         rising: int64 (n + 1,), from `schema.fitted.searchable`, as are
         indices: int32 (n + 1,).
-        marks: int64 (batch,).
+        marks: int64 (1, batch).
+        absent: Returned for a fingerprint that is not there.
+
+    Returns:
+        int32 (1, batch).
     """
-    nearest = tf.searchsorted(rising, marks)
+    # Not `tf.searchsorted`, which adds a dozen operations for shapes that are known here.
+    nearest = tf.raw_ops.LowerBound(sorted_inputs=tf.expand_dims(rising, 0), values=marks)
     is_known = tf.gather(rising, nearest) == marks
-    return tf.cast(tf.where(is_known, tf.gather(indices, nearest), indices[-1]), tf.int64)
+    return tf.where(is_known, tf.gather(indices, nearest), absent)

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import tensorflow as tf
 
-from lt4rec_tf.data.formats.fingerprints import find, fingerprint, search
+from lt4rec_tf.data.formats.fingerprints import fingerprint, search
 from lt4rec_tf.data.formats.values import DTYPES, has_ids, id_of, id_text, is_null
 from lt4rec_tf.data.input import fitted_numbers
-from lt4rec_tf.schema.fitted import Vocabulary
-from lt4rec_tf.schema.types import FIRST_VALUE_ID, FITTED_NUMBERS, Feature, IdRule, Schema
+from lt4rec_tf.schema.fitted import Vocabulary, searchable
+from lt4rec_tf.schema.types import (
+    FIRST_VALUE_ID,
+    FITTED_NUMBERS,
+    UNKNOWN_ID,
+    Feature,
+    IdRule,
+    Schema,
+)
 
 LARGEST_NUMBER = 1e6  # of a numeric feature, after its transform
 
@@ -85,19 +92,13 @@ def _ids(features: Sequence[Feature], raw: Sequence[tf.Tensor], nulls: Sequence[
     if has_ids(features[0]):  # and so have all of them
         values = id_text(values)
         missing |= values == [id_of(str(feature.missing)) for feature in features]
-        raw = tf.unstack(values, num=len(features), axis=-1)
 
     kind = rules[0].kind
     if kind == "numeric":
         return _numeric(rules, values, missing)
     if kind in FITTED_NUMBERS:
         return _fitted_numbers(rules, values, missing)
-    if kind == "integer":
-        ids = _integer_ids(rules, values)
-    else:
-        ids_of = _IDS_OF_COLUMNS[kind]
-        columns = [ids_of(rule, column) for rule, column in zip(rules, raw, strict=True)]
-        ids = tf.stack(columns, axis=-1)
+    ids = _IDS_OF_KIND[kind](rules, values)
     return tf.where(missing, tf.zeros_like(ids), ids)
 
 
@@ -153,39 +154,56 @@ def _integer_ids(rules: Sequence[IdRule], values: tf.Tensor) -> tf.Tensor:
     return tf.where(inside, offsets + FIRST_VALUE_ID, tf.ones_like(values))
 
 
-def _boundary_ids(rule: IdRule, raw: tf.Tensor) -> tf.Tensor:
+def _boundary_ids(rules: Sequence[IdRule], values: tf.Tensor) -> tf.Tensor:
     # float32 values meet float32 boundaries, so that a logged 0.7 is not below the boundary 0.7.
-    dtype = tf.float32 if raw.dtype == tf.float32 else tf.float64
-    boundaries = tf.constant(rule.boundaries, dtype)
-    flat = tf.reshape(tf.cast(raw, dtype), [-1])
-    below = tf.searchsorted(boundaries, flat, side="right", out_type=tf.int64)
-    return tf.reshape(below, tf.shape(raw)) + 1
+    dtype = tf.float32 if values.dtype == tf.float32 else tf.float64
+    boundaries = [rule.boundaries for rule in rules]
+    return fitted_numbers.not_above(boundaries, tf.cast(values, dtype)) + 1
 
 
-def _hash_ids(rule: IdRule, raw: tf.Tensor) -> tf.Tensor:
-    return tf.strings.to_hash_bucket_fast(_text(raw), rule.buckets) + 1
+def _hash_ids(rules: Sequence[IdRule], values: tf.Tensor) -> tf.Tensor:
+    columns = tf.unstack(_text(values), num=len(rules), axis=-1)
+    buckets = [
+        tf.strings.to_hash_bucket_fast(column, rule.buckets)
+        for rule, column in zip(rules, columns, strict=True)
+    ]
+    return tf.stack(buckets, axis=-1) + 1
 
 
-def _vocabulary_ids(rule: IdRule, raw: tf.Tensor) -> tf.Tensor:
+def _vocabulary_ids(rules: Sequence[IdRule], values: tf.Tensor) -> tf.Tensor:
     with tf.init_scope():  # once, when the graph is made
-        vocabulary = fingerprint(tf.constant(rule.vocabulary)).numpy()
-    return _ids_of_places(raw, len(vocabulary), lambda marks: find(vocabulary, marks))
+        marks = [fingerprint(tf.constant(rule.vocabulary)).numpy() for rule in rules]
+    tensors = [
+        (tf.constant(rising), tf.constant(index)) for rising, index in map(searchable, marks)
+    ]
+    return _ids_of_places(tensors, values)
 
 
-def _fitted_ids(rule: IdRule, raw: tf.Tensor) -> tf.Tensor:
-    if rule.fitted is None:
+def _fitted_ids(rules: Sequence[IdRule], values: tf.Tensor) -> tf.Tensor:
+    fitted = [rule.fitted for rule in rules if rule.fitted is not None]
+    if len(fitted) < len(rules):
         raise ValueError("found a fitted rule without its vocabulary, expected an audited schema")
-    tensors = _searchable_tensors(rule.fitted)
-    return _ids_of_places(raw, len(rule.fitted.marks), lambda marks: search(*tensors, marks))
+    return _ids_of_places([_searchable_tensors(vocabulary) for vocabulary in fitted], values)
 
 
 def _ids_of_places(
-    raw: tf.Tensor, known: int, place_of: Callable[[tf.Tensor], tf.Tensor]
+    vocabularies: Sequence[tuple[tf.Tensor, tf.Tensor]], values: tf.Tensor
 ) -> tf.Tensor:
-    """Returns the ids of values by their places among so many known ones; 1 for unknown values."""
-    places = place_of(fingerprint(tf.reshape(_text(raw), [-1])))
-    ids = tf.where(places < known, places + FIRST_VALUE_ID, tf.ones_like(places))
-    return tf.reshape(ids, tf.shape(raw))
+    """Returns ids by the places of values in their features' vocabularies; 1 for unknown values.
+
+    Args:
+        vocabularies: By feature, fingerprints and places as `searchable` returns them.
+        values: (..., features).
+    """
+    marks = tf.transpose(fingerprint(tf.reshape(_text(values), [-1, len(vocabularies)])))
+    places = [
+        search(rising, indices, of_feature, UNKNOWN_ID - FIRST_VALUE_ID)
+        for (rising, indices), of_feature in zip(
+            vocabularies, tf.split(marks, len(vocabularies)), strict=True
+        )
+    ]
+    ids = tf.cast(tf.concat(places, axis=0), tf.int64) + FIRST_VALUE_ID
+    return tf.reshape(tf.transpose(ids), tf.shape(values))
 
 
 _TENSORS: WeakKeyDictionary[Vocabulary, tuple[tf.Tensor, tf.Tensor]] = WeakKeyDictionary()
@@ -200,10 +218,11 @@ def _searchable_tensors(vocabulary: Vocabulary) -> tuple[tf.Tensor, tf.Tensor]:
     return _TENSORS[vocabulary]
 
 
-_IDS_OF_COLUMNS = {
+_IDS_OF_KIND = {
     "boundaries": _boundary_ids,
-    "hash": _hash_ids,
     "fitted": _fitted_ids,
+    "hash": _hash_ids,
+    "integer": _integer_ids,
     "vocabulary": _vocabulary_ids,
 }
 

@@ -37,7 +37,7 @@ def quantile_ids(rules: Sequence[IdRule], values: tf.Tensor) -> tf.Tensor:
     Returns:
         int64 (..., features).
     """
-    return 1 + _not_above([found.edges for found in found_of(rules)], values)
+    return 1 + not_above([found.edges for found in found_of(rules)], values)
 
 
 def positions(rules: Sequence[IdRule], values: tf.Tensor) -> tf.Tensor:
@@ -61,12 +61,30 @@ def positions(rules: Sequence[IdRule], values: tf.Tensor) -> tf.Tensor:
     # NaN, which has no place, would be taken from behind the edges.
     inside = tf.clip_by_value(tf.where(tf.math.is_nan(values), first, values), first, last)
 
-    bins = _not_above([edges[1:-1] for edges in ends], inside)
+    bins = not_above([edges[1:-1] for edges in ends], inside)
     lows = tf.constant(_padded([edges[:-1] or edges for edges in ends]))
     highs = tf.constant(_padded([edges[1:] or edges for edges in ends]))
     low, high = _taken(lows, bins), _taken(highs, bins)
     share = tf.math.divide_no_nan(inside - low, high - low)
     return tf.cast(bins, tf.float64) + share
+
+
+def not_above(edges: Sequence[Sequence[float]], values: tf.Tensor) -> tf.Tensor:
+    """Returns by value the number of its feature's edges that are not above it.
+
+    Args:
+        edges: By feature, in rising order.
+        values: float32 or float64 (..., features), in whose precision edges are compared.
+
+    Returns:
+        int64 (..., features).
+    """
+    by_feature = tf.transpose(tf.reshape(values, [-1, len(edges)]))
+    rows_of_edges = tf.constant(_padded(edges), values.dtype)
+    counts = tf.raw_ops.UpperBound(
+        sorted_inputs=rows_of_edges, values=by_feature, out_type=tf.int64
+    )
+    return tf.reshape(tf.transpose(counts), tf.shape(values))
 
 
 def found_of(rules: Sequence[IdRule]) -> list[Numbers]:
@@ -81,15 +99,6 @@ def found_of(rules: Sequence[IdRule]) -> list[Numbers]:
             f"found a rule {rules[0].kind} without numbers of train, expected an audited schema"
         )
     return found
-
-
-def _not_above(edges: Sequence[Sequence[float]], values: tf.Tensor) -> tf.Tensor:
-    """Returns by value the number of its feature's edges that are not above it, int64."""
-    by_feature = tf.transpose(tf.reshape(values, [-1, len(edges)]))
-    counts = tf.searchsorted(
-        tf.constant(_padded(edges)), by_feature, side="right", out_type=tf.int64
-    )
-    return tf.reshape(tf.transpose(counts), tf.shape(values))
 
 
 def _padded(edges: Sequence[Sequence[float]]) -> np.ndarray:

@@ -259,8 +259,11 @@ def unpacked(bits: tf.Tensor, count: int) -> tf.Tensor:
     Returns:
         float32 (..., count).
     """
-    shifts = tf.constant(np.arange(7, -1, -1, dtype=np.uint8))  # the highest bit comes first
-    single_bits = tf.bitwise.right_shift(bits[..., tf.newaxis], shifts)
-    single_bits = tf.bitwise.bitwise_and(single_bits, tf.constant(1, tf.uint8))
-    shape = tf.concat([tf.shape(bits)[:-1], 8 * tf.shape(bits)[-1:]], axis=0)
-    return tf.cast(tf.reshape(single_bits, shape)[..., :count], tf.float32)
+    masks = tf.constant(2 ** np.arange(7, -1, -1), tf.uint8)  # the highest bit comes first
+    single_bits = tf.bitwise.bitwise_and(tf.expand_dims(bits, -1), masks) > 0
+    if bits.shape.is_fully_defined():
+        shape = [*bits.shape[:-1], 8 * bits.shape[-1]]
+    else:
+        shape = tf.concat([tf.shape(bits)[:-1], 8 * tf.shape(bits)[-1:]], axis=0)
+    rows = tf.reshape(single_bits, shape)
+    return tf.cast(rows if rows.shape[-1] == count else rows[..., :count], tf.float32)
