@@ -58,7 +58,8 @@ class LoadedTensor(tf.saved_model.experimental.TrackableResource):
     def read(self) -> tf.Tensor:
         """Returns the tensor."""
         value = tf.raw_ops.ReadVariableOp(resource=self.resource_handle, dtype=self._dtype)
-        return tf.ensure_shape(value, self.shape)
+        value.set_shape(self.shape)
+        return value
 
 
 class Kernel(tf.Module):

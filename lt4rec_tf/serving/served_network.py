@@ -61,15 +61,22 @@ class ServedNetwork(tf.Module):
         # In a closure, so that saving stores no Keras objects.
         self._keras_logits = _logits_of(above)
 
-    def logits(self, ids: Mapping[str, tf.Tensor], tasks: Sequence[str]) -> dict[str, tf.Tensor]:
-        """Returns task -> logits, float32 (rows,) or (rows, outputs).
+    def vectors(self, ids: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Returns owner -> field vectors, float32 (rows, fields, dimension).
 
         Args:
             ids: Of every feature, from `features_to_ids`.
+        """
+        return self._vectors(ids, range(len(self._schema.features)))
+
+    def logits(self, vectors: Vectors, tasks: Sequence[str]) -> dict[str, tf.Tensor]:
+        """Returns task -> logits, float32 (rows,) or (rows, outputs).
+
+        Args:
+            vectors: From `vectors`.
             tasks: Whose logits are computed.
         """
-        places = range(len(self._schema.features))
-        return self._logits(self._vectors(ids, places), tasks)
+        return (self.towers.logits if self.towers else self._keras_logits)(vectors, tasks)
 
     def rank(self, ids: Mapping[str, tf.Tensor], tasks: Sequence[str]) -> dict[str, tf.Tensor]:
         """Returns task -> float32 (requests, candidates) or (requests, candidates, outputs).
@@ -91,7 +98,7 @@ class ServedNetwork(tf.Module):
         if self.towers and self.towers.is_parted:
             logits = self.towers.rank(asking, candidates, tasks)
         else:
-            logits = self._logits(self._repeated(asking, candidates), tasks)
+            logits = self.logits(self._repeated(asking, candidates), tasks)
         return {
             task: tf.reshape(logit, tf.concat([shape, logit.shape[1:]], axis=0))
             for task, logit in logits.items()
@@ -102,9 +109,6 @@ class ServedNetwork(tf.Module):
         features = self._schema.features
         read = self.towers.read_fields(tasks) if self.towers else range(len(features))
         return {features[place].name for place in read}
-
-    def _logits(self, vectors: Vectors, tasks: Sequence[str]) -> dict[str, tf.Tensor]:
-        return (self.towers.logits if self.towers else self._keras_logits)(vectors, tasks)
 
     def _repeated(self, asking: Vectors, ranked: Vectors) -> dict[str, tf.Tensor]:
         """Repeats the asking fields per candidate: (requests * candidates, fields, dimension)."""

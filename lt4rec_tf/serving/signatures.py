@@ -9,6 +9,7 @@ regress_<task>: p<task> of serialized tf.Examples, for TensorFlow Serving's Regr
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -68,6 +69,9 @@ class ServedModel(tf.Module):
         super().__init__(name="lt4rec")
         self._schema, self._tasks = schema, network.tasks
         self._ranking, self._minimal = ranking, minimal
+        # Signatures call the same functions, so that a version holds each once.
+        self._vectors = functools.cache(self._function_of_vectors)
+        self._chances = functools.cache(self._function_of_chances)
         self.network = ServedNetwork(network, schema, tf.as_dtype(precision))
 
     def signatures(self, *wanted: str) -> dict[str, Callable[..., Any]]:
@@ -98,14 +102,32 @@ class ServedModel(tf.Module):
             raw: By feature; one that is absent has its missing value in every row.
             names: Output -> the tasks whose probabilities it multiplies.
         """
-        tasks = [task for task in self._tasks if any(task in n for n in names.values())]
         rows = tf.shape(next(iter(raw.values())))[0]
         whole = {
             feature.name: raw[feature.name] if feature.name in raw else _absent(feature, rows)
             for feature in self._schema.features
         }
-        logits = self.network.logits(roomy_ids(self._schema, whole), tasks)
-        return _products(self._predictions(logits), names)
+        tasks = [task for task in self._tasks if any(task in n for n in names.values())]
+        return _products(self._chances(tuple(tasks))(whole), names)
+
+    def _function_of_vectors(self) -> Callable[..., Any]:
+        """Returns a function of all raw features -> field vectors."""
+        specs = raw_specs(self._schema)
+
+        @tf.function(input_signature=[specs], autograph=False)
+        def vectors(raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+            return self.network.vectors(roomy_ids(self._schema, _checked(raw, specs)))
+
+        return vectors
+
+    def _function_of_chances(self, tasks: tuple[str, ...]) -> Callable[..., Any]:
+        """Returns a function of all raw features -> predictions of some tasks."""
+
+        @tf.function(input_signature=[raw_specs(self._schema)], autograph=False)
+        def chances(raw: dict[str, tf.Tensor]) -> Answers:
+            return self._predictions(self.network.logits(self._vectors()(raw), tasks))
+
+        return chances
 
     def _predictions(self, outputs: Mapping[str, tf.Tensor]) -> Answers:
         return {task: prediction(self._schema.task(task), out) for task, out in outputs.items()}
@@ -123,7 +145,7 @@ class ServedModel(tf.Module):
 
         @tf.function(input_signature=[{name: specs[name] for name in wanted}], autograph=False)
         def serve(raw: dict[str, tf.Tensor]) -> Answers:
-            return self.predict(_checked(raw, specs), names)
+            return self.predict(raw, names)
 
         return serve.get_concrete_function()
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from lt4rec_tf.models.feature_encoder import is_table
 from lt4rec_tf.models.network import RankingNetwork
@@ -209,6 +210,19 @@ def test_signatures_name_their_inputs_and_outputs(published):
         names = (expected | examples)[name]
         outputs = dict.fromkeys(names, (tf.float32.as_datatype_enum, [-1]))
         assert _described(definition.outputs) == outputs
+
+
+def test_a_version_holds_the_lookup_once_for_all_signatures(published):
+    # Nodes, more than weights, make up a server's memory and its time to load.
+    content = (published.version / "saved_model.pb").read_bytes()
+    functions = SavedModel.FromString(content).meta_graphs[0].graph_def.library.function
+    looking_up = [
+        function.signature.name
+        for function in functions
+        if any(node.op == "ResourceGather" for node in function.node_def)
+    ]
+    assert len(published.definitions) >= 4
+    assert len(looking_up) == 1
 
 
 def _described(tensors):
