@@ -22,6 +22,7 @@ from lt4rec_tf.experiment.rows import default_row, load_row, task_masks
 from lt4rec_tf.models.losses import prediction
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.schema.types import Schema
+from lt4rec_tf.serving.embedding_tables import round_tables
 from lt4rec_tf.serving.model_card import (
     MODEL_CARD_FILE,
     CardFacts,
@@ -215,7 +216,12 @@ class ExportFlags:
         expected=KEPT_VERSIONS,
     )
     precision: Literal["float32", "bfloat16"] = flag(
-        "float32", "In which tables and kernels are stored, and kernels multiplied."
+        "float32", "In which kernels are stored and multiplied, and tables stored."
+    )
+    table_precision: Literal["same", "float32", "bfloat16", "int8"] = flag(
+        "same",
+        "In which embedding tables are stored; same: as --precision; int8: a byte a number, and a "
+        "step for each row.",
     )
     rank_exponents: tuple[str, ...] = flag(
         (), "Exponents of the rank score (Eq. 3) as task=exponent; none: 1 for ctr and cvr."
@@ -270,6 +276,9 @@ def export_row(
     network = load_row(folder, row, settings, schema)
     schema = schema.with_tasks(network.tasks)
 
+    table_precision = flags.precision if flags.table_precision == "same" else flags.table_precision
+    round_tables(network, tf.as_dtype(table_precision))
+
     ranking = ranking_of(
         schema,
         flags.rank_exponents,
@@ -282,6 +291,7 @@ def export_row(
         schema,
         ranking=ranking,
         precision=flags.precision,
+        table_precision=table_precision,
         minimal=flags.signature_inputs == "used",
     )
     signatures = served.signatures()

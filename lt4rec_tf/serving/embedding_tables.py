@@ -4,6 +4,8 @@ Whole tables, and tables pruned by dimension, are stored as they were trained. T
 are stored as rows and one bit per id; on loading the bits become the index of each id's row, 4
 bytes per id. Tables pruned by number are stored as numbers and one bit each, and become whole
 tables on loading: a lookup number by number takes several times as long.
+
+In int8 a row is integers and one step in bfloat16 by which a lookup multiplies them.
 """
 
 from __future__ import annotations
@@ -15,8 +17,10 @@ import tensorflow as tf
 
 from lt4rec_tf.models.layers.field_vectors import FieldVectors
 from lt4rec_tf.models.layers.table_layout import ONE, Layout, Tables, unpacked
+from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.serving.kernels import LoadedTensor
 
+INT8_LARGEST = 127
 AT_A_TIME = 2**18  # ids whose rows are computed in one step; a multiple of 8
 
 
@@ -25,24 +29,30 @@ class ServedTables(tf.Module):
 
     Args:
         layer: Looks up the tables.
-        dtype: Of the stored numbers: tf.float32 or tf.bfloat16.
+        dtype: Of the stored numbers: tf.float32, tf.bfloat16 or tf.int8.
         name: Of their owner.
+
+    Attributes:
+        steps: Part -> bfloat16 (rows, 1), the steps of its rows; of int8 alone.
     """
 
     def __init__(self, layer: FieldVectors, dtype: tf.DType, name: str) -> None:
         super().__init__(name="tables")
         layout = layer.layout
+        self.steps: dict[str, tf.Variable] = {}
         self._row_of: LoadedTensor | None = None
         self._whole: LoadedTensor | None = None
         if layout.mask is not None:
             self.bits = tf.Variable(np.packbits(layout.mask), trainable=False, name=f"{name}.bits")
         if layout.mask is not None and layout.cuts_numbers:
-            numbers = layer.parts[ONE].numpy()[layout.mask]
-            self.numbers = _variable(numbers, dtype, f"{name}.numbers")
+            numbers = self._numbers_of(ONE, layer.parts[ONE], dtype, name)
+            self.numbers = _variable(numbers.numpy()[layout.mask], dtype, f"{name}.numbers")
             self._whole = LoadedTensor(self._spread(layout.mask.shape), f"{name}_table")
         else:
             self.parts = {
-                part: table if dtype == tf.float32 else _variable(table, dtype, f"{name}.{part}")
+                part: table
+                if dtype == tf.float32
+                else _variable(self._numbers_of(part, table, dtype, name), dtype, f"{name}.{part}")
                 for part, table in layer.parts.items()
             }
         if layout.row_of is not None:
@@ -54,7 +64,15 @@ class ServedTables(tf.Module):
         """Returns the tables for a lookup; to be called while a graph is built."""
         parts = {ONE: self._whole.read()} if self._whole is not None else self.parts
         row_of = self._row_of.read() if self._row_of is not None else None
-        return Tables(self._layout, parts, row_of)
+        return Tables(self._layout, parts, row_of, steps=self.steps)
+
+    def _numbers_of(self, part: str, table: tf.Tensor, dtype: tf.DType, name: str) -> tf.Tensor:
+        """Returns a part's numbers as they are stored; keeps its steps, if it has any."""
+        if dtype != tf.int8:
+            return tf.cast(table, dtype)
+        integers, steps = quantised(table)
+        self.steps[part] = _variable(steps, steps.dtype, f"{name}.{part}.steps")
+        return integers
 
     def _spread(self, shape: tuple[int, ...]) -> Callable[[], tf.Tensor]:
         """Returns () -> whole tables, (rows, dimension), of the kept numbers and zeros."""
@@ -110,6 +128,56 @@ class ServedTables(tf.Module):
             return tf.ensure_shape(rows_of_parts.concat(), (ids,))
 
         return row_of
+
+
+def quantised(table: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns integers and, for each row, a step: a row is about its integers times its step.
+
+        s_r = max_j |x_rj| / 127 in bfloat16,  q_rj = round(x_rj / s_r)
+
+    The error of a number is at most half its row's step. The step is rounded first, so that its
+    own rounding adds nothing.
+
+    >>> integers, steps = quantised(tf.constant([[0.5, -127.0], [0.0, 0.0]]))
+    >>> integers.numpy().tolist(), tf.cast(steps, tf.float32).numpy().tolist()
+    ([[0, -127], [0, 0]], [[1.0], [0.0]])
+
+    Args:
+        table: float32 (rows, width).
+
+    Returns:
+        int8 (rows, width) and bfloat16 (rows, 1).
+    """
+    table = tf.convert_to_tensor(table)
+    largest = tf.reduce_max(tf.abs(table), axis=1, keepdims=True)
+    steps = tf.cast(largest / INT8_LARGEST, tf.bfloat16)
+    integers = tf.round(tf.math.divide_no_nan(table, tf.cast(steps, tf.float32)))
+    # A step that was rounded down may leave a largest number above.
+    integers = tf.clip_by_value(integers, -INT8_LARGEST, INT8_LARGEST)
+    return tf.cast(integers, tf.int8), steps
+
+
+def round_tables(network: RankingNetwork, dtype: tf.DType) -> None:
+    """Rounds a network's tables to the numbers that a version stores.
+
+    What is measured and checked afterwards is what is served.
+
+    Args:
+        network: Whose tables are changed.
+        dtype: tf.float32, tf.bfloat16 or tf.int8.
+    """
+    for layer in embedding_layers(network):
+        for table in layer.parts.values():
+            if dtype == tf.int8:
+                integers, steps = quantised(table)
+                table.assign(tf.cast(integers, tf.float32) * tf.cast(steps, tf.float32))
+            else:
+                table.assign(tf.cast(tf.cast(table, dtype), tf.float32))
+
+
+def embedding_layers(network: RankingNetwork) -> list[FieldVectors]:
+    """Returns the layers that look field vectors up, in the network's order."""
+    return [layer for layer in network.model.layers if isinstance(layer, FieldVectors)]
 
 
 def _variable(values: np.ndarray, dtype: tf.DType, name: str) -> tf.Variable:

@@ -11,7 +11,7 @@ import tf_keras as keras
 from lt4rec_tf.models.layers.field_vectors import look_up
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.schema.types import Feature, Schema
-from lt4rec_tf.serving.embedding_tables import ServedTables
+from lt4rec_tf.serving.embedding_tables import ServedTables, embedding_layers
 from lt4rec_tf.serving.folded import FoldedKernels
 from lt4rec_tf.serving.rank import sides_of
 from lt4rec_tf.serving.towers import ServedTowers, Vectors, by_row
@@ -28,16 +28,19 @@ class ServedNetwork(tf.Module):
     Args:
         network: With its masks.
         schema: Features.
-        dtype: Of tables and towers' kernels: tf.float32 or tf.bfloat16.
+        dtype: Of towers' kernels: tf.float32 or tf.bfloat16.
+        table_dtype: Of tables: one of these or tf.int8.
     """
 
-    def __init__(self, network: RankingNetwork, schema: Schema, dtype: tf.DType) -> None:
+    def __init__(
+        self, network: RankingNetwork, schema: Schema, dtype: tf.DType, table_dtype: tf.DType
+    ) -> None:
         super().__init__(name="network")
         self._schema, self._sides = schema, sides_of(schema)
-        layers = [layer for layer in network.model.layers if layer.name.endswith(EMBEDDING)]
+        layers = embedding_layers(network)
         owners = [layer.name.removesuffix(EMBEDDING) for layer in layers]
         self.tables = {
-            owner: ServedTables(layer, dtype, owner)
+            owner: ServedTables(layer, table_dtype, owner)
             for owner, layer in zip(owners, layers, strict=True)
         }
 

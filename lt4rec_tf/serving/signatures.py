@@ -53,7 +53,9 @@ class ServedModel(tf.Module):
         network: With its masks, which are folded.
         schema: Features and tasks.
         ranking: How `rank` scores; None: there is no such signature.
-        precision: "float32" or "bfloat16": in which tables and kernels are stored and multiplied.
+        precision: "float32" or "bfloat16": in which kernels are stored and multiplied.
+        table_precision: "float32", "bfloat16" or "int8": in which tables are stored; None: as
+            kernels.
         minimal: Leaves out of a signature the features that it does not read.
     """
 
@@ -64,6 +66,7 @@ class ServedModel(tf.Module):
         *,
         ranking: Ranking | None = None,
         precision: str = "float32",
+        table_precision: str | None = None,
         minimal: bool = False,
     ) -> None:
         super().__init__(name="lt4rec")
@@ -72,7 +75,8 @@ class ServedModel(tf.Module):
         # Signatures call the same functions, so that a version holds each once.
         self._vectors = functools.cache(self._function_of_vectors)
         self._chances = functools.cache(self._function_of_chances)
-        self.network = ServedNetwork(network, schema, tf.as_dtype(precision))
+        dtype, table_dtype = tf.as_dtype(precision), tf.as_dtype(table_precision or precision)
+        self.network = ServedNetwork(network, schema, dtype, table_dtype)
 
     def signatures(self, *wanted: str) -> dict[str, Callable[..., Any]]:
         """Returns the concrete functions by signature name.

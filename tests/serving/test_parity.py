@@ -14,6 +14,7 @@ from lt4rec_tf.experiment import logs, run_folder
 from lt4rec_tf.experiment.feed import split_batches
 from lt4rec_tf.experiment.publishing import TOLERANCES
 from lt4rec_tf.experiment.rows import load_row
+from lt4rec_tf.serving.model_card import folder_size
 from lt4rec_tf.serving.publish import opened, published_versions
 from lt4rec_tf.serving.rank import Ranking
 from lt4rec_tf.serving.requests import rank_request, serialized_examples
@@ -131,6 +132,21 @@ def test_bfloat16_stays_near_and_ranks_the_same(run, whole, tmp_path):
     assert roc_auc_score(click, rows["pctr"]) == pytest.approx(
         roc_auc_score(click, exact), abs=2e-3
     )
+
+
+def test_int8_tables_rank_the_same_and_are_what_the_card_measures(run, whole, models, tmp_path):
+    schema, batches, predictions = whole
+    with opened(published(run, tmp_path, "--table_precision=int8")) as version:
+        rows = joined([version.answers("serving_default", batch) for batch in batches])
+    exact, click = predictions.of(schema.task("ctr")), predictions.labels["ctr"]
+    assert not np.array_equal(rows["pctr"], exact)
+    auc = roc_auc_score(click, rows["pctr"])
+    assert auc == pytest.approx(roc_auc_score(click, exact), abs=2e-3)
+
+    card = (tmp_path / "1" / "model_card.md").read_text()
+    assert f"{auc:.5f}" in card
+    size, whole_size = (folder_size(folder / "1" / "variables") for folder in (tmp_path, models))
+    assert size < whole_size
 
 
 def test_flags_say_what_is_published(run, models, tmp_path, capsys):

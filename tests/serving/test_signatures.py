@@ -71,8 +71,8 @@ def published(request, schema, tmp_path_factory):
     session.close()
 
 
-def publish_network(network, schema, base, expected=None):
-    served = ServedModel(network, schema)
+def publish_network(network, schema, base, expected=None, **options):
+    served = ServedModel(network, schema, **options)
     sample = raw_rows(schema, 5)
     expected = expected or expected_answers(network, schema, sample)
     expected = expected | expected_of_examples(expected, network.tasks)

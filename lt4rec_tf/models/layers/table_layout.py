@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -214,15 +214,18 @@ class Tables:
 
     Attributes:
         layout: Their layout.
-        parts: Part -> its numbers, a variable or tensor (rows, width) of any float dtype.
+        parts: Part -> its numbers, a variable or tensor (rows, width).
         row_of: The layout's, int32 (rows of whole tables,).
         bits: The layout's `mask`, packed as `np.packbits` does along each row, uint8.
+        steps: Part -> a number by which each of its rows is multiplied, (rows, 1) of any float
+            dtype; empty: none is.
     """
 
     layout: Layout
     parts: Mapping[str, Any]
     row_of: tf.Tensor | None = None
     bits: tf.Tensor | None = None
+    steps: Mapping[str, Any] = field(default_factory=dict)
 
     def rows(self, part: str, rows: tf.Tensor) -> tf.Tensor:
         """Looks up vectors of a part's rows, float32 (batch, rows, dimension).
@@ -237,6 +240,8 @@ class Tables:
         # Not `tf.gather`, which would fetch the whole of a table that lies in parts on servers.
         table = self.parts[part]
         vectors = tf.cast(tf.nn.embedding_lookup(table, rows), tf.float32)
+        if part in self.steps:
+            vectors *= tf.cast(tf.nn.embedding_lookup(self.steps[part], rows), tf.float32)
 
         dimension = self.layout.dimension
         if self.bits is not None:
