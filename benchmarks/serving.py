@@ -31,6 +31,7 @@ import numpy as np
 import tensorflow as tf
 from feeds import TASKS, wide_schema
 from networks import wide_network
+from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.reports.text_tables import markdown_table
@@ -56,17 +57,17 @@ def main() -> None:
     flags = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         schema = wide_schema(flags.rows, flags.item_fields)
-        versions = {}
+        versions, seconds = {}, {}
         for name, networks, precision in models(schema, flags.density):
-            versions[name] = [
-                stack.enter_context(opened(saved(Path(folder), name, network, schema, precision)))
-                for network in networks
-            ]
+            saved_models = [saved(Path(folder), name, n, schema, precision) for n in networks]
+            begun = time.perf_counter()
+            versions[name] = [stack.enter_context(opened(place)) for place in saved_models]
+            seconds[name] = time.perf_counter() - begun
         print(
             f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, "
             f"TensorFlow {tf.__version__}, density {flags.density}\n"
         )
-        print(f"{time_table(versions, schema, flags)}\n\n{size_table(versions)}")
+        print(f"{time_table(versions, schema, flags)}\n\n{size_table(versions, seconds)}")
 
 
 def models(schema: Schema, density: float) -> list[tuple[str, list[RankingNetwork], str]]:
@@ -187,17 +188,26 @@ def medians_of(calls: dict[tuple[str, str], Callable[[], None]], rounds: int) ->
     return {key: float(np.median(values)) for key, values in seconds.items()}
 
 
-def size_table(versions: dict[str, list[OpenedVersion]]) -> str:
-    """Returns the megabytes that each model takes on disk."""
+def size_table(versions: dict[str, list[OpenedVersion]], seconds: dict[str, float]) -> str:
+    """Returns the megabytes, the graphs' nodes and the seconds to load of each model."""
     sizes = {
         name: sum(folder_size(version.folder) for version in opened_versions)
         for name, opened_versions in versions.items()
     }
     first = next(iter(sizes.values()))
-    lines = [
-        [name, f"{size / 1e6:.2f}", f"{100 * size / first:.1f} %"] for name, size in sizes.items()
-    ]
-    return markdown_table(["model", "MB", "of two single-task models"], lines)
+    lines = []
+    for name, size in sizes.items():
+        nodes = sum(nodes_of(version.folder) for version in versions[name])
+        share = f"{100 * size / first:.1f} %"
+        lines.append([name, f"{size / 1e6:.2f}", share, f"{nodes:,}", f"{seconds[name]:.2f}"])
+    return markdown_table(["model", "MB", "of two single-task models", "nodes", "load, s"], lines)
+
+
+def nodes_of(version: Path) -> int:
+    """Returns the number of nodes of a version's graph and functions."""
+    saved_model = SavedModel.FromString((version / "saved_model.pb").read_bytes())
+    graph = saved_model.meta_graphs[0].graph_def
+    return len(graph.node) + sum(len(function.node_def) for function in graph.library.function)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Bytes on disk, resident memory and time of a lookup, with tickets of embedding tables.
+"""Bytes on disk, resident memory and time of a lookup, with tickets and precisions of tables.
 
     python benchmarks/tables.py
 
@@ -41,13 +41,16 @@ from lt4rec_tf.tickets.embedding_tables import TableTicket, Unit, whole
 from lt4rec_tf.training import checkpoint
 
 DIMENSION = 16
-TICKETS: tuple[tuple[str, Unit | None, float], ...] = (
-    ("whole", None, 1.0),
-    ("rows, .25", "row", 0.25),
-    ("rows, .1", "row", 0.1),
-    ("dimensions, .25", "dimension", 0.25),
-    ("numbers, .25", "number", 0.25),
-    ("numbers, .1", "number", 0.1),
+TABLES: tuple[tuple[str, Unit | None, float, str], ...] = (
+    ("whole", None, 1.0, "float32"),
+    ("whole, bfloat16", None, 1.0, "bfloat16"),
+    ("whole, int8", None, 1.0, "int8"),
+    ("rows, .25", "row", 0.25, "float32"),
+    ("rows, .25, int8", "row", 0.25, "int8"),
+    ("rows, .1", "row", 0.1, "float32"),
+    ("dimensions, .25", "dimension", 0.25, "float32"),
+    ("numbers, .25", "number", 0.25, "float32"),
+    ("numbers, .1", "number", 0.1, "float32"),
 )
 
 
@@ -68,10 +71,10 @@ def main() -> None:
     sizes: dict[str, list[int]] = {}
     ids = random_ids(flags.rows // FIELDS, flags.batch, 0).T
     batch = {f.name: tf.constant(ids[i]) for i, f in enumerate(schema.features)}
-    for name, unit, share in TICKETS:
+    for name, unit, share, precision in TABLES:
         ticket = None if unit is None else drawn(unit, schema, share)
         with tempfile.TemporaryDirectory() as folder:
-            lookups[name], sizes[name] = saved(Path(folder), schema, ticket, batch)
+            lookups[name], sizes[name] = saved(Path(folder), schema, ticket, precision, batch)
         gc.collect()
     print(f"TensorFlow {tf.__version__}, {os.cpu_count()} cores, {flags.rows:,} rows\n")
     print(table_of(sizes, medians_of(lookups, flags.rounds)))
@@ -89,7 +92,11 @@ def drawn(unit: Unit, schema: Schema, share: float) -> TableTicket:
 
 
 def saved(
-    folder: Path, schema: Schema, ticket: TableTicket | None, batch: Mapping[str, tf.Tensor]
+    folder: Path,
+    schema: Schema,
+    ticket: TableTicket | None,
+    precision: str,
+    batch: Mapping[str, tf.Tensor],
 ) -> tuple[Callable[[], object], list[int]]:
     """Returns a lookup as a server does it; bytes of a checkpoint, of a version, of memory."""
     network = wide_network(schema, dimension=DIMENSION, stddev=0.05, tables=ticket)
@@ -98,7 +105,7 @@ def saved(
         part.assign(tf.random.stateless_normal(part.shape, (1, 2)))
 
     checkpoint.save(folder / "checkpoint", network.variables)
-    served = ServedModel(network, schema)
+    served = ServedModel(network, schema, table_precision=precision)
     tf.saved_model.save(served, str(folder / "version"), signatures=served.signatures())
     grown = subprocess.run(
         [sys.executable, __file__, "--load", str(folder / "version")],
