@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import grpc
-import rest
 import tf_example
-from rows import Request
+from errors import NoAnswerError, RefusedError, shown
+from request import Request
 from signature import Signature
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is loaded
 
+import numpy as np
 import tensorflow as tf
 from google.protobuf import json_format
+from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     model_pb2,
@@ -25,11 +29,21 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-UNLIMITED = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+OK = "OK"
+OPTIONS = [
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.use_local_subchannel_pool", 1),  # else the channels of a process share a connection
+]
+NO_ANSWER = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 DTYPES = {"string": tf.string, "int64": tf.int64, "float32": tf.float32}
+MOST_VALUES = 1 << 27  # of an output, whose shape a few bytes may claim
+
+# gRPC prints the stack trace of an answer that it cannot parse, and raises the error too.
+logging.getLogger("grpc").setLevel(logging.CRITICAL + 1)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Model:
     """A model on a server, as `rest.Model`.
 
@@ -38,7 +52,7 @@ class Model:
         name: Of the model.
         version: A version's number; "": the highest that is available.
         label: A version's label instead.
-        timeout: Seconds that an answer may take.
+        timeout: Seconds that a whole answer may take.
     """
 
     target: str
@@ -46,46 +60,98 @@ class Model:
     version: str = ""
     label: str = ""
     timeout: float = 30.0
+    channel: grpc.Channel = field(init=False, repr=False)
 
-    def signatures(self) -> Mapping[str, Any]:
-        """Returns the model's signature definitions; raises as `rest.Model.signatures`."""
+    ok: ClassVar[str] = OK  # the status of answers
+
+    def __post_init__(self) -> None:
+        self.channel = grpc.insecure_channel(self.target, options=OPTIONS)
+
+    def signatures(self) -> Any:
+        """Returns the model's signature definitions by name; raises as `rest.Model.signatures`."""
         request = get_model_metadata_pb2.GetModelMetadataRequest(
             model_spec=self._spec(), metadata_field=["signature_def"]
         )
-        answer = self._call("GetModelMetadata", request)
+        answer = self.send(("GetModelMetadata", request))
         definitions = get_model_metadata_pb2.SignatureDefMap()
-        answer.metadata["signature_def"].Unpack(definitions)
-        return json_format.MessageToDict(definitions, preserving_proto_field_name=True)[
-            "signature_def"
-        ]
+        try:
+            is_there = answer.metadata["signature_def"].Unpack(definitions)
+        except DecodeError as error:
+            raise RefusedError(f"{self.target} metadata: cannot be parsed ({error})", OK) from error
+        if not is_there:
+            found = ", ".join(sorted(answer.metadata))
+            raise RefusedError(
+                f"{self.target} metadata: found {found or 'nothing'}, expected a SignatureDefMap",
+                OK,
+            )
+        read = json_format.MessageToDict(definitions, preserving_proto_field_name=True)
+        return read.get("signature_def", {})
 
-    def ask(self, signature: Signature, request: Request) -> dict[str, list]:
-        """Returns the answers to a request; returns and raises as `rest.Model.ask`."""
+    def call(self, signature: Signature, request: Request) -> tuple[str, Any]:
+        """Returns the method and the message of a request, for `send`."""
+        spec = self._spec(signature.name)
         if signature.kind == "regress":
-            return self._regress(signature, request)
+            regression = regression_pb2.RegressionRequest(model_spec=spec)
+            for example in request.examples:
+                serialized = tf_example.serialize(example)
+                regression.input.example_list.examples.add().MergeFromString(serialized)
+            return "Regress", regression
 
         if signature.kind == "examples":
-            serialized = [tf_example.serialize(example) for example in request.examples]
-            inputs = {"examples": tf.make_tensor_proto(serialized, tf.string)}
+            serialized_examples = [tf_example.serialize(example) for example in request.examples]
+            inputs = {"examples": tf.make_tensor_proto(serialized_examples, tf.string)}
         else:
-            inputs = {
-                feature.name: tf.make_tensor_proto(
-                    (request.inputs or {})[feature.name], DTYPES[feature.dtype]
-                )
-                for feature in signature.features
-            }
+            inputs = {}
+            for feature in signature.features:
+                values = (request.inputs or {})[feature.name]
+                with np.errstate(over="ignore"):  # beyond float32 is infinity, as in JSON
+                    inputs[feature.name] = tf.make_tensor_proto(values, DTYPES[feature.dtype])
+        return "Predict", predict_pb2.PredictRequest(model_spec=spec, inputs=inputs)
 
-        message = predict_pb2.PredictRequest(model_spec=self._spec(signature.name), inputs=inputs)
-        answer = self._call("Predict", message)
-        return {name: tf.make_ndarray(answer.outputs[name]).tolist() for name in signature.outputs}
+    def send(self, call: tuple[str, Any]) -> Any:
+        """Sends a call and returns its answer, for `read`.
 
-    def _regress(self, signature: Signature, request: Request) -> dict[str, list]:
-        message = regression_pb2.RegressionRequest(model_spec=self._spec(signature.name))
-        for example in request.examples:
-            serialized = tf_example.serialize(example)
-            message.input.example_list.examples.add().MergeFromString(serialized)
-        regressions = self._call("Regress", message).result.regressions
-        return {signature.outputs[0]: [regression.value for regression in regressions]}
+        Raises:
+            NoAnswerError: No server, no whole answer, or not in time.
+            RefusedError: Another status than OK.
+        """
+        name, request = call
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(self.channel)
+        method: Callable[..., Any] = getattr(stub, name)
+        try:
+            return method(request, timeout=self.timeout)
+        except grpc.RpcError as error:
+            status = error.code().name
+            message = f"{self.target} {name}: {status}: {error.details()}"
+            if error.code() in NO_ANSWER:
+                raise NoAnswerError(message) from error
+            raise RefusedError(message, status) from error
+
+    def read(self, signature: Signature, request: Request, answer: Any) -> dict[str, Any]:
+        """Returns the outputs in an answer by name; their values are for `answers.check`.
+
+        Raises:
+            RefusedError: A tensor that cannot be parsed.
+        """
+        if signature.kind == "regress":
+            regressions = answer.result.regressions
+            return {signature.outputs[0].name: [regression.value for regression in regressions]}
+        return {name: self._values(name, answer.outputs[name]) for name in answer.outputs}
+
+    def close(self) -> None:
+        """Ends the connection."""
+        self.channel.close()
+
+    def _values(self, name: str, tensor: Any) -> Any:
+        shape = [axis.size for axis in tensor.tensor_shape.dim]
+        if math.prod(shape) > MOST_VALUES:
+            raise RefusedError(f"{self.target} Predict: {name}: found shape {shown(shape)}", OK)
+        try:
+            values = tf.make_ndarray(tensor)
+        except (TypeError, ValueError) as error:
+            message = f"{self.target} Predict: {name}: cannot be parsed ({error})"
+            raise RefusedError(message, OK) from error
+        return _texts(values.tolist()) if values.dtype == object else values.tolist()
 
     def _spec(self, signature: str = "") -> model_pb2.ModelSpec:
         spec = model_pb2.ModelSpec(name=self.name, signature_name=signature)
@@ -95,17 +161,9 @@ class Model:
             spec.version_label = self.label
         return spec
 
-    def _call(self, method: str, request: Any) -> Any:
-        with grpc.insecure_channel(self.target, options=UNLIMITED) as channel:
-            stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-            call: Callable[..., Any] = getattr(stub, method)
-            try:
-                return call(request, timeout=self.timeout)
-            except grpc.RpcError as error:
-                message = f"{self.target} {method}: {error.code().name}: {error.details()}"
-                if error.code() in (
-                    grpc.StatusCode.UNAVAILABLE,
-                    grpc.StatusCode.DEADLINE_EXCEEDED,
-                ):
-                    raise rest.NoAnswerError(message) from error
-                raise rest.RefusedError(message) from error
+
+def _texts(values: Any) -> Any:
+    """Decodes strings as JSON has them."""
+    if isinstance(values, list):
+        return [_texts(inner) for inner in values]
+    return values.decode("utf-8", "replace")

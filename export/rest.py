@@ -1,41 +1,36 @@
-"""TensorFlow Serving's REST routes; the standard library alone.
-
-Connections go straight to the host that the address names: no proxy, no redirect.
-"""
+"""TensorFlow Serving's REST routes; the standard library alone."""
 
 from __future__ import annotations
 
 import base64
 import http.client
 import json
+import math
 import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import tf_example
-from rows import Request
+from errors import RefusedError, shown
+from http_connection import Connection
+from request import Request
 from signature import Signature
 
-
-class NoAnswerError(Exception):
-    """Nothing came back: no server there, or not in time."""
-
-
-class RefusedError(Exception):
-    """The server answered with an error."""
+OK = "200"
+MOST_TEXT = 2000  # characters of a server's message
 
 
-@dataclass(frozen=True)
+@dataclass
 class Model:
-    """A model on a server.
+    """A model on a server, over one connection; for one thread at a time.
 
     Args:
         url: Of the server, "http://host:8501"; a path in it is kept.
         name: Of the model.
         version: A version's number; "": the highest that is available.
         label: A version's label instead.
-        timeout: Seconds that an answer may take.
+        timeout: Seconds that a whole answer may take.
         headers: Sent with every request.
     """
 
@@ -45,6 +40,12 @@ class Model:
     label: str = ""
     timeout: float = 30.0
     headers: Mapping[str, str] = field(default_factory=dict)
+    connection: Connection = field(init=False, repr=False)
+
+    ok: ClassVar[str] = OK  # the status of answers
+
+    def __post_init__(self) -> None:
+        self.connection = Connection(self.url, self.timeout)
 
     def path(self, route: str = "") -> str:
         """Returns the path of a route: ":predict", ":regress", "/metadata", or the status."""
@@ -54,55 +55,76 @@ class Model:
         name = urllib.parse.quote(self.name, safe="")
         return f"{prefix}/v1/models/{name}{version or label}{route}"
 
-    def signatures(self) -> Mapping[str, Any]:
-        """Returns the model's signature definitions by name.
+    def signatures(self) -> Any:
+        """Returns the model's signature definitions by name, as the server lists them.
 
         Raises:
             NoAnswerError: No server, or not in time.
-            RefusedError: The server has no such model, or not yet.
+            RefusedError: The server has no such model, or not yet, or is none of this kind.
         """
-        answer = self._ask("GET", self.path("/metadata"))
+        answer = parse(*self._exchange("GET", self.path("/metadata")))
         try:
             return answer["metadata"]["signature_def"]["signature_def"]
-        except (KeyError, TypeError) as error:
-            raise RefusedError(f"{self.url}: is no TensorFlow Serving: {answer}") from error
+        except (KeyError, TypeError, IndexError) as error:
+            message = f"{self.url}: is no TensorFlow Serving: {shown(answer)}"
+            raise RefusedError(message, OK) from error
 
-    def ask(self, signature: Signature, request: Request) -> dict[str, list]:
-        """Sends a request and returns the model's answers.
+    def call(self, signature: Signature, request: Request) -> tuple[str, bytes]:
+        """Returns the path and the body of a request, for `send`."""
+        verb = ":regress" if signature.kind == "regress" else ":predict"
+        return self.path(verb), body(signature, request)
 
-        Returns:
-            By output: nested lists, as many as the request has rows; (1, candidates) where the
-            signature scores candidates.
+    def send(self, call: tuple[str, bytes]) -> tuple[str, bytes]:
+        """Sends a call and returns where it went and its answer, for `read`.
 
         Raises:
-            NoAnswerError: No server, or not in time.
-            RefusedError: The server refused the request.
+            NoAnswerError: No server, no whole answer, or not in time.
+            RefusedError: Another status than 200.
         """
-        answer = self._ask("POST", self.path(verb(signature)), body(signature, request))
-        answers = answer["results" if signature.kind == "regress" else "outputs"]
-        return {signature.outputs[0]: answers} if len(signature.outputs) == 1 else answers
+        path, content = call
+        return self._exchange("POST", path, content)
 
-    def _ask(self, method: str, path: str, content: bytes | None = None) -> Any:
-        connection = connect(self.url, self.timeout)
-        try:
-            status, answer = exchange(connection, method, path, content, self.headers)
-        finally:
-            connection.close()
+    def read(
+        self, signature: Signature, request: Request, answer: tuple[str, bytes]
+    ) -> dict[str, Any]:
+        """Returns the outputs in an answer by name; their values are for `answers.check`.
 
+        Raises:
+            RefusedError: No JSON, or without the key of the answers.
+        """
+        place, _ = answer
+        read = parse(*answer)
+        key = "results" if signature.kind == "regress" else "outputs"
+        if not isinstance(read, dict) or key not in read:
+            raise RefusedError(f"{place}: found {shown(read)}, expected an object with {key}", OK)
+
+        outputs = read[key]
+        if len(signature.outputs) == 1:
+            return {signature.outputs[0].name: outputs}
+        if not isinstance(outputs, dict):
+            expected = ", ".join(output.name for output in signature.outputs)
+            raise RefusedError(
+                f"{place}: {key}: found {shown(outputs)}, expected an object of {expected}", OK
+            )
+        return outputs
+
+    def close(self) -> None:
+        """Ends the connection."""
+        self.connection.close()
+
+    def _exchange(self, method: str, path: str, content: bytes | None = None) -> tuple[str, bytes]:
+        status, answer = self.connection.exchange(method, path, content, self.headers)
         place = f"{method} {urllib.parse.urlsplit(self.url).netloc}{path}"
+        if status == http.client.OK:
+            return place, answer
+
         try:
-            read = json.loads(answer)
-        except ValueError as error:
-            raise RefusedError(f"{place}: {status}, and no JSON: {answer[:200]!r}") from error
-        if status != http.client.OK:
+            read = parse(place, answer)
             message = read.get("error", read) if isinstance(read, dict) else read
-            raise RefusedError(f"{place}: {status}: {message}")
-        return read
-
-
-def verb(signature: Signature) -> str:
-    """Returns the route of a signature's calls."""
-    return ":regress" if signature.kind == "regress" else ":predict"
+        except RefusedError:
+            message = f"and no JSON: {shown(answer)}"
+        text = message if isinstance(message, str) else shown(message)
+        raise RefusedError(f"{place}: {status}: {text[:MOST_TEXT]}", str(status))
 
 
 def body(signature: Signature, request: Request) -> bytes:
@@ -125,40 +147,16 @@ def encode(content: Any) -> bytes:
     return json.dumps(content, ensure_ascii=False).encode("utf-8")
 
 
-def connect(url: str, timeout: float) -> http.client.HTTPConnection:
-    """Returns a connection, which opens at its first request.
-
-    Raises:
-        ValueError: Not an address of http or https.
-    """
-    parts = urllib.parse.urlsplit(url)
-    kinds = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
-    if parts.scheme not in kinds or not parts.hostname:
-        raise ValueError(f"found {url}, expected http://host:port or https://host:port")
-    return kinds[parts.scheme](parts.hostname, parts.port, timeout=timeout)
-
-
-def exchange(
-    connection: http.client.HTTPConnection,
-    method: str,
-    path: str,
-    content: bytes | None = None,
-    headers: Mapping[str, str] | None = None,
-) -> tuple[int, bytes]:
-    """Sends one request and reads its answer.
-
-    Returns:
-        The status and the body.
-
-    Raises:
-        NoAnswerError: No server, or not in time.
-    """
+def parse(place: str, answer: bytes) -> Any:
+    """Parses JSON; the server copies bytes that are not UTF-8 from requests and strings."""
     try:
-        all_headers = {"Content-Type": "application/json"} | dict(headers or {})
-        connection.request(method, path, content, all_headers)
-        response = connection.getresponse()
-        return response.status, response.read()
-    except (OSError, http.client.HTTPException) as error:
-        connection.close()
-        place = f"{connection.host}:{connection.port}"
-        raise NoAnswerError(f"{place}: no answer ({error or type(error).__name__})") from error
+        return json.loads(answer.decode("utf-8", "replace"), parse_float=_decimal)
+    except (ValueError, RecursionError) as error:
+        raise RefusedError(f"{place}: {OK}, and no JSON: {shown(answer)} ({error})", OK) from error
+
+
+def _decimal(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{shown(text)} is beyond a double")
+    return number

@@ -211,6 +211,13 @@ REFUSALS = {
     "missing": (["--missing=age=old"], 2, "--missing: found age=old, expected int64"),
     "feature": (["--missing=day=1"], 2, "--missing: found day, expected one of age, length, tags"),
     "column": (["--column=day=user"], 2, "--column: found day, expected one of age, length, tags"),
+    "candidates": (
+        ["--signature=rank", "--request_column=user", "--candidates=1"],
+        2,
+        "rows.csv:2-3: found 2 candidates of one request, expected at most 1 (--candidates)",
+    ),
+    "no candidates": (["--candidates=4"], 2, "serving_default, which scores no candidates"),
+    "sizes": (["--candidates=4,2"], 2, "found 4,2, expected ascending numbers from 1 to 1000000"),
     "pair": (["--missing=age"], 2, "found age, expected name=value"),
 }
 
@@ -232,24 +239,28 @@ def test_a_request_that_the_server_refuses_is_named_by_its_lines(rows):
     assert "400: the graph says no" in run.stderr
 
 
-def test_answers_about_candidates_that_a_batching_server_added_are_cut(rows):
+def described_rank():
+    """Signatures of a model whose `rank` takes the length of each candidate."""
     row = described(["user", "age", "length"], ["score"])
-    of_candidates = described(["length"], ["score"], rank=2)
-    metadata = {
-        "serving_default": row,
-        "rank": {**of_candidates, "inputs": {**row["inputs"], **of_candidates["inputs"]}},
-    }
-    with canned(metadata, 200, {"outputs": [[1.0, 2.0, 3.0, 4.0]]}) as url:
+    rank = {**row, "inputs": row["inputs"] | described(["length"], [], rank=2)["inputs"]}
+    return {"serving_default": row, "rank": rank}
+
+
+def test_answers_about_candidates_that_nobody_asked_about_are_an_error(rows):
+    with canned(described_rank(), 200, {"outputs": [[1.0, 2.0, 3.0]]}) as url:
         run = ask(url, rows, "--signature=rank", "--request_column=request")
-    check_answers(run, "score", [[1.0], [2.0], [1.0]])
+    assert (run.returncode, run.stdout) == (1, "")
+    assert "rows.csv:2-3: answer: score: found a list of 3, expected a list of 2" in run.stderr
 
 
-def test_fewer_answers_than_rows_are_an_error(rows):
+def test_another_number_of_answers_than_of_rows_is_an_error(rows):
     metadata = {"serving_default": described(["user", "age", "length"], ["pctr"])}
-    with canned(metadata, 200, {"outputs": [1.0, 2.0]}) as url:
-        run = ask(url, rows)
-    assert run.returncode == 1
-    assert "fewer answers than the 3 rows" in run.stderr
+    for answers in ([1.0, 2.0], [1.0, 2.0, 3.0, 4.0]):
+        with canned(metadata, 200, {"outputs": answers}) as url:
+            run = ask(url, rows)
+        assert (run.returncode, run.stdout) == (1, "")
+        message = f"pctr: found a list of {len(answers)}, expected a list of 3, one a row"
+        assert message in run.stderr
 
 
 def test_a_server_of_another_kind_is_told_from_one_that_refuses(rows):
@@ -283,24 +294,40 @@ def test_headers_and_the_path_of_the_address_are_kept(rows):
     assert call.headers["Authorization"] == "Bearer a:b"
 
 
-def sent(path, metadata, *flags, answer=()):
-    """The bodies that the client sends to a server with these signatures."""
+def sent(path, metadata, answer, *flags):
+    """The bodies that the client sends to a server with these signatures, and what it prints."""
     seen = []
-    with canned(metadata, 200, {"outputs": list(answer)}, seen.append) as url:
+    with canned(metadata, 200, lambda body: {"outputs": answer(body)}, seen.append) as url:
         run = ask(url, path, *flags)
     assert run.returncode == 0, run.stderr
-    return [json.loads(call.body) for call in seen]
+    return [json.loads(call.body) for call in seen], run.stdout.splitlines()
+
+
+def lengths(body):
+    return body["inputs"]["length"]
 
 
 def test_what_is_said_of_a_request_is_sent_once_for_its_candidates(rows):
-    row = described(["user", "age", "length"], ["score"])
-    rank = {**row, "inputs": row["inputs"] | described(["length"], [], rank=2)["inputs"]}
-    metadata = {"serving_default": row, "rank": rank}
     flags = ("--signature=rank", "--request_column=request", "--missing=length=0.5")
-    assert sent(rows, metadata, *flags, answer=[[1.0, 2.0]]) == [
+    bodies, printed = sent(rows, described_rank(), lengths, *flags)
+    assert bodies == [
         {"signature_name": "rank", "inputs": {"user": ["ann"], "age": [7], "length": [[2.5, 3.0]]}},
         {"signature_name": "rank", "inputs": {"user": ["bø"], "age": [40], "length": [[0.5]]}},
     ]
+    assert printed == ["score", "2.5", "3.0", "0.5"]
+
+
+def test_candidates_are_filled_up_to_the_next_of_a_few_lengths_and_answers_cut(rows):
+    flags = ("--signature=rank", "--request_column=request", "--candidates=1,3,9")
+    bodies, printed = sent(rows, described_rank(), lengths, *flags, "--missing=length=0.5")
+    assert [lengths(body) for body in bodies] == [[[2.5, 3.0, 3.0]], [[0.5]]]
+    assert printed == ["score", "2.5", "3.0", "0.5"]
+
+
+def test_filled_up_candidates_change_no_answer_of_a_model(url, rows):
+    flags = ("--signature=rank", "--request_column=request", "--candidates=4")
+    expected = [(pctr, pcvr, pctr * pcvr) for pctr, pcvr in ANSWERS]
+    check_answers(ask(url, rows, *flags), "pctr,pcvr,score", expected)
 
 
 @pytest.mark.parametrize(
@@ -316,5 +343,5 @@ def test_lists_of_a_request_are_equally_long_and_never_empty(tmp_path, cells, fl
     path = tmp_path / "rows.csv"
     path.write_text("\n".join(["user,n", *(f"{cell},0" for cell in cells)]), encoding="utf-8")
     metadata = {"serving_default": described(["user"], ["score"], rank=2)}
-    (body,) = sent(path, metadata, *flags, answer=[0.0] * len(cells))
+    (body,), _ = sent(path, metadata, lambda _: [0.0] * len(cells), *flags)
     assert body == {"signature_name": "serving_default", "inputs": lists}

@@ -10,16 +10,20 @@ DTYPES = {"user": "DT_STRING", "age": "DT_INT64", "length": "DT_FLOAT"}
 
 def described(inputs, outputs, rank=1):
     """A signature as metadata lists it."""
-    shape = {"dim": [{"size": "-1", "name": ""}] * rank, "unknown_rank": False}
+    axis = {"size": "-1", "name": ""}
+    shape, vector = ({"dim": [axis] * count, "unknown_rank": False} for count in (rank, 1))
     return {
         "inputs": {name: {"dtype": DTYPES[name], "tensor_shape": shape} for name in inputs},
-        "outputs": {name: {"dtype": "DT_FLOAT", "tensor_shape": shape} for name in outputs},
+        "outputs": {name: {"dtype": "DT_FLOAT", "tensor_shape": vector} for name in outputs},
     }
 
 
 @contextlib.contextmanager
 def canned(metadata, status, answer, look=lambda call: None):
-    """Yields the address; `look` sees each POST, its `body` read, before it is answered."""
+    """Yields the address; `look` sees each POST, its `body` read, before it is answered.
+
+    An answer that is a function is called with the request.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
@@ -29,7 +33,7 @@ def canned(metadata, status, answer, look=lambda call: None):
         def do_POST(self):
             self.body = self.rfile.read(int(self.headers["Content-Length"]))
             look(self)
-            self.reply(status, answer)
+            self.reply(status, answer(json.loads(self.body)) if callable(answer) else answer)
 
         def reply(self, code, content):
             body = json.dumps(content).encode()

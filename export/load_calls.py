@@ -1,0 +1,62 @@
+"""The requests that a load test sends."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+from collections.abc import Callable
+from typing import Any
+
+import answers
+import rest
+from errors import InputError
+from request import make_requests
+from script_flags import read_flags
+from signature import read_signature
+
+MOST_CALLS = 10_000
+
+
+def read_calls(flags: argparse.Namespace, model: Any) -> tuple[list[Any], Callable[[Any], object]]:
+    """Returns the model's calls, sent in turn, and a check of the first one's answer.
+
+    Raises:
+        InputError: The file cannot be used.
+        RefusedError: The server does not know the model, which a CSV's requests need.
+        NoAnswerError: No server.
+    """
+    calls, check = _of_csv(flags, model) if flags.csv else _of_json(flags, model)
+    if not calls:
+        raise InputError(f"{flags.csv or flags.requests}: found no request")
+    return calls, check
+
+
+def _of_csv(flags: argparse.Namespace, model: Any) -> tuple[list[Any], Callable[[Any], object]]:
+    signature = read_signature(model.signatures(), flags.signature)
+    made = make_requests(signature, read_flags(flags), flags.batch_size, flags.request_column)
+    requests = list(itertools.islice(made, MOST_CALLS))
+
+    def check(answer: Any) -> None:
+        answers.check(signature, requests[0], model.read(signature, requests[0], answer))
+
+    return [model.call(signature, request) for request in requests], check
+
+
+def _of_json(flags: argparse.Namespace, model: Any) -> tuple[list[Any], Callable[[Any], object]]:
+    """Reads bodies, whose signature is not known: their answers need but be JSON."""
+    try:
+        content = json.loads(flags.requests.read_text(encoding="utf-8"))
+        bodies = content if isinstance(content, list) else [content]
+        encoded = [rest.encode(body) for body in bodies]
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{flags.requests}: cannot be read as JSON ({error})") from error
+
+    if not all(isinstance(body, dict) for body in bodies):
+        raise InputError(f"{flags.requests}: expected an object, or a list of objects")
+    regress = {"examples" in body for body in bodies}
+    if len(regress) > 1:
+        raise InputError(f"{flags.requests}: found predict and regress requests together")
+
+    path = model.path(":regress" if True in regress else ":predict")
+    return [(path, body) for body in encoded], lambda answer: rest.parse(*answer)
