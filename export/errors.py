@@ -58,9 +58,10 @@ def shown(value: Any) -> str:
 
 def say(message: object, kind: str = "error") -> None:
     """Prints an error, unless standard error is closed or full."""
+    text = f"{kind}: {message}".encode("utf-8", "backslashreplace").decode("utf-8")
     with contextlib.suppress(OSError, ValueError):
         if sys.stderr is not None:
-            print(f"{kind}: {message}", file=sys.stderr)
+            print(text, file=sys.stderr)
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import contextlib
 import ipaddress
 import itertools
 import json
@@ -64,9 +65,9 @@ def main(argv: Sequence[str]) -> int:
     flags = parse_flags(argv)
     try:
         check_host(flags)
-        model = open_model(flags)
-        calls, check_answer = read_calls(flags, model)
-        warm_up(model, calls, check_answer, flags.warm_up)
+        with contextlib.closing(open_model(flags)) as model:
+            calls, check_answer = read_calls(flags, model)
+            warm_up(model, calls, check_answer, flags.warm_up)
         measured = measure(
             model, calls, flags.concurrency, flags.seconds, flags.max_requests or math.inf
         )
