@@ -73,17 +73,16 @@ class Model:
             model_spec=self._spec(), metadata_field=["signature_def"]
         )
         answer = self.send(("GetModelMetadata", request))
+        found = ", ".join(sorted(answer.metadata)) or "nothing"  # before a look adds the key
         definitions = get_model_metadata_pb2.SignatureDefMap()
         try:
             is_there = answer.metadata["signature_def"].Unpack(definitions)
         except DecodeError as error:
             raise RefusedError(f"{self.target} metadata: cannot be parsed ({error})", OK) from error
         if not is_there:
-            found = ", ".join(sorted(answer.metadata))
-            raise RefusedError(
-                f"{self.target} metadata: found {found or 'nothing'}, expected a SignatureDefMap",
-                OK,
-            )
+            expected = "signature_def, a SignatureDefMap"
+            message = f"{self.target} metadata: found {found}, expected {expected}"
+            raise RefusedError(message, OK)
         read = json_format.MessageToDict(definitions, preserving_proto_field_name=True)
         return read.get("signature_def", {})
 

@@ -1,6 +1,7 @@
 """The client by gRPC, against a server of the published interface over the session loader."""
 
 import importlib
+import json
 import socket
 from concurrent import futures
 
@@ -122,6 +123,23 @@ def test_grpc_answers_as_rest_does(base, target, ask, signature, version):
         header, expected = answers(*ask(f"--url={url}", f"--signature={signature}"))
     found = answers(*ask(f"--grpc={target}", f"--signature={signature}", version))
     assert found == (header, [pytest.approx(row, abs=1e-6) for row in expected])
+
+
+@pytest.mark.parametrize("signature", ["serving_default", "rank", "tf_example", "regress_ctr"])
+def test_a_load_by_grpc(target, rows, ask, capsys, signature):
+    flags = ["--warm_up=2", "--max_requests=9", "--concurrency=3", "--json"]
+    given = [f"--csv={rows}", f"--grpc={target}", "--model=sums", f"--signature={signature}"]
+    code = importlib.import_module("load_test").main([*given, *ROW_FLAGS, *flags])
+    output, errors = capsys.readouterr()
+    assert (code, errors) == (0, "")
+    summary = json.loads(output)
+    assert (summary["requests"], summary["outcomes"]) == (9, {"OK": 9})
+    assert 0 < summary["latency_ms"]["p50"] <= summary["latency_ms"]["max"]
+
+
+def test_candidates_are_filled_up_by_grpc_too(target, ask):
+    flags = (f"--grpc={target}", "--signature=rank")
+    assert answers(*ask(*flags, "--candidates=3,5")) == answers(*ask(*flags))
 
 
 def test_the_command_by_grpc(target, rows):
