@@ -76,6 +76,9 @@ def _expect_list(output: Output, values: Any, count: int, unit: str) -> list:
 
 def _check_values(output: Output, values: list, request: Request, depth: int | None) -> None:
     kind = {"DT_STRING": str, "DT_BOOL": bool}.get(output.dtype, float)
+    if not depth and set(map(type, values)) == {kind}:
+        return  # almost always, and fast
+
     first_shape = None
     for position, value in enumerate(values):
         row = request.rows[min(position, len(request.rows) - 1)]

@@ -36,7 +36,7 @@ OPTIONS = [
     ("grpc.use_local_subchannel_pool", 1),  # else the channels of a process share a connection
 ]
 NO_ANSWER = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
-DTYPES = {"string": tf.string, "int64": tf.int64, "float32": tf.float32}
+DTYPES = {"string": object, "int64": np.int64, "float32": np.float32}
 MOST_VALUES = 1 << 27  # of an output, whose shape a few bytes may claim
 
 # gRPC prints the stack trace of an answer that it cannot parse, and raises the error too.
@@ -104,7 +104,8 @@ class Model:
             for feature in signature.features:
                 values = (request.inputs or {})[feature.name]
                 with np.errstate(over="ignore"):  # beyond float32 is infinity, as in JSON
-                    inputs[feature.name] = tf.make_tensor_proto(values, DTYPES[feature.dtype])
+                    array = np.array(values, DTYPES[feature.dtype])
+                inputs[feature.name] = tf.make_tensor_proto(array)
         return "Predict", predict_pb2.PredictRequest(model_spec=spec, inputs=inputs)
 
     def send(self, call: tuple[str, Any]) -> Any:

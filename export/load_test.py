@@ -81,6 +81,8 @@ def main(argv: Sequence[str]) -> int:
 
     if measured.error:
         say(measured.error, "first error")
+    if set(measured.outcomes) == {NOTHING}:
+        return NoAnswerError.exit_code
     return 0 if set(measured.outcomes) == {model.ok} else RefusedError.exit_code
 
 

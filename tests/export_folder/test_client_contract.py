@@ -5,6 +5,7 @@ Every case runs in this process: an exception that main does not turn into a cod
 
 import gzip
 import importlib
+import io
 import json
 import subprocess
 import sys
@@ -21,6 +22,10 @@ ROWS = b"user,age,length\nann,7,2.5\nbob,8,3\n"
 FLAGS = ("--timeout=5",)
 SIGNATURE = described(["user", "age", "length"], ["pctr", "pcvr"])
 RANK = {**SIGNATURE, "inputs": SIGNATURE["inputs"] | described(["length"], [], rank=2)["inputs"]}
+RANK_OF_TWO = {
+    **SIGNATURE,
+    "inputs": SIGNATURE["inputs"] | described(["age", "length"], [], rank=2)["inputs"],
+}
 DEFINITIONS = {
     "serving_default": SIGNATURE,
     "ctr": described(["user", "age", "length"], ["pctr"]),
@@ -72,8 +77,8 @@ def run(server, tmp_path, monkeypatch, capsys):
     path.write_bytes(ROWS)
 
     def run(script, *flags, csv=path):
-        rows = [str(csv)] if script == "client" else [f"--csv={csv}", "--seconds=5", "--json"]
-        load = [] if script == "client" else ["--warm_up=1", "--max_requests=2"]
+        rows = [str(csv)] if script == "client" else [f"--csv={csv}"] if csv else []
+        load = [] if script == "client" else ["--warm_up=1", "--max_requests=2", "--json"]
         module = importlib.import_module(script)
         try:
             code = module.main([*rows, *load, f"--url={server.url}", *FLAGS, *flags])
@@ -365,6 +370,77 @@ def test_an_answer_of_another_signature_that_is_none(
     assert message in errors
 
 
+def test_answers_of_any_dtype_and_shape(run, server):
+    axes = {"dim": [{"size": "-1"}, {"size": "2"}]}
+    signature = {
+        "inputs": SIGNATURE["inputs"],
+        "outputs": {
+            "name": {"dtype": "DT_STRING", "tensor_shape": {"dim": [{"size": "-1"}]}},
+            "vector": {"dtype": "DT_FLOAT", "tensor_shape": axes},
+            "whole": {"dtype": "DT_INT64", "tensor_shape": {"unknown_rank": True}},
+        },
+    }
+    server.described = metadata({"serving_default": signature})
+    good = {"name": ["bø", ""], "vector": [[0.5, float("nan")], [1.0, 2.0]], "whole": [1, 2]}
+    server.answer = http({"outputs": good})
+    assert run("client", "--output=jsonl")[:2] == (
+        0,
+        '{"name": "bø", "vector": [0.5, null], "whole": 1}\n'
+        '{"name": "", "vector": [1.0, 2.0], "whole": 2}\n',
+    )
+    for name, values, message in (
+        ("name", ["a", 1], "line 3: name: found 1, expected a text"),
+        ("vector", [[0.5], [1.0, 2.0]], "line 3: vector: found shape (2,), expected (1,) as in"),
+        ("vector", [[0.5, [1.0]], [1.0, 2.0]], "line 2: vector: found [0.5, [1.0]], expected"),
+        ("vector", [0.5, 1.0], "line 2: vector: found 0.5, expected a number in 1 lists"),
+        ("whole", [1, "2"], "line 3: whole: found '2', expected a number"),
+    ):
+        server.answer = http({"outputs": good | {name: values}})
+        code, _, errors = run("client")
+        assert code == 1
+        assert message in errors
+
+
+def test_lists_of_candidates_that_disagree_in_length_are_not_sent(run):
+    request, rows, signature = map(importlib.import_module, ("request", "rows", "signature"))
+    rank = signature.read_signature(DEFINITIONS | {"rank": RANK_OF_TWO}, "rank")
+    lines = tuple(rows.Row(line, {}, {}) for line in (2, 3))
+    inputs = {"user": ["ann"], "age": [[7, 8]], "length": [[2.5, 3.0]]}
+    request.check_candidates(rank, request.Request(lines, inputs, candidates=2), "rows.csv")
+    for wrong in ([[2.5]], [[2.5, 3.0, 3.0]], [[2.5], [3.0]], []):
+        made = request.Request(lines, inputs | {"length": wrong}, candidates=2)
+        with pytest.raises(request.InputError, match=r"rows\.csv:2-3: length: found .* candidates"):
+            request.check_candidates(rank, made, "rows.csv")
+
+
+BODIES = {
+    "half a pair": (b'[{"instances": ["\\ud800"]}]', "surrogates not allowed"),
+    "byte order mark": (b'\xef\xbb\xbf{"instances": [1]}', "Unexpected UTF-8 BOM"),
+    "deep": (b"[" * 100_000, "maximum recursion depth"),
+    "not UTF-8": (b'{"instances": ["\xff"]}', "can't decode byte 0xff"),
+    "nothing": (b"", "Expecting value"),
+    "digits without end": (b"9" * 5000, "integer string conversion"),
+}
+
+
+@pytest.mark.parametrize(("content", "message"), BODIES.values(), ids=BODIES)
+def test_bodies_of_a_load_test_that_cannot_be_used(run, tmp_path, content, message):
+    path = tmp_path / "requests.json"
+    path.write_bytes(content)
+    code, output, errors = run("load_test", f"--requests={path}", csv="")
+    assert (code, output) == (2, "")
+    assert f"{path}: cannot be read as JSON (" in errors
+    assert message in errors
+
+
+def test_a_load_test_of_a_folder_and_of_a_page(run, server, tmp_path):
+    assert run("load_test", f"--requests={tmp_path}", csv="")[0] == 2
+    server.answer = http(b"<html>")
+    code, output, errors = run("load_test", csv="")
+    assert (code, output) == (1, "")
+    assert "200, and no JSON: b'<html>'" in errors
+
+
 def cut(connection):
     connection.sendall(http(GOOD)[:-10])
 
@@ -478,8 +554,30 @@ def test_the_rows_before_a_refusal_are_printed(run, server):
     assert "rows.csv:3-3: POST" in errors
 
 
+def test_an_output_that_cannot_hold_a_letter(run, monkeypatch, tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_bytes(ROWS.replace(b"bob", "bø".encode()))
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), "ascii"))
+    code, _, errors = run("client", "--keep=user", csv=path)
+    assert code == 2
+    assert "output: cannot be written ('ascii' codec can't encode" in errors
+
+
+def test_a_load_that_is_answered_now_and_then(run, server):
+    replies = iter([http(GOOD), b"", http(GOOD), b""])
+
+    def in_turn(connection):
+        connection.sendall(next(replies))
+
+    server.answer = in_turn
+    code, output, errors = run("load_test", "--warm_up=0")
+    assert code == 1
+    assert json.loads(output)["outcomes"] == {"200": 1, "no answer": 1}
+    assert "first error: 127.0.0.1" in errors
+
+
 @both
-@pytest.mark.parametrize("end", [">/dev/full", ">&-", "2>&1 | (exec 0<&-; sleep 0.4)"])
+@pytest.mark.parametrize("end", [">/dev/full", ">&-", "| true", "2>&1 | true"])
 def test_an_output_that_cannot_be_written(server, tmp_path, script, end):
     path = tmp_path / "rows.csv"
     path.write_bytes(ROWS)
@@ -494,6 +592,6 @@ def test_an_output_that_cannot_be_written(server, tmp_path, script, end):
     )
     lines = done.stderr.splitlines()
     assert lines[-1] == "2", done.stderr
-    if "|" not in end:
+    if "2>&1" not in end:
         assert len(lines) == 2
         assert lines[0].startswith("error: output: cannot be written (")

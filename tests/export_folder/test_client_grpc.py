@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import math
 import socket
 from concurrent import futures
 
@@ -140,6 +141,15 @@ def test_a_load_by_grpc(target, rows, ask, capsys, signature):
 def test_candidates_are_filled_up_by_grpc_too(target, ask):
     flags = (f"--grpc={target}", "--signature=rank")
     assert answers(*ask(*flags, "--candidates=3,5")) == answers(*ask(*flags))
+
+
+def test_numbers_that_float32_does_not_have_are_infinite_as_by_rest(base, target, ask, rows):
+    rows.write_text(ROWS.replace("2.5", "1e40").replace(",3\n", ",-1e40\n"), encoding="utf-8")
+    with start_stand_in({"sums": base}) as url:
+        by_rest = answers(*ask(f"--url={url}"))
+    _, by_grpc = answers(*ask(f"--grpc={target}"))
+    assert [pcvr for _, pcvr in by_grpc] == [math.inf, -math.inf, -1.0]
+    assert by_rest[1] == [pytest.approx(row, abs=1e-6) for row in by_grpc]
 
 
 def test_the_command_by_grpc(target, rows):

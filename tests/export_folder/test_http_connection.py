@@ -149,6 +149,22 @@ def test_what_comes_after_an_answer_is_no_answer_to_the_next_request(module):
         connection.close()
 
 
+def test_the_next_address_of_a_host_is_tried(module, monkeypatch):
+    with raw_server(Counted()) as url:
+        port = int(url.rpartition(":")[2])
+        addresses = [
+            (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", port, 0, 0)),
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)),
+        ]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: addresses)
+        connection = module.Connection(f"http://feed.example.org:{port}", 5)
+        assert ask(connection, 1) == ["[1, 0]"]
+        connection.close()
+        addresses.clear()
+        with pytest.raises(module.NoAnswerError, match="the host has no address"):
+            ask(connection, 1)
+
+
 def test_the_timeout_begins_with_each_request(module):
     with raw_server(Counted()) as url:
         connection = module.Connection(url, 5)

@@ -142,7 +142,7 @@ def test_no_server(rows):
     assert (run.returncode, run.stdout) == (3, "")
     assert "no answer" in run.stderr
     run = load(f"http://127.0.0.1:{port}", "--warm_up=0", "--max_requests=2", "--json")
-    assert run.returncode == 1
+    assert run.returncode == 3
     assert json.loads(run.stdout)["outcomes"] == {"no answer": 2}
 
 
