@@ -7,6 +7,7 @@ import gzip
 import importlib
 import io
 import json
+import os
 import subprocess
 import sys
 import time
@@ -413,6 +414,16 @@ def test_lists_of_candidates_that_disagree_in_length_are_not_sent(run):
             request.check_candidates(rank, made, "rows.csv")
 
 
+def test_answers_about_filled_up_candidates_are_cut_to_the_rows(run):
+    names = ("answers", "request", "rows", "signature")
+    answers, request, rows, signature = map(importlib.import_module, names)
+    rank = signature.read_signature(DEFINITIONS, "rank")
+    lines = tuple(rows.Row(line, {}, {}) for line in (2, 3))
+    asked = request.Request(lines, {}, candidates=4)
+    given = {"pctr": [[0.1, 0.2, 0.2, 0.2]], "pcvr": [[1.0, 2.0, 2.0, 2.0]]}
+    assert answers.check(rank, asked, given) == {"pctr": [0.1, 0.2], "pcvr": [1.0, 2.0]}
+
+
 BODIES = {
     "half a pair": (b'[{"instances": ["\\ud800"]}]', "surrogates not allowed"),
     "byte order mark": (b'\xef\xbb\xbf{"instances": [1]}', "Unexpected UTF-8 BOM"),
@@ -583,12 +594,14 @@ def test_an_output_that_cannot_be_written(server, tmp_path, script, end):
     path.write_bytes(ROWS)
     rows = [path] if script == "client" else [f"--csv={path}", "--max_requests=1"]
     command = [sys.executable, "-S", PROJECT / "export" / f"{script}.py", *rows, "--timeout=5"]
+    buffered = {name: text for name, text in os.environ.items() if name != "PYTHONUNBUFFERED"}
     shell = f'"$@" {end}; echo "${{PIPESTATUS[0]}}" >&2'
     done = subprocess.run(
         ["bash", "-c", shell, "-", *map(str, command), f"--url={server.url}"],
         capture_output=True,
         text=True,
         timeout=20,
+        env=buffered,
     )
     lines = done.stderr.splitlines()
     assert lines[-1] == "2", done.stderr
