@@ -59,9 +59,11 @@ def shown(value: Any) -> str:
 def say(message: object, kind: str = "error") -> None:
     """Prints an error, unless standard error is closed or full."""
     text = f"{kind}: {message}".encode("utf-8", "backslashreplace").decode("utf-8")
-    with contextlib.suppress(OSError, ValueError):
+    try:
         if sys.stderr is not None:
-            print(text, file=sys.stderr)
+            print(text, file=sys.stderr, flush=True)
+    except (OSError, ValueError):
+        _discard(sys.stderr)
 
 
 @contextlib.contextmanager
@@ -77,13 +79,13 @@ def writing() -> Iterator[None]:
         yield
         sys.stdout.flush()
     except (OSError, ValueError) as error:
-        _discard_output()
+        _discard(sys.stdout)
         raise InputError(f"output: cannot be written ({error})") from error
 
 
-def _discard_output() -> None:
+def _discard(stream: Any) -> None:
     """Sends what is still buffered nowhere: Python would try to write it again when it ends."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
+        os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
