@@ -165,7 +165,7 @@ class _Reader(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any) -> int:
+    def readinto(self, buffer: Any) -> int | None:
         self._sock.settimeout(_seconds_left(self._deadline))
         acknowledge_at_once(self._sock)
         return self._file.readinto(buffer)
