@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import answers
-from errors import InputError, RefusedError, ScriptError, say, writing
+from errors import InputError, ReaderGoneError, RefusedError, ScriptError, say, writing
 from request import make_requests
 from rows import Row
 from script_flags import add_csv_flags, add_model_flags, check_flags, open_model, read_flags
@@ -41,6 +41,8 @@ def main(argv: Sequence[str]) -> int:
     try:
         with contextlib.closing(open_model(flags)) as model:
             ask_about_rows(flags, model)
+    except ReaderGoneError as error:
+        return error.exit_code
     except ScriptError as error:
         say(error)
         return error.exit_code

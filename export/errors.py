@@ -47,6 +47,12 @@ class NoAnswerError(ScriptError):
     exit_code = 3
 
 
+class ReaderGoneError(ScriptError):
+    """Who reads the output has read enough: `| head`."""
+
+    exit_code = 0
+
+
 def shown(value: Any) -> str:
     """Returns the text of a value of any size, cut short.
 
@@ -71,6 +77,7 @@ def writing() -> Iterator[None]:
     """Turns a failed write to standard output into an InputError.
 
     Raises:
+        ReaderGoneError: Standard output is a pipe that nobody reads any more.
         InputError: Standard output is closed, full, or cannot encode a text.
     """
     try:
@@ -78,6 +85,9 @@ def writing() -> Iterator[None]:
             raise OSError("standard output is closed")
         yield
         sys.stdout.flush()
+    except BrokenPipeError as error:
+        _discard(sys.stdout)
+        raise ReaderGoneError from error
     except (OSError, ValueError) as error:
         _discard(sys.stdout)
         raise InputError(f"output: cannot be written ({error})") from error

@@ -33,7 +33,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from errors import InputError, NoAnswerError, RefusedError, ScriptError, say, writing
+from errors import (
+    InputError,
+    NoAnswerError,
+    ReaderGoneError,
+    RefusedError,
+    ScriptError,
+    say,
+    writing,
+)
 from load_calls import read_calls
 from script_flags import add_csv_flags, add_model_flags, check_flags, grpc_host, open_model
 
@@ -75,6 +83,8 @@ def main(argv: Sequence[str]) -> int:
         summary = summarize(measured, flags.concurrency)
         with writing():
             print(json.dumps(summary, indent=2) if flags.json else table(summary))
+    except ReaderGoneError as error:
+        return error.exit_code
     except ScriptError as error:
         say(error)
         return error.exit_code
