@@ -43,6 +43,7 @@ from lt4rec_tf.serving.signatures import (
     DEFAULT_SIGNATURE,
     RANK,
     REGRESS,
+    SCORE,
     TF_EXAMPLE,
     ServedModel,
     answer_names,
@@ -99,6 +100,8 @@ def checked_answers(
         read = {name: values.numpy() for name, values in first_batch["features"].items()}
         _, ids = rank_request(schema, ranking, read, requests)
         expected[RANK] = _rank_answers(network, schema, ranking, sample[RANK], ids)
+    if SCORE in signatures:
+        sample[SCORE], expected[SCORE] = sample[RANK], {"score": expected[RANK]["score"]}
     return sample, expected
 
 
@@ -181,10 +184,10 @@ def _score_meaning(ranking: Ranking | None) -> str:
 
 
 def _warmup(sample: Mapping[str, Arrays]) -> bytes:
-    rows = {name: inputs for name, inputs in sample.items() if name != RANK}
-    requests = {name: inputs for name, inputs in sample.items() if name == RANK}
+    rows = {name: inputs for name, inputs in sample.items() if name not in (RANK, SCORE)}
+    requests = {name: inputs for name, inputs in sample.items() if name in (RANK, SCORE)}
     try:
-        # A request to `rank` is many rows already. Record files laid end to end are one.
+        # A request about candidates is many rows already. Record files laid end to end are one.
         return warmup_records(rows, WARMUP_BATCHES) + warmup_records(requests)
     except ServingApiMissingError as error:
         print(f"published without warm-up requests: {error}", flush=True)

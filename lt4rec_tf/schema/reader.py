@@ -16,6 +16,7 @@ from lt4rec_tf.schema.buckets import needed_buckets
 from lt4rec_tf.schema.filters import check_filters, read_filters
 from lt4rec_tf.schema.populations import circle, nested
 from lt4rec_tf.schema.types import (
+    NOT_TASKS,
     Feature,
     IdRule,
     Join,
@@ -249,6 +250,9 @@ def _multiplier(table: TomlTable) -> float:
 
 def _task(table: TomlTable) -> Task:
     name, kind = _name(table), table.choice("kind", tuple(TASK_LOSSES))
+    if name in NOT_TASKS:
+        expected = f"another name than the served model's signatures {', '.join(NOT_TASKS)}"
+        raise table.error("name", name, expected)
     metric = table.choice("metric", TASK_METRICS[kind])
     better = METRIC_DIRECTIONS[metric]
     kept = _negatives_kept(table) if kind == "binary" else 1.0

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 JSON_LISTS = "json"  # a separator: a row's text is a JSON list of single values
 UNKNOWN_ID = 1  # of vocabulary, fitted and integer rules; 0 is "missing"
 FIRST_VALUE_ID = 2  # of the same rules
+NOT_TASKS = ("serving_default", "rank", "score", "tf_example")  # signatures of a served model
 FITTED_NUMBERS = ("quantiles", "piecewise_linear", "standardised")  # by the audit, on train
 
 

@@ -12,13 +12,13 @@ from lt4rec_tf.data.formats.examples import encode_row
 from lt4rec_tf.schema.types import Feature, Schema
 from lt4rec_tf.serving.publish import Arrays
 from lt4rec_tf.serving.rank import Ranking
-from lt4rec_tf.serving.signatures import RANK, REGRESS, TF_EXAMPLE
+from lt4rec_tf.serving.signatures import RANK, REGRESS, SCORE, TF_EXAMPLE
 
 Signatures = Mapping[str, Any]  # name -> concrete function
 
 
 def requests_of(schema: Schema, signatures: Signatures, raw: Arrays) -> dict[str, Arrays]:
-    """Returns the same rows as a request to each signature but `rank`.
+    """Returns the same rows as a request to each signature but `rank` and `score`.
 
     Args:
         schema: Features.
@@ -34,7 +34,7 @@ def requests_of(schema: Schema, signatures: Signatures, raw: Arrays) -> dict[str
         inputs = [spec.name for spec in tf.nest.flatten(function.structured_input_signature)]
         if name == TF_EXAMPLE or name.startswith(REGRESS):
             requests[name] = dict.fromkeys(inputs, examples)
-        elif name != RANK:
+        elif name not in (RANK, SCORE):
             requests[name] = {feature: raw[feature] for feature in inputs}
     return requests
 

@@ -2,7 +2,7 @@
 
 serving_default: p<task> of every task, and the products of chained ones (pctcvr = pctr * pcvr).
 <task>: p<task>. <product>: p<product>, such as ctcvr.
-rank: of a request's candidates, score and p<task> of every task.
+rank: of a request's candidates, score and p<task> of every task. score: as rank, score alone.
 tf_example: as serving_default, of serialized tf.Examples.
 regress_<task>: p<task> of serialized tf.Examples, for TensorFlow Serving's Regress.
 """
@@ -25,7 +25,8 @@ from lt4rec_tf.schema.types import Feature, Schema, chained_tasks, product_name
 from lt4rec_tf.serving.rank import Ranking, rank_specs, score
 from lt4rec_tf.serving.served_network import ServedNetwork
 
-DEFAULT_SIGNATURE, RANK, TF_EXAMPLE, REGRESS = "serving_default", "rank", "tf_example", "regress_"
+DEFAULT_SIGNATURE, TF_EXAMPLE, REGRESS = "serving_default", "tf_example", "regress_"
+RANK, SCORE = "rank", "score"  # of candidates
 
 Answers = dict[str, tf.Tensor]
 
@@ -44,15 +45,15 @@ def answer_names(schema: Schema, tasks: Sequence[str]) -> dict[str, tuple[str, .
 class ServedModel(tf.Module):
     """A network as a server computes it, with one function per signature.
 
-    All signatures but `rank` take, by name, every feature of the schema: of its dtype, shape
-    (batch,), multi-valued ones (batch, values) padded with the missing value; those of serialized
-    examples take one string tensor (batch,). Outputs are float32 (batch,). For `rank` see
-    `serving.ranking`.
+    Signatures of rows take, by name, every feature of the schema: of its dtype, shape (batch,),
+    multi-valued ones (batch, values) padded with the missing value; those of serialized examples
+    take one string tensor (batch,). Outputs are float32 (batch,). For `rank` and `score` see
+    `serving.rank`.
 
     Args:
         network: With its masks, which are folded.
         schema: Features and tasks.
-        ranking: How `rank` scores; None: there is no such signature.
+        ranking: How `rank` scores; None: there is no such signature, nor `score`.
         precision: "float32" or "bfloat16": in which kernels are stored and multiplied.
         table_precision: "float32", "bfloat16" or "int8": in which tables are stored; None: as
             kernels.
@@ -96,7 +97,10 @@ class ServedModel(tf.Module):
             regressed = {"outputs": (task,)}
             makers[f"{REGRESS}{task}"] = partial(self._example_signature, regressed, "inputs")
         if self._ranking:
-            makers[RANK] = partial(self._rank_signature, self._ranking)
+            specs = rank_specs(self._schema, self._ranking)
+            candidates = self._function_of_candidates(self._ranking, specs)
+            makers[RANK] = partial(_signature_of_candidates, candidates, specs)
+            makers[SCORE] = partial(_signature_of_candidates, candidates, specs, only="score")
         return {name: makers[name]() for name in wanted or makers}
 
     def predict(self, raw: Mapping[str, tf.Tensor], names: Mapping[str, Sequence[str]]) -> Answers:
@@ -163,19 +167,31 @@ class ServedModel(tf.Module):
 
         return serve.get_concrete_function()
 
-    def _rank_signature(self, ranking: Ranking) -> Callable[..., Any]:
-        specs = rank_specs(self._schema, ranking)
+    def _function_of_candidates(
+        self, ranking: Ranking, specs: Mapping[str, tf.TensorSpec]
+    ) -> Callable[..., Any]:
+        """Returns a function of requests -> answers about their candidates."""
 
         @tf.function(input_signature=[specs], autograph=False)
-        def serve(raw: dict[str, tf.Tensor]) -> Answers:
+        def candidates(raw: dict[str, tf.Tensor]) -> Answers:
             raw = _checked(raw, specs)
-            ids = roomy_ids(self._schema, raw)
-            logits = self.network.rank(ids, self._tasks)
+            logits = self.network.rank(roomy_ids(self._schema, raw), self._tasks)
             chances = self._predictions(logits)
             answers = {f"p{task}": tf.cast(chances[task], tf.float32) for task in self._tasks}
             return {"score": score(ranking, chances, raw), **answers}
 
-        return serve.get_concrete_function()
+        return candidates
+
+
+def _signature_of_candidates(
+    candidates: Callable[..., Any], specs: Mapping[str, tf.TensorSpec], *, only: str = ""
+) -> Callable[..., Any]:
+    @tf.function(input_signature=[specs], autograph=False)
+    def serve(raw: dict[str, tf.Tensor]) -> Answers:
+        answers = candidates(raw)
+        return {only: answers[only]} if only else answers
+
+    return serve.get_concrete_function()
 
 
 def roomy_ids(schema: Schema, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:

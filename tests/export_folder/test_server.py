@@ -27,7 +27,7 @@ from tests.serving_stand_in.serving_server import (
 from tests.support.networks import build_small
 
 OF_ROWS = ["serving_default", "ctr", "cvr", "ctcvr"]
-ALL = {*OF_ROWS, "rank", "tf_example", "regress_ctr", "regress_cvr"}
+ALL = {*OF_ROWS, "rank", "score", "tf_example", "regress_ctr", "regress_cvr"}
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +46,7 @@ def test_the_signatures_of_an_export(server):
     assert {name for name in server.definitions() if not name.startswith("__")} == ALL
     assert server.outputs("serving_default") == ["pctcvr", "pctr", "pcvr"]
     assert server.outputs("rank") == ["pctr", "pcvr", "score"]
+    assert server.outputs("score") == ["score"]
     for signature in ("ctr", "cvr", "ctcvr"):
         assert server.outputs(signature) == [f"p{signature}"]
 

@@ -1,6 +1,7 @@
 """rank, tf_example and regress_<task> of a published model, by REST from any server."""
 
 import base64
+import json
 
 import numpy as np
 import pytest
@@ -50,6 +51,20 @@ def test_the_score_of_rank_is_eq_3(server):
     answers = server.columns("rank", columns)
     score = answers["pctr"] * np.sqrt(answers["pcvr"]) * np.sqrt(columns["length"])
     np.testing.assert_allclose(answers["score"], score, rtol=1e-5)
+
+
+def test_scores_alone_are_those_of_rank_and_512_fit_in_16_kib(server):
+    columns = server.random_inputs("rank", 1, seed=9)
+    many = {
+        name: [values[0] * 171] if name in of_items(server) else values
+        for name, values in columns.items()
+    }
+    scores = server.columns("score", many)
+    assert scores["score"].shape == (1, 3 * 171)
+    np.testing.assert_array_equal(scores["score"], server.columns("rank", many)["score"])
+
+    _, answer = server.call("predict", {"signature_name": "score", "inputs": many})
+    assert len(json.dumps(answer)) < 2**14  # what a server writes at once
 
 
 def test_requests_with_different_numbers_of_candidates_are_padded_by_the_client(server):

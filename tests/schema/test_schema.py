@@ -131,6 +131,7 @@ def test_loading_twice_gives_equal_schemas(tmp_path):
         ('side = "context"', 'side = "left"', "features[number].side", "user, item, context"),
         ('name = "video"', 'name = "tags"', "features[tags]", "distinct names"),
         ('name = "video"', 'name = "a b"', "features[a b].name", "letters"),
+        ('name = "ctr"', 'name = "score"', "tasks[score].name", "serving_default, rank, score"),
         ('label = "click"', 'label = "clik"', "tasks[ctr].label", "found 'clik'"),
         ('label = "click"', 'label = "watch_ratio"', "tasks[ctr].label", "binary (click)"),
         ('population = "click"', 'population = "watch_ratio"', "tasks[cvr].population", "binary"),

@@ -332,7 +332,7 @@ def test_export_takes_the_expression_from_its_flag(schema, monkeypatch):
         served.append(how["ranking"])
         raise Stopped
 
-    network = SimpleNamespace(tasks=("ctr", "cvr"))
+    network = SimpleNamespace(tasks=("ctr", "cvr"), model=SimpleNamespace(layers=()))
     monkeypatch.setattr(publishing, "load_row", lambda *_: network)
     monkeypatch.setattr(publishing, "ServedModel", serve)
     flags = dataclasses.replace(flags, row="s_weight")
