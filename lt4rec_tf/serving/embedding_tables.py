@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from lt4rec_tf.models.layers.field_vectors import FieldVectors
-from lt4rec_tf.models.layers.table_layout import ONE, Layout, Tables, unpacked
+from lt4rec_tf.models.layers.table_layout import ONE, Layout, Tables, unpacked_bits
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.serving.kernels import LoadedTensor
 
@@ -79,7 +79,7 @@ class ServedTables(tf.Module):
         size = int(np.prod(shape))
 
         def whole() -> tf.Tensor:
-            kept = unpacked(self.bits.read_value(), size) > 0
+            kept = unpacked_bits(self.bits.read_value(), size)
             places, numbers = tf.where(kept), self.numbers.read_value()
             return tf.reshape(tf.scatter_nd(places, numbers, tf.constant([size], tf.int64)), shape)
 
@@ -102,7 +102,7 @@ class ServedTables(tf.Module):
         def some(start: tf.Tensor, before: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             end = tf.minimum(start + AT_A_TIME, ids)
             packed = self.bits.read_value()[start // 8 : -(-end // 8)]
-            kept = tf.cast(unpacked(packed[tf.newaxis], AT_A_TIME)[0, : end - start], tf.int32)
+            kept = tf.cast(unpacked_bits(packed, AT_A_TIME)[: end - start], tf.int32)
             table = tf.searchsorted(first_ids, tf.range(start, end), side="right") - 1
             place = before + tf.cumsum(kept, exclusive=True) + tf.gather(moved, table)
             rows = tf.where(kept > 0, place, tf.gather(shared, table))

@@ -252,17 +252,23 @@ class Tables:
 
 
 def unpacked(bits: tf.Tensor, count: int) -> tf.Tensor:
-    """Returns the first bits of each row as numbers, the reverse of `np.packbits`.
+    """Returns the first bits of each row as float32 numbers, see `unpacked_bits`.
 
     >>> unpacked(tf.constant([[0b10100000]], tf.uint8), 3).numpy().tolist()
     [[1.0, 0.0, 1.0]]
+    """
+    return tf.cast(unpacked_bits(bits, count), tf.float32)
+
+
+def unpacked_bits(bits: tf.Tensor, count: int) -> tf.Tensor:
+    """Returns the first bits of each row, the reverse of `np.packbits`.
 
     Args:
         bits: uint8 (..., bytes).
         count: Number of a row's bits; those after them are padding.
 
     Returns:
-        float32 (..., count).
+        bool (..., count).
     """
     masks = tf.constant(2 ** np.arange(7, -1, -1), tf.uint8)  # the highest bit comes first
     single_bits = tf.bitwise.bitwise_and(tf.expand_dims(bits, -1), masks) > 0
@@ -271,4 +277,4 @@ def unpacked(bits: tf.Tensor, count: int) -> tf.Tensor:
     else:
         shape = tf.concat([tf.shape(bits)[:-1], 8 * tf.shape(bits)[-1:]], axis=0)
     rows = tf.reshape(single_bits, shape)
-    return tf.cast(rows if rows.shape[-1] == count else rows[..., :count], tf.float32)
+    return rows if rows.shape[-1] == count else rows[..., :count]
