@@ -1,4 +1,4 @@
-"""Files and folders that are written atomically, so that a kill leaves no half file.
+"""Files and folders that are written atomically, so that no kill and no power cut leaves a half.
 
     <output_dir>/<name>-<fingerprint>/seed_<n>/
         config.json  data.json  quarantine.tsv  evaluation.json
@@ -11,11 +11,15 @@
 
 A stage writes its files, then an empty file `done`. A stage that is done is skipped, so the same
 command resumes.
+
+Content reaches the disk before its name does, and the name before anything that relies on it: an
+operating system writes in any order otherwise, and a power cut leaves names of empty files.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -114,20 +118,45 @@ def opened_atomically(path: Path) -> Iterator[IO[bytes]]:
         path.parent.mkdir(parents=True, exist_ok=True)
     with appearing_whole(path) as temporary, temporary.open("wb") as file:
         yield file
-        file.flush()
-        os.fsync(file.fileno())
 
 
 @contextlib.contextmanager
 def appearing_whole(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path`, renamed to it when the block ends without an error."""
+    """Yields a temporary path beside `path`, renamed to it when the block ends without an error.
+
+    The block closes what it writes.
+    """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         with naming_a_full_disk(path):
             yield temporary
+            to_disk(temporary)
             temporary.replace(path)
+            to_disk(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def to_disk(path: Path) -> None:
+    """Returns once a file's content, or a folder's names, are on the disk.
+
+    A file system that keeps no folders, such as one of a store, cannot be asked about theirs.
+    """
+    is_folder = path.is_dir()
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if not is_folder or error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def folder_to_disk(folder: Path) -> None:
+    """Returns once a folder is on the disk with all that lies below it."""
+    for path in [*folder.rglob("*"), folder]:
+        to_disk(path)
 
 
 def is_literal(path: Path) -> bool:
@@ -207,9 +236,11 @@ def _write_folder_atomically(folder: Path, write: Callable[[Path], None]) -> Non
         with naming_a_full_disk(folder):
             temporary.mkdir(parents=True)
             write(temporary)
+            folder_to_disk(temporary)
             if folder.exists():
                 shutil.rmtree(folder)
             temporary.rename(folder)
+            to_disk(folder.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -234,6 +265,7 @@ def replace_folder(new: Path, old: Path) -> None:
     def rename() -> None:
         shutil.rmtree(old, ignore_errors=True)
         new.rename(old)
+        to_disk(old.parent)
 
     change(rename)
 

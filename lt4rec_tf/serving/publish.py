@@ -9,7 +9,6 @@ exporter removes it.
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import textwrap
 import uuid
@@ -295,11 +294,10 @@ def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def _put_in_place(temporary: Path, base: Path) -> Path:
-    for path in [*temporary.rglob("*"), temporary]:
-        _flush(path)
+    artifacts.folder_to_disk(temporary)
     version = base / str(next_version(base))
     temporary.rename(version)
-    _flush(base)
+    artifacts.to_disk(base)
     return version
 
 
@@ -313,11 +311,3 @@ def _remove(versions: list[Path], published: Path) -> None:
             raise PublishError(
                 f"{published} is published, but {old} cannot be removed ({error})"
             ) from error
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -19,6 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from lt4rec_tf.core import artifacts
+from lt4rec_tf.core.errors import InputError
 from lt4rec_tf.distributed.parameter_server import Pass, compile_part, take_parts
 from lt4rec_tf.distributed.replicas import parts_of
 from lt4rec_tf.models.feature_encoder import is_table
@@ -313,18 +314,30 @@ class Trainer:
         return {f"counter/{name}": v for name, v in self.network.counters.items()}
 
     def _save(self, folder: Path, state: _State) -> None:
-        """Saves all that resuming needs, then removes older saves."""
+        """Saves all that resuming needs; keeps the save before it, in case this one is damaged."""
         progress = folder / PROGRESS
         newest = progress / f"{state.epoch:04d}_{state.step:09d}"
         checkpoint.save_progress(newest, self._state_variables(), vars(state))
-        for older in sorted(artifacts.folders(progress))[:-1]:
+        for older in sorted(artifacts.folders(progress))[:-2]:
             artifacts.remove(older)
 
     def _resume(self, folder: Path) -> _State:
+        """Restores the newest save that can be read; without any save, begins anew.
+
+        Raises:
+            InputError: There are saves, and none can be read.
+        """
         saved = sorted(artifacts.folders(folder / PROGRESS))
-        if not saved:
-            return _State()
-        return _State(**checkpoint.restore_progress(saved[-1], self._state_variables()))
+        while saved:
+            try:
+                return _State(**checkpoint.restore_progress(saved[-1], self._state_variables()))
+            except InputError as error:  # of the variables, or of the state beside them
+                damaged = saved.pop()
+                if not saved:
+                    raise
+                self.progress.note(f"{error}; going on from the save before, {saved[-1].name}")
+                artifacts.remove(damaged)
+        return _State()
 
     def _finish(self, folder: Path, state: _State) -> dict[str, Any]:
         # A kill between here and `done` leaves either `best` or `weights`, never neither.

@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 from lt4rec_tf.core import artifacts
+from lt4rec_tf.core.errors import InputError
 from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.models.losses import LOSSES
 from lt4rec_tf.tickets.masks import union
@@ -309,6 +310,48 @@ def test_a_stage_killed_twice_ends_as_an_unbroken_one(two_processes, unbroken, t
             start(first, tmp_path)
     first.progress = quiet_progress()
     check_equal_to_unbroken(unbroken, second, start(second, tmp_path), tmp_path)
+
+
+DAMAGES = {
+    "variables of no byte": ("variables/variables.data-00000-of-00001", b""),
+    "half an index": ("variables/variables.index", b"\x00" * 20),
+    "state of no byte": ("state.json", b""),
+}
+
+
+@pytest.mark.parametrize("two_processes", ["two"], indirect=True)
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_stage_whose_newest_save_is_damaged_goes_on_from_the_one_before(
+    two_processes, unbroken, tmp_path, damage
+):
+    first, second = two_processes
+    first.progress = KilledProgress(STEPS + 3)
+    with pytest.raises(Killed):
+        start(first, tmp_path)
+    first.progress = quiet_progress()
+
+    name, content = DAMAGES[damage]
+    older, newest = sorted(artifacts.folders(tmp_path / "progress"))
+    (newest / name).write_bytes(content)
+    out = io.StringIO()
+    second.progress = Progress(total_steps=2 * STEPS, batch_size=8, out=out)
+    check_equal_to_unbroken(unbroken, second, start(second, tmp_path), tmp_path)
+    second.progress = quiet_progress()
+    assert f"{newest}" in out.getvalue()
+    assert f"going on from the save before, {older.name}" in out.getvalue()
+
+
+@pytest.mark.parametrize("two_processes", ["two"], indirect=True)
+def test_a_stage_without_a_readable_save_is_refused(two_processes, tmp_path):
+    first, second = two_processes
+    first.progress = KilledProgress(STEPS + 3)
+    with pytest.raises(Killed):
+        start(first, tmp_path)
+    first.progress = quiet_progress()
+    for saved in artifacts.folders(tmp_path / "progress"):
+        (saved / "state.json").write_bytes(b"{")
+    with pytest.raises(InputError, match=r"state\.json: not JSON"):
+        start(second, tmp_path)
 
 
 def test_a_finished_stage_is_not_trained_again(two_processes, unbroken, tmp_path):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -253,9 +252,8 @@ class _ShardWriter:
         self._sizes.append(0)
         self._bytes = 0
 
-        # Closed in reverse: the writer, then the sync to disk, then the renaming.
+        # Closed in reverse: the writer, then the renaming.
         temporary = self._stack.enter_context(appearing_whole(path))
-        self._stack.callback(_sync, temporary)
         packing = "GZIP" if self._job.compression == "gzip" else ""
         options = tf.io.TFRecordOptions(packing, compression_level=_GZIP_LEVEL)
         return self._stack.enter_context(tf.io.TFRecordWriter(str(temporary), options))
@@ -263,8 +261,3 @@ class _ShardWriter:
     def _close(self) -> None:
         self._stack.close()
         self._writer = None
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())

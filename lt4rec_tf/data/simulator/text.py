@@ -7,7 +7,6 @@ set side by side and the zeros dropped.
 from __future__ import annotations
 
 import gzip
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -154,12 +153,13 @@ def gzip_shard(path: Path, header: Iterable[str]) -> Iterator[gzip.GzipFile]:
         path: The file; its folder exists.
         header: Names of the columns.
     """
-    with appearing_whole(path) as temporary, temporary.open("wb") as raw:
-        with gzip.GzipFile("", "wb", COMPRESSION, raw, mtime=0) as file:
-            file.write((",".join(header) + "\n").encode())
-            yield file
-        raw.flush()
-        os.fsync(raw.fileno())
+    with (
+        appearing_whole(path) as temporary,
+        temporary.open("wb") as raw,
+        gzip.GzipFile("", "wb", COMPRESSION, raw, mtime=0) as file,
+    ):
+        file.write((",".join(header) + "\n").encode())
+        yield file
 
 
 def write_tfrecord(
