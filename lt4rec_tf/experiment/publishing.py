@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -100,8 +100,11 @@ def checked_answers(
         read = {name: values.numpy() for name, values in first_batch["features"].items()}
         _, ids = rank_request(schema, ranking, read, requests)
         expected[RANK] = _rank_answers(network, schema, ranking, sample[RANK], ids)
-    if SCORE in signatures:
-        sample[SCORE], expected[SCORE] = sample[RANK], {"score": expected[RANK]["score"]}
+        scores = {"score": expected[RANK]["score"]}
+        if ranking.scores_alone:
+            expected[RANK] = scores
+        if SCORE in signatures:
+            sample[SCORE], expected[SCORE] = sample[RANK], scores
     return sample, expected
 
 
@@ -236,6 +239,9 @@ class ExportFlags:
         "", "Rank score: item feature, or duration column of a ratio label, that says the length."
     )
     length_exponent: float = flag(1.0, "Rank score: exponent of the length.")
+    rank_answers: Literal["all", "score"] = flag(
+        "all", "What rank answers of a candidate: score and predictions, or as score does."
+    )
     signature_inputs: Literal["all", "used"] = flag(
         "all", "Whether a signature asks for all features or for those alone that it reads."
     )
@@ -289,6 +295,8 @@ def export_row(
         flags.length_exponent,
         flags.rank_expression,
     )
+    if ranking:
+        ranking = replace(ranking, scores_alone=flags.rank_answers == "score")
     served = ServedModel(
         network,
         schema,

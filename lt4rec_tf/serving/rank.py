@@ -37,6 +37,7 @@ class Ranking:
         length_exponent: c.
         extra_input: `length` where it is no feature of the schema; empty where it is one.
         expression: Scores instead of Eq. 3; None: Eq. 3 does.
+        scores_alone: `rank` answers scores and no task's predictions.
     """
 
     exponents: Mapping[str, float]
@@ -44,6 +45,7 @@ class Ranking:
     length_exponent: float = 0.0
     extra_input: str = ""
     expression: Expression | None = None
+    scores_alone: bool = False
 
 
 def ranking_of(

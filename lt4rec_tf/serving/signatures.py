@@ -99,7 +99,8 @@ class ServedModel(tf.Module):
         if self._ranking:
             specs = rank_specs(self._schema, self._ranking)
             candidates = self._function_of_candidates(self._ranking, specs)
-            makers[RANK] = partial(_signature_of_candidates, candidates, specs)
+            only = "score" if self._ranking.scores_alone else ""
+            makers[RANK] = partial(_signature_of_candidates, candidates, specs, only=only)
             makers[SCORE] = partial(_signature_of_candidates, candidates, specs, only="score")
         return {name: makers[name]() for name in wanted or makers}
 

@@ -136,7 +136,9 @@ def test_bfloat16_stays_near_and_ranks_the_same(run, whole, tmp_path):
 
 def test_int8_tables_rank_the_same_and_are_what_the_card_measures(run, whole, models, tmp_path):
     schema, batches, predictions = whole
-    with opened(published(run, tmp_path, "--table_precision=int8")) as version:
+    flags = ("--table_precision=int8", "--rank_answers=score")
+    with opened(published(run, tmp_path, *flags)) as version:
+        assert set(version.signatures["rank"].outputs) == {"score"}
         rows = joined([version.answers("serving_default", batch) for batch in batches])
     exact, click = predictions.of(schema.task("ctr")), predictions.labels["ctr"]
     assert not np.array_equal(rows["pctr"], exact)
