@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import sys
-import textwrap
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from pathlib import Path
+from typing import NoReturn, TextIO
 
-from lt4rec_tf.core.errors import InputError, is_disk_full
+from lt4rec_tf.core.errors import InputError, as_unwritable, naming_the_unwritable
 
-_SHOWN = 300  # characters of another program's error
 BROKEN_PIPE = 141  # as shells have it: 128 and the number of SIGPIPE
 
 
@@ -41,7 +41,7 @@ def exit_on_error(
 ) -> int:
     """Runs a command and turns an expected error into one message and exit code 2.
 
-    A full disk is expected wherever it is met.
+    A full disk, and a missing permission, are expected wherever they are met.
 
     Args:
         main: The command.
@@ -55,18 +55,19 @@ def exit_on_error(
     """
     try:
         main(argv)
-        sys.stdout.flush()
+        with naming_the_unwritable(Path("standard output")):
+            sys.stdout.flush()
     except BrokenPipeError:
         # What read the output has ended, as `head` does; Python must not try to write the rest.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard(sys.stdout)
         return BROKEN_PIPE
-    except expected as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     except Exception as error:
-        if not is_disk_full(error):
+        message = _message(error, expected)
+        if message is None:
             raise
-        print(f"error: cannot write: the disk is full ({_one_line(error)})", file=sys.stderr)
+        with contextlib.suppress(OSError):  # where standard error cannot be written either
+            print(f"error: {message}", file=sys.stderr)
+        _drop_stuck_output()
         return 2
     except KeyboardInterrupt:
         if resumes:
@@ -75,8 +76,34 @@ def exit_on_error(
     return 0
 
 
-def _one_line(error: Exception) -> str:
-    return textwrap.shorten(str(error), _SHOWN, placeholder=" ...")
+def _message(error: Exception, expected: tuple[type[Exception], ...]) -> str | None:
+    """Returns all that a user needs to know of an error; None where a stack trace says more."""
+    if isinstance(error, InputError):
+        return str(error)
+    unwritable = as_unwritable(error)
+    if unwritable is None:
+        return str(error) if isinstance(error, expected) else None
+    return str(unwritable)
+
+
+def _drop_stuck_output() -> None:
+    """Drops what standard output and error hold but cannot write.
+
+    Python would try again when the process ends, and end it with another error.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            discard(stream)
+
+
+def discard(stream: TextIO) -> None:
+    """Drops what a stream holds and cannot write, and all that it is given later."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+    stream.flush()
 
 
 def run(main: Callable[[Sequence[str]], None]) -> NoReturn:

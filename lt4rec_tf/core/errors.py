@@ -5,11 +5,25 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
+_SHOWN = 300  # characters of another program's error
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_FULL_TEXTS = tuple(os.strerror(code) for code in _FULL)  # as TensorFlow's errors quote them
+_ACCESS = "change that, or name another folder"
+# Of a file or folder that comes into place when it is whole; users know the name in the group.
+_TEMPORARY = re.compile(r"\.([^/]+)\.[0-9a-f]{32}\.tmp")
+# What is missing, and what to do.
+_REASONS = {
+    errno.ENOSPC: ("the disk is full", "free some space"),
+    errno.EDQUOT: ("this user's share of the disk (quota) is full", "free some space"),
+    errno.EFBIG: ("it is larger than a file may be here (ulimit -f)", "raise the limit"),
+    errno.EROFS: ("its file system is read-only", _ACCESS),
+    errno.EACCES: ("this user has no permission", _ACCESS),
+    errno.EPERM: ("this user has no permission", _ACCESS),
+}
 
 
 class InputError(Exception):
@@ -24,39 +38,72 @@ class UnfitError(InputError, ValueError):
     """Settings that do not fit each other, or not the tasks; a program may catch a ValueError."""
 
 
-class DiskFullError(InputError):
-    """A file cannot be written, because its disk or the user's share of it is full."""
+class UnwritableError(InputError):
+    """The machine does not let this user write a file: a full disk, a limit, a permission."""
 
 
-def is_disk_full(error: BaseException) -> bool:
-    """Tells if an error of Python or of TensorFlow says that a disk is full.
+def as_unwritable(error: BaseException, path: Path | None = None) -> UnwritableError | None:
+    """Says in words why the machine refuses a file, where an error is of that kind.
 
-    >>> is_disk_full(OSError(errno.ENOSPC, "No space left on device"))
-    True
+    Args:
+        error: Of Python or of TensorFlow.
+        path: What was being written; None: what the error itself names.
+
+    Returns:
+        The error to raise in its place; None where it is of another kind.
+
+    >>> print(as_unwritable(OSError(errno.ENOSPC, "No space left on device"), Path("a.csv")))
+    a.csv: cannot be written: the disk is full; free some space and start the same command again
     """
-    if isinstance(error, OSError) and error.errno in _FULL:
-        return True
-    return any(text in str(error) for text in _FULL_TEXTS)
+    code = _code(error)
+    if code is None:
+        return None
+
+    missing, remedy = _REASONS[code]
+    named = getattr(error, "filename", None)
+    if path is not None:
+        what = f"{path}: cannot be written: {missing}"
+    elif named is not None:
+        what = f"{named}: {missing}"  # which may have been read, too
+    else:
+        quoted = textwrap.shorten(str(error), _SHOWN, placeholder=" ...")
+        what = f"cannot write a file, or the output: {missing} ({quoted})"
+    message = f"{what}; {remedy} and start the same command again"
+    return UnwritableError(_TEMPORARY.sub(r"\1", message))
+
+
+def _code(error: BaseException) -> int | None:
+    """Returns the number of the reason; TensorFlow's errors only quote its text."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno if error.errno in _REASONS else None
+
+    # The other texts may stand in messages that have nothing to do with files of this machine.
+    of_files = isinstance(error, OSError) or type(error).__module__.startswith("tensorflow.")
+    for code in _REASONS if of_files else _FULL:
+        if os.strerror(code) in str(error):
+            return code
+    return None
 
 
 @contextlib.contextmanager
-def naming_a_full_disk(path: Path) -> Iterator[None]:
-    """Names what was being written where the disk is full, which Python's own error may not.
+def naming_the_unwritable(path: Path) -> Iterator[None]:
+    """Names what was being written where the machine refuses it, which Python's error may not.
 
     Args:
         path: What the block writes.
 
     Raises:
-        DiskFullError: The block fails because a disk is full.
+        UnwritableError: The block fails because a disk is full, or for want of a permission.
     """
     try:
         yield
-    except DiskFullError:
+    except InputError:
         raise
     except Exception as error:
-        if not is_disk_full(error):
+        unwritable = as_unwritable(error, path)
+        if unwritable is None:
             raise
-        raise DiskFullError(
-            f"{path}: cannot be written: the disk is full; free some space and start the same "
-            "command again"
-        ) from error
+        raise unwritable from error
+
+
+naming_a_full_disk = naming_the_unwritable

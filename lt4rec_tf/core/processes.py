@@ -19,6 +19,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+from lt4rec_tf.core.command import discard
+from lt4rec_tf.core.errors import UnwritableError, as_unwritable, naming_the_unwritable
 from lt4rec_tf.core.progress import duration
 
 
@@ -88,6 +90,10 @@ class JobPool:
         Args:
             what: Name of these jobs in progress lines.
             jobs: Independent of each other.
+
+        Raises:
+            UnwritableError: A disk is full, or a permission is missing: no other job would fare
+                better. Close the pool; jobs that run are finished.
         """
         failures: dict[str, Failure] = {}
         counter = _Counter(what, jobs, self._say)
@@ -163,25 +169,46 @@ def _begin(prepare: Callable[[], None]) -> None:
 
 
 def _run_logged(work: Callable[..., None], arguments: tuple[Any, ...], log: Path) -> str:
-    """Runs a job with its output in a log and returns "" or the error in a line."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a", encoding="utf-8") as file, _output_to(file.fileno()):
-        try:
-            work(*arguments)
-        except Exception as error:
-            traceback.print_exc()
-            return f"{type(error).__name__}: {error}".splitlines()[0]
-        finally:
-            keras = sys.modules.get("tf_keras")
-            if keras is not None:  # a job without networks is not made to wait for its import
-                keras.backend.clear_session()
+    """Runs a job with its output in a log and returns "" or the error in a line.
+
+    Raises:
+        UnwritableError: The machine refuses what the job writes, or its log.
+    """
+    with naming_the_unwritable(log):
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("a", encoding="utf-8") as file, _output_to(file.fileno()):
+            return _run(work, arguments)
+
+
+def _run(work: Callable[..., None], arguments: tuple[Any, ...]) -> str:
+    try:
+        work(*arguments)
+    except Exception as error:
+        if isinstance(error, UnwritableError):
+            raise
+        if isinstance(error, OSError) and error.filename is None:
+            raise  # of the log: all else that a job writes is named
+        unwritable = as_unwritable(error)
+        if unwritable is not None:
+            raise unwritable from error
+        traceback.print_exc()
+        return f"{type(error).__name__}: {error}".splitlines()[0]
+    finally:
+        keras = sys.modules.get("tf_keras")
+        if keras is not None:  # a job without networks is not made to wait for its import
+            keras.backend.clear_session()
     return ""
 
 
 @contextlib.contextmanager
 def _output_to(target: int) -> Iterator[None]:
-    """Redirects standard output and error, TensorFlow's own lines included, to a file."""
+    """Redirects standard output and error, TensorFlow's own lines included, to a file.
+
+    Raises:
+        OSError: The file cannot take the last lines; they are dropped.
+    """
     originals = {stream: os.dup(stream.fileno()) for stream in (sys.stdout, sys.stderr)}
+    refused: OSError | None = None
     try:
         for stream in originals:
             stream.flush()
@@ -189,9 +216,15 @@ def _output_to(target: int) -> Iterator[None]:
         yield
     finally:
         for stream, original in originals.items():
-            stream.flush()
+            try:
+                stream.flush()
+            except OSError as error:
+                refused = error
+                discard(stream)  # or it would go to the stream's next file
             os.dup2(original, stream.fileno())
             os.close(original)
+    if refused is not None:
+        raise refused
 
 
 def end_with_parent() -> None:

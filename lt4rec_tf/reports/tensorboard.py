@@ -23,8 +23,11 @@ and the curves do not change.
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+import os
+import struct
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, SupportsFloat
 
@@ -32,19 +35,81 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 from tensorboard.plugins.hparams import api as hp
 
+from lt4rec_tf.core.errors import UnwritableError, naming_the_unwritable
 from lt4rec_tf.reports.figures import to_rgba
 from lt4rec_tf.reports.text_tables import markdown_table
 from lt4rec_tf.tickets.masks import Masks, dead_neurons, densities, density
 
+# Of a record of an event file: its length, and what stands around it with two check sums.
+_LENGTH, _AROUND_EVENT = struct.Struct("<Q"), 16
 
-def open_writer(folder: Path) -> tf.summary.SummaryWriter:
+
+class EventWriter:
+    """Writes a new event file, and sees to it that all of it reaches the disk.
+
+    TensorFlow's own writer says nothing where a full disk cuts its events short.
+
+    Args:
+        folder: One run to TensorBoard; made when absent.
+
+    Raises:
+        UnwritableError: The machine does not let this user write there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder = Path(folder)
+        before = set(folder.glob("*.tfevents.*"))
+        with naming_the_unwritable(folder):
+            self._writer = tf.summary.create_file_writer(str(folder))
+        # Other processes may open files there at the same time: a name holds its process.
+        own = set(folder.glob(f"*.tfevents.*.{os.getpid()}.*")) - before
+        self._file = max(own, key=lambda path: path.stat().st_mtime_ns)
+        self._whole = 0  # bytes known to be whole events
+
+    @contextlib.contextmanager
+    def as_default(self, step: int) -> Iterator[None]:
+        """Writes the events of a block.
+
+        Args:
+            step: Of all of them.
+
+        Raises:
+            UnwritableError: The file does not hold them whole afterwards.
+        """
+        with self._writer.as_default(step=step):
+            yield
+        self._check()
+
+    def close(self) -> None:
+        """Ends the file."""
+        self._writer.close()
+        self._check()
+
+    def _check(self) -> None:
+        """Goes from event to event up to the end: each begins with its length."""
+        size = self._file.stat().st_size
+        with self._file.open("rb") as file:
+            while self._whole < size:
+                file.seek(self._whole)
+                header = file.read(_LENGTH.size)
+                end = size + 1
+                if len(header) == _LENGTH.size:
+                    end = self._whole + _AROUND_EVENT + _LENGTH.unpack(header)[0]
+                if end > size:
+                    raise UnwritableError(
+                        f"{self._file}: found half an event at byte {self._whole}, expected it "
+                        "whole: the disk, or what this user may write, is full; free some space "
+                        "and start the same command again"
+                    )
+                self._whole = end
+
+
+def open_writer(folder: Path) -> EventWriter:
     """Opens a new event file in a folder, which is one run to TensorBoard; close it when done."""
-    return tf.summary.create_file_writer(str(folder))
+    return EventWriter(folder)
 
 
-def log_scalars(
-    writer: tf.summary.SummaryWriter, step: int, values: Mapping[str, SupportsFloat]
-) -> None:
+def log_scalars(writer: EventWriter, step: int, values: Mapping[str, SupportsFloat]) -> None:
     """Logs numbers.
 
     Args:
@@ -57,7 +122,7 @@ def log_scalars(
             tf.summary.scalar(tag, float(value))
 
 
-def log_masks(writer: tf.summary.SummaryWriter, level: int, masks: Masks) -> None:
+def log_masks(writer: EventWriter, level: int, masks: Masks) -> None:
     """Logs per kernel, and over all, the density and the number of dead neurons of a ticket.
 
     Args:
@@ -75,7 +140,7 @@ def log_masks(writer: tf.summary.SummaryWriter, level: int, masks: Masks) -> Non
     log_scalars(writer, level, values)
 
 
-def log_figure(writer: tf.summary.SummaryWriter, tag: str, figure: Figure, step: int) -> None:
+def log_figure(writer: EventWriter, tag: str, figure: Figure, step: int) -> None:
     """Logs a picture.
 
     Args:
@@ -88,7 +153,7 @@ def log_figure(writer: tf.summary.SummaryWriter, tag: str, figure: Figure, step:
         tf.summary.image(tag, to_rgba(figure)[None])
 
 
-def log_settings(writer: tf.summary.SummaryWriter, settings: Mapping[str, Any]) -> None:
+def log_settings(writer: EventWriter, settings: Mapping[str, Any]) -> None:
     """Logs a run's settings as a table under Text.
 
     Args:

@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from lt4rec_tf.core import artifacts
-from lt4rec_tf.core.errors import InputError
+from lt4rec_tf.core.errors import InputError, naming_the_unwritable
 
 TOLERANCE = 1e-6
 KEPT_VERSIONS = (
@@ -114,6 +114,7 @@ def publish(
     Raises:
         PublishError: The saved model answers otherwise than the model, base is unusable, or
             another process publishes there.
+        UnwritableError: The disk is full, or a permission is missing.
     """
     _refuse_unchecked(signatures, sample, expected)
     check_keep_versions(keep_versions)
@@ -122,12 +123,14 @@ def publish(
     with _sole_exporter(base):
         temporary = _temporary(base)
         try:
-            tf.saved_model.save(module, str(temporary), signatures=dict(signatures))
+            with naming_the_unwritable(base):
+                tf.saved_model.save(module, str(temporary), signatures=dict(signatures))
             with opened(temporary) as saved:
                 check_answers(saved, sample, expected, tolerance)
                 files = extra(saved) if extra else {}
-            _write_files(temporary, files)
-            version = _put_in_place(temporary, base)
+            with naming_the_unwritable(base):
+                _write_files(temporary, files)
+                version = _put_in_place(temporary, base)
         except OSError as error:
             raise PublishError(f"{base}: cannot publish here ({error})") from error
         except tf.errors.OpError as error:

@@ -1,6 +1,7 @@
 """Jobs in real processes: one that fails or dies is noted, the others go on."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -11,9 +12,12 @@ from types import SimpleNamespace
 
 import pytest
 
+from lt4rec_tf.core.artifacts import write_atomically
 from lt4rec_tf.core.command import prepare_tensorflow
+from lt4rec_tf.core.errors import UnwritableError
 from lt4rec_tf.core.processes import Failure, Job, JobPool
 from tests.support.paths import PROJECT
+from tests.support.refusals import ROOM, refusing
 
 # What jobs do. A process of its own imports these by name.
 
@@ -54,6 +58,22 @@ def import_threads(path):
     threads = tf.config.threading
     found = (threads.get_intra_op_parallelism_threads(), threads.get_inter_op_parallelism_threads())
     Path(path).write_text(f"{found}")
+
+
+def write_too_much(path):
+    with refusing(Path(path).parent, "limit"):
+        write_atomically(Path(path), b"x" * 2 * ROOM)
+
+
+def say_too_much(path):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (ROOM, before[1]))
+    print("x" * 2 * ROOM)
+
+
+def lift_limit(path):
+    hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
 
 
 def job(folder, name, work=leave, *more, passes=1):
@@ -113,6 +133,18 @@ def test_a_job_that_fails_is_noted_and_the_others_go_on(pool, tmp_path):
     assert (tmp_path / "before").exists()
     assert (tmp_path / "after").exists()
     assert f"bad FAILED: ValueError: {path}: found nothing, (log: {logs}/bad.log)" in said[1]
+
+
+@pytest.mark.parametrize("work", [write_too_much, say_too_much])
+def test_a_job_without_room_ends_all_and_the_next_run_goes_on(pool, tmp_path, work):
+    pool, logs, _ = pool
+    refused = tmp_path / "big" if work == write_too_much else logs / "big.log"
+    with pytest.raises(UnwritableError, match=rf"^{refused}: cannot be written: it is larger"):
+        pool.run("rows:", [job(tmp_path, "big", work)])
+    assert not (tmp_path / "big").exists()
+    assert pool.run("rows:", [job(tmp_path, "lift", lift_limit), job(tmp_path, "small")]) == {}
+    assert (logs / "small.log").read_text().endswith("begun small\n")
+    assert (tmp_path / "small").exists()
 
 
 def test_a_log_holds_all_output_and_the_stack_trace(pool, tmp_path):

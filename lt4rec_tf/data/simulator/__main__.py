@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lt4rec_tf.core.command import before_tensorflow
+from lt4rec_tf.core.command import before_tensorflow, exit_on_error
 
 if __name__ == "__main__":
     before_tensorflow()
@@ -15,17 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from lt4rec_tf.data.simulator import writer
-from lt4rec_tf.data.simulator.world import FeedSettings, SimulatorError
+from lt4rec_tf.data.simulator.world import FeedSettings
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Writes a log with settings from the command line."""
-    options = vars(_parser().parse_args(arguments))
+def main(argv: Sequence[str]) -> None:
+    """Writes a log with settings from the command line, the program's name first."""
+    options = vars(_parser().parse_args(argv[1:]))
     directory = options.pop("dir")
-    try:
-        manifest = writer.simulate(directory, FeedSettings(**options))
-    except SimulatorError as error:
-        sys.exit(str(error))
+    manifest = writer.simulate(directory, FeedSettings(**options))
 
     purchases = ""
     if manifest.purchase_rate is not None:
@@ -56,4 +53,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_on_error(main, sys.argv, resumes=""))

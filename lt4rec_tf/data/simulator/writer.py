@@ -11,7 +11,8 @@ docs/simulator.md describes the model; `python -m lt4rec_tf.data.simulator --hel
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -127,7 +128,7 @@ def write_shard(feed: Feed, directory: Path, day: int, part: int) -> Shard:
     truth_columns = SHOP_TRUTH_COLUMNS if has_purchases else TRUTH_COLUMNS
     totals = dict.fromkeys(("clicks", "completed", "watched", "purchases", "cents"), 0.0)
 
-    def write_truth_and_yield_log() -> Iterator[bytes]:
+    def write_truth_and_yield_log() -> Generator[bytes, None, None]:
         with gzip_shard(truth_path, truth_columns) as truth_file:
             for impressions, truth, outcomes in feed.blocks(day, start, stop):
                 truth_file.write(truth_to_csv(day, impressions, truth))
@@ -135,8 +136,9 @@ def write_shard(feed: Feed, directory: Path, day: int, part: int) -> Shard:
                     totals[count] += value
                 yield impressions_to_csv(feed.world, day, impressions, outcomes)
 
-    blocks = write_truth_and_yield_log()
-    _write_log(log_path, blocks, SHOP_COLUMNS if has_purchases else COLUMNS, feed.settings.format)
+    columns = SHOP_COLUMNS if has_purchases else COLUMNS
+    with closing(write_truth_and_yield_log()) as blocks:  # the truth too ends where the log fails
+        _write_log(log_path, blocks, columns, feed.settings.format)
 
     return Shard(
         impressions=str(log_path.relative_to(directory)),

@@ -378,7 +378,7 @@ def test_an_impossible_rate_is_named(rate):
     ("option", "purchases"), [([], False), (["--purchases"], True), (["--no-purchases"], False)]
 )
 def test_the_command_takes_purchases_as_a_switch(tmp_path, capsys, option, purchases):
-    main([f"--dir={tmp_path}", "--rows=500", "--days=2", *option])
+    main(["simulator", f"--dir={tmp_path}", "--rows=500", "--days=2", *option])
     assert ("purchase, mean amount" in capsys.readouterr().out) == purchases
     asked = FeedSettings(rows=500, days=2, purchases=purchases)
     assert asdict(simulate(tmp_path, asked).settings) == asdict(asked.resolved())
