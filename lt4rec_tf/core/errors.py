@@ -15,6 +15,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 _ACCESS = "change that, or name another folder"
 # Of a file or folder that comes into place when it is whole; users know the name in the group.
 _TEMPORARY = re.compile(r"\.([^/]+)\.[0-9a-f]{32}\.tmp")
+_NO_TEMPORARY = "No usable temporary directory"  # Python's words where all of them are full
 # What is missing, and what to do.
 _REASONS = {
     errno.ENOSPC: ("the disk is full", "free some space"),
@@ -55,11 +56,11 @@ def as_unwritable(error: BaseException, path: Path | None = None) -> UnwritableE
     >>> print(as_unwritable(OSError(errno.ENOSPC, "No space left on device"), Path("a.csv")))
     a.csv: cannot be written: the disk is full; free some space and start the same command again
     """
-    code = _code(error)
-    if code is None:
+    reason = _reason(error)
+    if reason is None:
         return None
 
-    missing, remedy = _REASONS[code]
+    missing, remedy = reason
     named = getattr(error, "filename", None)
     if path is not None:
         what = f"{path}: cannot be written: {missing}"
@@ -72,16 +73,20 @@ def as_unwritable(error: BaseException, path: Path | None = None) -> UnwritableE
     return UnwritableError(_TEMPORARY.sub(r"\1", message))
 
 
-def _code(error: BaseException) -> int | None:
-    """Returns the number of the reason; TensorFlow's errors only quote its text."""
+def _reason(error: BaseException) -> tuple[str, str] | None:
+    """Returns what is missing, and what to do; TensorFlow's errors only quote the text of it."""
+    if isinstance(error, OSError) and error.errno in _REASONS:
+        return _REASONS[error.errno]
+    if isinstance(error, FileNotFoundError) and _NO_TEMPORARY in str(error):
+        return "no folder takes temporary files", "free some space, or set TMPDIR,"
     if isinstance(error, OSError) and error.errno is not None:
-        return error.errno if error.errno in _REASONS else None
+        return None
 
     # The other texts may stand in messages that have nothing to do with files of this machine.
     of_files = isinstance(error, OSError) or type(error).__module__.startswith("tensorflow.")
     for code in _REASONS if of_files else _FULL:
         if os.strerror(code) in str(error):
-            return code
+            return _REASONS[code]
     return None
 
 

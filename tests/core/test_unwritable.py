@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from lt4rec_tf.data.simulator.__main__ import main as simulate
 from lt4rec_tf.reports.tensorboard import log_scalars, open_writer
 from lt4rec_tf.training import checkpoint
 from tests.support.paths import PROJECT
-from tests.support.refusals import ROOM, WORDS, refusing
+from tests.support.refusals import ROOM, WORDS, no_file_above, refusing
 
 BEHIND = " and start the same command again\n?$"
 
@@ -110,6 +111,13 @@ def test_output_that_has_no_room_is_said(unbuffered, what):
     assert done.returncode == mute.returncode == 2
     assert re.match(f"error: {what}: the disk is full.*; free some space{BEHIND}", done.stderr)
     assert done.stderr.count("\n") == 1
+
+
+def test_temporary_files_without_room_are_said(capsys, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", None)  # looked for anew
+    with no_file_above(0):
+        assert exit_on_error(lambda argv: tempfile.mkdtemp(), []) == 2
+    assert "no folder takes temporary files (" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

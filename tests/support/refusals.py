@@ -19,7 +19,7 @@ WORDS = {
 
 @contextlib.contextmanager
 def refusing(folder, kind):
-    """Makes a folder one that takes no more than ROOM, or nothing.
+    """Makes a folder one that takes no more than ROOM in a file, or on its disk, or nothing.
 
     Args:
         folder: Exists; what is in it can be read where the disk is not another one.
@@ -50,10 +50,15 @@ def _read_only(folder):
     return _mounted(folder, "-t", "tmpfs", "-o", "ro", "tmpfs")
 
 
-@contextlib.contextmanager
 def _limited(folder):
+    return no_file_above(ROOM)
+
+
+@contextlib.contextmanager
+def no_file_above(room):
+    """Lets this process write no file of more bytes."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (ROOM, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
     try:
         yield
     finally:
