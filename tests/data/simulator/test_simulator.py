@@ -544,5 +544,5 @@ def test_the_command_writes_a_log(tmp_path):
     done, refused = run(3), run(4)
     assert done.returncode == 0, done.stderr
     assert "500 impressions in 4 shards" in done.stdout
-    assert refused.returncode == 1
+    assert refused.returncode == 2
     assert "seed 3, expected 4" in refused.stderr
