@@ -11,9 +11,12 @@ beside those that are done.
 from __future__ import annotations
 
 from lt4rec_tf.core.command import before_tensorflow
+from lt4rec_tf.core.processes import end_with_parent
 
 if __name__ == "__main__":
     before_tensorflow()
+if __name__ == "__mp_main__":  # a process of a pool, which imports this module before all else
+    end_with_parent()
 
 import os
 from collections.abc import Sequence

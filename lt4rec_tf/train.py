@@ -8,9 +8,12 @@ Started again with the same flags, it goes on where it was stopped.
 from __future__ import annotations
 
 from lt4rec_tf.core.command import before_tensorflow
+from lt4rec_tf.core.processes import end_with_parent
 
 if __name__ == "__main__":
     before_tensorflow()
+if __name__ == "__mp_main__":  # a process of a pool, which imports this module before all else
+    end_with_parent()
 
 import io
 from collections.abc import Sequence

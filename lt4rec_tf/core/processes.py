@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import multiprocessing
 import multiprocessing.connection
 import os
+import signal
 import sys
 import threading
 import time
@@ -22,6 +24,8 @@ from typing import Any
 from lt4rec_tf.core.command import discard
 from lt4rec_tf.core.errors import UnwritableError, as_unwritable, naming_the_unwritable
 from lt4rec_tf.core.progress import duration
+
+_SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of <linux/prctl.h>
 
 
 def threads_per_process(processes: int) -> int:
@@ -80,7 +84,7 @@ class JobPool:
         return ProcessPoolExecutor(
             processes,
             get_context("spawn"),
-            initializer=_begin,
+            initializer=begin,
             initargs=(self._prepare,),
         )
 
@@ -163,9 +167,23 @@ class _Counter:
         self._say(f"{self._what} {self._done}/{self._number} | {job.name} {end}{after}")
 
 
-def _begin(prepare: Callable[[], None]) -> None:
-    prepare()
+def begin(prepare: Callable[[], None]) -> None:
+    """Begins a process of a pool: it watches its parent first, as preparing may take seconds."""
     end_with_parent()
+    prepare()
+
+
+def set_threads(within: int, between: int) -> None:
+    """Limits TensorFlow's threads in this process.
+
+    Args:
+        within: Threads of one operation.
+        between: Operations that run side by side.
+    """
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(within)
+    tf.config.threading.set_inter_op_parallelism_threads(between)
 
 
 def _run_logged(work: Callable[..., None], arguments: tuple[Any, ...], log: Path) -> str:
@@ -228,12 +246,22 @@ def _output_to(target: int) -> Iterator[None]:
 
 
 def end_with_parent() -> None:
-    """Ends this process, started by multiprocessing, as soon as its parent ends in any way."""
-    threading.Thread(target=_wait_and_end, daemon=True).start()
+    """Ends this process, started by multiprocessing, as soon as its parent ends in any way.
 
+    To be called before TensorFlow is imported: its import keeps Python's threads from running for
+    most of a second, longer on a busy machine. So Linux is asked to end the process. It does when
+    the thread that started the process ends, which lives as long as its pool.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
 
-def _wait_and_end() -> None:
+    # Elsewhere, and where the parent has ended already. While multiprocessing imports the main
+    # module again, the parent is not known yet.
     parent = multiprocessing.parent_process()
     if parent is not None:
-        multiprocessing.connection.wait([parent.sentinel])
-        os._exit(1)
+        threading.Thread(target=_wait_and_end, args=(parent.sentinel,), daemon=True).start()
+
+
+def _wait_and_end(sentinel: int) -> None:
+    multiprocessing.connection.wait([sentinel])
+    os._exit(1)

@@ -206,10 +206,14 @@ import sys
 from functools import partial
 from pathlib import Path
 from lt4rec_tf.core.processes import Job, JobPool
-from tests.core.test_pool import leave_and_wait, nothing
+from tests.core.test_pool import import_tensorflow, leave_and_wait, nothing
 if __name__ == "__main__":
-    wait = partial(leave_and_wait, sys.argv[1] + "/pid")
-    prepare, work = (partial(wait, 3), nothing) if sys.argv[2] == "prepare" else (nothing, wait)
+    pid = sys.argv[1] + "/pid"
+    prepare, work = {
+        "work": (nothing, partial(leave_and_wait, pid)),
+        "prepare": (partial(leave_and_wait, pid), nothing),
+        "import": (partial(import_tensorflow, pid), partial(leave_and_wait, pid)),
+    }[sys.argv[2]]
     pool = JobPool(1, prepare, Path(sys.argv[1]) / "logs", print)
     pool.run("jobs", [Job("waits", work, ())])
 """
@@ -236,18 +240,53 @@ def until(holds, seconds=60):
         time.sleep(0.1)
 
 
-@pytest.mark.parametrize("killed_in", ["work", "prepare"])  # there, before it watches its parent
+def import_tensorflow(path):
+    Path(path).write_text(str(os.getpid()))
+    import tensorflow  # noqa: F401
+
+
+def _killed_once_begun(script, *arguments, pid):
+    """Kills a parent as soon as its child has left its number; returns the child's number."""
+    parent = subprocess.Popen(
+        [sys.executable, str(script), *map(str, arguments)],
+        cwd=PROJECT,
+        env={**os.environ, "PYTHONPATH": str(PROJECT)},
+        stderr=subprocess.DEVNULL,
+    )
+    until(lambda: pid.exists() and pid.read_text())
+    child = int(pid.read_text())
+    assert is_alive(child)
+    parent.kill()
+    parent.wait()
+    return child
+
+
+@pytest.mark.parametrize("killed_in", ["work", "prepare", "import"])
 def test_jobs_end_with_the_process_that_wants_them(tmp_path, killed_in):
     script, pid = tmp_path / "parent.py", tmp_path / "pid"
     script.write_text(PARENT)
-    parent = subprocess.Popen(
-        [sys.executable, str(script), str(tmp_path), killed_in],
-        cwd=PROJECT,
-        env={**os.environ, "PYTHONPATH": str(PROJECT)},
-    )
-    until(lambda: pid.exists() and pid.read_text())
-    job = int(pid.read_text())
-    assert is_alive(job)
-    parent.kill()
-    parent.wait()
-    until(lambda: not is_alive(job), seconds=10)
+    child = _killed_once_begun(script, tmp_path, killed_in, pid=pid)
+    until(lambda: not is_alive(child), seconds=1)
+
+
+MAIN = """
+import os, sys, time
+from pathlib import Path
+from lt4rec_tf.core.processes import Job, JobPool, end_with_parent
+from tests.core.test_pool import nothing
+if __name__ == "__mp_main__":
+    end_with_parent()
+    Path(sys.argv[1], "pid").write_text(str(os.getpid()))
+    time.sleep(30)
+if __name__ == "__main__":
+    pool = JobPool(1, nothing, Path(sys.argv[1]) / "logs", print)
+    pool.run("jobs", [Job("waits", nothing, ())])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process during imports")
+def test_a_process_that_still_imports_its_main_module_ends_with_its_parent(tmp_path):
+    script = tmp_path / "parent.py"
+    script.write_text(MAIN)
+    child = _killed_once_begun(script, tmp_path, pid=tmp_path / "pid")
+    until(lambda: not is_alive(child), seconds=1)

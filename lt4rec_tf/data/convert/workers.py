@@ -10,7 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from lt4rec_tf.core.artifacts import write_atomically
-from lt4rec_tf.core.processes import end_with_parent
+from lt4rec_tf.core.processes import begin, set_threads
 from lt4rec_tf.data.convert.manifest import done_before
 from lt4rec_tf.data.convert.shards import UNFINISHED, Converted, Job, convert_file
 from lt4rec_tf.data.formats.beam import import_beam
@@ -41,7 +41,10 @@ def by_processes(job: Job, todo: Todo, processes: int) -> Iterator[Converted]:
         return
 
     spawn = multiprocessing.get_context("spawn")  # TensorFlow's threads do not survive a fork
-    with ProcessPoolExecutor(processes, spawn, _prepare) as pool:
+    # Processes share the cores: in each one thread reads and one parses. What they begin with
+    # imports no TensorFlow, so that they watch their parent before.
+    prepare = functools.partial(set_threads, 1, 2)
+    with ProcessPoolExecutor(processes, spawn, begin, (prepare,)) as pool:
         futures = [pool.submit(convert_file, job, index, path) for index, path in todo]
         try:
             for future in as_completed(futures):
@@ -53,15 +56,6 @@ def by_processes(job: Job, todo: Todo, processes: int) -> Iterator[Converted]:
             ) from error
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def _prepare() -> None:
-    """Prepares one of several processes, which share the cores and end with their parent."""
-    import tensorflow as tf
-
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(2)  # one reads, one parses
-    end_with_parent()
 
 
 def by_beam(job: Job, todo: Todo, options: Sequence[str]) -> Iterator[Converted]:
