@@ -25,10 +25,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from lt4rec_tf.core.artifacts import appearing_whole, locked, sweep, write_atomically
+from lt4rec_tf.core.artifacts import appearing_whole, sweep, write_atomically
 from lt4rec_tf.core.command import exit_on_error
 from lt4rec_tf.core.errors import InputError
 from lt4rec_tf.core.flags import ConfigError, build, check_fields, expect, flag, parse_flags
+from lt4rec_tf.core.turns import in_turn
 from lt4rec_tf.data.convert.manifest import (
     MANIFEST,
     QUARANTINE,
@@ -128,7 +129,7 @@ def convert(flags: ConvertFlags) -> dict[str, Any]:
         filters=schema.filters if schema is not None else (),
     )
 
-    with locked(output_dir):
+    with in_turn(output_dir):
         plan = plan_of(job, logs.paths)
         claim(output_dir, plan)
         if schema is not None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from lt4rec_tf.core.turns import in_turn
 from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.input.source import Source, open_source
 from lt4rec_tf.data.input.splits import SPLITS, SplitRule
@@ -35,6 +36,8 @@ def known_datasets() -> tuple[str, ...]:
 def prepare(dataset: str, data_dir: str | Path, manual_dir: str | Path = "") -> None:
     """Has TFDS write a data set's shards, unless they are there already.
 
+    Of several processes that find none, one writes; the others wait.
+
     Args:
         dataset: NAME or NAME/CONFIG; without CONFIG the builder's first one.
         data_dir: TFDS writes to NAME/CONFIG/VERSION below it.
@@ -44,6 +47,13 @@ def prepare(dataset: str, data_dir: str | Path, manual_dir: str | Path = "") -> 
         DataError: There is no such data set, or files of it are missing, cannot be downloaded or
             cannot be read.
     """
+    if _builder(dataset, data_dir).is_prepared():  # also where nothing can be written
+        return
+    with in_turn(Path(data_dir)):
+        _prepare(dataset, data_dir, manual_dir)
+
+
+def _prepare(dataset: str, data_dir: str | Path, manual_dir: str | Path) -> None:
     import requests
     import tensorflow_datasets as tfds
 

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from lt4rec_tf.core.artifacts import RunError, read_json, sha256, write_json
+from lt4rec_tf.core.turns import in_turn
 from lt4rec_tf.data.simulator.exposure import Impressions
 from lt4rec_tf.data.simulator.feed import Feed, Outcomes
 from lt4rec_tf.data.simulator.purchases import ShopFeed, ShopOutcomes, open_feed
@@ -78,6 +79,7 @@ def simulate(directory: Path | str, settings: FeedSettings) -> Manifest:
     """Writes a log with its truth, unless it is there already.
 
     A directory without a manifest is one whose writing was cut short; its shards are replaced.
+    Of several processes that find none, one writes; the others wait and read what it wrote.
 
     Args:
         directory: Made when absent.
@@ -86,12 +88,20 @@ def simulate(directory: Path | str, settings: FeedSettings) -> Manifest:
     Raises:
         SimulatorError: The directory holds a complete log made with other settings, or its
             manifest or a shard is damaged or gone.
+        RunError: There can be no such directory.
     """
     directory = Path(directory)
-    if (directory / MANIFEST).exists():
+    if (directory / MANIFEST).exists():  # also where nothing can be written, not even a lock
         return _check_complete_log(directory, settings.resolved())
 
-    feed = open_feed(settings)
+    feed = open_feed(settings)  # impossible settings leave no directory
+    with in_turn(directory):
+        if (directory / MANIFEST).exists():  # another process wrote it meanwhile
+            return _check_complete_log(directory, feed.settings)
+        return _write_log_and_truth(directory, feed)
+
+
+def _write_log_and_truth(directory: Path, feed: Feed) -> Manifest:
     for folder in ("impressions", "truth"):
         (directory / folder).mkdir(parents=True, exist_ok=True)
         for leftover in (directory / folder).glob("*day_*_part_*"):
@@ -209,7 +219,7 @@ def _without_absent(items: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _check_complete_log(directory: Path, settings: FeedSettings) -> Manifest:
-    """Returns the manifest of a log if it was made with these settings and its files exist."""
+    """Returns the manifest of a log if it was made with these settings and its shards are whole."""
     path = directory / MANIFEST
     manifest = _read_manifest(path)
 
@@ -227,10 +237,19 @@ def _check_complete_log(directory: Path, settings: FeedSettings) -> Manifest:
         )
 
     for shard in manifest.shards:
-        for name in (shard.impressions, shard.truth):
+        checksums = {
+            shard.impressions: shard.impressions_sha256,
+            shard.truth: shard.truth_sha256,
+        }
+        for name, checksum in checksums.items():
             if not (directory / name).exists():
                 raise SimulatorError(
                     f"{directory / name}: found no file, expected a shard of {path}"
+                )
+            if sha256(directory / name) != checksum:
+                raise SimulatorError(
+                    f"{directory / name}: found another content than {path} says (by its sha256); "
+                    "remove the directory, and the same command writes it again"
                 )
     return manifest
 
