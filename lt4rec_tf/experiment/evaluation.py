@@ -26,7 +26,7 @@ def open_run(run: str, data_dir: str) -> tuple[Path, Settings, Schema, Source]:
 
     Raises:
         ConfigError: No run is named.
-        RunError: The folder is no run.
+        RunError: The folder is no run, or the logs are not those that it was trained on.
         DataError: The logs are not there.
     """
     if not run:
@@ -37,6 +37,7 @@ def open_run(run: str, data_dir: str) -> tuple[Path, Settings, Schema, Source]:
     data = dataclasses.replace(settings.data, data_dir=data_dir or settings.data.data_dir)
     source = logs.open_logs(data, schema)
     run_folder.check_files(folder, logs.file_sizes(source))
+    logs.refuse_other_contents(source, folder)
     source = logs.read_audited(source, folder)
     return folder, settings, source.schema, source
 

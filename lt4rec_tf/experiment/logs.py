@@ -15,6 +15,8 @@ from lt4rec_tf.data.audit import audit as auditing
 from lt4rec_tf.data.audit import checks
 from lt4rec_tf.data.audit.description import describe
 from lt4rec_tf.data.audit.findings import Audit
+from lt4rec_tf.data.input.change_guard import refuse_changed
+from lt4rec_tf.data.input.contents import changed_contents, contents_of
 from lt4rec_tf.data.input.source import Source, open_source
 from lt4rec_tf.data.input.splits import SPLITS, SplitRule
 from lt4rec_tf.data.input.time_limits import with_dates
@@ -92,8 +94,11 @@ def audited(
 
     Raises:
         DataError: Too many unusable or duplicate rows, or a split or population without rows.
+        RunError: Training began with other logs of the same sizes.
     """
-    if not has_begun(folder):
+    if has_begun(folder):
+        refuse_other_contents(source, folder)
+    else:
         artifacts.change(lambda: _audit_into(folder, source, say))
     audit = read_audit(folder)
     say(describe(audit))
@@ -104,6 +109,25 @@ def audited(
     if source.split.kind != "none":
         checks.check_validation(audit, source.schema)
     return _completed(source, audit, folder), audit
+
+
+def refuse_other_contents(source: Source, folder: Path) -> None:
+    """Refuses logs that hold something else than what a run's audit read, whatever their size.
+
+    Args:
+        source: The opened logs, of the audit's names and sizes.
+        folder: RUN; of an older version, which noted sizes alone, nothing is compared.
+
+    Raises:
+        RunError: A log or a side table holds something else, or the run has no audit; names each.
+    """
+    changed = changed_contents(source, read_audit(folder).contents)
+    if changed:
+        listed = "\n  ".join(str(source.data_dir / name) for name in changed)
+        raise artifacts.RunError(
+            f"the logs are not those of {folder}; found another content of the same size in:\n"
+            f"  {listed}\nPut them back as they were, or begin another run."
+        )
 
 
 def compare_with_published(
@@ -135,6 +159,8 @@ def _audit_into(folder: Path, source: Source, say: Callable[[str], None]) -> Non
     """Audits the logs; writes unusable rows and what is fitted to train, then the counts."""
     with artifacts.opened_atomically(folder / QUARANTINE) as quarantine:
         audit = auditing.audit(source, _audit_progress(say), quarantine)
+    audit = dataclasses.replace(audit, contents=contents_of(source))
+    refuse_changed(source, source.stamps)  # what was noted is what the audit read
     write_vocabularies(folder / VOCABULARIES, audit.vocabularies)
     write_numbers(folder / NUMBERS, audit.numbers)
     artifacts.write_json(folder / AUDIT, audit.to_json())

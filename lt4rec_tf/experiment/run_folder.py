@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,12 @@ def claim_folder(
     """
     if schema_text is None:
         schema_text = Path(settings.data.schema).read_text(encoding="utf-8")
-    config = {"format": FORMAT_VERSION, "settings": to_dict(settings), "files": dict(files)}
+    config = {
+        "format": FORMAT_VERSION,
+        "settings": to_dict(settings),
+        "files": dict(files),
+        "schema_sha256": _sha256_of_text(schema_text),
+    }
     path = folder / CONFIG
     if not path.exists():
         artifacts.write_atomically(folder / SCHEMA, schema_text)
@@ -83,10 +89,27 @@ def claim_folder(
 
     old = _read_config(folder)
     if not has_begun(folder):
-        old |= {"files": config["files"]}
+        old |= {"files": config["files"], "schema_sha256": config["schema_sha256"]}
+    old.setdefault("schema_sha256", config["schema_sha256"])  # a run of an older version
     changes = flags.differences(old, config) + _schema_differences(folder / SCHEMA, schema_text)
     refuse_other_settings(folder, changes)
     artifacts.write_json(path, config)
+
+
+def keep_schema(folder: Path, schema_text: str) -> None:
+    """Replaces the schema of a run whose training has not begun.
+
+    Args:
+        folder: RUN, claimed.
+        schema_text: TOML.
+    """
+    artifacts.write_atomically(folder / SCHEMA, schema_text)
+    config = _read_config(folder) | {"schema_sha256": _sha256_of_text(schema_text)}
+    artifacts.write_json(folder / CONFIG, config)
+
+
+def _sha256_of_text(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
 def refuse_other_settings(folder: Path, differences: Sequence[str]) -> None:
@@ -125,9 +148,17 @@ def read_run(folder: Path) -> tuple[Settings, Schema]:
     """Reads the settings and schema that a run was made with, and what was fitted to its train.
 
     Raises:
-        RunError: The folder is no run.
+        RunError: The folder is no run, or its schema was changed since it was written.
     """
-    settings = from_dict(_read_config(folder)["settings"])
+    config = _read_config(folder)
+    expected = config.get("schema_sha256")  # absent in runs of older versions
+    if expected and _sha256_of_text((folder / SCHEMA).read_text(encoding="utf-8")) != expected:
+        raise artifacts.RunError(
+            f"{folder / SCHEMA}: found another schema than the run was made with (by its sha256), "
+            "by which values may get other ids; put it back as train wrote it"
+        )
+
+    settings = from_dict(config["settings"])
     schema = read_schema(folder / SCHEMA, settings)
     schema = with_numbers(schema, read_numbers(folder / NUMBERS))
     return settings, with_vocabularies(schema, read_vocabularies(folder / VOCABULARIES))

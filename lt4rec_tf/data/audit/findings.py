@@ -12,6 +12,7 @@ from lt4rec_tf.data.audit.duplicates import Duplicates
 from lt4rec_tf.data.audit.filtered import FilteredRows
 from lt4rec_tf.data.audit.task_counts import TaskCounts
 from lt4rec_tf.data.audit.times import Times
+from lt4rec_tf.data.input.contents import Content
 from lt4rec_tf.schema.fitted import Vocabularies
 from lt4rec_tf.schema.numbers import NumbersByTable
 
@@ -74,6 +75,8 @@ class Audit:
         vocabularies: By table with a fitted vocabulary, what it holds; no part of the JSON.
         numbers: By table whose rule is fitted to numbers, what train has of them; no part of the
             JSON.
+        contents: By log and side table what it held; empty in audits of versions that did not note
+            it.
     """
 
     rows: int
@@ -104,6 +107,7 @@ class Audit:
     times: Times | None = None
     vocabularies: Vocabularies = dataclasses.field(default_factory=dict, repr=False, compare=False)
     numbers: NumbersByTable = dataclasses.field(default_factory=dict, repr=False, compare=False)
+    contents: dict[str, Content] = dataclasses.field(default_factory=dict, repr=False)
 
     @property
     def left_out(self) -> int:
@@ -128,6 +132,7 @@ class Audit:
         absent_in = value.get("features_absent_in", {})
         features, ratios = value.get("features", {}), value.get("ratios", {})
         duplicates, times = value.get("duplicates"), value.get("times")
+        contents = value.get("contents", {})
 
         typed = {
             "features_absent_in": {name: tuple(files) for name, files in absent_in.items()},
@@ -141,6 +146,7 @@ class Audit:
             "features": {name: FeatureCounts(**counts) for name, counts in features.items()},
             "ratios": {name: RatioCounts(**counts) for name, counts in ratios.items()},
             "warnings": tuple(value.get("warnings", ())),
+            "contents": {name: Content(**content) for name, content in contents.items()},
             "filtered": {text: FilteredRows(**n) for text, n in value.get("filtered", {}).items()},
         }
         return cls(**{**value, **typed})

@@ -83,7 +83,7 @@ def prepare_day(settings: Settings, schema: Schema, folder: Path) -> None:
     marginals.write(folder / MARGINALS, day_marginals)
 
     grown = grow(chain_schema, growth)
-    artifacts.write_atomically(folder / SCHEMA, _schema_text(settings, schema, grown))
+    run_folder.keep_schema(folder, _schema_text(settings, schema, grown))
     grown = with_vocabularies(grown, audit.vocabularies)
     take_start(settings, grown, parent, parents.get("masks", parent), folder)
 
@@ -109,6 +109,7 @@ def open_day(settings: Settings, schema: Schema, folder: Path) -> tuple[Source, 
     source = logs.open_logs(settings.data, grown)
     text = _schema_text(settings, schema, grown)
     run_folder.claim_folder(folder, settings, logs.file_sizes(source), text)
+    logs.refuse_other_contents(source, folder)
     return logs.read_audited(source, folder), logs.read_audit(folder)
 
 
@@ -135,6 +136,7 @@ def first_period(parent: Parent) -> tuple[dict[str, Any], Marginals | None]:
     try:
         source = logs.open_logs(parent.settings.data, parent.schema)
         run_folder.check_files(parent.folder, logs.file_sizes(source))
+        logs.refuse_other_contents(source, parent.folder)
     except (DataError, artifacts.RunError):
         print(f"the logs of {parent.folder} are gone or others: this day is compared with nothing")
         return period, None
