@@ -32,7 +32,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from lt4rec_tf.core.errors import InputError, naming_a_full_disk
+from lt4rec_tf.core.errors import InputError, naming_the_unwritable
 
 DONE = "done"
 _PATTERN_CHARACTERS = "*?[]\\"
@@ -114,7 +114,7 @@ def opened_atomically(path: Path) -> Iterator[IO[bytes]]:
     Args:
         path: The file; its folder is made when absent.
     """
-    with naming_a_full_disk(path):
+    with naming_the_unwritable(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     with appearing_whole(path) as temporary, temporary.open("wb") as file:
         yield file
@@ -128,13 +128,14 @@ def appearing_whole(path: Path) -> Iterator[Path]:
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
-        with naming_a_full_disk(path):
+        with naming_the_unwritable(path):
             yield temporary
             to_disk(temporary)
             temporary.replace(path)
             to_disk(path.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where nothing can be written, nothing can be removed
+            temporary.unlink()
 
 
 def to_disk(path: Path) -> None:
@@ -233,7 +234,7 @@ def write_folder_atomically(folder: Path, write: Callable[[Path], None]) -> None
 def _write_folder_atomically(folder: Path, write: Callable[[Path], None]) -> None:
     temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
     try:
-        with naming_a_full_disk(folder):
+        with naming_the_unwritable(folder):
             temporary.mkdir(parents=True)
             write(temporary)
             folder_to_disk(temporary)

@@ -18,6 +18,7 @@ from lt4rec_tf.core.errors import UnwritableError
 from lt4rec_tf.core.processes import Failure, Job, JobPool
 from tests.support.paths import PROJECT
 from tests.support.refusals import ROOM, refusing
+from tests.support.turns import until
 
 # What jobs do. A process of its own imports these by name.
 
@@ -231,13 +232,6 @@ def leave_and_wait(path, seconds=600):
 def is_alive(pid):
     status = Path(f"/proc/{pid}/stat")
     return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
-
-
-def until(holds, seconds=60):
-    ends = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < ends
-        time.sleep(0.1)
 
 
 def import_tensorflow(path):

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from lt4rec_tf.data.simulator.world import SimulatorError
 from lt4rec_tf.distributed.cluster import ClusterError
 from lt4rec_tf.experiment import logs
 from lt4rec_tf.experiment.daily.lineage import DayError
+from lt4rec_tf.experiment.evaluation import open_run
 from lt4rec_tf.experiment.paths import run_folder
 from lt4rec_tf.experiment.run_folder import FORMAT_VERSION, claim_folder, read_run
 from lt4rec_tf.schema.reader import load_schema
@@ -163,15 +165,19 @@ def put_aside(path, content=None):
         path.unlink() if old is None else path.write_bytes(old)
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "export"])
-def test_logs_that_changed_after_training_are_refused_by_name(trained, capsys, command):
-    folder, run, flags = trained
-    commands = {
+def commands_on(folder, run, flags):
+    """By name a command that reads a run's logs, and its flags."""
+    return {
         "train": (train.main, flags),
         "evaluate": (evaluate.main, [f"--run={run}"]),
         "export": (export.main, [f"--run={run}", f"--export_dir={folder}/models"]),
     }
-    main, flags = commands[command]
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "export"])
+def test_logs_that_changed_after_training_are_refused_by_name(trained, capsys, command):
+    folder, run, flags = trained
+    main, flags = commands_on(folder, run, flags)[command]
     log = folder / "logs" / "a.csv"
     size = log.stat().st_size
     with put_aside(folder / "logs" / "b.csv", log.read_bytes()):
@@ -182,6 +188,83 @@ def test_logs_that_changed_after_training_are_refused_by_name(trained, capsys, c
         message = refusal(capsys, main, *flags)
     assert f"a.csv: was {size}, is {log.stat().st_size + len(line(good_row(61))) + 1}" in message
     assert not (folder / "models").exists()
+
+
+@contextlib.contextmanager
+def equal_size(log, keep_time):
+    """Gives a log other users for the time being, behind the back of its size, and its time."""
+    before, content = log.stat(), log.read_bytes()
+    other = content.replace(b"u4,v5", b"u5,v4", 1)
+    assert len(other) == len(content)
+    assert other != content
+    with put_aside(log, other):
+        if keep_time:
+            os.utime(log, ns=(before.st_atime_ns, before.st_mtime_ns))
+        yield
+    os.utime(log, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.mark.parametrize(
+    ("command", "keep_time"),
+    [("train", True), ("train", False), ("evaluate", True), ("evaluate", False), ("export", True)],
+)
+def test_logs_of_equal_size_that_hold_something_else_are_refused(
+    trained, capsys, command, keep_time
+):
+    folder, run, flags = trained
+    main, flags = commands_on(folder, run, flags)[command]
+    log = folder / "logs" / "a.csv"
+    with equal_size(log, keep_time):
+        message = refusal(capsys, main, *flags)
+    assert f"the logs are not those of {run}; found another content of the same size" in message
+    assert f"\n  {log}\n" in message
+
+
+def test_a_run_that_noted_sizes_alone_is_opened_as_before(trained, capsys):
+    folder, run, _ = trained
+    data = (run / "data.json").read_bytes()
+    noted = json.loads(data)
+    del noted["contents"]
+    with (
+        put_aside(run / "data.json", json.dumps(noted).encode()),
+        equal_size(folder / "logs" / "a.csv", keep_time=True),
+    ):
+        assert open_run(str(run), "")[0] == run
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "export"])
+def test_a_runs_schema_that_was_edited_is_refused(trained, capsys, command):
+    folder, run, flags = trained
+    main, flags = commands_on(folder, run, flags)[command]
+    text = (run / "schema.toml").read_text()
+    edited = text.replace("buckets = 100", "buckets = 200", 1)
+    assert edited != text
+    with put_aside(run / "schema.toml", edited.encode()):
+        message = refusal(capsys, main, *flags)
+    expected = {"train": "schema "}.get(command, "schema.toml: found another schema than the run")
+    assert expected in message
+
+
+def test_a_vocabulary_in_another_order_is_refused(folder, capsys):
+    text = (folder / "small.toml").read_text()
+    hashed = 'ids = { kind = "hash", buckets = 100 }'
+    values = 'ids = { kind = "vocabulary", vocabulary = ["v1", "v2"] }'
+    (folder / "small.toml").write_text(text.replace(hashed, values, 1))
+    settings, _ = settings_of(folder)
+    run = folder / "run"
+    claim_folder(run, settings, {"a.csv": 3})
+    assert read_run(run)[1].features[1].ids.vocabulary == ("v1", "v2")
+
+    schema = run / "schema.toml"
+    schema.write_text(schema.read_text().replace('"v1", "v2"', '"v2", "v1"'))
+    for main, more in [(evaluate.main, []), (export.main, [f"--export_dir={folder}/models"])]:
+        message = one_line(refusal(capsys, main, f"--run={run}", *more))
+        assert f"{schema}: found another schema than the run was made with" in message
+
+    config = artifacts.read_json(run / "config.json")
+    del config["schema_sha256"]
+    artifacts.write_json(run / "config.json", config)  # of a version that did not note it
+    assert read_run(run)[1].features[1].ids.vocabulary == ("v2", "v1")
 
 
 def test_a_row_that_is_not_trained_is_named(untrained, folder, capsys):

@@ -37,6 +37,7 @@ from tests.support.conversions import (
 from tests.support.feeds import good_row, line, schema, write_lines
 from tests.support.paths import PROJECT, real_data
 from tests.support.schemas import few_features
+from tests.support.turns import Aside, held_by_another, until
 
 pytestmark = pytest.mark.slow(minutes=1)
 SCHEMAS = sorted((PROJECT / "configs" / "schemas").glob("*.toml"))
@@ -475,3 +476,15 @@ def test_an_empty_file_among_others_is_one_without_rows(tmp_path, capsys):
     sources = json.loads((tmp_path / "out" / "manifest.json").read_text())["sources"]
     assert [(source["name"], source["rows"]) for source in sources] == [("a.csv", 0), ("b.csv", 2)]
     capsys.readouterr()
+
+
+def test_a_second_conversion_waits_for_the_first_and_finds_it_complete(tmp_path, capsys):
+    write_lines(tmp_path / "a.csv", [line(good_row(number)) for number in range(9)])
+    output = tmp_path / "shards"
+    with held_by_another(output) as holder:
+        waiting = Aside(lambda: run(tmp_path / "a.csv", output))
+        until(lambda: "waiting until" in capsys.readouterr().err)
+        assert not (output / "manifest.json").exists()
+        holder.stdin.close()
+        waiting.ended()
+    assert manifest_of(output)["rows"] == 9

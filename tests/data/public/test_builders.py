@@ -1,6 +1,7 @@
 """Builders of TensorFlow Datasets, and the way from a builder to training."""
 
 import dataclasses
+import shutil
 import subprocess
 import sys
 
@@ -24,6 +25,7 @@ from lt4rec_tf.data.simulator.writer import simulate
 from lt4rec_tf.experiment import logs
 from lt4rec_tf.schema.reader import load_schema
 from tests.support.paths import PROJECT
+from tests.support.turns import Aside, held_by_another, until
 
 SCHEMA = PROJECT / "configs" / "schemas" / "simulated_feed.toml"
 SMALL = "simulated_feed/small"
@@ -115,6 +117,19 @@ def test_a_prepared_data_set_is_left_as_it_is(prepared):
     shards = sorted(prepared.rglob("*.tfrecord-*"))
     before = [path.stat().st_mtime_ns for path in shards]
     datasets.prepare(SMALL, prepared)
+    assert len(shards) == 3
+    assert [path.stat().st_mtime_ns for path in shards] == before
+
+
+def test_a_data_set_that_another_process_prepares_is_waited_for(prepared, tmp_path, capsys):
+    with held_by_another(tmp_path) as holder:
+        waiting = Aside(lambda: datasets.prepare(SMALL, tmp_path))
+        until(lambda: "waiting until" in capsys.readouterr().err)
+        shutil.copytree(prepared / "simulated_feed", tmp_path / "simulated_feed")
+        shards = sorted(tmp_path.rglob("*.tfrecord-*"))
+        before = [path.stat().st_mtime_ns for path in shards]
+        holder.stdin.close()
+        waiting.ended()
     assert len(shards) == 3
     assert [path.stat().st_mtime_ns for path in shards] == before
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tracemalloc
 from collections import defaultdict
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import pairwise
 
 import numpy as np
@@ -476,6 +476,40 @@ def test_a_log_cut_short_is_made_again(written, tmp_path):
     (tmp_path / "impressions" / ".day_00_part_001.csv.gz.5f.tmp").write_bytes(b"half")
     simulate(tmp_path, SMALL)
     assert contents(tmp_path) == contents(directory)
+
+
+WRITE = """
+import json, sys
+from dataclasses import asdict
+from lt4rec_tf.data.simulator.writer import simulate
+from lt4rec_tf.data.simulator.world import FeedSettings
+print(json.dumps(asdict(simulate(sys.argv[1], FeedSettings(**json.loads(sys.argv[2]))))))
+"""
+
+
+def test_processes_that_want_one_feed_at_once_all_get_it_whole(written, tmp_path):
+    directory, manifest = written
+    command = [sys.executable, "-c", WRITE, str(tmp_path), json.dumps(asdict(SMALL))]
+    processes = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=PROJECT) for _ in range(4)
+    ]
+    printed = [process.communicate()[0] for process in processes]
+    assert [process.returncode for process in processes] == [0] * 4
+    assert printed == [json.dumps(asdict(manifest)) + "\n"] * 4
+    assert contents(tmp_path) == contents(directory)
+
+
+@pytest.mark.parametrize("folder", ["impressions", "truth"])
+def test_a_shard_that_changed_is_named_though_its_size_did_not(tmp_path, folder):
+    simulate(tmp_path, SMALL)
+    shard = tmp_path / folder / "day_01_part_000.csv.gz"
+    content = bytearray(shard.read_bytes())
+    content[-9] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(
+        SimulatorError, match=rf"{folder}/day_01_part_000\.csv\.gz: found another content"
+    ):
+        simulate(tmp_path, SMALL)
 
 
 def test_other_settings_are_refused_with_the_difference(written):
