@@ -4,6 +4,7 @@ import csv
 import gzip
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 import tracemalloc
@@ -23,6 +24,7 @@ from lt4rec_tf.data.simulator.text import COLUMNS, TRUTH_COLUMNS
 from lt4rec_tf.data.simulator.world import FeedSettings, SimulatorError
 from lt4rec_tf.data.simulator.writer import MODEL_VERSION, simulate, write_shard
 from tests.support.paths import PROJECT
+from tests.support.turns import Aside, held_by_another, until
 
 SETTINGS = FeedSettings(rows=60_000, users=1_000, videos=1_500, days=4, seed=5)
 SMALL = FeedSettings(rows=3_000, users=80, videos=200, days=3, shards_per_day=2, seed=5)
@@ -497,6 +499,18 @@ def test_processes_that_want_one_feed_at_once_all_get_it_whole(written, tmp_path
     assert [process.returncode for process in processes] == [0] * 4
     assert printed == [json.dumps(asdict(manifest)) + "\n"] * 4
     assert contents(tmp_path) == contents(directory)
+
+
+def test_a_feed_that_another_process_wrote_meanwhile_is_left_as_it_is(written, tmp_path, capsys):
+    directory, _ = written
+    with held_by_another(tmp_path) as holder:
+        waiting = Aside(lambda: simulate(tmp_path, SMALL))
+        until(lambda: "waiting until" in capsys.readouterr().err)
+        shutil.copytree(directory, tmp_path, dirs_exist_ok=True)
+        before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*")}
+        holder.stdin.close()
+        waiting.ended()
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*")} == before
 
 
 @pytest.mark.parametrize("folder", ["impressions", "truth"])
