@@ -25,6 +25,7 @@ from lt4rec_tf.core.command import discard
 from lt4rec_tf.core.errors import UnwritableError, as_unwritable, naming_the_unwritable
 from lt4rec_tf.core.progress import duration
 
+_PARENT = "LT4REC_TF_PARENT"  # variable by which a process knows its parent from the first
 _SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of <linux/prctl.h>
 
 
@@ -80,6 +81,7 @@ class JobPool:
         self._pool = self._open(processes)
 
     def _open(self, processes: int) -> ProcessPoolExecutor:
+        os.environ[_PARENT] = str(os.getpid())
         # Spawned, not forked: TensorFlow's threads do not survive a fork.
         return ProcessPoolExecutor(
             processes,
@@ -246,7 +248,7 @@ def _output_to(target: int) -> Iterator[None]:
 
 
 def end_with_parent() -> None:
-    """Ends this process, started by multiprocessing, as soon as its parent ends in any way.
+    """Ends this process, one of a pool, as soon as its parent ends in any way.
 
     To be called before TensorFlow is imported: its import keeps Python's threads from running for
     most of a second, longer on a busy machine. So Linux is asked to end the process. It does when
@@ -255,10 +257,12 @@ def end_with_parent() -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
 
-    # Elsewhere, and where the parent has ended already. While multiprocessing imports the main
-    # module again, the parent is not known yet.
+    # While multiprocessing imports the main module again, it does not know the parent yet.
     parent = multiprocessing.parent_process()
-    if parent is not None:
+    expected = os.environ.get(_PARENT) if parent is None else str(parent.pid)
+    if expected not in (None, str(os.getppid())):  # it had ended before Linux was asked
+        os._exit(1)
+    if parent is not None:  # for other systems
         threading.Thread(target=_wait_and_end, args=(parent.sentinel,), daemon=True).start()
 
 

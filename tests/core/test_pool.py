@@ -284,3 +284,25 @@ def test_a_process_that_still_imports_its_main_module_ends_with_its_parent(tmp_p
     script.write_text(MAIN)
     child = _killed_once_begun(script, tmp_path, pid=tmp_path / "pid")
     until(lambda: not is_alive(child), seconds=1)
+
+
+ORPHAN = """
+import os, sys, time
+from lt4rec_tf.core import processes
+os.environ[processes._PARENT] = sys.argv[1]
+processes.end_with_parent()
+print("lives on")
+"""
+
+
+@pytest.mark.parametrize(("parent", "lives"), [("mine", True), ("gone", False)])
+def test_a_process_whose_parent_ended_before_it_watched_ends_at_once(parent, lives):
+    number = {"mine": os.getpid(), "gone": 2**22 + 1}[parent]  # above the numbers of processes
+    ended = subprocess.run(
+        [sys.executable, "-c", ORPHAN, str(number)],
+        capture_output=True,
+        text=True,
+        cwd=PROJECT,
+        check=False,
+    )
+    assert (ended.stdout, ended.returncode) == (("lives on\n", 0) if lives else ("", 1))
