@@ -34,11 +34,13 @@ from lt4rec_tf.data.convert.manifest import (
     MANIFEST,
     QUARANTINE,
     check_shards,
+    check_sources,
     claim,
     done_before,
     gather_quarantine,
     plan_of,
     read_manifest,
+    results_of,
     write_manifest,
 )
 from lt4rec_tf.data.convert.shards import SUFFIXES, UNFINISHED, Converted, Job
@@ -137,6 +139,7 @@ def convert(flags: ConvertFlags) -> dict[str, Any]:
 
         if (output_dir / MANIFEST).exists():
             check_shards(output_dir, read_manifest(output_dir), checksums=False)
+            check_sources(output_dir, logs.root, results_of(read_manifest(output_dir)))
             print(f"{output_dir}: was complete, its shards are there; --verify reads them too")
         else:
             _convert_all(flags, job, plan, logs.paths)
@@ -224,11 +227,9 @@ def _convert_all(
 ) -> None:
     """Converts the files that are not done, and writes the manifest of all."""
     sweep(job.output_dir)
-    todo = [
-        (index, path)
-        for index, path in enumerate(paths)
-        if done_before(job.output_dir, index) is None
-    ]
+    before = [done_before(job.output_dir, index) for index in range(len(paths))]
+    check_sources(job.output_dir, job.root, [result for result in before if result is not None])
+    todo = [(index, path) for index, path in enumerate(paths) if before[index] is None]
     if len(todo) < len(paths):
         print(f"{job.output_dir}: {len(paths) - len(todo)} of {len(paths)} files were done before")
 

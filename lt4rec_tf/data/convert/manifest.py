@@ -10,6 +10,7 @@ from typing import Any
 
 from lt4rec_tf.core.artifacts import RunError, appearing_whole, read_json, sha256, write_json
 from lt4rec_tf.core.flags import differences
+from lt4rec_tf.core.locations import in_store
 from lt4rec_tf.data.convert.shards import (
     UNFINISHED,
     Converted,
@@ -91,10 +92,37 @@ def read_manifest(output_dir: Path) -> dict[str, Any]:
     return manifest
 
 
+def results_of(manifest: Mapping[str, Any]) -> list[Converted]:
+    """Returns the results of a manifest's files, without their shards."""
+    return [Converted.from_json({**source, "shards": ()}) for source in manifest["sources"]]
+
+
 def done_before(output_dir: Path, index: int) -> Converted | None:
     """Reads the result of a file that was converted; None: it was not."""
     path = result_path(output_dir, index)
     return Converted.from_json(read_json(path)) if path.exists() else None
+
+
+def check_sources(output_dir: Path, root: Path, converted: Sequence[Converted]) -> None:
+    """Compares the sources that were converted with what they held then, whatever their size.
+
+    Args:
+        output_dir: Of the shards, for the error.
+        root: The folder of the sources; those in a store are not read again for this.
+        converted: Their results.
+
+    Raises:
+        RunError: A source holds something else; names each.
+    """
+    if in_store(root):
+        return
+    changed = [file.name for file in converted if sha256(root / file.name) != file.sha256]
+    if changed:
+        listed = "\n  ".join(str(root / name) for name in changed)
+        raise RunError(
+            f"{output_dir} was made from other sources; found another content of the same size "
+            f"in:\n  {listed}\nPut them back as they were, or take another --output_dir."
+        )
 
 
 def gather_quarantine(output_dir: Path, files: int) -> None:

@@ -488,3 +488,32 @@ def test_a_second_conversion_waits_for_the_first_and_finds_it_complete(tmp_path,
         holder.stdin.close()
         waiting.ended()
     assert manifest_of(output)["rows"] == 9
+
+
+@pytest.mark.parametrize("is_complete", [True, False])
+def test_a_source_of_equal_size_that_holds_something_else_is_refused(tmp_path, capsys, is_complete):
+    for name in "ab":
+        write_lines(tmp_path / f"{name}.csv", [line(good_row(number)) for number in range(9)])
+    output = tmp_path / "shards"
+    assert run(tmp_path / "*.csv", output) == 0
+    if not is_complete:
+        manifest = manifest_of(output)
+        result = manifest["sources"][0] | {"shards": manifest["shards"][:1]}
+        plan = {key: manifest[key] for key in ("format", "settings", "columns")}
+        plan["sources"] = {source["name"]: source["bytes"] for source in manifest["sources"]}
+        result_path(output, 0).parent.mkdir()
+        result_path(output, 0).write_text(json.dumps(result))
+        (result_path(output, 0).parent / "plan.json").write_text(json.dumps(plan))
+        (output / "manifest.json").unlink()
+
+    before = (tmp_path / "a.csv").read_bytes()
+    other = before.replace(b",u1,", b",u9,", 1)
+    assert other != before
+    (tmp_path / "a.csv").write_bytes(other)
+    capsys.readouterr()
+    assert run(tmp_path / "*.csv", output) == 2
+    error = capsys.readouterr().err
+    assert f"another content of the same size in:\n  {tmp_path}/a.csv\n" in error
+    assert "b.csv" not in error
+    (tmp_path / "a.csv").write_bytes(before)
+    assert run(tmp_path / "*.csv", output) == 0
