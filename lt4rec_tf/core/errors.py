@@ -109,6 +109,3 @@ def naming_the_unwritable(path: Path) -> Iterator[None]:
         if unwritable is None:
             raise
         raise unwritable from error
-
-
-naming_a_full_disk = naming_the_unwritable
