@@ -101,15 +101,24 @@ def _of_file(path: Path, layout: Layout, rows: int) -> Iterator[RawBatch]:
     # A look at the first rows must not cost a reading of all: Python reads plain text unasked.
     is_plain_text = layout.form is not None and not compression(path)
     is_odd = is_plain_text or in_store(path) or oddity(path, layout.form)
-    odd_files = [path] if is_odd else []
     read = 0
     try:
-        for records in open_records(path, layout, odd_files).batch(rows).prefetch(1):
+        for records in _records(path, layout, bool(is_odd), rows).prefetch(1):
             records = without_blank_lines(layout, records)
             yield _parsed(layout, records)
             read += len(records)
     except tf.errors.OpError as error:
         raise DataError(f"{path}: cannot be read past record {read} ({error.message})") from error
+
+
+def _records(path: Path, layout: Layout, is_odd: bool, rows: int) -> tf.data.Dataset:
+    """Opens a file as batches of raw records, strings (batch,); of odd files some MiB together."""
+    if not is_odd:
+        return open_records(path, layout).batch(rows)
+    spec = tf.TensorSpec((None,), tf.string)
+    return tf.data.Dataset.from_generator(
+        lambda: read_by_python(path, layout), output_signature=spec
+    )
 
 
 def _with_columns(batch: RawBatch, values: Mapping[str, str]) -> RawBatch:

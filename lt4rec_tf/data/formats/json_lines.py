@@ -17,6 +17,7 @@ import numpy as np
 
 from lt4rec_tf.data.formats.bad_rows import shown
 from lt4rec_tf.data.formats.files import READ_ERRORS, DataError, open_binary
+from lt4rec_tf.data.formats.long_lines import lines_of_json, together
 from lt4rec_tf.data.formats.quoted_lines import LIST_MARK, quoted_line
 from lt4rec_tf.data.formats.values import EXACT_IN_FLOAT64
 
@@ -74,7 +75,7 @@ def read_lines(
         DataError: The file is broken from some row on.
     """
     lines = (_line(row, names, listed) for row in _rows(path))
-    while some := list(itertools.islice(lines, rows)):
+    for some in together(lines, rows):
         batch = np.empty(len(some), object)
         batch[:] = some
         yield batch
@@ -96,7 +97,7 @@ def _rows(path: Path) -> Iterator[Mapping[str, Any] | _NoRow]:
     number = 0
     try:
         with open_binary(path) as file:
-            for number, line in enumerate(file, start=1):
+            for number, line in enumerate(lines_of_json(file), start=1):
                 text = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
                 if text.strip():
                     yield _object(text)

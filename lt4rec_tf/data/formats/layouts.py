@@ -7,21 +7,19 @@ import itertools
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
-import tensorflow as tf
 from google.protobuf.message import DecodeError
 
 from lt4rec_tf.data.formats import json_lines, parquet, partitions
 from lt4rec_tf.data.formats.example_kinds import kinds_of
-from lt4rec_tf.data.formats.files import DataError, compression, refuse_utf16
+from lt4rec_tf.data.formats.files import DataError, refuse_utf16
 from lt4rec_tf.data.formats.headers import common_header
-from lt4rec_tf.data.formats.record_files import open_records
+from lt4rec_tf.data.formats.odd_files import read_records
 from lt4rec_tf.data.formats.records import Layout
 from lt4rec_tf.data.formats.text_rows import DELIMITERS
 from lt4rec_tf.schema.types import Schema, needed_columns
 
 _PROBED_RECORDS = 256
 _PROBED_FILES = 16
-_TOGETHER = 256  # records
 
 
 def read_layout(schema: Schema, files: Sequence[Path]) -> Layout:
@@ -218,12 +216,9 @@ def mixed_kinds(layout: Layout, files: Sequence[Path]) -> tuple[Layout, dict[Pat
 
 
 def _records(path: Path) -> Iterator[bytes]:
-    packed = [path] if compression(path) else []  # Python reads past an empty member of gzip
-    try:
-        for records in open_records(path, Layout("tfrecord", ()), packed).batch(_TOGETHER):
-            yield from records.numpy()
-    except tf.errors.OpError as error:
-        raise DataError(f"{path}: cannot be read as TFRecords ({error.message})") from error
+    # Python reads past an empty member of gzip, and makes no room for a length that is a lie.
+    for records in read_records(path, None, 0):
+        yield from records
 
 
 def _kinds_of(record: bytes) -> dict[str, str]:

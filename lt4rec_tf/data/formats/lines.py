@@ -7,6 +7,7 @@ r"""Bytes of text files to rows: which line ends end a row, and which are part o
   such a value needs quotes.
 - A quote that is never closed breaks its own line alone.
 - Lines without a character are no rows.
+- A line longer than a limit gives way to one that is no row, see `long_lines`.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import IO, NamedTuple
 
-_CHUNK = 1 << 20  # bytes
+from lt4rec_tf.data.formats.long_lines import lines_of_rows
+
 _LONGEST = 1 << 20  # bytes of lines that are looked at together
-_QUOTED = b'"(?:[^"]|"")*"'
+_QUOTED = b'"[^"]*(?:""[^"]*)*"'
 
 
 class Row(NamedTuple):
@@ -101,21 +103,11 @@ def read_rows(file: IO[bytes], form: TextForm) -> Iterator[Row]:
     [b'1,"a\nb"', b'2,"c\rd"']
     """
     number = 1
-    for line in _parted_at_returns(_with_closed_quotes(_lines(file), form), form):
+    lines = map(_line, lines_of_rows(file))
+    for line in _parted_at_returns(_with_closed_quotes(lines, form), form):
         if line.text:
             yield Row(number, line.lines, form.with_quotes(line.text))
         number += line.lines
-
-
-def _lines(file: IO[bytes]) -> Iterator[_Line]:
-    rest = b""
-    while chunk := file.read(_CHUNK):
-        lines = (rest + chunk).splitlines(keepends=True)
-        # The last one may go on in the next chunk; a CR may be the first half of CR LF.
-        rest = lines.pop()
-        yield from map(_line, lines)
-    if rest:
-        yield _line(rest)
 
 
 def _line(text: bytes) -> _Line:

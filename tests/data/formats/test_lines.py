@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lt4rec_tf.data.formats import lines
+from lt4rec_tf.data.formats import lines, long_lines
 from lt4rec_tf.data.formats.lines import Row, TextForm, read_rows
 
 CSV = TextForm(",", quoted=True, columns=3)
@@ -67,7 +67,7 @@ def test_rows_know_their_first_line_and_their_number_of_lines():
 def test_the_size_of_chunks_changes_nothing(monkeypatch, chunk):
     content = b'a,b,c\r\n1,"x\r\ny",3\r4,5,6\n\r\n7,8\r8,9'
     expected = texts(content)
-    monkeypatch.setattr(lines, "_CHUNK", chunk)
+    monkeypatch.setattr(long_lines, "_CHUNK", chunk)
     assert texts(content) == expected
     assert len(expected) == 4
 

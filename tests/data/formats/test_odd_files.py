@@ -129,7 +129,7 @@ def test_tfrecords_behind_an_empty_member_are_read(tmp_path):
 def test_tfrecords_that_end_within_a_record_are_refused(tmp_path):
     cut = struct.pack("<QI", 5, 0) + b"fir"
     path = written(tmp_path, gzip.compress(cut))
-    with pytest.raises(DataError, match=r"log: cannot be read past record 0 \(it ends within"):
+    with pytest.raises(DataError, match=r"log: .*as TFRecords past record 0 \(it ends within"):
         list(read_records(path, None, 0))
 
 
