@@ -56,6 +56,7 @@ from lt4rec_tf.schema.types import Schema, needed_columns
 from lt4rec_tf.schema.writer import to_toml
 
 _GUESSED_ROWS = 20_000
+_OWN = (MANIFEST, QUARANTINE, "schema.toml", "shards", UNFINISHED)  # names in the output folder
 
 
 @dataclass(frozen=True)
@@ -202,6 +203,10 @@ def _write_schema(job: Job, schema: Schema) -> None:
         if feature.column in job.types:  # lists of the logs are cut when they are converted
             feature = dataclasses.replace(feature, separator="")
         features.append(feature)
+    joins = [
+        dataclasses.replace(join, file=_copy_name(join.file, place))
+        for place, join in enumerate(schema.joins, start=1)
+    ]
     shards_schema = dataclasses.replace(
         schema,
         format="tfrecord",
@@ -209,17 +214,31 @@ def _write_schema(job: Job, schema: Schema) -> None:
         columns=(),
         quoted=False,
         features=tuple(features),
+        joins=tuple(joins),
     )
 
-    for join in schema.joins:
-        source, copy = job.root / join.file, job.output_dir / join.file
+    for join, copied in zip(schema.joins, joins, strict=True):
+        source, copy = job.root / join.file, job.output_dir / copied.file
         if not source.is_file():
             raise DataError(f"{source}: found no file, expected the side table")
+        if copy.exists() and copy.samefile(source):
+            continue
         copy.parent.mkdir(parents=True, exist_ok=True)
         with appearing_whole(copy) as temporary:
             shutil.copyfile(source, temporary)
 
     write_atomically(job.output_dir / "schema.toml", to_toml(shards_schema))
+
+
+def _copy_name(file: str, place: int) -> str:
+    """Names the copy of a side table, which lies in the output folder wherever the original lies.
+
+    >>> _copy_name("tables/items.csv", 1), _copy_name("../items.csv", 2)
+    ('tables/items.csv', 'side_tables/2/items.csv')
+    """
+    path = Path(file)
+    leads_out = path.is_absolute() or ".." in path.parts
+    return f"side_tables/{place}/{path.name}" if leads_out or path.parts[0] in _OWN else file
 
 
 def _convert_all(
