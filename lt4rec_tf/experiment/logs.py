@@ -6,11 +6,12 @@ import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lt4rec_tf.config.settings import DataSettings
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.flags import from_settings
+from lt4rec_tf.core.typed_json import read_typed
 from lt4rec_tf.data.audit import audit as auditing
 from lt4rec_tf.data.audit import checks
 from lt4rec_tf.data.audit.description import describe
@@ -202,7 +203,7 @@ def _with_standards(schema: Schema, folder: Path) -> Schema:
     path = folder / STANDARDS
     if not path.exists():
         return schema
-    standards = artifacts.read_json(path)
+    standards = read_typed(path, dict[str, dict[Literal["mean", "scale"], float]])
     tasks = tuple(dataclasses.replace(task, **standards[task.name]) for task in schema.tasks)
     return dataclasses.replace(schema, tasks=tasks)
 
@@ -233,7 +234,7 @@ def read_audit(folder: Path) -> Audit:
     Raises:
         RunError: The run has no audit yet.
     """
-    audit = Audit.from_json(artifacts.read_json(folder / AUDIT))
+    audit = Audit.from_json(read_typed(folder / AUDIT, Audit))
     return dataclasses.replace(
         audit,
         vocabularies=read_vocabularies(folder / VOCABULARIES),

@@ -23,11 +23,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from lt4rec_tf.config import parse
 from lt4rec_tf.config.settings import Places, Settings
 from lt4rec_tf.core import artifacts
+from lt4rec_tf.core.typed_json import read_typed
 from lt4rec_tf.tickets import search
 
 # Of RUN, written before training.
@@ -111,7 +112,7 @@ def has_begun(folder: Path) -> bool:
 def searches_of(folder: Path) -> Path:
     """Returns the folder of a run's theta_0 and searches: RUN, unless several runs share them."""
     pointer = folder / SEARCHES
-    return (folder / artifacts.read_json(pointer)).resolve() if pointer.exists() else folder
+    return (folder / read_typed(pointer, str)).resolve() if pointer.exists() else folder
 
 
 def theta_0_of(searches: Path, settings: Settings) -> Path:
@@ -171,13 +172,21 @@ def stage_folder(folder: Path, row: str) -> Path:
     return parent / TRAINING
 
 
+class Choice(TypedDict):
+    """What `sharing_search.train_auto` leaves in `CHOICE`."""
+
+    chosen: str
+    tried: list[dict[str, Any]]
+
+
 def read_choice(row_folder: Path) -> dict[str, Any]:
     """Reads which way of sharing was chosen: what `sharing_search.train_auto` returned.
 
     Raises:
         RunError: None is chosen yet.
     """
-    return artifacts.read_json(row_folder / CHOICE)
+    choice: dict[str, Any] = read_typed(row_folder / CHOICE, Choice)
+    return choice
 
 
 def chosen_folder(row_folder: Path) -> Path:

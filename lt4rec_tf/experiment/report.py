@@ -7,7 +7,6 @@ from pathlib import Path
 
 from lt4rec_tf.config.parse import to_dict
 from lt4rec_tf.config.settings import Settings
-from lt4rec_tf.core import artifacts
 from lt4rec_tf.experiment.logs import read_audit
 from lt4rec_tf.experiment.passes import most_passes
 from lt4rec_tf.experiment.paths import (
@@ -27,7 +26,7 @@ from lt4rec_tf.reports.text_tables import (
     evaluation_table,
 )
 from lt4rec_tf.schema.types import Schema
-from lt4rec_tf.tickets.search import HISTORY
+from lt4rec_tf.tickets.search import read_result
 
 
 def print_run(settings: Settings, schema: Schema, folder: Path, evaluation: Evaluation) -> None:
@@ -61,7 +60,7 @@ def _advice_on_passes(settings: Settings, schema: Schema, folder: Path) -> list[
     passes_by_row = {}
     for row in row_names(settings, schema):
         if not row.startswith("base_"):
-            result = artifacts.read_json(stage_folder(folder, row) / HISTORY)
+            result = read_result(stage_folder(folder, row))
             passes_by_row[row] = Passes(len(result["history"]), result["best_epoch"] + 1)
 
     rows = read_audit(folder).splits["train"].rows

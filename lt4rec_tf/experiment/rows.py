@@ -12,11 +12,11 @@ from typing import Any
 from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.experiment.paths import (
-    CHOICE,
     TABLES,
     TRAINING,
     WARMUP,
     network_row,
+    read_choice,
     row_folder,
     row_masks,
     searches_of,
@@ -28,7 +28,7 @@ from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.models.registry import MODELS
 from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.tickets.masks import Masks, density, overlap
-from lt4rec_tf.tickets.search import HISTORY, WEIGHTS
+from lt4rec_tf.tickets.search import HISTORY, WEIGHTS, read_result
 from lt4rec_tf.training import checkpoint
 from lt4rec_tf.training.error_analysis import error_bins
 from lt4rec_tf.training.evaluation import measure, population_sizes, without_user
@@ -200,16 +200,16 @@ def row_seconds(folder: Path, row: str, tasks: tuple[str, ...]) -> float:
     searches = searches_of(folder)
 
     if row == "s_weight_auto":
-        tried = artifacts.read_json(row_folder(folder, row) / CHOICE)["tried"]
+        tried = read_choice(row_folder(folder, row))["tried"]
         seconds = sum(way["seconds"] for way in tried)
     else:
-        seconds = artifacts.read_json(stage_folder(folder, row) / HISTORY)["seconds"]
+        seconds = read_result(stage_folder(folder, row))["seconds"]
 
     histories = (searches / TABLES).glob(f"level_*/{TRAINING}/{HISTORY}")
-    seconds += sum(artifacts.read_json(history)["seconds"] for history in histories)
+    seconds += sum(read_result(history.parent)["seconds"] for history in histories)
 
     if row in MODELS and MODELS[row].needs_tickets:
         seconds += sum(search_seconds(searches, task) for task in tasks)
-        warm = searches / WARMUP / TRAINING / HISTORY
-        seconds += artifacts.read_json(warm)["seconds"] if warm.exists() else 0.0
+        warm = searches / WARMUP / TRAINING
+        seconds += read_result(warm)["seconds"] if (warm / HISTORY).exists() else 0.0
     return seconds

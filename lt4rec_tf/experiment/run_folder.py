@@ -6,11 +6,12 @@ import difflib
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from lt4rec_tf.config.parse import from_dict, to_dict
 from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts, flags
+from lt4rec_tf.core.typed_json import read_typed
 from lt4rec_tf.data.audit.findings import Audit
 from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.experiment import logs, sizes
@@ -158,17 +159,27 @@ def read_run(folder: Path) -> tuple[Settings, Schema]:
             "by which values may get other ids; put it back as train wrote it"
         )
 
-    settings = from_dict(config["settings"])
+    try:
+        settings = from_dict(config["settings"])
+    except flags.ConfigError as error:
+        raise artifacts.RunError(f"{folder / CONFIG}: settings: {error}") from error
     schema = read_schema(folder / SCHEMA, settings)
     schema = with_numbers(schema, read_numbers(folder / NUMBERS))
     return settings, with_vocabularies(schema, read_vocabularies(folder / VOCABULARIES))
 
 
+class _Config(TypedDict):
+    format: int
+    settings: dict[str, Any]
+    files: dict[str, int]
+
+
 def _read_config(folder: Path) -> dict[str, Any]:
-    config = artifacts.read_json(folder / CONFIG)
-    version = config.get("format") if isinstance(config, dict) else None
+    config = read_typed(folder / CONFIG, dict[str, Any])
+    version = config.get("format")
     if version != FORMAT_VERSION:
         raise artifacts.RunError(
             f"{folder / CONFIG}: found format {version!r}, expected {FORMAT_VERSION}"
         )
+    config = read_typed(folder / CONFIG, _Config)
     return config

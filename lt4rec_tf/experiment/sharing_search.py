@@ -19,13 +19,20 @@ from typing import Any
 from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.experiment import joint_training
-from lt4rec_tf.experiment.paths import CHOICE, TRAINING, row_folder, row_masks, sharing_row
+from lt4rec_tf.experiment.paths import (
+    CHOICE,
+    TRAINING,
+    read_choice,
+    row_folder,
+    row_masks,
+    sharing_row,
+)
 from lt4rec_tf.experiment.run import Run, joint_trainer, load_start, network_in, plan_of
 from lt4rec_tf.experiment.ticket_search import Ticket, level_masks
 from lt4rec_tf.metrics.gain import mean_relative_gain
 from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.tickets.masks import write_masks
-from lt4rec_tf.tickets.search import HISTORY, WEIGHTS
+from lt4rec_tf.tickets.search import WEIGHTS, read_result
 
 
 @dataclass(frozen=True)
@@ -102,7 +109,7 @@ def train_auto(run: Run, tickets: Sequence[Ticket]) -> dict[str, Any]:
     """
     folder = row_folder(run.folder, "s_weight_auto")
     if (folder / CHOICE).exists():
-        return artifacts.read_json(folder / CHOICE)
+        return read_choice(folder)
 
     tried: dict[str, dict[str, Any]] = {}
     for way in _ways(tickets, tried, run.settings.training.auto_trainings):
@@ -166,7 +173,7 @@ def _train_way(run: Run, tickets: Sequence[Ticket], folder: Path, way: Way) -> d
     if artifacts.is_done(stage):
         # As a row, or by an earlier process, which may have removed its weights: nothing is
         # restored.
-        result = artifacts.read_json(stage / HISTORY)
+        result = read_result(stage)
         run.progress.skip(run.settings.training.epochs * run.feed.steps_per_epoch)
     else:
         network = network_in(run, sharing_row(separate=way.separate))

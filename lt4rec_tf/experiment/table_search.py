@@ -25,7 +25,7 @@ from lt4rec_tf.tickets.embedding_tables import (
     write_ticket,
 )
 from lt4rec_tf.tickets.magnitude import alive_at_level
-from lt4rec_tf.tickets.search import HISTORY, MASKS, WEIGHTS, level_folder
+from lt4rec_tf.tickets.search import MASKS, WEIGHTS, level_folder, read_result
 from lt4rec_tf.training import checkpoint
 
 
@@ -101,7 +101,7 @@ def _train(
     stage, epochs = here / TRAINING, run.settings.training.search_epochs
     if artifacts.is_done(stage) and not (stage / WEIGHTS).exists():
         run.progress.skip(epochs * run.feed.steps_per_epoch)
-        return network, artifacts.read_json(stage / HISTORY)
+        return network, read_result(stage)
 
     _load_theta_0(run, network)
     plan = plan_of(run, epochs)

@@ -7,13 +7,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
 from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.flags import ConfigError
+from lt4rec_tf.core.typed_json import read_typed
 from lt4rec_tf.experiment.paths import SEARCH, TRAINING, ticket_folder
 from lt4rec_tf.experiment.run import Run, draw_afresh, load_start, network_in, plan_of, task_trainer
 from lt4rec_tf.models.network import RankingNetwork
@@ -217,6 +218,16 @@ def _save_search(folder: Path, task: Task, levels: list[Level], chosen: Level) -
     artifacts.write_json(folder / SEARCH, search_values)
 
 
+class SearchResult(TypedDict):
+    """What a task's search leaves in `SEARCH`."""
+
+    metric: str
+    direction: str
+    densities: list[float]
+    values: list[float | None]
+    chosen: int
+
+
 def read_searches(folder: Path, schema: Schema) -> dict[str, dict[str, Any]]:
     """Reads every task's search: metric, direction, densities, values, chosen level.
 
@@ -225,7 +236,7 @@ def read_searches(folder: Path, schema: Schema) -> dict[str, dict[str, Any]]:
         schema: The run's.
     """
     paths = {task.name: ticket_folder(folder, task.name) / SEARCH for task in schema.tasks}
-    return {task: artifacts.read_json(path) for task, path in paths.items() if path.exists()}
+    return {task: read_typed(path, SearchResult) for task, path in paths.items() if path.exists()}
 
 
 def level_masks(ticket: Ticket) -> list[Masks]:
@@ -242,7 +253,7 @@ def read_task_masks(network: RankingNetwork, task: str, path: Path) -> Masks:
 def search_seconds(folder: Path, task: str) -> float:
     """Returns the training time of a task's whole search in seconds."""
     histories = ticket_folder(folder, task).glob(f"level_*/{TRAINING}/{HISTORY}")
-    return sum(artifacts.read_json(history)["seconds"] for history in histories)
+    return sum(search.read_result(history.parent)["seconds"] for history in histories)
 
 
 def _gradual_level(run: Run, task: str, here: Path) -> None:
@@ -275,6 +286,6 @@ def _gradual_passes(run: Run, task: str) -> int:
     """
     if not run.settings.training.patience:
         return run.settings.training.search_epochs
-    dense = search.level_folder(ticket_folder(run.searches, task), 0) / TRAINING / HISTORY
-    best: int = artifacts.read_json(dense)["best_epoch"]
+    dense = search.level_folder(ticket_folder(run.searches, task), 0) / TRAINING
+    best: int = search.read_result(dense)["best_epoch"]
     return best + 1

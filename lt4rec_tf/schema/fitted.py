@@ -13,12 +13,13 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 from urllib.parse import quote
 
 import numpy as np
 
 from lt4rec_tf.core import artifacts
+from lt4rec_tf.core.typed_json import read_typed
 from lt4rec_tf.schema.types import Feature, IdRule, Schema
 
 INDEX = "vocabularies.json"
@@ -164,6 +165,18 @@ def write_vocabularies(folder: Path, vocabularies: Vocabularies) -> None:
     artifacts.write_json(folder / INDEX, entries)
 
 
+class _Entry(TypedDict):
+    file: str
+    sha256: str
+    earlier: NotRequired[int]
+    distinct: NotRequired[int]
+    rare: NotRequired[int]
+    beyond: NotRequired[int]
+    shared: NotRequired[int]
+    estimated: NotRequired[bool | int]
+    dropout: NotRequired[dict[str, float]]
+
+
 def read_vocabularies(folder: Path) -> dict[str, Vocabulary]:
     """Reads back what `write_vocabularies` wrote; nothing where the folder is absent.
 
@@ -173,7 +186,7 @@ def read_vocabularies(folder: Path) -> dict[str, Vocabulary]:
     if not (folder / INDEX).exists():
         return {}
     vocabularies = {}
-    for table, entry in artifacts.read_json(folder / INDEX).items():
+    for table, entry in read_typed(folder / INDEX, dict[str, _Entry]).items():
         counted = [entry.get(name, 0) for name in _COUNTED]  # versions before lack `shared`
         dropout = entry.get("dropout", {})  # absent in runs of versions without it
         vocabularies[table] = _read_vocabulary(

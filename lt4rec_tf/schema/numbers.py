@@ -11,9 +11,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from lt4rec_tf.core import artifacts
+from lt4rec_tf.core.typed_json import read_typed
 from lt4rec_tf.schema.types import FITTED_NUMBERS, Feature, IdRule, Schema
 
 
@@ -87,6 +88,11 @@ def write_numbers(path: Path, numbers: NumbersByTable) -> None:
         artifacts.write_json(path, {"sha256": _checksum(tables), "tables": tables})
 
 
+class _Content(TypedDict):
+    sha256: str
+    tables: dict[str, Numbers]
+
+
 def read_numbers(path: Path) -> dict[str, Numbers]:
     """Reads back what `write_numbers` wrote; nothing where there is no file.
 
@@ -95,7 +101,7 @@ def read_numbers(path: Path) -> dict[str, Numbers]:
     """
     if not path.exists():
         return {}
-    content = artifacts.read_json(path)
+    content = read_typed(path, _Content)
     digest = _checksum(content["tables"])
     if digest != content["sha256"]:
         raise artifacts.RunError(

@@ -6,11 +6,12 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 import numpy as np
 
 from lt4rec_tf.core import artifacts
+from lt4rec_tf.core.typed_json import read_typed
 from lt4rec_tf.tickets.magnitude import alive_at_level
 from lt4rec_tf.tickets.masks import Masks, density, ones, read_masks, write_masks
 
@@ -147,10 +148,30 @@ def read_levels(
     levels = []
     for level in range(last + 1):
         here = level_folder(folder, level)
-        result = artifacts.read_json(here / TRAINING / HISTORY)
+        result = read_result(here / TRAINING)
         level_density = density(read_masks(here / MASKS, shapes))
         levels.append(Level(level, level_density, value(result), result["seconds"], here))
     return levels
+
+
+class StageResult(TypedDict):
+    """What a training stage leaves in `HISTORY`; see `trainer.Trainer.fit`."""
+
+    best_epoch: int
+    validation: dict[str, dict[str, float | None]]
+    validation_loss: dict[str, float | None]
+    seconds: float
+    history: list[dict[str, Any]]
+
+
+def read_result(stage: Path) -> dict[str, Any]:
+    """Reads the result of a training stage that is done.
+
+    Raises:
+        RunError: There is none, or it holds something else.
+    """
+    result: dict[str, Any] = read_typed(stage / HISTORY, StageResult)
+    return result
 
 
 def level_folder(folder: Path, level: int) -> Path:

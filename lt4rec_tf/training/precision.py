@@ -12,10 +12,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypedDict
 
 import tensorflow as tf
 
 from lt4rec_tf.core import artifacts
+from lt4rec_tf.core.typed_json import read_typed
 
 FLOAT32, BFLOAT16, AUTO = "float32", "bfloat16", "auto"
 # bfloat16 is chosen where its products are at least this many times as fast. Below that, the casts
@@ -58,7 +60,12 @@ def settled(precision: str, folder: Path) -> str:
         ratio = product_ratio()
         chosen = BFLOAT16 if ratio >= WORTHWHILE else FLOAT32
         artifacts.write_json(file, {"precision": chosen, "bfloat16_is_faster_by": round(ratio, 2)})
-    return artifacts.read_json(file)["precision"]
+    chosen_before: _Chosen = read_typed(file, _Chosen)
+    return chosen_before["precision"]
+
+
+class _Chosen(TypedDict):
+    precision: str
 
 
 def product_ratio() -> float:

@@ -25,7 +25,7 @@ from lt4rec_tf.distributed.replicas import parts_of
 from lt4rec_tf.models.feature_encoder import is_table
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.schema.types import Schema
-from lt4rec_tf.tickets.search import HISTORY, WEIGHTS
+from lt4rec_tf.tickets.search import WEIGHTS, read_result
 from lt4rec_tf.training import checkpoint, optimizers
 from lt4rec_tf.training.adjustment import Adjustment
 from lt4rec_tf.training.balancing.rules import build_rule
@@ -145,7 +145,7 @@ class Trainer:
         if artifacts.is_done(folder):
             self.progress.skip(plan.epochs * steps)
             checkpoint.restore(folder / WEIGHTS, self.network.variables)
-            return artifacts.read_json(folder / HISTORY)
+            return read_result(folder)
 
         self._reset()
         if plan.state is not None:

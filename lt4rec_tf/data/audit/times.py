@@ -96,7 +96,7 @@ class Times:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Times:
         """Makes times from what `dataclasses.asdict` made of them, after JSON if need be."""
-        far = value["first_far"]
+        far = value.get("first_far")
         units = tuple(UnitRows(**unit) for unit in value.get("units", ()))
         return cls(**{**value, "first_far": FarTime(**far) if far else None, "units": units})
 

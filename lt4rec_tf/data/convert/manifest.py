@@ -6,11 +6,12 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
-from lt4rec_tf.core.artifacts import RunError, appearing_whole, read_json, sha256, write_json
+from lt4rec_tf.core.artifacts import RunError, appearing_whole, sha256, write_json
 from lt4rec_tf.core.flags import differences
 from lt4rec_tf.core.locations import in_store
+from lt4rec_tf.core.typed_json import read_typed
 from lt4rec_tf.data.convert.shards import (
     UNFINISHED,
     Converted,
@@ -60,7 +61,7 @@ def claim(output_dir: Path, plan: Mapping[str, Any]) -> None:
         old_plan["sources"] = {source["name"]: source["bytes"] for source in manifest["sources"]}
         _refuse_other(output_dir, old_plan, plan)
     elif plan_path.exists():
-        _refuse_other(output_dir, read_json(plan_path), plan)
+        _refuse_other(output_dir, read_typed(plan_path, dict[str, Any]), plan)
     elif (output_dir / "shards").exists():
         raise RunError(f"{output_dir / 'shards'}: found a folder without plan, expected none")
     else:
@@ -77,6 +78,21 @@ def _refuse_other(output_dir: Path, old: Mapping[str, Any], new: Mapping[str, An
         )
 
 
+class _Source(TypedDict):
+    name: str
+    bytes: int
+
+
+class _Manifest(TypedDict):
+    format: int
+    settings: dict[str, Any]
+    columns: dict[str, dict[str, Any]]
+    rows: int
+    bad_rows: int
+    sources: list[_Source]
+    shards: list[Shard]
+
+
 def read_manifest(output_dir: Path) -> dict[str, Any]:
     """Reads the manifest of a folder that is complete.
 
@@ -84,11 +100,10 @@ def read_manifest(output_dir: Path) -> dict[str, Any]:
         RunError: There is none, or it is none of this program's.
     """
     path = output_dir / MANIFEST
-    manifest = read_json(path)
-    version = manifest.get("format") if isinstance(manifest, dict) else None
-    keys = {"format", "settings", "columns", "rows", "bad_rows", "sources", "shards"}
-    if version != FORMAT_VERSION or not keys <= set(manifest):
+    version = read_typed(path, dict[str, Any]).get("format")
+    if version != FORMAT_VERSION:
         raise RunError(f"{path}: found format {version!r}, expected {FORMAT_VERSION}")
+    manifest: dict[str, Any] = read_typed(path, _Manifest)
     return manifest
 
 
@@ -100,7 +115,7 @@ def results_of(manifest: Mapping[str, Any]) -> list[Converted]:
 def done_before(output_dir: Path, index: int) -> Converted | None:
     """Reads the result of a file that was converted; None: it was not."""
     path = result_path(output_dir, index)
-    return Converted.from_json(read_json(path)) if path.exists() else None
+    return Converted.from_json(read_typed(path, Converted)) if path.exists() else None
 
 
 def check_sources(output_dir: Path, root: Path, converted: Sequence[Converted]) -> None:

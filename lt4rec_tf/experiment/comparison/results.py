@@ -21,7 +21,7 @@ from lt4rec_tf.experiment.ticket_search import read_searches
 from lt4rec_tf.metrics.bootstrap import METRICS
 from lt4rec_tf.metrics.gain import mean_relative_gain
 from lt4rec_tf.schema.types import Schema
-from lt4rec_tf.tickets.search import HISTORY
+from lt4rec_tf.tickets.search import read_result
 from lt4rec_tf.training.evaluation import Metrics
 
 Results = dict[str, Any]
@@ -48,7 +48,7 @@ def validation_metrics(comparison: Path, spec: RowSpec, settings: Settings) -> M
         RunError: The run is not trained.
     """
     folder = row_folder(comparison, spec.name, settings)
-    return artifacts.read_json(stage_folder(folder, test_name(spec)) / HISTORY)["validation"]
+    return read_result(stage_folder(folder, test_name(spec)))["validation"]
 
 
 def score(schema: Schema, spec: RowSpec, metrics: Metrics, base: Mapping[str, float]) -> float:

@@ -60,7 +60,7 @@ from lt4rec_tf.reports.run_report import StageLog
 from lt4rec_tf.reports.text_tables import evaluation_table
 from lt4rec_tf.schema.numbers import numbers_of, with_numbers
 from lt4rec_tf.schema.types import Schema
-from lt4rec_tf.tickets.search import HISTORY, WEIGHTS
+from lt4rec_tf.tickets.search import WEIGHTS, read_result
 from lt4rec_tf.training import checkpoint
 from lt4rec_tf.training.plan import STATE
 
@@ -233,7 +233,7 @@ def _keep_seconds(folder: Path, row: str) -> None:
     """Writes the training time of the one way of sharing that this run trained."""
     if row != "s_weight_auto":
         return
-    seconds = artifacts.read_json(stage_folder(folder, row) / HISTORY)["seconds"]
+    seconds = read_result(stage_folder(folder, row))["seconds"]
     choice = read_choice(row_folder(folder, row))
     choice["tried"] = [{"name": choice["chosen"], "seconds": seconds}]
     artifacts.write_json(row_folder(folder, row) / CHOICE, choice)
