@@ -86,8 +86,16 @@ def _fixed_folder(anchor: str, names: list[str]) -> list[str]:
     """Returns the names before the first wildcard: at most the folder of what is meant."""
     if location(anchor + "/".join(names)).is_dir():
         return names
-    fixed = itertools.takewhile(lambda name: not re.search(r"[*?\[]", name), names[:-1])
-    return list(fixed)
+    fixed: list[str] = []
+    for name in names[:-1]:
+        # Brackets in the name of a folder that is there are no pattern.
+        is_pattern = (
+            re.search(r"[*?\[]", name) and not location(anchor + "/".join([*fixed, name])).is_dir()
+        )
+        if is_pattern:
+            break
+        fixed.append(name)
+    return fixed
 
 
 def _of_one_suffix(root: Path, pattern: str, paths: Sequence[Path]) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from lt4rec_tf.core.errors import InputError
+from lt4rec_tf.core.locations import in_store
 
 _PACKINGS = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\x28\xb5\x2f\xfd": "zstd"}  # by first bytes
 _NAMED = 10  # files that a text names
@@ -45,12 +46,16 @@ def expand(data_dir: Path, patterns: Sequence[str]) -> Found:
         patterns: Globs, files, or folders, of which all files at any depth are meant.
 
     Raises:
-        DataError: A pattern matches no file.
+        DataError: A pattern matches no file, cannot be one, or leads out of the folder by an
+            absolute path; or a file's name is no UTF-8.
     """
     paths: set[Path] = set()
     passed_over: set[Path] = set()
     for pattern in patterns:
-        matches = {path for path in _matches(data_dir, pattern) if path.is_file()}
+        try:
+            matches = {path for path in _matches(data_dir, pattern) if path.is_file()}
+        except (OSError, ValueError) as error:
+            raise DataError(f"{data_dir}: found {pattern!r} ({error}), expected a glob") from error
         kept = {path for path in matches if not _is_marker(data_dir, pattern, path)}
         if not kept:
             only = (
@@ -59,6 +64,7 @@ def expand(data_dir: Path, patterns: Sequence[str]) -> Found:
                 else ""
             )
             raise DataError(f"{data_dir}: no file matches {pattern!r}{only}; expected one or more")
+        _check_paths(data_dir, pattern, kept)
         paths |= kept
         passed_over |= matches - kept
     return Found(tuple(sorted(paths)), tuple(sorted(passed_over - paths)))
@@ -67,9 +73,24 @@ def expand(data_dir: Path, patterns: Sequence[str]) -> Found:
 def _matches(data_dir: Path, pattern: str) -> Iterable[Path]:
     """Gives what a pattern names; of a folder all that lies in it."""
     literal = folder_of(data_dir, pattern)
-    found = [literal] if literal.exists() else data_dir.glob(pattern)
+    folder, parts = data_dir, Path(pattern).parts
+    while len(parts) > 1 and not in_store(data_dir) and (folder / parts[0]).is_dir():
+        folder, parts = folder / parts[0], parts[1:]  # brackets of its name are no pattern
+    rest = pattern if folder is data_dir else "/".join(parts)
+    found = [literal] if literal.exists() else folder.glob(rest)
     for path in found:
         yield from path.rglob("*") if path.is_dir() else [path]
+
+
+def _check_paths(data_dir: Path, pattern: str, paths: Iterable[Path]) -> None:
+    """Refuses files whose names neither TensorFlow nor JSON holds, or that lie elsewhere."""
+    for path in paths:
+        if not in_store(data_dir) and not path.is_relative_to(data_dir):
+            raise DataError(f"{data_dir}: found {pattern!r}, expected a glob relative to it")
+        try:
+            str(path).encode()
+        except UnicodeEncodeError as error:
+            raise DataError(f"{str(path)!a}: found a name that is no UTF-8") from error
 
 
 def folder_of(data_dir: Path, pattern: str) -> Path:
