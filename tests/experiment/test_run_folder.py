@@ -310,7 +310,7 @@ NO_RUNS = {
     "of another program": ({"config.json": '{"layers": 3}'}, "config.json: found format None"),
     "of another version": ({"config.json": '{"format": 99}'}, "config.json: found format 99"),
     "no JSON": ({"config.json": "{"}, "config.json: not JSON"),
-    "a list": ({"config.json": "[]"}, "config.json: found format None"),
+    "a list": ({"config.json": "[]"}, "config.json: found [], expected an object"),
 }
 
 
