@@ -6,7 +6,7 @@ import difflib
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from lt4rec_tf.config.parse import from_dict, to_dict
 from lt4rec_tf.config.settings import Settings
@@ -172,6 +172,7 @@ class _Config(TypedDict):
     format: int
     settings: dict[str, Any]
     files: dict[str, int]
+    schema_sha256: NotRequired[str]  # absent in runs of older versions
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

@@ -69,6 +69,9 @@ def no_file_above(room):
 def _anothers(folder):
     folder.chmod(0o555)
     user = os.geteuid()
+    for parent in folder.parents:  # which another user must pass to see the folder at all
+        if parent.stat().st_uid == user:
+            parent.chmod(parent.stat().st_mode | 0o001)
     try:
         if user == 0:  # whom permissions do not bind
             os.seteuid(NOBODY)
