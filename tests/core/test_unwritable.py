@@ -25,9 +25,6 @@ BEHIND = " and start the same command again\n?$"
 
 @pytest.fixture
 def folder(tmp_path):
-    """A folder that every user may reach."""
-    for parent in (tmp_path, *tmp_path.parents[:2]):
-        parent.chmod(0o755)
     path = tmp_path / "folder"
     path.mkdir()
     return path

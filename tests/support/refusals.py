@@ -71,7 +71,7 @@ def _anothers(folder):
     user = os.geteuid()
     for parent in folder.parents:  # which another user must pass to see the folder at all
         if parent.stat().st_uid == user:
-            parent.chmod(parent.stat().st_mode | 0o001)
+            parent.chmod(parent.stat().st_mode | 0o011)
     try:
         if user == 0:  # whom permissions do not bind
             os.seteuid(NOBODY)
