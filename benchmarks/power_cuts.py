@@ -60,13 +60,12 @@ def main() -> None:
         lines = []
         for moment, copy in copies:
             with mounted(copy, disk):
-                files = [path for path in disk.rglob("*") if path.is_file()]
-                empty = sum(path.stat().st_size == 0 and path.name != "done" for path in files)
+                files = sum(path.is_file() for path in disk.rglob("*"))
                 found, taken = numbers_of(disk)
             equal = "yes" if found == unbroken else f"NO: {str(found)[:200]}"
-            lines.append([f"{moment:.1f}", str(len(files)), str(empty), f"{taken:.0f}", equal])
+            lines.append([f"{moment:.1f}", str(files), f"{taken:.0f}", equal])
             copy.unlink()
-    header = ["cut at, s", "files", "of them empty", "then, s", "equal numbers"]
+    header = ["cut at, s", "files on the disk", "then, s", "equal numbers"]
     print(f"a run without a cut: {seconds:.0f} s\n\n{markdown_table(header, lines)}")
 
 

@@ -196,13 +196,19 @@ def read_records(path: Path, form: TextForm | None, header_lines: int) -> Iterat
         DataError: The file is broken from some record on.
     """
     read = 0
+
+    def counted(records: Iterator[bytes]) -> Iterator[bytes]:
+        nonlocal read
+        for record in records:
+            read += 1
+            yield record
+
     try:
         with open_binary(path) as file:
             rows = (row.text for row in read_rows(file, form)) if form else _contents(file)
             records = itertools.islice(rows, header_lines, None)
-            for some in together(records, _TOGETHER):
+            for some in together(counted(records), _TOGETHER):
                 yield _objects(some)
-                read += len(some)
     except READ_ERRORS as error:
         kind = "" if form else "as TFRecords "
         raise DataError(f"{path}: cannot be read {kind}past record {read} ({error})") from error
