@@ -7,6 +7,8 @@
 # Every host has this project with its virtual environment at DIRECTORY and sees the same logs and run folder
 # (NFS, or another file system that all share). A task that is lost is started again until it ends well; a run
 # that was stopped goes on with the same command. Ctrl-C stops all tasks.
+# TensorFlow's servers listen on all of a host's addresses and run any graph of anyone who reaches their ports:
+# let a firewall pass only the hosts of the cluster to PORT and those after it, see docs/scale.md.
 # Huge pages (GLIBC_TUNABLES) speed up random reads of large tables: docs/performance.md.
 set -euo pipefail
 

@@ -47,6 +47,15 @@ def test_every_task_of_the_manifests_has_an_address():
         assert listed == [f"feed-{job}-{i}.feed:2222" for i in range(len(listed))]
 
 
+def test_only_the_runs_own_pods_reach_its_servers():
+    policy = next(part for part in KUBERNETES.split("\n---\n") if "kind: NetworkPolicy" in part)
+    selector = "podSelector: {matchLabels: {run: feed}}"
+    assert policy.count(selector) == 2  # whom it protects, and whom it lets in
+    assert KUBERNETES.count("labels: {run: feed, job: ") == len(jobs())
+    assert "policyTypes: [Ingress]" in policy
+    assert "ports: [{port: 2222}]" in policy
+
+
 @pytest.mark.parametrize(("job", "index"), [("chief", 0), ("ps", 1), ("worker", 3)])
 def test_a_pod_knows_who_it_is(tmp_path, monkeypatch, job, index):
     (tmp_path / "cluster").write_text(block("cluster"))
