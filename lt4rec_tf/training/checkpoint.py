@@ -10,16 +10,18 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import tensorflow as tf
 
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.errors import InputError
+from lt4rec_tf.core.typed_json import read_typed
 from lt4rec_tf.distributed.replicas import by_parameter_server, parts_of
 
 _PREFIX = "variables"
+StateT = TypeVar("StateT")
 # Files of a training's progress.
 _VARIABLES, _STATE = "variables", "state.json"
 
@@ -195,14 +197,23 @@ def save_progress(
     artifacts.write_folder_atomically(folder, write)
 
 
-def restore_progress(folder: Path, variables: Mapping[str, tf.Variable]) -> dict[str, Any]:
+def restore_progress(
+    folder: Path, variables: Mapping[str, tf.Variable], state_type: type[StateT]
+) -> StateT:
     """Sets the variables to what `save_progress` wrote; returns the state.
+
+    Args:
+        folder: Of a point of the training.
+        variables: As they were saved.
+        state_type: Dataclass of the state.
 
     Raises:
         CheckpointError: As `restore`.
+        RunError: The state is no JSON, or is not of that type; names the key.
     """
+    state = read_typed(folder / _STATE, state_type)
     restore(folder / _VARIABLES, variables)
-    return artifacts.read_json(folder / _STATE)
+    return state_type(**state)
 
 
 @contextmanager

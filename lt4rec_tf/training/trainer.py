@@ -330,7 +330,7 @@ class Trainer:
         saved = sorted(artifacts.folders(folder / PROGRESS))
         while saved:
             try:
-                return _State(**checkpoint.restore_progress(saved[-1], self._state_variables()))
+                return checkpoint.restore_progress(saved[-1], self._state_variables(), _State)
             except InputError as error:  # of the variables, or of the state beside them
                 damaged = saved.pop()
                 if not saved:

@@ -8,6 +8,7 @@ import contextlib
 import os
 import shutil
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,11 @@ import tensorflow as tf
 
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.training import checkpoint
+
+
+@dataclass
+class State:
+    epoch: int
 
 
 def run(*command):
@@ -62,7 +68,7 @@ def test_this_disk_forgets_what_was_not_synced(disk):
 def test_what_was_written_is_there_after_a_power_cut(disk):
     folder, cut = disk
     variables = {"weights": tf.Variable(tf.range(1000.0)), "bias": tf.Variable([1.0, 2.0])}
-    checkpoint.save_progress(folder / "progress" / "1", variables, {"epoch": 3})
+    checkpoint.save_progress(folder / "progress" / "1", variables, vars(State(3)))
     artifacts.write_json(folder / "new" / "history.json", {"auc": 0.5})
     (folder / "best").mkdir()
     (folder / "best" / "file").write_bytes(b"of the last epoch")
@@ -74,7 +80,7 @@ def test_what_was_written_is_there_after_a_power_cut(disk):
     assert artifacts.read_json(after / "new" / "history.json") == {"auc": 0.5}
     assert (after / "copied" / "file").read_bytes() == b"of the last epoch"
     restored = {name: tf.Variable(tf.zeros_like(v)) for name, v in variables.items()}
-    assert checkpoint.restore_progress(after / "progress" / "1", restored) == {"epoch": 3}
+    assert checkpoint.restore_progress(after / "progress" / "1", restored, State) == State(3)
     for name, variable in variables.items():
         assert (restored[name].numpy() == variable.numpy()).all()
 

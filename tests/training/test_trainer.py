@@ -316,6 +316,7 @@ DAMAGES = {
     "variables of no byte": ("variables/variables.data-00000-of-00001", b""),
     "half an index": ("variables/variables.index", b"\x00" * 20),
     "state of no byte": ("state.json", b""),
+    "state of another form": ("state.json", b'{"epoch": "1"}'),
 }
 
 

@@ -292,7 +292,7 @@ class PairTrainer:
         saved = folder / PROGRESS
         if not saved.exists():
             return _State(self._plan.epochs)
-        return _State(**checkpoint.restore_progress(saved, self._variables()))
+        return checkpoint.restore_progress(saved, self._variables(), _State)
 
     def _finish(self, folder: Path, state: _State) -> dict[str, Any]:
         """Keeps the best pass and writes the training's result."""
