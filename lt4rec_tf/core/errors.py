@@ -24,6 +24,8 @@ _REASONS = {
     errno.EROFS: ("its file system is read-only", _ACCESS),
     errno.EACCES: ("this user has no permission", _ACCESS),
     errno.EPERM: ("this user has no permission", _ACCESS),
+    errno.EIO: ("its disk failed (input/output error)", "mend the disk"),
+    errno.ESTALE: ("its network disk lost it (stale file handle)", "mount the disk anew"),
 }
 
 
@@ -40,7 +42,7 @@ class UnfitError(InputError, ValueError):
 
 
 class UnwritableError(InputError):
-    """The machine does not let this user write a file: a full disk, a limit, a permission."""
+    """The machine does not write a file: a full or failing disk, a limit, a permission."""
 
 
 def as_unwritable(error: BaseException, path: Path | None = None) -> UnwritableError | None:
@@ -98,7 +100,7 @@ def naming_the_unwritable(path: Path) -> Iterator[None]:
         path: What the block writes.
 
     Raises:
-        UnwritableError: The block fails because a disk is full, or for want of a permission.
+        UnwritableError: The block fails because a disk is full or fails, or for want of a permission.
     """
     try:
         yield

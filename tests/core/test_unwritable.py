@@ -122,6 +122,8 @@ def test_temporary_files_without_room_are_said(capsys, monkeypatch):
     [
         OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)),
         OSError(errno.EACCES, os.strerror(errno.EACCES), "/somewhere/a.csv"),
+        OSError(errno.EIO, os.strerror(errno.EIO), "/somewhere/a.csv"),
+        OSError(errno.ESTALE, os.strerror(errno.ESTALE), "/somewhere/a.csv"),
         tf.errors.UnknownError(None, None, "events.out; No space left on device"),
         tf.errors.OutOfRangeError(None, None, "events.out; File too large"),
     ],
@@ -134,6 +136,7 @@ def test_a_command_says_in_one_line_what_the_machine_refuses(capsys, error):
     said = capsys.readouterr().err
     assert said == f"error: {as_unwritable(error)}\n"
     assert said.count("\n") == 1
+    assert "start the same command again" in said
 
 
 def test_other_errors_stay_what_they_are():
