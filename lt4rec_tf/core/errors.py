@@ -100,7 +100,7 @@ def naming_the_unwritable(path: Path) -> Iterator[None]:
         path: What the block writes.
 
     Raises:
-        UnwritableError: The block fails because a disk is full or fails, or for want of a permission.
+        UnwritableError: The block fails by a disk that is full or fails, or a missing permission.
     """
     try:
         yield
