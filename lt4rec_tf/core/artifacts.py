@@ -35,6 +35,7 @@ from typing import IO, Any
 from lt4rec_tf.core.errors import InputError, naming_the_unwritable
 
 DONE = "done"
+LOCK = "lock"  # the file by which `locked` locks a folder
 _PATTERN_CHARACTERS = "*?[]\\"
 
 
@@ -299,7 +300,7 @@ def locked(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"{folder}: cannot be a run's folder ({error.strerror})") from error
-    with (folder / "lock").open("w") as file:
+    with (folder / LOCK).open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

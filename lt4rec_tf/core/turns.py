@@ -8,9 +8,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from lt4rec_tf.core.artifacts import RunError, locked
+from lt4rec_tf.core.artifacts import LOCK, RunError, locked
 
-_LOCK = "lock"  # the file by which `artifacts.locked` locks a folder
 _POLL_SECONDS = 0.1
 _LOCKS = Path("/proc/locks")  # of Linux
 
@@ -52,7 +51,7 @@ def _is_taken(folder: Path, held: contextlib.ExitStack) -> bool:
 def _holder(folder: Path) -> str:
     """Names the process that holds a folder, as well as this machine knows it."""
     try:
-        inode = (folder / _LOCK).stat().st_ino
+        inode = (folder / LOCK).stat().st_ino
         lines = [line.split() for line in _LOCKS.read_text(encoding="utf-8").splitlines()]
     except OSError:
         return "another process"

@@ -44,10 +44,24 @@ def read_typed(path: Path, hint: Any) -> Any:
         value = read_json(path)
     except RecursionError as error:
         raise RunError(f"{path}: not JSON (too many brackets within each other)") from error
+    check_typed(path, value, hint)
+    return value
+
+
+def check_typed(path: Path, value: Any, hint: Any) -> None:
+    """Compares what a JSON file held with type hints.
+
+    Args:
+        path: The file, for the error.
+        value: What it held.
+        hint: As `read_typed` takes it.
+
+    Raises:
+        RunError: It held something else; names the key.
+    """
     for key, found, expected in _faults(value, hint, ""):
         where = f"{path}: {key}" if key else f"{path}"
         raise RunError(f"{where}: found {found}, expected {expected}")
-    return value
 
 
 def _faults(value: Any, hint: Any, key: str) -> Iterable[tuple[str, str, str]]:

@@ -41,6 +41,7 @@ from lt4rec_tf.serving.rank import Ranking, ranking_of, score
 from lt4rec_tf.serving.requests import Signatures, rank_request, requests_of
 from lt4rec_tf.serving.signatures import (
     DEFAULT_SIGNATURE,
+    OF_CANDIDATES,
     RANK,
     REGRESS,
     SCORE,
@@ -187,8 +188,8 @@ def _score_meaning(ranking: Ranking | None) -> str:
 
 
 def _warmup(sample: Mapping[str, Arrays]) -> bytes:
-    rows = {name: inputs for name, inputs in sample.items() if name not in (RANK, SCORE)}
-    requests = {name: inputs for name, inputs in sample.items() if name in (RANK, SCORE)}
+    rows = {name: inputs for name, inputs in sample.items() if name not in OF_CANDIDATES}
+    requests = {name: inputs for name, inputs in sample.items() if name in OF_CANDIDATES}
     try:
         # A request about candidates is many rows already. Record files laid end to end are one.
         return warmup_records(rows, WARMUP_BATCHES) + warmup_records(requests)

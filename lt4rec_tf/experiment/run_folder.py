@@ -11,7 +11,7 @@ from typing import Any, NotRequired, TypedDict
 from lt4rec_tf.config.parse import from_dict, to_dict
 from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts, flags
-from lt4rec_tf.core.typed_json import read_typed
+from lt4rec_tf.core.typed_json import check_typed, read_typed
 from lt4rec_tf.data.audit.findings import Audit
 from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.experiment import logs, sizes
@@ -176,11 +176,11 @@ class _Config(TypedDict):
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
-    config = read_typed(folder / CONFIG, dict[str, Any])
+    config: dict[str, Any] = read_typed(folder / CONFIG, dict[str, Any])
     version = config.get("format")
     if version != FORMAT_VERSION:
         raise artifacts.RunError(
             f"{folder / CONFIG}: found format {version!r}, expected {FORMAT_VERSION}"
         )
-    config = read_typed(folder / CONFIG, _Config)
+    check_typed(folder / CONFIG, config, _Config)
     return config

@@ -12,7 +12,7 @@ from lt4rec_tf.data.formats.examples import encode_row
 from lt4rec_tf.schema.types import Feature, Schema
 from lt4rec_tf.serving.publish import Arrays
 from lt4rec_tf.serving.rank import Ranking
-from lt4rec_tf.serving.signatures import RANK, REGRESS, SCORE, TF_EXAMPLE
+from lt4rec_tf.serving.signatures import OF_CANDIDATES, REGRESS, TF_EXAMPLE
 
 Signatures = Mapping[str, Any]  # name -> concrete function
 
@@ -34,7 +34,7 @@ def requests_of(schema: Schema, signatures: Signatures, raw: Arrays) -> dict[str
         inputs = [spec.name for spec in tf.nest.flatten(function.structured_input_signature)]
         if name == TF_EXAMPLE or name.startswith(REGRESS):
             requests[name] = dict.fromkeys(inputs, examples)
-        elif name not in (RANK, SCORE):
+        elif name not in OF_CANDIDATES:
             requests[name] = {feature: raw[feature] for feature in inputs}
     return requests
 

@@ -26,7 +26,8 @@ from lt4rec_tf.serving.rank import Ranking, rank_specs, score
 from lt4rec_tf.serving.served_network import ServedNetwork
 
 DEFAULT_SIGNATURE, TF_EXAMPLE, REGRESS = "serving_default", "tf_example", "regress_"
-RANK, SCORE = "rank", "score"  # of candidates
+RANK, SCORE = "rank", "score"
+OF_CANDIDATES = (RANK, SCORE)  # others are of rows
 
 Answers = dict[str, tf.Tensor]
 

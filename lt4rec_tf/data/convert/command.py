@@ -139,8 +139,9 @@ def convert(flags: ConvertFlags) -> dict[str, Any]:
             _write_schema(job, schema)
 
         if (output_dir / MANIFEST).exists():
-            check_shards(output_dir, read_manifest(output_dir), checksums=False)
-            check_sources(output_dir, logs.root, results_of(read_manifest(output_dir)))
+            manifest = read_manifest(output_dir)
+            check_shards(output_dir, manifest, checksums=False)
+            check_sources(output_dir, logs.root, results_of(manifest))
             print(f"{output_dir}: was complete, its shards are there; --verify reads them too")
         else:
             _convert_all(flags, job, plan, logs.paths)

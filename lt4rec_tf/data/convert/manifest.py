@@ -11,7 +11,7 @@ from typing import Any, TypedDict
 from lt4rec_tf.core.artifacts import RunError, appearing_whole, sha256, write_json
 from lt4rec_tf.core.flags import differences
 from lt4rec_tf.core.locations import in_store
-from lt4rec_tf.core.typed_json import read_typed
+from lt4rec_tf.core.typed_json import check_typed, read_typed
 from lt4rec_tf.data.convert.shards import (
     UNFINISHED,
     Converted,
@@ -100,10 +100,11 @@ def read_manifest(output_dir: Path) -> dict[str, Any]:
         RunError: There is none, or it is none of this program's.
     """
     path = output_dir / MANIFEST
-    version = read_typed(path, dict[str, Any]).get("format")
+    manifest: dict[str, Any] = read_typed(path, dict[str, Any])
+    version = manifest.get("format")
     if version != FORMAT_VERSION:
         raise RunError(f"{path}: found format {version!r}, expected {FORMAT_VERSION}")
-    manifest: dict[str, Any] = read_typed(path, _Manifest)
+    check_typed(path, manifest, _Manifest)
     return manifest
 
 
