@@ -64,9 +64,7 @@ def sockets(benchmark):
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    base = tmp_path_factory.mktemp("models") / "sums"
-    save_sums(base)
-    return base
+    return save_sums(tmp_path_factory.mktemp("models") / "sums")
 
 
 @pytest.fixture(scope="module")

@@ -20,9 +20,7 @@ ANSWERS = [(3.072, 2.5), (3.07, 3.0), (3.401, -1.0)]  # ø is two bytes; no leng
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    base = tmp_path_factory.mktemp("models") / "sums"
-    save_sums(base)
-    return base
+    return save_sums(tmp_path_factory.mktemp("models") / "sums")
 
 
 @pytest.fixture(scope="module")

@@ -72,9 +72,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    base = tmp_path_factory.mktemp("models") / "sums"
-    save_sums(base)
-    return base
+    return save_sums(tmp_path_factory.mktemp("models") / "sums")
 
 
 @pytest.fixture(scope="module")

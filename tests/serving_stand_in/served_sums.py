@@ -59,7 +59,7 @@ class Sums(tf.Module):
 
 
 def save_sums(base: Path) -> Path:
-    """Saves the model as version 1 of a folder; returns the version."""
+    """Saves the model as version 1 of a folder; returns the folder."""
     model = Sums()
     functions = {"serving_default": model.rows}
     functions |= {
@@ -67,7 +67,7 @@ def save_sums(base: Path) -> Path:
     }
     signatures = {name: made.get_concrete_function() for name, made in functions.items()}
     tf.saved_model.save(model, str(base / "1"), signatures=signatures)
-    return base / "1"
+    return base
 
 
 def run_script(name, *flags, packages=False, environment=None):
