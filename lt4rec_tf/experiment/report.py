@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from lt4rec_tf.config.parse import to_dict
 from lt4rec_tf.config.settings import Settings
@@ -27,6 +29,7 @@ from lt4rec_tf.reports.text_tables import (
 )
 from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.tickets.search import read_result
+from lt4rec_tf.training.nothing_learned import warning_of
 
 
 def print_run(settings: Settings, schema: Schema, folder: Path, evaluation: Evaluation) -> None:
@@ -51,16 +54,34 @@ def print_run(settings: Settings, schema: Schema, folder: Path, evaluation: Eval
         print(f"\nsharing, on validation\n\n{sharing_table(names, choice)}")
 
     print(f"\non test\n\n{evaluation_table(evaluation)}\n")
-    for line in _advice_on_passes(settings, schema, folder):
+    results = {row: read_result(stage_folder(folder, row)) for row in row_names(settings, schema)}
+    for line in nothing_learned_lines(results):
+        print(line)
+    for line in _advice_on_passes(settings, folder, results):
         print(line)
 
 
-def _advice_on_passes(settings: Settings, schema: Schema, folder: Path) -> list[str]:
-    """Returns what the passes of the rows that were trained jointly say."""
+def nothing_learned_lines(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Says which rows learned nothing of a task, and each likely cause once.
+
+    Args:
+        results: By row what its stage left, see `tickets.search.StageResult`.
+    """
+    lines, causes = [], {}
+    for row, result in results.items():
+        for task, why in result.get("nothing_learned", {}).items():
+            lines.append(warning_of(row, task, why["what"]))
+            causes.update(dict.fromkeys(why["causes"]))
+    return [*lines, *(f"  likely cause: {cause}" for cause in causes)]
+
+
+def _advice_on_passes(
+    settings: Settings, folder: Path, results: Mapping[str, dict[str, Any]]
+) -> list[str]:
+    """Returns what the passes of the rows that were trained jointly, and learned, say."""
     passes_by_row = {}
-    for row in row_names(settings, schema):
-        if not row.startswith("base_"):
-            result = read_result(stage_folder(folder, row))
+    for row, result in results.items():
+        if not row.startswith("base_") and not result.get("nothing_learned"):
             passes_by_row[row] = Passes(len(result["history"]), result["best_epoch"] + 1)
 
     rows = read_audit(folder).splits["train"].rows

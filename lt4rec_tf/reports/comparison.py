@@ -8,7 +8,8 @@ These functions read the content of a comparison's results.json:
     rows              each with row, group, note, chosen {setting: value}, runs, cost, differences,
                       against
       runs            each with seed and status: "done" has metrics, density, overlap and seconds
-                      as in `EvaluationRow`; "failed" has error and log
+                      as in `EvaluationRow`, and nothing_learned as in `StageResult`, which
+                      earlier versions lack; "failed" has error and log
       cost            trained_parameters, table_bytes, alive_parameters {task: n}, multiply_adds;
                       None: no run
       differences     task -> metric, base, value, difference, low, high; {} for a single-task row
@@ -52,10 +53,11 @@ def comparison_table(results: Mapping[str, Any]) -> str:
     tasks = continuous_first(results["tasks"])
     rows: Sequence[Row] = results["rows"]
     settings: dict[str, None] = {}  # in the order of their first appearance
-    failures = []
+    failures, in_vain = [], []
     for row in rows:
         settings.update(dict.fromkeys(row["chosen"]))
         failures += _failures(row)
+        in_vain += _in_vain(row)
     names = list(settings)
 
     parts = [
@@ -66,6 +68,8 @@ def comparison_table(results: Mapping[str, Any]) -> str:
         parts += [f"### Differences to {results['against']}", _against_table(results, tasks)]
     if failures:
         parts += ["### Failed runs", "\n".join(failures)]
+    if in_vain:
+        parts += ["### Runs that learned nothing of a task", "\n".join(in_vain)]
     notes = [f"- `{row['row']}`: {row['note']}" for row in rows if row["note"]]
     if notes:
         parts += ["### Rows", "\n".join(notes)]
@@ -206,15 +210,29 @@ def _count(value: int | None) -> str:
 
 def _failures(row: Row) -> list[str]:
     """Returns one line per reason, with the seeds that failed for it."""
-    seeds: dict[tuple[str, str], list[str]] = {}
+    seeds: dict[str, list[str]] = {}
     for run in row["runs"]:
         if run["status"] != "done":
             # A message of several lines would end the list's item.
             reason = " ".join(str(run["error"]).split())
-            seeds.setdefault((reason, str(run["log"])), []).append(str(run["seed"]))
+            seeds.setdefault(f"{reason} (log: `{run['log']}`)", []).append(str(run["seed"]))
+    return _items(row, seeds)
 
+
+def _in_vain(row: Row) -> list[str]:
+    """Returns one line per task and sign of it, with the seeds that learned nothing of the task."""
+    seeds: dict[str, list[str]] = {}
+    for run in done_runs(row):
+        for task, why in run.get("nothing_learned", {}).items():
+            text = f"{task}: on validation {'; '.join([why['what'], *why['causes']])}"
+            seeds.setdefault(text, []).append(str(run["seed"]))
+    return _items(row, seeds)
+
+
+def _items(row: Row, seeds_by_text: Mapping[str, Sequence[str]]) -> list[str]:
+    """Writes a row's item of a list for each text, with the seeds that it holds for."""
     lines = []
-    for (reason, log), failed in seeds.items():
-        plural = "s" if len(failed) > 1 else ""
-        lines.append(f"- `{row['row']}`, seed{plural} {', '.join(failed)}: {reason} (log: `{log}`)")
+    for text, seeds in seeds_by_text.items():
+        plural = "s" if len(seeds) > 1 else ""
+        lines.append(f"- `{row['row']}`, seed{plural} {', '.join(seeds)}: {text}")
     return lines

@@ -17,6 +17,10 @@ from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.typed_json import read_typed
 from lt4rec_tf.schema.types import FITTED_NUMBERS, Feature, IdRule, Schema
 
+# Networks read numbers about 0 with a deviation about 1. One that is further from 0 than this
+# drowns what the other features say.
+EXTREME = 100.0
+
 
 @dataclass(frozen=True)
 class Numbers:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypedDict
+from typing import Any, NotRequired, Protocol, TypedDict
 
 import numpy as np
 
@@ -154,6 +154,13 @@ def read_levels(
     return levels
 
 
+class NothingLearned(TypedDict):
+    """Why a stage's predictions say nothing of a task; see `training.nothing_learned`."""
+
+    what: str
+    causes: list[str]
+
+
 class StageResult(TypedDict):
     """What a training stage leaves in `HISTORY`; see `trainer.Trainer.fit`."""
 
@@ -162,6 +169,7 @@ class StageResult(TypedDict):
     validation_loss: dict[str, float | None]
     seconds: float
     history: list[dict[str, Any]]
+    nothing_learned: NotRequired[dict[str, NothingLearned]]  # absent in runs of earlier versions
 
 
 def read_result(stage: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,16 @@ from lt4rec_tf.core.errors import InputError
 from lt4rec_tf.tickets.search import HISTORY
 from lt4rec_tf.training.plan import PROGRESS
 
+SMALLER_STEPS = "a smaller --learning_rate usually helps"
+
 
 class TrainingError(InputError):
     """Training cannot go on; the message says where and why."""
 
 
-def not_finite(stage: str, what: str, value: float, epoch: int) -> TrainingError:
+def not_finite(
+    stage: str, what: str, value: float, epoch: int, causes: Sequence[str] = ()
+) -> TrainingError:
     """Makes the error of a training that diverged.
 
     Args:
@@ -23,10 +28,10 @@ def not_finite(stage: str, what: str, value: float, epoch: int) -> TrainingError
         what: What is not finite.
         value: Its value.
         epoch: In which epoch, counted from 1.
+        causes: What it is likely to come from, one text each; none: the step size.
     """
-    return TrainingError(
-        f"{stage}: {what} is {value} in epoch {epoch}; a smaller --learning_rate usually helps"
-    )
+    cause = "; ".join(causes) or SMALLER_STEPS
+    return TrainingError(f"{stage}: {what} is {value} in epoch {epoch}; {cause}")
 
 
 def finish(folder: Path, result: dict[str, Any]) -> None:

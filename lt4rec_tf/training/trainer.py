@@ -29,7 +29,13 @@ from lt4rec_tf.tickets.search import WEIGHTS, read_result
 from lt4rec_tf.training import checkpoint, optimizers
 from lt4rec_tf.training.adjustment import Adjustment
 from lt4rec_tf.training.balancing.rules import build_rule
+from lt4rec_tf.training.causes import causes_in
 from lt4rec_tf.training.evaluation import Metrics, measure, split_losses
+from lt4rec_tf.training.nothing_learned import (
+    nothing_learned,
+    warning_of,
+    with_causes,
+)
 from lt4rec_tf.training.plan import (
     BEST,
     PROGRESS,
@@ -159,7 +165,7 @@ class Trainer:
                 self._epoch(folder, name, plan, state)
         self.progress.skip((plan.epochs - state.epoch) * steps)
 
-        return self._finish(folder, state)
+        return self._finish(folder, name, state)
 
     def _is_over(self, state: _State, plan: Plan) -> bool:
         """Tells if a stage has no epoch to come; patience waits for the weights to rewind to."""
@@ -194,7 +200,7 @@ class Trainer:
                 self._save(folder, state)
 
         loss_sums = {task: total.numpy() for task, total in self._loss_sums.items()}
-        _check_finite(name, state, "the loss", loss_sums)
+        self._check_finite(name, state, "the loss", loss_sums)
         with self._average.worn():
             record = self._validate(name, state)
             state.seconds += time.monotonic() - started
@@ -230,7 +236,9 @@ class Trainer:
 
     def _log_step(self, name: str, state: _State, losses: Losses) -> None:
         if state.step % max(1, self.feed.steps_per_epoch // LOGS_PER_EPOCH) == 0:
-            tags = {f"loss/{task}": float(loss) for task, loss in losses.items()}
+            values = {task: np.asarray(loss) for task, loss in losses.items()}
+            self._check_finite(name, state, "the loss", values)
+            tags = {f"loss/{task}": float(loss) for task, loss in values.items()}
             self.log(name, self._steps_done(state), tags)
 
     def _validate(self, name: str, state: _State) -> dict[str, Any]:
@@ -239,7 +247,7 @@ class Trainer:
             return self._unvalidated(name, state)
         predictions = self._predict(self.feed.validation())
         # The last step can break the weights after the last loss was still finite.
-        _check_finite(name, state, "a logit on validation", predictions.logits)
+        self._check_finite(name, state, "a logit on validation", predictions.logits)
         metrics = measure(predictions, self.schema, self.tasks)
         losses = split_losses(predictions, self.schema, self.tasks)
 
@@ -249,7 +257,9 @@ class Trainer:
             metric = self.schema.task(task).metric
             displayed[f"{task} {metric}"] = metrics[task][metric]
         self.progress.end_epoch(displayed)
-        return self._record(state, losses, metrics, self._score(metrics, losses))
+        nothing = nothing_learned(predictions, self.schema, metrics, self.tasks)
+        record = self._record(state, losses, metrics, self._score(metrics, losses))
+        return record | {"nothing_learned": nothing}
 
     def _log_validation(
         self, name: str, state: _State, metrics: Metrics, losses: dict[str, float]
@@ -265,7 +275,7 @@ class Trainer:
     def _unvalidated(self, name: str, state: _State) -> dict[str, Any]:
         """Returns an epoch's record where all rows train: the last epoch is the best."""
         for variable in self._variables:
-            _check_finite(name, state, "a weight", {self.tasks[0]: variable.numpy()})
+            self._check_finite(name, state, "a weight", {self.tasks[0]: variable.numpy()})
         self.progress.end_epoch({})
         return self._record(state, {}, {}, float(state.epoch))
 
@@ -339,7 +349,7 @@ class Trainer:
                 artifacts.remove(damaged)
         return _State()
 
-    def _finish(self, folder: Path, state: _State) -> dict[str, Any]:
+    def _finish(self, folder: Path, name: str, state: _State) -> dict[str, Any]:
         # A kill between here and `done` leaves either `best` or `weights`, never neither.
         best, weights = folder / BEST, folder / WEIGHTS
         if best.exists():
@@ -347,24 +357,30 @@ class Trainer:
         checkpoint.restore(weights, self.network.variables)
 
         best_record = state.history[state.best_epoch]
+        # Absent in saves of earlier versions.
+        found = best_record.get("nothing_learned", {})
+        nothing = with_causes(found, self.network, self.schema, self.feed)
+        for task, why in nothing.items():
+            self.progress.note(warning_of(name, task, "; ".join([why["what"], *why["causes"]])))
         result = {
             "best_epoch": state.best_epoch,
             "validation": best_record["validation"],
             "validation_loss": best_record["validation_loss"],
             "seconds": state.seconds,
             "history": state.history,
+            "nothing_learned": nothing,
         }
         finish(folder, result)
         return result
 
-
-def _check_finite(
-    name: str, state: _State, what: str, values_by_task: Mapping[str, np.ndarray]
-) -> None:
-    for task, values in values_by_task.items():
-        wrong = values[~np.isfinite(values)]
-        if wrong.size:
-            raise not_finite(name, f"{what} of task {task}", wrong[0], state.epoch + 1)
+    def _check_finite(
+        self, name: str, state: _State, what: str, values_by_task: Mapping[str, np.ndarray]
+    ) -> None:
+        for task, values in values_by_task.items():
+            wrong = values[~np.isfinite(values)]
+            if wrong.size:
+                causes = causes_in(self.feed.train(state.epoch, 0), self.network, self.schema)
+                raise not_finite(name, f"{what} of task {task}", wrong[0], state.epoch + 1, causes)
 
 
 def _out_of_patience(state: _State, plan: Plan) -> bool:

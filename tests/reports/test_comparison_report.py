@@ -304,6 +304,15 @@ def test_failed_runs_are_listed_with_error_and_log_once_a_reason():
     assert "Failed runs" not in comparison_table({**RESULTS, "rows": [BASE, S_WEIGHT]})
 
 
+def test_runs_that_learned_nothing_are_listed_once_a_reason():
+    why = {"what": "all 9 predictions are 0", "causes": ["dead units", "large numbers"]}
+    runs = [run | {"nothing_learned": {"cvr": why}} for run in S_WEIGHT["runs"]]
+    text = comparison_table({**RESULTS, "rows": [BASE, {**S_WEIGHT, "runs": runs}]})
+    expected = "cvr: on validation all 9 predictions are 0; dead units; large numbers"
+    assert f"of a task\n\n- `s_weight`, seeds 1, 2: {expected}\n" in text
+    assert "learned nothing" not in comparison_table(RESULTS)
+
+
 def test_an_undefined_number_is_shown_as_such():
     undefined = {**S_WEIGHT, "runs": [done(1, math.nan, 0.03), done(2, 0.8, 0.05)]}
     differences = {"ctr": difference(0.7, math.nan, math.nan, math.nan)}

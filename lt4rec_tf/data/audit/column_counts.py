@@ -16,6 +16,7 @@ from lt4rec_tf.data.audit.feature_values import (
     named,
 )
 from lt4rec_tf.data.audit.number_counts import NumberCounts
+from lt4rec_tf.data.audit.number_spreads import NumberSpread, NumberSpreads
 from lt4rec_tf.data.audit.row_sample import RowSample
 from lt4rec_tf.data.audit.value_counts import ValueCounts, ValueTable
 from lt4rec_tf.data.audit.vocabulary_counts import VocabularyCounts
@@ -89,6 +90,7 @@ class ColumnCounts:
         pending = min(_MOST_PENDING, max(_LEAST_PENDING, share))
         self._vocabularies = VocabularyCounts(schema)
         self._numbers = NumberCounts(schema)
+        self._spreads = NumberSpreads(schema)
         self._values = {feature.name: ValueCounts(kept, pending) for feature in features}
         self._ratios = {t.name: np.zeros(4, int) for t in schema.tasks if t.kind == "continuous"}
         self._sample = RowSample(schema)
@@ -120,7 +122,9 @@ class ColumnCounts:
             name: column[in_train] for name, column in columns if not name.startswith("check/")
         }
         for index, feature in enumerate(measured(self._schema)):
-            self._numbers.add(feature.name, train["numbers"][:, index])
+            numbers = train["numbers"][:, index]
+            self._numbers.add(feature.name, numbers)
+            self._spreads.add(feature.name, numbers)
         labels = {name: column[in_train] for name, column in values["labels"].items()}
         weights = {name: column[in_train] for name, column in values["weights"].items()}
         self._sample.add(train, labels, weights)
@@ -132,6 +136,14 @@ class ColumnCounts:
     def numbers(self) -> dict[str, Numbers]:
         """Returns by table whose rule is fitted to numbers what train has of them."""
         return self._numbers.fit()
+
+    def spreads(self, numbers: Mapping[str, Numbers]) -> dict[str, NumberSpread]:
+        """Returns by feature that gives a network numbers without bounds how they spread.
+
+        Args:
+            numbers: What `numbers` returned.
+        """
+        return self._spreads.result(numbers, self._sample.numbers())
 
     def features(self, vocabularies: Mapping[str, Vocabulary]) -> dict[str, FeatureCounts]:
         """Returns by feature whose values have ids of their own its counts.

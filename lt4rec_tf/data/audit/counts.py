@@ -132,6 +132,7 @@ class Counts:
         names = [self._name(path) for path in source.files]
         vocabularies = self._columns.vocabularies()
         features = self._columns.features(vocabularies)
+        numbers = self._columns.numbers()
         unknown = {name: counts.unknown for name, counts in features.items()}
 
         return Audit(
@@ -161,7 +162,8 @@ class Counts:
             filtered=self._filtered.result(),
             times=self._times.result(source.split.limits),
             vocabularies=with_dropout(vocabularies, source.schema, unknown),
-            numbers=self._columns.numbers(),
+            numbers=numbers,
+            spreads=self._columns.spreads(numbers),
         )
 
     def _unusable_where(self) -> dict[str, dict[str, int]]:

@@ -10,6 +10,7 @@ from typing import Any
 from lt4rec_tf.data.audit.column_counts import FeatureCounts, RatioCounts
 from lt4rec_tf.data.audit.duplicates import Duplicates
 from lt4rec_tf.data.audit.filtered import FilteredRows
+from lt4rec_tf.data.audit.number_spreads import NumberSpread
 from lt4rec_tf.data.audit.task_counts import TaskCounts
 from lt4rec_tf.data.audit.times import Times
 from lt4rec_tf.data.input.contents import Content
@@ -75,6 +76,7 @@ class Audit:
         vocabularies: By table with a fitted vocabulary, what it holds; no part of the JSON.
         numbers: By table whose rule is fitted to numbers, what train has of them; no part of the
             JSON.
+        spreads: By feature that gives a network numbers without bounds, how they spread in train.
         contents: By log and side table what it held; empty in audits of versions that did not note
             it.
     """
@@ -107,6 +109,7 @@ class Audit:
     times: Times | None = None
     vocabularies: Vocabularies = dataclasses.field(default_factory=dict, repr=False, compare=False)
     numbers: NumbersByTable = dataclasses.field(default_factory=dict, repr=False, compare=False)
+    spreads: dict[str, NumberSpread] = dataclasses.field(default_factory=dict)
     contents: dict[str, Content] = dataclasses.field(default_factory=dict, repr=False)
 
     @property
@@ -145,6 +148,7 @@ class Audit:
             "quarantine": tuple(value["quarantine"]),
             "features": {name: FeatureCounts(**counts) for name, counts in features.items()},
             "ratios": {name: RatioCounts(**counts) for name, counts in ratios.items()},
+            "spreads": {name: NumberSpread(**n) for name, n in value.get("spreads", {}).items()},
             "warnings": tuple(value.get("warnings", ())),
             "contents": {name: Content(**content) for name, content in contents.items()},
             "filtered": {text: FilteredRows(**n) for text, n in value.get("filtered", {}).items()},

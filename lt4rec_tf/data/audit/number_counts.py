@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from lt4rec_tf.data.audit import quantiles
+from lt4rec_tf.data.audit.number_spreads import transformed
 from lt4rec_tf.data.audit.vocabulary_counts import TrainValues
 from lt4rec_tf.data.input.even_sample import EvenSample
 from lt4rec_tf.schema.numbers import Numbers, fitted_rules, numbers_of
-from lt4rec_tf.schema.types import IdRule, Schema
+from lt4rec_tf.schema.types import Schema
 
 _COUNTED = 65_536  # distinct numbers that are all counted; of more a sample is kept
 _SAMPLED = 131_072  # a quantile of so many is off by .14 % of the rows, as its standard deviation
@@ -103,7 +104,7 @@ class NumberCounts:
         if table is None:
             return
         present = numbers[np.isfinite(numbers)]
-        self._moments[table].add(_transformed(self._rules[table], present))
+        self._moments[table].add(transformed(self._rules[table], present))
         if table in self._distributions:
             self._distributions[table].add(present)
 
@@ -127,7 +128,3 @@ class NumberCounts:
             table: Numbers(n.count, n.mean, n.deviation, n.edges, n.estimated, earlier=True)
             for table, n in self._earlier.items()
         }
-
-
-def _transformed(rule: IdRule, numbers: np.ndarray) -> np.ndarray:
-    return np.log1p(np.maximum(numbers, 0.0)) if rule.transform == "log1p" else numbers

@@ -83,13 +83,21 @@ class RowSample:
                     found.setdefault(name, {})[task.name] = auc
         return found
 
+    def numbers(self) -> dict[str, np.ndarray]:
+        """Returns by feature of one number a row the sample's numbers, NaN where missing."""
+        if not len(self._draws):
+            return {}
+        return {
+            feature.name: self._parts["numbers"][:, index]
+            for index, feature in enumerate(measured(self._schema))
+        }
+
     def _columns(self) -> dict[str, np.ndarray]:
         """Returns by feature what rows hold there, as integers."""
         columns = {}
         for index, feature in enumerate(named(self._schema)):
             columns[feature.name] = self._parts["keys"][:, index]
-        for index, feature in enumerate(measured(self._schema)):
-            columns[feature.name] = cells_of(self._parts["numbers"][:, index])
+        columns |= {name: cells_of(numbers) for name, numbers in self.numbers().items()}
         for feature in listed(self._schema):
             columns[feature.name] = self._parts[feature.name]
         return columns

@@ -7,11 +7,15 @@ from collections.abc import Iterator
 from lt4rec_tf.core.time_units import with_date
 from lt4rec_tf.data.audit.findings import Audit
 from lt4rec_tf.data.audit.times import units_text
+from lt4rec_tf.data.input.features import LARGEST_NUMBER
+from lt4rec_tf.schema.numbers import EXTREME
 from lt4rec_tf.schema.types import Schema
 
 # Of values in a split: every feed has new videos, but a vocabulary should hold its values.
 UNKNOWN_SHARE, NEW_SHARE = 0.1, 0.5
 NEARLY_ALL = 0.9
+# Of numbers as a network reads them: the width of their middle, where it can tell little of them.
+NARROW = 0.01
 
 
 def warnings_of(audit: Audit, schema: Schema, split: str) -> tuple[str, ...]:
@@ -25,6 +29,7 @@ def warnings_of(audit: Audit, schema: Schema, split: str) -> tuple[str, ...]:
     lines = [
         *_about_times(audit, schema),
         *_about_features(audit, schema, split),
+        *_about_numbers(audit),
         *_about_vocabularies(audit),
         *_about_deciding(audit, schema),
         *_about_ratios(audit, schema),
@@ -70,6 +75,23 @@ def _about_features(audit: Audit, schema: Schema, split_kind: str) -> Iterator[s
             ]
             if found:
                 yield f"feature {name}: of its values {', '.join(found)} {what}"
+
+
+def _about_numbers(audit: Audit) -> Iterator[str]:
+    helps = 'ids = { kind = "quantiles" } or "piecewise_linear" bounds them'
+    for name, spread in audit.spreads.items():
+        largest = f"{min(spread.largest, LARGEST_NUMBER):.4g}"
+        if spread.extreme:
+            yield (
+                f"feature {name}: {100 * spread.extreme / spread.rows:.2g} % of its numbers are "
+                f"beyond {EXTREME:g} as the network reads them, the largest {largest}, "
+                f"and drown all others: {helps}"
+            )
+        elif 0 < spread.middle < NARROW and spread.largest > 1:
+            yield (
+                f"feature {name}: the middle 80 % of its numbers lie within {spread.middle:.2g} "
+                f"as the network reads them, the largest at {largest}: {helps}"
+            )
 
 
 def _about_vocabularies(audit: Audit) -> Iterator[str]:

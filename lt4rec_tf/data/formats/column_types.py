@@ -105,12 +105,21 @@ def _number_of(distinct: set[bytes]) -> str:
         return "string"
     if all(_WHOLE.fullmatch(value) or _WHOLE_FLOAT.fullmatch(value) for value in distinct):
         return _type_of_floats(numbers.numpy())
-    return "float32" if _largest(numbers.numpy()) < EXACT_IN_FLOAT32 else "string"
+    return "float32" if _are_amounts(numbers.numpy()) else "string"
+
+
+def _are_amounts(values: np.ndarray) -> bool:
+    """Tells if a float32 says what numbers do, some of which have a part behind the point.
+
+    It is too coarse for times in seconds. What is larger than any time is an amount.
+    """
+    return not EXACT_IN_FLOAT32 <= _largest(values) < EXACT_IN_FLOAT64
 
 
 def _type_of_floats(values: np.ndarray) -> str:
     """Returns the dtype that holds floats as exactly as they are: "string" where no number does."""
-    if _largest(values) < EXACT_IN_FLOAT32:
+    has_fractions = bool((np.isfinite(values) & ~are_whole(values)).any())
+    if _largest(values) < EXACT_IN_FLOAT32 or (has_fractions and _are_amounts(values)):
         return "float32"
     is_exact = are_whole(values) & (np.abs(values) < _EXACT[values.dtype])
     return "int64" if is_exact.all() else "string"

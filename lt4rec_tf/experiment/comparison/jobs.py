@@ -43,6 +43,7 @@ from lt4rec_tf.experiment.paths import (
     TEST,
     TEST_LABELS,
     VOCABULARIES,
+    stage_folder,
 )
 from lt4rec_tf.experiment.rows import densities, load_row, row_seconds, shared_overlap
 from lt4rec_tf.experiment.run import Run, network_in
@@ -51,6 +52,7 @@ from lt4rec_tf.experiment.ticket_search import find_ticket, read_ticket
 from lt4rec_tf.models.registry import need_tickets
 from lt4rec_tf.schema.fitted import vocabularies_of, write_vocabularies
 from lt4rec_tf.schema.numbers import numbers_of, write_numbers
+from lt4rec_tf.tickets.search import read_result
 from lt4rec_tf.training.evaluation import measure
 from lt4rec_tf.training.predictions import predictor_of
 
@@ -213,6 +215,7 @@ def test(comparison: Path, line: str, settings: Settings, row: str) -> None:
         "overlap": shared_overlap(network),
         "seconds": row_seconds(folder, row, network.tasks),
         "cost": cost_of(network),
+        "nothing_learned": read_result(stage_folder(folder, row)).get("nothing_learned", {}),
     }
     artifacts.write_json(path, artifacts.undefined_as_null(result))
 

@@ -190,6 +190,45 @@ def test_a_copy_of_a_ratio_is_named_too(tmp_path):
     assert list(found.deciding["share"]) == ["cvr"]
 
 
+NUMBER = '[[features]]\nname = "paid"\ndtype = "float32"\nside = "user"\nids = {{ kind = "{}" }}\n'
+
+
+def paid(*numbers):
+    return lambda n: usual(n) | {"paid": numbers[n % len(numbers)]}
+
+
+def test_numbers_that_drown_others_are_counted_and_named(tmp_path):
+    found = audited(tmp_path, paid(1, -100, 101, "", 3e38), features=NUMBER.format("numeric"))
+    spread = found.spreads["paid"]
+    assert (spread.rows, spread.extreme) == (240, 120)  # of 300 in train
+    assert spread.largest == pytest.approx(3e38)
+    (line,) = found.warnings
+    assert line.startswith(
+        "warning: feature paid: 50 % of its numbers are beyond 100 as the network reads them, the "
+        'largest 1e+06, and drown all others: ids = { kind = "quantiles" }'
+    )
+    assert Audit.from_json(json.loads(json.dumps(found.to_json()))).spreads == found.spreads
+
+
+def test_few_large_numbers_leave_a_standardised_feature_nothing_to_tell(tmp_path):
+    rows = [*range(39), 1e30]
+    found = audited(tmp_path, paid(*rows), features=NUMBER.format("standardised"))
+    train = np.array([rows[n % 40] for n in range(300)])
+    spread = found.spreads["paid"]
+    assert spread.largest == pytest.approx((1e30 - train.mean()) / train.std())
+    middle = np.quantile(train, 0.9) - np.quantile(train, 0.1)
+    assert spread.middle == pytest.approx(middle / train.std())
+    (line,) = found.warnings
+    assert line.startswith("warning: feature paid: the middle 80 % of its numbers lie within ")
+
+
+@pytest.mark.parametrize("kind", ["numeric", "standardised"])
+@pytest.mark.parametrize("numbers", [("",), (5,), (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 90), (1, 2, 3)])
+def test_numbers_of_few_values_give_no_warning(tmp_path, kind, numbers):
+    found = audited(tmp_path, paid(*numbers), features=NUMBER.format(kind))
+    assert [line for line in found.warnings if "numbers" in line] == []
+
+
 @pytest.mark.parametrize(
     ("counts", "said"),
     [

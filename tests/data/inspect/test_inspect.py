@@ -270,6 +270,7 @@ def test_files_are_named_from_the_folder_that_all_lie_in(tmp_path, capsys):
         (["1", "NULL"], ColumnType("string")),
         (["9223372036854775808"], ColumnType("string")),
         (["1600000000.5", "1.5"], ColumnType("string")),
+        (["3e38", "1.5"], ColumnType("float32")),  # larger than any time
         (["a b", "b a", "a"], ColumnType("string", " ")),
         (["1,2", "2,1", "1"], ColumnType("int64", ",")),
         (["1|x", "x|1"], ColumnType("string", "|")),

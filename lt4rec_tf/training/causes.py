@@ -1,0 +1,125 @@
+"""What is likely to keep a training from learning, found in a few rows of the logs.
+
+ReLU turns a NaN into 0: a network whose activations are no longer finite may train on, with a
+finite loss and predictions that say nothing.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import tf_keras as keras
+
+from lt4rec_tf.distributed.parameter_server import Pass
+from lt4rec_tf.models.layers.field_vectors import FieldVectors
+from lt4rec_tf.models.layers.masked_dense import MaskedDense
+from lt4rec_tf.models.network import RankingNetwork
+from lt4rec_tf.schema.numbers import EXTREME
+from lt4rec_tf.schema.types import Schema
+from lt4rec_tf.training.plan import Batches
+from lt4rec_tf.training.stage import SMALLER_STEPS
+
+_SEARCHED = 200  # batches
+_NEARLY_ALL = 0.9  # of a layer's units
+_OUTLYING = 10.0  # times the largest number of any other feature's vectors
+
+
+def causes_in(
+    split: Batches, network: RankingNetwork, schema: Schema, task: str | None = None
+) -> list[str]:
+    """Returns a text for each sign of what keeps a training from learning.
+
+    Args:
+        split: The rows that are searched; none where workers read them in parts.
+        network: With the weights that training came to.
+        schema: Its features.
+        task: Whose layers are searched for dead units; None: none are.
+    """
+    batches = [] if isinstance(split, Pass) else [*itertools.islice(split, _SEARCHED)]
+    if not batches:
+        return []
+
+    features = batches[0]["features"]
+    causes = _extreme_numbers(schema, batches) or _outlying_vectors(network, schema, features)
+    if task is not None:
+        causes += _dead_layers(network, task, features)
+    return causes
+
+
+def _extreme_numbers(schema: Schema, batches: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Names the features whose numbers are so large that they drown all others."""
+    unbounded = [f.name for f in schema.features if f.ids.kind in ("numeric", "standardised")]
+    largest = dict.fromkeys(unbounded, 0.0)
+    for batch in batches:
+        for name in unbounded:
+            numbers = np.asarray(batch["features"][name])
+            largest[name] = max(largest[name], _largest(numbers))
+    return [
+        f"feature {name} gives the network numbers up to {size:.7g}, which drown all others: "
+        'ids = { kind = "quantiles" } bounds them'
+        for name, size in largest.items()
+        if size > EXTREME
+    ]
+
+
+def _outlying_vectors(
+    network: RankingNetwork, schema: Schema, features: Mapping[str, Any]
+) -> list[str]:
+    """Names the features whose vectors are not finite, or far larger than all others."""
+    model = network.bottom
+    layers = [layer for layer in model.layers if isinstance(layer, FieldVectors)]
+    inputs = {name: features[name] for name in model.input}
+    vectors = np.asarray(keras.Model(model.input, layers[0].output)(inputs, training=False))
+
+    lines, sizes = [], {}
+    for feature, rows in zip(schema.features, np.moveaxis(vectors, 1, 0), strict=True):
+        broken = int((~np.isfinite(rows)).any(axis=1).sum())
+        sizes[feature.name] = _largest(rows)
+        if broken:
+            lines.append(
+                f"vectors of feature {feature.name} are not finite in {broken} of {len(rows)} "
+                f"rows: {SMALLER_STEPS}"
+            )
+    # Once a loss is not finite, its gradients break the vectors of all features at once.
+    if lines:
+        return lines if len(lines) < len(sizes) else []
+
+    *_, second, first = [(0.0, ""), *sorted((size, name) for name, size in sizes.items())]
+    if first[0] > max(1.0, _OUTLYING * second[0]):
+        return [
+            f"vectors of feature {first[1]} hold numbers up to {first[0]:.4g}, those of all others "
+            f"up to {second[0]:.4g}: {SMALLER_STEPS}"
+        ]
+    return []
+
+
+def _dead_layers(network: RankingNetwork, task: str, features: Mapping[str, Any]) -> list[str]:
+    """Names the lowest layer of which nearly all units are 0 in every row."""
+    model = network.task_models[task]
+    outputs = {layer.name: layer.output for layer in model.layers if _is_rectified(layer)}
+    if not outputs:
+        return []
+
+    inputs = {name: features[name] for name in model.input}
+    for name, values in keras.Model(model.input, outputs)(inputs, training=False).items():
+        dead, units = int((np.asarray(values) == 0).all(axis=0).sum()), values.shape[1]
+        if dead >= _NEARLY_ALL * units:
+            # Of the lowest one: those above it follow.
+            return [
+                f"{dead} of {units} units of layer {name} are 0 in every row, and pass no gradient "
+                f"on: {SMALLER_STEPS}"
+            ]
+    return []
+
+
+def _is_rectified(layer: keras.layers.Layer) -> bool:
+    dense = layer.shared if isinstance(layer, MaskedDense) else layer
+    return isinstance(dense, keras.layers.Dense) and dense.activation is keras.activations.relu
+
+
+def _largest(numbers: np.ndarray) -> float:
+    """Returns the largest distance from 0 of the finite numbers; 0 where there are none."""
+    return float(np.abs(numbers[np.isfinite(numbers)]).max(initial=0.0))
