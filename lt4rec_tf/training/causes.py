@@ -71,6 +71,8 @@ def _outlying_vectors(
     """Names the features whose vectors are not finite, or far larger than all others."""
     model = network.bottom
     layers = [layer for layer in model.layers if isinstance(layer, FieldVectors)]
+    if not layers:
+        return []
     inputs = {name: features[name] for name in model.input}
     vectors = np.asarray(keras.Model(model.input, layers[0].output)(inputs, training=False))
 
@@ -99,13 +101,15 @@ def _outlying_vectors(
 def _dead_layers(network: RankingNetwork, task: str, features: Mapping[str, Any]) -> list[str]:
     """Names the lowest layer of which nearly all units are 0 in every row."""
     model = network.task_models[task]
-    outputs = {layer.name: layer.output for layer in model.layers if _is_rectified(layer)}
-    if not outputs:
+    layers = {layer.name: layer for layer in model.layers if _is_rectified(layer)}
+    if not layers:
         return []
 
     inputs = {name: features[name] for name in model.input}
+    outputs = {name: layer.output for name, layer in layers.items()}
     for name, values in keras.Model(model.input, outputs)(inputs, training=False).items():
-        dead, units = int((np.asarray(values) == 0).all(axis=0).sum()), values.shape[1]
+        of_units = np.asarray(values)[:, _kept_units(layers[name])]
+        dead, units = int((of_units == 0).all(axis=0).sum()), of_units.shape[1]
         if dead >= _NEARLY_ALL * units:
             # Of the lowest one: those above it follow.
             return [
@@ -118,6 +122,11 @@ def _dead_layers(network: RankingNetwork, task: str, features: Mapping[str, Any]
 def _is_rectified(layer: keras.layers.Layer) -> bool:
     dense = layer.shared if isinstance(layer, MaskedDense) else layer
     return isinstance(dense, keras.layers.Dense) and dense.activation is keras.activations.relu
+
+
+def _kept_units(layer: keras.layers.Layer) -> Any:
+    """Returns bool (units,): those that a ticket leaves some weight; all of other layers."""
+    return layer.mask.numpy().any(axis=0) if isinstance(layer, MaskedDense) else slice(None)
 
 
 def _largest(numbers: np.ndarray) -> float:

@@ -155,6 +155,15 @@ def test_a_layer_of_dead_units_is_named(small_schema, separate_towers):
     assert "--learning_rate" in line
 
 
+def test_units_that_a_ticket_cuts_are_not_dead(small_schema):
+    network = build_small(small_schema, hidden_units=(32, 4))
+    masks, feed = network.masks("ctr"), small_feed(small_schema)
+    masks["tower_0"][:, 2:] = False
+    network.wear("ctr", masks)
+    # A unit without weights is 0, as biases are at the start.
+    assert not any("units" in line for line in causes(network, small_schema, feed))
+
+
 def test_without_a_sign_the_step_size_is_blamed(small_schema):
     network, feed = build_small(small_schema), small_feed(small_schema)
     assert causes(network, small_schema, feed) == ["a smaller --learning_rate usually helps"]
