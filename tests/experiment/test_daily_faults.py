@@ -352,7 +352,7 @@ def test_a_dry_run_says_what_a_day_would_do_and_leaves_nothing(home, parent, cap
     assert everything_below(home) == before
 
     for line in (
-        f"starts from: {parent}, whose last day is 'day_3'; the chain has 2 so far",
+        f"starts from: {parent}, whose last day is 'day_3'; the chain has 2 days so far",
         "| log.csv | no         | ",
         "300 records, 0 without use",
         "vocabulary user: 38 values with a row of their own, 2 of them new; 30 occur in train",

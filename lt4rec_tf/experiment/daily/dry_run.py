@@ -82,7 +82,7 @@ def _start_text(opened: OpenedDay) -> str:
     last = opened.days[-1]
     lines = [
         f"starts from: {opened.parent.folder}, whose last day is {last['name']!r}; the chain has "
-        f"{len(opened.days)} so far"
+        f"{len(opened.days)} days so far"
     ]
     masks = opened.masks
     for row in opened.settings.rows:
