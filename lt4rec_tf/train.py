@@ -18,12 +18,13 @@ if __name__ == "__mp_main__":  # a process of a pool, which imports this module 
 import io
 from collections.abc import Sequence
 from contextlib import ExitStack, closing, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 from lt4rec_tf.config import checks, parse
 from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts, command
-from lt4rec_tf.core.flags import expect
+from lt4rec_tf.core.flags import expect, flag
 from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.distributed import cluster, replicas
@@ -38,6 +39,8 @@ from lt4rec_tf.experiment import (
     stages,
 )
 from lt4rec_tf.experiment.daily import procedure as daily
+from lt4rec_tf.experiment.daily.dry_run import dry_run as daily_dry_run
+from lt4rec_tf.experiment.dry_run import dry_run
 from lt4rec_tf.experiment.evaluation import evaluate_rows
 from lt4rec_tf.experiment.feed import training_feed
 from lt4rec_tf.experiment.rows import default_row
@@ -50,13 +53,29 @@ from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.training.plan import Feed
 
 
+@dataclass(frozen=True)
+class TrainFlags:
+    """Flags of this command alone."""
+
+    dry_run: bool = flag(
+        False,
+        "Read the logs, refuse what the run would refuse, say what it would train and export, and "
+        "leave nothing behind in the run's folder.",
+    )
+
+
 def main(argv: Sequence[str]) -> None:
     """Runs the whole procedure, from flags to a published model."""
-    settings, places = parse.parse(argv, __doc__ or "", registry.descriptions())
+    settings, places, command_flags = parse.parse_with(
+        argv, __doc__ or "", TrainFlags, registry.descriptions()
+    )
     training = settings.training
+    alone = training.distribution == "none"
+    expected = f"nothing with --distribution={training.distribution}"
+    expect(alone or not command_flags.dry_run, "dry_run", command_flags.dry_run, expected)
     cluster.check(training.distribution)
     schema = run_folder.read_schema(settings.data.schema, settings)
-    if not parse.gives_rows(argv):
+    if not parse.gives_rows(argv, TrainFlags):
         settings = _without_equal_rows(settings, schema, paths.run_folder(settings, places))
     checks.check_tasks(settings, [task.name for task in schema.tasks])
     row_checks.check_rows(settings, schema)
@@ -66,6 +85,11 @@ def main(argv: Sequence[str]) -> None:
         expected = "a folder without *, ?, [ and ] with --distribution=parameter_server"
         expect(artifacts.is_literal(folder), "run_dir", str(folder), expected)
     command.make_deterministic()
+
+    if command_flags.dry_run:
+        say_plan = daily_dry_run if daily.starts_from_another(settings) else dry_run
+        say_plan(settings, schema, folder)
+        return
 
     cluster_joined = cluster.joined(training.distribution, training.shard_mib)
     if daily.starts_from_another(settings):

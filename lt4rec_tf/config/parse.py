@@ -72,18 +72,22 @@ def parse(
     return settings, places
 
 
-def gives_rows(argv: Sequence[str]) -> bool:
-    """Tells if arguments that `parse` takes say which rows to train.
+@dataclass(frozen=True)
+class _NoMore:
+    """No further flags."""
+
+
+def gives_rows(argv: Sequence[str], more: type = _NoMore) -> bool:
+    """Tells if arguments that `parse_with` takes say which rows to train.
+
+    Args:
+        argv: Program name and arguments.
+        more: One more dataclass of flags.
 
     Raises:
         ConfigError: As `parse`.
     """
-    return "rows" in given_flags(argv, [*_GROUPS.values(), Settings, Places])
-
-
-@dataclass(frozen=True)
-class _NoMore:
-    """No further flags."""
+    return "rows" in given_flags(argv, [*_GROUPS.values(), Settings, Places, more])
 
 
 def parse_with(

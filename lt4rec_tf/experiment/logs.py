@@ -83,7 +83,13 @@ def file_sizes(source: Source) -> dict[str, int]:
 
 
 def audited(
-    source: Source, folder: Path, data: DataSettings, say: Callable[[str], None]
+    source: Source,
+    folder: Path,
+    data: DataSettings,
+    say: Callable[[str], None],
+    *,
+    all_tasks: bool = True,
+    lists: bool = True,
 ) -> tuple[Source, Audit]:
     """Reads all logs once and counts what is in them; once training began, reads the counts back.
 
@@ -92,6 +98,8 @@ def audited(
         folder: RUN; gets the audit, and a list of all rows that cannot be used.
         data: Names the shares of unusable and of duplicate rows at which the run stops.
         say: Called with what is counted.
+        all_tasks: Whether each task must have rows to train on; otherwise one must.
+        lists: Whether an error names the list of rows that cannot be used: the folder stays.
 
     Raises:
         DataError: Too many unusable or duplicate rows, or a split or population without rows.
@@ -106,7 +114,8 @@ def audited(
 
     splits = ("train",) if source.split.kind == "none" else SPLITS
     limits = data.max_bad_fraction, data.max_duplicate_fraction
-    checks.check(audit, *limits, folder / QUARANTINE, splits, source.schema.nulls)
+    listed, nulls = folder / QUARANTINE if lists else None, source.schema.nulls
+    checks.check(audit, *limits, listed, splits, nulls, all_tasks=all_tasks)
     if source.split.kind != "none":
         checks.check_validation(audit, source.schema)
     return _completed(source, audit, folder), audit
@@ -196,26 +205,40 @@ def _completed(source: Source, audit: Audit, folder: Path) -> Source:
     and deviation the new logs have.
     """
     source = auditing.complete(source, audit)
-    return dataclasses.replace(source, schema=_with_standards(source.schema, folder))
+    return dataclasses.replace(source, schema=_with_standards(source.schema, audit, folder))
 
 
-def _with_standards(schema: Schema, folder: Path) -> Schema:
+def _with_standards(schema: Schema, audit: Audit, folder: Path) -> Schema:
     path = folder / STANDARDS
     if not path.exists():
         return schema
-    standards = read_typed(path, dict[str, dict[Literal["mean", "scale"], float]])
-    tasks = tuple(dataclasses.replace(task, **standards[task.name]) for task in schema.tasks)
-    return dataclasses.replace(schema, tasks=tasks)
+    names = Literal["mean", "scale", "negatives_kept"]
+    standards_by_task = read_typed(path, dict[str, dict[names, float]])
+
+    tasks = []
+    for task in schema.tasks:
+        standards = standards_by_task[task.name]
+        if audit.splits["train"].tasks[task.name].negatives_kept is not None:
+            standards.pop("negatives_kept", None)  # the logs themselves say it
+        tasks.append(dataclasses.replace(task, **standards))
+    return dataclasses.replace(schema, tasks=tuple(tasks))
 
 
 def keep_standards(folder: Path, schema: Schema) -> None:
     """Saves the units of another run's amounts, in which this run's networks predict.
 
+    Of a task whose logs say how many negatives they kept, that share too: logs without a negative
+    say none.
+
     Args:
         folder: RUN.
         schema: That run's, as `learned_schema` gives it.
     """
-    standards = {task.name: {"mean": task.mean, "scale": task.scale} for task in schema.tasks}
+    standards = {}
+    for task in schema.tasks:
+        standards[task.name] = {"mean": task.mean, "scale": task.scale}
+        if task.kept_column is not None:
+            standards[task.name]["negatives_kept"] = task.negatives_kept
     artifacts.write_json(folder / STANDARDS, standards)
 
 
@@ -225,7 +248,8 @@ def learned_schema(schema: Schema, folder: Path) -> Schema:
     Raises:
         RunError: The run has no audit yet.
     """
-    return _with_standards(auditing.standardised(schema, read_audit(folder)), folder)
+    audit = read_audit(folder)
+    return _with_standards(auditing.standardised(schema, audit), audit, folder)
 
 
 def read_audit(folder: Path) -> Audit:

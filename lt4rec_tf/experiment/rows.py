@@ -103,7 +103,7 @@ def _network_with_masks(
     network = row_network(parent, built_as, settings, schema, tables)
     for task in network.tasks:
         path = row_masks(parent, task)
-        if path.exists():
+        if path.exists() or MODELS[built_as].wears_tickets:  # without masks it is another network
             network.wear(task, read_task_masks(network, task, path))
     return network
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -137,8 +137,13 @@ def task_trainer(
     return _trainer(run, network, objective, before_step)
 
 
-def joint_trainer(run: Run, network: RankingNetwork) -> Trainer:
+def joint_trainer(run: Run, network: RankingNetwork, absent: Collection[str] = ()) -> Trainer:
     """Makes a trainer of all tasks of a network together.
+
+    Args:
+        run: The run.
+        network: Of several tasks.
+        absent: Of them, those that have no row in the logs; they are not trained.
 
     Raises:
         ConfigError: The rule that balances tasks does not fit this network or these tasks.
@@ -154,6 +159,7 @@ def joint_trainer(run: Run, network: RankingNetwork) -> Trainer:
         core,
         conflict if training.gradient_conflict else None,
         training.label_smoothing,
+        tuple(task for task in network.tasks if task in absent),
     )
 
     try:

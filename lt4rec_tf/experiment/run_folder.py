@@ -31,7 +31,13 @@ def read_schema(path: str | Path, settings: Settings) -> Schema:
 
 
 def open_audited(
-    settings: Settings, schema: Schema, folder: Path, title: str, say: Callable[[str], None]
+    settings: Settings,
+    schema: Schema,
+    folder: Path,
+    title: str,
+    say: Callable[[str], None],
+    *,
+    lists: bool = True,
 ) -> tuple[Source, Audit]:
     """Makes a run's logs if flags ask for it, opens them, claims the run's folder, audits them.
 
@@ -41,6 +47,7 @@ def open_audited(
         folder: RUN, locked.
         title: Printed once the folder is the run's.
         say: Called with each line to print.
+        lists: As `logs.audited` takes it.
 
     Raises:
         DataError: The logs cannot be used.
@@ -52,7 +59,7 @@ def open_audited(
     sizes.check_batch(settings, source)
     claim_folder(folder, settings, logs.file_sizes(source))
     say(title)
-    source, audit = logs.audited(source, folder, settings.data, say)
+    source, audit = logs.audited(source, folder, settings.data, say, lists=lists)
     sizes.check_sizes(settings, source.schema)  # once more, with the fitted vocabularies
     logs.compare_with_published(settings.data, source, audit, folder, say)
     return source, audit
@@ -76,25 +83,49 @@ def claim_folder(
     """
     if schema_text is None:
         schema_text = Path(settings.data.schema).read_text(encoding="utf-8")
-    config = {
-        "format": FORMAT_VERSION,
-        "settings": to_dict(settings),
-        "files": dict(files),
-        "schema_sha256": _sha256_of_text(schema_text),
-    }
+    config = _config_of(settings, files, schema_text)
     path = folder / CONFIG
     if not path.exists():
         artifacts.write_atomically(folder / SCHEMA, schema_text)
         artifacts.write_json(path, config)
         return
 
-    old = _read_config(folder)
+    refuse_other_run(folder, settings, files, schema_text)
+    if config != _read_config(folder):
+        artifacts.write_json(path, config)
+
+
+def refuse_other_run(
+    folder: Path, settings: Settings, files: Mapping[str, int], schema_text: str
+) -> None:
+    """Compares config.json and the schema of a run's folder, if it holds one, with a new run's.
+
+    Args:
+        folder: RUN.
+        settings: All flags.
+        files: Size in bytes of each log file by name.
+        schema_text: Of the run.
+
+    Raises:
+        RunError: As `claim_folder`.
+    """
+    if not (folder / CONFIG).exists():
+        return
+    old, config = _read_config(folder), _config_of(settings, files, schema_text)
     if not has_begun(folder):
         old |= {"files": config["files"], "schema_sha256": config["schema_sha256"]}
     old.setdefault("schema_sha256", config["schema_sha256"])  # a run of an older version
     changes = flags.differences(old, config) + _schema_differences(folder / SCHEMA, schema_text)
     refuse_other_settings(folder, changes)
-    artifacts.write_json(path, config)
+
+
+def _config_of(settings: Settings, files: Mapping[str, int], schema_text: str) -> dict[str, Any]:
+    return {
+        "format": FORMAT_VERSION,
+        "settings": to_dict(settings),
+        "files": dict(files),
+        "schema_sha256": _sha256_of_text(schema_text),
+    }
 
 
 def keep_schema(folder: Path, schema_text: str) -> None:
@@ -153,7 +184,13 @@ def read_run(folder: Path) -> tuple[Settings, Schema]:
     """
     config = _read_config(folder)
     expected = config.get("schema_sha256")  # absent in runs of older versions
-    if expected and _sha256_of_text((folder / SCHEMA).read_text(encoding="utf-8")) != expected:
+    try:
+        schema_text = (folder / SCHEMA).read_text(encoding="utf-8")
+    except (FileNotFoundError, UnicodeDecodeError) as error:
+        raise artifacts.RunError(
+            f"{folder / SCHEMA}: cannot be read ({error}); put it back as train wrote it"
+        ) from error
+    if expected and _sha256_of_text(schema_text) != expected:
         raise artifacts.RunError(
             f"{folder / SCHEMA}: found another schema than the run was made with (by its sha256), "
             "by which values may get other ids; put it back as train wrote it"

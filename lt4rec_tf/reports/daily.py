@@ -20,6 +20,7 @@ from lt4rec_tf.reports.text_tables import (
 
 Day = Mapping[str, Any]  # an entry of days.json
 SHOWN_FEATURES = 12  # of a table of drifts; the file holds all
+SHOWN_FILES = 20
 
 
 def measured_days(days: Sequence[Day]) -> list[Day]:
@@ -58,6 +59,25 @@ def _models(day: Day) -> list[tuple[str, Any]]:
     """Returns (name, row) of each network that was measured on a day."""
     updated = [(row["row"], row) for row in day["measured"]]
     return updated + [(f"{row['row']}, not updated", row) for row in day["frozen"]]
+
+
+def files_table(files: Mapping[str, Mapping[str, Any]], known: Mapping[str, str]) -> str:
+    """Returns a day's files, those that its chain was trained on first.
+
+    Args:
+        files: Name -> {"bytes"}.
+        known: Name -> the file and day that held the same, in words.
+
+    Returns:
+        A Markdown table, and a line that says how many files it leaves out.
+    """
+    names = sorted(files, key=lambda name: (name not in known, name))
+    lines = [
+        [name, known.get(name, "no"), f"{files[name]['bytes']:,}"] for name in names[:SHOWN_FILES]
+    ]
+    table = markdown_table(["file", "trained on", "bytes"], lines, texts=2)
+    more = f"\nand {len(names) - SHOWN_FILES} files more" if len(names) > SHOWN_FILES else ""
+    return table + more
 
 
 def drift_table(drift: Mapping[str, Any]) -> str:

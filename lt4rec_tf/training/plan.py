@@ -45,6 +45,8 @@ class Objective:
         core: How far the balance "htlnet" favours the last task.
         conflict: Weights of clicked, hardly watched rows; None: all rows of a population are equal.
         label_smoothing: See `losses.with_targets`.
+        absent: Tasks without a row in the logs. No step trains them: what is theirs alone stays as
+            it is, with the optimiser's state.
     """
 
     tasks: tuple[str, ...]
@@ -54,6 +56,12 @@ class Objective:
     core: Core = HTLNET_CORE
     conflict: Conflict | None = None
     label_smoothing: float = 0.0
+    absent: tuple[str, ...] = ()
+
+    @property
+    def present(self) -> tuple[str, ...]:
+        """Returns the tasks that have rows, in order."""
+        return tuple(task for task in self.tasks if task not in self.absent)
 
     @property
     def task_groups(self) -> list[tuple[str, ...]]:
@@ -65,7 +73,9 @@ class Objective:
         >>> Objective(("ctr", "cvr"), "both", weights).task_groups
         [('ctr', 'cvr')]
         """
-        return [self.tasks] if self.schedule == "both" else [(task,) for task in self.tasks]
+        if self.schedule == "both":
+            return [self.present]
+        return [(task,) for task in self.present]
 
 
 @dataclass(frozen=True)

@@ -282,9 +282,10 @@ class Trainer:
     def _record(
         self, state: _State, losses: dict[str, float], metrics: Metrics, score: float
     ) -> dict[str, Any]:
+        sums = {task: total.numpy() for task, total in self._loss_sums.items()}
         return {
             "epoch": state.epoch,
-            "train_loss": {task: float(s[0] / s[1]) for task, s in self._loss_sums.items()},
+            "train_loss": {task: float(s[0] / s[1]) for task, s in sums.items() if s[1]},
             "validation_loss": losses,
             "validation": metrics,
             "score": score,

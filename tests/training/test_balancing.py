@@ -356,6 +356,17 @@ def test_squared_errors_are_those_of_the_schema(small_schema, small_network):
     assert float(target) == pytest.approx(np.exp(0.5))
 
 
+@pytest.mark.parametrize("name", RULES)
+def test_one_task_with_rows_needs_no_balance(small_schema, small_network, name):
+    weights = {"cvr": 1.0, "ctr": 1.0}
+    objective = Objective(("cvr", "ctr"), "both", weights, balance=name, absent=("cvr",))
+    assert objective.task_groups == [("ctr",)]
+    optimization = Optimization(optimizer="adam", learning_rate=0.1)
+    rule = build_rule(small_network, small_schema, objective, optimization, tensors=1)
+    (target,) = rule.targets([tf.constant(3.0)])
+    assert float(target) == 3.0
+
+
 # In the trainer
 
 

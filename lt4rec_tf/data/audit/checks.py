@@ -29,6 +29,8 @@ def check(
     listed: Path | None = None,
     splits: Sequence[str] = SPLITS,
     nulls: Sequence[str] = (),
+    *,
+    all_tasks: bool = True,
 ) -> None:
     """Refuses data that cannot be trained on.
 
@@ -40,10 +42,12 @@ def check(
         listed: The file that lists all unusable rows, if there is one.
         splits: The splits that must hold rows.
         nulls: Texts that the schema takes for absent values.
+        all_tasks: Whether each task must have rows in train; otherwise one must.
 
     Raises:
         DataError: There are too many unusable or duplicate rows; or there is no row in train, or,
-            where the data are split, in validation or test; or a task has no population in train.
+            where the data are split, in validation or test; or a task has no population in train,
+            or none has.
     """
     if audit.rows == 0:
         raise DataError("the logs: found no row, expected some")
@@ -65,9 +69,14 @@ def check(
         counts = audit.splits[split]
         if counts.rows == 0:
             raise DataError(f"{split}: found no usable row, expected some; see the split's flags")
-        for task, numbers in counts.tasks.items():
-            if numbers.rows == 0 and split == "train":
-                raise DataError(f"train: found no row in the population of task {task}")
+    without_rows = absent_tasks(audit)
+    if without_rows and (all_tasks or len(without_rows) == len(audit.splits["train"].tasks)):
+        raise DataError(f"train: found no row in the population of task {without_rows[0]}")
+
+
+def absent_tasks(audit: Audit) -> list[str]:
+    """Returns the tasks that have no row in train."""
+    return [task for task, counts in audit.splits["train"].tasks.items() if not counts.rows]
 
 
 def _bad_rows_text(

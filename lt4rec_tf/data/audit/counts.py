@@ -31,6 +31,8 @@ from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.data.input.splits import SPLITS
 from lt4rec_tf.schema.fitted import with_dropout
 
+_NO_ROW = ("columns", "unparseable")  # of a record that is none, as where a file was cut off
+
 
 class Counts:
     """Adds up the batches of a pass.
@@ -58,6 +60,7 @@ class Counts:
         self._times = TimeCounts()
         self._examples: dict[str, Example] = {}
         self._read: Counter[str] = Counter()
+        self._last_reasons: dict[str, int] = {}  # by file, of its last record
 
     def add(
         self, path: Path, records: tf.Tensor, values: dict[str, Any], file_split: str | None
@@ -86,6 +89,7 @@ class Counts:
         self._times.add(name, np.flatnonzero(timed) + first, values["times"][timed])
         self._note_examples(name, records, reasons)
         self._read[name] += len(reasons)
+        self._last_reasons[name] = int(reasons[-1])
 
         _add_to(self._reasons, name, np.bincount(reasons, minlength=len(REASONS)))
         usable_split = split[reasons == USABLE]
@@ -152,6 +156,7 @@ class Counts:
             features_absent_in=self._absent_features(),
             passed_over=tuple(map(self._name, source.passed_over)),
             empty_files=tuple(name for name in names if name not in self._reasons),
+            cut_files=tuple(n for n, r in self._last_reasons.items() if REASONS[r] in _NO_ROW),
             odd_files={self._name(path): what for path, what in oddities.items()},
             kinds={name: kinds[name] for name in source.columns if kinds},
             duplicates=None if source.layout.by_python else self._distinct.duplicates(),

@@ -76,7 +76,8 @@ def _describe_splits(audit: Audit) -> Iterator[str]:
     for split, counts in audit.splits.items():
         if counts.rows:
             tasks = "  ".join(
-                f"{task}: {_weighted_rows(numbers)}, label mean {numbers.label_mean:.4f}"
+                f"{task}: {_weighted_rows(numbers)}"
+                + f", label mean {numbers.label_mean:.4f}" * bool(numbers.rows)
                 for task, numbers in counts.tasks.items()
             )
             yield f"{split:<12}{counts.rows:>12} rows  {tasks}"

@@ -60,6 +60,7 @@ class Audit:
             it: a column that is left empty there, or renamed.
         empty_files: Files that hold no record.
         passed_over: Files that are no logs, see `files.Found`.
+        cut_files: Files whose last record is no row: they may have been cut off.
         odd_files: By file that TensorFlow would cut short or alter, and Python reads: why.
         kinds: Of TFRecords: by column that is read the dtype of its values.
         unusable_where: By reason of `REASONS`, what is at fault, such as "click: column is_click",
@@ -97,6 +98,7 @@ class Audit:
     features_absent_in: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     empty_files: tuple[str, ...] = ()
     passed_over: tuple[str, ...] = ()
+    cut_files: tuple[str, ...] = ()
     odd_files: dict[str, str] = dataclasses.field(default_factory=dict)
     kinds: dict[str, str] = dataclasses.field(default_factory=dict)
     duplicates: Duplicates | None = None
@@ -140,6 +142,7 @@ class Audit:
         typed = {
             "features_absent_in": {name: tuple(files) for name, files in absent_in.items()},
             "empty_files": tuple(value.get("empty_files", ())),
+            "cut_files": tuple(value.get("cut_files", ())),
             "passed_over": tuple(value.get("passed_over", ())),
             "duplicates": Duplicates(**duplicates) if duplicates else None,
             "times": Times.from_json(times) if times else None,

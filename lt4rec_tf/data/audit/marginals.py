@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from lt4rec_tf.core import artifacts
+from lt4rec_tf.data.audit.row_sums import RowSums, codes_of
 from lt4rec_tf.data.audit.times import TimeCounts
 from lt4rec_tf.data.formats.values import has_ids, id_text
 from lt4rec_tf.data.input.features import features_to_ids
@@ -49,6 +50,7 @@ class Marginals:
             those of a piecewise linear rule.
         unseen: Vocabulary feature -> unknown value -> how often it occurs.
         not_noted: Vocabulary feature -> unknown values beyond the first `MOST_UNSEEN` distinct.
+        row_sums: By file the sum of its rows, see `row_sums`; empty in those of earlier versions.
     """
 
     rows: int
@@ -58,6 +60,7 @@ class Marginals:
     counts: Mapping[str, np.ndarray]
     unseen: Mapping[str, Mapping[str, int]]
     not_noted: Mapping[str, int]
+    row_sums: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def missing(self, feature: str) -> float:
         """Returns the share of rows in which a feature is missing."""
@@ -86,8 +89,8 @@ def count(source: Source, progress: Progress | None = None) -> Marginals:
     def select(rows: Rows) -> dict[str, Any]:
         return _selected(source.schema, rows)
 
-    for _, _, values in read_all(source, select, set(source.quarantine), progress):
-        counted.add(values)
+    for path, _, values in read_all(source, select, set(source.quarantine), progress):
+        counted.add(path.relative_to(source.data_dir).as_posix(), values)
     return counted.result()
 
 
@@ -109,7 +112,10 @@ def _selected(schema: Schema, rows: Rows) -> dict[str, Any]:
         values = tf.boolean_mask(raw[feature.name], ids[feature.name] == UNKNOWN_ID)
         values = values if values.dtype == tf.string else tf.strings.as_string(values)
         unseen[feature.name] = id_text(values) if has_ids(feature) else values
-    return selected | {"ids": ids, "unseen": unseen}
+
+    per_task = [*selected["labels"].values(), *selected["weights"].values()]
+    codes = codes_of(schema, raw, [selected["times"], *per_task])
+    return selected | {"ids": ids, "unseen": unseen, "codes": codes}
 
 
 def _vocabularies(schema: Schema) -> list[Feature]:
@@ -127,9 +133,11 @@ class _Counting:
         self._counts = {f.name: np.zeros(id_count(f), np.int64) for f in schema.features}
         self._unseen: dict[str, Counter[bytes]] = {f.name: Counter() for f in _vocabularies(schema)}
         self._not_noted: Counter[str] = Counter()
+        self._row_sums = RowSums()
 
-    def add(self, values: Mapping[str, Any]) -> None:
-        """Adds one batch of the values that `_selected` returns."""
+    def add(self, file: str, values: Mapping[str, Any]) -> None:
+        """Adds one batch of the values that `_selected` returns of a file's rows."""
+        self._row_sums.add(file, values["codes"])
         times = values["times"]
         self._rows += len(times)
         finite = np.flatnonzero(np.isfinite(times))
@@ -171,6 +179,7 @@ class _Counting:
             counts=self._counts,
             unseen={name: _texts(values) for name, values in self._unseen.items()},
             not_noted={name: n for name, n in self._not_noted.items() if n},
+            row_sums=self._row_sums.result(),
         )
 
 

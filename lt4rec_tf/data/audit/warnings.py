@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from lt4rec_tf.core.time_units import with_date
 from lt4rec_tf.data.audit.findings import Audit
 from lt4rec_tf.data.audit.times import units_text
+from lt4rec_tf.data.formats.files import some_of
 from lt4rec_tf.data.input.features import LARGEST_NUMBER
 from lt4rec_tf.schema.numbers import EXTREME
 from lt4rec_tf.schema.types import Schema
@@ -27,6 +28,7 @@ def warnings_of(audit: Audit, schema: Schema, split: str) -> tuple[str, ...]:
         split: What separates train, validation and test: a kind of `SplitRule`.
     """
     lines = [
+        *_about_files(audit),
         *_about_times(audit, schema),
         *_about_features(audit, schema, split),
         *_about_numbers(audit),
@@ -37,6 +39,14 @@ def warnings_of(audit: Audit, schema: Schema, split: str) -> tuple[str, ...]:
         *_about_side_tables(audit, schema),
     ]
     return tuple(f"warning: {line}" for line in lines)
+
+
+def _about_files(audit: Audit) -> Iterator[str]:
+    if audit.cut_files:
+        yield (
+            f"the last record is no whole row in {some_of(audit.cut_files)}: was it cut off before "
+            "it was delivered?"
+        )
 
 
 def _about_times(audit: Audit, schema: Schema) -> Iterator[str]:

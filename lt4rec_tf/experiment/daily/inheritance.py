@@ -5,7 +5,7 @@ All of it is copied, so that a finished run needs no other.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +65,7 @@ def take_masks(parent: Parent, row: str, folder: Path) -> None:
 
     network = load_row(parent.folder, row, parent.settings, parent.schema)
     for task in network.tasks:
-        if row_masks(theirs, task).exists():
+        if row_masks(theirs, task).exists():  # of rows that wear none there is no file
             write_masks(row_masks(mine, task), network.masks(task))
 
 
@@ -114,19 +114,52 @@ def take_weights(
         settings: Of the run.
         schema: Of the run, its vocabularies grown.
         folder: Gets "weights" and "state".
+
+    Raises:
+        CheckpointError: One of them cannot be read.
+        RunError: The state of a run that kept one is gone.
     """
-    stage = stage_folder(parent.folder, row)
-    kinds = [WEIGHTS]
-    if _optimizers(parent.settings) == _optimizers(settings) and (stage / STATE).exists():
-        kinds.append(STATE)
-    for kind in kinds:
+    for source, values in read_start(parent, row, settings):
         if schema.table_rows == parent.schema.table_rows:
-            artifacts.copy_folder(stage / kind, folder / kind)
+            artifacts.copy_folder(source, folder / source.name)
         else:
-            values = _grown_values(parent, settings, schema, checkpoint.read_all(stage / kind))
+            values = _grown_values(parent, settings, schema, values)
             with tf.device("CPU:0"):
                 variables = {name: tf.Variable(value) for name, value in values.items()}
-            checkpoint.save(folder / kind, variables)
+            checkpoint.save(folder / source.name, variables)
+
+
+def read_start(
+    parent: Parent, row: str, settings: Settings
+) -> Iterator[tuple[Path, dict[str, np.ndarray]]]:
+    """Reads what a row's training starts from: weights, and the optimiser's state if it is kept.
+
+    All of it is read before a copy of it is relied on, since afterwards the day is bound to that.
+
+    Args:
+        parent: Whose row of this name it is.
+        row: The row.
+        settings: Of the run.
+
+    Yields:
+        The folder, and the variables in it by name.
+
+    Raises:
+        CheckpointError: One of them cannot be read.
+        RunError: The state of a run that kept one is gone.
+    """
+    stage = stage_folder(parent.folder, row)
+    yield stage / WEIGHTS, checkpoint.read_all(stage / WEIGHTS)
+
+    if _optimizers(parent.settings) != _optimizers(settings):
+        return
+    if (stage / STATE).exists():
+        yield stage / STATE, checkpoint.read_all(stage / STATE)
+    elif parent.settings.daily.warm_start:
+        raise artifacts.RunError(
+            f"--warm_start: {stage / STATE}: no such folder, expected the state of the optimizer; "
+            "put it back, or start from another run"
+        )
 
 
 def _optimizers(settings: Settings) -> tuple[str, str, bool]:

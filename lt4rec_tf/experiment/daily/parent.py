@@ -15,10 +15,18 @@ from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.flags import differences
 from lt4rec_tf.experiment import logs, run_folder
-from lt4rec_tf.experiment.paths import CONFIG, DAYS, network_row, stage_folder
+from lt4rec_tf.experiment.paths import (
+    CONFIG,
+    DAYS,
+    NUMBERS,
+    STANDARDS,
+    VOCABULARIES,
+    network_row,
+    stage_folder,
+)
 from lt4rec_tf.experiment.rows import row_names
-from lt4rec_tf.schema.fitted import vocabularies_of, with_vocabularies
-from lt4rec_tf.schema.numbers import numbers_of, with_numbers
+from lt4rec_tf.schema.fitted import fitted_tables, vocabularies_of, with_vocabularies
+from lt4rec_tf.schema.numbers import fitted_rules, numbers_of, with_numbers
 from lt4rec_tf.schema.types import IdRule, Schema
 from lt4rec_tf.schema.vocabularies import grow, growth_between
 from lt4rec_tf.schema.writer import toml, toml_of_rule
@@ -64,7 +72,29 @@ def open_parent(flag: str, settings: Settings, schema: Schema) -> Parent:
         listed = "\n  ".join(differing)
         advice = _advice(flag, their_schema, settings, schema)
         raise artifacts.RunError(f"--{flag}: {folder} does not fit this run:\n  {listed}{advice}")
+    _refuse_incomplete(flag, folder, theirs, their_schema)
     return Parent(folder, theirs, logs.learned_schema(their_schema, folder))
+
+
+def _refuse_incomplete(flag: str, folder: Path, settings: Settings, schema: Schema) -> None:
+    """Refuses a run that lost a file without which its networks would mean something else.
+
+    Raises:
+        RunError: Names the file.
+    """
+    has_vocabularies = fitted_tables(schema).keys() <= vocabularies_of(schema).keys()
+    has_numbers = fitted_rules(schema).keys() <= numbers_of(schema).keys()
+    has_standards = not settings.daily.warm_start or (folder / STANDARDS).exists()
+    for name, complete in (
+        (VOCABULARIES, has_vocabularies),
+        (NUMBERS, has_numbers),
+        (STANDARDS, has_standards),
+    ):
+        if not complete:
+            raise artifacts.RunError(
+                f"--{flag}: {folder / name}: found nothing, or less than its run left there, "
+                "expected the whole run; put it back, or start from another run"
+            )
 
 
 def _advice(flag: str, their_schema: Schema, settings: Settings, schema: Schema) -> str:

@@ -7,6 +7,7 @@ is trained on it and exported.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,14 @@ from typing import Any
 from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.progress import Progress
+from lt4rec_tf.data.audit.checks import absent_tasks
 from lt4rec_tf.data.audit.findings import Audit
 from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.experiment import run_folder
 from lt4rec_tf.experiment.daily import inheritance
 from lt4rec_tf.experiment.daily.new_day import open_day, prepare_day
 from lt4rec_tf.experiment.daily.parent import (
+    Parent,
     check_rows,
     check_vocabularies,
     open_parent,
@@ -92,11 +95,7 @@ def train(settings: Settings, schema: Schema, folder: Path) -> None:
 
 def _train_with_masks(settings: Settings, schema: Schema, folder: Path) -> Source:
     """Trains jointly from another run's theta_0 with its masks, by an ordinary split."""
-    parent = open_parent("masks", settings, schema)
-    check_rows("masks", parent, settings.rows)
-    schema = with_numbers(schema, numbers_of(parent.schema))  # masks were found with its bins
-    source, audit = run_folder.open_audited(settings, schema, folder, f"run: {folder}", print)
-    check_vocabularies("masks", parent, source.schema)
+    parent, source, audit = open_with_masks(settings, schema, folder, f"run: {folder}")
 
     if not has_begun(folder):
         inheritance.take_tables(parent, folder, source.schema)
@@ -110,6 +109,30 @@ def _train_with_masks(settings: Settings, schema: Schema, folder: Path) -> Sourc
     artifacts.write_json(folder / EVALUATION, artifacts.undefined_as_null(evaluation))
     print(f"\non test\n\n{evaluation_table(evaluation)}\n")
     return source
+
+
+def open_with_masks(
+    settings: Settings, schema: Schema, folder: Path, title: str, *, lists: bool = True
+) -> tuple[Parent, Source, Audit]:
+    """Opens the run of --masks, and audits the logs that are trained on with its masks.
+
+    Args:
+        settings: With --masks alone.
+        schema: By --schema.
+        folder: RUN.
+        title: Printed once the folder is the run's.
+        lists: As `logs.audited` takes it.
+
+    Raises:
+        RunError: The run does not fit, or its vocabularies are others.
+        DataError: The logs cannot be used.
+    """
+    parent = open_parent("masks", settings, schema)
+    check_rows("masks", parent, settings.rows)
+    schema = with_numbers(schema, numbers_of(parent.schema))  # masks were found with its bins
+    source, audit = run_folder.open_audited(settings, schema, folder, title, print, lists=lists)
+    check_vocabularies("masks", parent, source.schema)
+    return parent, source, audit
 
 
 def _train_day(settings: Settings, schema: Schema, folder: Path) -> Source:
@@ -207,14 +230,17 @@ def train_rows(settings: Settings, source: Source, audit: Audit, folder: Path) -
     ):
         run = Run(settings, source.schema, folder, folder, feed, progress, log)
         for row in pending:
-            _train_row(run, row)
+            _train_row(run, row, absent_tasks(audit))
 
     for row in settings.rows:
         _keep_seconds(folder, row)
 
 
-def _train_row(run: Run, row: str) -> None:
-    """Trains a row: a day goes through all its epochs, from the weights of the day before."""
+def _train_row(run: Run, row: str, absent: Collection[str]) -> None:
+    """Trains a row: a day goes through all its epochs, from the weights of the day before.
+
+    Tasks without a row in the logs keep what is theirs.
+    """
     stage, start = stage_folder(run.folder, row), run.folder / INITIAL / row
     network = masked_network(run.folder, row, run.settings, run.schema)
     plan = plan_of(run, run.settings.training.epochs)
@@ -226,7 +252,7 @@ def _train_row(run: Run, row: str) -> None:
     elif MODELS[network_row(run.folder, row)].starts_from_theta_0:
         load_start(run, network)
 
-    joint_trainer(run, network).fit(stage, row, plan)
+    joint_trainer(run, network, absent).fit(stage, row, plan)
 
 
 def _keep_seconds(folder: Path, row: str) -> None:

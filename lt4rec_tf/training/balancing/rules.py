@@ -38,7 +38,7 @@ def build_rule(
         ValueError: The name is unknown, the tasks are not trained on one batch, there are fewer
             than two of them, or the network lacks what the rule needs.
     """
-    name, tasks = objective.balance, objective.tasks
+    name, tasks = objective.balance, objective.present
     if name != "none" and objective.schedule != "both":
         raise UnfitError(
             f"balance {name}: found schedule {objective.schedule!r}, expected 'both': it compares "
@@ -46,7 +46,7 @@ def build_rule(
         )
     if name not in RULES:
         raise ValueError(f"balance: found {name!r}, expected one of {', '.join(RULES)}")
-    if name == "none":
+    if name == "none" or (objective.absent and len(tasks) == 1):
         return WeightedSum()
     if len(tasks) < 2:
         raise UnfitError(f"balance {name}: found {', '.join(tasks)} alone, expected two tasks")
