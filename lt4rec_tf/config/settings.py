@@ -75,11 +75,17 @@ class DataSettings:
         at_least=0,
         below=1,
     )
+    duplicate_rows_remembered: int = flag(
+        20_000_000,
+        "Different rows of which the audit remembers 8 bytes each, to count those that come again; "
+        "of more, it counts among an even share, and says of which.",
+        at_least=1,
+    )
     shuffle_buffer: int = flag(100_000, "Rows held in memory for shuffling.", at_least=1)
     reading: Literal["stream", "memory"] = flag(
         "stream",
         "stream: logs of any size, parsed anew for each pass. memory: parsed once and kept, for "
-        "many trainings on small logs.",
+        "many trainings on small logs; rows come in another order, so numbers differ.",
     )
     memory_limit_gib: float = flag(
         4.0, "--reading=memory: what the parsed rows may take at most.", above=0

@@ -108,7 +108,7 @@ def audited(
     if has_begun(folder):
         refuse_other_contents(source, folder)
     else:
-        artifacts.change(lambda: _audit_into(folder, source, say))
+        artifacts.change(lambda: _audit_into(folder, source, data.duplicate_rows_remembered, say))
     audit = read_audit(folder)
     say(describe(audit))
 
@@ -165,10 +165,10 @@ def compare_with_published(
     say(published.comparison(artifacts.read_json(path), expected))
 
 
-def _audit_into(folder: Path, source: Source, say: Callable[[str], None]) -> None:
+def _audit_into(folder: Path, source: Source, remembered: int, say: Callable[[str], None]) -> None:
     """Audits the logs; writes unusable rows and what is fitted to train, then the counts."""
     with artifacts.opened_atomically(folder / QUARANTINE) as quarantine:
-        audit = auditing.audit(source, _audit_progress(say), quarantine)
+        audit = auditing.audit(source, _audit_progress(say), quarantine, remembered)
     audit = dataclasses.replace(audit, contents=contents_of(source))
     refuse_changed(source, source.stamps)  # what was noted is what the audit read
     write_vocabularies(folder / VOCABULARIES, audit.vocabularies)

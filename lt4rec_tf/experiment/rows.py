@@ -130,11 +130,21 @@ def measure_rows(
         and "by_label" of `training.error_analysis.error_bins`; "seconds": training time}.
     """
     for row in row_names(settings, schema):
-        network = load_row(folder, row, settings, schema)
-        predictions = predictor_of(network, schema)(batches())
-        entry = _measured(row, network, schema, predictions)
-        seconds = row_seconds(folder, row, network.tasks)
-        yield entry | error_bins(predictions, schema, network.tasks) | {"seconds": seconds}
+        yield _measure_one(folder, row, settings, schema, batches)
+
+
+def _measure_one(
+    folder: Path,
+    row: str,
+    settings: Settings,
+    schema: Schema,
+    batches: Callable[[], Batches],
+) -> dict[str, Any]:
+    network = load_row(folder, row, settings, schema)
+    predictions = predictor_of(network, schema)(batches())
+    entry = _measured(row, network, schema, predictions)
+    seconds = row_seconds(folder, row, network.tasks)
+    return entry | error_bins(predictions, schema, network.tasks) | {"seconds": seconds}
 
 
 def measure_row(

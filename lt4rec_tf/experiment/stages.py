@@ -26,6 +26,7 @@ def train_stages(run: Run) -> list[Ticket]:
         parallel_searches.search_in_parallel(run)
         shared = network_in(run, "s_weight")
         tickets = [ticket_search.find_ticket(run, shared, task) for task in run.tasks]
+        del shared  # its tables would lie beside those of each row
 
     sharing_search.train_rows(run, tickets)
     return tickets

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass, field
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 import tensorflow as tf
 import tf_keras as keras
@@ -135,9 +136,21 @@ def field_vectors(
     def draw(part: str) -> keras.initializers.Initializer:
         # Of one seed, tables of several widths would draw the same numbers.
         own_seed = seed if part == ONE else seed_of(seed, part)
-        return keras.initializers.RandomNormal(stddev=stddev, seed=own_seed)
+        return _NormalRows(stddev=stddev, seed=own_seed)
 
     return FieldVectors(schema, dimension, draw, ticket, name=f"{owner}.embedding")
+
+
+class _NormalRows(keras.initializers.RandomNormal):
+    """Keras's normal draw, the same numbers, with fewer copies of a table at a time.
+
+    In a graph TensorFlow scales the numbers where they lie; one operation after another copies.
+    """
+
+    def __call__(self, shape: Any, dtype: Any = None, **placement: Any) -> tf.Tensor:
+        """Draws; see Keras."""
+        draw = partial(super().__call__, shape, dtype, **placement)
+        return tf.function(draw, autograph=False)()
 
 
 def is_table(name: str) -> bool:

@@ -5,6 +5,7 @@ docs/own_model.md adds one.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +27,8 @@ from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.models.ple import build_ple
 from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.tickets.embedding_tables import TableTicket
+
+_MANY_NUMBERS = 2**24  # in a network's tables, whose memory is worth a search for unused networks
 
 
 @dataclass(frozen=True)
@@ -191,6 +194,12 @@ def network_of(
         raise ConfigError(f"--rows: found {row!r}, expected some of {', '.join(MODELS)}")
 
     model = settings.model
+    numbers = sum(schema.table_rows.values()) * model.embedding_dim
+    if numbers >= _MANY_NUMBERS:
+        # A network that is no longer used lies in circles of references, with its tables, until
+        # Python looks for circles: a third of a second, for which two networks need not fit.
+        gc.collect()
+
     blueprint = Blueprint(
         schema=schema,
         settings=model,

@@ -19,6 +19,7 @@ from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.errors import InputError
 from lt4rec_tf.core.typed_json import read_typed
 from lt4rec_tf.distributed.replicas import by_parameter_server, parts_of
+from lt4rec_tf.training.in_place import set_value, value_of
 
 _PREFIX = "variables"
 StateT = TypeVar("StateT")
@@ -49,7 +50,7 @@ def _write(folder: Path, variables: Mapping[str, tf.Variable]) -> None:
                 prefix=prefix,
                 tensor_names=[part.name for part in parts],
                 shape_and_slices=[part.table_slice for part in parts],
-                tensors=[tf.convert_to_tensor(part.variable) for part in parts],
+                tensors=[value_of(part.variable) for part in parts],
             )
 
     tf.raw_ops.MergeV2Checkpoints(
@@ -119,8 +120,10 @@ def restore(
     # Read twice: all is checked before anything is set, and no two tables are held at a time.
     for name, value in _values(folder, stored):
         _check_fits(f"{folder}: {stored[name]}", value.shape, value.dtype, variables[name])
-    for name, value in _values(folder, stored):
-        variables[name].assign(value)
+        del value
+    with _read_from(folder) as literal:
+        for name, variable in variables.items():
+            set_value(variable, _tensor(literal, stored[name], "", variable.dtype))
 
 
 def read(folder: Path, name: str) -> np.ndarray:
@@ -150,13 +153,18 @@ def _restore_on_servers(
     for name, variable in variables.items():
         for part in _parts(stored[name], variable):
             with tf.device(part.server):
-                (value,) = tf.raw_ops.RestoreV2(
-                    prefix=str(folder / _PREFIX),
-                    tensor_names=[part.name],
-                    shape_and_slices=[part.table_slice],
-                    dtypes=[variable.dtype],
-                )
+                value = _tensor(folder, part.name, part.table_slice, variable.dtype)
                 part.variable.assign(value)
+
+
+def _tensor(folder: Path, name: str, table_slice: str, dtype: tf.DType) -> tf.Tensor:
+    (value,) = tf.raw_ops.RestoreV2(
+        prefix=str(folder / _PREFIX),
+        tensor_names=[name],
+        shape_and_slices=[table_slice],
+        dtypes=[dtype],
+    )
+    return value
 
 
 def _check_all(
@@ -218,10 +226,17 @@ def restore_progress(
 
 @contextmanager
 def _opened(folder: Path) -> Iterator[tf.train.CheckpointReader]:
-    """Opens a checkpoint; TensorFlow's errors of reading become one that names the folder."""
+    """Opens a checkpoint."""
+    with _read_from(folder) as literal:
+        yield tf.train.load_checkpoint(str(literal / _PREFIX))
+
+
+@contextmanager
+def _read_from(folder: Path) -> Iterator[Path]:
+    """Yields a folder's literal path; TensorFlow's errors become one that names the folder."""
     try:
         with artifacts.literal_path(Path(folder)) as literal:
-            yield tf.train.load_checkpoint(str(literal / _PREFIX))
+            yield literal
     except (tf.errors.OpError, IndexError, RuntimeError, ValueError) as error:
         raise CheckpointError(f"{folder}: no readable checkpoint ({error})") from error
 

@@ -7,6 +7,9 @@ from typing import Any
 
 import tensorflow as tf
 
+# Rows of a table that are brought up to date in one step: the whole would be copied some times.
+_ROWS_AT_A_TIME = 2**16
+
 
 class TableAverages:
     """a_t = d_t a_{t-1} + (1 - d_t) w_t of every row, computed when the row is about to change.
@@ -75,10 +78,11 @@ class TableAverages:
 
     def bring_up_to_date(self) -> None:
         """Makes every row's average that after the last step."""
+        strategy = tf.distribute.get_strategy()
         for name, table in self._tables.items():
-            average, seen = self.averages[name], self._seen[name]
-            average.assign(_moved(average, table, seen, self._log_decay))
-            seen.assign(tf.fill(seen.shape, self._log_decay))
+            for first in range(0, table.shape[0], _ROWS_AT_A_TIME):
+                rows = tf.range(first, min(first + _ROWS_AT_A_TIME, table.shape[0]))
+                self._on_replicas(strategy, {name: rows})
 
     def _on_replicas(self, strategy: tf.distribute.Strategy, rows: Mapping[str, Any]) -> None:
         for name, touched in rows.items():

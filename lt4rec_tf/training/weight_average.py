@@ -9,6 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from lt4rec_tf.training.in_place import set_value, value_of
 from lt4rec_tf.training.table_average import TableAverages
 
 _HALFWAY = 9  # the average forgets the start faster while fewer steps than this many are done
@@ -84,6 +85,6 @@ class WeightAverage:
 
     def _swap(self) -> None:
         for average, weight in self._pairs:
-            value = weight.numpy()
-            weight.assign(average)
-            average.assign(value)
+            of_weight, of_average = value_of(weight), value_of(average)
+            set_value(weight, of_average)
+            set_value(average, of_weight)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from lt4rec_tf.training import table_average
 from lt4rec_tf.training.plan import Plan
 from lt4rec_tf.training.weight_average import WeightAverage
 from tests.support.networks import build_small, read_variables
@@ -67,6 +68,27 @@ def test_rows_touched_now_and_then_have_the_average_of_all_steps():
             np.testing.assert_allclose(table, expected[name], rtol=1e-5)
         np.testing.assert_array_equal(tables["t"][5], weights["t"][5])
     np.testing.assert_array_equal(tables["t"], weights["t"])
+
+
+def test_tables_are_brought_up_to_date_in_parts_as_at_once(monkeypatch):
+    def averaged(rows_at_a_time):
+        monkeypatch.setattr(table_average, "_ROWS_AT_A_TIME", rows_at_a_time)
+        rng = np.random.default_rng(5)
+        table = tf.Variable(rng.normal(size=(21, 3)), dtype=tf.float32)
+        average = WeightAverage({}, 0.9, {"t": table})
+        average.start()
+        for step in range(1, 5):
+            change = tf.IndexedSlices(tf.ones((2, 3)), rng.integers(0, 21, 2), (21, 3))
+            average.before_update([change], [table])
+            table.scatter_add(change)
+            average.after_step(step)
+        with average.worn():
+            worn = table.numpy()
+        return worn, average.state["average_seen/t"].numpy()
+
+    for in_parts, at_once in zip(averaged(8), averaged(100), strict=True):
+        np.testing.assert_array_equal(in_parts, at_once)
+    assert len(np.unique(averaged(8)[1])) == 1  # all rows have seen all steps
 
 
 @pytest.mark.parametrize("of_tables", ["same", "adagrad"])

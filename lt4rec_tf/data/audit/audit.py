@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from lt4rec_tf.core.time_units import limits_of, unit_of
 from lt4rec_tf.data.audit.counts import Counts
+from lt4rec_tf.data.audit.duplicates import REMEMBERED
 from lt4rec_tf.data.audit.feature_values import values_of
 from lt4rec_tf.data.audit.findings import Audit
 from lt4rec_tf.data.audit.times import SAMPLED, units_text
@@ -38,7 +39,10 @@ from lt4rec_tf.schema.types import Schema, Task
 
 
 def audit(
-    source: Source, progress: Progress | None = None, listed: IO[bytes] | None = None
+    source: Source,
+    progress: Progress | None = None,
+    listed: IO[bytes] | None = None,
+    remembered: int = REMEMBERED,
 ) -> Audit:
     """Reads all files in order and counts their rows, labels and faults.
 
@@ -49,6 +53,7 @@ def audit(
         progress: Called now and then with the file being read and the records read so far.
         listed: Takes a line, as `bad_rows.write` makes it, for each row of a log that
             `bad_row_count` counts and for each row of a side table that is left out.
+        remembered: The most distinct rows by which duplicates are counted exactly.
 
     Raises:
         DataError: A file is broken, as a whole or from some record on, or changes meanwhile.
@@ -57,18 +62,22 @@ def audit(
     oddities = _oddities(source)
     begun_at = listed.tell()
     try:
-        return _count_rows(source, oddities, progress, listed)
+        return _count_rows(source, oddities, progress, listed, remembered)
     except OtherKinds:
         layout, mixed_files = mixed_kinds(source.layout, source.files)
 
     listed.seek(begun_at)
     listed.truncate()
     source = dataclasses.replace(source, layout=layout)
-    return _count_rows(source, mixed_files | oddities, progress, listed)
+    return _count_rows(source, mixed_files | oddities, progress, listed, remembered)
 
 
 def _count_rows(
-    source: Source, oddities: Mapping[Path, str], progress: Progress | None, listed: IO[bytes]
+    source: Source,
+    oddities: Mapping[Path, str],
+    progress: Progress | None,
+    listed: IO[bytes],
+    remembered: int,
 ) -> Audit:
     quarantine: set[int] = set()
     source = dataclasses.replace(source, odd_files=frozenset(oddities))
@@ -77,7 +86,7 @@ def _count_rows(
     elif source.split.kind == "time":
         source = with_limits(source)
 
-    counts = Counts(source, listed)
+    counts = Counts(source, listed, remembered)
     file_splits = place_files(source) if source.split.kind == "files" else {}
 
     def summary(rows: Rows) -> dict[str, Any]:

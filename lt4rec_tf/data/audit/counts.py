@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from lt4rec_tf.data.audit.column_counts import ColumnCounts
-from lt4rec_tf.data.audit.duplicates import KEPT, DistinctCounter
+from lt4rec_tf.data.audit.duplicates import DistinctCounter
 from lt4rec_tf.data.audit.filtered import FilterCounts
 from lt4rec_tf.data.audit.findings import Audit, Example, SplitCounts
 from lt4rec_tf.data.audit.task_counts import TaskSums
@@ -40,15 +40,16 @@ class Counts:
     Args:
         source: The data set that is read.
         listed: Takes a line for each row that cannot be used, as `bad_rows.write` makes it.
+        remembered: The most distinct rows by which duplicates are counted.
     """
 
-    def __init__(self, source: Source, listed: IO[bytes]) -> None:
+    def __init__(self, source: Source, listed: IO[bytes], remembered: int) -> None:
         self._source, self._listed = source, listed
         for side in source.side_tables:
             write(listed, side.left_out)
 
         self._columns = ColumnCounts(source.schema)
-        self._distinct = DistinctCounter(KEPT, FINGERPRINTS)
+        self._distinct = DistinctCounter(remembered, FINGERPRINTS)
         self._reasons: dict[str, np.ndarray] = {}  # by file, (reasons,)
         self._split_rows: dict[str, np.ndarray] = {}  # by file, (splits,)
         self._absent: dict[str, np.ndarray] = {}  # by file, (features,)

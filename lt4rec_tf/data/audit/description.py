@@ -19,8 +19,12 @@ _LEAST_DROPOUT = 0.0005  # a share below it would be written as 0.0 %
 
 def duplicates_text(audit: Audit, duplicates: Duplicates) -> str:
     """Writes the number of duplicate rows and their share."""
-    about = ", estimated" if duplicates.estimated else ""
     share = duplicates.rows / max(1, audit.rows)
+    about = ", estimated" if duplicates.estimated else ""
+    if duplicates.one_in > 1:
+        compared = audit.rows // duplicates.one_in
+        about += f" from one row in {duplicates.one_in}, about {compared:,}: more rows differ than "
+        about += "--duplicate_rows_remembered"
     return f"duplicate rows: {duplicates.rows} ({100 * share:.2f} %{about})"
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-KEPT = 20_000_000  # fingerprints of 8 bytes
-_PENDING = 1 << 18  # fingerprints that are sorted in together, or more among many
+REMEMBERED = 20_000_000  # fingerprints of 8 bytes
+_PENDING = 1 << 18  # fingerprints that are worked on together, or more among many
 
 
 @dataclass(frozen=True)
@@ -17,10 +17,12 @@ class Duplicates:
     Attributes:
         rows: The number of these records.
         estimated: True if there were too many distinct records to count them all.
+        one_in: Of so many distinct records one is in the sample that was compared; 1: all were.
     """
 
     rows: int
     estimated: bool
+    one_in: int = 1
 
 
 class DistinctCounter:
@@ -33,7 +35,7 @@ class DistinctCounter:
     >>> counter = DistinctCounter(kept=4, numbers=2**62)
     >>> counter.add(np.array([7, 7, 9]))
     >>> counter.duplicates()
-    Duplicates(rows=1, estimated=False)
+    Duplicates(rows=1, estimated=False, one_in=1)
 
     Args:
         kept: The most distinct numbers in memory; up to half as many wait to be sorted in.
@@ -44,7 +46,7 @@ class DistinctCounter:
         self._kept, self._numbers = kept, numbers
         self._below = numbers
         self._rows = 0
-        self._distinct = np.zeros(0, np.int64)  # rising
+        self._distinct = np.zeros(0, np.int64)  # rising; no view, as it is resized
         self._pending: list[np.ndarray] = []
         self._waiting = 0
 
@@ -59,21 +61,23 @@ class DistinctCounter:
             self._sort_in()
 
     def _sort_in(self) -> None:
-        """Merges the pending numbers into the distinct ones; halves the threshold if need be."""
-        pending = np.concatenate([np.zeros(0, np.int64), *self._pending])
+        """Merges the pending numbers into the distinct ones; halves the threshold if need be.
+
+        All of it in one array, which grows and shrinks where it lies.
+        """
+        marks, filled = self._distinct, len(self._distinct)
+        marks.resize(filled + self._waiting, refcheck=False)
+        for pending in self._pending:
+            marks[filled : filled + len(pending)] = pending
+            filled += len(pending)
         self._pending, self._waiting = [], 0
-        pending.sort()
+        marks.sort()
 
-        marks = np.concatenate([self._distinct, pending])
-        self._distinct = pending[:0]  # frees the old array: one copy of many numbers is enough
-        marks.sort(kind="stable")  # which merges two runs that are sorted, in one pass
-        first = np.ones(len(marks), bool)
-        np.not_equal(marks[1:], marks[:-1], out=first[1:])
-        self._distinct = marks[first]
-
-        while len(self._distinct) > self._kept:
+        kept = _gather_distinct(marks)
+        while kept > self._kept:
             self._below //= 2
-            self._distinct = self._distinct[: np.searchsorted(self._distinct, self._below)].copy()
+            kept = int(np.searchsorted(marks[:kept], self._below))
+        marks.resize(kept, refcheck=False)
 
     def distinct(self) -> int:
         """Returns how many of the added numbers are distinct, or an estimate."""
@@ -83,4 +87,20 @@ class DistinctCounter:
     def duplicates(self) -> Duplicates:
         """Returns how many of the added numbers repeat an earlier one; at least 0 if estimated."""
         distinct = self.distinct()
-        return Duplicates(max(0, self._rows - distinct), self._below < self._numbers)
+        one_in = self._numbers // self._below
+        return Duplicates(max(0, self._rows - distinct), one_in > 1, one_in)
+
+
+def _gather_distinct(marks: np.ndarray) -> int:
+    """Moves each distinct number of a sorted array to its front; returns how many there are."""
+    kept = 0
+    for start in range(0, len(marks), _PENDING):
+        block = marks[start : start + _PENDING].copy()
+        is_first = np.ones(len(block), bool)
+        np.not_equal(block[1:], block[:-1], out=is_first[1:])
+        is_first[0] = kept == 0 or block[0] != marks[kept - 1]
+
+        first = block[is_first]
+        marks[kept : kept + len(first)] = first
+        kept += len(first)
+    return kept

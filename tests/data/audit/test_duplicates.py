@@ -1,15 +1,20 @@
 """Counting records that come more than once, in bounded memory."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lt4rec_tf.data.audit import checks, counts
+from lt4rec_tf.config.parse import parse
+from lt4rec_tf.data.audit import checks, duplicates
 from lt4rec_tf.data.audit.description import describe
 from lt4rec_tf.data.audit.duplicates import DistinctCounter, Duplicates
 from lt4rec_tf.data.formats.files import DataError
+from lt4rec_tf.data.input.source import open_source
 from lt4rec_tf.data.input.splits import SplitRule
+from lt4rec_tf.experiment.logs import audited
 from tests.support.feeds import good_row, line, opened, schema, write_lines
 
 
@@ -25,6 +30,15 @@ def test_what_fits_is_counted_exactly(numbers, part):
     marks = np.array(numbers, np.int64)
     found = counted(marks, kept=64, numbers=64, part=part).duplicates()
     assert found == Duplicates(len(numbers) - len(set(numbers)), estimated=False)
+
+
+def test_what_is_worked_on_in_blocks_is_counted_exactly(monkeypatch):
+    monkeypatch.setattr(duplicates, "_PENDING", 3)
+    marks = np.random.default_rng(4).integers(0, 40, 100)
+    for part in (1, 7, 100):
+        found = counted(marks, kept=64, numbers=64, part=part)
+        assert found.distinct() == len(np.unique(marks))
+        assert found._distinct.tolist() == np.unique(marks).tolist()
 
 
 @pytest.mark.parametrize("copies", [1, 3])
@@ -66,15 +80,28 @@ def test_copies_over_all_files_are_told_and_stop_a_run(tmp_path):
     write_lines(tmp_path / "b.csv.gz", lines[:9])
     found = opened(schema(tmp_path), tmp_path, SplitRule("time", 1, 2))[1]
     assert found.duplicates == Duplicates(9, estimated=False)
-    assert "duplicate rows: 9 (23.08 %)" in describe(found)
+    assert "duplicate rows: 9 (23.08 %)\n" in describe(found)
     checks.check(found, 0.0, 9 / 39)
     with pytest.raises(DataError, match=r"duplicate rows: 9 .*expected at most a fraction 0\.2 "):
         checks.check(found, 0.0, 0.2)
 
 
-def test_an_audit_says_where_it_estimated(tmp_path, monkeypatch):
-    monkeypatch.setattr(counts, "KEPT", 16)
+def test_a_run_says_from_how_many_rows_it_estimated(tmp_path):
     write_lines(tmp_path / "a.csv", 2 * [line(good_row(number)) for number in range(40)])
-    found = opened(schema(tmp_path), tmp_path)[1]
-    assert found.duplicates.estimated
-    assert "%, estimated)" in describe(found)
+    source = open_source(schema(tmp_path), tmp_path, SplitRule("random"))
+    flags = ["--schema=a", "--data_dir=b", "--split=random", "--duplicate_rows_remembered=16"]
+    data = dataclasses.replace(parse(["train", *flags], "")[0].data, max_duplicate_fraction=0.9)
+
+    said = []
+    found = audited(source, tmp_path / "run", data, said.append)[1].duplicates
+    assert found.estimated
+    assert found.one_in in (4, 8)  # of 40 different rows at most 16 are remembered
+    assert (
+        f"%, estimated from one row in {found.one_in}, about {80 // found.one_in}: more rows "
+        "differ than --duplicate_rows_remembered)\n"
+    ) in said[-1]
+
+
+def test_an_audit_of_before_says_no_share():
+    kept = {"rows": 40, "estimated": True}
+    assert Duplicates(**kept) == Duplicates(40, estimated=True, one_in=1)
