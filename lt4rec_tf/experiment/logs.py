@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, TypedDict
 
 from lt4rec_tf.config.settings import DataSettings
 from lt4rec_tf.core import artifacts
@@ -153,7 +154,7 @@ def compare_with_published(
             artifacts.write_json(path, published.statistics(source, audit, item))
 
     artifacts.change(count)
-    say(published.comparison(artifacts.read_json(path), expected))
+    say(published.comparison(read_typed(path, dict[str, int | float | None]), expected))
 
 
 def _audit_into(folder: Path, source: Source, say: Callable[[str], None]) -> None:
@@ -203,9 +204,22 @@ def _with_standards(schema: Schema, folder: Path) -> Schema:
     path = folder / STANDARDS
     if not path.exists():
         return schema
-    standards = read_typed(path, dict[str, dict[Literal["mean", "scale"], float]])
-    tasks = tuple(dataclasses.replace(task, **standards[task.name]) for task in schema.tasks)
-    return dataclasses.replace(schema, tasks=tasks)
+    standards = read_typed(path, dict[str, _Standard])
+    tasks = []
+    for task in schema.tasks:
+        mean, scale = standards[task.name]["mean"], standards[task.name]["scale"]
+        if not (math.isfinite(mean) and 0 < scale < math.inf):
+            raise artifacts.RunError(
+                f"{path}: {task.name}: found mean {mean} and scale {scale}, expected a number and "
+                "one above 0"
+            )
+        tasks.append(dataclasses.replace(task, mean=mean, scale=scale))
+    return dataclasses.replace(schema, tasks=tuple(tasks))
+
+
+class _Standard(TypedDict):
+    mean: float
+    scale: float
 
 
 def keep_standards(folder: Path, schema: Schema) -> None:
