@@ -1,11 +1,21 @@
 # make quickstart: install, then train on a simulated feed.   make test: install, then the whole suite.
 # make test-fast: the suite without tests marked slow.
+# make hashes: requirements/ anew, from setup.py and constraints.txt.   make sbom: what is installed.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
 PARALLEL := --numprocesses=logical --dist=loadfile --no-loadscope-reorder
 
-.PHONY: quickstart test test-fast lint clean
+# What pip installs has a hash here, also what it builds with: of packages, and of this project.
+INSTALL := -m pip install --quiet --no-build-isolation
+HASHED := --only-binary :all: --no-binary promise --require-hashes --requirement
+THIS := --no-deps --editable .
+
+TOOLS := build/tools
+LOCK = $(TOOLS)/bin/uv pip compile --quiet --generate-hashes --no-annotate --python-version 3.11 \
+	--python-platform x86_64-manylinux_2_28 --custom-compile-command "make hashes"
+
+.PHONY: quickstart test test-fast lint hashes sbom clean
 
 quickstart: $(VENV)/installed
 	$(BIN)/python -m lt4rec_tf.train --flagfile=configs/quickstart.cfg
@@ -22,16 +32,34 @@ lint: $(VENV)/installed-test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+hashes: $(TOOLS)/installed
+	$(LOCK) requirements/build.in -c constraints.txt -o requirements/build.txt
+	$(LOCK) setup.py -c constraints.txt -o requirements/run.txt
+	$(LOCK) setup.py --extra test --extra serving -c constraints.txt -o requirements/test.txt
+	$(LOCK) requirements/tools.in -o requirements/tools.txt
+
+sbom: $(VENV)/installed $(TOOLS)/installed
+	$(TOOLS)/bin/cyclonedx-py environment --output-reproducible --output-file build/sbom.json $(BIN)/python
+
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) build
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/installed: setup.py constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+$(VENV)/installed: setup.py requirements/build.txt requirements/run.txt | $(BIN)/python
+	$(BIN)/python $(INSTALL) $(HASHED) requirements/build.txt
+	$(BIN)/python $(INSTALL) $(HASHED) requirements/run.txt
+	$(BIN)/python $(INSTALL) $(THIS)
 	touch $@
 
-$(VENV)/installed-test: setup.py constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,serving]'
+$(VENV)/installed-test: setup.py requirements/build.txt requirements/test.txt | $(BIN)/python
+	$(BIN)/python $(INSTALL) $(HASHED) requirements/build.txt
+	$(BIN)/python $(INSTALL) $(HASHED) requirements/test.txt
+	$(BIN)/python $(INSTALL) $(THIS)
 	touch $@ $(VENV)/installed
+
+$(TOOLS)/installed: requirements/tools.txt
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/python $(INSTALL) $(HASHED) $<
+	touch $@

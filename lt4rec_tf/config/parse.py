@@ -22,6 +22,7 @@ from lt4rec_tf.config.settings import (
     TrainingSettings,
 )
 from lt4rec_tf.core.flags import ConfigError, T, build, digest, expect, given_flags, parse_flags
+from lt4rec_tf.core.typed_json import faults
 
 _GROUPS: dict[str, type] = {
     "data": DataSettings,
@@ -129,16 +130,18 @@ def from_dict(values: Mapping[str, Any]) -> Settings:
     Raises:
         ConfigError: A field is missing or unknown, or a value cannot be used.
     """
-    try:
-        values = {"daily": {}} | dict(values)
-        groups = {
-            name: cls(**_tuples(_NEWER.get(name, {}) | values[name]))
-            for name, cls in _GROUPS.items()
-        }
-        settings = Settings(**(_tuples(values) | groups))
-        check(settings)
-    except (KeyError, TypeError) as error:
-        raise ConfigError(f"settings do not fit this version: {error}") from error
+    values = {"daily": {}} | dict(values)
+    for name, newer in _NEWER.items():
+        if isinstance(values.get(name), Mapping):
+            values[name] = newer | dict(values[name])
+    for key, found, expected in faults(values, Settings):
+        raise ConfigError(
+            f"settings do not fit this version: {key}: found {found}, expected {expected}"
+        )
+
+    groups = {name: cls(**_tuples(values[name])) for name, cls in _GROUPS.items()}
+    settings = Settings(**(_tuples(values) | groups))
+    check(settings)
     return settings
 
 

@@ -27,16 +27,18 @@ import math
 import os
 import shutil
 import tempfile
+import textwrap
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 from lt4rec_tf.core.errors import InputError, naming_the_unwritable
 
 DONE = "done"
 LOCK = "lock"  # the file by which `locked` locks a folder
 _PATTERN_CHARACTERS = "*?[]\\"
+_SHOWN = 100  # characters of the keys of an object
 
 
 class RunError(InputError):
@@ -208,18 +210,55 @@ def undefined_as_null(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+class _Object(dict[str, Any]):
+    """An object of a JSON file, which names the file where it is asked for a key that it lacks."""
+
+    path: Path | None = None  # copies that dataclasses make have none
+
+    def __missing__(self, key: str) -> NoReturn:
+        if self.path is None:
+            raise KeyError(key)
+        found = textwrap.shorten(", ".join(self) or "no keys", _SHOWN, placeholder=" ...")
+        raise RunError(f"{self.path}: found {found}, expected {key} among them")
+
+
 def read_json(path: Path) -> Any:
     """Reads a JSON file.
+
+    Returns:
+        Its content. An object that is asked for a key that it lacks raises RunError.
 
     Raises:
         RunError: The file is absent or is not JSON.
     """
+
+    def in_file(values: dict[str, Any]) -> _Object:
+        known = _Object(values)
+        known.path = path
+        return known
+
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise RunError(f"{path}: no such file") from error
+        return json.loads(read_text(path), object_hook=in_file)
     except ValueError as error:
         raise RunError(f"{path}: not JSON ({error})") from error
+    except RecursionError as error:
+        raise RunError(f"{path}: not JSON (too many brackets within each other)") from error
+
+
+def read_text(path: Path) -> str:
+    """Reads a text file.
+
+    Raises:
+        RunError: The file is absent, is no file, or is not UTF-8.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise RunError(f"{path}: no such file") from error
+    except (IsADirectoryError, NotADirectoryError) as error:
+        raise RunError(f"{path}: found a folder, expected a file") from error
+    except UnicodeDecodeError as error:
+        raise RunError(f"{path}: not UTF-8 ({error})") from error
 
 
 def write_folder_atomically(folder: Path, write: Callable[[Path], None]) -> None:

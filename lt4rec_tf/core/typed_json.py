@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,16 +34,13 @@ def read_typed(path: Path, hint: Any) -> Any:
 
     Args:
         path: The file.
-        hint: What it holds: JSON's own types, lists, tuples and dicts of them, unions, typed
-            dictionaries, which may hold more, and dataclasses, as `asdict` writes them.
+        hint: What it holds: JSON's own types, sequences and mappings of them, unions, literals,
+            typed dictionaries, which may hold more, and dataclasses, as `asdict` writes them.
 
     Raises:
         RunError: The file is absent, is no JSON, or holds something else; names the key.
     """
-    try:
-        value = read_json(path)
-    except RecursionError as error:
-        raise RunError(f"{path}: not JSON (too many brackets within each other)") from error
+    value = read_json(path)
     check_typed(path, value, hint)
     return value
 
@@ -59,25 +56,34 @@ def check_typed(path: Path, value: Any, hint: Any) -> None:
     Raises:
         RunError: It held something else; names the key.
     """
-    for key, found, expected in _faults(value, hint, ""):
+    for key, found, expected in faults(value, hint):
         where = f"{path}: {key}" if key else f"{path}"
         raise RunError(f"{where}: found {found}, expected {expected}")
 
 
-def _faults(value: Any, hint: Any, key: str) -> Iterable[tuple[str, str, str]]:
-    """Gives each key whose value does not fit, what it is, and what was expected."""
+def faults(value: Any, hint: Any, key: str = "") -> Iterable[tuple[str, str, str]]:
+    """Gives each key whose value does not fit, what it is, and what was expected.
+
+    Args:
+        value: JSON's types, or tuples for lists.
+        hint: As `read_typed` takes it.
+        key: Where the value stands.
+    """
     origin, inner = typing.get_origin(hint) or hint, typing.get_args(hint)
-    if hint is Any or origin is typing.Literal:
+    if hint is Any:
         return
-    if origin in (typing.NotRequired, typing.Required):
-        yield from _faults(value, inner[0], key)
+    if origin is typing.Literal:
+        if value not in inner:
+            yield key, _shown(value), f"one of {', '.join(map(repr, inner))}"
+    elif origin in (typing.NotRequired, typing.Required):
+        yield from faults(value, inner[0], key)
     elif origin in (typing.Union, types.UnionType):
-        found = [[*_faults(value, one, key)] for one in inner]
+        found = [[*faults(value, one, key)] for one in inner]
         if all(found):
             yield max(found, key=lambda faults: len(faults[0][0]))[0]  # of the best fitting one
     elif dataclasses.is_dataclass(origin) or typing.is_typeddict(origin):
         yield from _faults_of_fields(value, origin, key)
-    elif isinstance(origin, type) and issubclass(origin, dict | list | tuple):
+    elif origin is not str and isinstance(origin, type) and issubclass(origin, Mapping | Sequence):
         yield from _faults_of_many(value, origin, inner, key)
     elif not _is_plain(value, origin):
         yield key, _shown(value), _WORDS.get(origin, "something else")
@@ -94,7 +100,7 @@ def _faults_of_fields(value: Any, cls: Any, key: str) -> Iterable[tuple[str, str
 
     for name, hint in hints.items():
         if name in value:
-            yield from _faults(value[name], hint, _below(key, name))
+            yield from faults(value[name], hint, _below(key, name))
         elif name in needed:
             yield _below(key, name), "nothing", "a value"
 
@@ -118,14 +124,14 @@ def _fields_of(cls: Any) -> tuple[dict[str, Any], frozenset[str]]:
 def _faults_of_many(
     value: Any, origin: Any, inner: tuple[Any, ...], key: str
 ) -> Iterable[tuple[str, str, str]]:
-    if issubclass(origin, dict):
+    if issubclass(origin, Mapping):
         if not isinstance(value, dict):
             yield key, _shown(value), _WORDS[dict]
         elif inner:
             for name, part in value.items():
-                yield from _faults(part, inner[1], _below(key, name))
+                yield from faults(part, inner[1], _below(key, name))
         return
-    if not isinstance(value, list):
+    if not isinstance(value, list | tuple):
         yield key, _shown(value), _WORDS[list]
         return
     if not inner:
@@ -137,7 +143,7 @@ def _faults_of_many(
         return
     hints = inner[:1] * len(value) if of_one_kind else inner
     for place, (part, hint) in enumerate(zip(value, hints, strict=True)):
-        yield from _faults(part, hint, f"{key}[{place}]")
+        yield from faults(part, hint, f"{key}[{place}]")
 
 
 def _is_plain(value: Any, kind: Any) -> bool:
@@ -155,5 +161,10 @@ def _below(key: str, name: str) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value) if not isinstance(value, int) or abs(value) < _MOST else "a huge number"
+    if isinstance(value, int) and abs(value) >= _MOST:
+        return "a huge number"
+    try:
+        text = repr(value)
+    except RecursionError:
+        return "brackets within each other"
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, NotRequired, TypedDict
 
 from lt4rec_tf.config.settings import DataSettings
 from lt4rec_tf.core import artifacts
@@ -162,7 +163,7 @@ def compare_with_published(
             artifacts.write_json(path, published.statistics(source, audit, item))
 
     artifacts.change(count)
-    say(published.comparison(artifacts.read_json(path), expected))
+    say(published.comparison(read_typed(path, dict[str, int | float | None]), expected))
 
 
 def _audit_into(folder: Path, source: Source, remembered: int, say: Callable[[str], None]) -> None:
@@ -212,16 +213,27 @@ def _with_standards(schema: Schema, audit: Audit, folder: Path) -> Schema:
     path = folder / STANDARDS
     if not path.exists():
         return schema
-    names = Literal["mean", "scale", "negatives_kept"]
-    standards_by_task = read_typed(path, dict[str, dict[names, float]])
+    standards_by_task = read_typed(path, dict[str, _Standard])
 
     tasks = []
     for task in schema.tasks:
         standards = standards_by_task[task.name]
+        mean, scale = standards["mean"], standards["scale"]
+        if not (math.isfinite(mean) and 0 < scale < math.inf):
+            raise artifacts.RunError(
+                f"{path}: {task.name}: found mean {mean} and scale {scale}, expected a number and "
+                "one above 0"
+            )
         if audit.splits["train"].tasks[task.name].negatives_kept is not None:
             standards.pop("negatives_kept", None)  # the logs themselves say it
         tasks.append(dataclasses.replace(task, **standards))
     return dataclasses.replace(schema, tasks=tuple(tasks))
+
+
+class _Standard(TypedDict):
+    mean: float
+    scale: float
+    negatives_kept: NotRequired[float]
 
 
 def keep_standards(folder: Path, schema: Schema) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 import tensorflow as tf
@@ -11,6 +12,7 @@ import tensorflow as tf
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.flags import ConfigError
 from lt4rec_tf.core.progress import Progress
+from lt4rec_tf.core.typed_json import read_typed
 from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.data.simulator.candidates import candidates_as_text, read_lines, text_to_ids
 from lt4rec_tf.data.simulator.feed import Feed
@@ -47,6 +49,10 @@ REPLICATES = 1000  # of the bootstrap
 Predict = Callable[[SessionBlock], Mapping[tuple[str, str], np.ndarray]]
 
 
+class _WithSettings(TypedDict):
+    settings: FeedSettings
+
+
 def shared_feed(sources: Sequence[Source]) -> FeedSettings:
     """Returns the settings of the simulated feed that all runs were trained on.
 
@@ -62,10 +68,9 @@ def shared_feed(sources: Sequence[Source]) -> FeedSettings:
                 f"{path}: found no such file, expected the manifest of a simulated feed: only "
                 "there is the truth known"
             )
-        stored = artifacts.read_json(path)
         try:
-            settings = FeedSettings(**stored["settings"])
-        except (KeyError, TypeError) as error:
+            settings = FeedSettings(**read_typed(path, _WithSettings)["settings"])
+        except (artifacts.RunError, SimulatorError) as error:
             raise SimulatorError(f"{path}: found no settings of the simulator ({error})") from error
         simulate(folder, settings)  # writes nothing: compares the version, looks for the shards
         manifests.setdefault(settings, path)

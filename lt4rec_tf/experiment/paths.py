@@ -21,9 +21,10 @@ WORKSPACE.md lists who writes what.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from lt4rec_tf.config import parse
 from lt4rec_tf.config.settings import Places, Settings
@@ -74,6 +75,8 @@ SEARCH_PICTURE, OVERLAP_PICTURE, SIZE_PICTURE = "figure4.png", "overlap.png", "t
 # Of a comparison's search: its settings; how far it went.
 SEARCH_SETTINGS, SEARCHED = "settings.json", "searched"
 
+_WAY = re.compile("(shared|separate)(_[0-9]+)+")
+
 
 def run_folder(settings: Settings, places: Places) -> Path:
     """Returns the folder of a run with these settings."""
@@ -112,7 +115,15 @@ def has_begun(folder: Path) -> bool:
 def searches_of(folder: Path) -> Path:
     """Returns the folder of a run's theta_0 and searches: RUN, unless several runs share them."""
     pointer = folder / SEARCHES
-    return (folder / read_typed(pointer, str)).resolve() if pointer.exists() else folder
+    if not pointer.exists():
+        return folder
+    name = read_typed(pointer, str)
+    try:
+        searches = (folder / name).resolve()
+        searches.exists()
+    except (OSError, ValueError) as error:
+        raise artifacts.RunError(f"{pointer}: found {name!r}, expected a path ({error})") from error
+    return searches
 
 
 def theta_0_of(searches: Path, settings: Settings) -> Path:
@@ -121,15 +132,33 @@ def theta_0_of(searches: Path, settings: Settings) -> Path:
     return searches / INITIAL if whole else searches / TABLES / TABLE_START
 
 
+class TableLevel(TypedDict):
+    """A level of the search for a ticket of the embedding tables."""
+
+    numbers: int  # kept ones, shared rows included
+    density: float  # their share
+    kept: dict[str, int]  # table -> units
+    validation: dict[str, dict[str, float | None]]  # task -> metric -> value
+
+
+class TableSearch(TypedDict):
+    """What the search for a ticket of the embedding tables leaves in `SEARCH`."""
+
+    unit: str
+    levels: list[TableLevel]
+
+
 def table_search(searches: Path) -> dict[str, Any] | None:
     """Reads the search for a ticket of the embedding tables; None: there was none.
 
     Returns:
-        unit; levels, each with numbers (kept ones, shared rows included), density (their share),
-        kept {table: units} and validation {task: {metric: value}}.
+        A `TableSearch`.
+
+    Raises:
+        RunError: The file holds something else.
     """
     path = searches / TABLES / SEARCH
-    return artifacts.read_json(path) if path.exists() else None
+    return read_typed(path, TableSearch) if path.exists() else None
 
 
 def ticket_folder(searches: Path, task: str) -> Path:
@@ -172,11 +201,22 @@ def stage_folder(folder: Path, row: str) -> Path:
     return parent / TRAINING
 
 
+class Tried(TypedDict):
+    """A way of sharing that was trained; a run that continues from another keeps the seconds."""
+
+    name: str
+    seconds: float
+    separate: NotRequired[bool]
+    levels: NotRequired[list[int]]
+    gain: NotRequired[float | None]
+
+
 class Choice(TypedDict):
     """What `sharing_search.train_auto` leaves in `CHOICE`."""
 
     chosen: str
-    tried: list[dict[str, Any]]
+    separate: NotRequired[bool]
+    tried: list[Tried]
 
 
 def read_choice(row_folder: Path) -> dict[str, Any]:
@@ -185,7 +225,12 @@ def read_choice(row_folder: Path) -> dict[str, Any]:
     Raises:
         RunError: None is chosen yet.
     """
-    choice: dict[str, Any] = read_typed(row_folder / CHOICE, Choice)
+    path = row_folder / CHOICE
+    choice: dict[str, Any] = read_typed(path, Choice)
+    if not _WAY.fullmatch(choice["chosen"]):
+        raise artifacts.RunError(
+            f"{path}: chosen: found {choice['chosen']!r}, expected a way such as shared_0_3"
+        )
     return choice
 
 

@@ -14,6 +14,8 @@ import tf_keras as keras
 from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.flags import expect, flag
+from lt4rec_tf.core.typed_json import read_typed
+from lt4rec_tf.data.audit.findings import Audit
 from lt4rec_tf.data.input.pipeline import batches, request_rows
 from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.experiment.feed import split_batches
@@ -164,7 +166,7 @@ def files_beside(
         facts = CardFacts(
             run=f"{folder.parent.name}/{folder.name}",
             row=row,
-            data=artifacts.read_json(folder / AUDIT),
+            data=read_typed(folder / AUDIT, Audit),
             measured="test" if split == "test" else "the rows it was trained on",
             metrics=artifacts.undefined_as_null(measure(predictions, schema, network.tasks)),
             calibration=_calibration(predictions, schema),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.flags import ConfigError, from_settings
 from lt4rec_tf.core.progress import Progress
+from lt4rec_tf.core.typed_json import read_typed
 from lt4rec_tf.distributed.replicas import parts_of
 from lt4rec_tf.experiment.paths import TABLE_MASKS, TABLES, TRAINING, WARMUP, WIDTHS, theta_0_of
 from lt4rec_tf.models.lt4rec import shared_name
@@ -205,5 +206,13 @@ def row_network(
         schema: With the row's tasks.
         tables: Ticket of the embedding tables; None: they are whole.
     """
-    widths = artifacts.read_json(folder / WIDTHS) if row == "small_dense" else ()
+    widths = _read_widths(folder / WIDTHS, settings) if row == "small_dense" else ()
     return network_of(settings, schema, row, hidden_units=widths, tables=tables)
+
+
+def _read_widths(path: Path, settings: Settings) -> Sequence[int]:
+    widths: list[int] = read_typed(path, list[int])
+    most = settings.model.hidden_units
+    if len(widths) != len(most) or not all(1 <= w <= m for w, m in zip(widths, most, strict=True)):
+        raise artifacts.RunError(f"{path}: found widths {widths}, expected 1 to {list(most)}")
+    return widths

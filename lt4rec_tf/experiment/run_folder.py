@@ -159,9 +159,19 @@ def refuse_other_settings(folder: Path, differences: Sequence[str]) -> None:
 
 
 def _schema_differences(old: Path, new: str) -> list[str]:
-    before = old.read_text(encoding="utf-8").splitlines()
+    before = artifacts.read_text(old).splitlines()
     changes = difflib.unified_diff(before, new.splitlines(), lineterm="", n=0)
     return [f"schema {line}" for line in [*changes][2:]]  # below the names of two files
+
+
+def read_files(folder: Path) -> dict[str, int]:
+    """Reads the size in bytes of each log file of a run or a comparison, by name.
+
+    Raises:
+        RunError: The folder is none.
+    """
+    files: dict[str, int] = _read_config(folder)["files"]
+    return files
 
 
 def check_files(folder: Path, files: Mapping[str, int]) -> None:
@@ -170,7 +180,7 @@ def check_files(folder: Path, files: Mapping[str, int]) -> None:
     Raises:
         RunError: A file is missing, new, or of another size; names each.
     """
-    changes = flags.differences(_read_config(folder)["files"], files)
+    changes = flags.differences(read_files(folder), files)
     if changes:
         listed = "\n  ".join(changes)
         raise artifacts.RunError(f"the logs are not those of {folder} (bytes by file):\n  {listed}")
@@ -184,13 +194,7 @@ def read_run(folder: Path) -> tuple[Settings, Schema]:
     """
     config = _read_config(folder)
     expected = config.get("schema_sha256")  # absent in runs of older versions
-    try:
-        schema_text = (folder / SCHEMA).read_text(encoding="utf-8")
-    except (FileNotFoundError, UnicodeDecodeError) as error:
-        raise artifacts.RunError(
-            f"{folder / SCHEMA}: cannot be read ({error}); put it back as train wrote it"
-        ) from error
-    if expected and _sha256_of_text(schema_text) != expected:
+    if expected and _sha256_of_text(artifacts.read_text(folder / SCHEMA)) != expected:
         raise artifacts.RunError(
             f"{folder / SCHEMA}: found another schema than the run was made with (by its sha256), "
             "by which values may get other ids; put it back as train wrote it"

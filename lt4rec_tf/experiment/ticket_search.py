@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 
@@ -222,7 +222,7 @@ class SearchResult(TypedDict):
     """What a task's search leaves in `SEARCH`."""
 
     metric: str
-    direction: str
+    direction: Literal["max", "min"]
     densities: list[float]
     values: list[float | None]
     chosen: int
@@ -234,9 +234,23 @@ def read_searches(folder: Path, schema: Schema) -> dict[str, dict[str, Any]]:
     Args:
         folder: Folder of the searches.
         schema: The run's.
+
+    Raises:
+        RunError: A file holds something else.
     """
     paths = {task.name: ticket_folder(folder, task.name) / SEARCH for task in schema.tasks}
-    return {task: read_typed(path, SearchResult) for task, path in paths.items() if path.exists()}
+    return {task: _read_search(path) for task, path in paths.items() if path.exists()}
+
+
+def _read_search(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = read_typed(path, SearchResult)
+    levels = len(found["densities"])
+    if len(found["values"]) != levels or not 0 <= found["chosen"] < levels:
+        raise artifacts.RunError(
+            f"{path}: found {levels} densities, {len(found['values'])} values and chosen level "
+            f"{found['chosen']}, expected as many of both and one of their levels"
+        )
+    return found
 
 
 def level_masks(ticket: Ticket) -> list[Masks]:

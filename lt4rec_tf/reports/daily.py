@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from lt4rec_tf.reports import tensorboard
 from lt4rec_tf.reports.text_tables import (
     ABSENT,
+    Evaluation,
+    EvaluationRow,
     ReportedTask,
     judged_metrics,
     markdown_table,
@@ -18,9 +20,76 @@ from lt4rec_tf.reports.text_tables import (
     number_cell,
 )
 
-Day = Mapping[str, Any]  # an entry of days.json
 SHOWN_FEATURES = 12  # of a table of drifts; the file holds all
 SHOWN_FILES = 20
+
+
+class LogFile(TypedDict):
+    """A log by its content; of one that is gone the name and size alone are known."""
+
+    bytes: int
+    sha256: str | None
+
+
+class LabelMean(TypedDict):
+    """A task's mean label over a period."""
+
+    label_mean: float | None
+
+
+class RowsMoved(TypedDict):
+    """Rows of two periods."""
+
+    before: int | None
+    after: int
+
+
+class TaskMoved(TypedDict):
+    """A task's labels of two periods."""
+
+    before: LabelMean | None
+    after: LabelMean
+
+
+class FeatureMoved(TypedDict):
+    """A feature of two periods; of `data.audit.drift`."""
+
+    feature: str
+    index: NotRequired[float | None]
+    by_chance: NotRequired[float | None]
+    cells: NotRequired[int]
+    verdict: NotRequired[str]
+    missing_before: NotRequired[float | None]
+    unknown_before: NotRequired[float | None]
+    missing: float | None
+    unknown: float | None
+
+
+class Drift(TypedDict):
+    """What moved between two periods; of `data.audit.drift.drift`."""
+
+    rows: RowsMoved
+    tasks: Mapping[str, TaskMoved]
+    features: Sequence[FeatureMoved]
+
+
+class Day(TypedDict):
+    """An entry of days.json."""
+
+    name: str
+    files: Mapping[str, LogFile]
+    rows: int
+    first_time: float | None
+    last_time: float | None
+    drift: NotRequired[Drift]  # of all but the first
+    measured: NotRequired[Sequence[EvaluationRow]]  # before it was trained on
+    frozen: NotRequired[Sequence[EvaluationRow]]  # the rows that are not updated
+
+
+class DayEvaluation(Evaluation):
+    """What a day's rows measured before it was trained on."""
+
+    frozen: Sequence[EvaluationRow]
 
 
 def measured_days(days: Sequence[Day]) -> list[Day]:

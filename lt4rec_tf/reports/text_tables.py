@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NotRequired, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 ABSENT = "-"
 SPELLINGS = {"log_loss": "log loss", "spearman": "Spearman", "gini": "Gini"}
@@ -16,7 +16,7 @@ class ReportedTask(TypedDict):
     name: str
     kind: str  # "binary" | "continuous" | "amount"
     metric: str
-    direction: str  # "max" | "min"
+    direction: Literal["max", "min"]
     population: str | None  # a binary label; None: all rows
 
 
@@ -39,7 +39,7 @@ class TicketSearch(TypedDict):
     """One task's search; lists are indexed by level, level 0 is the dense network."""
 
     metric: str
-    direction: str  # "max" | "min"
+    direction: Literal["max", "min"]
     densities: Sequence[float]
     values: Sequence[float]  # of the metric, on validation
     chosen: int  # a level

@@ -179,6 +179,8 @@ def read_result(stage: Path) -> dict[str, Any]:
         RunError: There is none, or it holds something else.
     """
     result: dict[str, Any] = read_typed(stage / HISTORY, StageResult)
+    for metrics in result["validation"].values():
+        metrics.update({name: math.nan for name, value in metrics.items() if value is None})
     return result
 
 

@@ -102,3 +102,32 @@ def test_the_workspace_names_files_that_exist():
     assert len(files) > 30
     for name in files:
         assert (PROJECT / name).exists() or (PROJECT / "lt4rec_tf" / name).exists(), name
+
+
+def normalised(name):
+    return re.sub("[-_.]+", "-", name).lower()
+
+
+def hashed(name):
+    """Package -> version, of a file that `make hashes` wrote."""
+    text = (PROJECT / "requirements" / name).read_text(encoding="utf-8").replace("\\\n", "")
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    found = [re.fullmatch(r"(\S+)==(\S+)(\s+--hash=sha256:[0-9a-f]{64})+", line) for line in lines]
+    assert all(found), name  # nothing without a hash, and no place to load from
+    return {one[1]: one[2] for one in found}
+
+
+def test_what_make_installs_has_hashes_and_the_versions_of_constraints():
+    lines = (PROJECT / "constraints.txt").read_text(encoding="utf-8").splitlines()[1:]
+    pinned = {normalised(name): version for name, version in (line.split("==") for line in lines)}
+    build, run, test = (hashed(f"{name}.txt") for name in ("build", "run", "test"))
+    assert {"uv", "cyclonedx-bom"} <= hashed("tools.txt").keys()
+    for files in (build, run, test):
+        assert files.items() <= pinned.items()
+    assert run.items() <= test.items()
+
+    setup = (PROJECT / "setup.py").read_text(encoding="utf-8")
+    needed = setup.partition("install_requires=[")[2].partition("],")[0]
+    names = re.findall(r'^ +"([A-Za-z0-9._-]+)', needed, re.M)
+    assert len(names) > 5
+    assert {normalised(name) for name in names} <= run.keys()

@@ -323,8 +323,8 @@ def changed(path, value):
         ("training.epochs", -1, "--epochs"),
         ("training.epochs", "3", "do not fit"),
         ("training.momentum", 0.9, "momentum"),
-        ("model.cross", "product", "--cross"),
-        ("training.task_schedule", "random", "--task_schedule"),
+        ("model.cross", "product", "model.cross: found .product., expected one of"),
+        ("training.task_schedule", "random", "training.task_schedule"),
         ("mystery", 1, "mystery"),
     ],
 )

@@ -12,12 +12,13 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import tensorflow as tf
 
 from lt4rec_tf.core import artifacts
+from lt4rec_tf.core.typed_json import read_typed
 from lt4rec_tf.data.audit.row_sums import RowSums, codes_of
 from lt4rec_tf.data.audit.times import TimeCounts
 from lt4rec_tf.data.formats.values import has_ids, id_text
@@ -271,15 +272,66 @@ def write(path: Path, marginals: Marginals) -> None:
     artifacts.write_atomically(path, json.dumps(values, ensure_ascii=False) + "\n")
 
 
-def read(path: Path) -> Marginals:
+class _Stored(TypedDict):
+    """Of a feature the ids that occur, of as many as its size."""
+
+    size: int
+    ids: list[int]
+    counts: list[int]
+
+
+class _StoredTask(TypedDict):
+    rows: int
+    label_mean: float | None
+
+
+class _StoredMarginals(TypedDict):
+    rows: int
+    first_time: float | None
+    last_time: float | None
+    tasks: dict[str, _StoredTask]
+    counts: dict[str, _Stored]
+    unseen: dict[str, dict[str, int]]
+    not_noted: dict[str, int]
+
+
+def read(path: Path, schema: Schema) -> Marginals:
     """Reads marginals back.
 
+    Args:
+        path: The file that `write` wrote.
+        schema: By which they were counted; its vocabularies may have grown since.
+
     Raises:
-        RunError: The file is absent or is no JSON.
+        RunError: The file is absent, or holds something else; names the key.
     """
-    values = artifacts.read_json(path)
+    values = read_typed(path, _StoredMarginals)
     counts = {}
-    for name, stored in values["counts"].items():
-        counts[name] = np.zeros(stored["size"], np.int64)
-        counts[name][stored["ids"]] = stored["counts"]
-    return Marginals(**(values | {"counts": counts}))
+    for feature in schema.features:
+        key = f"{path}: counts.{feature.name}"
+        counts[feature.name] = _spread(values["counts"][feature.name], id_count(feature), key)
+    unseen = {feature.name: values["unseen"][feature.name] for feature in _vocabularies(schema)}
+    return Marginals(
+        rows=values["rows"],
+        first_time=values["first_time"],
+        last_time=values["last_time"],
+        tasks=values["tasks"],
+        counts=counts,
+        unseen=unseen,
+        not_noted=values["not_noted"],
+    )
+
+
+def _spread(stored: _Stored, most: int, key: str) -> np.ndarray:
+    """Returns the counts of all ids, of at most so many; the key is for the error."""
+    size, ids = stored["size"], np.array(stored["ids"], np.int64)
+    if not min(FIRST_VALUE_ID, most) <= size <= most:
+        raise artifacts.RunError(f"{key}.size: found {size}, expected at most {most} ids")
+    if len(ids) != len(stored["counts"]) or not np.all((ids >= 0) & (ids < size)):
+        raise artifacts.RunError(
+            f"{key}: found {len(stored['counts'])} counts of {len(ids)} ids up to "
+            f"{ids.max(initial=0)}, expected one for each id, below {size}"
+        )
+    counts = np.zeros(size, np.int64)
+    counts[ids] = stored["counts"]
+    return counts

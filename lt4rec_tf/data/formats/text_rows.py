@@ -12,12 +12,10 @@ can be listed. `named_rows` stops, because a published file holds none.
 from __future__ import annotations
 
 import codecs
-import contextlib
 import csv
-import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import IO, NamedTuple
 
 from lt4rec_tf.data.formats.files import (
     READ_ERRORS,
@@ -26,6 +24,7 @@ from lt4rec_tf.data.formats.files import (
     refuse_utf16,
 )
 from lt4rec_tf.data.formats.lines import TextForm, read_rows
+from lt4rec_tf.data.formats.long_lines import lines_of_rows, stand_in
 
 DELIMITERS = {"csv": ",", "tsv": "\t"}
 
@@ -89,11 +88,12 @@ def named_rows(
         (row from 1, texts by column).
 
     Raises:
-        DataError: The file is empty, broken or not UTF-8, or a row has another number of values.
+        DataError: The file is empty, broken or not UTF-8, a row has another number of values, or a
+            line is longer than any row.
     """
     try:
-        with _opened(path, "strict") as text:
-            lines = csv.reader(text, delimiter=delimiter)
+        with open_binary(path) as file:
+            lines = csv.reader(_decoded(file, path), delimiter=delimiter)
             header = list(names) if names is not None else next(lines, [])
             if not header:
                 raise DataError(f"{path}: found an empty first line, expected the column names")
@@ -136,11 +136,11 @@ def line_values(line: bytes, where: str) -> list[str]:
         raise DataError(f"{where}: found no UTF-8 ({error}), expected text") from error
 
 
-@contextlib.contextmanager
-def _opened(path: Path, errors: str) -> Iterator[TextIO]:
-    """Opens a plain or gzip file as text without its byte order mark, line ends as they are."""
-    with (
-        open_binary(path) as file,
-        io.TextIOWrapper(file, "utf-8-sig", errors=errors, newline="") as text,
-    ):
-        yield text
+def _decoded(file: IO[bytes], path: Path) -> Iterator[str]:
+    """Yields lines with their ends, without the byte order mark."""
+    too_long = stand_in(b"")
+    for number, line in enumerate(lines_of_rows(file), start=1):
+        if line.startswith(too_long):
+            found = too_long.decode().removesuffix(": ")
+            raise DataError(f"{path}: line {number}: found one {found}, expected a row")
+        yield line.decode("utf-8-sig" if number == 1 else "utf-8")

@@ -19,8 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from lt4rec_tf.core.artifacts import RunError, read_json, sha256, write_json
+from lt4rec_tf.core.artifacts import RunError, sha256, write_json
 from lt4rec_tf.core.turns import in_turn
+from lt4rec_tf.core.typed_json import read_typed
 from lt4rec_tf.data.simulator.exposure import Impressions
 from lt4rec_tf.data.simulator.feed import Feed, Outcomes
 from lt4rec_tf.data.simulator.purchases import ShopFeed, ShopOutcomes, open_feed
@@ -242,7 +243,7 @@ def _check_complete_log(directory: Path, settings: FeedSettings) -> Manifest:
             shard.truth: shard.truth_sha256,
         }
         for name, checksum in checksums.items():
-            if not (directory / name).exists():
+            if "\0" in name or not (directory / name).is_file():
                 raise SimulatorError(
                     f"{directory / name}: found no file, expected a shard of {path}"
                 )
@@ -256,7 +257,7 @@ def _check_complete_log(directory: Path, settings: FeedSettings) -> Manifest:
 
 def _read_manifest(path: Path) -> Manifest:
     try:
-        stored = read_json(path)
+        stored = read_typed(path, Manifest)
         settings = FeedSettings(**stored.pop("settings"))  # purchases: off unless stored
         shards = tuple(Shard(**shard) for shard in stored.pop("shards"))
         return Manifest(settings=settings, shards=shards, **stored)

@@ -33,7 +33,6 @@ from lt4rec_tf.experiment.initial_weights import keep_start
 from lt4rec_tf.experiment.passes import may_end_early, settled
 from lt4rec_tf.experiment.paths import (
     AUDIT,
-    CONFIG,
     NUMBERS,
     ROWS,
     SEARCH_RUNS,
@@ -260,8 +259,7 @@ def _opened(comparison: Path, settings: Settings) -> Source:
 
 def _make_a_run(comparison: Path, run: Run, settings: Settings) -> None:
     """Writes the files that `evaluate` and `export` read from a run's folder."""
-    files = artifacts.read_json(comparison / CONFIG)["files"]
-    run_folder.claim_folder(run.folder, settings, files)
+    run_folder.claim_folder(run.folder, settings, run_folder.read_files(comparison))
     audit = (comparison / AUDIT).read_bytes()
     artifacts.write_atomically(run.folder / AUDIT, audit)
     write_vocabularies(run.folder / VOCABULARIES, vocabularies_of(run.schema))
@@ -280,6 +278,17 @@ def _write_arrays(path: Path, *by_task: dict[str, np.ndarray], **single: np.ndar
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Reads what `test` wrote: "<position>/<task>" -> values, in the order of the arguments."""
-    with np.load(path, allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
+    """Reads what `test` wrote: "<position>/<task>" -> values, in the order of the arguments.
+
+    Raises:
+        RunError: The file is absent, damaged, or holds anything but numbers.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except Exception as error:  # NumPy raises a dozen kinds on bytes that are no archive
+        raise artifacts.RunError(f"{path}: found {error}, expected arrays in npz") from error
+    for name, array in arrays.items():
+        if array.dtype.kind not in "fiu":
+            raise artifacts.RunError(f"{path}: {name}: found {array.dtype}, expected numbers")
+    return arrays

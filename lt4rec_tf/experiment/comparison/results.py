@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from lt4rec_tf.config.parse import from_dict, to_dict
 from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.flags import ConfigError
+from lt4rec_tf.core.typed_json import read_typed
 from lt4rec_tf.experiment.comparison.grid import Comparison, RowSpec
 from lt4rec_tf.experiment.comparison.jobs import row_folder, test_name
 from lt4rec_tf.experiment.comparison.tested import RowsOnTest, test_file_of
@@ -111,9 +112,26 @@ def _runs(comparison: Comparison, spec: RowSpec) -> list[dict[str, Any]]:
             reason = {"error": failure.error, "log": str(failure.log)}
             runs.append({"seed": seed, "status": "failed", **reason})
             continue
-        result = artifacts.read_json(test_file_of(comparison.folder, spec, candidate, seed))
+        result = read_typed(test_file_of(comparison.folder, spec, candidate, seed), _OnTest)
         runs.append({"seed": seed, "status": "done", **result})
     return runs
+
+
+class _Cost(TypedDict):
+    trained_parameters: int
+    table_bytes: int
+    multiply_adds: int
+    alive_parameters: dict[str, int]  # by task
+
+
+class _OnTest(TypedDict):
+    """What `jobs.test` leaves of a run."""
+
+    metrics: dict[str, dict[str, float | None]]  # task -> metric -> value
+    density: dict[str, float]
+    overlap: float | None
+    seconds: float
+    cost: _Cost
 
 
 def _mean_cost(costs: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
@@ -154,13 +172,38 @@ def _searches(comparison: Comparison) -> list[dict[str, Any]]:
     return entries
 
 
+class _TestedRun(TypedDict):
+    seed: int
+    status: Literal["done", "failed"]
+
+
+class _Line(TypedDict):
+    row: str
+    settings: dict[str, Any] | None
+    runs: list[_TestedRun]
+
+
+class _Report(TypedDict):
+    """What `collect` leaves of a comparison, as far as other commands read it."""
+
+    rows: list[_Line]
+
+
 def tested_runs(comparison: Path) -> dict[int, dict[str, Path]]:
-    """Returns the finished runs behind a written report: seed -> line -> RUN."""
+    """Returns the finished runs behind a written report: seed -> line -> RUN.
+
+    Raises:
+        RunError: The report holds something else.
+    """
+    path = comparison / REPORT / RESULTS
     runs: dict[int, dict[str, Path]] = {}
-    for line in artifacts.read_json(comparison / REPORT / RESULTS)["rows"]:
+    for line in read_typed(path, _Report)["rows"]:
         for run in line["runs"]:
             if run["status"] == "done":
-                settings = from_dict(line["settings"] | {"seed": run["seed"]})
+                try:
+                    settings = from_dict((line["settings"] or {}) | {"seed": run["seed"]})
+                except ConfigError as error:
+                    raise artifacts.RunError(f"{path}: {line['row']}: settings: {error}") from error
                 folder = row_folder(comparison, line["row"], settings)
                 runs.setdefault(run["seed"], {})[line["row"]] = folder
     return runs

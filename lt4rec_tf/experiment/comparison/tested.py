@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lt4rec_tf.core.artifacts import RunError
 from lt4rec_tf.experiment.comparison.grid import Candidate, Comparison, RowSpec
 from lt4rec_tf.experiment.comparison.jobs import read_arrays, row_folder, test_file, test_name
 from lt4rec_tf.experiment.paths import TEST_LABELS
@@ -38,8 +39,18 @@ class RowsOnTest:
     def __init__(self, comparison: Comparison, runs: Mapping[str, list[dict[str, Any]]]) -> None:
         self._schema = comparison.schema
         self._replicates = comparison.flags.replicates
-        labels = comparison.folder / TEST_LABELS  # of a row that has all tasks
-        self._labels = read_arrays(labels) if labels.exists() else {}
+        # Only rows that have all tasks leave labels, and are compared by them.
+        tasks = [task.name for task in self._schema.tasks]
+        joint = any(
+            run["status"] == "done"
+            for spec in comparison.specs
+            if not spec.task
+            for run in runs[spec.name]
+        )
+        names = ["users", *(f"{place}/{task}" for task in tasks for place in (0, 1))]
+        labels = comparison.folder / TEST_LABELS
+        self._labels = _columns(labels, names) if joint else {}
+        count = len(self._labels["users"]) if joint else None
 
         # Line -> seed -> "0/<task>" -> logits.
         self._logits: dict[str, dict[int, dict[str, np.ndarray]]] = {}
@@ -49,7 +60,8 @@ class RowsOnTest:
             for run in runs[spec.name]:
                 if run["status"] == "done" and candidate:
                     path = test_file_of(comparison.folder, spec, candidate, run["seed"])
-                    arrays = read_arrays(path.with_suffix(".npz"))
+                    names = [f"0/{task.name}" for task in self._tasks(spec)]
+                    arrays = _columns(path.with_suffix(".npz"), names, count)
                     self._logits[spec.name][run["seed"]] = arrays
 
         self._single = {spec.task: spec.name for spec in comparison.specs if spec.task}
@@ -132,6 +144,17 @@ class RowsOnTest:
                 weights=as_weights(weights[member]),
             )
         return self._measured[key]
+
+
+def _columns(path: Path, names: Sequence[str], rows: int | None = None) -> dict[str, np.ndarray]:
+    """Reads what `jobs.test` wrote, one column each; of so many rows, where that is known."""
+    arrays = read_arrays(path)
+    for name in names:
+        shape = arrays[name].shape if name in arrays else None
+        rows = shape[0] if rows is None and shape else rows
+        if shape != (rows,):
+            raise RunError(f"{path}: {name}: found shape {shape}, expected {rows} rows")
+    return arrays
 
 
 def _predicted(task: Task, outputs: np.ndarray) -> np.ndarray:

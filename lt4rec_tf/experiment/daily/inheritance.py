@@ -15,6 +15,7 @@ from lt4rec_tf.config.checks import own_embedding
 from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.flags import from_settings
+from lt4rec_tf.core.typed_json import read_typed
 from lt4rec_tf.data.audit.marginals import UNKNOWN_ID
 from lt4rec_tf.experiment.daily.parent import Parent
 from lt4rec_tf.experiment.paths import (
@@ -61,7 +62,7 @@ def take_masks(parent: Parent, row: str, folder: Path) -> None:
     mine = stage_folder(folder, row).parent
 
     if (theirs / WIDTHS).exists():
-        artifacts.write_json(mine / WIDTHS, artifacts.read_json(theirs / WIDTHS))
+        artifacts.write_json(mine / WIDTHS, read_typed(theirs / WIDTHS, list[int]))
 
     network = load_row(parent.folder, row, parent.settings, parent.schema)
     for task in network.tasks:

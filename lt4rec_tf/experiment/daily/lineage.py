@@ -9,9 +9,11 @@ from typing import Any
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.errors import InputError
 from lt4rec_tf.core.time_units import NO_UNIT, with_date
+from lt4rec_tf.core.typed_json import read_typed
 from lt4rec_tf.data.audit.row_sums import total
 from lt4rec_tf.data.audit.times import Times
 from lt4rec_tf.experiment.paths import DAYS
+from lt4rec_tf.reports.daily import Day
 
 
 class DayError(InputError):
@@ -34,9 +36,13 @@ def identify(files: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
 
 
 def read_days(folder: Path) -> list[dict[str, Any]]:
-    """Reads the days of a run's chain, in order; none for a run that began one."""
+    """Reads the days of a run's chain, in order; none for a run that began one.
+
+    Raises:
+        RunError: The file holds something else.
+    """
     path = folder / DAYS
-    return artifacts.read_json(path) if path.exists() else []
+    return read_typed(path, list[Day]) if path.exists() else []
 
 
 def refuse_known_files(files: Mapping[str, Mapping[str, Any]], days: Sequence[Any]) -> None:

@@ -229,7 +229,7 @@ def _earlier_days(parent: Parent) -> tuple[list[dict[str, Any]], Marginals | Non
     """Returns the days before this one, and the last one's marginals; None: its logs are gone."""
     days = lineage.read_days(parent.folder)
     if days:
-        last_marginals = marginals.read(parent.folder / MARGINALS)
+        last_marginals = marginals.read(parent.folder / MARGINALS, parent.schema)
         return days, marginals.recounted(last_marginals, parent.schema)
     first, first_marginals = first_period(parent)
     return [first], first_marginals

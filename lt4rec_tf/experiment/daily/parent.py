@@ -241,7 +241,7 @@ def period_of(parent: Parent) -> dict[str, Any]:
         a time that the run surely saw.
     """
     audit = logs.read_audit(parent.folder)
-    sizes = artifacts.read_json(parent.folder / CONFIG)["files"]
+    sizes = run_folder.read_files(parent.folder)
     read_files: set[str] = set()
     for files in audit.files.values():
         read_files.update(files)

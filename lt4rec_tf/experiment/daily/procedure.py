@@ -15,6 +15,7 @@ from typing import Any
 from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.progress import Progress
+from lt4rec_tf.core.typed_json import read_typed
 from lt4rec_tf.data.audit.checks import absent_tasks
 from lt4rec_tf.data.audit.findings import Audit
 from lt4rec_tf.data.input.source import Source
@@ -58,7 +59,7 @@ from lt4rec_tf.experiment.rows import (
 )
 from lt4rec_tf.experiment.run import Run, joint_trainer, load_start, plan_of
 from lt4rec_tf.models.registry import MODELS
-from lt4rec_tf.reports.daily import days_table, log_days
+from lt4rec_tf.reports.daily import Day, DayEvaluation, days_table, log_days
 from lt4rec_tf.reports.run_report import StageLog
 from lt4rec_tf.reports.text_tables import evaluation_table
 from lt4rec_tf.schema.numbers import numbers_of, with_numbers
@@ -142,14 +143,14 @@ def _train_day(settings: Settings, schema: Schema, folder: Path) -> Source:
         prepare_day(settings, schema, folder)
     source, audit = open_day(settings, schema, folder)
 
-    day = artifacts.read_json(folder / DAY)
+    day = read_typed(folder / DAY, Day)
     evaluation: Any = measure_before(settings, schema, source, folder)
     print(f"\n{day['name']}, before training on it\n\n{evaluation_table(evaluation)}\n")
 
     train_rows(settings, source, audit, folder)
 
     day |= {"measured": evaluation["rows"], "frozen": evaluation["frozen"]}
-    days = [*artifacts.read_json(folder / EARLIER_DAYS), day]
+    days = [*read_typed(folder / EARLIER_DAYS, list[Day]), day]
     artifacts.write_json(folder / DAYS, days)
     for row in settings.rows:  # copies of yesterday's weights, which nothing needs any more
         artifacts.remove(folder / INITIAL / row)
@@ -170,7 +171,8 @@ def measure_before(
     """
     path = folder / EVALUATION
     if path.exists():
-        return artifacts.read_json(path)
+        kept: dict[str, Any] = read_typed(path, DayEvaluation)
+        return kept
 
     schema = source.schema
     rows = []

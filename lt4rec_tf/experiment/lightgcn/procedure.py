@@ -15,6 +15,7 @@ from lt4rec_tf.config.settings import Places
 from lt4rec_tf.core import artifacts, flags
 from lt4rec_tf.core.flags import ConfigError, differences, from_settings
 from lt4rec_tf.core.progress import Progress
+from lt4rec_tf.core.typed_json import read_typed
 from lt4rec_tf.data.public import datasets
 from lt4rec_tf.data.public.interactions import Split, hold_out, read_split
 from lt4rec_tf.experiment.lightgcn import ranking, search
@@ -163,4 +164,4 @@ def claim_folder(folder: Path, settings: EmbeddingSettings, split: Split) -> Non
     if not path.exists():
         artifacts.write_json(path, mine)
         return
-    refuse_other_settings(folder, differences(artifacts.read_json(path), mine))
+    refuse_other_settings(folder, differences(read_typed(path, dict[str, Any]), mine))

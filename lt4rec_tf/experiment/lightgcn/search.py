@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from lt4rec_tf.core import artifacts
-from lt4rec_tf.experiment.lightgcn.trainer import PairTrainer
+from lt4rec_tf.experiment.lightgcn.trainer import PairTrainer, read_trained
 from lt4rec_tf.experiment.paths import DENSE, REFIT, TABLE, THRESHOLD, TRAINING
 from lt4rec_tf.tickets.controls import shuffle_layerwise
 from lt4rec_tf.tickets.magnitude import alive_at_level, prune_by_magnitude
@@ -170,7 +170,10 @@ def not_reached(folder: Path, rounds: int) -> str:
     if not missing:
         return ""
 
-    record = artifacts.read_json(folder / THRESHOLD / HISTORY)["history"][-1]
+    passes = read_trained(folder / THRESHOLD)["history"]
+    if not passes:
+        raise artifacts.RunError(f"{folder / THRESHOLD / HISTORY}: history: found no pass")
+    record = passes[-1]
     advice = (
         "More --epochs or a higher --pep_threshold, --pep_scale or --pep_decay cuts more."
         if record["density"]

@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 import tensorflow as tf
 
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.progress import Progress
+from lt4rec_tf.core.typed_json import read_typed
 from lt4rec_tf.data.public.interactions import Interactions
 from lt4rec_tf.experiment.lightgcn import batches, losses, ranking
 from lt4rec_tf.experiment.lightgcn.model import normalised_adjacency, propagate
@@ -82,6 +83,37 @@ class _State:
     best_recall: float = -math.inf
     stale: int = 0  # validations since the best
     history: list[dict[str, Any]] = field(default_factory=list)
+
+
+class PairPass(TypedDict):
+    """A pass of `PairResult`."""
+
+    epoch: int
+    loss: float
+    density: float
+    learning_rate: float
+    validation: dict[str, float]
+
+
+class PairResult(TypedDict):
+    """What a training leaves in `HISTORY`; see `PairTrainer.fit`."""
+
+    best_epoch: int
+    cooldown: int
+    epochs: int
+    validation: dict[str, float]
+    seconds: float
+    history: list[PairPass]
+
+
+def read_trained(folder: Path) -> dict[str, Any]:
+    """Reads the result of a training that is done.
+
+    Raises:
+        RunError: There is none, or it holds something else.
+    """
+    result: dict[str, Any] = read_typed(folder / HISTORY, PairResult)
+    return result
 
 
 class PairTrainer:
@@ -156,7 +188,7 @@ class PairTrainer:
         if artifacts.is_done(folder):
             self._progress.skip(plan.epochs * steps)
             self.load(folder)
-            return artifacts.read_json(folder / HISTORY)
+            return read_trained(folder)
 
         self._mask.assign(mask.astype(np.float32))
         self.table.assign(start * mask)

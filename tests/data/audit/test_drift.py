@@ -166,9 +166,9 @@ def test_places_among_bins_are_counted_by_bin():
     assert counts.tolist() == [1, 2, 1, 2]  # missing, then the bins
 
 
-def test_marginals_come_back_from_their_file(tmp_path, held):
+def test_marginals_come_back_from_their_file(tmp_path, schema, held):
     marginals.write(tmp_path / "kept.json", held)
-    found = marginals.read(tmp_path / "kept.json")
+    found = marginals.read(tmp_path / "kept.json", schema)
     assert found.unseen == held.unseen
     for name, counts in held.counts.items():
         np.testing.assert_array_equal(found.counts[name], counts)

@@ -1,5 +1,6 @@
 """Lines and records that are too long: found with their places, in bounded memory."""
 
+import codecs
 import gzip
 import io
 import struct
@@ -13,6 +14,7 @@ from lt4rec_tf.data.formats.json_lines import read_lines
 from lt4rec_tf.data.formats.lines import TextForm, read_rows
 from lt4rec_tf.data.formats.odd_files import oddity, read_records
 from lt4rec_tf.data.formats.records import Layout
+from lt4rec_tf.data.formats.text_rows import named_rows
 
 CSV = TextForm(",", quoted=True, columns=2)
 
@@ -52,6 +54,17 @@ def test_a_long_line_of_json_is_a_row_with_a_fault(tmp_path, short_limit):
     lines = [line for some in read_lines(path, ["a"], [], 10) for line in some]
     assert [lines[0], lines[2]] == [b'"","1"', b'"","2"']
     assert b"longer than" in lines[1]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_long_line_of_a_public_archive_is_named(tmp_path, short_limit, packed):
+    path = tmp_path / "users.csv"
+    content = codecs.BOM_UTF8 + b"user,age\r\nu1,7\nu2,%s\n" % (b"x" * 100)
+    path.write_bytes(gzip.compress(content) if packed else content)
+    rows = named_rows(path)
+    assert next(rows) == (1, {"user": "u1", "age": "7"})
+    with pytest.raises(DataError, match=r"users\.csv: line 3: found one longer than 0 MiB, exp"):
+        next(rows)
 
 
 def test_records_together_hold_little(monkeypatch):
