@@ -29,6 +29,7 @@ class LogFile(TypedDict):
 
     bytes: int
     sha256: str | None
+    rows: NotRequired[str]  # a sum of them, which days of earlier versions lack
 
 
 class LabelMean(TypedDict):
