@@ -39,6 +39,9 @@ LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineEx
 # What TensorFlow writes where such an error passed through an operation of the graph, such as a
 # dataset's: it then raises an InternalError in its place.
 LOST_INSIDE = "originally returned UnavailableError"
+# What it writes of a process that was started again so soon that nobody noticed.
+OF_ANOTHER_PROCESS, REMOTE = ("unknown device", "tensor remote_handle"), "remote target"
+_WORDS_OF_LOSS = ("connect", "socket closed", "context_id", *OF_ANOTHER_PROCESS)
 RESTARTS, MOST_RESTARTS = "LT4REC_TF_RESTARTS", 100
 
 
@@ -166,7 +169,7 @@ def joined(kind: str, shard_mib: float) -> Iterator[None]:
         scope = contextlib.nullcontext() if strategy is None else strategy.scope()
         with scope, _one_writer():
             yield
-    except (*LOST, tf.errors.InternalError) as error:
+    except Exception as error:
         reason = reason_of_loss(error)
         if reason is None:
             raise
@@ -180,20 +183,36 @@ def joined(kind: str, shard_mib: float) -> Iterator[None]:
         ) from error
 
 
-def reason_of_loss(error: tf.errors.OpError) -> str | None:
+def reason_of_loss(error: Exception) -> str | None:
     """Returns the line of an error that says how another process was lost; None: none was.
+
+    Of a part that failed because another one did, TensorFlow's coordinator raises an error that
+    only holds that one's.
 
     >>> reason_of_loss(tf.errors.UnavailableError(None, None, "Connection reset by peer"))
     'Connection reset by peer'
     >>> reason_of_loss(tf.errors.InternalError(None, None, "out of registers")) is None
     True
     """
+    error = getattr(error, "original_exception", error)
     message = str(error)
-    if not isinstance(error, LOST) and LOST_INSIDE not in message:
+    if not _says_loss(error, message):
         return None
     lines = [line for line in message.splitlines() if line and line != "Graph execution error:"]
-    says_loss = [line for line in lines if "connect" in line.lower()]
+    says_loss = [line for line in lines if any(word in line.lower() for word in _WORDS_OF_LOSS)]
     return (says_loss or lines or [type(error).__name__])[0]
+
+
+def _says_loss(error: Exception, message: str) -> bool:
+    """Tells if an error says that another process is lost, or was and is a new one."""
+    if isinstance(error, tf.errors.InternalError):
+        return LOST_INSIDE in message
+    if isinstance(error, tf.errors.InvalidArgumentError):
+        is_other = any(text in message.lower() for text in OF_ANOTHER_PROCESS)
+        return is_other and REMOTE in message
+    if isinstance(error, tf.errors.CancelledError):  # what ran as another process went
+        return REMOTE in message
+    return isinstance(error, LOST)
 
 
 def _strategy(kind: str, shard_mib: float) -> tf.distribute.Strategy | None:

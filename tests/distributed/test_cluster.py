@@ -11,6 +11,7 @@ from contextlib import closing
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.distribute.coordinator.cluster_coordinator import ClosureInputError
 
 from lt4rec_tf.config.parse import parse
 from lt4rec_tf.core import artifacts
@@ -208,6 +209,33 @@ def test_a_loss_that_an_operation_passed_on_is_known():
     assert cluster.reason_of_loss(bare) == "UnavailableError"
     fault = tf.errors.InternalError(None, None, "failed to connect the graph's nodes")
     assert cluster.reason_of_loss(fault) is None
+
+
+REMOTE = "\nAdditional GRPC error information from remote target /job:ps/replica:0/task:1 while"
+
+
+@pytest.mark.parametrize(
+    ("kind", "message", "is_loss"),
+    [
+        (tf.errors.AbortedError, "Unable to find a context_id (7). Perhaps the worker was", True),
+        (
+            tf.errors.UnavailableError,
+            "Graph execution error:\n\nDetected at node\nSocket closed",
+            True,
+        ),
+        (tf.errors.InvalidArgumentError, "/job:ps/task:1 unknown device.", True),
+        (tf.errors.InvalidArgumentError, "Unable to find the relevant tensor remote_handle", True),
+        (tf.errors.CancelledError, "RPC Request was cancelled", True),
+        (tf.errors.InvalidArgumentError, "Field 2 is no number", False),
+    ],
+)
+def test_what_ends_as_a_process_goes_or_comes_anew_is_a_loss(kind, message, is_loss):
+    expected = message.splitlines()[-1] if is_loss else None
+    raised = kind(None, None, message + REMOTE)
+    assert cluster.reason_of_loss(raised) == expected
+    assert cluster.reason_of_loss(ClosureInputError(raised)) == expected
+    with pytest.raises(kind), cluster.joined("none", 1.0):  # alone there is nobody to be lost
+        raise raised
 
 
 def test_a_fault_of_ones_own_is_not_called_a_loss():

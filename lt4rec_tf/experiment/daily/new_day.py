@@ -253,8 +253,8 @@ def first_period(parent: Parent) -> tuple[dict[str, Any], Marginals | None]:
     counts = marginals.count(logs.read_audited(source, parent.folder))
     times = {"first_time": counts.first_time, "last_time": counts.last_time}
     files = lineage.identify(paths)
-    for name, rows in counts.row_sums.items():
-        files[name]["rows"] = rows
+    for name in files.keys() & counts.row_sums.keys():  # not those without a usable row
+        files[name]["rows"] = counts.row_sums[name]
     return period | {"files": files} | times, counts
 
 
