@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lt4rec_tf.metrics.continuous import mse
-from lt4rec_tf.metrics.inputs import mean, total, weighted_columns
+from lt4rec_tf.metrics.in_parts import as_they_are, counted_columns, mean_over, total_over
+from lt4rec_tf.metrics.inputs import total
 
 
 def rmse(labels: ArrayLike, predictions: ArrayLike, weights: ArrayLike | None = None) -> float:
@@ -58,7 +59,7 @@ def nrmse(labels: ArrayLike, predictions: ArrayLike, weights: ArrayLike | None =
     Raises:
         ValueError: The columns do not fit, or hold other values.
     """
-    (y, p), w = weighted_columns(weights, labels=labels, predictions=predictions)
+    (y, p), w = counted_columns(weights, labels=labels, predictions=predictions)
     # The computed deviation of equal labels need not be 0: their mean is rounded.
     deviation = 0.0 if _all_equal(y) else _deviation(y, w)
     return rmse(y, p, w) / deviation if deviation else float("nan")
@@ -84,8 +85,9 @@ def nmae(labels: ArrayLike, predictions: ArrayLike, weights: ArrayLike | None = 
         ValueError: The columns do not fit, or hold other values.
     """
     y, p, w = _amounts(labels, predictions, weights)
-    observed = total(y, w)
-    return total(np.abs(y - p), w) / observed if observed else float("nan")
+    observed = total_over(as_they_are, w, y)
+    errors = total_over(lambda some_y, some_p: np.abs(some_y - some_p), w, y, p)
+    return errors / observed if observed else float("nan")
 
 
 def spearman(labels: ArrayLike, predictions: ArrayLike, weights: ArrayLike | None = None) -> float:
@@ -112,7 +114,7 @@ def spearman(labels: ArrayLike, predictions: ArrayLike, weights: ArrayLike | Non
     Source: Spearman (1904), doi 10.2307/1412159; ties as in Kendall, Rank Correlation Methods
     (1948), chapter 3.
     """
-    columns, w = weighted_columns(weights, labels=labels, predictions=predictions)
+    columns, w = counted_columns(weights, labels=labels, predictions=predictions)
     if any(map(_all_equal, columns)):
         return float("nan")
     middle = (_rows(columns[0], w) + 1) / 2
@@ -170,9 +172,8 @@ def _rows(column: np.ndarray, weights: np.ndarray | None) -> float:
 
 def _deviation(column: np.ndarray, weights: np.ndarray | None) -> float:
     """Returns the standard deviation of a population."""
-    if weights is None:
-        return float(column.std())
-    return math.sqrt(mean((column - mean(column, weights)) ** 2, weights))
+    middle = mean_over(as_they_are, weights, column)
+    return math.sqrt(mean_over(lambda some: (some - middle) ** 2, weights, column))
 
 
 def _mid_ranks(column: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
@@ -196,8 +197,9 @@ def _all_equal(column: np.ndarray) -> bool:
 def _amounts(
     labels: ArrayLike, predictions: ArrayLike, weights: ArrayLike | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    (checked, other), w = weighted_columns(weights, labels=labels, predictions=predictions)
+    (checked, other), w = counted_columns(weights, labels=labels, predictions=predictions)
     wrong = np.flatnonzero(checked < 0)
     if wrong.size:
-        raise ValueError(f"labels: found {checked[wrong[0]]} in row {wrong[0]}, expected 0 or more")
+        found = float(checked[wrong[0]])
+        raise ValueError(f"labels: found {found} in row {wrong[0]}, expected 0 or more")
     return checked, other, w

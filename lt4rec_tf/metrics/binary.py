@@ -5,7 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lt4rec_tf.metrics.inputs import mean, same_length, weighted_columns
+from lt4rec_tf.metrics.in_parts import all_rows, as_they_are, counted_columns, mean_over, parts
+from lt4rec_tf.metrics.inputs import same_length
+
+_ROWS_OF_USERS = 1 << 21  # at a time, about
+_USERS_SEEN = 1 << 18  # by which the users are parted
 
 
 def auc(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> float:
@@ -32,6 +36,8 @@ def auc(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) 
     Source: Hanley and McNeil (1982), doi 10.1148/radiology.143.1.7063747.
     """
     y, scored, w = _binary(labels, scores, weights)
+    if w is None:
+        return _share_won(y, scored)
     one_group = np.zeros(len(y), np.int64)
     per_group, _ = _auc_per_group(y, scored, one_group, w)
     return float(per_group[0]) if per_group.size else float("nan")
@@ -64,12 +70,14 @@ def gauc(
     Source: Zhu et al., Optimized Cost per Click in Taobao Display Advertising (KDD 2017, arXiv
     1703.02091); Zhou et al., Deep Interest Network (KDD 2018, arXiv 1706.06978).
     """
-    group_of = np.unique(np.asarray(groups), return_inverse=True)[1]
+    group_of = np.asarray(groups)
+    if group_of.dtype.kind not in "iu":
+        group_of = np.unique(group_of, return_inverse=True)[1]
     same_length(labels=np.asarray(labels), groups=group_of)
     if weights is not None:
         group_of = group_of[np.asarray(weights) > 0]
     y, scored, w = _binary(labels, scores, weights)
-    per_group, rows = _auc_per_group(y, scored, group_of, w)
+    per_group, rows = _auc_of_groups_in_parts(y, scored, group_of, w)
     defined = ~np.isnan(per_group)
     if not defined.any():
         return float("nan")
@@ -99,15 +107,20 @@ def log_loss(
         ValueError: The columns do not fit, or hold other values.
     """
     y, p, w = _binary(labels, probabilities, weights, "probabilities")
-    outside = np.flatnonzero((p < 0) | (p > 1))
-    if outside.size:
+    if not all_rows(lambda some: (some >= 0) & (some <= 1), p):
+        first = np.flatnonzero((p < 0) | (p > 1))[0]
         raise ValueError(
-            f"probabilities: found {p[outside[0]]} in row {outside[0]}, expected numbers in [0, 1]"
+            f"probabilities: found {float(p[first])} in row {first}, expected numbers in [0, 1]"
         )
+    return mean_over(_entropies, w, y, p)
+
+
+def _entropies(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Returns each row's cross entropy, (rows,)."""
     epsilon = np.finfo(np.float64).eps
-    clipped = np.clip(p, epsilon, 1.0 - epsilon)
+    clipped = np.clip(probabilities, epsilon, 1.0 - epsilon)
     # log1p keeps the digits of 1 - p where p is small.
-    return mean(np.where(y == 1, -np.log(clipped), -np.log1p(-clipped)), w)
+    return np.where(labels == 1, -np.log(clipped), -np.log1p(-clipped))
 
 
 def ne(labels: ArrayLike, probabilities: ArrayLike, weights: ArrayLike | None = None) -> float:
@@ -134,11 +147,46 @@ def ne(labels: ArrayLike, probabilities: ArrayLike, weights: ArrayLike | None = 
     """
     loss = log_loss(labels, probabilities, weights)
     y, _, w = _binary(labels, probabilities, weights, "probabilities")
-    positive = mean(y, w)
+    positive = mean_over(as_they_are, w, y)
     if not 0 < positive < 1:
         return float("nan")
     entropy = -(positive * np.log(positive) + (1 - positive) * np.log1p(-positive))
     return float(loss / entropy)
+
+
+def _share_won(labels: np.ndarray, scores: np.ndarray) -> float:
+    """Returns the AUC of rows that count once: each positive is looked up among the negatives."""
+    positives, negatives = scores[labels == 1], scores[labels == 0]
+    positives.sort()
+    negatives.sort()
+    twice_won = 0  # as ties count half
+    for rows in parts(len(positives)):
+        for side in ("left", "right"):
+            twice_won += int(np.searchsorted(negatives, positives[rows], side).sum())
+
+    pairs = len(positives) * len(negatives)
+    return float(np.float64(twice_won) / np.float64(2 * pairs)) if pairs else float("nan")
+
+
+def _auc_of_groups_in_parts(
+    labels: np.ndarray, scores: np.ndarray, groups: np.ndarray, weights: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns what `_auc_per_group` does; a range of groups at a time where rows are many."""
+    count = -(-len(labels) // _ROWS_OF_USERS)
+    if count <= 1:
+        return _auc_per_group(labels, scores, groups, weights)
+
+    seen = np.sort(groups[:: -(-len(groups) // _USERS_SEEN)])
+    firsts = np.unique(seen[np.arange(1, count) * len(seen) // count])
+    found = []
+    for number in range(len(firsts) + 1):
+        inside = groups < firsts[number] if number < len(firsts) else np.ones(len(groups), bool)
+        if number:
+            inside &= groups >= firsts[number - 1]
+        of_rows = None if weights is None else weights[inside]
+        found.append(_auc_per_group(labels[inside], scores[inside], groups[inside], of_rows))
+    per_group, rows = zip(*found, strict=True)
+    return np.concatenate(per_group), np.concatenate(rows)
 
 
 def _auc_per_group(
@@ -189,8 +237,8 @@ def _binary(
     labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None, name: str = "scores"
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Returns the labels, checked, the scores and the weights of the rows that count."""
-    (checked, other), w = weighted_columns(weights, **{"labels": labels, name: scores})
-    wrong = np.flatnonzero((checked != 0) & (checked != 1))
-    if wrong.size:
-        raise ValueError(f"labels: found {checked[wrong[0]]} in row {wrong[0]}, expected 0 or 1")
+    (checked, other), w = counted_columns(weights, **{"labels": labels, name: scores})
+    if not all_rows(lambda some: (some == 0) | (some == 1), checked):
+        first = np.flatnonzero((checked != 0) & (checked != 1))[0]
+        raise ValueError(f"labels: found {float(checked[first])} in row {first}, expected 0 or 1")
     return checked, other, w

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lt4rec_tf.metrics.inputs import total, weighted_columns
+from lt4rec_tf.metrics.in_parts import all_rows, counted_columns, parts
+from lt4rec_tf.metrics.inputs import same_length
 
 BINS = 15  # as most measurements of calibration have them (Guo et al. 2017, arXiv 1706.04599)
 LABEL_BINS = 10
 # Of a bin: rows at a boundary belong to the upper bin, whatever rounding does to their weights.
 TOLERANCE = 1e-9
+_SIDES: tuple[Literal["left"], Literal["right"]] = ("left", "right")
 _Z = 1.959963984540054  # of 95 % of a normal distribution
 
 
@@ -30,6 +32,10 @@ def mass_bins(values: ArrayLike, weights: ArrayLike | None = None, bins: int = B
         weights: Of the rows, above 0, (rows,); None: all count once.
         bins: At least 1.
     """
+    if weights is None:
+        firsts = _first_values(np.asarray(values), bins)
+        return np.searchsorted(firsts, np.asarray(values), side="right")
+
     run_of = np.unique(np.asarray(values), return_inverse=True)[1]
     of_runs = np.bincount(run_of, weights)
     if not of_runs.size:
@@ -37,6 +43,36 @@ def mass_bins(values: ArrayLike, weights: ArrayLike | None = None, bins: int = B
     up_to = np.cumsum(of_runs)
     bin_of_run = np.floor(bins * (2 * up_to - of_runs) / (2 * up_to[-1]) + TOLERANCE)
     return np.minimum(bin_of_run, bins - 1).astype(np.int64)[run_of]
+
+
+def _first_values(values: np.ndarray, bins: int) -> np.ndarray:
+    """Returns the least value of each bin but the first, of rows that count once, (bins - 1,).
+
+    Where no value lies in a bin or above it, infinity. A sorted copy of the values is searched.
+    """
+    in_order = np.sort(values)
+    rows, firsts = len(values), np.full(bins - 1, np.inf)
+    for index in range(bins - 1):
+        low, high = 0, rows  # the bin's first row lies between
+        while low < high:
+            value = in_order[(low + high) // 2]
+            below, up_to = (int(np.searchsorted(in_order, value, side)) for side in _SIDES)
+            reached = np.floor(bins * (below + up_to) / (2 * rows) + TOLERANCE) > index
+            low, high = (low, below) if reached else (up_to, high)
+        if low < rows:
+            firsts[index] = in_order[low]
+    return firsts
+
+
+def _narrow_bins(values: np.ndarray, weights: np.ndarray | None, bins: int) -> np.ndarray:
+    """Returns `mass_bins` in a byte or two a row."""
+    if weights is not None:
+        return mass_bins(values, weights, bins)
+    firsts = _first_values(values, bins)
+    bin_of = np.empty(len(values), np.uint8 if bins <= 256 else np.int64)
+    for rows in parts(len(values)):
+        bin_of[rows] = np.searchsorted(firsts, values[rows], side="right")
+    return bin_of
 
 
 def ece(
@@ -65,12 +101,18 @@ def ece(
     Source: Naeini et al. (AAAI 2015), with bins of equal mass as in Nixon et al., Measuring
     Calibration in Deep Learning (2019, arXiv 1904.01685).
     """
-    (y, p), w = weighted_columns(weights, labels=labels, predictions=predictions)
+    (y, p), w = counted_columns(weights, labels=labels, predictions=predictions)
     if not y.size:
         return float("nan")
-    bin_of = mass_bins(p, w, bins)
-    errors = np.bincount(bin_of, p - y if w is None else w * (p - y))
-    return float(np.abs(errors).sum()) / total(np.ones(len(y)), w)
+    if w is not None:
+        weighted = np.bincount(mass_bins(p, w, bins), w * (p - y))
+        return float(np.abs(weighted).sum()) / float(w.sum())
+
+    firsts, errors = _first_values(p, bins), np.zeros(bins)
+    for rows in parts(len(y)):
+        differences = p[rows].astype(np.float64) - y[rows]
+        np.add.at(errors, np.searchsorted(firsts, p[rows], side="right"), differences)
+    return float(np.abs(errors).sum()) / len(y)
 
 
 def reliability(
@@ -102,35 +144,38 @@ def reliability(
 
     Source: Wilson (1927), doi 10.1080/01621459.1927.10502953.
     """
-    (y, p, group), w = weighted_columns(
-        weights,
-        labels=labels,
-        predictions=predictions,
-        groups=np.unique(groups, return_inverse=True)[1],
-    )
-    of_row = np.ones(len(y)) if w is None else w
-    binomial = w is None and bool(np.isin(y, (0, 1)).all())
-    bin_of = mass_bins(p, w, bins)
+    (y, p), w = counted_columns(weights, labels=labels, predictions=predictions)
+    group = np.asarray(groups)
+    same_length(labels=np.asarray(labels), groups=group)
+    if weights is not None:
+        group = group[np.asarray(weights) > 0]
+    binomial = w is None and all_rows(lambda some: (some == 0) | (some == 1), y)
+    bin_of = _narrow_bins(p, w, bins)
 
     found = []
     for index in np.unique(bin_of):
         inside = bin_of == index
-        label = float(np.average(y[inside], weights=of_row[inside]))
+        labels_inside, of_row = y[inside].astype(np.float64), _of_rows(w, inside)
+        label = float(np.average(labels_inside, weights=of_row))
         if binomial:
             low, high = _wilson(label, int(inside.sum()))
         else:
-            error = _standard_error(y[inside] - label, group[inside], of_row[inside])
+            error = _standard_error(labels_inside - label, group[inside], of_row)
             low, high = label - _Z * error, label + _Z * error
         found.append(
             {
                 "rows": int(inside.sum()),
-                "prediction": float(np.average(p[inside], weights=of_row[inside])),
+                "prediction": float(np.average(p[inside].astype(np.float64), weights=of_row)),
                 "label": label,
                 "low": low,
                 "high": high,
             }
         )
     return found
+
+
+def _of_rows(weights: np.ndarray | None, inside: np.ndarray) -> np.ndarray:
+    return np.ones(int(inside.sum())) if weights is None else weights[inside]
 
 
 def _wilson(share: float, rows: int) -> tuple[float, float]:
@@ -176,14 +221,14 @@ def error_by_label(
     Raises:
         ValueError: The columns do not fit, or hold other values.
     """
-    (y, p), w = weighted_columns(weights, labels=labels, predictions=predictions)
-    of_row = np.ones(len(y)) if w is None else w
-    bin_of = mass_bins(y, w, bins)
+    (y, p), w = counted_columns(weights, labels=labels, predictions=predictions)
+    bin_of = _narrow_bins(y, w, bins)
 
     found = []
     for index in np.unique(bin_of):
         inside = bin_of == index
-        label, prediction, weight = y[inside], p[inside], of_row[inside]
+        label, prediction = y[inside].astype(np.float64), p[inside].astype(np.float64)
+        weight = _of_rows(w, inside)
         found.append(
             {
                 "low": float(label.min()),

@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lt4rec_tf.metrics.inputs import mean, total, weighted_columns
+from lt4rec_tf.metrics.in_parts import (
+    as_they_are,
+    counted_columns,
+    mean_over,
+    order_keys,
+    parts,
+    total_over,
+)
+
+_ROWS_MERGED = 1 << 18  # of a block whose inversions are counted at a time
 
 
 def mse(labels: ArrayLike, predictions: ArrayLike, weights: ArrayLike | None = None) -> float:
@@ -25,8 +34,8 @@ def mse(labels: ArrayLike, predictions: ArrayLike, weights: ArrayLike | None = N
     Raises:
         ValueError: The columns do not fit, or hold other values.
     """
-    (y, p), w = weighted_columns(weights, labels=labels, predictions=predictions)
-    return mean((y - p) ** 2, w)
+    (y, p), w = counted_columns(weights, labels=labels, predictions=predictions)
+    return mean_over(lambda some_y, some_p: (some_y - some_p) ** 2, w, y, p)
 
 
 def mae(labels: ArrayLike, predictions: ArrayLike, weights: ArrayLike | None = None) -> float:
@@ -46,8 +55,8 @@ def mae(labels: ArrayLike, predictions: ArrayLike, weights: ArrayLike | None = N
     Raises:
         ValueError: The columns do not fit, or hold other values.
     """
-    (y, p), w = weighted_columns(weights, labels=labels, predictions=predictions)
-    return mean(np.abs(y - p), w)
+    (y, p), w = counted_columns(weights, labels=labels, predictions=predictions)
+    return mean_over(lambda some_y, some_p: np.abs(some_y - some_p), w, y, p)
 
 
 def xauc(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> float:
@@ -74,20 +83,15 @@ def xauc(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None)
     Source: Zhan et al., Deconfounding Duration Bias in Watch-time Prediction for Video
     Recommendation (KDD 2022, arXiv 2206.06003).
     """
-    (y, scored), w = weighted_columns(weights, labels=labels, scores=scores)
+    (y, scored), w = counted_columns(weights, labels=labels, scores=scores)
+    if w is None:
+        return _share_in_order(y, scored)
+
     label_ranks = np.unique(y, return_inverse=True)[1].astype(np.int64)
     score_ranks = np.unique(scored, return_inverse=True)[1].astype(np.int64)
     label_and_score = label_ranks * len(y) + score_ranks
     # Rows of one label lie in rising order of score, so no pair of them is an inversion.
     order = np.argsort(label_and_score)
-
-    if w is None:
-        rows = len(y)
-        pairs = rows * (rows - 1) // 2 - _tied_pairs(label_ranks)
-        if pairs == 0:
-            return float("nan")
-        tied = _tied_pairs(score_ranks) - _tied_pairs(label_and_score)
-        return (2 * (pairs - _inversions(score_ranks[order])) - tied) / (2 * pairs)
 
     if not y.size or y.min() == y.max():
         return float("nan")
@@ -99,9 +103,47 @@ def xauc(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None)
     return min(1.0, max(0.0, share))  # of which rounding leaves a little more or less
 
 
-def _tied_pairs(values: np.ndarray) -> int:
-    counts = np.unique(values, return_counts=True)[1].astype(np.int64)
-    return int(np.sum(counts * (counts - 1) // 2))
+def _share_in_order(labels: np.ndarray, scores: np.ndarray) -> float:
+    """Returns the XAUC of rows that count once; 8 bytes a row lie beside the columns."""
+    rows = len(labels)
+    keys = order_keys(labels).astype(np.uint64)
+    keys <<= np.uint64(32)
+    keys |= order_keys(scores)
+    # Rows of one label lie in rising order of score, so no pair of them is an inversion.
+    keys.sort()
+    tied_in_both = _tied_pairs(keys)
+    pairs = rows * (rows - 1) // 2 - _tied_pairs(keys, shift=32)
+    if pairs == 0:
+        return float("nan")
+
+    by_label = keys.astype(np.uint32)  # the lower half: the scores
+    del keys
+    wrong = _inversions(by_label)  # which sorts them
+    tied = _tied_pairs(by_label) - tied_in_both
+    return (2 * (pairs - wrong) - tied) / (2 * pairs)
+
+
+def _tied_pairs(values: np.ndarray, shift: int = 0) -> int:
+    """Counts the pairs of equal numbers among sorted ones, less their lowest `shift` bits.
+
+    >>> _tied_pairs(np.array([1, 1, 4, 5, 5, 5])), _tied_pairs(np.array([1, 1, 4, 5, 5, 5]), 1)
+    (4, 7)
+    """
+    tied, last, run = 0, None, 0  # the last number so far, and how many equal it
+    for rows in parts(len(values)):
+        some = values[rows] >> np.asarray(shift, values.dtype)
+        starts = np.flatnonzero(np.concatenate([[some[0] != last], some[1:] != some[:-1]]))
+        last = some[-1]
+        if not len(starts):
+            run += len(some)
+            continue
+
+        # The first run goes on from the part before, even if by no row.
+        ended = np.diff(starts, prepend=0)
+        ended[0] += run
+        tied += int(np.sum(ended * (ended - 1) // 2))
+        run = len(some) - int(starts[-1])
+    return tied + run * (run - 1) // 2
 
 
 def _weight_squares(values: np.ndarray, weights: np.ndarray) -> float:
@@ -111,10 +153,34 @@ def _weight_squares(values: np.ndarray, weights: np.ndarray) -> float:
 
 
 def _inversions(values: np.ndarray) -> int:
-    """Counts the pairs i < j with values[i] > values[j], by merging sorted blocks.
+    """Counts the pairs i < j with values[i] > values[j]; sorts the values meanwhile.
 
     >>> _inversions(np.array([2, 0, 1, 1]))
     3
+
+    Args:
+        values: Whole numbers, (n,).
+    """
+    inversions, sorted_rows = 0, _ROWS_MERGED
+    for start in range(0, len(values), sorted_rows):
+        block = values[start : start + sorted_rows]
+        inversions += _inversions_of_block(np.unique(block, return_inverse=True)[1])
+        block.sort()
+
+    while sorted_rows < len(values):
+        for start in range(0, len(values), 2 * sorted_rows):
+            both = values[start : start + 2 * sorted_rows]
+            left, right = both[:sorted_rows], both[sorted_rows:]
+            for rows in parts(len(right)):
+                not_above = np.searchsorted(left, right[rows], side="right")
+                inversions += len(left) * len(not_above) - int(np.sum(not_above))
+            both.sort()
+        sorted_rows *= 2
+    return inversions
+
+
+def _inversions_of_block(values: np.ndarray) -> int:
+    """Counts as `_inversions` does, of a block of ranks, by merging all pairs of lists at a time.
 
     Args:
         values: Whole numbers, 0 or more, (n,), n >= 1.
@@ -196,7 +262,7 @@ def pcoc(labels: ArrayLike, probabilities: ArrayLike, weights: ArrayLike | None 
     Source: He et al., Practical Lessons from Predicting Clicks on Ads at Facebook (ADKDD 2014),
     where it is called calibration.
     """
-    (y, p), w = weighted_columns(weights, labels=labels, probabilities=probabilities)
-    observed = total(y, w)
+    (y, p), w = counted_columns(weights, labels=labels, probabilities=probabilities)
+    observed = total_over(as_they_are, w, y)
     # Python's division, unlike NumPy's, does not warn when very small labels overflow it.
-    return total(p, w) / observed if observed else float("nan")
+    return total_over(as_they_are, w, p) / observed if observed else float("nan")

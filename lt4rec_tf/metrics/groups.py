@@ -31,4 +31,6 @@ def own_groups(users: np.ndarray) -> np.ndarray:
         users: Hashes, `NO_USER` where a row has none, (rows,).
     """
     users = np.asarray(users)
+    if has_user(users).all():
+        return users
     return np.where(has_user(users), users, -1 - np.arange(len(users)))

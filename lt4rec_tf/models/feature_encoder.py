@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Literal
 
 import tensorflow as tf
@@ -142,15 +141,30 @@ def field_vectors(
 
 
 class _NormalRows(keras.initializers.RandomNormal):
-    """Keras's normal draw, the same numbers, with fewer copies of a table at a time.
-
-    In a graph TensorFlow scales the numbers where they lie; one operation after another copies.
-    """
+    """Keras's normal draw, the same numbers, without copies of the table beside it."""
 
     def __call__(self, shape: Any, dtype: Any = None, **placement: Any) -> tf.Tensor:
         """Draws; see Keras."""
-        draw = partial(super().__call__, shape, dtype, **placement)
-        return tf.function(draw, autograph=False)()
+        if placement or dtype != tf.float32:  # such as a part of a table on a server
+            return super().__call__(shape, dtype, **placement)
+        seed = self._random_generator.make_seed_for_stateless_op()
+        return _drawn(
+            tf.constant(seed, tf.int64), tf.constant(shape, tf.int32), tf.constant(self.stddev)
+        )
+
+
+# In a graph TensorFlow scales the numbers where they lie; one operation after another copies. All
+# that decides them are arguments: of constants, TensorFlow would draw them once more to simplify.
+@tf.function(
+    input_signature=[
+        tf.TensorSpec((2,), tf.int64),
+        tf.TensorSpec((None,), tf.int32),
+        tf.TensorSpec((), tf.float32),
+    ],
+    autograph=False,
+)
+def _drawn(seed: tf.Tensor, shape: tf.Tensor, stddev: tf.Tensor) -> tf.Tensor:
+    return tf.random.stateless_normal(shape, seed, 0.0, stddev)
 
 
 def is_table(name: str) -> bool:

@@ -97,12 +97,8 @@ def _product_metrics(predictions: Predictions, first: Task, second: Task) -> dic
     weights = np.where(negative, of_first, of_second)
     has_product = weights > 0
 
-    products = Population(
-        observed[has_product],
-        expected[has_product],
-        as_weights(weights[has_product]),
-        predictions.users[has_product],
-    )
+    products = _population(has_product, observed, expected, weights, predictions.users)
+    del observed, expected, weights
     kind = "amount" if second.kind == "amount" else "continuous"
     return {metric: _metric(products, metric) for metric in METRICS_OF_KIND[kind]}
 
@@ -125,14 +121,22 @@ class Population(NamedTuple):
 
 def population(predictions: Predictions, task: Task) -> Population:
     """Returns the rows of a split that a task is measured on."""
-    weights_of_rows = predictions.measured_weights(task)
-    member = weights_of_rows > 0
-    return Population(
-        predictions.labels[task.name][member],
-        predictions.of(task)[member],
-        as_weights(weights_of_rows[member]),
-        predictions.users[member],
-    )
+    weights = predictions.measured_weights(task)
+    labels, scores = predictions.labels[task.name], predictions.of(task)
+    return _population(weights > 0, labels, scores, weights, predictions.users)
+
+
+def _population(
+    member: np.ndarray,
+    labels: np.ndarray,
+    scores: np.ndarray,
+    weights: np.ndarray,
+    users: np.ndarray,
+) -> Population:
+    """Returns the rows that are members; where all are, the columns themselves."""
+    if member.all():
+        return Population(labels, scores, as_weights(weights), users)
+    return Population(labels[member], scores[member], as_weights(weights[member]), users[member])
 
 
 def task_metric(predictions: Predictions, task: Task, metric: str) -> float:
@@ -157,6 +161,8 @@ def _metric(measured_on: Population, metric: str) -> float:
     if metric != "gauc":
         return _METRICS[metric](labels, scores, weights)
     known = has_user(users)
+    if known.all():
+        return binary.gauc(labels, scores, users, weights)
     of_known = None if weights is None else weights[known]
     return binary.gauc(labels[known], scores[known], users[known], of_known)
 

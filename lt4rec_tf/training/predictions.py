@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -11,10 +11,12 @@ import tensorflow as tf
 
 from lt4rec_tf.distributed.parameter_server import Opened, Pass, compile_reading, take_parts
 from lt4rec_tf.distributed.replicas import gathered
+from lt4rec_tf.metrics.in_parts import parts
 from lt4rec_tf.models.losses import prediction
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.schema.types import Schema, Task, sampled_by_column
 from lt4rec_tf.training.plan import Batches
+from lt4rec_tf.training.row_columns import joined
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,11 @@ class Predictions:
 
     def of(self, task: Task) -> np.ndarray:
         """Returns a task's predictions in its label's own unit, float32 (rows,)."""
-        return np.asarray(prediction(task, self.logits[task.name]))
+        logits = self.logits[task.name]
+        whole = np.empty(len(logits), np.float32)
+        for rows in parts(len(logits)):  # as TensorFlow keeps the memory of what it computes
+            whole[rows] = np.asarray(prediction(task, logits[rows]))
+        return whole
 
 
 class _Column(NamedTuple):
@@ -118,7 +124,8 @@ def make_predictor(
 
     def predict(split: Batches) -> Predictions:
         pieces = arrays_of_parts(split) if isinstance(split, Pass) else map(arrays_of, split)
-        arrays = gathered(_joined(pieces, len(columns)))
+        dtypes = [np.int64 if column.kind == "users" else np.float32 for column in columns]
+        arrays = gathered(joined(pieces, dtypes))
         return _predictions(dict(zip(columns, arrays, strict=True)), outputs)
 
     return predict
@@ -152,15 +159,6 @@ def _compile_forward(
 
 def _one_output(values: tf.Tensor, output: int) -> tf.Tensor:
     return values if values.shape.rank == 1 else values[:, output]
-
-
-def _joined(pieces: Iterable[Sequence[tf.Tensor]], count: int) -> list[np.ndarray]:
-    """Concatenates each of `count` columns over the batches of a split."""
-    pieces_by_column: list[list[np.ndarray]] = [[] for _ in range(count)]
-    for arrays in pieces:
-        for column_pieces, array in zip(pieces_by_column, arrays, strict=True):
-            column_pieces.append(np.asarray(array))
-    return [np.concatenate(column_pieces) for column_pieces in pieces_by_column]
 
 
 def _predictions(arrays: Mapping[_Column, np.ndarray], outputs: Mapping[str, int]) -> Predictions:

@@ -6,8 +6,10 @@ from functools import partial
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras as keras
 
 from lt4rec_tf.distributed.replicas import are_tables
+from lt4rec_tf.models.feature_encoder import field_vectors
 from lt4rec_tf.models.losses import LOSSES
 from lt4rec_tf.models.network import CROSSED
 from lt4rec_tf.schema.types import Schema
@@ -84,6 +86,14 @@ def test_theta_0_depends_on_seed_and_name_alone(small_schema, cross):
         rest = name.partition("/")[2]
         twin = rest if rest.startswith("tower_") else name
         np.testing.assert_array_equal(value, shared[twin], err_msg=name)
+
+
+@pytest.mark.parametrize("seed", [1, 2**32 - 1])
+def test_tables_are_drawn_as_keras_draws_them(small_schema, seed):
+    drawn = field_vectors(small_schema, 8, 0.02, seed=seed, owner="test").draw("table")
+    keras_draw = keras.initializers.RandomNormal(stddev=0.02, seed=seed)
+    ours, theirs = drawn((1001, 8), tf.float32), keras_draw((1001, 8), tf.float32)
+    np.testing.assert_array_equal(ours, theirs)
 
 
 def test_another_seed_draws_every_kernel_afresh(small_schema):
