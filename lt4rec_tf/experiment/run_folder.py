@@ -61,6 +61,7 @@ def open_audited(
     say(title)
     source, audit = logs.audited(source, folder, settings.data, say, lists=lists)
     sizes.check_sizes(settings, source.schema)  # once more, with the fitted vocabularies
+    sizes.check_shuffle_buffer(settings, source)
     logs.compare_with_published(settings.data, source, audit, folder, say)
     return source, audit
 

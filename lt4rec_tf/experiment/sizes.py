@@ -181,3 +181,25 @@ def check_batch(settings: Settings, source: Source) -> None:
             f"{machine.in_gib(size)}"
         )
         refuse("batch_size", settings.training.batch_size, expected)
+
+
+def check_shuffle_buffer(settings: Settings, source: Source) -> None:
+    """Refuses a shuffle buffer beyond this machine's memory, by the size of the logs' records.
+
+    Args:
+        settings: All flags.
+        source: The audited logs. Packed ones are larger than is known here.
+
+    Raises:
+        ConfigError: Naming the size found and the size expected.
+    """
+    if settings.data.reading == "memory" or not source.records:
+        return
+    record = sum(source.stamps[path].size for path in source.files) / source.records
+    rows = min(settings.data.shuffle_buffer, source.records)
+    if rows * record > machine.memory_bytes():
+        memory = machine.in_gib(machine.memory_bytes())
+        expected = f"records within the {memory} of this machine: {rows:,} of them take at least "
+        refuse(
+            "shuffle_buffer", settings.data.shuffle_buffer, expected + machine.in_gib(rows * record)
+        )

@@ -1,5 +1,7 @@
 """Sizes that cannot be are refused before the logs are read."""
 
+import dataclasses
+
 import pytest
 
 from lt4rec_tf.config.parse import parse
@@ -7,7 +9,12 @@ from lt4rec_tf.core import machine
 from lt4rec_tf.core.flags import ConfigError
 from lt4rec_tf.data.input.source import open_source
 from lt4rec_tf.data.input.splits import SplitRule
-from lt4rec_tf.experiment.sizes import check_batch, check_sizes, row_lengths
+from lt4rec_tf.experiment.sizes import (
+    check_batch,
+    check_shuffle_buffer,
+    check_sizes,
+    row_lengths,
+)
 from lt4rec_tf.models.layers.cross import crossed_width
 from lt4rec_tf.models.registry import network_of
 from lt4rec_tf.schema.reader import load_schema
@@ -124,3 +131,19 @@ def test_batches_beyond_memory_are_refused_unless_the_logs_are_small(tmp_path, m
     with pytest.raises(ConfigError, match="--batch_size: found 1000000000, expected a batch"):
         check_batch(whole, source)
     check_batch(settings_of("--batch_size=20"), source)
+
+
+def test_a_shuffle_buffer_beyond_memory_is_refused_where_the_logs_fill_it(tmp_path, monkeypatch):
+    write_lines(tmp_path / "a.csv", [line(good_row(number)) for number in range(20)])
+    source = open_source(schema(tmp_path), tmp_path, SplitRule("time"))
+    source = dataclasses.replace(source, records=20)
+    huge = settings_of("--shuffle_buffer=1000000000000")
+    check_shuffle_buffer(huge, source)
+
+    size = (tmp_path / "a.csv").stat().st_size
+    monkeypatch.setattr(machine, "memory_bytes", lambda: size - 1)
+    found = r"--shuffle_buffer: found 1000000000000, expected records within .*: 20 of them"
+    with pytest.raises(ConfigError, match=found):
+        check_shuffle_buffer(huge, source)
+    check_shuffle_buffer(settings_of("--shuffle_buffer=19"), source)
+    check_shuffle_buffer(settings_of("--shuffle_buffer=1000000000000", "--reading=memory"), source)

@@ -175,7 +175,8 @@ def _parse_lines(
     if layout.quoted:
         values = decoded()
     else:  # decode_csv refuses a CR outside quotes, also where quotes mean nothing
-        has_return = tf.reduce_any(tf.strings.regex_full_match(lines, r"(?s).*\r.*"))
+        # \C is any byte: others match none that is not UTF-8.
+        has_return = tf.reduce_any(tf.strings.regex_full_match(lines, r"\C*\r\C*"))
         values = tf.cond(has_return, cut, decoded)
     return dict(zip(wanted, values, strict=True)), ~whole
 

@@ -239,8 +239,11 @@ def _parse(label: Label, columns: Columns) -> _ParsedLabel:
         value = column.values
     else:
         valid = column.valid & (column.values >= 0.0) & tf.math.is_finite(column.values)
-        amount = label.kind == "amount"
-        value = column.values * label.multiplier if amount else tf.minimum(column.values, 1.0)
+        if label.kind == "amount":
+            value = column.values * label.multiplier
+            valid &= tf.math.is_finite(tf.cast(value, tf.float32))  # as batches hold it
+        else:
+            value = tf.minimum(column.values, 1.0)
 
     return _ParsedLabel(
         value=tf.where(valid, value, 0.0),

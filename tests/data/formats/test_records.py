@@ -71,6 +71,7 @@ def test_only_the_columns_asked_for_are_read():
 
 def test_bytes_that_are_no_utf_8_are_kept():
     assert parsed(CSV, [b"\xff\xfe,\xc4,3", b"x,y"]) == [(b"\xff\xfe", b"\xc4", b"3"), None]
+    assert parsed(TSV, [b"\xff\t\xc4\r\t3"]) == [(b"\xff", b"\xc4\r", b"3")]
 
 
 VALUES = st.text(st.characters(exclude_characters="\r\n\0", exclude_categories=["Cs"]))

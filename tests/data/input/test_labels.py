@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from lt4rec_tf.data.input.labels import REASONS, read_labels
 from lt4rec_tf.schema.reader import load_schema
+from tests.support.amounts import schema_of as amount_schema
 from tests.support.feeds import FUNNEL, SCHEMA, funnel_schema, schema
 
 RATIO_COLUMN = SCHEMA.format(
@@ -101,6 +102,14 @@ def test_why_a_row_cannot_be_used(tmp_path, click, play_time, length, reason):
     if reason != "usable":
         for values in (found.labels, found.weights):
             assert [float(column[0]) for column in values.values()] == [0.0, 0.0]
+
+
+def test_an_amount_beyond_the_numbers_of_batches_is_bad(tmp_path):
+    amounts = ["3.4e41", "3.5e41", "1e400", "-1", "nan", "0"]  # thousandths; float32 ends at 3.4e38
+    made = amount_schema(tmp_path, population="")
+    found = read(made, play_ms=amounts, click=["0"] * 6, watch_ratio=["0"] * 6)
+    assert reasons(found) == ["usable", *["bad_label"] * 4, "usable"]
+    np.testing.assert_allclose(found.labels["watch"], [3.4e38, 0, 0, 0, 0, 0], rtol=1e-6)
 
 
 def test_three_policies_for_rows_without_length(tmp_path):
