@@ -38,12 +38,14 @@ def causes_in(
         schema: Its features.
         task: Whose layers are searched for dead units; None: none are.
     """
-    batches = [] if isinstance(split, Pass) else [*itertools.islice(split, _SEARCHED)]
-    if not batches:
+    batches = iter(()) if isinstance(split, Pass) else iter(split)
+    first = next(batches, None)
+    if first is None:
         return []
 
-    features = batches[0]["features"]
-    causes = _extreme_numbers(schema, batches) or _outlying_vectors(network, schema, features)
+    features, searched = first["features"], itertools.chain([first], batches)
+    causes = _extreme_numbers(schema, itertools.islice(searched, _SEARCHED))
+    causes = causes or _outlying_vectors(network, schema, features)
     if task is not None:
         causes += _dead_layers(network, task, features)
     return causes
