@@ -22,6 +22,7 @@ from lt4rec_tf.experiment.lightgcn.settings import EmbeddingSettings, check
 from lt4rec_tf.experiment.publishing import ExportFlags
 from lt4rec_tf.models.registry import MODELS
 from lt4rec_tf.schema.types import SchemaError
+from lt4rec_tf.train import TrainFlags
 from tests.support.paths import PROJECT
 
 pytestmark = pytest.mark.slow(minutes=1)
@@ -97,7 +98,8 @@ def check_module(module, flags):
     assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), module
     flags = [flag for flag in flags if flag not in ("--help", "...")]
     if module == "lt4rec_tf.train":
-        settings, _ = parse(["train", "--data_dir=given", *flags], "")
+        argv = ["train", "--data_dir=given", *flags]
+        settings, _, _ = parse_with(argv, "", TrainFlags)
         run_folder.read_schema(existing(settings.data.schema), settings)
     elif module == "lt4rec_tf.compare":
         check_comparison(flags)
