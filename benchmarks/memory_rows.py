@@ -3,11 +3,13 @@
     python benchmarks/memory_rows.py logs --folder=/tmp/logs --rows 2000000 20000000
     python benchmarks/memory_rows.py counters
     python benchmarks/memory_rows.py predictions --rows=20000000
+    python benchmarks/memory_rows.py whole --rows=2000000
 
 logs: a CSV log of so many different rows, each of another user, is audited and read once in
 training's order, in a process of its own; it is removed afterwards. counters: those of an audit
 whose size depends on the log, fed more distinct values than they keep. predictions: two tasks'
-random predictions are joined batch by batch and measured as `evaluate` measures them.
+random predictions are joined batch by batch and measured as `evaluate` measures them. whole: what
+is not measured in parts.
 """
 
 from __future__ import annotations
@@ -38,12 +40,16 @@ from lt4rec_tf.data.input.order import Order
 from lt4rec_tf.data.input.pipeline import batches
 from lt4rec_tf.data.input.source import open_source
 from lt4rec_tf.data.input.splits import SplitRule
+from lt4rec_tf.metrics.amounts import gini, spearman
+from lt4rec_tf.metrics.binary import auc, gauc
+from lt4rec_tf.metrics.continuous import xauc
 from lt4rec_tf.schema.reader import load_schema
 from lt4rec_tf.training.error_analysis import error_bins
-from lt4rec_tf.training.evaluation import measure
+from lt4rec_tf.training.evaluation import measure, split_losses
 from lt4rec_tf.training.predictions import Predictions
 from lt4rec_tf.training.row_columns import joined
 
+MODES = ("logs", "counters", "predictions", "whole")
 MB, BATCH, ROWS_OF_FILE = 1e6, 4096, 1_000_000
 FEATURES = """
 [[features]]
@@ -63,7 +69,7 @@ ids = { kind = "fitted" }
 def main() -> None:
     """Measures what the arguments name."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("logs", "counters", "predictions", "log"))
+    parser.add_argument("what", choices=(*MODES, "log"))
     parser.add_argument("--rows", type=int, nargs="+", default=[20_000_000])
     parser.add_argument("--folder", type=Path, help="of logs; new")
     parser.add_argument("--duplicate_rows_remembered", type=int, default=REMEMBERED)
@@ -75,8 +81,10 @@ def main() -> None:
         read_log(flags.folder, flags.duplicate_rows_remembered)
     elif flags.what == "counters":
         counters()
-    else:
+    elif flags.what == "predictions":
         predictions(flags.rows[0])
+    else:
+        whole(flags.rows[0])
 
 
 def logs(folder: Path, sizes: list[int], remembered: int) -> None:
@@ -177,6 +185,30 @@ def predictions(rows: int) -> None:
         f"measured in {seconds:.0f} s: at most {(most_held() - before) / rows:.0f} bytes a row, "
         f"{anonymous.most / rows:.0f} of them not in files; {metrics}"
     )
+
+
+def whole(rows: int) -> None:
+    """Measures what takes whole columns at a time."""
+    schema, rng = wide_schema(1_000), np.random.default_rng(0)
+    dtypes = [np.float32] * 6 + [np.int64]
+    ctr, cvr, click, ratio, ones, clicked, users = joined(random_pieces(rows), dtypes)
+    weights = rng.random(rows, np.float32)
+    predicted = Predictions(
+        {"ctr": ctr, "cvr": cvr}, {"ctr": click, "cvr": ratio}, {"ctr": ones, "cvr": clicked}, users
+    )
+    measured: dict[str, Callable[[], object]] = {
+        "spearman": lambda: spearman(ratio, ctr),
+        "gini": lambda: gini(ratio, ctr),
+        "auc with weights": lambda: auc(click, ctr, weights),
+        "gauc with weights": lambda: gauc(click, ctr, users, weights),
+        "xauc with weights": lambda: xauc(ratio, ctr, weights),
+        "both losses": lambda: split_losses(predicted, schema, TASKS),
+    }
+    for what, compute in measured.items():
+        before = held()
+        starting_anew()
+        compute()
+        print(f"{what}: {(most_held() - before) / rows:.0f} bytes a row", flush=True)
 
 
 def random_pieces(rows: int) -> Iterator[list[np.ndarray]]:
