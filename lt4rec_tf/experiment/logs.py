@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
@@ -17,6 +17,7 @@ from lt4rec_tf.data.audit import audit as auditing
 from lt4rec_tf.data.audit import checks
 from lt4rec_tf.data.audit.description import describe
 from lt4rec_tf.data.audit.findings import Audit
+from lt4rec_tf.data.audit.task_counts import TaskCounts
 from lt4rec_tf.data.input.change_guard import refuse_changed
 from lt4rec_tf.data.input.contents import changed_contents, contents_of
 from lt4rec_tf.data.input.source import Source, open_source
@@ -206,10 +207,11 @@ def _completed(source: Source, audit: Audit, folder: Path) -> Source:
     and deviation the new logs have.
     """
     source = auditing.complete(source, audit)
-    return dataclasses.replace(source, schema=_with_standards(source.schema, audit, folder))
+    counts = audit.splits["train"].tasks
+    return dataclasses.replace(source, schema=_with_standards(source.schema, counts, folder))
 
 
-def _with_standards(schema: Schema, audit: Audit, folder: Path) -> Schema:
+def _with_standards(schema: Schema, counts: Mapping[str, TaskCounts], folder: Path) -> Schema:
     path = folder / STANDARDS
     if not path.exists():
         return schema
@@ -224,7 +226,12 @@ def _with_standards(schema: Schema, audit: Audit, folder: Path) -> Schema:
                 f"{path}: {task.name}: found mean {mean} and scale {scale}, expected a number and "
                 "one above 0"
             )
-        if audit.splits["train"].tasks[task.name].negatives_kept is not None:
+        kept = standards.get("negatives_kept", 1.0)
+        if not 0 < kept <= 1:
+            raise artifacts.RunError(
+                f"{path}: {task.name}: found negatives_kept {kept}, expected a number in (0, 1]"
+            )
+        if counts[task.name].negatives_kept is not None:
             standards.pop("negatives_kept", None)  # the logs themselves say it
         tasks.append(dataclasses.replace(task, **standards))
     return dataclasses.replace(schema, tasks=tuple(tasks))
@@ -261,7 +268,8 @@ def learned_schema(schema: Schema, folder: Path) -> Schema:
         RunError: The run has no audit yet.
     """
     audit = read_audit(folder)
-    return _with_standards(auditing.standardised(schema, audit), audit, folder)
+    counts = audit.splits["train"].tasks
+    return _with_standards(auditing.standardised(schema, audit), counts, folder)
 
 
 def read_audit(folder: Path) -> Audit:

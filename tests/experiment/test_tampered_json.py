@@ -13,6 +13,7 @@ from lt4rec_tf.core.typed_json import read_typed
 from lt4rec_tf.data.audit import marginals
 from lt4rec_tf.data.audit.drift import drift
 from lt4rec_tf.data.audit.marginals import Marginals
+from lt4rec_tf.data.audit.task_counts import TaskCounts
 from lt4rec_tf.data.public import published
 from lt4rec_tf.data.simulator.world import FeedSettings, SimulatorError
 from lt4rec_tf.data.simulator.writer import MODEL_VERSION, Manifest, _read_manifest
@@ -60,6 +61,7 @@ COST = {"trained_parameters": 9, "table_bytes": 9, "multiply_adds": 9}
 ON_TEST = {"metrics": METRICS, "density": {"ctr": 0.5}, "overlap": None, "seconds": 1.5}
 PASS = {"epoch": 1, "loss": 0.5, "density": 0.5, "learning_rate": 0.1, "validation": {}}
 TRAINED = {"best_epoch": 1, "cooldown": 0, "epochs": 1, "validation": {}, "seconds": 1.5}
+COUNTS = {task: TaskCounts(3, 0.5, 0.5) for task in ("ctr", "cvr")}
 SETTINGS = parse(["train", "--schema=a.toml", "--data_dir=a", "--hidden_units=4,2"], "")[0]
 FEED = Manifest(MODEL_VERSION, FeedSettings(), 3, 1, 0.3, 0.5, 0.5, ())
 REPORT = {
@@ -144,8 +146,11 @@ READERS = {
     "choice.json": ({"chosen": "shared_0_1", "tried": [WAY]}, read_choice),
     "searches.json": ("../searches/1", lambda folder, _: paths.searches_of(folder)),
     "standards.json": (
-        {"ctr": {"mean": 0.0, "scale": 1.0}, "cvr": {"mean": 0.5, "scale": 2.0}},
-        lambda folder, schema: _with_standards(schema, folder),
+        {
+            "ctr": {"mean": 0.0, "scale": 1.0, "negatives_kept": 0.1},
+            "cvr": {"mean": 0.5, "scale": 2.0},
+        },
+        lambda folder, schema: _with_standards(schema, COUNTS, folder),
     ),
     "hidden_units.json": (
         [3, 2],
