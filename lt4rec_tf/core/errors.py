@@ -24,6 +24,9 @@ _REASONS = {
     errno.EROFS: ("its file system is read-only", _ACCESS),
     errno.EACCES: ("this user has no permission", _ACCESS),
     errno.EPERM: ("this user has no permission", _ACCESS),
+    errno.EISDIR: ("a folder has its name", "rename or remove that"),
+    errno.ENOTDIR: ("a file has the name of a folder above it", "rename or remove that"),
+    errno.ENAMETOOLONG: ("a name of it is longer than names may be here", "take a shorter one"),
     errno.EIO: ("its disk failed (input/output error)", "mend the disk"),
     errno.ESTALE: ("its network disk lost it (stale file handle)", "mount the disk anew"),
 }

@@ -119,7 +119,7 @@ def parse_flags(
         more_help: Flag -> what --help prints after its own text; None: nothing.
 
     Raises:
-        ConfigError: An unknown flag, a value of the wrong type, or a stray argument.
+        ConfigError: An unknown flag, a value of the wrong type or no UTF-8, or a stray argument.
     """
     registry, stray = _read(argv, groups, more_help or {})
     if registry["help"].value:
@@ -127,7 +127,20 @@ def parse_flags(
         sys.exit(0)
     if stray:
         raise ConfigError(f"stray argument {stray[0]!r}: expected only --flag=value")
-    return {name: _plain(registry[name].value) for name in registry}
+    values = {name: _plain(registry[name].value) for name in registry}
+    for name, value in values.items():
+        for text in value if isinstance(value, tuple) else (value,):
+            if isinstance(text, str) and not _is_utf_8(text):
+                refuse(name, text, "UTF-8: TensorFlow takes no other names of files")
+    return values
+
+
+def _is_utf_8(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def given_flags(argv: Sequence[str], groups: Sequence[type]) -> set[str]:

@@ -429,3 +429,9 @@ def test_a_command_can_have_flags_of_its_own():
     assert more == _More("blue")
     with pytest.raises(ConfigError, match="colour"):
         parsed("--colour=blue")
+
+
+@pytest.mark.parametrize("flag", ["run_dir", "data_dir", "tasks"])
+def test_a_flag_that_is_no_utf_8_is_refused(flag):
+    with pytest.raises(ConfigError, match=f"--{flag}: found .*udcff.*, expected UTF-8"):
+        parse(["train", f"--{flag}=a,b\udcff"], "")

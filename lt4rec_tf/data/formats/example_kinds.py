@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
-from lt4rec_tf.data.formats.values import EXACT_IN_FLOAT32
+from lt4rec_tf.data.formats.values import EXACT_IN_FLOAT32, SMALLEST_FLOAT32
 
 _DTYPES = {"bytes_list": "string", "int64_list": "int64", "float_list": "float32"}
 
@@ -87,6 +87,8 @@ def example_text(record: bytes) -> bytes:
 
 
 def _text(value: float) -> bytes:
+    if abs(value) < SMALLEST_FLOAT32:
+        return b"0"
     if isinstance(value, int) or (value.is_integer() and abs(value) < EXACT_IN_FLOAT32):
         return b"%d" % value
     return str(np.float32(value)).encode()  # the shortest that means it

@@ -18,9 +18,15 @@ from lt4rec_tf.data.formats.parquet import (
     pyarrow,
 )
 from lt4rec_tf.data.formats.quoted_lines import LIST_MARK
-from lt4rec_tf.data.formats.values import EXACT_IN_FLOAT32, EXACT_IN_FLOAT64
+from lt4rec_tf.data.formats.values import (
+    EXACT_IN_FLOAT32,
+    EXACT_IN_FLOAT64,
+    SMALLEST_FLOAT32,
+    SMALLEST_FLOAT64,
+)
 
 _EXACT = {"float": EXACT_IN_FLOAT32, "double": EXACT_IN_FLOAT64}
+_SMALLEST = {"float": SMALLEST_FLOAT32, "double": SMALLEST_FLOAT64}
 
 
 def read_lines(
@@ -127,6 +133,8 @@ def _value_texts(array: Any, kind: str) -> tuple[Any, Any]:
         return text.cast(pa.large_binary()), None
 
     values = pc.if_else(pc.is_nan(values), pa.scalar(None, values.type), values)
+    is_zero = pc.less(pc.abs(values), _SMALLEST[str(values.type)])
+    values = pc.if_else(is_zero, pa.scalar(0.0, values.type), values)
     whole = pc.and_(pc.is_finite(values), pc.equal(pc.floor(values), values))
     exact = pc.and_(whole, pc.less(pc.abs(values), _EXACT[str(values.type)]))
     # 7.0 is the number 7, as it is in a file whose column has no null.

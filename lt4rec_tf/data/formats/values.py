@@ -17,6 +17,9 @@ from lt4rec_tf.schema.types import JSON_LISTS, Feature
 
 # Below it a float that is whole is the number that was meant; from it on it may be a neighbour.
 EXACT_IN_FLOAT32, EXACT_IN_FLOAT64 = 2.0**24, 2.0**53
+# Some of TensorFlow's threads take what is smaller for 0, and others do not: it is 0 in all.
+SMALLEST_FLOAT32, SMALLEST_FLOAT64 = 2.0**-126, 2.0**-1022
+_SMALLEST = {tf.float32: SMALLEST_FLOAT32, tf.float64: SMALLEST_FLOAT64}
 DTYPES = {"string": tf.string, "int64": tf.int64, "float32": tf.float32}
 
 
@@ -108,11 +111,15 @@ def convert(values: tf.Tensor, dtype: tf.DType) -> tuple[tf.Tensor, tf.Tensor]:
         The values in the new dtype and, in the same shape, bool: each could be converted.
     """
     everywhere = tf.ones_like(values, tf.bool)
+    values = _without_subnormal(values)
     if values.dtype == dtype:
         return values, everywhere
 
+    if values.dtype == tf.string and dtype == tf.int64:
+        return text_to_int64(values)
     if values.dtype == tf.string:
-        return text_to_int64(values) if dtype == tf.int64 else text_to_float(values, dtype)
+        numbers, valid = text_to_float(values, dtype)
+        return _without_subnormal(numbers), valid
     if not values.dtype.is_floating:
         text = dtype == tf.string
         return (tf.strings.as_string(values) if text else tf.cast(values, dtype)), everywhere
@@ -127,6 +134,13 @@ def convert(values: tf.Tensor, dtype: tf.DType) -> tuple[tf.Tensor, tf.Tensor]:
     valid = is_exact | ~is_whole
     text = tf.where(is_exact, tf.strings.as_string(whole), _text_of_fractions(values))
     return tf.where(valid, text, ""), valid
+
+
+def _without_subnormal(values: tf.Tensor) -> tf.Tensor:
+    """Takes numbers too small for a float's whole precision for 0; others stay as they are."""
+    if not values.dtype.is_floating:
+        return values
+    return tf.where(tf.abs(values) < _SMALLEST[values.dtype], tf.zeros_like(values), values)
 
 
 def _text_of_fractions(values: tf.Tensor) -> tf.Tensor:

@@ -48,13 +48,26 @@ def test_numbers_become_the_texts_that_mean_them():
     assert list(feature["b"].bytes_list.value) == [b"7", b"0.1", b"1.0737418e+09", b"-0.5"]
 
 
+def test_numbers_too_small_are_0_in_every_thread():
+    """Of which TensorFlow tells some to take them for 0: a record must not differ by its thread."""
+    whole = record(a=("float_list", [1e-40, -1e-45, 2.0**-126]))
+
+    def read():
+        return with_texts(whole, {"a": "string"})
+
+    in_a_thread = tf.data.Dataset.range(1).map(lambda _: tf.numpy_function(read, [], tf.string))
+    assert next(in_a_thread.as_numpy_iterator()) == read()
+    feature = tf.train.Example.FromString(read()).features.feature
+    assert list(feature["a"].bytes_list.value) == [b"0", b"0", b"1.1754944e-38"]
+
+
 def test_what_is_as_it_should_be_is_not_touched():
     whole = record(a=("bytes_list", [b"x"]), b=("int64_list", [1]))
     assert with_texts(whole, {"a": "string", "b": "int64"}) is whole
     assert with_texts(b"no example", {"a": "string"}) == b"no example"
 
 
-@given(st.floats(width=32, allow_nan=False, allow_infinity=False))
+@given(st.floats(width=32, allow_nan=False, allow_infinity=False, allow_subnormal=False))
 def test_the_text_of_a_float_means_it(value):
     texts = with_texts(record(a=("float_list", [value])), {"a": "string"})
     (text,) = tf.train.Example.FromString(texts).features.feature["a"].bytes_list.value
