@@ -155,10 +155,11 @@ def table_search(searches: Path) -> dict[str, Any] | None:
         A `TableSearch`.
 
     Raises:
-        RunError: The file holds something else.
+        RunError: The file holds something else, or that of a search with prunings is gone.
     """
     path = searches / TABLES / SEARCH
-    return read_typed(path, TableSearch) if path.exists() else None
+    was_there = path.exists() or search.level_folder(path.parent, 1).exists()
+    return read_typed(path, TableSearch) if was_there else None
 
 
 def ticket_folder(searches: Path, task: str) -> Path:

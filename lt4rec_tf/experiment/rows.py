@@ -215,8 +215,8 @@ def row_seconds(folder: Path, row: str, tasks: tuple[str, ...]) -> float:
     else:
         seconds = read_result(stage_folder(folder, row))["seconds"]
 
-    histories = (searches / TABLES).glob(f"level_*/{TRAINING}/{HISTORY}")
-    seconds += sum(read_result(history.parent)["seconds"] for history in histories)
+    stages = (searches / TABLES).glob(f"level_*/{TRAINING}")
+    seconds += sum(read_result(stage)["seconds"] for stage in stages)
 
     if row in MODELS and MODELS[row].needs_tickets:
         seconds += sum(search_seconds(searches, task) for task in tasks)

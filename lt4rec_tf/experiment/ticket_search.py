@@ -24,7 +24,7 @@ from lt4rec_tf.tickets import search
 from lt4rec_tf.tickets.magnitude import prune_by_magnitude
 from lt4rec_tf.tickets.masks import Masks, read_masks, write_masks
 from lt4rec_tf.tickets.neurons import prune_neurons
-from lt4rec_tf.tickets.search import HISTORY, WEIGHTS, Level, Prune
+from lt4rec_tf.tickets.search import WEIGHTS, Level, Prune
 from lt4rec_tf.training import checkpoint
 from lt4rec_tf.training.gradual import build_gradual
 from lt4rec_tf.training.plan import REWIND, Plan
@@ -236,10 +236,14 @@ def read_searches(folder: Path, schema: Schema) -> dict[str, dict[str, Any]]:
         schema: The run's.
 
     Raises:
-        RunError: A file holds something else.
+        RunError: A file holds something else, or that of a search with prunings is gone.
     """
-    paths = {task.name: ticket_folder(folder, task.name) / SEARCH for task in schema.tasks}
-    return {task: _read_search(path) for task, path in paths.items() if path.exists()}
+    folders = {task.name: ticket_folder(folder, task.name) for task in schema.tasks}
+    return {
+        task: _read_search(of_task / SEARCH)
+        for task, of_task in folders.items()
+        if (of_task / SEARCH).exists() or search.level_folder(of_task, 1).exists()
+    }
 
 
 def _read_search(path: Path) -> dict[str, Any]:
@@ -266,8 +270,8 @@ def read_task_masks(network: RankingNetwork, task: str, path: Path) -> Masks:
 
 def search_seconds(folder: Path, task: str) -> float:
     """Returns the training time of a task's whole search in seconds."""
-    histories = ticket_folder(folder, task).glob(f"level_*/{TRAINING}/{HISTORY}")
-    return sum(search.read_result(history.parent)["seconds"] for history in histories)
+    stages = ticket_folder(folder, task).glob(f"level_*/{TRAINING}")
+    return sum(search.read_result(stage)["seconds"] for stage in stages)
 
 
 def _gradual_level(run: Run, task: str, here: Path) -> None:

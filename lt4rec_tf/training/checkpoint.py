@@ -213,15 +213,19 @@ def restore_progress(
     Args:
         folder: Of a point of the training.
         variables: As they were saved.
-        state_type: Dataclass of the state.
+        state_type: Dataclass of the state, which may refuse values by an InputError.
 
     Raises:
         CheckpointError: As `restore`.
         RunError: The state is no JSON, or is not of that type; names the key.
     """
     state = read_typed(folder / _STATE, state_type)
+    try:
+        restored = state_type(**state)
+    except InputError as error:
+        raise artifacts.RunError(f"{folder / _STATE}: {error}") from error
     restore(folder / _VARIABLES, variables)
-    return state_type(**state)
+    return restored
 
 
 @contextmanager

@@ -69,6 +69,14 @@ class _State:
     best_score: float = -math.inf
     history: list[dict[str, Any]] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        """Refuses what a save that was changed may hold."""
+        if not -1 <= self.best_epoch < len(self.history):
+            raise InputError(
+                f"best_epoch: found {self.best_epoch}, expected one of the "
+                f"{len(self.history)} epochs of its history"
+            )
+
 
 class Trainer:
     """Trains some tasks of a network; its steps are compiled once for many stages.

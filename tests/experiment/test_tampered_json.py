@@ -26,7 +26,7 @@ from lt4rec_tf.experiment.daily import lineage
 from lt4rec_tf.experiment.lightgcn.search import not_reached
 from lt4rec_tf.experiment.logs import _with_standards
 from lt4rec_tf.experiment.run import _read_widths
-from lt4rec_tf.experiment.ticket_search import read_searches
+from lt4rec_tf.experiment.ticket_search import read_searches, search_seconds
 from lt4rec_tf.reports.daily import DayEvaluation, days_table
 from lt4rec_tf.reports.further_metrics import done_runs
 from lt4rec_tf.reports.search_tables import sharing_table, table_levels, ticket_table
@@ -228,3 +228,20 @@ def test_arrays_of_a_comparison_are_checked(tmp_path):
     for names in [["0/ctr", "1/ctr"], ["0/ctr", "users"], ["0/ctr", "2/ctr"]]:
         with pytest.raises(RunError, match=rf"base\.npz: {names[1]}: found .* expected 3 rows"):
             _columns(path, names)
+
+
+def test_a_search_that_is_gone_is_not_taken_for_none(tmp_path, small_schema):
+    assert read_searches(tmp_path, small_schema) == {}
+    assert paths.table_search(tmp_path) is None
+    for searched in ("tables", "tickets/cvr"):
+        (tmp_path / searched / "level_1").mkdir(parents=True)
+    with pytest.raises(RunError, match=r"tickets/cvr/search\.json: no such file"):
+        read_searches(tmp_path, small_schema)
+    with pytest.raises(RunError, match=r"tables/search\.json: no such file"):
+        paths.table_search(tmp_path)
+
+
+def test_seconds_of_a_level_that_is_gone_are_asked_for(tmp_path):
+    (tmp_path / "tickets/ctr/level_0/training").mkdir(parents=True)
+    with pytest.raises(RunError, match=r"level_0/training/history\.json: no such file"):
+        search_seconds(tmp_path, "ctr")

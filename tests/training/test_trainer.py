@@ -317,6 +317,7 @@ DAMAGES = {
     "half an index": ("variables/variables.index", b"\x00" * 20),
     "state of no byte": ("state.json", b""),
     "state of another form": ("state.json", b'{"epoch": "1"}'),
+    "state with a best epoch that never was": ("state.json", b'{"epoch": 2, "best_epoch": 5}'),
 }
 
 
