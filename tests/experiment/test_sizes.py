@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 
 from lt4rec_tf.config.parse import parse
@@ -17,6 +18,7 @@ from lt4rec_tf.experiment.sizes import (
 )
 from lt4rec_tf.models.layers.cross import crossed_width
 from lt4rec_tf.models.registry import network_of
+from lt4rec_tf.schema.fitted import Vocabulary
 from lt4rec_tf.schema.reader import load_schema
 from tests.support.feeds import good_row, line, schema, write_lines
 
@@ -67,6 +69,19 @@ def test_a_density_below_one_unit_is_refused(made, flags, enough):
     name = flags[-1].partition("=")[0]
     with pytest.raises(ConfigError, match=f"{name}: found .*, expected .* or more: of .* stay"):
         check(made, *(text.format(too_small) for text in flags))
+
+
+def test_tables_that_the_audit_will_fit_are_measured_once_it_has(made):
+    rule = dataclasses.replace(made.features[0].ids, kind="fitted")
+
+    def with_rule(ids):
+        first = dataclasses.replace(made.features[0], ids=ids)
+        return dataclasses.replace(made, features=(first, *made.features[1:]))
+
+    few = dataclasses.replace(rule, fitted=Vocabulary(np.arange(3)))
+    check(with_rule(rule), "--embedding_density=0.00001")
+    with pytest.raises(ConfigError, match="--embedding_density: found 1e-05"):
+        check(with_rule(few), "--embedding_density=0.00001")
 
 
 def test_densities_do_not_matter_where_no_ticket_is_searched(made):
