@@ -138,7 +138,7 @@ class ColumnCounts:
         return self._numbers.fit()
 
     def spreads(self, numbers: Mapping[str, Numbers]) -> dict[str, NumberSpread]:
-        """Returns by feature that gives a network numbers without bounds how they spread.
+        """Returns by feature of one number a row how its numbers spread.
 
         Args:
             numbers: What `numbers` returned.

@@ -90,6 +90,12 @@ def _about_features(audit: Audit, schema: Schema, split_kind: str) -> Iterator[s
 def _about_numbers(audit: Audit) -> Iterator[str]:
     helps = 'ids = { kind = "quantiles" } or "piecewise_linear" bounds them'
     for name, spread in audit.spreads.items():
+        if spread.infinite:
+            share = 100 * spread.infinite / (spread.rows + spread.infinite)
+            yield (
+                f"feature {name}: {share:.2g} % of its numbers are infinite, as float32 has no "
+                "larger one than 3.4e38, and count as missing"
+            )
         largest = f"{min(spread.largest, LARGEST_NUMBER):.4g}"
         if spread.extreme:
             yield (

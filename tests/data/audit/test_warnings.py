@@ -200,7 +200,7 @@ def paid(*numbers):
 def test_numbers_that_drown_others_are_counted_and_named(tmp_path):
     found = audited(tmp_path, paid(1, -100, 101, "", 3e38), features=NUMBER.format("numeric"))
     spread = found.spreads["paid"]
-    assert (spread.rows, spread.extreme) == (240, 120)  # of 300 in train
+    assert (spread.rows, spread.infinite, spread.extreme) == (240, 0, 120)  # of 300 in train
     assert spread.largest == pytest.approx(3e38)
     (line,) = found.warnings
     assert line.startswith(
@@ -208,6 +208,17 @@ def test_numbers_that_drown_others_are_counted_and_named(tmp_path):
         'largest 1e+06, and drown all others: ids = { kind = "quantiles" }'
     )
     assert Audit.from_json(json.loads(json.dumps(found.to_json()))).spreads == found.spreads
+
+
+@pytest.mark.parametrize("kind", ["numeric", "standardised", "quantiles", "piecewise_linear"])
+def test_numbers_that_no_float_holds_are_counted_and_named(tmp_path, kind):
+    found = audited(tmp_path, paid(1, 2, "", "1e39", "-inf", 3), features=NUMBER.format(kind))
+    spread = found.spreads["paid"]
+    assert (spread.rows, spread.infinite) == (150, 100)  # of 300 in train
+    assert found.warnings == (
+        "warning: feature paid: 40 % of its numbers are infinite, as float32 has no larger one "
+        "than 3.4e38, and count as missing",
+    )
 
 
 def test_few_large_numbers_leave_a_standardised_feature_nothing_to_tell(tmp_path):
