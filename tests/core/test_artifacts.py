@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lt4rec_tf.core import artifacts
+from lt4rec_tf.core.errors import UnwritableError
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -40,7 +41,7 @@ def test_a_file_is_replaced_whole(tmp_path):
 
 def test_a_file_that_cannot_be_put_in_place_leaves_nothing_behind(tmp_path):
     (tmp_path / "taken" / "child").mkdir(parents=True)
-    with pytest.raises(OSError):
+    with pytest.raises(UnwritableError, match="taken: cannot be written: a folder has its name"):
         artifacts.write_atomically(tmp_path / "taken", "content")
     assert names(tmp_path) == ["taken"]
     assert names(tmp_path / "taken") == ["child"]
