@@ -20,6 +20,7 @@ from lt4rec_tf.schema.types import FITTED_NUMBERS, Feature, IdRule, Schema
 # Networks read numbers about 0 with a deviation about 1. One that is further from 0 than this
 # drowns what the other features say.
 EXTREME = 100.0
+UNBOUNDED = ("numeric", "standardised")  # kinds of rules whose numbers have no bounds
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ finite loss and predictions that say nothing.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import tf_keras as keras
@@ -17,7 +17,7 @@ from lt4rec_tf.distributed.parameter_server import Pass
 from lt4rec_tf.models.layers.field_vectors import FieldVectors
 from lt4rec_tf.models.layers.masked_dense import MaskedDense
 from lt4rec_tf.models.network import RankingNetwork
-from lt4rec_tf.schema.numbers import EXTREME
+from lt4rec_tf.schema.numbers import EXTREME, UNBOUNDED
 from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.training.plan import Batches
 from lt4rec_tf.training.stage import SMALLER_STEPS
@@ -27,33 +27,45 @@ _NEARLY_ALL = 0.9  # of a layer's units
 _OUTLYING = 10.0  # times the largest number of any other feature's vectors
 
 
+class Causes(NamedTuple):
+    """Signs of what keeps a training from learning, one text each.
+
+    Attributes:
+        of_features: In what the network reads, and in the vectors of features.
+        of_tasks: By task, in its layers.
+    """
+
+    of_features: list[str]
+    of_tasks: dict[str, list[str]]
+
+
 def causes_in(
-    split: Batches, network: RankingNetwork, schema: Schema, task: str | None = None
-) -> list[str]:
-    """Returns a text for each sign of what keeps a training from learning.
+    split: Batches, network: RankingNetwork, schema: Schema, tasks: Sequence[str] = ()
+) -> Causes:
+    """Looks for what keeps a training from learning.
 
     Args:
         split: The rows that are searched; none where workers read them in parts.
         network: With the weights that training came to.
         schema: Its features.
-        task: Whose layers are searched for dead units; None: none are.
+        tasks: Whose layers are searched for dead units.
     """
     batches = iter(()) if isinstance(split, Pass) else iter(split)
     first = next(batches, None)
     if first is None:
-        return []
+        return Causes([], {task: [] for task in tasks})
 
     features, searched = first["features"], itertools.chain([first], batches)
-    causes = _extreme_numbers(schema, itertools.islice(searched, _SEARCHED))
-    causes = causes or _outlying_vectors(network, schema, features)
-    if task is not None:
-        causes += _dead_layers(network, task, features)
-    return causes
+    numbers = _extreme_numbers(schema, itertools.islice(searched, _SEARCHED))
+    return Causes(
+        numbers or _outlying_vectors(network, schema, features),
+        {task: _dead_layers(network, task, features) for task in tasks},
+    )
 
 
 def _extreme_numbers(schema: Schema, batches: Iterable[Mapping[str, Any]]) -> list[str]:
     """Names the features whose numbers are so large that they drown all others."""
-    unbounded = [f.name for f in schema.features if f.ids.kind in ("numeric", "standardised")]
+    unbounded = [f.name for f in schema.features if f.ids.kind in UNBOUNDED]
     largest = dict.fromkeys(unbounded, 0.0)
     for batch in batches:
         for name in unbounded:

@@ -124,11 +124,12 @@ def with_causes(
     if not found or feed.validation is None:
         return {}
 
+    causes = causes_in(feed.validation(), network, schema, [*found])
     by_task = {}
     for task, nothing in found.items():
-        causes = causes_in(feed.validation(), network, schema, task)
         usual = SMALLER_STEPS if nothing["overshot"] else _MORE_STEPS
-        by_task[task] = {"what": nothing["what"], "causes": causes or [usual]}
+        signs = [*causes.of_features, *causes.of_tasks[task]]
+        by_task[task] = {"what": nothing["what"], "causes": signs or [usual]}
     return by_task
 
 

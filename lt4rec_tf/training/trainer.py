@@ -389,7 +389,8 @@ class Trainer:
             wrong = values[~np.isfinite(values)]
             if wrong.size:
                 causes = causes_in(self.feed.train(state.epoch, 0), self.network, self.schema)
-                raise not_finite(name, f"{what} of task {task}", wrong[0], state.epoch + 1, causes)
+                where = f"{what} of task {task}"
+                raise not_finite(name, where, wrong[0], state.epoch + 1, causes.of_features)
 
 
 def _out_of_patience(state: _State, plan: Plan) -> bool:

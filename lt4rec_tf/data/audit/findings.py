@@ -77,7 +77,8 @@ class Audit:
         vocabularies: By table with a fitted vocabulary, what it holds; no part of the JSON.
         numbers: By table whose rule is fitted to numbers, what train has of them; no part of the
             JSON.
-        spreads: By feature of one number a row, how its numbers spread in train.
+        spreads: By feature of one number a row, but those cut at boundaries, how its numbers spread
+            in train.
         contents: By log and side table what it held; empty in audits of versions that did not note
             it.
     """

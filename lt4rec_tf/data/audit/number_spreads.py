@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from lt4rec_tf.data.audit.feature_values import measured
-from lt4rec_tf.schema.numbers import EXTREME, Numbers
+from lt4rec_tf.schema.numbers import EXTREME, UNBOUNDED, Numbers
 from lt4rec_tf.schema.types import IdRule, Schema
 
-_UNBOUNDED = ("numeric", "standardised")
 _MIDDLE = (0.1, 0.9)
 
 
@@ -36,15 +35,16 @@ class NumberSpread:
 
 
 class NumberSpreads:
-    """Counts the numbers of all features of one number a row.
+    """Counts the numbers of all features of one number a row for which infinite ones are missing.
 
     Args:
         schema: Its features.
     """
 
     def __init__(self, schema: Schema) -> None:
-        features = measured(schema)
-        self._rules = {f.name: f.ids for f in features if f.ids.kind in _UNBOUNDED}
+        # Beyond all boundaries an infinite number has its place as any other.
+        features = [f for f in measured(schema) if f.ids.kind != "boundaries"]
+        self._rules = {f.name: f.ids for f in features if f.ids.kind in UNBOUNDED}
         self._tables = {feature.name: feature.table for feature in features}
         self._rows = dict.fromkeys(self._tables, 0)
         self._infinite = dict.fromkeys(self._tables, 0)
@@ -52,7 +52,9 @@ class NumberSpreads:
         self._ends = dict.fromkeys(self._rules, (np.inf, -np.inf))
 
     def add(self, feature: str, numbers: np.ndarray) -> None:
-        """Adds a feature's numbers of train rows, float64 (n,), NaN where missing."""
+        """Adds the numbers of train rows, float64 (n,), NaN where missing, of any feature."""
+        if feature not in self._rows:
+            return
         present = numbers[np.isfinite(numbers)]
         self._rows[feature] += len(present)
         self._infinite[feature] += int(np.count_nonzero(np.isinf(numbers)))

@@ -221,6 +221,12 @@ def test_numbers_that_no_float_holds_are_counted_and_named(tmp_path, kind):
     )
 
 
+def test_infinite_numbers_beyond_boundaries_are_none_that_miss(tmp_path):
+    feature = NUMBER.replace('"{}"', '"boundaries", boundaries = [2, 4]').replace("{{", "{")
+    found = audited(tmp_path, paid(1, 2, "1e39", 3, 5), features=feature.replace("}}", "}"))
+    assert found.warnings == ()
+
+
 def test_few_large_numbers_leave_a_standardised_feature_nothing_to_tell(tmp_path):
     rows = [*range(39), 1e30]
     found = audited(tmp_path, paid(*rows), features=NUMBER.format("standardised"))
