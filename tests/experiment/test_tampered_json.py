@@ -45,7 +45,10 @@ MOVED = {
 DAY = {
     "name": "monday",
     "run": "runs/a",
-    "files": {"a.csv": {"bytes": 3, "sha256": "ab"}, "b.csv": {"bytes": 3, "sha256": None}},
+    "files": {
+        "a.csv": {"bytes": 3, "sha256": "ab", "rows": "00000000000000ff"},
+        "b.csv": {"bytes": 3, "sha256": None},
+    },
     "rows": 3,
     "first_time": None,
     "last_time": 4.0,
@@ -78,6 +81,7 @@ REPORT = {
 def read_days(folder, schema):
     days = lineage.read_days(folder)
     lineage.refuse_known_files({"c.csv": {"bytes": 1, "sha256": "ef"}}, days)
+    lineage.refuse_known_rows({"c.csv": "00000000000000fe"}, days)
     lineage.refuse_earlier_day(1e300, days)
     days_table(TASKS, days)
 

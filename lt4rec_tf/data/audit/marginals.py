@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import tensorflow as tf
@@ -293,6 +293,7 @@ class _StoredMarginals(TypedDict):
     counts: dict[str, _Stored]
     unseen: dict[str, dict[str, int]]
     not_noted: dict[str, int]
+    row_sums: NotRequired[dict[str, str]]  # absent in those of earlier versions
 
 
 def read(path: Path, schema: Schema) -> Marginals:
@@ -319,6 +320,7 @@ def read(path: Path, schema: Schema) -> Marginals:
         counts=counts,
         unseen=unseen,
         not_noted=values["not_noted"],
+        row_sums=values.get("row_sums", {}),
     )
 
 

@@ -6,6 +6,7 @@ own, and a file has the sum of its rows' numbers modulo 2^64.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -17,6 +18,7 @@ from lt4rec_tf.data.formats.values import has_ids, id_text
 from lt4rec_tf.schema.types import Schema
 
 _MODULUS = 2**64
+_SUM = re.compile("[0-9a-f]{16}")
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 _FACTORS = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _SHIFTS = np.uint64(30), np.uint64(27), np.uint64(31)
@@ -83,6 +85,15 @@ def _mix(numbers: np.ndarray) -> np.ndarray:
     numbers = (numbers ^ (numbers >> _SHIFTS[0])) * first
     numbers = (numbers ^ (numbers >> _SHIFTS[1])) * second
     return numbers ^ (numbers >> _SHIFTS[2])
+
+
+def is_sum(text: str) -> bool:
+    """Tells if a text is a sum as `RowSums.result` writes it.
+
+    >>> is_sum("00000000000000ff"), is_sum("ff"), is_sum("a sum of no rows")
+    (True, False, False)
+    """
+    return _SUM.fullmatch(text) is not None
 
 
 def total(sums: Iterable[str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from lt4rec_tf.experiment.ticket_search import read_searches
 from lt4rec_tf.metrics.bootstrap import METRICS
 from lt4rec_tf.metrics.gain import mean_relative_gain
 from lt4rec_tf.schema.types import Schema
-from lt4rec_tf.tickets.search import read_result
+from lt4rec_tf.tickets.search import NothingLearned, read_result
 from lt4rec_tf.training.evaluation import Metrics
 
 Results = dict[str, Any]
@@ -132,6 +132,7 @@ class _OnTest(TypedDict):
     overlap: float | None
     seconds: float
     cost: _Cost
+    nothing_learned: NotRequired[dict[str, NothingLearned]]  # absent in earlier versions
 
 
 def _mean_cost(costs: Sequence[dict[str, Any]]) -> dict[str, Any] | None:

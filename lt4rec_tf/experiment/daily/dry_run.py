@@ -61,7 +61,7 @@ def _read_new_day(settings: Settings, schema: Schema, folder: Path) -> tuple[Sou
     """Reads a day as its run would, in another folder; prints what it finds."""
     opened = open_new_day(settings, schema)
     if (folder / SCHEMA).exists():  # of an attempt that ended before its training began
-        text = (folder / SCHEMA).read_text(encoding="utf-8")
+        text = artifacts.read_text(folder / SCHEMA)
         run_folder.refuse_other_run(folder, settings, logs.file_sizes(opened.source), text)
     print(_start_text(opened))
     print(f"\n{files_table(opened.files, lineage.known_files(opened.files, opened.days))}\n")

@@ -10,7 +10,7 @@ from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.errors import InputError
 from lt4rec_tf.core.time_units import NO_UNIT, with_date
 from lt4rec_tf.core.typed_json import read_typed
-from lt4rec_tf.data.audit.row_sums import total
+from lt4rec_tf.data.audit.row_sums import is_sum, total
 from lt4rec_tf.data.audit.times import Times
 from lt4rec_tf.experiment.paths import DAYS
 from lt4rec_tf.reports.daily import Day
@@ -42,7 +42,15 @@ def read_days(folder: Path) -> list[dict[str, Any]]:
         RunError: The file holds something else.
     """
     path = folder / DAYS
-    return read_typed(path, list[Day]) if path.exists() else []
+    days: list[dict[str, Any]] = read_typed(path, list[Day]) if path.exists() else []
+    for place, day in enumerate(days):
+        for name, file in day["files"].items():
+            if "rows" in file and not is_sum(file["rows"]):
+                raise artifacts.RunError(
+                    f"{path}: [{place}].files.{name}.rows: found {file['rows']!r}, expected 16 "
+                    "hexadecimal digits"
+                )
+    return days
 
 
 def refuse_known_files(files: Mapping[str, Mapping[str, Any]], days: Sequence[Any]) -> None:

@@ -174,6 +174,7 @@ def test_marginals_come_back_from_their_file(tmp_path, schema, held):
         np.testing.assert_array_equal(found.counts[name], counts)
     assert found.tasks == held.tasks
     assert found.rows == held.rows
+    assert found.row_sums == held.row_sums != {}
 
 
 def test_values_join_by_frequency_and_then_by_name(schema, held):
