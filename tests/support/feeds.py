@@ -23,7 +23,38 @@ from lt4rec_tf.schema.reader import load_schema
 from lt4rec_tf.schema.types import Schema
 
 COLUMNS = ("number", "user", "video", "tags", "day", "length", "click", "play_time")
-SCHEMA = """
+LABELS = """
+[[labels]]
+name = "click"
+kind = "binary"
+column = "click"
+
+[[labels]]
+name = "watch_ratio"
+kind = "ratio"
+play_time = "play_time"
+duration = "length"
+play_time_unit = "s"
+duration_unit = "s"
+zero_duration = "{zero_duration}"
+
+[[tasks]]
+name = "ctr"
+label = "click"
+kind = "binary"
+loss = "cross_entropy"
+metric = "auc"
+
+[[tasks]]
+name = "cvr"
+label = "watch_ratio"
+kind = "continuous"
+population = "click"
+loss = "mse"
+metric = "mse"
+"""
+SCHEMA = (
+    """
 name = "small"
 format = "{format}"
 files = ["{glob}"]
@@ -56,36 +87,9 @@ name = "length"
 dtype = "float32"
 side = "item"
 ids = {{ kind = "numeric", transform = "log1p" }}
-
-[[labels]]
-name = "click"
-kind = "binary"
-column = "click"
-
-[[labels]]
-name = "watch_ratio"
-kind = "ratio"
-play_time = "play_time"
-duration = "length"
-play_time_unit = "s"
-duration_unit = "s"
-zero_duration = "{zero_duration}"
-
-[[tasks]]
-name = "ctr"
-label = "click"
-kind = "binary"
-loss = "cross_entropy"
-metric = "auc"
-
-[[tasks]]
-name = "cvr"
-label = "watch_ratio"
-kind = "continuous"
-population = "click"
-loss = "mse"
-metric = "mse"
 """
+    + LABELS
+)
 
 
 def schema(folder: Path, file_format: str = "csv", glob: str = "", **settings: str) -> Schema:

@@ -34,7 +34,7 @@ from lt4rec_tf.data.input.splits import SPLITS, SplitRule
 from lt4rec_tf.reports.text_tables import markdown_table
 from lt4rec_tf.schema.reader import load_schema
 from tests.support.dirty_files import listed_count
-from tests.support.feeds import audit_of_few, write_records
+from tests.support.feeds import LABELS, audit_of_few, write_records
 
 FEATURES = {
     "number": ("int64", 'ids = { kind = "integer", minimum = 0, maximum = 99999 }'),
@@ -50,40 +50,11 @@ FEATURES = {
     "score": ("float32", 'ids = { kind = "numeric", mean = 0.5, scale = 2.0 }'),
     "city": ("string", 'ids = { kind = "fitted" }'),  # of the side table
 }
-LABELS = """
-[[labels]]
-name = "click"
-kind = "binary"
-column = "click"
-
-[[labels]]
-name = "watch_ratio"
-kind = "ratio"
-play_time = "play_time"
-duration = "length"
-play_time_unit = "s"
-duration_unit = "s"
-zero_duration = "bad"
-
+MORE = """
 [[labels]]
 name = "spent"
 kind = "amount"
 column = "spent"
-
-[[tasks]]
-name = "ctr"
-label = "click"
-kind = "binary"
-loss = "cross_entropy"
-metric = "auc"
-
-[[tasks]]
-name = "cvr"
-label = "watch_ratio"
-kind = "continuous"
-population = "click"
-loss = "mse"
-metric = "mse"
 
 [[tasks]]
 name = "value"
@@ -145,7 +116,7 @@ def write_schema(folder: Path, file_format: str) -> Path:
         if name in LISTS and file_format in ("csv", "tsv"):
             lines.append('separator = "|"')
     path = folder / "hostile.toml"
-    path.write_text("\n".join(lines) + LABELS, encoding="utf-8")
+    path.write_text("\n".join(lines) + LABELS.format(zero_duration="bad") + MORE, encoding="utf-8")
     users = [b"user,city", *(b"u%d,c%d" % (k, k % 3) for k in range(7))]
     (folder / "users.csv").write_bytes(b"\n".join(users))
     return path
