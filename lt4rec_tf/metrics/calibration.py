@@ -181,7 +181,8 @@ def _of_rows(weights: np.ndarray | None, inside: np.ndarray) -> np.ndarray:
 def _wilson(share: float, rows: int) -> tuple[float, float]:
     middle = (share + _Z**2 / (2 * rows)) / (1 + _Z**2 / rows)
     half = _Z / (1 + _Z**2 / rows) * np.sqrt(share * (1 - share) / rows + (_Z / (2 * rows)) ** 2)
-    return float(middle - half), float(middle + half)
+    # Of a share of 0 or 1 one end is the share itself, which rounding would leave outside.
+    return min(share, float(middle - half)), max(share, float(middle + half))
 
 
 def _standard_error(deviations: np.ndarray, groups: np.ndarray, weights: np.ndarray) -> float:

@@ -149,3 +149,10 @@ def test_errors_by_label_add_up_to_the_whole():
     for part, expected in zip(weighed, repeated, strict=True):
         del part["rows"], expected["rows"]
         assert part == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_an_interval_holds_the_share_that_it_is_of(label):
+    for rows in range(1, 200):
+        (found,) = reliability(np.full(rows, label), np.full(rows, 0.5), np.arange(rows))
+        assert found["low"] <= found["label"] <= found["high"]
