@@ -278,6 +278,13 @@ class TrainingSettings:
         "Stop after this many epochs without a better one; 0: never, or 1 with --epochs=0.",
         at_least=0,
     )
+    rewind_tables: int = flag(
+        0,
+        "Epochs after which embedding tables go back to where the stage began, while all other "
+        "weights go on, so that rare ids are not learned by heart; --patience then counts such "
+        "spans. 0: never.",
+        at_least=0,
+    )
     optimizer: Literal["adam", "adagrad"] = flag(
         "adam", "Both update only the embedding rows that a batch touched."
     )

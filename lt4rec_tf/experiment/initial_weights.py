@@ -38,7 +38,9 @@ def keep_start(run: Run) -> None:
     if epochs := _warmup_epochs(run.settings, run.searches):
         network = network_in(run, "s_weight")
         checkpoint.restore(theta_0(run), network.variables)
-        plan = dataclasses.replace(plan_of(run, epochs), patience=0, keep_last=True)
+        plan = dataclasses.replace(
+            plan_of(run, epochs), patience=0, keep_last=True, rewind_tables=0
+        )
         joint_trainer(run, network).fit(run.searches / WARMUP / TRAINING, "warmup", plan)
 
 

@@ -191,7 +191,7 @@ def plan_of(run: Run, epochs: int) -> Plan:
     training = run.settings.training
     # A part of a pass, which a parameter server's worker takes at once, counts as one step.
     pauses = -(-training.checkpoint_steps // run.feed.batches_per_step)
-    return Plan(epochs, training.patience, pauses)
+    return Plan(epochs, training.patience, pauses, rewind_tables=training.rewind_tables)
 
 
 def row_network(

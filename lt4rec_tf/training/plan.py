@@ -174,13 +174,16 @@ class Plan:
 
     Attributes:
         epochs: Passes over the training logs at most.
-        patience: Epochs without a better one after which training stops; 0: never.
+        patience: Epochs without a better one after which training stops; 0: never. Where tables
+            are rewound, times without a better epoch from one rewinding to the next.
         checkpoint_steps: Steps between two checkpoints within an epoch; 0: none.
         snapshot_step: Step after which the weights are saved as `rewind`; 0: never.
         keep_last: Whether the last epoch is kept in place of the best, as a schedule that must run
             to its end needs.
         state: Folder of the optimiser's state from which the stage continues; None: it begins anew.
         keep_state: Whether that state is saved beside the weights, as `state`.
+        rewind_tables: Epochs after which embedding tables go back to where the stage began, and
+            the optimiser begins anew, while all other weights go on; 0: never.
     """
 
     epochs: int
@@ -190,3 +193,4 @@ class Plan:
     keep_last: bool = False
     state: Path | None = None
     keep_state: bool = False
+    rewind_tables: int = 0

@@ -52,6 +52,13 @@ from lt4rec_tf.training.predictions import predictor_of
 from lt4rec_tf.training.schedule import Schedule
 from lt4rec_tf.training.stage import finish, not_finite
 from lt4rec_tf.training.steps import Update, compile_step, loss_sum
+from lt4rec_tf.training.table_rewinds import (
+    forget_tables,
+    keep_tables,
+    out_of_patience,
+    rewind_tables,
+    tables_go_back,
+)
 from lt4rec_tf.training.weight_average import WeightAverage
 
 Losses = Mapping[str, Any]  # by task, what float() reads
@@ -165,6 +172,8 @@ class Trainer:
         if plan.state is not None:
             checkpoint.restore(plan.state, self._carried_variables())
         state = self._resume(folder)
+        if plan.rewind_tables and not self._steps_done(state):
+            keep_tables(folder, self.network)
 
         self.progress.start_stage(name, plan.epochs, steps)
         self.progress.skip(state.epoch * steps + state.step)
@@ -178,7 +187,8 @@ class Trainer:
     def _is_over(self, state: _State, plan: Plan) -> bool:
         """Tells if a stage has no epoch to come; patience waits for the weights to rewind to."""
         awaits_snapshot = self._steps_done(state) < plan.snapshot_step
-        return state.epoch >= plan.epochs or (not awaits_snapshot and _out_of_patience(state, plan))
+        ends_early = out_of_patience(plan, state.epoch, state.best_epoch)
+        return state.epoch >= plan.epochs or (not awaits_snapshot and ends_early)
 
     def _reset(self) -> None:
         """Clears what an earlier stage left in the optimiser, the rule and the counters."""
@@ -218,6 +228,10 @@ class Trainer:
 
         state.epoch, state.step = state.epoch + 1, 0
         self._reset_loss_sums()
+        if tables_go_back(plan, state.epoch) and not self._is_over(state, plan):
+            rewind_tables(folder, self.network)
+            optimizers.reset(self._optimizer)
+            self._average.start()
         self._save(folder, state)
 
     def _take_steps(self, plan: Plan, state: _State) -> Iterator[tuple[Losses, float]]:
@@ -363,6 +377,7 @@ class Trainer:
         best, weights = folder / BEST, folder / WEIGHTS
         if best.exists():
             artifacts.replace_folder(best, weights)
+        forget_tables(folder)
         checkpoint.restore(weights, self.network.variables)
 
         best_record = state.history[state.best_epoch]
@@ -391,10 +406,6 @@ class Trainer:
                 causes = causes_in(self.feed.train(state.epoch, 0), self.network, self.schema)
                 where = f"{what} of task {task}"
                 raise not_finite(name, where, wrong[0], state.epoch + 1, causes.of_features)
-
-
-def _out_of_patience(state: _State, plan: Plan) -> bool:
-    return plan.patience > 0 and state.epoch - 1 - state.best_epoch >= plan.patience
 
 
 def _tables(network: RankingNetwork) -> frozenset[Any]:
