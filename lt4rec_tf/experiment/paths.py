@@ -52,6 +52,7 @@ TABLE_MASKS, TABLE_START = "ticket.npz", "start"  # of the search of tables
 SEARCH = "search.json"
 WIDTHS = "hidden_units.json"  # of small_dense
 CHOICE = "choice.json"  # of s_weight_auto
+LEVELS, JOINT = "levels", "joint_search.json"  # of s_joint
 
 # Of RUN, where it continues from another run.
 DAYS = "days.json"  # the entries of its chain's days, in order

@@ -58,6 +58,9 @@ def check_rows(settings: Settings, schema: Schema) -> None:
         chain(schema)
 
     training = settings.training
+    if "s_joint" in joint:  # importance is measured by one process on its batches
+        expected = "none with --rows=s_joint"
+        expect(training.distribution == "none", "distribution", training.distribution, expected)
     if joint and training.gradient_conflict:
         pairs_in_conflict(schema, tasks)
         own_losses = {"esmm"} | ({"aitm"} if calibrated_pairs(schema) else set())

@@ -11,6 +11,7 @@ from typing import Any
 
 from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts
+from lt4rec_tf.experiment.joint_search import read_joint_search
 from lt4rec_tf.experiment.paths import (
     TABLES,
     TRAINING,
@@ -212,6 +213,8 @@ def row_seconds(folder: Path, row: str, tasks: tuple[str, ...]) -> float:
     if row == "s_weight_auto":
         tried = read_choice(row_folder(folder, row))["tried"]
         seconds = sum(way["seconds"] for way in tried)
+    elif row == "s_joint":
+        seconds = sum(level["seconds"] for level in read_joint_search(row_folder(folder, row)))
     else:
         seconds = read_result(stage_folder(folder, row))["seconds"]
 

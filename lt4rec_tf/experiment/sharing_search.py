@@ -18,7 +18,7 @@ from typing import Any
 
 from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts
-from lt4rec_tf.experiment import joint_training
+from lt4rec_tf.experiment import joint_search, joint_training
 from lt4rec_tf.experiment.paths import (
     CHOICE,
     TRAINING,
@@ -67,6 +67,8 @@ def train_rows(run: Run, tickets: Sequence[Ticket]) -> None:
     for row in run.settings.rows:
         if row == "s_weight_auto":
             train_auto(run, tickets)
+        elif row == "s_joint":
+            joint_search.train_row(run)
         elif row != "base":
             joint_training.train_row(run, row, tickets)
 
@@ -82,6 +84,8 @@ def pending_epochs(settings: Settings, folder: Path) -> int:
     for row in set(settings.rows):
         if row == "s_weight_auto":
             epochs += _pending_auto_epochs(settings, row_folder(folder, row))
+        elif row == "s_joint":
+            epochs += joint_search.pending_epochs(settings, folder)
         elif row != "base":
             epochs += joint_training.pending_epochs(settings, folder, row)
     return epochs

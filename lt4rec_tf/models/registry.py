@@ -139,6 +139,12 @@ MODELS: dict[str, Model] = {
     "s_weight_auto": Model(
         _shared_tower, "sparse sharing as much as validation says", **_SIZED_BY_TICKETS
     ),
+    "s_joint": Model(
+        _shared_tower,
+        "sparse sharing, neurons and inputs cut while all tasks train together",
+        starts_from_theta_0=True,
+        wears_tickets=True,
+    ),
     "pruned_towers": Model(
         _own_towers, "hard sharing, each tower wearing its task's ticket", **_WEARING
     ),

@@ -6,6 +6,10 @@ masked.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import combinations_with_replacement
+
+import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
@@ -28,6 +32,42 @@ def crossed_width(cross: str, fields: int, dimension: int) -> int:
         "none": 0,
     }
     return products[cross] + fields * dimension
+
+
+def input_groups(cross: str, fields: Sequence[str], dimension: int) -> dict[str, np.ndarray]:
+    """Names the parts of a cross layer's output that a task reads as a whole or not at all.
+
+    They are the vector of each field, and the product of each pair of fields, in all its places;
+    of "dcn_v2" the crossed vector of each field.
+
+    >>> groups = input_groups("gram", ["user", "video"], dimension=1)
+    >>> {name: places.tolist() for name, places in groups.items()}
+    {'user': [4], 'video': [5], 'user x user': [0], 'user x video': [1, 2], 'video x video': [3]}
+
+    Args:
+        cross: "gram", "triangle", "dcn_v2" or "none".
+        fields: Names of the field vectors, in their order.
+        dimension: Length of a field vector.
+
+    Returns:
+        Name -> indices among the outputs, int64; every output is in one of them.
+    """
+    count = len(fields)
+    first = crossed_width(cross, count, dimension) - count * dimension
+    vectors = np.arange(first, first + count * dimension).reshape(count, dimension)
+    groups = dict(zip(fields, vectors, strict=True))
+
+    if cross == "gram":
+        for i, j in combinations_with_replacement(range(count), 2):
+            groups[f"{fields[i]} x {fields[j]}"] = np.unique([i * count + j, j * count + i])
+    elif cross == "triangle":
+        below = [(i, j) for i in range(count) for j in range(i)]
+        for place, (i, j) in enumerate(below):
+            groups[f"{fields[j]} x {fields[i]}"] = np.array([place])
+    elif cross == "dcn_v2":
+        for field, places in zip(fields, vectors - first, strict=True):
+            groups[f"{field}, crossed"] = places
+    return groups
 
 
 class NoCross(keras.layers.Layer):

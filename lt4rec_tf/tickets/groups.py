@@ -1,0 +1,169 @@
+"""Pruning of what a network computes as one piece: neurons, and groups of a tower's inputs.
+
+A neuron is a column of its own kernel together with a row of the next. A group of inputs is some
+rows of the first kernel, such as those of a field's vector or of the product of two fields. What is
+left is a dense tower of fewer inputs and neurons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from lt4rec_tf.tickets.masks import MaskError, Masks
+
+# Cut at a time; then what each further cut frees is counted anew.
+CUT_AT_ONCE = 0.01
+
+
+@dataclass(frozen=True)
+class Importance:
+    """How much a task loses without a piece, by an estimate; 0 or more each.
+
+    Attributes:
+        groups: Of each group of inputs, float (groups,).
+        units: Of each layer's neurons from the input upwards, float (units,) each.
+    """
+
+    groups: np.ndarray
+    units: tuple[np.ndarray, ...]
+
+
+@dataclass(frozen=True)
+class _Alive:
+    """What is left of a tower; arrays are changed in place."""
+
+    groups: np.ndarray
+    units: tuple[np.ndarray, ...]
+
+
+def prune_groups(
+    importance: Importance, masks: Masks, keep: int, groups: Sequence[np.ndarray]
+) -> Masks:
+    """Cuts the pieces that matter least for the weights that they take, until few enough remain.
+
+    The score of a piece is its importance divided by the number of alive weights that go with it:
+    for a neuron those of its column and its row, for a group those of its rows. The weakest
+    hundredth of all pieces is cut at a time.
+
+    >>> masks = {"tower_0": np.ones((3, 2), bool), "tower_1": np.ones((2, 1), bool)}
+    >>> importance = Importance(np.array([0.9, 0.1]), (np.array([0.5, 0.6]), np.array([1.0])))
+    >>> pruned = prune_groups(importance, masks, 5, [np.array([0]), np.array([1, 2])])
+    >>> pruned["tower_0"].astype(int)   # the second group, of two inputs
+    array([[1, 1],
+           [0, 0],
+           [0, 0]])
+
+    Args:
+        importance: Of the pieces; that of cut ones has no meaning.
+        masks: Kernel name -> bool (inputs, units), from the input upwards: ones, or what this
+            function returned.
+        keep: Number of weights to keep at most, from that of one group and one neuron a layer.
+        groups: Indices of the first layer's inputs; none is in two groups, each is in one.
+
+    Returns:
+        New masks; each keeps its alive inputs times its alive units. Nothing cut revives; one group
+        and one neuron of each layer are kept. Of equal scores the first is cut first: groups, then
+        layers from the input upwards.
+
+    Raises:
+        MaskError: Masks that no tower of whole pieces has.
+        ValueError: `keep` is too small, or the importance is negative, not finite, or of others.
+
+    Source: importance of one gate a piece, Molchanov et al. (arXiv 1906.10771).
+    """
+    alive = _alive_pieces(masks, groups)
+    sizes = np.array([len(places) for places in groups])
+    _check_importance(importance, alive)
+    fewest = int(sizes[alive.groups].min()) + len(masks) - 1
+    if keep < fewest:
+        raise ValueError(f"keep: found {keep}, expected {fewest} or more")
+
+    while _weights(_widths(alive, sizes)) > keep:
+        _cut_weakest(importance, alive, sizes, keep)
+    return _masks_of(alive, masks, groups)
+
+
+def _alive_pieces(masks: Masks, groups: Sequence[np.ndarray]) -> _Alive:
+    first = next(iter(masks.values()))
+    if not np.array_equal(np.sort(np.concatenate(groups)), np.arange(first.shape[0])):
+        raise MaskError(f"groups: expected each of {first.shape[0]} inputs in one of them")
+
+    inputs = np.asarray(first.any(axis=1))
+    alive_groups = np.array([bool(inputs[places].any()) for places in groups])
+    units = tuple(np.asarray(mask.any(axis=0)) for mask in masks.values())
+    alive = _Alive(alive_groups, units)
+    whole = _masks_of(alive, masks, groups)
+    for name, mask in masks.items():
+        if not mask.any() or not np.array_equal(mask, whole[name]):
+            raise MaskError(
+                f"kernel {name!r}: found single weights cut or nothing left, expected whole "
+                "neurons and groups of inputs"
+            )
+    return alive
+
+
+def _masks_of(alive: _Alive, masks: Masks, groups: Sequence[np.ndarray]) -> Masks:
+    below = np.zeros(next(iter(masks.values())).shape[0], bool)
+    for places, is_alive in zip(groups, alive.groups, strict=True):
+        below[places] = is_alive
+
+    pieces = [below, *alive.units]
+    return {
+        name: np.outer(inputs, units)
+        for name, (inputs, units) in zip(masks, pairwise(pieces), strict=True)
+    }
+
+
+def _check_importance(importance: Importance, alive: _Alive) -> None:
+    found = [importance.groups, *importance.units]
+    expected = [alive.groups, *alive.units]
+    if [scores.shape for scores in found] != [pieces.shape for pieces in expected]:
+        raise ValueError(
+            f"importance: found shapes {[scores.shape for scores in found]}, "
+            f"expected {[pieces.shape for pieces in expected]}"
+        )
+    for scores in found:
+        if not (np.isfinite(scores) & (scores >= 0)).all():
+            raise ValueError("importance: found negative numbers or none, expected 0 or more each")
+
+
+def _cut_weakest(importance: Importance, alive: _Alive, sizes: np.ndarray, keep: int) -> None:
+    """Cuts the weakest hundredth of the alive pieces, or fewer if few enough weights are left."""
+    widths = _widths(alive, sizes)
+    freed = [sizes * widths[1]]
+    for layer in range(1, len(widths)):
+        above = widths[layer + 1] if layer + 1 < len(widths) else 0
+        freed.append(np.full(len(alive.units[layer - 1]), widths[layer - 1] + above))
+
+    kinds = [alive.groups, *alive.units]
+    scores = [
+        np.where(pieces, one / weights, np.inf)
+        for pieces, one, weights in zip(
+            kinds, [importance.groups, *importance.units], freed, strict=True
+        )
+    ]
+    owners = [(kind, index) for kind, pieces in enumerate(kinds) for index in range(len(pieces))]
+    order = np.argsort(np.concatenate(scores), kind="stable")
+    count = sum(int(pieces.sum()) for pieces in kinds)
+
+    left = max(1, int(CUT_AT_ONCE * count))
+    for place in order[:count]:
+        kind, index = owners[place]
+        if kinds[kind].sum() == 1:  # the last of its kind
+            continue
+        kinds[kind][index] = False
+        left -= 1
+        if not left or _weights(_widths(alive, sizes)) <= keep:
+            return
+
+
+def _widths(alive: _Alive, sizes: np.ndarray) -> list[int]:
+    return [int(sizes[alive.groups].sum()), *(int(units.sum()) for units in alive.units)]
+
+
+def _weights(widths: Sequence[int]) -> int:
+    return sum(below * above for below, above in pairwise(widths))
