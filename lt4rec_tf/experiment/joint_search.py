@@ -8,7 +8,7 @@ tickets and trains what wears them, where Algorithm 1 trains each task anew for 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict, cast
 
@@ -33,14 +33,21 @@ ROW = "s_joint"
 
 
 class JointLevel(TypedDict):
-    """A level of the search, as `JOINT` keeps it."""
+    """A level of the search."""
 
-    level: int
-    chosen: bool
     density: dict[str, float]  # by task
     score: float  # minus the weighted sum of the tasks' losses on validation
     validation: dict[str, float | None]  # task -> its metric
     seconds: float
+
+
+class JointSearch(TypedDict):
+    """What the search leaves in `JOINT`."""
+
+    levels: list[JointLevel]
+    chosen: int
+    inputs: int  # vectors of fields and products of two that there are
+    reads: dict[str, list[str]]  # task -> those that its ticket keeps
 
 
 def train_row(run: Run) -> None:
@@ -86,17 +93,32 @@ def pending_epochs(settings: Settings, folder: Path) -> int:
     return pending * settings.training.search_epochs
 
 
-def read_joint_search(folder: Path) -> list[JointLevel]:
-    """Reads the levels of a finished search.
+def read_joint_search(folder: Path, tasks: Sequence[str]) -> JointSearch | None:
+    """Reads a finished search; None: the row was trained without one, as in daily training.
 
     Args:
         folder: The row's.
+        tasks: Of the run.
 
     Raises:
-        RunError: There is none, or the file holds something else.
+        RunError: The file holds something else, or that of a search with levels is gone.
     """
-    levels: list[JointLevel] = read_typed(folder / JOINT, list[JointLevel])
-    return levels
+    was_there = (folder / JOINT).exists() or (folder / LEVELS).exists()
+    if not was_there:
+        return None
+    found: JointSearch = read_typed(folder / JOINT, JointSearch)
+    if not 0 <= found["chosen"] < len(found["levels"]):
+        raise artifacts.RunError(
+            f"{folder / JOINT}: found {len(found['levels'])} levels and chosen level "
+            f"{found['chosen']}, expected one of them"
+        )
+    for level in found["levels"]:
+        for by_task in (level["density"], level["validation"], found["reads"]):
+            if set(by_task) != set(tasks):
+                raise artifacts.RunError(
+                    f"{folder / JOINT}: found tasks {sorted(by_task)}, expected {sorted(tasks)}"
+                )
+    return found
 
 
 def _steps_of_level(run: Run) -> int:
@@ -192,20 +214,30 @@ def _keep_chosen(run: Run, network: RankingNetwork, folder: Path, last: int) -> 
     for task, masks in _masks_in(network, chosen.folder).items():
         write_masks(row_masks(folder, task), masks)
 
-    entries = [_entry(run, network, one, one.level == chosen.level) for one in levels]
-    artifacts.write_json(folder / JOINT, artifacts.undefined_as_null(entries))
+    artifacts.write_json(folder / JOINT, _found(run, network, levels, chosen))
     artifacts.copy_folder(chosen.folder / TRAINING, folder / TRAINING)
     for one in levels:
         artifacts.remove(one.folder / TRAINING / WEIGHTS)
 
 
-def _entry(run: Run, network: RankingNetwork, level: Level, chosen: bool) -> dict[str, Any]:
+def _found(run: Run, network: RankingNetwork, levels: list[Level], chosen: Level) -> Any:
+    """Returns what `JOINT` keeps, a `JointSearch`."""
+    groups = _input_groups(run)
+    reads = {}
+    for task, masks in _masks_in(network, chosen.folder).items():
+        inputs = np.asarray(next(iter(masks.values())).any(axis=1))
+        reads[task] = [name for name, places in groups.items() if inputs[places].any()]
+
+    entries = [_entry(run, network, level) for level in levels]
+    found = {"levels": entries, "chosen": chosen.level, "inputs": len(groups), "reads": reads}
+    return artifacts.undefined_as_null(found)
+
+
+def _entry(run: Run, network: RankingNetwork, level: Level) -> JointLevel:
     result = read_result(level.folder / TRAINING)
     masks = _masks_in(network, level.folder)
     metrics = {task.name: task.metric for task in run.schema.tasks}
     return {
-        "level": level.level,
-        "chosen": chosen,
         "density": {task: density(task_masks) for task, task_masks in masks.items()},
         "score": level.value,
         "validation": {t: result["validation"][t][metric] for t, metric in metrics.items()},

@@ -9,6 +9,7 @@ from typing import Any
 
 from lt4rec_tf.config.parse import to_dict
 from lt4rec_tf.config.settings import Settings
+from lt4rec_tf.experiment.joint_search import read_joint_search
 from lt4rec_tf.experiment.logs import read_audit
 from lt4rec_tf.experiment.passes import most_passes
 from lt4rec_tf.experiment.paths import (
@@ -22,7 +23,13 @@ from lt4rec_tf.experiment.rows import row_names
 from lt4rec_tf.experiment.ticket_search import Ticket, level_masks
 from lt4rec_tf.reports.passes import Passes, advice
 from lt4rec_tf.reports.run_report import report_run
-from lt4rec_tf.reports.search_tables import sharing_table, table_levels, ticket_table
+from lt4rec_tf.reports.search_tables import (
+    inputs_by_task,
+    joint_levels,
+    sharing_table,
+    table_levels,
+    ticket_table,
+)
 from lt4rec_tf.reports.text_tables import (
     Evaluation,
     evaluation_table,
@@ -48,10 +55,14 @@ def print_run(settings: Settings, schema: Schema, folder: Path, evaluation: Eval
     for task, search in evaluation["searches"].items():
         print(f"\nticket search of {task}, on validation\n\n{ticket_table(task, search)}")
 
+    names = [task.name for task in schema.tasks]
     if "s_weight_auto" in settings.rows:
-        names = [task.name for task in schema.tasks]
         choice = read_choice(row_folder(folder, "s_weight_auto"))
         print(f"\nsharing, on validation\n\n{sharing_table(names, choice)}")
+
+    if joint := read_joint_search(row_folder(folder, "s_joint"), names):
+        levels = joint_levels(joint, evaluation["tasks"])
+        print(f"\njoint search, on validation\n\n{levels}\n\n{inputs_by_task(joint)}")
 
     print(f"\non test\n\n{evaluation_table(evaluation)}\n")
     results = {row: read_result(stage_folder(folder, row)) for row in row_names(settings, schema)}

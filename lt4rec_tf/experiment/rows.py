@@ -48,7 +48,7 @@ def row_names(settings: Settings, schema: Schema) -> list[str]:
 def default_row(settings: Settings, schema: Schema) -> str:
     """Returns the row to export where none is named: sparse sharing if the run has it."""
     names = row_names(settings, schema)
-    preferred = [row for row in ("s_weight_auto", "s_weight") if row in names]
+    preferred = [row for row in ("s_joint", "s_weight_auto", "s_weight") if row in names]
     return preferred[0] if preferred else names[-1]
 
 
@@ -213,8 +213,8 @@ def row_seconds(folder: Path, row: str, tasks: tuple[str, ...]) -> float:
     if row == "s_weight_auto":
         tried = read_choice(row_folder(folder, row))["tried"]
         seconds = sum(way["seconds"] for way in tried)
-    elif row == "s_joint":
-        seconds = sum(level["seconds"] for level in read_joint_search(row_folder(folder, row)))
+    elif row == "s_joint" and (search := read_joint_search(row_folder(folder, row), tasks)):
+        seconds = sum(level["seconds"] for level in search["levels"])
     else:
         seconds = read_result(stage_folder(folder, row))["seconds"]
 

@@ -17,6 +17,8 @@ from lt4rec_tf.reports.text_tables import (
     number_cell,
 )
 
+MOST_NAMES = 10
+
 
 def ticket_table(task: str, search: TicketSearch) -> str:
     """Returns the levels of one task's ticket search; the chosen one is marked.
@@ -89,6 +91,49 @@ def table_levels(search: Mapping[str, Any], tasks: Sequence[ReportedTask]) -> st
         metrics = [number_cell(value, 5) for value in values]
         lines.append([str(index), f"{level['density']:.3f}", f"{level['numbers']:,}", *metrics])
     return markdown_table(["level", "density", "numbers", *titles], lines, texts=0)
+
+
+def joint_levels(search: Mapping[str, Any], tasks: Sequence[ReportedTask]) -> str:
+    """Returns the levels of the search of s_joint; the chosen one is marked.
+
+    Args:
+        search: levels, each with density and validation by task; chosen.
+        tasks: Their metrics are columns.
+
+    Returns:
+        A Markdown table.
+    """
+    names = [task["name"] for task in tasks]
+    titles = [metric_title(task, task["metric"]) for task in tasks]
+    lines = []
+    for index, level in enumerate(search["levels"]):
+        shares = " / ".join(f"{level['density'][name]:.3f}" for name in names)
+        metrics = [number_cell(level["validation"][name], 5) for name in names]
+        lines.append([str(index), shares, *metrics, "*" if index == search["chosen"] else ""])
+    density = f"density ({' / '.join(names)})"
+    return markdown_table(["level", density, *titles, "chosen"], lines, texts=0)
+
+
+def inputs_by_task(search: Mapping[str, Any]) -> str:
+    """Returns a line a task: how many fields and products it reads, and which it reads alone.
+
+    >>> search = {"inputs": 6, "reads": {"ctr": ["user", "user x video"], "cvr": ["user"]}}
+    >>> print(inputs_by_task(search))
+    ctr reads 2 of 6 fields and products of two, 1 of them alone: user x video
+    cvr reads 1 of 6 fields and products of two, none of them alone
+
+    Args:
+        search: inputs, their number; reads, by task the names of those that its ticket keeps.
+    """
+    lines = []
+    for task, names in search["reads"].items():
+        others = [set(reads) for other, reads in search["reads"].items() if other != task]
+        alone = [name for name in names if not any(name in reads for reads in others)]
+        shown = ", ".join(alone[:MOST_NAMES]) + (", ..." if len(alone) > MOST_NAMES else "")
+        of_them = f"{len(alone)} of them alone: {shown}" if alone else "none of them alone"
+        counted = f"{len(names)} of {search['inputs']} fields and products of two"
+        lines.append(f"{task} reads {counted}, {of_them}")
+    return "\n".join(lines)
 
 
 def check_search(task: str, search: TicketSearch) -> None:

@@ -84,10 +84,10 @@ def test_each_level_keeps_whole_pieces_of_the_level_below_and_as_many_as_asked(t
 def test_the_row_is_the_best_pruned_level_and_is_read_back_as_it_was_trained(trained):
     run, begun, ended = trained
     folder = row_folder(run.folder, "s_joint")
-    levels = read_joint_search(folder)
+    found = read_joint_search(folder, run.tasks)
     scores = [result["history"][0]["score"] for _, _, result in ended]
-    assert [level["score"] for level in levels] == scores
-    (best,) = [level["level"] for level in levels if level["chosen"]]
+    assert [level["score"] for level in found["levels"]] == scores
+    best = found["chosen"]
     assert best == 1 + int(np.argmax(scores[1:]))
 
     network = load_row(run.folder, "s_joint", run.settings, run.schema)

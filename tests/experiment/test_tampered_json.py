@@ -17,7 +17,7 @@ from lt4rec_tf.data.audit.task_counts import TaskCounts
 from lt4rec_tf.data.public import published
 from lt4rec_tf.data.simulator.world import FeedSettings, SimulatorError
 from lt4rec_tf.data.simulator.writer import MODEL_VERSION, Manifest, _read_manifest
-from lt4rec_tf.experiment import paths
+from lt4rec_tf.experiment import joint_search, paths
 from lt4rec_tf.experiment.comparison import results
 from lt4rec_tf.experiment.comparison.jobs import read_arrays
 from lt4rec_tf.experiment.comparison.results import _mean_cost, _OnTest
@@ -29,7 +29,13 @@ from lt4rec_tf.experiment.run import _read_widths
 from lt4rec_tf.experiment.ticket_search import read_searches, search_seconds
 from lt4rec_tf.reports.daily import DayEvaluation, days_table
 from lt4rec_tf.reports.further_metrics import done_runs
-from lt4rec_tf.reports.search_tables import sharing_table, table_levels, ticket_table
+from lt4rec_tf.reports.search_tables import (
+    inputs_by_task,
+    joint_levels,
+    sharing_table,
+    table_levels,
+    ticket_table,
+)
 from lt4rec_tf.reports.text_tables import evaluation_table
 from tests.support.tampering import tampered
 
@@ -59,6 +65,12 @@ DAY = {
 EVALUATION = {"tasks": TASKS, "rows": [ROW], "searches": {}, "tables": None, "frozen": [ROW]}
 SEARCH = {"metric": "auc", "direction": "max", "densities": [1, 0.5], "values": [0.5, None]}
 LEVEL = {"numbers": 9, "density": 0.5, "kept": {"user": 3}, "validation": METRICS}
+JOINT_LEVEL = {
+    "density": {"ctr": 0.5}, "score": -0.5, "validation": {"ctr": None}, "seconds": 1.5
+}  # fmt: skip
+JOINT = {
+    "levels": [JOINT_LEVEL, JOINT_LEVEL], "chosen": 1, "inputs": 3, "reads": {"ctr": ["user"]}
+}  # fmt: skip
 WAY = {"name": "shared_0_1", "separate": False, "levels": [0, 1], "gain": None, "seconds": 3.0}
 COST = {"trained_parameters": 9, "table_bytes": 9, "multiply_adds": 9}
 ON_TEST = {"metrics": METRICS, "density": {"ctr": 0.5}, "overlap": None, "seconds": 1.5}
@@ -106,6 +118,12 @@ def read_choice(folder, schema):
     sharing_table(["ctr", "cvr"], choice)
 
 
+def read_joint(folder, schema):
+    search = joint_search.read_joint_search(folder, ["ctr"])
+    joint_levels(search, TASKS)
+    inputs_by_task(search)
+
+
 def read_on_test(folder, schema):
     result = read_typed(folder / "base.json", _OnTest)
     _mean_cost([result["cost"]] * 2)
@@ -147,6 +165,7 @@ READERS = {
     "marginals.json": (None, read_marginals),
     "tables/search.json": ({"unit": "row", "levels": [LEVEL]}, read_table_search),
     "tickets/ctr/search.json": (SEARCH | {"chosen": 1}, read_search),
+    "joint_search.json": (JOINT, read_joint),
     "choice.json": ({"chosen": "shared_0_1", "tried": [WAY]}, read_choice),
     "searches.json": ("../searches/1", lambda folder, _: paths.searches_of(folder)),
     "standards.json": (

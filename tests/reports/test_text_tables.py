@@ -4,7 +4,12 @@ import copy
 
 import pytest
 
-from lt4rec_tf.reports.search_tables import sharing_table, ticket_table
+from lt4rec_tf.reports.search_tables import (
+    inputs_by_task,
+    joint_levels,
+    sharing_table,
+    ticket_table,
+)
 from lt4rec_tf.reports.text_tables import evaluation_table, full_table, markdown_table
 from tests.support.evaluations import CTR, CVR
 
@@ -149,6 +154,34 @@ def test_sharing_table_shows_the_ways_best_first_and_marks_the_chosen():
         ["shared", "2 / 1", "+1.25 %", "*"],
         ["shared", "0 / 0", "-0.13 %", ""],
         ["one a task", "0 / 0", "-", ""],
+    ]
+
+
+def test_joint_levels_show_every_task_and_mark_the_chosen():
+    tasks = [
+        {"name": "ctr", "metric": "auc", "kind": "binary", "direction": "max", "population": None},
+        {"name": "cvr", "metric": "mse", "kind": "continuous", "direction": "min",
+         "population": "click"},
+    ]  # fmt: skip
+    levels = [
+        {"density": {"ctr": 1.0, "cvr": 1.0}, "validation": {"ctr": 0.7, "cvr": 0.0612345}},
+        {"density": {"ctr": 0.2, "cvr": 0.1999}, "validation": {"ctr": None, "cvr": 0.06}},
+    ]
+    table = parse(joint_levels({"levels": levels, "chosen": 1}, tasks))
+    assert table == [
+        ["level", "density (ctr / cvr)", "CTR AUC", "CVR MSE on clicks", "chosen"],
+        ["0", "1.000 / 1.000", "0.70000", "0.06123", ""],
+        ["1", "0.200 / 0.200", "-", "0.06000", "*"],
+    ]
+
+
+def test_many_inputs_of_one_task_are_counted_and_the_first_are_named():
+    reads = {"ctr": [f"f{i}" for i in range(12)], "cvr": ["f0", "f12"], "like": []}
+    assert inputs_by_task({"inputs": 20, "reads": reads}).splitlines() == [
+        "ctr reads 12 of 20 fields and products of two, 11 of them alone: "
+        "f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, ...",
+        "cvr reads 2 of 20 fields and products of two, 1 of them alone: f12",
+        "like reads 0 of 20 fields and products of two, none of them alone",
     ]
 
 

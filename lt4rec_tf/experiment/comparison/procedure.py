@@ -155,7 +155,10 @@ def _train(
         if search_name in failed_searches:
             failures[name] = failed_searches[search_name]
             continue
-        passes = settings.training.auto_trainings if spec.row == "s_weight_auto" else 1
+        passes = {
+            "s_weight_auto": settings.training.auto_trainings,
+            "s_joint": settings.tickets.rounds + 1,
+        }.get(spec.row, 1)
         trainings.append(Job(name, jobs.train, (folder, spec.name, settings), passes))
 
     # The longest first, so that no process is left with one at the end.

@@ -119,7 +119,7 @@ def of_row(space: Space, spec: RowSpec, weighted_task: str) -> Space:
     fixed = {flag.lstrip("-").partition("=")[0] for flag in spec.flags}
     if spec.task or spec.weights is not None:
         fixed.add(LOSS_WEIGHTS)
-    if not MODELS[spec.row].needs_tickets:
+    if not (MODELS[spec.row].needs_tickets or MODELS[spec.row].wears_tickets):
         fixed |= {field.name for field in dataclasses.fields(TicketSettings)}
 
     rules = {name: rule for name, rule in space.items() if flag_of(name) not in fixed}
