@@ -6,7 +6,7 @@
       tables/level_<k>/ ticket.npz start/   the search for a ticket of the embedding tables
       warmup/training/                      --warmup_epochs
       tickets/<task>/level_<k>/             a search: masks.npz, training/; search.json
-      rows/<row>/                           masks/<task>.npz, training/
+      rows/<row>/                           masks/<task>.npz, training/; of s_joint joint_search.json, levels/
       saved_model/<version>/ tensorboard/ logs/
 
     COMPARISON = runs/<name>-<fingerprint>/
