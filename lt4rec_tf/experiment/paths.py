@@ -6,7 +6,8 @@
       tables/level_<k>/ ticket.npz start/   the search for a ticket of the embedding tables
       warmup/training/                      --warmup_epochs
       tickets/<task>/level_<k>/             a search: masks.npz, training/; search.json
-      rows/<row>/                           masks/<task>.npz, training/; of s_joint joint_search.json, levels/
+      rows/<row>/                           masks/<task>.npz, training/
+      rows/s_joint/                         joint_search.json, levels/level_<k>/ beside them
       saved_model/<version>/ tensorboard/ logs/
 
     COMPARISON = runs/<name>-<fingerprint>/
