@@ -38,7 +38,7 @@ class JointLevel(TypedDict):
     density: dict[str, float]  # by task
     score: float  # minus the weighted sum of the tasks' losses on validation
     validation: dict[str, float | None]  # task -> its metric
-    seconds: float
+    seconds: float  # of training, without the pruning before it
 
 
 class JointSearch(TypedDict):

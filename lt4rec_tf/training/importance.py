@@ -14,8 +14,8 @@ from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.tickets.groups import Importance
 
-# More would move the order of the pieces little, and a pass over a large log is long.
-MOST_BATCHES = 500
+# More batches of 512 rows found no better tickets on the simulated feed.
+MOST_BATCHES = 50
 
 Gradients = Callable[[dict[str, Any]], list[tf.Tensor]]
 
