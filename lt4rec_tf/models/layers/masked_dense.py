@@ -26,7 +26,8 @@ class MaskedDense(keras.layers.Layer):
     Call:
         x: float32 (batch, inputs).
         addend: float32 (batch, units), added before the activation; None: nothing is added.
-        Returns float32 (batch, units).
+        Returns float32 (batch, units). In a compact tower x and what is returned hold the alive
+        inputs and units alone; see `CompactTower`.
     """
 
     def __init__(self, shared: keras.layers.Dense, name: str | None = None) -> None:
