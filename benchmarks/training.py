@@ -6,8 +6,10 @@
 
 20 single-valued fields of dimension 32, batches of 4096 random ids from memory, CTR and CVR. Each
 model is a process of its own; they take turns, one trains while the others wait. Shown are medians
-over the rounds and ratios of medians. "products" are the matrix products of our own step and
-nothing else: what the machine can do at these shapes and this precision.
+over the rounds and ratios of medians; beside dense, median and quartiles of the rounds' ratios.
+"products" are the matrix products of our own step and nothing else: what the machine can do at
+these shapes and this precision. Ours is trained with drawn tickets of single weights, of whole
+neurons ("lt4rec_tf_neurons") and with nothing cut.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ from feeds import CLICK_SHARE, DIMENSION, FIELDS, UNITS
 
 from lt4rec_tf.reports.text_tables import markdown_table
 
-OURS = ("lt4rec_tf", "products")
+DENSE = "lt4rec_tf_dense"
+NETWORKS = ("lt4rec_tf", "lt4rec_tf_neurons", DENSE)
+OURS = (*NETWORKS, "products")
 PEERS = ("deepctr_shared_bottom", "deepctr_mmoe", "rechub_mmoe")
 PRECISIONS = ("float32", "bfloat16")
 HUGE_PAGES = "glibc.malloc.hugetlb=1"  # where the system leaves them to programs
@@ -70,19 +74,20 @@ def main() -> None:
     print(f"{os.cpu_count()} cores, batch {flags.batch}, {flags.rounds} rounds of {flags.steps}\n")
 
     header = ["embedding rows", "model", "ms a step", "examples/s", "of first peer", "of products"]
+    header.append("of dense's time (quartiles)")
     lines = []
     for rows in flags.rows:
         peers = flags.peers if rows <= flags.largest_peer else []
         models = [(name, precision) for precision in PRECISIONS for name in OURS]
         models += [(name, "float32") for name in peers]
-        lines += size_lines(rows, models, medians_of(rows, models, flags), flags.batch)
+        lines += size_lines(rows, models, seconds_of(rows, models, flags), flags.batch)
     print(markdown_table(header, lines, texts=2))
 
 
-def medians_of(
+def seconds_of(
     rows: int, models: Sequence[tuple[str, str]], flags: argparse.Namespace
-) -> dict[tuple[str, str], float]:
-    """Returns each model's median seconds of a step; the models take turns."""
+) -> dict[tuple[str, str], list[float]]:
+    """Returns each model's seconds of a step, one number a round; the models take turns."""
     started = {model: start(*model, rows, flags) for model in models}
     try:
         seconds: dict[tuple[str, str], list[float]] = {model: [] for model in models}
@@ -93,7 +98,7 @@ def medians_of(
         for model in started.values():
             model.process.kill()
             model.process.wait()
-    return {key: statistics.median(times) for key, times in seconds.items()}
+    return seconds
 
 
 def start(name: str, precision: str, rows: int, flags: argparse.Namespace) -> Model:
@@ -121,10 +126,11 @@ def start(name: str, precision: str, rows: int, flags: argparse.Namespace) -> Mo
 def size_lines(
     rows: int,
     models: Sequence[tuple[str, str]],
-    medians: Mapping[tuple[str, str], float],
+    seconds: Mapping[tuple[str, str], Sequence[float]],
     batch: int,
 ) -> list[list[str]]:
     """Returns the table's lines for one size."""
+    medians = {model: statistics.median(times) for model, times in seconds.items()}
     first_peer = next((medians[model] for model in models if model[0] in PEERS), None)
     lines = []
     for name, precision in models:
@@ -140,9 +146,19 @@ def size_lines(
                 f"{batch / median:,.0f}",
                 f"{first_peer / median:.2f}" if first_peer and name != "products" else "",
                 f"{medians['products', precision] / median:.2f}" if name == "lt4rec_tf" else "",
+                of_dense(seconds[name, precision], seconds[DENSE, precision])
+                if name in NETWORKS
+                else "",
             ]
         )
     return lines
+
+
+def of_dense(times: Sequence[float], dense: Sequence[float]) -> str:
+    """Returns the median of the rounds' ratios, and their quartiles."""
+    ratios = [one / other for one, other in zip(times, dense, strict=True)]
+    first, median, third = statistics.quantiles(ratios, n=4)
+    return f"{median:.2f} ({first:.2f} to {third:.2f})"
 
 
 def flop_of_step(batch: int) -> int:

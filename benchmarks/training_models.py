@@ -18,7 +18,7 @@ if __name__ == "__main__":
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from feeds import (
@@ -33,15 +33,52 @@ from feeds import (
 )
 
 from lt4rec_tf.core.command import make_deterministic
+from lt4rec_tf.tickets.masks import Masks
 
 BATCHES = 8  # different ones, over and over
 TOWER = (64,)  # of a task, in models whose 512-256-128 is shared
 EXPERTS = 3  # DeepCTR's default
 Rounds = Callable[[int], None]  # trains so many steps
+Shapes = Mapping[str, tuple[int, ...]]  # by kernel
 
 
 def lt4rec_tf(rows: int, batch: int, precision: str, density: float) -> Rounds:
     """Builds sparse sharing: two masked towers on one set of kernels."""
+    return sparse_sharing(weight_masks, rows, batch, precision, density)
+
+
+def lt4rec_tf_dense(rows: int, batch: int, precision: str, density: float) -> Rounds:
+    """Builds sparse sharing with nothing cut: each task computes the whole tower."""
+    return sparse_sharing(weight_masks, rows, batch, precision, density=1.0)
+
+
+def lt4rec_tf_neurons(rows: int, batch: int, precision: str, density: float) -> Rounds:
+    """Builds sparse sharing with that share of each layer's neurons, of each task others."""
+    return sparse_sharing(neuron_masks, rows, batch, precision, density)
+
+
+def weight_masks(shapes: Shapes, density: float, rng: np.random.Generator) -> Masks:
+    """Draws the single weights of each kernel that are kept."""
+    return {name: rng.random(shape) < density for name, shape in shapes.items()}
+
+
+def neuron_masks(shapes: Shapes, density: float, rng: np.random.Generator) -> Masks:
+    """Draws the neurons of each layer that are kept; all inputs of the first are."""
+    masks, below = {}, np.ones(next(iter(shapes.values()))[0], bool)
+    for name, (_, units) in shapes.items():
+        alive = rng.permutation(units) < density * units
+        masks[name], below = np.outer(below, alive), alive
+    return masks
+
+
+def sparse_sharing(
+    draw: Callable[[Shapes, float, np.random.Generator], Masks],
+    rows: int,
+    batch: int,
+    precision: str,
+    density: float,
+) -> Rounds:
+    """Builds two towers on one set of kernels, with a drawn ticket each."""
     from networks import joint_step, random_batches, wide_network
 
     from lt4rec_tf.training.precision import computing_in
@@ -51,8 +88,7 @@ def lt4rec_tf(rows: int, batch: int, precision: str, density: float) -> Rounds:
     network = wide_network(schema)
     rng = np.random.default_rng(0)
     for task in TASKS:
-        shapes = network.kernel_shapes(task)
-        network.wear(task, {name: rng.random(shape) < density for name, shape in shapes.items()})
+        network.wear(task, draw(network.kernel_shapes(task), density, rng))
     step = joint_step(network, schema)
     batches = random_batches(schema, rows, batch, BATCHES)
 
@@ -183,6 +219,8 @@ def rechub_mmoe(rows: int, batch: int, precision: str, density: float) -> Rounds
 
 MODELS = {
     "lt4rec_tf": lt4rec_tf,
+    "lt4rec_tf_dense": lt4rec_tf_dense,
+    "lt4rec_tf_neurons": lt4rec_tf_neurons,
     "products": products,
     "deepctr_shared_bottom": deepctr_shared_bottom,
     "deepctr_mmoe": deepctr_mmoe,

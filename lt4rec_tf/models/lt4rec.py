@@ -16,7 +16,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from lt4rec_tf.models.feature_encoder import Bottom, Encoder, build_bottom, field_vectors, seed_of
-from lt4rec_tf.models.layers.masked_dense import MaskedDense
+from lt4rec_tf.models.layers.masked_dense import MaskedDense, link_tower
 from lt4rec_tf.models.network import CROSSED, RankingNetwork, add_head, assemble
 from lt4rec_tf.models.tower_dropout import TowerDropout
 from lt4rec_tf.schema.types import Schema
@@ -77,6 +77,8 @@ def build_network(
                 seed,
                 variables,
             )
+        if own is None and not tower_dropout:
+            link_tower(towers[name], name)
         hidden = dropout.of(towers[name][0](bottom.crossed, addend=own), f"{name}/tower_0")
         for depth, layer in enumerate(towers[name][1:], 1):
             hidden = dropout.of(layer(hidden), f"{name}/tower_{depth}")

@@ -95,6 +95,11 @@ class RankingNetwork:
         for i, layer in enumerate(self.towers[task]):
             layer.set_mask(masks[f"tower_{i}"])
 
+    def is_compact(self, task: str) -> bool:
+        """Tells if training steps compute a task's alive neurons alone; see `CompactTower`."""
+        towers = [layer.tower for layer in self.towers[task]]
+        return any(tower is not None and tower.worthwhile for tower in towers)
+
     def trained_by(self, task: str) -> list[tf.Variable]:
         """Returns the variables that a task's loss has a gradient for."""
         return self.task_models[task].trainable_variables

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from lt4rec_tf.core.errors import UnfitError
 from lt4rec_tf.distributed.replicas import gradients_over_replicas, spread
+from lt4rec_tf.models.layers.compact_tower import compact_towers
 from lt4rec_tf.models.losses import loss_of, targets, with_targets
 from lt4rec_tf.models.network import CROSSED, RankingNetwork
 from lt4rec_tf.schema.types import Schema, sampled_by_column
@@ -59,7 +60,8 @@ def compile_step(
     updated.
 
     Args:
-        network: Its masks are read at each step, so a step remains valid when a ticket changes.
+        network: Its masks are read at each step, so a step remains valid when a ticket changes. It
+            is compiled once more where other tasks' towers become compact.
         schema: The batches' tasks, their losses.
         objective: Of the whole training.
         tasks: Those of the objective's that this step trains; one task runs its own forward pass
@@ -82,7 +84,7 @@ def compile_step(
     masks_needed = takes_turns or optimizers.decays(optimizer)
 
     def train_step(batch: dict[str, Any]) -> dict[str, tf.Tensor]:
-        with tf.GradientTape(persistent=True) as tape:
+        with tf.GradientTape(persistent=True) as tape, compact_towers():
             losses = losses_of(with_targets(batch, schema.tasks, objective.label_smoothing))
             weighted = [objective.loss_weights[task] * loss for task, loss in losses.items()]
             targets = rule.targets(weighted)
@@ -101,7 +103,16 @@ def compile_step(
             loss_sums[task].assign_add(tf.stack([tf.cast(loss, tf.float64), 1.0]))
         return losses
 
-    return spread(train_step, _batch_spec(network, schema))
+    spec = _batch_spec(network, schema)
+    compiled: dict[tuple[str, ...], Step] = {}
+
+    def take_step(batch: dict[str, Any]) -> dict[str, tf.Tensor]:
+        compact = tuple(task for task in tasks if network.is_compact(task))
+        if compact not in compiled:
+            compiled[compact] = spread(train_step, spec)
+        return compiled[compact](batch)
+
+    return take_step
 
 
 def loss_sum() -> tf.Variable:

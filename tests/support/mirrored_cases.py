@@ -18,7 +18,7 @@ from lt4rec_tf.training.balancing.rules import RULES
 from lt4rec_tf.training.plan import Plan
 from tests.support.networks import build_model, build_small, read_variables
 from tests.support.schemas import SMALL_SCHEMA
-from tests.support.training import random_masks, small_trainer
+from tests.support.training import neuron_masks, random_masks, small_trainer
 
 CASES = {
     "both": {"schedule": "both"},
@@ -41,7 +41,8 @@ def trained(schema, model=None, **changes) -> dict:
     if model is None:
         network = build_small(schema)
         for seed, task in enumerate(network.tasks):
-            network.wear(task, random_masks(network, task, seed))
+            masks = neuron_masks if task == "cvr" else random_masks  # of which one is compact
+            network.wear(task, masks(network, task, seed))
     else:
         network = build_model(model, schema)
     with tempfile.TemporaryDirectory() as folder:

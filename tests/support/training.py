@@ -96,6 +96,15 @@ def random_masks(network: RankingNetwork, task: str, seed: int, density: float =
     }
 
 
+def neuron_masks(network: RankingNetwork, task: str, seed: int, density: float = 0.5) -> dict:
+    """Masks that cut whole neurons, of every layer and of the first one's inputs."""
+    rng = np.random.default_rng(seed)
+    shapes = network.kernel_shapes(task)
+    widths = [next(iter(shapes.values()))[0], *(units for _, units in shapes.values())]
+    alive = [rng.permutation(width) < max(1, density * width) for width in widths]
+    return {name: np.outer(alive[depth], alive[depth + 1]) for depth, name in enumerate(shapes)}
+
+
 def small_settings(*flags: str, schema: Path | str = "small.toml") -> Settings:
     small = [
         "--epochs=1",

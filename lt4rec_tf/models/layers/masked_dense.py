@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import tensorflow as tf
 import tf_keras as keras
+
+from lt4rec_tf.distributed.replicas import by_parameter_server
+from lt4rec_tf.models.layers.compact_tower import CompactTower, are_compact
 
 
 class MaskedDense(keras.layers.Layer):
@@ -21,7 +26,8 @@ class MaskedDense(keras.layers.Layer):
     Call:
         x: float32 (batch, inputs).
         addend: float32 (batch, units), added before the activation; None: nothing is added.
-        Returns float32 (batch, units).
+        Returns float32 (batch, units). In a compact tower x and what is returned hold the alive
+        inputs and units alone; see `CompactTower`.
     """
 
     def __init__(self, shared: keras.layers.Dense, name: str | None = None) -> None:
@@ -29,6 +35,8 @@ class MaskedDense(keras.layers.Layer):
         if not shared.built:
             raise ValueError(f"{name}: the shared layer {shared.name!r} is not built")
         self.shared = shared
+        self.tower: CompactTower | None = None  # see `link_tower`
+        self.depth = 0
 
     def build(self, input_shape: tf.TensorShape) -> None:
         """Starts with a mask of ones: nothing is cut."""
@@ -44,10 +52,18 @@ class MaskedDense(keras.layers.Layer):
 
     def call(self, x: tf.Tensor, addend: tf.Tensor | None = None) -> tf.Tensor:
         """Applies the layer with the task's mask."""
-        product = tf.matmul(x, self.folded_kernel())
+        kernel, bias = self._weights()
+        product = tf.matmul(x, kernel)
         if addend is not None:
             product += addend
-        return self.shared.activation(tf.nn.bias_add(product, self.shared.bias))
+        return self.shared.activation(tf.nn.bias_add(product, bias))
+
+    def _weights(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the kernel and the biases that the layer computes with."""
+        if self.tower is None or not (are_compact() and self.tower.worthwhile):
+            return self.folded_kernel(), self.shared.bias
+        kernel, bias = map(tf.convert_to_tensor, (self.shared.kernel, self.shared.bias))
+        return self.tower.kernel(self.depth, kernel), self.tower.bias(self.depth, bias)
 
     def folded_kernel(self) -> tf.Tensor:
         """Returns W * M, float32 (inputs, units): the kernel that this task computes with."""
@@ -70,3 +86,22 @@ class MaskedDense(keras.layers.Layer):
         if not np.isin(mask, (0, 1)).all():
             raise ValueError(f"{self.name}: a mask holds 0 and 1 only")
         self.mask.assign(mask.astype(np.float32))
+        if self.tower is not None:
+            self.tower.wear(self.depth, mask)
+
+
+def link_tower(tower: Sequence[MaskedDense], name: str) -> None:
+    """Lets the layers of a task's tower be compact; see `CompactTower`.
+
+    Each layer must be read by the next one alone, as it is, and nothing be added to it.
+
+    Args:
+        tower: The layers, from the bottom up.
+        name: Of the variables that hold what is alive.
+    """
+    # On parameter servers steps are part of a function that is compiled once.
+    if len(tower) < 2 or by_parameter_server():
+        return
+    compact = CompactTower([tuple(layer.shared.kernel.shape) for layer in tower], name)
+    for depth, layer in enumerate(tower):
+        layer.tower, layer.depth = compact, depth
