@@ -199,9 +199,11 @@ class ServedTowers(tf.Module):
             x = tf.concat([*self.inputs.between(asking, rows, requests), *of_items], axis=1)
             return self._of_candidates(x, rows, of_requests, tasks, shape)
 
-        if self._weights(tasks) < HALVED_WEIGHTS:
-            return tf.cond(requests == 1, of_one, of_all)
-        return tf.cond((requests == 1) & (candidates >= HALVED), of_halves, of_all)
+        def of_one_or_halves() -> dict[str, tf.Tensor]:
+            return tf.cond(candidates >= HALVED, of_halves, of_one)
+
+        is_halved = self._weights(tasks) >= HALVED_WEIGHTS
+        return tf.cond(requests == 1, of_one_or_halves if is_halved else of_one, of_all)
 
     def _weights(self, tasks: Sequence[str]) -> int:
         """Returns the number of weights with which a candidate is multiplied."""
