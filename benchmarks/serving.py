@@ -12,6 +12,9 @@ its sockets by gRPC and REST, each over one kept connection: from sending a requ
 until its whole answer is read. gRPC's encoding of messages counts, making and reading JSON does
 not. Elsewhere the session loader, as in TensorFlow Serving, runs the models in this process.
 
+Tickets of `s_weight` and `s_neuron` keep --density of the weights, structured ones the shares of
+inputs and units in serving_models.py, whatever --density.
+
 Models, by each protocol or signature, take turns of a few requests; two single-task models are
 asked one after the other. Results are medians over all requests and ratios of medians.
 """
@@ -42,8 +45,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
-from feeds import TASKS, wide_schema
-from networks import wide_network
+from feeds import wide_schema
+from serving_models import models
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from lt4rec_tf.core.errors import InputError
@@ -54,7 +57,6 @@ from lt4rec_tf.serving.model_card import folder_size
 from lt4rec_tf.serving.publish import OpenedVersion, opened
 from lt4rec_tf.serving.rank import Ranking
 from lt4rec_tf.serving.signatures import ServedModel
-from lt4rec_tf.tickets.neurons import prune_neurons
 
 if TYPE_CHECKING:
     from serving_socket import Addresses
@@ -109,34 +111,6 @@ def server_program(named: str | None) -> str | None:
         needs = "gRPC needs tensorflow-serving-api, pip install 'lt4rec_tf[serving]'"
         raise InputError(f"{program}: found, but {needs}")
     return program
-
-
-def models(schema: Schema, density: float) -> list[tuple[str, list[RankingNetwork], str]]:
-    """Returns (name, networks that together predict both tasks, precision) of every model."""
-    single = [built(schema.with_tasks([task])) for task in TASKS]
-    weight, neuron, dense = (built(schema) for _ in range(3))
-    rng = np.random.default_rng(0)
-    for task in TASKS:
-        kernels = {name: kernel.numpy() for name, kernel in neuron.kernels(task).items()}
-        ones = {name: np.ones(kernel.shape, bool) for name, kernel in kernels.items()}
-        weight.wear(task, {name: rng.random(m.shape) < density for name, m in ones.items()})
-        scores = {name: kernel * rng.random(kernel.shape[1]) for name, kernel in kernels.items()}
-        keep = round(density * sum(mask.size for mask in ones.values()))
-        neuron.wear(task, prune_neurons(scores, ones, keep))
-    return [
-        ("two single-task models", single, "float32"),
-        ("two single-task models, bfloat16", single, "bfloat16"),
-        ("shared bottom", [dense], "float32"),
-        ("s_weight", [weight], "float32"),
-        ("s_weight, bfloat16", [weight], "bfloat16"),
-        ("s_neuron", [neuron], "float32"),
-        ("s_neuron, bfloat16", [neuron], "bfloat16"),
-    ]
-
-
-def built(schema: Schema) -> RankingNetwork:
-    """Returns the network with its initial weights."""
-    return wide_network(schema, stddev=0.05, seed=len(schema.tasks[0].name))
 
 
 def saved(folder: Path, name: str, network: RankingNetwork, schema: Schema, precision: str) -> Path:

@@ -13,24 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from lt4rec_tf.serving.kernels import Kernel, Source, kernel_of
-
-
-@dataclass(frozen=True)
-class Sides:
-    """Indices of the fields in the schema, increasing.
-
-    Attributes:
-        asking: User and context fields.
-        ranked: Item fields.
-    """
-
-    asking: tuple[int, ...]
-    ranked: tuple[int, ...]
-
-    @property
-    def fields(self) -> int:
-        """Number of fields."""
-        return len(self.asking) + len(self.ranked)
+from lt4rec_tf.serving.reads import Crossing, CrossPlaces, Reads, Sides
 
 
 @dataclass(frozen=True)
@@ -47,17 +30,21 @@ class FirstLayer:
     sides: Sides
     own: int
 
-    def asking(self) -> np.ndarray:
-        """Returns the rows of [the cross layer over the asking fields, their own vectors]."""
-        return self._among(self.sides.asking)
+    def rows(self, reads: Reads) -> np.ndarray:
+        """Returns the rows of [the cross layer, own vectors of all fields]."""
+        return self._among(reads.rows, range(self.cross.fields))
 
-    def ranked(self) -> list[list[np.ndarray]]:
+    def asking(self, reads: Reads) -> np.ndarray:
+        """Returns the rows of [the cross layer over the asking fields, their own vectors]."""
+        return self._among(reads.asking, self.sides.asking)
+
+    def ranked(self, reads: Reads) -> list[list[np.ndarray]]:
         """Returns rows of [products of a ranked and an asking field, `asking` of ranked fields].
 
         Each part is a list of arrays whose rows are added.
         """
-        between = self.cross.between(self.sides.ranked, self.sides.asking)
-        return [between, [self._among(self.sides.ranked)]]
+        between = self.cross.between(*reads.between)
+        return [between, [self._among(reads.ranked, self.sides.ranked)]]
 
     def fields_of(self, rows: np.ndarray) -> set[int]:
         """Returns the fields with which some rows are multiplied.
@@ -66,21 +53,15 @@ class FirstLayer:
         >>> layer.fields_of(np.array([1])), layer.fields_of(np.array([9 + 5, 9 + 6 + 1]))
         ({0, 1}, {1, 2})
         """
-        wanted = set(rows.tolist())
-        fields = set()
-        for i in range(self.cross.fields):
-            if wanted & set(self._among([i]).tolist()):
-                fields.add(i)
-            for j in range(i):
-                products = np.concatenate(self.cross.between([i], [j]))
-                if wanted & set(products.tolist()):
-                    fields |= {i, j}
-        return fields
+        products, vectors = self.cross.read_by(rows)
+        own = rows[rows >= self.cross.width] - self.cross.width
+        own_fields = {int(row) // self.own for row in own}
+        return own_fields | set(np.flatnonzero(products.any(axis=0) | vectors).tolist())
 
-    def _among(self, fields: Sequence[int]) -> np.ndarray:
-        first = self.cross.pairs + self.cross.fields * self.cross.dimension
+    def _among(self, crossing: Crossing, fields: Sequence[int]) -> np.ndarray:
         own = np.arange(self.cross.fields * self.own).reshape(self.cross.fields, self.own)
-        return np.concatenate([self.cross.among(fields), first + own[list(fields)].reshape(-1)])
+        own_rows = self.cross.width + own[list(fields)].reshape(-1)
+        return np.concatenate([self.cross.among(crossing), own_rows])
 
 
 def picked_rows(
@@ -122,81 +103,20 @@ class PartedLayer(tf.Module):
         source: The layer's kernel.
         inputs: The input index of each of the kernel's rows.
         layer: The meaning of the rows.
+        reads: The parts of the cross layer that are computed.
         name: Letters, digits and "_".
     """
 
-    def __init__(self, source: Source, inputs: np.ndarray, layer: FirstLayer, name: str) -> None:
+    def __init__(
+        self, source: Source, inputs: np.ndarray, layer: FirstLayer, reads: Reads, name: str
+    ) -> None:
         super().__init__(name=name)
 
         def asking() -> tf.Tensor:
-            return picked_rows(source, inputs, [[layer.asking()]])
+            return picked_rows(source, inputs, [[layer.asking(reads)]])
 
         def ranked() -> tf.Tensor:
-            return picked_rows(source, inputs, layer.ranked())
+            return picked_rows(source, inputs, layer.ranked(reads))
 
         self.asking = Kernel(asking, f"{name}_asking")
         self.ranked = Kernel(ranked, f"{name}_ranked")
-
-
-@dataclass(frozen=True)
-class CrossPlaces:
-    """Indices of a cross layer's outputs.
-
-    Attributes:
-        cross: "gram" or "triangle": each of their outputs depends on two fields or one.
-        fields: Their number.
-        dimension: Length of a field vector.
-    """
-
-    cross: str
-    fields: int
-    dimension: int
-
-    @property
-    def pairs(self) -> int:
-        """Number of outputs that are products; the field vectors follow them."""
-        if self.cross == "gram":
-            return self.fields**2
-        return self.fields * (self.fields - 1) // 2
-
-    def among(self, fields: Sequence[int]) -> np.ndarray:
-        """Returns the indices of the outputs that read some fields alone, in their order.
-
-        >>> CrossPlaces("gram", 3, 1).among([0, 2]).tolist()
-        [0, 2, 6, 8, 9, 11]
-        >>> CrossPlaces("triangle", 3, 1).among([0, 2]).tolist()
-        [1, 3, 5]
-        """
-        if self.cross == "gram":
-            pairs = [i * self.fields + j for i in fields for j in fields]
-        else:
-            pairs = [self._below(i, j) for place, i in enumerate(fields) for j in fields[:place]]
-
-        vectors: list[int] = []
-        for i in fields:
-            first = self.pairs + i * self.dimension
-            vectors.extend(range(first, first + self.dimension))
-        return np.array([*pairs, *vectors], np.int64)
-
-    def between(self, first: Sequence[int], second: Sequence[int]) -> list[np.ndarray]:
-        """Returns the indices of <h_i, h_j> of i in `first` and j in `second`, ordered by i.
-
-        A Gram matrix has each product twice, hence two arrays.
-
-        >>> [places.tolist() for places in CrossPlaces("gram", 3, 1).between([1], [0, 2])]
-        [[3, 5], [1, 7]]
-        >>> [places.tolist() for places in CrossPlaces("triangle", 3, 1).between([1], [0, 2])]
-        [[0, 2]]
-        """
-        pairs = [(i, j) for i in first for j in second]
-        if self.cross == "gram":
-            once, again = ([i * self.fields + j for i, j in p] for p in (pairs, _turned(pairs)))
-            return [np.array(once, np.int64), np.array(again, np.int64)]
-        return [np.array([self._below(max(pair), min(pair)) for pair in pairs], np.int64)]
-
-    def _below(self, i: int, j: int) -> int:
-        return i * (i - 1) // 2 + j
-
-
-def _turned(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    return [(j, i) for i, j in pairs]

@@ -20,7 +20,7 @@ from lt4rec_tf.core.flags import ConfigError, by_name
 from lt4rec_tf.data.input.features import raw_specs
 from lt4rec_tf.schema.types import Feature, Schema, chained_tasks
 from lt4rec_tf.serving.expression import LARGEST, Expression, names_in, parse_expression, value_of
-from lt4rec_tf.serving.first_layer import Sides
+from lt4rec_tf.serving.reads import Sides
 
 LENGTH = "length"  # as which an expression reads the length, whatever its input is called
 # Replaces NaN and infinity, which JSON cannot represent: finite, and below every other score.

@@ -14,7 +14,8 @@ from lt4rec_tf.schema.types import Feature, Schema
 from lt4rec_tf.serving.embedding_tables import ServedTables, embedding_layers
 from lt4rec_tf.serving.folded import FoldedKernels
 from lt4rec_tf.serving.rank import sides_of
-from lt4rec_tf.serving.towers import ServedTowers, Vectors, by_row
+from lt4rec_tf.serving.tower_inputs import SHARED, Vectors, by_row
+from lt4rec_tf.serving.towers import ServedTowers
 
 EMBEDDING = ".embedding"  # ends the names of layers that look up field vectors
 
@@ -24,6 +25,9 @@ class ServedNetwork(tf.Module):
 
     LT4REC's towers are computed as `ServedTowers` does; other models as Keras has them, with masks
     folded into kernels.
+
+    Attributes:
+        looked_up: Names of the features whose ids are read.
 
     Args:
         network: With its masks.
@@ -61,6 +65,11 @@ class ServedNetwork(tf.Module):
             references = {variable.ref() for variable in stored}
             self.other = [v for v in network.variables.values() if v.ref() not in references]
 
+        # A task with tables of its own reads all of these.
+        every = range(len(schema.features))
+        places = every if len(self.tables) > 1 else self._read_places(every)
+        self.looked_up = {schema.features[place].name for place in places}
+
         # In a closure, so that saving stores no Keras objects.
         self._keras_logits = _logits_of(above)
 
@@ -68,7 +77,7 @@ class ServedNetwork(tf.Module):
         """Returns owner -> field vectors, float32 (rows, fields, dimension).
 
         Args:
-            ids: Of every feature, from `features_to_ids`.
+            ids: Of every feature that is looked up, from `features_to_ids`.
         """
         return self._vectors(ids, range(len(self._schema.features)))
 
@@ -85,10 +94,12 @@ class ServedNetwork(tf.Module):
         """Returns task -> float32 (requests, candidates) or (requests, candidates, outputs).
 
         Args:
-            ids: Of every feature; those of items with a dimension of candidates after the first.
+            ids: Of every feature that is looked up; those of items with a dimension of candidates
+                after the first.
             tasks: Whose logits are computed.
         """
         ranked = [self._schema.features[place] for place in self._sides.ranked]
+        ranked = [feature for feature in ranked if feature.name in self.looked_up]
         shape = tf.shape(ids[ranked[0].name])[:2]
         rows = {feature.name: _flat(feature, ids[feature.name]) for feature in ranked}
 
@@ -124,10 +135,17 @@ class ServedNetwork(tf.Module):
         return whole
 
     def _vectors(self, ids: Mapping[str, tf.Tensor], places: Sequence[int]) -> dict[str, tf.Tensor]:
-        features = [self._schema.features[place] for place in places]
-        return {
-            owner: look_up(tables.tables(), features, ids) for owner, tables in self.tables.items()
-        }
+        vectors = {}
+        for owner, tables in self.tables.items():
+            # A task reads all of its own.
+            read = self._read_places(places) if owner == SHARED else places
+            features = [self._schema.features[place] for place in read]
+            vectors[owner] = look_up(tables.tables(), features, ids)
+        return vectors
+
+    def _read_places(self, places: Sequence[int]) -> list[int]:
+        """Returns those of some fields whose shared vectors are read."""
+        return [place for place in places if not self.towers or place in self.towers.inputs.fields]
 
 
 def _flat(feature: Feature, ids: tf.Tensor) -> tf.Tensor:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -126,9 +127,16 @@ class ServedModel(tf.Module):
 
         @tf.function(input_signature=[specs], autograph=False)
         def vectors(raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            return self.network.vectors(roomy_ids(self._schema, _checked(raw, specs)))
+            return self.network.vectors(self._ids(_checked(raw, specs)))
 
         return vectors
+
+    def _ids(self, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Returns ids of the features that the network looks up; checks the others' shapes."""
+        features = self._schema.features
+        read = tuple(f for f in features if f.name in self.network.looked_up)
+        _check_unread([f for f in features if f not in read], read, raw)
+        return roomy_ids(replace(self._schema, features=read), raw)
 
     def _function_of_chances(self, tasks: tuple[str, ...]) -> Callable[..., Any]:
         """Returns a function of all raw features -> predictions of some tasks."""
@@ -177,7 +185,7 @@ class ServedModel(tf.Module):
         @tf.function(input_signature=[specs], autograph=False)
         def candidates(raw: dict[str, tf.Tensor]) -> Answers:
             raw = _checked(raw, specs)
-            logits = self.network.rank(roomy_ids(self._schema, raw), self._tasks)
+            logits = self.network.rank(self._ids(raw), self._tasks)
             chances = self._predictions(logits)
             answers = {f"p{task}": tf.cast(chances[task], tf.float32) for task in self._tasks}
             return {"score": score(ranking, chances, raw), **answers}
@@ -239,6 +247,24 @@ def parse_examples(schema: Schema, serialized: tf.Tensor) -> dict[str, tf.Tensor
 def _absent(feature: Feature, rows: tf.Tensor) -> tf.Tensor:
     shape = [rows, 1] if feature.multivalued else [rows]
     return tf.fill(shape, tf.constant(feature.missing, DTYPES[feature.dtype]))
+
+
+def _check_unread(
+    unread: Sequence[Feature], read: Sequence[Feature], raw: Mapping[str, tf.Tensor]
+) -> None:
+    """Lets a request fail in which features that nothing reads have other rows than read ones."""
+
+    def rows(feature: Feature) -> tf.Tensor:
+        values = raw[feature.name]
+        return tf.shape(values)[: values.shape.rank - feature.multivalued]
+
+    for feature in unread:
+        of_side = [other for other in read if (other.side == "item") == (feature.side == "item")]
+        like = (of_side or read)[0]
+        expected = rows(like) if of_side else rows(like)[:1]
+        tf.debugging.assert_equal(
+            rows(feature), expected, f"{feature.name}: expected as many rows as {like.name}"
+        )
 
 
 def _checked(raw: Mapping[str, tf.Tensor], specs: Mapping[str, tf.TensorSpec]) -> Answers:

@@ -7,27 +7,29 @@ request.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from lt4rec_tf.models.layers.cross import GramCross, TriangleCross
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.serving.compact import Kept, Tower, compact
-from lt4rec_tf.serving.first_layer import CrossPlaces, FirstLayer, PartedLayer, Sides
+from lt4rec_tf.serving.first_layer import PartedLayer
 from lt4rec_tf.serving.kernels import Kernel, Source
+from lt4rec_tf.serving.reads import Sides
 from lt4rec_tf.serving.storage import Storage, plain_tower
+from lt4rec_tf.serving.tower_inputs import TowerInputs, Vectors, by_row
 
-SHARED = "shared"  # owner of the field vectors that all tasks read; others belong to their task
 # Below this share of live inputs, gathering them costs less than multiplying all: TensorFlow's
 # gather along columns takes about as long as a few hundred multiply-adds per element.
 GATHERED_SHARE = 0.3
 # From this number of candidates on, a single request is computed as two halves: TensorFlow uses
-# one core for a product of a few hundred rows, and two cores for two such products.
+# one core for a product of a few hundred rows, and two cores for two such products. Towers of fewer
+# weights than this are faster whole.
 HALVED = 192
+HALVED_WEIGHTS = 2**18
 
-Vectors = Mapping[str, tf.Tensor]  # owner -> float32 (rows, fields, dimension)
 Done = dict[tuple[int, ...], tf.Tensor]  # ids of a product's operands -> the computed tensor
 
 
@@ -57,6 +59,10 @@ class TaskTower(tf.Module):
 class ServedTowers(tf.Module):
     """The towers of a network whose layers are MaskedDense.
 
+    Attributes:
+        inputs: Computes the inputs of first layers.
+        is_parted: Whether `rank` computes per request what candidates share.
+
     Args:
         network: With its masks.
         sides: Of the schema's features.
@@ -65,25 +71,26 @@ class ServedTowers(tf.Module):
 
     def __init__(self, network: RankingNetwork, sides: Sides, dtype: tf.DType) -> None:
         super().__init__(name="towers")
-        self._cross = network.model.get_layer("shared.cross")
-        # Each output of these reads two fields at most; of others, every one reads all.
-        self._splits = isinstance(self._cross, GramCross | TriangleCross)
-        self.is_parted = self._splits and bool(sides.asking) and bool(sides.ranked)
-        self._sides = sides
-        self._dimension = network.model.get_layer("shared.embedding").dimension
-        self.storage = Storage(dtype)
-        self.towers: dict[str, TaskTower] = {}
-        self._own = {
+        own = {
             task: network.model.get_layer(f"{task}.embedding").dimension
             for task in network.tasks
             if f"{task}/own/kernel" in network.variables
         }
+        cross = network.model.get_layer("shared.cross")
+        dimension = network.model.get_layer("shared.embedding").dimension
+        self.inputs = TowerInputs(cross, sides, dimension, own)
+        self.is_parted = self.inputs.splits and bool(sides.asking) and bool(sides.ranked)
+        self.storage = Storage(dtype)
+        self.towers: dict[str, TaskTower] = {}
         self._build(network)
 
     def _build(self, network: RankingNetwork) -> None:
         plain = {task: plain_tower(network, task) for task in network.tasks}
         kept = {task: compact(tower) for task, tower in plain.items()}
         inputs = {}
+        if self.inputs.splits:
+            self.inputs.keep(np.concatenate([tower.inputs for tower in kept.values()]))
+
         for task in network.tasks:
             self.towers[task] = tower = TaskTower(task)
             tower.read = kept[task].inputs
@@ -95,8 +102,11 @@ class ServedTowers(tf.Module):
                 continue
 
             inputs[task] = np.arange(plain[task].kernels[0].shape[0])
+            if self.inputs.splits:
+                inputs[task] = self.inputs.layer(task).rows(self.inputs.reads)
             if len(kept[task].inputs) < GATHERED_SHARE * len(inputs[task]):
-                tower.inputs = inputs[task] = kept[task].inputs
+                tower.inputs = np.searchsorted(inputs[task], kept[task].inputs)
+                inputs[task] = kept[task].inputs
             self._store_vectors(tower, plain[task], kept[task])
 
         sources = self.storage.kernels(network, plain, kept, inputs)
@@ -132,29 +142,24 @@ class ServedTowers(tf.Module):
         for task, (source, *_) in sources.items():
             key = (id(source), inputs[task].tobytes())
             if key not in layer_of_source:
-                layer = self._first_layer(task)
-                layer_of_source[key] = PartedLayer(source, inputs[task], layer, task)
+                layer, reads = self.inputs.layer(task), self.inputs.reads
+                layer_of_source[key] = PartedLayer(source, inputs[task], layer, reads, task)
             self.towers[task].parted = layer_of_source[key]
-
-    def _first_layer(self, task: str) -> FirstLayer:
-        cross = "gram" if isinstance(self._cross, GramCross) else "triangle"
-        places = CrossPlaces(cross, self._sides.fields, self._dimension)
-        return FirstLayer(places, self._sides, self._own.get(task, 0))
 
     def read_fields(self, tasks: Sequence[str]) -> set[int]:
         """Returns the indices of the fields on which some tasks' outputs depend."""
-        if not self._splits:
-            return set(range(self._sides.fields))
-        read = (self._first_layer(task).fields_of(self.towers[task].read) for task in tasks)
+        if not self.inputs.splits:
+            return set(self.inputs.fields)
+        read = (self.inputs.layer(task).fields_of(self.towers[task].read) for task in tasks)
         return set().union(*read)
 
     def logits(self, vectors: Vectors, tasks: Sequence[str]) -> dict[str, tf.Tensor]:
         """Returns task -> logits, float32 (rows,)."""
-        crossed = self._cross(vectors[SHARED])
+        crossed = self.inputs.of_rows(vectors)
         done: Done = {}
         logits = {}
         for task in tasks:
-            tower, x = self.towers[task], self._with_own(crossed, vectors, task)
+            tower, x = self.towers[task], self.inputs.with_own(crossed, vectors, task)
             if tower.inputs is not None:
                 x = tf.gather(x, tower.inputs, axis=1)
             logits[task] = _apply_layers(tower, x, 0, done)
@@ -173,32 +178,50 @@ class ServedTowers(tf.Module):
         """
         of_requests = self._of_requests(asking, tasks)
         rows = {owner: by_row(vectors) for owner, vectors in ranked.items()}
-        crossed = tf.concat([self._between(asking, ranked), self._cross(rows[SHARED])], axis=1)
-        shape = tf.shape(ranked[SHARED])[:2]
+        of_items = self.inputs.of_items(rows)
+        shape = tf.shape(next(iter(ranked.values())))[:2]
         requests, candidates = tf.unstack(shape)
 
+        def of_one() -> dict[str, tf.Tensor]:
+            x = tf.concat([*self.inputs.between(asking, rows, 1), *of_items], axis=1)
+            return self._of_candidates(x, rows, of_requests, tasks, None)
+
         def of_halves() -> dict[str, tf.Tensor]:
+            x = tf.concat([*self.inputs.between(asking, rows, 1), *of_items], axis=1)
             middle = candidates // 2
             halves = []
             for half in (slice(None, middle), slice(middle, None)):
                 rows_of_half = {owner: vectors[half] for owner, vectors in rows.items()}
-                halves.append(
-                    self._of_candidates(crossed[half], rows_of_half, of_requests, tasks, None)
-                )
+                halves.append(self._of_candidates(x[half], rows_of_half, of_requests, tasks, None))
             return {task: tf.concat([logits[task] for logits in halves], axis=0) for task in tasks}
 
         def of_all() -> dict[str, tf.Tensor]:
-            return self._of_candidates(crossed, rows, of_requests, tasks, shape)
+            x = tf.concat([*self.inputs.between(asking, rows, requests), *of_items], axis=1)
+            return self._of_candidates(x, rows, of_requests, tasks, shape)
 
-        return tf.cond((requests == 1) & (candidates >= HALVED), of_halves, of_all)
+        def of_one_or_halves() -> dict[str, tf.Tensor]:
+            return tf.cond(candidates >= HALVED, of_halves, of_one)
+
+        is_halved = self._weights(tasks) >= HALVED_WEIGHTS
+        return tf.cond(requests == 1, of_one_or_halves if is_halved else of_one, of_all)
+
+    def _weights(self, tasks: Sequence[str]) -> int:
+        """Returns the number of weights with which a candidate is multiplied."""
+        kernels: dict[int, Kernel] = {}
+        for task in tasks:
+            tower = self.towers[task]
+            if tower.parted:
+                layers = [tower.parted.ranked, *tower.kernels[1:]]
+                kernels |= {id(kernel): kernel for kernel in layers}
+        return sum(math.prod(kernel.shape) for kernel in kernels.values())
 
     def _of_requests(self, asking: Vectors, tasks: Sequence[str]) -> dict[str, tf.Tensor]:
         """Returns task -> first layer's product with the requests, plus bias: (requests, units)."""
-        crossed = self._cross(asking[SHARED])
+        crossed = self.inputs.of_requests(asking)
         done: Done = {}
         of_requests = {}
         for task in tasks:
-            tower, x = self.towers[task], self._with_own(crossed, asking, task)
+            tower, x = self.towers[task], self.inputs.with_own(crossed, asking, task)
             if tower.parted:
                 key = (id(x), id(tower.parted), id(tower.biases[0]))
                 if key not in done:
@@ -226,7 +249,7 @@ class ServedTowers(tf.Module):
         done: Done = {}
         logits = {}
         for task in tasks:
-            tower, x = self.towers[task], self._with_own(crossed, rows, task)
+            tower, x = self.towers[task], self.inputs.with_own(crossed, rows, task)
             if tower.parted:
                 key = (id(x), id(of_requests[task]), id(tower.parted))
                 if key not in done:
@@ -235,21 +258,6 @@ class ServedTowers(tf.Module):
                 x = done[key]
             logits[task] = _apply_layers(tower, x, 1, done)
         return logits
-
-    def _between(self, asking: Vectors, ranked: Vectors) -> tf.Tensor:
-        """Returns <h_i, h_j> of item field i and user field j, ordered by i: (rows, pairs)."""
-        fields, items = len(self._sides.asking), len(self._sides.ranked)
-        # One product per request: TensorFlow is slow at many small ones.
-        shape = tf.concat([tf.shape(ranked[SHARED])[:1], [-1, self._dimension]], axis=0)
-        product = tf.matmul(tf.reshape(ranked[SHARED], shape), asking[SHARED], transpose_b=True)
-        return tf.reshape(product, [-1, items * fields])
-
-    def _with_own(self, crossed: tf.Tensor, vectors: Vectors, task: str) -> tf.Tensor:
-        """Appends the field vectors that the task alone reads, if it has any."""
-        if task not in self._own:
-            return crossed
-        _, fields, dimension = vectors[task].shape
-        return tf.concat([crossed, tf.reshape(vectors[task], [-1, fields * dimension])], axis=1)
 
 
 def _apply_layers(tower: TaskTower, x: tf.Tensor, first: int, done: Done) -> tf.Tensor:
@@ -287,8 +295,3 @@ def _first_units(product: tf.Tensor, of_requests: tf.Tensor, shape: tf.Tensor | 
     units = of_requests.shape[1]
     by_request = tf.reshape(product, tf.concat([shape, [units]], axis=0))
     return tf.reshape(tf.nn.relu(by_request + of_requests[:, tf.newaxis]), [-1, units])
-
-
-def by_row(vectors: tf.Tensor) -> tf.Tensor:
-    """Flattens (requests, candidates, ...) of field vectors to (requests * candidates, ...)."""
-    return tf.reshape(vectors, [-1, *vectors.shape[2:]])

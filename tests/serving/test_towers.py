@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from lt4rec_tf.serving import towers
 from lt4rec_tf.serving.kernels import masked_kernel_bytes
 from lt4rec_tf.serving.rank import Ranking
 from lt4rec_tf.serving.signatures import ServedModel
@@ -57,8 +58,15 @@ def assert_answers(served, network, schema, atol=1e-6):
             np.testing.assert_allclose(found, expected[f"p{task}"], rtol=0, atol=atol)
 
 
-@pytest.mark.parametrize("make", [neuron_network, lambda s: trained_network(s, "sparse sharing")])
-def test_served_towers_answer_as_the_network(two, make):
+@pytest.mark.parametrize(
+    ("make", "halved_weights"),
+    [
+        (neuron_network, towers.HALVED_WEIGHTS),
+        (lambda schema: trained_network(schema, "sparse sharing"), 0),
+    ],
+)
+def test_served_towers_answer_as_the_network(two, make, halved_weights, monkeypatch):
+    monkeypatch.setattr(towers, "HALVED_WEIGHTS", halved_weights)
     network = make(two)
     assert_answers(ServedModel(network, two, ranking=RANKING), network, two)
 
