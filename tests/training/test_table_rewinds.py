@@ -82,17 +82,22 @@ def test_a_span_is_a_stage_that_begins_with_the_weights_of_the_one_before(small_
     same(read_variables(second.network), rewound)
 
 
-@pytest.mark.parametrize("at", [1, 2 * STEPS, 2 * STEPS + 1, 2 * STEPS + 3, 3 * STEPS + 1])
-def test_a_stage_killed_around_a_rewinding_ends_as_an_unbroken_one(small_schema, tmp_path, at):
+@pytest.fixture(scope="module")
+def unbroken(small_schema, tmp_path_factory):
+    """A trainer, and the result and the weights of an unbroken stage."""
     trainer = trainer_of(small_schema)
-    expected = fit(trainer, tmp_path / "unbroken")
-    weights = read_variables(trainer.network)
+    result = fit(trainer, tmp_path_factory.mktemp("unbroken"))
+    return trainer, result, read_variables(trainer.network)
 
+
+@pytest.mark.parametrize("at", [1, 2 * STEPS, 2 * STEPS + 1, 2 * STEPS + 3, 3 * STEPS + 1])
+def test_a_stage_killed_around_a_rewinding_ends_as_an_unbroken_one(unbroken, tmp_path, at):
+    trainer, expected, weights = unbroken
     trainer.progress = KilledProgress(at)
     with pytest.raises(Killed):
-        fit(trainer, tmp_path / "killed")
+        fit(trainer, tmp_path)
     trainer.progress = quiet_progress()
-    result = fit(trainer, tmp_path / "killed")
+    result = fit(trainer, tmp_path)
     assert result | {"seconds": 0} == expected | {"seconds": 0}
     same(read_variables(trainer.network), weights)
 
@@ -105,8 +110,8 @@ def test_a_stage_killed_around_a_rewinding_ends_as_an_unbroken_one(small_schema,
         ([3, 1], 2),
     ],
 )
-def test_patience_counts_spans(small_schema, tmp_path, monkeypatch, scores, passes):
-    trainer = trainer_of(small_schema)
+def test_patience_counts_spans(unbroken, tmp_path, monkeypatch, scores, passes):
+    trainer, _, _ = unbroken
     scored = iter(scores)
     monkeypatch.setattr(trainer, "_score", lambda metrics, losses: next(scored))
     plan = Plan(epochs=len(scores), patience=1, rewind_tables=2)
