@@ -182,13 +182,14 @@ class ServedTowers(tf.Module):
         shape = tf.shape(next(iter(ranked.values())))[:2]
         requests, candidates = tf.unstack(shape)
 
+        def inputs_of(requests: tf.Tensor | int) -> tf.Tensor:
+            return tf.concat([*self.inputs.between(asking, rows, requests), *of_items], axis=1)
+
         def of_one() -> dict[str, tf.Tensor]:
-            x = tf.concat([*self.inputs.between(asking, rows, 1), *of_items], axis=1)
-            return self._of_candidates(x, rows, of_requests, tasks, None)
+            return self._of_candidates(inputs_of(1), rows, of_requests, tasks, None)
 
         def of_halves() -> dict[str, tf.Tensor]:
-            x = tf.concat([*self.inputs.between(asking, rows, 1), *of_items], axis=1)
-            middle = candidates // 2
+            x, middle = inputs_of(1), candidates // 2
             halves = []
             for half in (slice(None, middle), slice(middle, None)):
                 rows_of_half = {owner: vectors[half] for owner, vectors in rows.items()}
@@ -196,8 +197,7 @@ class ServedTowers(tf.Module):
             return {task: tf.concat([logits[task] for logits in halves], axis=0) for task in tasks}
 
         def of_all() -> dict[str, tf.Tensor]:
-            x = tf.concat([*self.inputs.between(asking, rows, requests), *of_items], axis=1)
-            return self._of_candidates(x, rows, of_requests, tasks, shape)
+            return self._of_candidates(inputs_of(requests), rows, of_requests, tasks, shape)
 
         def of_one_or_halves() -> dict[str, tf.Tensor]:
             return tf.cond(candidates >= HALVED, of_halves, of_one)
