@@ -43,19 +43,15 @@ def importance_of(
     Source: Molchanov et al. (arXiv 1906.10771), Eq. 3 and 8, averaged over batches.
     """
     gradients = _gate_gradients(network, schema, task)
-    squares: list[np.ndarray] = []
-    count = 0
+    squares_by_batch = []
     for batch in islice(batches, MOST_BATCHES):
         inputs, *units = (gradient.numpy().astype(np.float64) for gradient in gradients(batch))
         of_groups = np.array([inputs[places].sum() for places in groups])
-        batch_squares = [np.square(gradient) for gradient in (of_groups, *units)]
-        squares = (
-            [total + square for total, square in zip(squares, batch_squares, strict=True)]
-            if squares
-            else batch_squares
-        )
-        count += 1
-    of_groups, *of_units = (total / count for total in squares)
+        squares_by_batch.append([np.square(gradient) for gradient in (of_groups, *units)])
+
+    of_groups, *of_units = (
+        np.mean(squares, axis=0) for squares in zip(*squares_by_batch, strict=True)
+    )
     return Importance(of_groups, tuple(of_units))
 
 
