@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
 from lt4rec_tf.tickets.masks import MaskError, Masks
+from lt4rec_tf.tickets.neurons import alive_neurons, count_weights, masks_of_neurons
 
 # Cut at a time; then what each further cut frees is counted anew.
 CUT_AT_ONCE = 0.01
@@ -82,9 +82,9 @@ def prune_groups(
     if keep < fewest:
         raise ValueError(f"keep: found {keep}, expected {fewest} or more")
 
-    while _weights(_widths(alive, sizes)) > keep:
+    while count_weights(_widths(alive, sizes)) > keep:
         _cut_weakest(importance, alive, sizes, keep)
-    return _masks_of(alive, masks, groups)
+    return masks_of_neurons([_inputs_of(alive.groups, groups), *alive.units], masks)
 
 
 def _alive_pieces(masks: Masks, groups: Sequence[np.ndarray]) -> _Alive:
@@ -92,30 +92,17 @@ def _alive_pieces(masks: Masks, groups: Sequence[np.ndarray]) -> _Alive:
     if not np.array_equal(np.sort(np.concatenate(groups)), np.arange(first.shape[0])):
         raise MaskError(f"groups: expected each of {first.shape[0]} inputs in one of them")
 
-    inputs = np.asarray(first.any(axis=1))
-    alive_groups = np.array([bool(inputs[places].any()) for places in groups])
-    units = tuple(np.asarray(mask.any(axis=0)) for mask in masks.values())
-    alive = _Alive(alive_groups, units)
-    whole = _masks_of(alive, masks, groups)
-    for name, mask in masks.items():
-        if not mask.any() or not np.array_equal(mask, whole[name]):
-            raise MaskError(
-                f"kernel {name!r}: found single weights cut or nothing left, expected whole "
-                "neurons and groups of inputs"
-            )
-    return alive
+    read = np.asarray(first.any(axis=1))
+    alive_groups = np.array([bool(read[places].any()) for places in groups])
+    _, *units = alive_neurons(masks, _inputs_of(alive_groups, groups))
+    return _Alive(alive_groups, tuple(units))
 
 
-def _masks_of(alive: _Alive, masks: Masks, groups: Sequence[np.ndarray]) -> Masks:
-    below = np.zeros(next(iter(masks.values())).shape[0], bool)
-    for places, is_alive in zip(groups, alive.groups, strict=True):
-        below[places] = is_alive
-
-    pieces = [below, *alive.units]
-    return {
-        name: np.outer(inputs, units)
-        for name, (inputs, units) in zip(masks, pairwise(pieces), strict=True)
-    }
+def _inputs_of(alive_groups: np.ndarray, groups: Sequence[np.ndarray]) -> np.ndarray:
+    inputs = np.zeros(sum(map(len, groups)), bool)
+    for places, is_alive in zip(groups, alive_groups, strict=True):
+        inputs[places] = is_alive
+    return inputs
 
 
 def _check_importance(importance: Importance, alive: _Alive) -> None:
@@ -157,13 +144,9 @@ def _cut_weakest(importance: Importance, alive: _Alive, sizes: np.ndarray, keep:
             continue
         kinds[kind][index] = False
         left -= 1
-        if not left or _weights(_widths(alive, sizes)) <= keep:
+        if not left or count_weights(_widths(alive, sizes)) <= keep:
             return
 
 
 def _widths(alive: _Alive, sizes: np.ndarray) -> list[int]:
     return [int(sizes[alive.groups].sum()), *(int(units.sum()) for units in alive.units)]
-
-
-def _weights(widths: Sequence[int]) -> int:
-    return sum(below * above for below, above in pairwise(widths))

@@ -7,7 +7,7 @@ here is documented at `prune_neurons`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -61,9 +61,10 @@ def prune_neurons(weights: Mapping[str, np.ndarray], masks: Masks, keep: int) ->
     norm: Molchanov et al. (arXiv 1611.06440).
     """
     check_weights(weights, masks)
-    alive = _alive_neurons(masks)
+    inputs = np.ones(next(iter(masks.values())).shape[0], bool)
+    alive = alive_neurons(masks, inputs)
     widths = [int(np.count_nonzero(units)) for units in alive]
-    fewest = _weights([widths[0], *[1] * len(masks)])
+    fewest = count_weights([widths[0], *[1] * len(masks)])
     most = sum(mask.size for mask in masks.values())
     if not fewest <= keep <= most:
         raise ValueError(
@@ -73,21 +74,30 @@ def prune_neurons(weights: Mapping[str, np.ndarray], masks: Masks, keep: int) ->
 
     kernels = [as_float(weights[name]) for name in masks]
     for layer, unit in _weakest_first(_scores(kernels, alive), alive):
-        if _weights(widths) <= keep:
+        if count_weights(widths) <= keep:
             break
         if widths[layer] > 1:
             alive[layer][unit] = False
             widths[layer] -= 1
 
-    return {
-        name: np.outer(below, units)
-        for name, (below, units) in zip(masks, pairwise(alive), strict=True)
-    }
+    return masks_of_neurons(alive, masks)
 
 
-def _alive_neurons(masks: Masks) -> list[np.ndarray]:
-    """Finds the alive neurons: all of the tower's inputs, then those of each layer."""
-    alive = [np.ones(next(iter(masks.values())).shape[0], bool)]
+def alive_neurons(masks: Masks, inputs: np.ndarray) -> list[np.ndarray]:
+    """Finds the alive neurons of a tower of which whole neurons are cut.
+
+    Args:
+        masks: Kernel name -> bool (inputs, units), from the input upwards.
+        inputs: bool (inputs,), the tower's inputs that are alive.
+
+    Returns:
+        `inputs`, then bool (units,) of each layer.
+
+    Raises:
+        MaskError: A kernel does not take as many inputs as the kernel below has units, single
+            weights are cut, or a layer has no neuron left.
+    """
+    alive = [inputs]
     for name, mask in masks.items():
         if mask.ndim != 2 or mask.shape[0] != alive[-1].size:
             raise MaskError(
@@ -103,6 +113,28 @@ def _alive_neurons(masks: Masks) -> list[np.ndarray]:
             )
         alive.append(units)
     return alive
+
+
+def masks_of_neurons(alive: Sequence[np.ndarray], names: Iterable[str]) -> Masks:
+    """Returns masks that keep alive inputs times alive units; the reverse of `alive_neurons`.
+
+    Args:
+        alive: Of the inputs, then of each layer's neurons.
+        names: Of the kernels, from the input upwards.
+    """
+    return {
+        name: np.outer(below, units)
+        for name, (below, units) in zip(names, pairwise(alive), strict=True)
+    }
+
+
+def count_weights(widths: Sequence[int]) -> int:
+    """Returns the number of weights of a dense tower: of its inputs, then of its layers.
+
+    >>> count_weights([4, 3, 2])
+    18
+    """
+    return sum(below * above for below, above in pairwise(widths))
 
 
 def _scores(kernels: Sequence[np.ndarray], alive: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -134,7 +166,3 @@ def _weakest_first(
     alive_scores = [score[units] for score, units in zip(scores, alive[1:], strict=True)]
     order = np.argsort(np.concatenate(alive_scores), kind="stable")
     return [neurons[index] for index in order]
-
-
-def _weights(widths: Sequence[int]) -> int:
-    return sum(below * above for below, above in pairwise(widths))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
-from itertools import pairwise
 
 import numpy as np
 import tensorflow as tf
+
+from lt4rec_tf.tickets.neurons import count_weights
 
 # A tower of this share of its weights, or less, is computed as one of its alive neurons. Taking
 # them out of the shared kernels, and putting gradients back, costs what the other share would save.
@@ -179,8 +180,4 @@ def _computed_share(alive: Sequence[np.ndarray]) -> float:
     """Returns the share of a tower's weights that a compact one computes with."""
     inner = [int(np.count_nonzero(units)) for units in alive[1:-1]]
     computed = [alive[0].size, *inner, alive[-1].size]
-    return _weights(computed) / _weights([units.size for units in alive])
-
-
-def _weights(widths: Sequence[int]) -> int:
-    return sum(inputs * units for inputs, units in pairwise(widths))
+    return count_weights(computed) / count_weights([units.size for units in alive])
