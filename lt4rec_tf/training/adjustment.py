@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from lt4rec_tf.training.balancing.gradients import Gradient, weighted_sum
@@ -13,7 +14,7 @@ from lt4rec_tf.training.balancing.gradients import Gradient, weighted_sum
 
 @dataclass(frozen=True)
 class Adjustment:
-    """L2 on the rows that a batch looked up, then clipping by the norm of all gradients.
+    """Zeros where nothing may change, L2 on the rows of a batch, clipping by the norm of all.
 
     A step's cost does not grow with the tables: rows that the batch did not look up have neither a
     gradient nor L2.
@@ -22,17 +23,24 @@ class Adjustment:
         tables: `variable.ref()` of each embedding table.
         embedding_l2: lambda of lambda * sum(w^2) over the rows of the batch, each once; 0: none.
         clip_norm: Norm of all gradients together above which they are scaled down to it; 0: never.
+        changeable: `variable.ref()` of a dense variable that may change in places alone -> bool of
+            its shape, True there.
     """
 
     tables: Collection[Any] = ()
     embedding_l2: float = 0.0
     clip_norm: float = 0.0
+    changeable: Mapping[Any, np.ndarray] = field(default_factory=dict)
 
     def of(
         self, gradients: Sequence[Gradient | None], variables: Sequence[tf.Variable]
     ) -> list[Gradient | None]:
         """Returns the gradients that the optimiser takes, one a variable."""
         adjusted = list(gradients)
+        for i, variable in enumerate(variables):
+            places = self.changeable.get(variable.ref())
+            if adjusted[i] is not None and places is not None:
+                adjusted[i] *= tf.cast(places, variable.dtype)
         if self.embedding_l2:
             for i, variable in enumerate(variables):
                 if adjusted[i] is not None and variable.ref() in self.tables:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.distributed.parameter_server import Pass
 from lt4rec_tf.training.balancing.core_task import HTLNET_CORE, Core
@@ -47,6 +49,8 @@ class Objective:
         label_smoothing: See `losses.with_targets`.
         absent: Tasks without a row in the logs. No step trains them: what is theirs alone stays as
             it is, with the optimiser's state.
+        changeable: Name of a variable -> bool array that broadcasts to its shape, True where steps
+            may change it; all that is absent stays bit-identical. None: everything may change.
     """
 
     tasks: tuple[str, ...]
@@ -57,6 +61,7 @@ class Objective:
     conflict: Conflict | None = None
     label_smoothing: float = 0.0
     absent: tuple[str, ...] = ()
+    changeable: Mapping[str, np.ndarray] | None = None
 
     @property
     def present(self) -> tuple[str, ...]:

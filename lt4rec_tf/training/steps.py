@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from lt4rec_tf.core.errors import UnfitError
@@ -93,7 +94,8 @@ def compile_step(
         combined = rule.combine(weighted, gradients, variables)
         adjusted = update.adjustment.of(combined, variables)
         update.before_update(adjusted, variables)
-        optimizer.update_masks = _update_masks(network, tasks) if masks_needed else {}
+        masks = _update_masks(network, tasks) if masks_needed else {}
+        optimizer.update_masks = _where_changeable(masks, update.adjustment.changeable)
         optimizer.apply_gradients(
             [(g, v) for g, v in zip(adjusted, variables, strict=True) if g is not None],
             skip_gradients_aggregation=True,
@@ -230,3 +232,13 @@ def _update_masks(network: RankingNetwork, tasks: Sequence[str]) -> dict[Any, tf
             mask = tf.convert_to_tensor(layer.mask)
             masks[kernel] = tf.maximum(masks[kernel], mask) if kernel in masks else mask
     return masks
+
+
+def _where_changeable(
+    masks: Mapping[Any, tf.Tensor], changeable: Mapping[Any, np.ndarray]
+) -> dict[Any, tf.Tensor]:
+    """Returns update masks that are 0 where nothing may change; of kernels that have one."""
+    return {
+        kernel: mask * tf.cast(changeable[kernel], mask.dtype) if kernel in changeable else mask
+        for kernel, mask in masks.items()
+    }

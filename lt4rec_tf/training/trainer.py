@@ -115,7 +115,7 @@ class Trainer:
         self.progress, self.log = callbacks.progress, callbacks.log
         self.before_step = callbacks.before_step
 
-        self._variables = _trained_variables(network, self.tasks)
+        self._variables = _trained_variables(network, self.tasks, objective.changeable)
         tables = _tables(network)
         self._optimizer = optimizers.of_stage(optimization, self._variables, tables)
         self._average = self._average_of(tables, optimization.weight_average)
@@ -124,7 +124,12 @@ class Trainer:
         # Of the epoch so far: sum of the batches' losses, number of batches.
         self._loss_sums = {task: loss_sum() for task in self.tasks}
         self._rule = build_rule(network, schema, objective, optimization, len(self._variables))
-        adjustment = Adjustment(tables, optimization.embedding_l2, optimization.clip_norm)
+        adjustment = Adjustment(
+            tables,
+            optimization.embedding_l2,
+            optimization.clip_norm,
+            _changeable_in_places(network, objective.changeable or {}),
+        )
         update = Update(
             self._rule, self._optimizer, self._variables, adjustment, self._average.before_update
         )
@@ -414,11 +419,27 @@ def _tables(network: RankingNetwork) -> frozenset[Any]:
     return frozenset(part.ref() for part in itertools.chain(*parts))
 
 
-def _trained_variables(network: RankingNetwork, tasks: Sequence[str]) -> list[tf.Variable]:
+def _trained_variables(
+    network: RankingNetwork, tasks: Sequence[str], changeable: Mapping[str, np.ndarray] | None
+) -> list[tf.Variable]:
     """Returns the variables that the tasks train, each once; of a table on servers, its parts."""
     trained = {}
     for task in tasks:
         for variable in network.trained_by(task):
             for part in parts_of(variable):
                 trained[part.ref()] = part
+    if changeable is not None:
+        kept = {network.variables[name].ref() for name in changeable}
+        trained = {ref: variable for ref, variable in trained.items() if ref in kept}
     return list(trained.values())
+
+
+def _changeable_in_places(
+    network: RankingNetwork, changeable: Mapping[str, np.ndarray]
+) -> dict[Any, np.ndarray]:
+    """Returns `variable.ref()` -> where it may change, of those that may not change as a whole."""
+    return {
+        network.variables[name].ref(): places
+        for name, places in changeable.items()
+        if not places.all()
+    }
