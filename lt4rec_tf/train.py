@@ -38,6 +38,7 @@ from lt4rec_tf.experiment import (
     sizes,
     stages,
 )
+from lt4rec_tf.experiment.daily import added_tasks
 from lt4rec_tf.experiment.daily import procedure as daily
 from lt4rec_tf.experiment.daily.dry_run import dry_run as daily_dry_run
 from lt4rec_tf.experiment.dry_run import dry_run
@@ -75,7 +76,9 @@ def main(argv: Sequence[str]) -> None:
     expect(alone or not command_flags.dry_run, "dry_run", command_flags.dry_run, expected)
     cluster.check(training.distribution)
     schema = run_folder.read_schema(settings.data.schema, settings)
-    if not parse.gives_rows(argv, TrainFlags):
+    if settings.daily.add_to and not parse.gives_rows(argv, TrainFlags):
+        settings = added_tasks.with_exported_row(settings)
+    elif not parse.gives_rows(argv, TrainFlags):
         settings = _without_equal_rows(settings, schema, paths.run_folder(settings, places))
     checks.check_tasks(settings, [task.name for task in schema.tasks])
     row_checks.check_rows(settings, schema)

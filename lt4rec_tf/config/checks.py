@@ -143,11 +143,14 @@ def _check_daily(settings: Settings) -> None:
         for name in ("frozen", "grow_vocabularies", "retrain_day"):
             value = getattr(daily, name)
             expect(not value, name, value, "nothing without --warm_start")
+        if daily.add_to:
+            _check_added(settings)
         if not daily.masks:
             return
 
     source = "--warm_start" if daily.warm_start else "--masks"
     if daily.warm_start:
+        expect(not daily.add_to, "add_to", daily.add_to, "nothing with --warm_start")
         expect(data.split == "none", "split", data.split, f"none with {source}: all rows train")
         expect(data.simulate_rows == 0, "simulate_rows", data.simulate_rows, f"0 with {source}")
 
@@ -156,6 +159,22 @@ def _check_daily(settings: Settings) -> None:
     control, kind = tickets.ticket_control, settings.training.distribution
     expect(control == "none", "ticket_control", control, f"none with {source}")
     expect(kind in ("none", "mirrored"), "distribution", kind, f"none or mirrored with {source}")
+
+
+def _check_added(settings: Settings) -> None:
+    """Refuses what needs a training of all tasks together, or another start."""
+    training, tickets = settings.training, settings.tickets
+    refused = {
+        "masks": (settings.daily.masks, ""),
+        "simulate_rows": (settings.data.simulate_rows, 0),
+        "distribution": (training.distribution, "none"),
+        "balance": (training.balance, "none"),
+        "gradient_conflict": (training.gradient_conflict, False),
+        "warmup_epochs": (tickets.warmup_epochs, 0),
+    }
+    for name, (found, expected) in refused.items():
+        said = repr(expected) if expected == "" else str(expected)
+        expect(found == expected, name, found, f"{said} with --add_to")
 
 
 def loss_weights(settings: Settings, tasks: Sequence[str]) -> dict[str, float]:

@@ -51,7 +51,9 @@ _NEWER: dict[str, dict[str, Any]] = {
         "clip_norm": 0.0,
         "label_smoothing": 0.0,
         "weight_average": 0.0,
+        "rewind_tables": 0,
     },
+    "daily": {"add_to": ""},
 }
 
 
@@ -119,7 +121,7 @@ def to_dict(settings: Settings) -> dict[str, Any]:
         del values["daily"]
     for group, values_before in _NEWER.items():
         for name, before in values_before.items():
-            if values[group][name] == before:
+            if group in values and values[group][name] == before:
                 del values[group][name]
     return values
 

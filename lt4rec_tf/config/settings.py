@@ -420,6 +420,11 @@ class DailySettings:
         "Run whose tickets the rows of the same names wear, in place of a search; none: with "
         "--warm_start, those of that run.",
     )
+    add_to: str = flag(
+        "",
+        "Run to whose network new tasks are added: --tasks names its tasks and the new ones, "
+        "--rows one of its rows; none: the exported one. What its tasks wear stays bit for bit.",
+    )
     frozen: str = flag(
         "",
         "With --warm_start: a run that is measured on the day too, and not updated, to see what "

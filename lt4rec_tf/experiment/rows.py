@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +83,9 @@ def load_row(folder: Path, row: str, settings: Settings, schema: Schema) -> Rank
     return network
 
 
-def masked_network(folder: Path, row: str, settings: Settings, schema: Schema) -> RankingNetwork:
+def masked_network(
+    folder: Path, row: str, settings: Settings, schema: Schema, *, without_masks: Sequence[str] = ()
+) -> RankingNetwork:
     """Builds the network of a row of several tasks with the masks that lie in its folder.
 
     Args:
@@ -91,19 +93,27 @@ def masked_network(folder: Path, row: str, settings: Settings, schema: Schema) -
         row: One of the run's rows, not of single tasks.
         settings: The run's.
         schema: The run's, with all its tasks.
+        without_masks: Tasks whose masks are still sought; nothing is cut for them.
     """
-    parent = stage_folder(folder, row).parent
-    return _network_with_masks(folder, parent, network_row(folder, row), settings, schema)
+    parent, built_as = stage_folder(folder, row).parent, network_row(folder, row)
+    return _network_with_masks(folder, parent, built_as, settings, schema, without_masks)
 
 
 def _network_with_masks(
-    folder: Path, parent: Path, built_as: str, settings: Settings, schema: Schema
+    folder: Path,
+    parent: Path,
+    built_as: str,
+    settings: Settings,
+    schema: Schema,
+    without_masks: Sequence[str] = (),
 ) -> RankingNetwork:
     """Builds a network by the files in a row's folder and applies the masks that lie there."""
     tables = table_ticket(searches_of(folder), settings, schema)
     network = row_network(parent, built_as, settings, schema, tables)
     for task in network.tasks:
         path = row_masks(parent, task)
+        if task in without_masks:
+            continue
         if path.exists() or MODELS[built_as].wears_tickets:  # without masks it is another network
             network.wear(task, read_task_masks(network, task, path))
     return network

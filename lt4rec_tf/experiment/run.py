@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from lt4rec_tf.config import checks
 from lt4rec_tf.config.settings import Settings
@@ -167,6 +169,32 @@ def joint_trainer(run: Run, network: RankingNetwork, absent: Collection[str] = (
         return _trainer(run, network, objective)
     except ValueError as error:
         raise ConfigError(str(error)) from error
+
+
+def added_trainer(
+    run: Run,
+    network: RankingNetwork,
+    tasks: tuple[str, ...],
+    changeable: Mapping[str, np.ndarray],
+) -> Trainer:
+    """Makes a trainer of tasks that are added to a network, whose other tasks stay as they are.
+
+    Args:
+        run: The run.
+        network: Of all tasks.
+        tasks: Those that are added, in order.
+        changeable: See `Objective`.
+    """
+    training = run.settings.training
+    weights = checks.loss_weights(run.settings, run.tasks)
+    objective = Objective(
+        tasks,
+        training.task_schedule,
+        {task: weights[task] for task in tasks},
+        label_smoothing=training.label_smoothing,
+        changeable=changeable,
+    )
+    return _trainer(run, network, objective)
 
 
 def _trainer(

@@ -38,6 +38,7 @@ def open_audited(
     say: Callable[[str], None],
     *,
     lists: bool = True,
+    schema_text: str | None = None,
 ) -> tuple[Source, Audit]:
     """Makes a run's logs if flags ask for it, opens them, claims the run's folder, audits them.
 
@@ -48,6 +49,7 @@ def open_audited(
         title: Printed once the folder is the run's.
         say: Called with each line to print.
         lists: As `logs.audited` takes it.
+        schema_text: As `claim_folder` takes it.
 
     Raises:
         DataError: The logs cannot be used.
@@ -57,7 +59,7 @@ def open_audited(
     logs.prepare_if_asked(settings.data)
     source = logs.open_logs(settings.data, schema)
     sizes.check_batch(settings, source)
-    claim_folder(folder, settings, logs.file_sizes(source))
+    claim_folder(folder, settings, logs.file_sizes(source), schema_text)
     say(title)
     source, audit = logs.audited(source, folder, settings.data, say, lists=lists)
     sizes.check_sizes(settings, source.schema)  # once more, with the fitted vocabularies

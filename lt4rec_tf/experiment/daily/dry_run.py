@@ -10,7 +10,7 @@ from lt4rec_tf.core.time_units import with_date
 from lt4rec_tf.data.audit.findings import Audit
 from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.experiment import logs, run_folder
-from lt4rec_tf.experiment.daily import inheritance, lineage
+from lt4rec_tf.experiment.daily import added_tasks, inheritance, lineage
 from lt4rec_tf.experiment.daily.new_day import (
     OpenedDay,
     ReadDay,
@@ -22,6 +22,7 @@ from lt4rec_tf.experiment.daily.new_day import (
 )
 from lt4rec_tf.experiment.daily.procedure import open_with_masks
 from lt4rec_tf.experiment.dry_run import dry_title, export_text, pass_text, scratch_folder
+from lt4rec_tf.experiment.feed import training_feed
 from lt4rec_tf.experiment.paths import SCHEMA, has_begun, stage_folder
 from lt4rec_tf.experiment.rows import densities, load_row
 from lt4rec_tf.reports.daily import files_table
@@ -32,7 +33,7 @@ def dry_run(settings: Settings, schema: Schema, folder: Path) -> None:
     """Does all that a run does before it trains, refuses what it would, prints what is to come.
 
     Args:
-        settings: With --warm_start, --masks or both.
+        settings: With --warm_start, --masks, both of these, or --add_to.
         schema: By --schema.
         folder: RUN, which is only read.
 
@@ -45,6 +46,9 @@ def dry_run(settings: Settings, schema: Schema, folder: Path) -> None:
         source, audit = open_day(settings, schema, folder)
     elif settings.daily.warm_start:
         source, audit = _read_new_day(settings, schema, folder)
+    elif settings.daily.add_to:
+        _read_addition(settings, schema, folder)
+        return
     else:
         source, audit = _read_with_masks(settings, schema, folder)
 
@@ -113,3 +117,19 @@ def _read_with_masks(settings: Settings, schema: Schema, folder: Path) -> tuple[
         for row in settings.rows:
             inheritance.take_masks(parent, row, scratch)
     return source, audit
+
+
+def _read_addition(settings: Settings, schema: Schema, folder: Path) -> None:
+    """Reads the logs of tasks that are added to a network, in another folder; prints the plan."""
+    with scratch_folder() as scratch:
+        title = f"tasks are added to: {settings.daily.add_to}"
+        addition, source, audit = added_tasks.open_addition(
+            settings, schema, scratch, title, lists=False
+        )
+    sizes, text = logs.file_sizes(source), addition.schema_text
+    run_folder.refuse_other_run(folder, settings, sizes, text)
+
+    steps = added_tasks.steps_to_come(settings, training_feed(source, audit, settings), folder)
+    print(f"new tasks: {', '.join(addition.new)}; row: {addition.row}")
+    print(f"steps to train: at most {steps:,}")
+    print(export_text(settings, source.schema, folder))

@@ -20,7 +20,7 @@ from lt4rec_tf.data.audit.checks import absent_tasks
 from lt4rec_tf.data.audit.findings import Audit
 from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.experiment import run_folder
-from lt4rec_tf.experiment.daily import inheritance
+from lt4rec_tf.experiment.daily import added_tasks, inheritance
 from lt4rec_tf.experiment.daily.new_day import open_day, prepare_day
 from lt4rec_tf.experiment.daily.parent import (
     Parent,
@@ -70,15 +70,16 @@ from lt4rec_tf.training.plan import STATE
 
 
 def starts_from_another(settings: Settings) -> bool:
-    """Tells if a run starts from another's weights or masks, without a search of its own."""
-    return bool(settings.daily.warm_start or settings.daily.masks)
+    """Tells if a run starts from another's weights or masks."""
+    daily = settings.daily
+    return bool(daily.warm_start or daily.masks or daily.add_to)
 
 
 def train(settings: Settings, schema: Schema, folder: Path) -> None:
     """Trains, measures and exports; what an earlier process finished is skipped.
 
     Args:
-        settings: With --warm_start, --masks or both.
+        settings: With --warm_start, --masks, both of these, or --add_to.
         schema: By --schema.
         folder: RUN, locked.
 
@@ -89,6 +90,8 @@ def train(settings: Settings, schema: Schema, folder: Path) -> None:
     artifacts.sweep(folder)
     if settings.daily.warm_start:
         source = _train_day(settings, schema, folder)
+    elif settings.daily.add_to:
+        source = added_tasks.train(settings, schema, folder)
     else:
         source = _train_with_masks(settings, schema, folder)
     _export(settings, source, folder)

@@ -1,0 +1,329 @@
+"""Tasks that come later: each finds its ticket in a trained network whose tasks stay as they are.
+
+The tower's weights that the network's tasks wear, its embedding tables and its cross layer are
+read by the new tasks and never changed. They train their heads and the weights that nobody wears.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lt4rec_tf.config.checks import own_embedding
+from lt4rec_tf.config.settings import Settings
+from lt4rec_tf.core import artifacts
+from lt4rec_tf.core.flags import expect
+from lt4rec_tf.core.progress import Progress
+from lt4rec_tf.core.typed_json import read_typed
+from lt4rec_tf.data.audit.findings import Audit
+from lt4rec_tf.data.input.source import Source
+from lt4rec_tf.experiment import logs, run_folder
+from lt4rec_tf.experiment.daily import inheritance
+from lt4rec_tf.experiment.daily.parent import Parent, check_rows, open_parent, with_known_values
+from lt4rec_tf.experiment.evaluation import evaluate_rows
+from lt4rec_tf.experiment.feed import training_feed
+from lt4rec_tf.experiment.level_search import (
+    JointSearch,
+    LevelSearch,
+    check_tasks_of_levels,
+    find_levels,
+    pending_levels,
+)
+from lt4rec_tf.experiment.passes import may_end_early, note_on_passes, settled
+from lt4rec_tf.experiment.paths import (
+    ADDED,
+    ADDED_LEVELS,
+    EVALUATION,
+    INITIAL,
+    TENSORBOARD,
+    TRAINING,
+    network_row,
+    stage_folder,
+    theta_0_of,
+)
+from lt4rec_tf.experiment.rows import default_row, masked_network, reported_tasks
+from lt4rec_tf.experiment.run import Run, added_trainer, theta_0
+from lt4rec_tf.models.network import RankingNetwork
+from lt4rec_tf.reports.run_report import StageLog
+from lt4rec_tf.reports.search_tables import inputs_by_task, joint_levels
+from lt4rec_tf.reports.text_tables import evaluation_table
+from lt4rec_tf.schema.types import Schema
+from lt4rec_tf.schema.vocabularies import growth_between, with_growth
+from lt4rec_tf.tickets.free_weights import free_weights
+from lt4rec_tf.tickets.masks import Masks
+from lt4rec_tf.tickets.search import WEIGHTS
+from lt4rec_tf.training import checkpoint
+from lt4rec_tf.training.plan import Feed
+
+FLAG = "add_to"
+SHARED_TOWER = ("s_weight", "s_joint")  # networks whose tasks wear tickets of one tower
+
+
+@dataclass(frozen=True)
+class Addition:
+    """New tasks, and the run to whose network they are added.
+
+    Attributes:
+        parent: The run.
+        row: Its row.
+        new: Names of the new tasks, in order.
+        schema: Of all tasks, with the vocabularies, bins and scales that the network knows.
+        schema_text: Its TOML.
+    """
+
+    parent: Parent
+    row: str
+    new: tuple[str, ...]
+    schema: Schema
+    schema_text: str
+
+
+def with_exported_row(settings: Settings) -> Settings:
+    """Returns the settings with the row that --add_to exports, where flags name none.
+
+    Raises:
+        RunError: There is no such run.
+    """
+    theirs, their_schema = run_folder.read_run(Path(settings.daily.add_to))
+    return dataclasses.replace(settings, rows=(default_row(theirs, their_schema),))
+
+
+def train(settings: Settings, schema: Schema, folder: Path) -> Source:
+    """Finds the new tasks' tickets and measures all tasks; what was finished before is skipped.
+
+    Args:
+        settings: With --add_to.
+        schema: By --schema.
+        folder: RUN, locked.
+
+    Returns:
+        The logs.
+
+    Raises:
+        RunError: The run that is named does not fit.
+        DataError: The logs cannot be used.
+    """
+    addition, source, audit = open_addition(settings, schema, folder, f"run: {folder}")
+    if not has_start(folder):
+        inheritance.take_tables(addition.parent, folder, source.schema)
+        inheritance.take_masks(addition.parent, addition.row, folder)
+        _take_start(addition, settings, source.schema, folder)
+
+    feed = training_feed(source, audit, settings)
+    if note := note_on_passes(settings, feed):
+        print(note)
+    steps = steps_to_come(settings, feed, folder)
+    settings = settled(settings, feed)
+    training = settings.training
+    fewer = may_end_early(training.search_epochs, training.patience)
+    with (
+        closing(StageLog(folder / TENSORBOARD)) as log,
+        Progress(steps, training.batch_size, may_end_early=fewer) as progress,
+    ):
+        run = Run(settings, source.schema, folder, folder, feed, progress, log)
+        worn = _find_tickets(run, addition)
+
+    evaluation: Any = evaluate_rows(folder, settings, source.schema, source, "test")
+    artifacts.write_json(folder / EVALUATION, artifacts.undefined_as_null(evaluation))
+    print(_found_text(run, addition, worn))
+    print(f"\non test\n\n{evaluation_table(evaluation)}\n")
+    return source
+
+
+def steps_to_come(settings: Settings, feed: Feed, folder: Path) -> int:
+    """Returns the training steps that may still come.
+
+    Args:
+        settings: With --add_to.
+        feed: The logs.
+        folder: RUN.
+    """
+    planned = settled(settings, feed)
+    (row,) = planned.rows
+    begun = has_start(folder)
+    rounds = planned.tickets.rounds
+    levels = pending_levels(*_places(folder, row), rounds) if begun else rounds + 1
+    return levels * planned.training.search_epochs * feed.steps_per_epoch
+
+
+def open_addition(
+    settings: Settings, schema: Schema, folder: Path, title: str, *, lists: bool = True
+) -> tuple[Addition, Source, Audit]:
+    """Opens the run of --add_to, and audits the logs that its new tasks are trained on.
+
+    Args:
+        settings: With --add_to.
+        schema: By --schema.
+        folder: RUN.
+        title: Printed once the folder is the run's.
+        lists: As `logs.audited` takes it.
+
+    Raises:
+        RunError: The run does not fit, or has no tower that its tasks share.
+        DataError: The logs cannot be used.
+    """
+    addition = _addition(settings, schema)
+    source, audit = run_folder.open_audited(
+        settings,
+        addition.schema,
+        folder,
+        title,
+        print,
+        lists=lists,
+        schema_text=addition.schema_text,
+    )
+    # The network predicts amounts in the units that it was trained with.
+    known = {task.name: task for task in addition.parent.schema.tasks}
+    tasks = tuple(known.get(task.name, task) for task in source.schema.tasks)
+    logs.keep_standards(folder, dataclasses.replace(source.schema, tasks=tasks))
+    return addition, logs.read_audited(source, folder), audit
+
+
+def has_start(folder: Path) -> bool:
+    """Tells if a run holds copies of all that its new tasks start from."""
+    return artifacts.is_done(folder / INITIAL)
+
+
+def read_added(folder: Path, tasks: Sequence[str]) -> JointSearch | None:
+    """Reads the search of tasks that were added to a row; None: none was.
+
+    Args:
+        folder: The row's.
+        tasks: Those that were added.
+
+    Raises:
+        RunError: The file holds something else.
+    """
+    if not (folder / ADDED).exists():
+        return None
+    found: JointSearch = read_typed(folder / ADDED, JointSearch)
+    check_tasks_of_levels(folder / ADDED, found, tasks)
+    return found
+
+
+def _addition(settings: Settings, schema: Schema) -> Addition:
+    folder = Path(settings.daily.add_to)
+    _, their_schema = run_folder.read_run(folder)
+    theirs = [task.name for task in their_schema.tasks]
+    mine = [task.name for task in schema.tasks]
+    new = tuple(name for name in mine if name not in theirs)
+    expected = f"all of {', '.join(theirs)}, those of --{FLAG}, and one more or several"
+    expect(set(theirs) <= set(mine) and bool(new), "tasks", ", ".join(mine), expected)
+
+    one = len(settings.rows) == 1
+    expect(one, "rows", settings.rows, f"one row of --{FLAG}={folder}")
+    (row,) = settings.rows
+    of_theirs = _without_embeddings_of(new, settings)
+    parent = open_parent(FLAG, of_theirs, schema.with_tasks(theirs))
+    check_rows(FLAG, parent, settings.rows)
+    if network_row(folder, row) not in SHARED_TOWER:
+        raise artifacts.RunError(
+            f"--rows: found {row}, expected a row of {folder} whose tasks wear tickets of one tower"
+        )
+
+    known = with_known_values(schema, parent)
+    text = Path(settings.data.schema).read_text(encoding="utf-8")
+    return Addition(parent, row, new, known, with_growth(text, growth_between(schema, known)))
+
+
+def _without_embeddings_of(new: Sequence[str], settings: Settings) -> Settings:
+    """Returns the settings without --own_embedding of the new tasks, which no other task reads."""
+    lengths = own_embedding(settings, ())
+    kept = tuple(f"{task}={length}" for task, length in lengths.items() if task not in new)
+    model = dataclasses.replace(settings.model, own_embedding=kept)
+    return dataclasses.replace(settings, model=model)
+
+
+def _take_start(addition: Addition, settings: Settings, schema: Schema, folder: Path) -> None:
+    """Keeps theta_0: the row's weights, and a draw of what is the new tasks' alone.
+
+    Once it has returned, the run of --add_to is not needed for training.
+    """
+    network = masked_network(folder, addition.row, settings, schema, without_masks=addition.new)
+    weights = stage_folder(addition.parent.folder, addition.row) / WEIGHTS
+    names = checkpoint.read_all(weights).keys()
+    checkpoint.restore(weights, {name: network.variables[name] for name in names})
+    checkpoint.save(theta_0_of(folder, settings), network.variables)
+    artifacts.mark_done(folder / INITIAL)
+
+
+def _places(folder: Path, row: str) -> tuple[Path, Path]:
+    """Returns the folder of a row's network and that of the levels of its new tasks."""
+    parent = stage_folder(folder, row).parent
+    return parent, parent / ADDED_LEVELS
+
+
+def _find_tickets(run: Run, addition: Addition) -> Mapping[str, np.ndarray]:
+    """Finds the new tasks' tickets; returns where weights may have changed, see `free_weights`."""
+    row, levels = _places(run.folder, addition.row)
+    network = masked_network(
+        run.folder, addition.row, run.settings, run.schema, without_masks=addition.new
+    )
+    free = free_weights([network.masks(task) for task in network.tasks if task not in addition.new])
+    changeable = free | _own_variables(network, addition.new)
+
+    trainer = added_trainer(run, network, addition.new, changeable)
+    search = LevelSearch(run, network, trainer, row, levels, addition.row)
+    find_levels(search, row / ADDED)
+    _check_unchanged(theta_0(run), row / TRAINING / WEIGHTS, changeable)
+    return free
+
+
+def _own_variables(network: RankingNetwork, tasks: Sequence[str]) -> dict[str, np.ndarray]:
+    """Returns the variables that these tasks alone read, changeable as a whole."""
+    own = tuple(f"{task}/" for task in tasks)
+    return {name: np.array(True) for name in network.variables if name.startswith(own)}
+
+
+def _check_unchanged(before: Path, after: Path, changeable: Mapping[str, np.ndarray]) -> None:
+    """Compares all weights of other tasks, bit for bit, before anything is served.
+
+    Raises:
+        RunError: A weight moved that is none of the new tasks'.
+    """
+    trained = checkpoint.read_all(after)
+    for name, start in checkpoint.read_all(before).items():
+        places = ~np.broadcast_to(changeable.get(name, np.array(False)), start.shape)
+        if start[places].tobytes() != trained[name][places].tobytes():
+            raise artifacts.RunError(
+                f"{after}: {name}: found other weights than in {before} where other tasks wear "
+                "them, expected the same, bit for bit; remove the run's folder and begin anew"
+            )
+
+
+def _found_text(run: Run, addition: Addition, free: Mapping[str, np.ndarray]) -> str:
+    """Returns what is printed about the new tasks' tickets."""
+    row, _ = _places(run.folder, addition.row)
+    tasks: Any = [task for task in reported_tasks(run.schema) if task["name"] in addition.new]
+    found = read_added(row, addition.new)
+    assert found is not None  # `_find_tickets` has left it
+    network = masked_network(run.folder, addition.row, run.settings, run.schema)
+
+    others = " and ".join(task for task in network.tasks if task not in addition.new)
+    lines = [
+        f"\n{', '.join(addition.new)}, added to {addition.row} of {addition.parent.folder}, "
+        f"on validation\n\n{joint_levels(found, tasks)}\n",
+        inputs_by_task(found),
+        f"{others}: all weights compared with those before, none moved",
+    ]
+    for task in addition.new:
+        worn, all_worn = _worn_before(network.masks(task), free)
+        lines.append(
+            f"{task} wears {all_worn:,} weights, of which {worn:,} ({100 * worn / all_worn:.0f} %) "
+            f"are read from {others}"
+        )
+    return "\n".join(lines)
+
+
+def _worn_before(masks: Masks, free: Mapping[str, np.ndarray]) -> tuple[int, int]:
+    """Returns how many of a ticket's weights are not free, and how many it has."""
+    worn = sum(
+        int(np.count_nonzero(mask & ~free[f"{name}/kernel"])) for name, mask in masks.items()
+    )
+    return worn, sum(int(np.count_nonzero(mask)) for mask in masks.values())
