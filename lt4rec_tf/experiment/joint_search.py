@@ -14,7 +14,7 @@ from lt4rec_tf.core.typed_json import read_typed
 from lt4rec_tf.experiment.level_search import (
     JointSearch,
     LevelSearch,
-    check_tasks_of_levels,
+    check_levels,
     find_levels,
     pending_levels,
 )
@@ -62,5 +62,5 @@ def read_joint_search(folder: Path, tasks: Sequence[str]) -> JointSearch | None:
     if not was_there:
         return None
     found: JointSearch = read_typed(folder / JOINT, JointSearch)
-    check_tasks_of_levels(folder / JOINT, found, tasks)
+    check_levels(folder / JOINT, found, tasks, tasks)
     return found

@@ -45,7 +45,7 @@ class JointSearch(TypedDict):
     levels: list[JointLevel]
     chosen: int
     inputs: int  # vectors of fields and products of two that there are
-    reads: dict[str, list[str]]  # task -> those that its ticket keeps
+    reads: dict[str, list[str]]  # task of the network -> those that its ticket keeps
 
 
 @dataclass(frozen=True)
@@ -123,13 +123,16 @@ def pending_levels(row: Path, levels: Path, rounds: int) -> int:
     return sum(not artifacts.is_done(level_folder(levels, k)) for k in range(rounds + 1))
 
 
-def check_tasks_of_levels(path: Path, found: JointSearch, tasks: Iterable[str]) -> None:
+def check_levels(
+    path: Path, found: JointSearch, tasks: Iterable[str], all_tasks: Iterable[str]
+) -> None:
     """Refuses what a changed file may hold.
 
     Args:
         path: The file.
         found: What it holds.
         tasks: Those whose tickets were sought.
+        all_tasks: Of the network.
 
     Raises:
         RunError: There is no such level, or the tasks are others.
@@ -139,12 +142,14 @@ def check_tasks_of_levels(path: Path, found: JointSearch, tasks: Iterable[str]) 
             f"{path}: found {len(found['levels'])} levels and chosen level {found['chosen']}, "
             "expected one of them"
         )
-    for level in found["levels"]:
-        for by_task in (level["density"], level["validation"], found["reads"]):
-            if set(by_task) != set(tasks):
-                raise artifacts.RunError(
-                    f"{path}: found tasks {sorted(by_task)}, expected {sorted(tasks)}"
-                )
+    by_level = [
+        level[of_tasks] for level in found["levels"] for of_tasks in ("density", "validation")
+    ]
+    for by_task, expected in [(found["reads"], all_tasks), *((one, tasks) for one in by_level)]:
+        if set(by_task) != set(expected):
+            raise artifacts.RunError(
+                f"{path}: found tasks {sorted(by_task)}, expected {sorted(expected)}"
+            )
 
 
 def _tighten(search: LevelSearch, here: Path, level: int) -> None:
@@ -245,9 +250,10 @@ def _keep_chosen(search: LevelSearch, result: Path) -> None:
 
 def _found(search: LevelSearch, levels: list[Level], chosen: Level) -> Any:
     """Returns what the search leaves, a `JointSearch`."""
-    groups = _input_groups(search.run)
+    groups, network = _input_groups(search.run), search.network
+    masks_by_task = {task: network.masks(task) for task in network.tasks}
     reads = {}
-    for task, masks in _masks_in(search, chosen.folder).items():
+    for task, masks in (masks_by_task | _masks_in(search, chosen.folder)).items():
         inputs = np.asarray(next(iter(masks.values())).any(axis=1))
         reads[task] = [name for name, places in groups.items() if inputs[places].any()]
 

@@ -31,7 +31,7 @@ from lt4rec_tf.experiment.feed import training_feed
 from lt4rec_tf.experiment.level_search import (
     JointSearch,
     LevelSearch,
-    check_tasks_of_levels,
+    check_levels,
     find_levels,
     pending_levels,
 )
@@ -190,23 +190,6 @@ def has_start(folder: Path) -> bool:
     return artifacts.is_done(folder / INITIAL)
 
 
-def read_added(folder: Path, tasks: Sequence[str]) -> JointSearch | None:
-    """Reads the search of tasks that were added to a row; None: none was.
-
-    Args:
-        folder: The row's.
-        tasks: Those that were added.
-
-    Raises:
-        RunError: The file holds something else.
-    """
-    if not (folder / ADDED).exists():
-        return None
-    found: JointSearch = read_typed(folder / ADDED, JointSearch)
-    check_tasks_of_levels(folder / ADDED, found, tasks)
-    return found
-
-
 def _addition(settings: Settings, schema: Schema) -> Addition:
     folder = Path(settings.daily.add_to)
     _, their_schema = run_folder.read_run(folder)
@@ -243,13 +226,15 @@ def _without_embeddings_of(new: Sequence[str], settings: Settings) -> Settings:
 def _take_start(addition: Addition, settings: Settings, schema: Schema, folder: Path) -> None:
     """Keeps theta_0: the row's weights, and a draw of what is the new tasks' alone.
 
-    Once it has returned, the run of --add_to is not needed for training.
+    Values that the network has not seen get rows that equal its row of unknown values. Once it has returned, the run of --add_to is not needed for training.
     """
     network = masked_network(folder, addition.row, settings, schema, without_masks=addition.new)
-    weights = stage_folder(addition.parent.folder, addition.row) / WEIGHTS
-    names = checkpoint.read_all(weights).keys()
-    checkpoint.restore(weights, {name: network.variables[name] for name in names})
+    taken = folder / INITIAL / addition.row
+    inheritance.take_weights(addition.parent, addition.row, settings, schema, taken)
+    names = checkpoint.read_all(taken / WEIGHTS).keys()
+    checkpoint.restore(taken / WEIGHTS, {name: network.variables[name] for name in names})
     checkpoint.save(theta_0_of(folder, settings), network.variables)
+    artifacts.remove(taken)
     artifacts.mark_done(folder / INITIAL)
 
 
@@ -301,8 +286,8 @@ def _found_text(run: Run, addition: Addition, free: Mapping[str, np.ndarray]) ->
     """Returns what is printed about the new tasks' tickets."""
     row, _ = _places(run.folder, addition.row)
     tasks: Any = [task for task in reported_tasks(run.schema) if task["name"] in addition.new]
-    found = read_added(row, addition.new)
-    assert found is not None  # `_find_tickets` has left it
+    found: JointSearch = read_typed(row / ADDED, JointSearch)
+    check_levels(row / ADDED, found, addition.new, run.tasks)
     network = masked_network(run.folder, addition.row, run.settings, run.schema)
 
     others = " and ".join(task for task in network.tasks if task not in addition.new)
