@@ -13,6 +13,7 @@ from typing import Any
 
 from lt4rec_tf.config.checks import check
 from lt4rec_tf.config.settings import (
+    FAST_ROWS,
     DailySettings,
     DataSettings,
     ModelSettings,
@@ -53,6 +54,7 @@ _NEWER: dict[str, dict[str, Any]] = {
         "weight_average": 0.0,
         "rewind_tables": 0,
     },
+    "tickets": {"ticket_search": "thorough"},
     "daily": {"add_to": ""},
 }
 
@@ -102,6 +104,8 @@ def parse_with(
     values = parse_flags(argv, doc, groups, {"rows": f"One or more of {listed}."})
 
     by_group: dict[str, Any] = {name: build(cls, values) for name, cls in _GROUPS.items()}
+    if by_group["tickets"].ticket_search == "fast" and not gives_rows(argv, more):
+        values |= {"rows": FAST_ROWS}
     settings = build(Settings, values | by_group)
     check(settings)
     if models is not None:

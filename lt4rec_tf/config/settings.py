@@ -8,6 +8,9 @@ from typing import Literal
 
 from lt4rec_tf.core.flags import SEEDS, flag
 
+THOROUGH_ROWS = ("base", "hard_sharing", "s_weight", "s_weight_auto")
+FAST_ROWS = ("s_joint",)
+
 
 @dataclass(frozen=True)
 class DataSettings:
@@ -187,6 +190,12 @@ class ModelSettings:
 class TicketSettings:
     """The search for tickets and the choice among them (Algorithm 1)."""
 
+    ticket_search: Literal["thorough", "fast"] = flag(
+        "thorough",
+        "What is trained where --rows names nothing. thorough: Algorithm 1, its choice of how much "
+        "is shared, and what they are compared with. fast: s_joint alone, a joint training in "
+        "which the tickets are found.",
+    )
     ticket_finder: Literal["iterative", "gradual"] = flag(
         "iterative",
         "iterative: Algorithm 1. gradual: one training with TensorFlow Model Optimization.",
@@ -453,8 +462,8 @@ class Settings:
     name: str = flag("run", "Name of the run's folder, before its fingerprint.")
     tasks: tuple[str, ...] = flag((), "Tasks of the schema to train, in order; none: all.")
     rows: tuple[str, ...] = flag(
-        ("base", "hard_sharing", "s_weight", "s_weight_auto"),
-        "Models to train and compare.",
+        THOROUGH_ROWS,
+        "Models to train and compare; none named: those of --ticket_search.",
         required=True,
     )
     seed: int = flag(1, "Seed of initialisation and shuffling.", **SEEDS)

@@ -33,7 +33,7 @@ def distinct_rows(settings: Settings, schema: Schema, folder: Path) -> Settings:
     Raises:
         RunError: The folder holds something else than a run.
     """
-    if len(schema.tasks) > 1:
+    if len(schema.tasks) > 1 or settings.tickets.ticket_search == "fast":
         return settings
     begun = (folder / CONFIG).exists()
     if begun and read_run(folder)[0].rows == settings.rows:

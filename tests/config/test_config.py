@@ -60,6 +60,12 @@ def test_boundaries_are_numbers_or_dates():
     assert parsed().data.test_from is None
 
 
+def test_a_fast_search_trains_one_row_where_none_is_named():
+    assert parsed("--ticket_search=fast").rows == ("s_joint",)
+    assert parsed("--ticket_search=fast", "--rows=base,s_weight").rows == ("base", "s_weight")
+    assert "s_weight_auto" in parsed("--ticket_search=thorough").rows
+
+
 def test_the_seed_of_a_random_split_is_no_setting_of_earlier_runs():
     assert "split_seed" not in to_dict(parsed())["data"]
     random = parsed("--split=random", "--split_seed=2")
@@ -82,11 +88,14 @@ def test_the_seed_of_a_random_split_is_no_setting_of_earlier_runs():
         ("training", "clip_norm", 5.0),
         ("training", "label_smoothing", 0.1),
         ("training", "weight_average", 0.98),
+        ("training", "rewind_tables", 2),
+        ("tickets", "ticket_search", "fast"),
+        ("daily", "add_to", "runs/first"),
     ],
 )
 def test_newer_flags_that_change_nothing_are_no_setting_of_earlier_runs(group, name, value):
     earlier = ("--embedding_optimizer=same", "--unknown_dropout=none")
-    assert name not in to_dict(parsed(*earlier))[group]
+    assert name not in to_dict(parsed(*earlier)).get(group, {})
     given = parsed(*earlier, f"--{name}={value}")
     assert to_dict(given)[group][name] == ([value] if name == "table_dims" else value)
     assert from_dict(to_dict(given)) == given

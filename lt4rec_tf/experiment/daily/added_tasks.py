@@ -226,7 +226,8 @@ def _without_embeddings_of(new: Sequence[str], settings: Settings) -> Settings:
 def _take_start(addition: Addition, settings: Settings, schema: Schema, folder: Path) -> None:
     """Keeps theta_0: the row's weights, and a draw of what is the new tasks' alone.
 
-    Values that the network has not seen get rows that equal its row of unknown values. Once it has returned, the run of --add_to is not needed for training.
+    Values that the network has not seen get rows that equal its row of unknown values. Once it has
+    returned, the run of --add_to is not needed for training.
     """
     network = masked_network(folder, addition.row, settings, schema, without_masks=addition.new)
     taken = folder / INITIAL / addition.row
