@@ -20,7 +20,7 @@ from lt4rec_tf.experiment.paths import (
     stage_folder,
 )
 from lt4rec_tf.experiment.rows import row_names
-from lt4rec_tf.experiment.shared_tickets import input_shares, shared_masks
+from lt4rec_tf.experiment.shared_tickets import drawn_tickets, input_shares, shared_masks
 from lt4rec_tf.experiment.ticket_search import Ticket, level_masks
 from lt4rec_tf.reports.inputs import input_lines
 from lt4rec_tf.reports.passes import Passes, advice
@@ -133,13 +133,16 @@ def draw_run(
 ) -> list[Path]:
     """Draws a run's searches, tickets and calibration, beside its files and in TensorBoard.
 
+    Inputs are drawn of the exported row, or, where its tasks share no tower, of the next row of
+    sparse sharing.
+
     Args:
         settings: The run's.
         schema: The run's.
         folder: RUN.
         tickets: Each task's search; those that cut nothing are not drawn.
         evaluation: Content of evaluation.json.
-        exported: The row that is exported, whose inputs and calibration are drawn.
+        exported: The row that is exported, whose calibration is drawn.
 
     Returns:
         The pictures' paths.
@@ -148,8 +151,8 @@ def draw_run(
     masks_of_levels = {ticket.task: level_masks(ticket) for ticket in searched}
     tickets_found = {ticket.task: ticket.masks for ticket in searched}
 
-    masks = shared_masks(folder, exported, settings, schema)
-    inputs = input_shares(exported, masks, settings, schema) if masks else None
+    row, masks = drawn_tickets(folder, settings, schema)
+    inputs = input_shares(row, masks, settings, schema) if masks else None
     overlapping = tickets_found or masks
     values = to_dict(settings)
     return report_run(folder, values, evaluation, masks_of_levels, overlapping, inputs, exported)

@@ -44,6 +44,25 @@ def shared_masks(folder: Path, row: str, settings: Settings, schema: Schema) -> 
     return {t.name: read_masks(row_masks(parent, t.name), shapes) for t in schema.tasks}
 
 
+def drawn_tickets(folder: Path, settings: Settings, schema: Schema) -> tuple[str, dict[str, Masks]]:
+    """Returns the row whose tickets a run draws, with them: the first that has `shared_masks`.
+
+    Rows stand in the order in which they are exported.
+
+    Args:
+        folder: RUN.
+        settings: The run's.
+        schema: The run's, with all its tasks.
+
+    Returns:
+        The row and its masks by task; an empty name and no masks where no row has any.
+    """
+    for row in SPARSE_SHARING:
+        if row in settings.rows and (masks := shared_masks(folder, row, settings, schema)):
+            return row, masks
+    return "", {}
+
+
 def input_shares(
     row: str, masks_by_task: dict[str, Masks], settings: Settings, schema: Schema
 ) -> InputShares:

@@ -20,6 +20,8 @@ MOST_ABREAST = 3  # panels
 MANY_FIELDS = 16  # from here on, cells and letters are smaller
 CELL, SMALL_CELL = 0.28, 0.19  # inches
 LETTER = 0.075  # inches that a letter takes of a label, at most
+LEAST_SHARE = 1e-9  # below it lies only what is cut
+NEARLY_ALL = 0.95  # of the inputs: where all tasks read so many, who reads what says nothing
 
 _Place = tuple[int, int]  # row and column of a cell
 
@@ -30,8 +32,8 @@ def fields_figure(inputs: InputShares) -> Figure:
     A panel a task: the first column has the vectors, the others the products of the field of the
     row and that of the column; the colour is the share of the group's weights in the first kernel
     that the task keeps. The last panel says who reads a group: of two tasks which one, of more how
-    many, with the number of the task that alone does. Where every task reads everything, as with
-    tickets of single weights, it shows by how much their shares, less each task's mean, differ.
+    many, with the number of the task that alone does. Where all tasks read nearly everything, as
+    with tickets of single weights, it shows how their shares, less each task's mean, differ.
 
     Args:
         inputs: Of a row's tickets, of two tasks or more.
@@ -50,14 +52,15 @@ def fields_figure(inputs: InputShares) -> Figure:
     figure.suptitle(f"{inputs.row}: fields and products of two that the tasks read", color=INK)
 
     colours = _shares_colours()
-    most = max(max(shares.values()) for shares in inputs.shares.values())
+    shares = np.array([inputs.of(group) for group in inputs.groups])
+    least, most = max(shares.min(), LEAST_SHARE), max(shares.max(), 2 * LEAST_SHARE)
     for number, (axes, task) in enumerate(zip(panels[:-1], tasks, strict=True), 1):
         matrix = _matrix(places, columns, inputs.shares[task])
-        drawn = axes.imshow(matrix, cmap=colours, vmin=1e-9, vmax=most or 1)
+        drawn = axes.imshow(matrix, cmap=colours, vmin=least, vmax=most)
         axes.set_title(f"{number}: {task}", color=INK, fontsize=11)
     _add_scale(figure, panels[:-1], drawn, "share of the input's weights that the task keeps")
 
-    if all(len(inputs.readers(group)) == len(tasks) for group in inputs.groups):
+    if np.mean((shares > 0).all(axis=1)) >= NEARLY_ALL:
         _draw_differences(figure, panels[-1], inputs, places, columns)
     else:
         _draw_readers(figure, panels[-1], inputs, places, columns)
@@ -179,7 +182,7 @@ def _draw_differences(
     palette = LinearSegmentedColormap.from_list("difference", ends).with_extremes(bad="white")
     matrix = _matrix(places, columns, values)
     drawn = axes.imshow(matrix, cmap=palette, vmin=-most if len(tasks) == 2 else 0, vmax=most)
-    axes.set_title("all tasks read all inputs", color=INK, fontsize=11)
+    axes.set_title("all tasks read nearly all inputs", color=INK, fontsize=11)
     _add_scale(figure, [axes], drawn, title)
 
 

@@ -85,7 +85,7 @@ def report_run(
         evaluation: Content of evaluation.json.
         level_masks: Task -> the masks of its levels; empty where no ticket was searched.
         joint_masks: Task -> its ticket in the joint network; empty where there is none.
-        inputs: What the exported row's tickets keep of its inputs; None: its tasks share no tower.
+        inputs: What a row's tickets keep of its inputs; None: no row's tasks share a tower.
         exported: The row whose calibration is drawn.
 
     Returns:

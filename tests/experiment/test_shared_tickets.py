@@ -6,7 +6,7 @@ import pytest
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.experiment.paths import CHOICE, row_folder, row_masks
 from lt4rec_tf.experiment.report import draw_run
-from lt4rec_tf.experiment.shared_tickets import input_shares, shared_masks
+from lt4rec_tf.experiment.shared_tickets import drawn_tickets, input_shares, shared_masks
 from lt4rec_tf.models.registry import network_of
 from lt4rec_tf.tickets.masks import MaskError, write_masks
 from tests.support.training import small_settings
@@ -62,6 +62,22 @@ def test_s_weight_auto_has_the_tickets_of_the_chosen_way(small_schema, tmp_path)
     network = network_of(settings, small_schema, "s_weight")
     write_tickets(row_folder(tmp_path, "s_weight_auto") / "shared_1_1", network)
     assert shared_masks(tmp_path, "s_weight_auto", settings, small_schema)["cvr"]["tower_0"].any()
+
+
+def test_drawn_are_the_tickets_of_the_first_row_to_export_that_shares_a_tower(
+    small_schema, tmp_path
+):
+    settings = small_settings("--rows=s_weight,s_weight_auto,s_joint")
+    network = network_of(settings, small_schema, "s_weight")
+    for row in ("s_weight", "s_joint"):
+        write_tickets(row_folder(tmp_path, row), network)
+    chosen(tmp_path, "separate_1_1", separate=True)
+    assert drawn_tickets(tmp_path, settings, small_schema)[0] == "s_joint"
+    settings = small_settings("--rows=s_weight,s_weight_auto")
+    row, masks = drawn_tickets(tmp_path, settings, small_schema)
+    assert (row, [*masks]) == ("s_weight", ["ctr", "cvr"])
+    settings = small_settings("--rows=base,s_weight_auto")
+    assert drawn_tickets(tmp_path, settings, small_schema) == ("", {})
 
 
 def test_a_run_without_searches_draws_the_exported_rows_tickets(small_schema, tmp_path):

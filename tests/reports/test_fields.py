@@ -77,12 +77,29 @@ def test_last_panel_shows_differences_where_all_tasks_read_everything():
     cvr = {"user": 0.5, "video": 0.6, "user x video": 0.7}
     figure, panels = drawn({"ctr": ctr, "cvr": cvr})
     # Means are .3 and .6: user .1 - -.1, video -.1 - 0, their product 0 - .1.
-    found = cells(panels["all tasks read all inputs"])
+    found = cells(panels["all tasks read nearly all inputs"])
     np.testing.assert_allclose(found, [[0.2, np.nan, -0.1], [-0.1, np.nan, np.nan]], atol=1e-12)
     assert not figure.legends
-    first = panels["all tasks read all inputs"].images[0]
+    assert panels["2: cvr"].images[0].get_clim() == (0.2, 0.7)  # the scale begins at the least
+    first = panels["all tasks read nearly all inputs"].images[0]
     assert to_hex(first.to_rgba(0.2)).upper() == TASK_COLOURS[0]
     assert to_hex(first.to_rgba(-0.2)).upper() == TASK_COLOURS[1]
+
+
+def test_an_input_in_a_hundred_that_a_task_lacks_leaves_the_differences():
+    names = [f"f{index}" for index in range(100)]
+    shares = {task: dict.fromkeys(names, 0.5) for task in ("ctr", "cvr", "like")}
+    shares["cvr"]["f3"] = 0.0
+    assert "all tasks read nearly all inputs" in drawn(shares, names)[1]
+    shares["cvr"] |= dict.fromkeys(names[:6], 0.0)
+    assert "all tasks read nearly all inputs" not in drawn(shares, names)[1]
+
+
+def test_tickets_that_keep_nothing_are_drawn():
+    nothing = {"user": 0.0, "video": 0.0}
+    figure, panels = drawn({"ctr": nothing, "cvr": nothing})
+    assert to_hex(panels["1: ctr"].images[0].to_rgba(0.0)).upper() == NONE_COLOUR
+    to_rgba(figure)
 
 
 def test_crossed_vectors_have_a_column_and_without_products_there_is_no_triangle():
