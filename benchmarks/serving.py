@@ -37,15 +37,15 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
 from feeds import wide_schema
+from serving_calls import all_of, medians_of, prepared
 from serving_models import models
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
@@ -54,7 +54,7 @@ from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.reports.text_tables import markdown_table
 from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.serving.model_card import folder_size
-from lt4rec_tf.serving.publish import OpenedVersion, opened
+from lt4rec_tf.serving.publish import opened
 from lt4rec_tf.serving.rank import Ranking
 from lt4rec_tf.serving.signatures import ServedModel
 
@@ -63,7 +63,6 @@ if TYPE_CHECKING:
 
 CANDIDATES = (1, 64, 512)
 SERVER = "tensorflow_model_server"
-TURN = 4  # requests that are timed before it is the next model's turn
 RANKING = Ranking({"ctr": 1.0, "cvr": 1.0})
 
 
@@ -216,40 +215,6 @@ def requests(schema: Schema, candidates: int, rows: int) -> dict[str, dict[str, 
             inputs["rank"][feature.name] = values
             inputs["serving_default"][feature.name] = np.repeat(values, candidates)
     return inputs
-
-
-def prepared(
-    version: OpenedVersion, signature: str, request: dict[str, np.ndarray]
-) -> Callable[[], object]:
-    """Returns a call that sends the request; it times the graph and little of Python's feeding."""
-    definition = version.signatures[signature]
-    outputs = [output.name for output in definition.outputs.values()]
-    names = list(definition.inputs)
-    run = version.session.make_callable(outputs, [definition.inputs[name].name for name in names])
-    return partial(run, *(request[name] for name in names))
-
-
-def all_of(calls: list[Callable[[], object]]) -> Callable[[], None]:
-    """Returns a function that makes some calls in turn."""
-
-    def call_all() -> None:
-        for call in calls:
-            call()
-
-    return call_all
-
-
-def medians_of(calls: dict[tuple[str, str], Callable[[], None]], rounds: int) -> dict:
-    """Returns each call's median seconds; the calls take turns of some requests in a row."""
-    seconds: dict[tuple[str, str], list[float]] = {key: [] for key in calls}
-    for _ in range(rounds):
-        for key, call in calls.items():
-            call()  # allocates memory and fills the caches, as a server's last request did
-            for _ in range(TURN):
-                begun = time.perf_counter()
-                call()
-                seconds[key].append(time.perf_counter() - begun)
-    return {key: float(np.median(values)) for key, values in seconds.items()}
 
 
 def size_table(versions: Mapping[str, list[Path]]) -> str:

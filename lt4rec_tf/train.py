@@ -187,7 +187,7 @@ def finish(
     schema = source.schema
     version = publishing.published_version(folder, settings, schema, source)
     exported = default_row(settings, schema)
-    pictures = report.draw_run(settings, folder, tickets, evaluation, exported)
+    pictures = report.draw_run(settings, schema, folder, tickets, evaluation, exported)
     report.print_run(settings, schema, folder, evaluation)
     report.print_places(folder, exported, version, pictures)
 

@@ -20,11 +20,12 @@ from lt4rec_tf.experiment.paths import (
     stage_folder,
 )
 from lt4rec_tf.experiment.rows import row_names
+from lt4rec_tf.experiment.shared_tickets import drawn_tickets, input_shares, shared_masks
 from lt4rec_tf.experiment.ticket_search import Ticket, level_masks
+from lt4rec_tf.reports.inputs import input_lines
 from lt4rec_tf.reports.passes import Passes, advice
 from lt4rec_tf.reports.run_report import report_run
 from lt4rec_tf.reports.search_tables import (
-    inputs_by_task,
     joint_levels,
     sharing_table,
     table_levels,
@@ -62,7 +63,12 @@ def print_run(settings: Settings, schema: Schema, folder: Path, evaluation: Eval
 
     if joint := read_joint_search(row_folder(folder, "s_joint"), names):
         levels = joint_levels(joint, evaluation["tasks"])
-        print(f"\njoint search, on validation\n\n{levels}\n\n{inputs_by_task(joint)}")
+        print(f"\njoint search, on validation\n\n{levels}")
+
+    for row in settings.rows:
+        if masks := shared_masks(folder, row, settings, schema):
+            lines = input_lines(input_shares(row, masks, settings, schema))
+            print(f"\ninputs of {row}\n\n{lines}")
 
     print(f"\non test\n\n{evaluation_table(evaluation)}\n")
     results = {row: read_result(stage_folder(folder, row)) for row in row_names(settings, schema)}
@@ -119,6 +125,7 @@ def print_places(folder: Path, row: str, version: Path, pictures: list[Path] | N
 
 def draw_run(
     settings: Settings,
+    schema: Schema,
     folder: Path,
     tickets: list[Ticket],
     evaluation: Evaluation,
@@ -126,8 +133,12 @@ def draw_run(
 ) -> list[Path]:
     """Draws a run's searches, tickets and calibration, beside its files and in TensorBoard.
 
+    Inputs are drawn of the exported row, or, where its tasks share no tower, of the next row of
+    sparse sharing.
+
     Args:
         settings: The run's.
+        schema: The run's.
         folder: RUN.
         tickets: Each task's search; those that cut nothing are not drawn.
         evaluation: Content of evaluation.json.
@@ -136,9 +147,12 @@ def draw_run(
     Returns:
         The pictures' paths.
     """
-    searches = evaluation["searches"]
-    searched = [ticket for ticket in tickets if ticket.task in searches]
+    searched = [ticket for ticket in tickets if ticket.task in evaluation["searches"]]
     masks_of_levels = {ticket.task: level_masks(ticket) for ticket in searched}
-    chosen_masks = {ticket.task: ticket.masks for ticket in searched}
+    tickets_found = {ticket.task: ticket.masks for ticket in searched}
+
+    row, masks = drawn_tickets(folder, settings, schema)
+    inputs = input_shares(row, masks, settings, schema) if masks else None
+    overlapping = tickets_found or masks
     values = to_dict(settings)
-    return report_run(folder, values, evaluation, searches, masks_of_levels, chosen_masks, exported)
+    return report_run(folder, values, evaluation, masks_of_levels, overlapping, inputs, exported)

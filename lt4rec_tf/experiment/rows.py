@@ -36,6 +36,9 @@ from lt4rec_tf.training.evaluation import measure, population_sizes, without_use
 from lt4rec_tf.training.plan import Batches
 from lt4rec_tf.training.predictions import Predictions, predictor_of
 
+# Rows whose tasks may wear tickets on one tower; of a run's, the first of these is exported.
+SPARSE_SHARING = ("s_joint", "s_weight_auto", "s_weight")
+
 
 def row_names(settings: Settings, schema: Schema) -> list[str]:
     """Returns the rows of a run, in the order of its table: base becomes one row for each task."""
@@ -48,7 +51,7 @@ def row_names(settings: Settings, schema: Schema) -> list[str]:
 def default_row(settings: Settings, schema: Schema) -> str:
     """Returns the row to export where none is named: sparse sharing if the run has it."""
     names = row_names(settings, schema)
-    preferred = [row for row in ("s_joint", "s_weight_auto", "s_weight") if row in names]
+    preferred = [row for row in SPARSE_SHARING if row in names]
     return preferred[0] if preferred else names[-1]
 
 

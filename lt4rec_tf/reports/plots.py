@@ -10,16 +10,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from lt4rec_tf.reports.classes import add_class_legend, class_colours, classes_of, readable_on
 from lt4rec_tf.reports.figures import (
-    ALL_COLOUR,
-    FAINT,
     INK,
     MOST_TICKS,
-    NONE_COLOUR,
-    TASK_COLOURS,
     add_legend,
     draw_reference,
     new_figure,
@@ -84,7 +80,7 @@ def overlap_figure(masks_by_task: Mapping[str, Masks]) -> Figure:
     if len(tasks) < 2:
         raise ValueError(f"overlap figure: found tasks {tasks}, expected at least two")
     ratio = overlap(list(masks_by_task.values()))
-    colour_by_class = _class_colours(tasks)
+    colour_by_class = class_colours(tasks)
     colours = list(colour_by_class.values())
     classes = _weight_classes(masks_by_task)
 
@@ -102,7 +98,7 @@ def overlap_figure(masks_by_task: Mapping[str, Masks]) -> Figure:
     else:
         _draw_pairs(right, masks_by_task)
         title = "number of tasks that keep a weight"
-    _add_class_legend(figure, title, colour_by_class)
+    add_class_legend(figure, title, colour_by_class)
     return figure
 
 
@@ -158,7 +154,7 @@ def _draw_shares(axes: Axes, classes: Mapping[str, np.ndarray], colours: Sequenc
             if share >= LEAST_LABELLED:
                 axes.text(
                     start + share / 2, row, f"{share:.2f}", ha="center", va="center",
-                    fontsize=9, color=_readable_on(colour),
+                    fontsize=9, color=readable_on(colour),
                 )  # fmt: skip
 
     labels = [f"{name}\n{kernel.shape[0]} x {kernel.shape[-1]}" for name, kernel in classes.items()]
@@ -211,68 +207,7 @@ def _draw_pairs(axes: Axes, masks_by_task: Mapping[str, Masks]) -> None:
     axes.set_title("overlap ratio of pairs", color=INK, fontsize=10)
 
 
-def _add_class_legend(figure: Figure, title: str, colour_by_class: Mapping[str, str]) -> None:
-    patches = [
-        Patch(facecolor=colour, edgecolor=FAINT, label=name)
-        for name, colour in colour_by_class.items()
-    ]
-    figure.legend(
-        handles=patches,
-        title=title,
-        loc="outside lower left",
-        ncols=len(patches),
-        alignment="left",
-        labelcolor=INK,
-        frameon=False,
-    )
-
-
-def _class_colours(tasks: Sequence[str]) -> dict[str, str]:
-    """Returns the colour of each class of weights, in the order of `_weight_classes`."""
-    if len(tasks) == 2:
-        first, second = tasks
-        return {
-            f"only {first}": TASK_COLOURS[0],
-            "both": ALL_COLOUR,
-            f"only {second}": TASK_COLOURS[1],
-            "none": NONE_COLOUR,
-        }
-    names = [f"all {len(tasks)}", *map(str, range(len(tasks) - 1, 0, -1)), "none"]
-    return dict(zip(names, _steps_between(ALL_COLOUR, NONE_COLOUR, len(names)), strict=True))
-
-
 def _weight_classes(masks_by_task: Mapping[str, Masks]) -> dict[str, np.ndarray]:
-    """Returns kernel -> class of each weight, in the order of a bar's parts.
-
-    Two tasks: 0 only the first, 1 both, 2 only the second, 3 none, so that each task's own ticket
-    is one stretch of the bar. n > 2 tasks: 0 kept by all, ..., n kept by none.
-    """
+    """Returns kernel -> class of each weight, in the order of a bar's parts; see `classes_of`."""
     tickets = list(masks_by_task.values())
-    if len(tickets) == 2:
-        first, second = tickets
-        class_of = np.array([[3, 2], [0, 1]])  # [kept by the first, kept by the second]
-        return {name: class_of[first[name].astype(int), second[name].astype(int)] for name in first}
-    classes = {}
-    for name in tickets[0]:
-        keepers = np.sum([masks[name] for masks in tickets], axis=0, dtype=int)
-        classes[name] = len(tickets) - keepers
-    return classes
-
-
-def _steps_between(start: str, end: str, count: int) -> list[str]:
-    """Returns colours at equal steps from one to another, as "#rrggbb"."""
-    colours = []
-    for rgb in np.linspace(_rgb(start), _rgb(end), count):
-        colours.append("#" + "".join(f"{round(value):02X}" for value in rgb))
-    return colours
-
-
-def _readable_on(colour: str) -> str:
-    """Returns black or white, whichever reads better on a colour (its luma, ITU-R BT.601)."""
-    red, green, blue = _rgb(colour)
-    return "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else "white"
-
-
-def _rgb(colour: str) -> list[int]:
-    """Returns the parts of "#rrggbb", each 0 to 255."""
-    return [int(colour[start : start + 2], 16) for start in (1, 3, 5)]
+    return {name: classes_of([masks[name] for masks in tickets]) for name in tickets[0]}

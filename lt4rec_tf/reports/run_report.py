@@ -7,11 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from lt4rec_tf.reports import tensorboard
+from lt4rec_tf.reports.fields import fields_figure
 from lt4rec_tf.reports.figures import save_png
+from lt4rec_tf.reports.inputs import InputShares, inputs_table
 from lt4rec_tf.reports.plots import overlap_figure, ticket_search_figure
 from lt4rec_tf.reports.reliability import reliability_figure, shown_rows
 from lt4rec_tf.reports.text_tables import Evaluation, TicketSearch
 from lt4rec_tf.tickets.masks import Masks
+
+# By their tags in TensorBoard.
+PICTURES = {
+    "tickets/search": "ticket_search.png",
+    "tickets/overlap": "overlap.png",
+    "tickets/fields": "fields.png",
+    "reliability": "reliability.png",
+}
 
 
 class StageLog:
@@ -62,9 +72,9 @@ def report_run(
     folder: Path,
     settings: Mapping[str, Any],
     evaluation: Evaluation,
-    searches: Mapping[str, TicketSearch],
     level_masks: Mapping[str, Sequence[Masks]],
     joint_masks: Mapping[str, Masks],
+    inputs: InputShares | None,
     exported: str,
 ) -> list[Path]:
     """Draws a finished run, and logs its settings and final metrics.
@@ -73,35 +83,35 @@ def report_run(
         folder: RUN.
         settings: Of the run, nested.
         evaluation: Content of evaluation.json.
-        searches: Task -> its search; empty where no ticket was searched.
-        level_masks: Task -> the masks of its levels.
+        level_masks: Task -> the masks of its levels; empty where no ticket was searched.
         joint_masks: Task -> its ticket in the joint network; empty where there is none.
+        inputs: What a row's tickets keep of its inputs; None: no row's tasks share a tower.
         exported: The row whose calibration is drawn.
 
     Returns:
         The pictures' paths.
     """
-    events = folder / "tensorboard"
-    pictures = []
+    events, searches = folder / "tensorboard", evaluation["searches"]
     summary = tensorboard.open_writer(events / "summary")
     tensorboard.log_settings(summary, settings)
     for task, masks in level_masks.items():
         _log_search(events / "tickets" / task, masks, searches[task])
 
+    figures = {}
     if searches:
-        figure = ticket_search_figure(searches)
-        tensorboard.log_figure(summary, "tickets/search", figure, 0)
-        pictures.append(folder / "ticket_search.png")
-        save_png(figure, pictures[-1])
+        figures["tickets/search"] = ticket_search_figure(searches)
     if len(joint_masks) > 1:
-        figure = overlap_figure(joint_masks)
-        tensorboard.log_figure(summary, "tickets/overlap", figure, 0)
-        pictures.append(folder / "overlap.png")
-        save_png(figure, pictures[-1])
+        figures["tickets/overlap"] = overlap_figure(joint_masks)
+    if inputs:
+        figures["tickets/fields"] = fields_figure(inputs)
+        tensorboard.log_text(summary, "tickets/inputs", inputs_table(inputs))
     if shown_rows(evaluation, exported):
-        figure = reliability_figure(evaluation, exported)
-        tensorboard.log_figure(summary, "reliability", figure, 0)
-        pictures.append(folder / "reliability.png")
+        figures["reliability"] = reliability_figure(evaluation, exported)
+
+    pictures = []
+    for tag, figure in figures.items():
+        tensorboard.log_figure(summary, tag, figure, 0)
+        pictures.append(folder / PICTURES[tag])
         save_png(figure, pictures[-1])
     summary.close()
 

@@ -9,7 +9,7 @@ each stage writes to a folder of its own and all stages use the same tags, which
         tickets/level_<k>/            the same, of level k of every task's search
         tickets/<task>/               at step = level: density/<kernel>, dead_neurons/<kernel>,
                                       ticket/<metric>
-        summary/                      pictures, settings, HParams
+        summary/                      pictures, tables, settings, HParams
 
 Levels of different tasks share a folder because TensorBoard shows nothing at first once it holds
 more than 40 of them.
@@ -145,12 +145,24 @@ def log_figure(writer: EventWriter, tag: str, figure: Figure, step: int) -> None
 
     Args:
         writer: Where to.
-        tag: Such as "tickets/search" or "tickets/overlap".
-        figure: Of `lt4rec_tf.reports.plots`.
+        tag: Such as "tickets/search" or "tickets/fields".
+        figure: Of `lt4rec_tf.reports.plots` or `fields`.
         step: The step that it belongs to; 0 for a picture of the whole run.
     """
     with writer.as_default(step=step):
         tf.summary.image(tag, to_rgba(figure)[None])
+
+
+def log_text(writer: EventWriter, tag: str, text: str) -> None:
+    """Logs a text of the whole run, in Markdown, under Text.
+
+    Args:
+        writer: Where to.
+        tag: Such as "tickets/inputs".
+        text: Its lines.
+    """
+    with writer.as_default(step=0):
+        tf.summary.text(tag, text)
 
 
 def log_settings(writer: EventWriter, settings: Mapping[str, Any]) -> None:
@@ -163,8 +175,7 @@ def log_settings(writer: EventWriter, settings: Mapping[str, Any]) -> None:
     lines = []
     for name, value in flat(settings).items():
         lines.append([name, f"`{json.dumps(value, default=str)}`"])
-    with writer.as_default(step=0):
-        tf.summary.text("settings", markdown_table(["setting", "value"], lines, texts=2))
+    log_text(writer, "settings", markdown_table(["setting", "value"], lines, texts=2))
 
 
 def log_hparams(

@@ -7,7 +7,7 @@ left is a dense tower of fewer inputs and neurons.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,6 +85,21 @@ def prune_groups(
     while count_weights(_widths(alive, sizes)) > keep:
         _cut_weakest(importance, alive, sizes, keep)
     return masks_of_neurons([_inputs_of(alive.groups, groups), *alive.units], masks)
+
+
+def shares_kept(masks: Masks, groups: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Returns the share of each group's weights in the first kernel that a ticket keeps, in [0, 1].
+
+    >>> masks = {"tower_0": np.array([[True, False], [False, False], [True, True]])}
+    >>> shares_kept(masks, {"user": np.array([0, 1]), "video": np.array([2])})
+    {'user': 0.25, 'video': 1.0}
+
+    Args:
+        masks: Kernel name -> bool (inputs, units), from the input upwards.
+        groups: Name -> indices of the first kernel's inputs.
+    """
+    first = next(iter(masks.values()))
+    return {name: float(first[places].mean()) for name, places in groups.items()}
 
 
 def _alive_pieces(masks: Masks, groups: Sequence[np.ndarray]) -> _Alive:

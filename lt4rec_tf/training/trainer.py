@@ -133,7 +133,8 @@ class Trainer:
         update = Update(
             self._rule, self._optimizer, self._variables, adjustment, self._average.before_update
         )
-        self._steps = [
+        # They take turns, one for each group of tasks.
+        self.steps = [
             compile_step(network, schema, objective, group, update, self._loss_sums)
             for group in objective.task_groups
         ]
@@ -244,13 +245,13 @@ class Trainer:
         batches = self.feed.train(state.epoch, state.step)
         if isinstance(batches, Pass):
             if self._train_part is None:
-                self._train_part = compile_part(batches.open, self._steps, self.tasks)
+                self._train_part = compile_part(batches.open, self.steps, self.tasks)
             yield from take_parts(batches, self._train_part, plan.checkpoint_steps, state.step)
             return
         for step, batch in enumerate(batches, self._steps_done(state)):
             self.before_step(step)
             self._set_step_sizes(step, plan)
-            yield self._steps[step % len(self._steps)](batch), int(batch["user"].shape[0])
+            yield self.steps[step % len(self.steps)](batch), int(batch["user"].shape[0])
 
     def _set_step_sizes(self, step: int, plan: Plan) -> None:
         if self._schedule != Schedule():

@@ -158,7 +158,9 @@ def test_a_run_prints_its_tables_and_where_everything_lies(unbroken):
         assert f"ticket search of {task}, on validation" in printed
     assert f"SavedModel (s_weight): {folder}/saved_model/1\n" in printed
     assert f"tensorboard --logdir {folder}/tensorboard" in printed
-    for name in ("ticket_search.png", "overlap.png", "reliability.png", "evaluation.json"):
+    assert "\ninputs of s_weight\n\nctr reads " in printed
+    pictures = ("ticket_search.png", "overlap.png", "fields.png", "reliability.png")
+    for name in (*pictures, "evaluation.json"):
         assert str(folder / name) in printed
         assert (folder / name).stat().st_size > 0
 
@@ -190,7 +192,8 @@ def test_tensorboard_shows_every_stage(unbroken):
         for tag in (f"ticket/{metric}", "density/all", "density/tower_0", "dead_neurons/tower_1"):
             assert tags[tag] == [0, 1, 2]
     summary = scalar_tags(events / "summary")
-    assert {"tickets/search", "tickets/overlap", "reliability", "settings"} <= set(summary)
+    pictures = {f"tickets/{name}" for name in ("search", "overlap", "fields")} | {"reliability"}
+    assert pictures | {"tickets/inputs", "settings"} <= set(summary)
     assert [tag for tag in summary if "s_weight" in tag and "auc" in tag]
 
 

@@ -1,0 +1,80 @@
+"""The tickets of a run's rows of sparse sharing, read back for pictures and tables."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+from lt4rec_tf.config.settings import Settings
+from lt4rec_tf.experiment.paths import network_row, row_masks, stage_folder
+from lt4rec_tf.experiment.rows import SPARSE_SHARING
+from lt4rec_tf.models.layers.cross import crossed_width, input_groups
+from lt4rec_tf.reports.inputs import InputShares
+from lt4rec_tf.schema.types import Schema
+from lt4rec_tf.tickets.groups import shares_kept
+from lt4rec_tf.tickets.masks import Masks, read_masks
+
+
+def shared_masks(folder: Path, row: str, settings: Settings, schema: Schema) -> dict[str, Masks]:
+    """Reads each task's ticket of a trained row of sparse sharing.
+
+    Args:
+        folder: RUN.
+        row: One of the run's.
+        settings: The run's.
+        schema: The run's, with all its tasks.
+
+    Returns:
+        Task -> masks; none of other rows, of a single task, and where each task has a tower of its
+        own.
+
+    Raises:
+        MaskError: A file is gone or damaged.
+    """
+    if row not in SPARSE_SHARING or len(schema.tasks) < 2:
+        return {}
+    if network_row(folder, row) == "pruned_towers":  # as s_weight_auto may choose
+        return {}
+
+    model = settings.model
+    inputs = crossed_width(model.cross, len(schema.features), model.embedding_dim)
+    widths = pairwise([inputs, *model.hidden_units])
+    shapes = {f"tower_{depth}": shape for depth, shape in enumerate(widths)}
+    parent = stage_folder(folder, row).parent
+    return {t.name: read_masks(row_masks(parent, t.name), shapes) for t in schema.tasks}
+
+
+def drawn_tickets(folder: Path, settings: Settings, schema: Schema) -> tuple[str, dict[str, Masks]]:
+    """Returns the row whose tickets a run draws, with them: the first that has `shared_masks`.
+
+    Rows stand in the order in which they are exported.
+
+    Args:
+        folder: RUN.
+        settings: The run's.
+        schema: The run's, with all its tasks.
+
+    Returns:
+        The row and its masks by task; an empty name and no masks where no row has any.
+    """
+    for row in SPARSE_SHARING:
+        if row in settings.rows and (masks := shared_masks(folder, row, settings, schema)):
+            return row, masks
+    return "", {}
+
+
+def input_shares(
+    row: str, masks_by_task: dict[str, Masks], settings: Settings, schema: Schema
+) -> InputShares:
+    """Returns what tickets keep of each field's vector and of each product of two fields.
+
+    Args:
+        row: Whose tickets they are.
+        masks_by_task: As `shared_masks` returns them, of two tasks or more.
+        settings: The run's.
+        schema: The run's.
+    """
+    fields = [feature.name for feature in schema.features]
+    groups = input_groups(settings.model.cross, fields, settings.model.embedding_dim)
+    shares = {task: shares_kept(masks, groups) for task, masks in masks_by_task.items()}
+    return InputShares(row, fields, shares)
