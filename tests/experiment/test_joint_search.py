@@ -123,7 +123,7 @@ def test_a_search_killed_at_any_level_ends_as_an_unbroken_one(trained, small_sch
 
 MOMENTS = {  # where the process ends: a function, a part of the path that it is given
     "masks of one task alone": (
-        "lt4rec_tf.experiment.joint_search.write_masks",
+        "lt4rec_tf.experiment.level_search.write_masks",
         "level_1/masks/cvr",
     ),
     "no list of levels": ("lt4rec_tf.core.artifacts.write_json", "joint_search.json"),

@@ -23,7 +23,7 @@ from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.core.typed_json import read_typed
 from lt4rec_tf.data.audit.findings import Audit
 from lt4rec_tf.data.input.source import Source
-from lt4rec_tf.experiment import logs, run_folder
+from lt4rec_tf.experiment import logs, report, run_folder
 from lt4rec_tf.experiment.daily import inheritance
 from lt4rec_tf.experiment.daily.parent import Parent, check_rows, open_parent, with_known_values
 from lt4rec_tf.experiment.evaluation import evaluate_rows
@@ -49,9 +49,11 @@ from lt4rec_tf.experiment.paths import (
 )
 from lt4rec_tf.experiment.rows import default_row, masked_network, reported_tasks
 from lt4rec_tf.experiment.run import Run, added_trainer, theta_0
+from lt4rec_tf.experiment.shared_tickets import input_shares, shared_masks
 from lt4rec_tf.models.network import RankingNetwork
+from lt4rec_tf.reports.inputs import input_lines
 from lt4rec_tf.reports.run_report import StageLog
-from lt4rec_tf.reports.search_tables import inputs_by_task, joint_levels
+from lt4rec_tf.reports.search_tables import joint_levels
 from lt4rec_tf.reports.text_tables import evaluation_table
 from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.schema.vocabularies import growth_between, with_growth
@@ -94,7 +96,7 @@ def with_exported_row(settings: Settings) -> Settings:
     return dataclasses.replace(settings, rows=(default_row(theirs, their_schema),))
 
 
-def train(settings: Settings, schema: Schema, folder: Path) -> Source:
+def train(settings: Settings, schema: Schema, folder: Path) -> tuple[Source, list[Path]]:
     """Finds the new tasks' tickets and measures all tasks; what was finished before is skipped.
 
     Args:
@@ -103,7 +105,7 @@ def train(settings: Settings, schema: Schema, folder: Path) -> Source:
         folder: RUN, locked.
 
     Returns:
-        The logs.
+        The logs, and the pictures' paths.
 
     Raises:
         RunError: The run that is named does not fit.
@@ -127,13 +129,14 @@ def train(settings: Settings, schema: Schema, folder: Path) -> Source:
         Progress(steps, training.batch_size, may_end_early=fewer) as progress,
     ):
         run = Run(settings, source.schema, folder, folder, feed, progress, log)
-        worn = _find_tickets(run, addition)
+        free = _find_tickets(run, addition)
 
     evaluation: Any = evaluate_rows(folder, settings, source.schema, source, "test")
     artifacts.write_json(folder / EVALUATION, artifacts.undefined_as_null(evaluation))
-    print(_found_text(run, addition, worn))
+    print(_found_text(run, addition, free))
     print(f"\non test\n\n{evaluation_table(evaluation)}\n")
-    return source
+    pictures = report.draw_run(settings, source.schema, folder, [], evaluation, addition.row)
+    return source, pictures
 
 
 def steps_to_come(settings: Settings, feed: Feed, folder: Path) -> int:
@@ -289,17 +292,18 @@ def _found_text(run: Run, addition: Addition, free: Mapping[str, np.ndarray]) ->
     tasks: Any = [task for task in reported_tasks(run.schema) if task["name"] in addition.new]
     found: JointSearch = read_typed(row / ADDED, JointSearch)
     check_levels(row / ADDED, found, addition.new, run.tasks)
-    network = masked_network(run.folder, addition.row, run.settings, run.schema)
+    masks_by_task = shared_masks(run.folder, addition.row, run.settings, run.schema)
+    inputs = input_shares(addition.row, masks_by_task, run.settings, run.schema)
 
-    others = " and ".join(task for task in network.tasks if task not in addition.new)
+    others = " and ".join(task for task in run.tasks if task not in addition.new)
     lines = [
         f"\n{', '.join(addition.new)}, added to {addition.row} of {addition.parent.folder}, "
         f"on validation\n\n{joint_levels(found, tasks)}\n",
-        inputs_by_task(found),
+        input_lines(inputs),
         f"{others}: all weights compared with those before, none moved",
     ]
     for task in addition.new:
-        worn, all_worn = _worn_before(network.masks(task), free)
+        worn, all_worn = _worn_before(masks_by_task[task], free)
         lines.append(
             f"{task} wears {all_worn:,} weights, of which {worn:,} ({100 * worn / all_worn:.0f} %) "
             f"are read from {others}"

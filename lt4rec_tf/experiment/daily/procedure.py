@@ -88,13 +88,14 @@ def train(settings: Settings, schema: Schema, folder: Path) -> None:
         DayError: The chain was trained on these logs, or on later ones.
     """
     artifacts.sweep(folder)
+    pictures = None
     if settings.daily.warm_start:
         source = _train_day(settings, schema, folder)
     elif settings.daily.add_to:
-        source = added_tasks.train(settings, schema, folder)
+        source, pictures = added_tasks.train(settings, schema, folder)
     else:
         source = _train_with_masks(settings, schema, folder)
-    _export(settings, source, folder)
+    _export(settings, source, folder, pictures)
 
 
 def _train_with_masks(settings: Settings, schema: Schema, folder: Path) -> Source:
@@ -270,6 +271,6 @@ def _keep_seconds(folder: Path, row: str) -> None:
     artifacts.write_json(row_folder(folder, row) / CHOICE, choice)
 
 
-def _export(settings: Settings, source: Source, folder: Path) -> None:
+def _export(settings: Settings, source: Source, folder: Path, pictures: list[Path] | None) -> None:
     version = published_version(folder, settings, source.schema, source)
-    print_places(folder, default_row(settings, source.schema), version)
+    print_places(folder, default_row(settings, source.schema), version, pictures)
