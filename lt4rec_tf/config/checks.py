@@ -166,7 +166,6 @@ def _check_added(settings: Settings) -> None:
     training, tickets = settings.training, settings.tickets
     refused = {
         "masks": (settings.daily.masks, ""),
-        "simulate_rows": (settings.data.simulate_rows, 0),
         "distribution": (training.distribution, "none"),
         "balance": (training.balance, "none"),
         "gradient_conflict": (training.gradient_conflict, False),
