@@ -11,8 +11,11 @@ from typing import Any
 
 from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts
+from lt4rec_tf.core.typed_json import read_typed
 from lt4rec_tf.experiment.joint_search import read_joint_search
+from lt4rec_tf.experiment.level_search import JointSearch
 from lt4rec_tf.experiment.paths import (
+    ADDED,
     TABLES,
     TRAINING,
     WARMUP,
@@ -223,7 +226,10 @@ def row_seconds(folder: Path, row: str, tasks: tuple[str, ...]) -> float:
     """Returns the training time of a row in seconds, with the searches of all its tickets."""
     searches = searches_of(folder)
 
-    if row == "s_weight_auto":
+    added = stage_folder(folder, row).parent / ADDED
+    if added.exists():
+        seconds = sum(level["seconds"] for level in read_typed(added, JointSearch)["levels"])
+    elif row == "s_weight_auto":
         tried = read_choice(row_folder(folder, row))["tried"]
         seconds = sum(way["seconds"] for way in tried)
     elif row == "s_joint" and (search := read_joint_search(row_folder(folder, row), tasks)):

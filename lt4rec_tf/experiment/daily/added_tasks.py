@@ -260,7 +260,9 @@ def _find_tickets(run: Run, addition: Addition) -> Mapping[str, np.ndarray]:
     trainer = added_trainer(run, network, addition.new, changeable)
     search = LevelSearch(run, network, trainer, row, levels, addition.row)
     find_levels(search, row / ADDED)
-    _check_unchanged(theta_0(run), row / TRAINING / WEIGHTS, changeable)
+    weights = row / TRAINING / WEIGHTS
+    for name in network.variables:
+        _check_unchanged(name, theta_0(run), weights, changeable.get(name, np.array(False)))
     return free
 
 
@@ -270,20 +272,19 @@ def _own_variables(network: RankingNetwork, tasks: Sequence[str]) -> dict[str, n
     return {name: np.array(True) for name in network.variables if name.startswith(own)}
 
 
-def _check_unchanged(before: Path, after: Path, changeable: Mapping[str, np.ndarray]) -> None:
-    """Compares all weights of other tasks, bit for bit, before anything is served.
+def _check_unchanged(name: str, before: Path, after: Path, changeable: np.ndarray) -> None:
+    """Compares a variable where it must not change, bit for bit, before anything is served.
 
     Raises:
         RunError: A weight moved that is none of the new tasks'.
     """
-    trained = checkpoint.read_all(after)
-    for name, start in checkpoint.read_all(before).items():
-        places = ~np.broadcast_to(changeable.get(name, np.array(False)), start.shape)
-        if start[places].tobytes() != trained[name][places].tobytes():
-            raise artifacts.RunError(
-                f"{after}: {name}: found other weights than in {before} where other tasks wear "
-                "them, expected the same, bit for bit; remove the run's folder and begin anew"
-            )
+    start, trained = checkpoint.read(before, name), checkpoint.read(after, name)
+    places = ~np.broadcast_to(changeable, start.shape)
+    if start[places].tobytes() != trained[places].tobytes():
+        raise artifacts.RunError(
+            f"{after}: {name}: found other weights than in {before} where other tasks wear them, "
+            "expected the same, bit for bit; remove the run's folder and begin anew"
+        )
 
 
 def _found_text(run: Run, addition: Addition, free: Mapping[str, np.ndarray]) -> str:
