@@ -27,7 +27,12 @@ from lt4rec_tf.data.simulator.text import (
     REACTION_TRUTH_COLUMNS,
     TRUTH_COLUMNS,
 )
-from lt4rec_tf.data.simulator.world import FeedSettings, SimulatorError
+from lt4rec_tf.data.simulator.world import (
+    REACTION_STREAM,
+    FeedSettings,
+    SimulatorError,
+    stream,
+)
 from lt4rec_tf.data.simulator.writer import simulate, write_shard
 
 SMALL = FeedSettings(rows=3_000, users=80, videos=200, days=3, shards_per_day=2, seed=5)
@@ -275,6 +280,15 @@ def test_rows_depend_neither_on_shards_nor_on_where_a_range_starts(small, tmp_pa
         return np.concatenate([b[2].reactions for s in spans for b in feed.blocks(1, *s)])
 
     np.testing.assert_array_equal(reactions(0, 1000), reactions(0, 1, 64, 200, 777, 1000))
+
+
+def test_each_block_has_numbers_of_its_own(monkeypatch):
+    monkeypatch.setattr(simulator_feed, "BLOCK_ROWS", 64)
+    blocks = list(ReactionFeed(REACTING).blocks(1, 0, 128))
+    for number, (_, truth, happened) in enumerate(blocks):
+        uniform = stream(REACTING.seed, REACTION_STREAM, 1, number).random((6, 64))
+        expected = (truth.reactions > uniform.T) & (happened.click == 1)[:, None]
+        np.testing.assert_array_equal(happened.reactions, expected)
 
 
 def test_tfrecord_and_csv_hold_equal_rows(small, tmp_path):
