@@ -54,6 +54,7 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, nargs="+", default=[8, 4, 2, 1], help="how many")
     parser.add_argument("--rows", type=int, default=120_000, help="impressions of the feed")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--seeds_below", type=int, help="how many, below the most tasks; all")
     parser.add_argument("--data_dir", default="data/simulated_reactions", help="of the feed")
     parser.add_argument("--output_dir", default="runs", help="folder of the comparisons")
     parser.add_argument("--rounds", type=int, default=30, help="turns of requests of each model")
@@ -62,6 +63,7 @@ def main() -> None:
 
     folders = {}
     for count in flags.tasks:
+        seeds = flags.seeds if count == max(flags.tasks) else flags.seeds[: flags.seeds_below]
         folders[count] = Path(flags.output_dir) / f"many_tasks_{flags.rows}_{count}"
         compare.main(
             [
@@ -73,7 +75,7 @@ def main() -> None:
                 f"--simulate_rows={flags.rows}",
                 f"--data_dir={flags.data_dir}",
                 f"--run_dir={folders[count]}",
-                f"--seeds={','.join(map(str, flags.seeds))}",
+                f"--seeds={','.join(map(str, seeds))}",
                 "--against=s_joint",
                 *([] if count > 1 else ["--loss_weights="]),  # cvr's: there is none
                 "--reading=memory",

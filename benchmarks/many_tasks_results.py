@@ -112,7 +112,7 @@ def cost_table(
         times: Number of tasks -> model -> seconds of a request to `rank`.
     """
     header = [
-        "tasks", "model", "mean gain, %", "AUC, binary tasks", "CVR MSE, %", "trained",
+        "tasks", "model", "seeds", "mean gain, %", "AUC, binary tasks", "CVR MSE, %", "trained",
         "alive a task", "multiply-adds", "tables, bytes", "training, s", "rank, ms",
     ]  # fmt: skip
     lines = []
@@ -124,7 +124,7 @@ def cost_table(
             milliseconds = f"{1000 * times[count][name]:.2f}"
             quality = [ABSENT] * 3 if name == BASE else _quality_cells(model, models[BASE])
             cells = [*quality, *counts, f"{model.seconds:,.0f}", milliseconds]
-            lines.append([str(count), title, *cells])
+            lines.append([str(count), title, str(len(model.gains)), *cells])
     return markdown_table(header, lines, texts=2)
 
 

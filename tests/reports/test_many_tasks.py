@@ -69,6 +69,7 @@ def test_a_line_for_each_number_of_tasks_and_model(by_count):
     assert joint == {
         "tasks": "2",
         "model": "s_joint",
+        "seeds": "2",
         "mean gain, %": "-5.00 ± 28.28",
         "AUC, binary tasks": "+0.0350 ± 0.0495",
         "CVR MSE, %": "+15.00 ± 49.50",
