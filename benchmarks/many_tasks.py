@@ -2,11 +2,11 @@
 
     python benchmarks/many_tasks.py
 
-A comparison (configs/simulated_reactions.cfg, rows of configs/compare/rewound_rows.toml) for each
-number of tasks, which are the first ones of the schema: clicks, the watch ratio, reactions. All
-rows take five passes with tables rewound after each and the same step size; nothing is tuned.
-Requests of 512 candidates to `rank` go to each model by the session loader in this process, in
-turns, with the weights of the first seed; single-task models are asked one after the other.
+A comparison (configs/simulated_reactions.cfg, configs/compare/many_tasks_rows.toml) for each number
+of tasks, which are the first ones of the schema: clicks, the watch ratio, reactions. All rows take
+five passes with tables rewound after each and the same step size; nothing is tuned. Requests of 512
+candidates to `rank` go to each model by the session loader in this process, in turns, with the
+weights of the first seed; single-task models are asked one after the other.
 
 Prints a line for each number of tasks and model, a line for each task of the largest number, and
 draws docs/images/many_tasks.png. Goes on where it was stopped.
@@ -69,7 +69,7 @@ def main() -> None:
             [
                 "compare",
                 "--flagfile=configs/simulated_reactions.cfg",
-                "--rows_file=configs/compare/rewound_rows.toml",
+                "--rows_file=configs/compare/many_tasks_rows.toml",
                 f"--only={','.join(MODELS if count > 1 else MODELS_OF_ONE)}",
                 f"--tasks={','.join(TASKS[:count])}",
                 f"--simulate_rows={flags.rows}",
