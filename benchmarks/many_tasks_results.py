@@ -26,6 +26,7 @@ from lt4rec_tf.reports.text_tables import ABSENT, ReportedTask, markdown_table, 
 
 BASE = "base"
 SINGLE = "single tasks"  # as tables and pictures call it
+APART = 1.03  # factor from one model's place on a logarithmic axis to the next one's
 COUNTS = ("trained_parameters", "multiply_adds", "table_bytes")
 
 
@@ -177,7 +178,7 @@ def picture(
     """
     figure = new_figure(14.0, 4.4)
     gain, products, request = figure.subplots(1, 3)
-    models = list(dict.fromkeys(name for models in by_count.values() for name in models))
+    models = list(by_count[max(by_count)])
     for index, name in enumerate(models):
         counts = [count for count, of_count in by_count.items() if name in of_count]
         gains = [100 * by_count[count][name].gains for count in counts]
@@ -187,7 +188,8 @@ def picture(
         look |= {"linewidth": 1.6, "markersize": 5}
         if name != BASE:
             spreads = [float(np.std(values, ddof=len(values) > 1)) for values in gains]
-            gain.errorbar(counts, [v.mean() for v in gains], yerr=spreads, capsize=2, **look)
+            apart = [count * APART**index for count in counts]  # bars side by side
+            gain.errorbar(apart, [v.mean() for v in gains], yerr=spreads, capsize=2, **look)
         look["label"] = SINGLE if name == BASE else name
         products.plot(counts, millions, **look)
         request.plot(counts, milliseconds, **look)
@@ -200,7 +202,6 @@ def picture(
     }
     for axes, title in titles.items():
         _finish(axes, title, list(by_count))
-    add_legend(gain)
     add_legend(products)
     return figure
 
