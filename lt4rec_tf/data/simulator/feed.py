@@ -288,8 +288,8 @@ def level_among(weights: Array, score: Array, rate: float) -> float:
         score: (rows,) what moves the outcome's log odds.
         rate: In (0, 1).
 
-    >>> round(level_among(np.array([1.0, 0.0]), np.array([0.0, 9.0]), 0.5), 6)
-    0.0
+    >>> round(level_among(np.array([1.0, 0.0]), np.array([2.0, 9.0]), 0.5), 6)
+    -2.0
     """
     return solve(lambda level: np.average(sigmoid(level + score), weights=weights), rate)
 
