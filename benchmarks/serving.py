@@ -63,7 +63,6 @@ if TYPE_CHECKING:
 
 CANDIDATES = (1, 64, 512)
 SERVER = "tensorflow_model_server"
-RANKING = Ranking({"ctr": 1.0, "cvr": 1.0})
 
 
 def main(argv: Sequence[str]) -> None:
@@ -115,8 +114,8 @@ def server_program(named: str | None) -> str | None:
 def saved(folder: Path, name: str, network: RankingNetwork, schema: Schema, precision: str) -> Path:
     """Saves version 1 of a model of its own, the network with its signatures; returns it."""
     schema = schema.with_tasks(network.tasks)
-    exponents = {task: RANKING.exponents[task] for task in network.tasks}
-    served = ServedModel(network, schema, ranking=Ranking(exponents), precision=precision)
+    ranking = Ranking(dict.fromkeys(network.tasks, 1.0))
+    served = ServedModel(network, schema, ranking=ranking, precision=precision)
     model = "-".join([name, *network.tasks]).replace(" ", "_").replace(",", "")
     version = folder / model / "1"
     tf.saved_model.save(served, str(version), signatures=served.signatures())

@@ -35,7 +35,11 @@ _GROUPS: dict[str, type] = {
 # Flags that are newer than the first runs, by group, with the value that a run without them has. At
 # that value they are left out of a run's settings, so that runs made before them are still known.
 _NEWER: dict[str, dict[str, Any]] = {
-    "data": {"split_seed": 1, "duplicate_rows_remembered": 20_000_000},
+    "data": {
+        "split_seed": 1,
+        "duplicate_rows_remembered": 20_000_000,
+        "simulate_reactions": False,
+    },
     "model": {
         "table_dims": [],
         "field_dropout": 0.0,

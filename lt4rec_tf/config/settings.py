@@ -39,6 +39,9 @@ class DataSettings:
         1.0, "Simulated: how strongly what raises clicks lowers watching; 0: not at all."
     )
     simulate_purchases: bool = flag(False, "Simulated: some clicks become purchases.")
+    simulate_reactions: bool = flag(
+        False, "Simulated: some clicked videos are liked, followed, shared and so on."
+    )
     dataset: str = flag(
         "",
         "NAME or NAME/CONFIG: have TensorFlow Datasets prepare this data set below --data_dir "

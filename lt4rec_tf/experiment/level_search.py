@@ -9,7 +9,7 @@ search that was stopped goes on.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict, cast
 
@@ -26,7 +26,7 @@ from lt4rec_tf.tickets.magnitude import alive_at_level
 from lt4rec_tf.tickets.masks import Masks, density, ones, read_masks, write_masks
 from lt4rec_tf.tickets.search import WEIGHTS, Level, choose_level, level_folder, read_result
 from lt4rec_tf.training import checkpoint
-from lt4rec_tf.training.importance import importance_of
+from lt4rec_tf.training.importance import Gradients, gate_gradients, importance_of
 from lt4rec_tf.training.trainer import Trainer
 
 
@@ -59,6 +59,7 @@ class LevelSearch:
         row: Folder of the row, which gets the chosen level's masks and training.
         levels: Folder of the levels.
         name: In progress lines.
+        gradients: Of the tasks, as they are compiled; see `importance.gate_gradients`.
     """
 
     run: Run
@@ -67,6 +68,7 @@ class LevelSearch:
     row: Path
     levels: Path
     name: str
+    gradients: dict[str, Gradients] = field(default_factory=dict)
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -190,7 +192,9 @@ def _pruned(search: LevelSearch, task: str, level: int) -> Masks:
     groups = [*_input_groups(run).values()]
     # Of one process: rows with such a search are refused where workers take a pass in parts.
     batches = cast(Iterable[dict[str, Any]], run.feed.train(0, 0))
-    importance = importance_of(network, run.schema, task, groups, batches)
+    if task not in search.gradients:  # one compilation serves all levels
+        search.gradients[task] = gate_gradients(network, run.schema, task)
+    importance = importance_of(search.gradients[task], groups, batches)
     return prune_groups(importance, network.masks(task), keep, groups)
 
 

@@ -21,11 +21,7 @@ Gradients = Callable[[dict[str, Any]], list[tf.Tensor]]
 
 
 def importance_of(
-    network: RankingNetwork,
-    schema: Schema,
-    task: str,
-    groups: Sequence[np.ndarray],
-    batches: Iterable[dict[str, Any]],
+    gradients: Gradients, groups: Sequence[np.ndarray], batches: Iterable[dict[str, Any]]
 ) -> Importance:
     """Estimates what a task's loss gains by each neuron, and by each group of inputs.
 
@@ -34,15 +30,12 @@ def importance_of(
     The importance is its square, averaged over batches.
 
     Args:
-        network: With its weights and masks; what is cut has importance 0.
-        schema: Loss and population of the task.
-        task: Its name.
+        gradients: Of the task, as `gate_gradients` compiles them; what is cut has importance 0.
         groups: Indices of the first layer's inputs.
         batches: Of training; the first `MOST_BATCHES` are used.
 
     Source: Molchanov et al. (arXiv 1906.10771), Eq. 3 and 8, averaged over batches.
     """
-    gradients = _gate_gradients(network, schema, task)
     squares_by_batch = []
     for batch in islice(batches, MOST_BATCHES):
         inputs, *units = (gradient.numpy().astype(np.float64) for gradient in gradients(batch))
@@ -55,8 +48,14 @@ def importance_of(
     return Importance(of_groups, tuple(of_units))
 
 
-def _gate_gradients(network: RankingNetwork, schema: Schema, task: str) -> Gradients:
-    """Compiles batch -> dL/dg of the inputs, then of each layer's neurons, float32 each."""
+def gate_gradients(network: RankingNetwork, schema: Schema, task: str) -> Gradients:
+    """Compiles batch -> dL/dg of the inputs, then of each layer's neurons, float32 each.
+
+    Args:
+        network: Its weights and masks are read at each call.
+        schema: Loss and population of the task.
+        task: Its name.
+    """
     loss_function, model = loss_of(schema.task(task)), network.task_models[task]
     # The kernel that reads a layer's neurons is the one above: the head's of the last.
     readers = [*network.kernels(task).values(), network.heads[task].kernel]

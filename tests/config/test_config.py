@@ -77,6 +77,7 @@ def test_the_seed_of_a_random_split_is_no_setting_of_earlier_runs():
 @pytest.mark.parametrize(
     ("group", "name", "value"),
     [
+        ("data", "simulate_reactions", True),
         ("model", "field_dropout", 0.2),
         ("model", "tower_dropout", 0.2),
         ("model", "table_dims", "video=8"),

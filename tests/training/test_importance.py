@@ -5,7 +5,7 @@ import pytest
 
 from lt4rec_tf.models.losses import loss_of
 from lt4rec_tf.training import importance
-from lt4rec_tf.training.importance import importance_of
+from lt4rec_tf.training.importance import gate_gradients, importance_of
 from tests.support.networks import build_small
 from tests.support.training import small_feed
 
@@ -47,7 +47,7 @@ def test_importance_is_the_mean_square_of_the_loss_s_slope_along_a_gate(
     network, batches = trained_a_little, [*small_feed(small_schema).train(0, 0)]
     inputs = network.kernel_shapes(task)["tower_0"][0]
     groups = np.array_split(np.arange(inputs), 6)
-    found = importance_of(network, small_schema, task, groups, batches)
+    found = importance_of(gate_gradients(network, small_schema, task), groups, batches)
 
     kernels = [*network.kernels(task).values(), network.heads[task].kernel]
     pieces = [(kernels[0], places) for places in groups]
@@ -61,17 +61,19 @@ def test_importance_is_the_mean_square_of_the_loss_s_slope_along_a_gate(
     assert computed == pytest.approx(expected, rel=0.05, abs=1e-6)
 
 
-def test_what_is_cut_has_no_importance(small_schema):
+def test_what_is_cut_has_no_importance_from_the_next_call_on(small_schema):
     network = build_small(small_schema, seed=3)
     masks = network.masks("ctr")
+    groups = np.split(np.arange(len(masks["tower_0"])), [4])
+    gradients, batches = gate_gradients(network, small_schema, "ctr"), small_feed(small_schema)
+    before = importance_of(gradients, groups, batches.train(0, 0))
+    assert (before.groups > 0).all()
+
     masks["tower_0"][:, 1] = False
     masks["tower_1"][1] = False
     masks["tower_0"][:4] = False
     network.wear("ctr", masks)
-    groups = np.split(np.arange(len(masks["tower_0"])), [4])
-    found = importance_of(
-        network, small_schema, "ctr", groups, small_feed(small_schema).train(0, 0)
-    )
+    found = importance_of(gradients, groups, batches.train(0, 0))
     assert found.groups[0] == found.units[0][1] == 0.0
     assert found.groups[1] > 0
     assert (found.units[0] > 0).any()
@@ -81,7 +83,8 @@ def test_a_large_log_is_measured_by_its_first_batches(small_schema, monkeypatch)
     network = build_small(small_schema, seed=3)
     groups = [np.arange(network.kernel_shapes("ctr")["tower_0"][0])]
     batches = [*small_feed(small_schema).train(0, 0)]
+    gradients = gate_gradients(network, small_schema, "ctr")
     monkeypatch.setattr(importance, "MOST_BATCHES", 2)
-    found = importance_of(network, small_schema, "ctr", groups, batches)
-    expected = importance_of(network, small_schema, "ctr", groups, batches[:2])
+    found = importance_of(gradients, groups, batches)
+    expected = importance_of(gradients, groups, batches[:2])
     assert found.groups.tolist() == expected.groups.tolist()

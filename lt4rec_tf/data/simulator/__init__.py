@@ -1,1 +1,1 @@
-"""A simulated feed whose truth is known: users, videos, exposure, purchases."""
+"""A simulated feed whose truth is known: users, videos, exposure, purchases, reactions."""

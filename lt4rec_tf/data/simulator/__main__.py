@@ -29,10 +29,13 @@ def main(argv: Sequence[str]) -> None:
         purchases = (
             f", {manifest.purchase_rate:.3f} purchase, mean amount {manifest.mean_amount:.2f}"
         )
+    reactions = "".join(
+        f", {rate:.3f} {name}" for name, rate in (manifest.reaction_rates or {}).items()
+    )
     print(
         f"{directory}: {manifest.rows} impressions in {len(manifest.shards)} shards, "
         f"click rate {manifest.click_rate:.3f}, of clicks {manifest.complete_rate:.3f} complete, "
-        f"mean watch ratio {manifest.watch_ratio:.3f}{purchases}"
+        f"mean watch ratio {manifest.watch_ratio:.3f}{purchases}{reactions}"
     )
 
 

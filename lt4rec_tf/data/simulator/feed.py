@@ -248,10 +248,7 @@ class Feed:
         click = solve(lambda level: sigmoid(level + click_score).mean(), targets.click_rate)
 
         clicked = sigmoid(click + click_score)
-        complete = solve(
-            lambda level: np.average(sigmoid(level + watch_score), weights=clicked),
-            targets.complete_rate,
-        )
+        complete = level_among(clicked, watch_score, targets.complete_rate)
 
         unfinished = clicked * (1 - sigmoid(complete + watch_score))
         partial_ratio = (targets.watch_ratio - targets.complete_rate) / (1 - targets.complete_rate)
@@ -279,6 +276,22 @@ def solve(increasing: Callable[[float], float], target: float) -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if increasing(middle) < target else (low, middle)
     return (low + high) / 2
+
+
+def level_among(weights: Array, score: Array, rate: float) -> float:
+    """Finds the intercept under which an outcome has a given mean probability.
+
+        weighted mean of sigmoid(intercept + score) = rate
+
+    Args:
+        weights: (rows,) at least 0, such as probabilities of a click.
+        score: (rows,) what moves the outcome's log odds.
+        rate: In (0, 1).
+
+    >>> round(level_among(np.array([1.0, 0.0]), np.array([2.0, 9.0]), 0.5), 6)
+    -2.0
+    """
+    return solve(lambda level: np.average(sigmoid(level + score), weights=weights), rate)
 
 
 def weighted_sum(weights: dict[str, float], causes: dict[str, Array]) -> Array:

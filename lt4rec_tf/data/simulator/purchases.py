@@ -19,7 +19,14 @@ import numpy as np
 
 from lt4rec_tf.data.simulator import feed
 from lt4rec_tf.data.simulator.exposure import Impressions
-from lt4rec_tf.data.simulator.feed import Feed, Outcomes, Truth, sigmoid, solve, weighted_sum
+from lt4rec_tf.data.simulator.feed import (
+    Feed,
+    Outcomes,
+    Truth,
+    level_among,
+    sigmoid,
+    weighted_sum,
+)
 from lt4rec_tf.data.simulator.world import (
     AGE_GROUPS,
     PURCHASE_STREAM,
@@ -200,20 +207,8 @@ class ShopFeed(Feed):
             scores.append(self._purchase_scores(day, impressions))
             clicked.append(super().truth(day, impressions).click)
 
-        score, weights = np.concatenate(scores), np.concatenate(clicked)
-        return solve(
-            lambda level: np.average(sigmoid(level + score), weights=weights),
-            self.settings.purchase_rate,
-        )
-
-
-def open_feed(settings: FeedSettings) -> Feed:
-    """Builds the feed of the settings: a `ShopFeed` if they have purchases, else a `Feed`.
-
-    Args:
-        settings: Of the feed.
-    """
-    return ShopFeed(settings) if settings.purchases else Feed(settings)
+        weights, score = np.concatenate(clicked), np.concatenate(scores)
+        return level_among(weights, score, self.settings.purchase_rate)
 
 
 def build_shop(world: World) -> Shop:

@@ -18,6 +18,7 @@ from lt4rec_tf.core.artifacts import appearing_whole
 from lt4rec_tf.data.simulator.exposure import NETWORKS, Impressions
 from lt4rec_tf.data.simulator.feed import Outcomes, Truth
 from lt4rec_tf.data.simulator.purchases import ShopOutcomes, ShopTruth
+from lt4rec_tf.data.simulator.reactions import REACTIONS, ReactionOutcomes, ReactionTruth
 from lt4rec_tf.data.simulator.world import DEVICES, MAX_TAGS, Array, World
 
 # Name and type of every column of an impression, in the order of the file.
@@ -44,6 +45,9 @@ TRUTH_COLUMNS = ("impression_id", "click_probability", "expected_watch_ratio")
 # Of a feed with purchases.
 SHOP_COLUMNS = {**COLUMNS, "price": float, "purchase": int, "amount": float}
 SHOP_TRUTH_COLUMNS = (*TRUTH_COLUMNS, "purchase_probability", "expected_amount")
+# Of a feed with reactions.
+REACTION_COLUMNS = {**COLUMNS, **dict.fromkeys(REACTIONS, int)}
+REACTION_TRUTH_COLUMNS = (*TRUTH_COLUMNS, *(f"{reaction}_probability" for reaction in REACTIONS))
 TAG_SEPARATOR = "|"
 TRUTH_DECIMALS = 6
 COMPRESSION = 1  # three times as fast as the usual 6, a fifth larger
@@ -52,7 +56,7 @@ COMPRESSION = 1  # three times as fast as the usual 6, a fifth larger
 def impressions_to_csv(
     world: World, day: int, impressions: Impressions, outcomes: Outcomes
 ) -> bytes:
-    """Writes rows as lines of a CSV file, columns as in COLUMNS, or SHOP_COLUMNS with purchases.
+    """Writes rows as lines of a CSV file, columns as in (SHOP_ or REACTION_)COLUMNS.
 
     Args:
         world: The population.
@@ -87,14 +91,18 @@ def impressions_to_csv(
             digits(outcomes.purchase),
             decimals(outcomes.amount, 2),
         ]
+    if isinstance(outcomes, ReactionOutcomes):
+        columns += [digits(reacted) for reacted in outcomes.reactions.T]
     return _to_lines(columns)
 
 
 def truth_to_csv(day: int, impressions: Impressions, truth: Truth) -> bytes:
-    """Writes the truth of rows as lines of a CSV file, columns as in (SHOP_)TRUTH_COLUMNS."""
+    """Writes the truth of rows as lines of a CSV file, by kind of feed as their columns."""
     columns = [truth.click, truth.watch_ratio]
     if isinstance(truth, ShopTruth):
         columns += [truth.purchase, truth.amount]
+    if isinstance(truth, ReactionTruth):
+        columns += [*truth.reactions.T]
 
     scale = 10**TRUTH_DECIMALS
     texts = [

@@ -28,6 +28,7 @@ IMPRESSIONS_PER_VIDEO = 30
 # First entry of a stream's key below the seed: every stream is independent of all others.
 WORLD_STREAM, BLOCK_STREAM, CALIBRATION_STREAM, ONLINE_STREAM = 0, 1, 2, 3
 SHOP_STREAM, PURCHASE_STREAM = 4, 5
+TASTE_STREAM, REACTION_STREAM = 6, 7
 
 
 class SimulatorError(InputError, ValueError):
@@ -61,6 +62,7 @@ class FeedSettings:
         format: File format of the impressions, "csv" or "tfrecord".
         purchases: True if videos have prices and some clicks become purchases.
         purchase_rate: Share of clicks that purchase, in (0, 1), where there are purchases.
+        reactions: True if some clicked videos are liked, shared and so on; not with purchases.
     """
 
     rows: int = 120_000
@@ -82,6 +84,7 @@ class FeedSettings:
     format: str = "csv"
     purchases: bool = False
     purchase_rate: float = 0.12
+    reactions: bool = False
 
     def __post_init__(self) -> None:
         """Refuses settings that no feed can have.
@@ -108,6 +111,8 @@ class FeedSettings:
         # A request shows up to 10 different videos, none of them its source.
         self._require(self.videos == 0 or self.videos >= 200, "videos", "0 or at least 200")
         self._require(self.format in FORMATS, "format", f"one of {FORMATS}")
+        alone = not (self.reactions and self.purchases)
+        self._require(alone, "reactions", "False with purchases")
 
     def _require(self, holds: bool, name: str, expected: str) -> None:
         if not holds:

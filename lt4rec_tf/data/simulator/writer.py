@@ -24,9 +24,13 @@ from lt4rec_tf.core.turns import in_turn
 from lt4rec_tf.core.typed_json import read_typed
 from lt4rec_tf.data.simulator.exposure import Impressions
 from lt4rec_tf.data.simulator.feed import Feed, Outcomes
-from lt4rec_tf.data.simulator.purchases import ShopFeed, ShopOutcomes, open_feed
+from lt4rec_tf.data.simulator.kinds import open_feed
+from lt4rec_tf.data.simulator.purchases import ShopFeed, ShopOutcomes
+from lt4rec_tf.data.simulator.reactions import REACTIONS, ReactionFeed, ReactionOutcomes
 from lt4rec_tf.data.simulator.text import (
     COLUMNS,
+    REACTION_COLUMNS,
+    REACTION_TRUTH_COLUMNS,
     SHOP_COLUMNS,
     SHOP_TRUTH_COLUMNS,
     TRUTH_COLUMNS,
@@ -58,6 +62,7 @@ class Shard:
     truth_sha256: str
     purchases: int | None = None  # None: a feed without purchases
     spent: float | None = None  # sum of the amounts
+    reactions: dict[str, int] | None = None  # of each kind; None: a feed without reactions
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,7 @@ class Manifest:
     shards: tuple[Shard, ...]
     purchase_rate: float | None = None  # of clicks; None: a feed without purchases
     mean_amount: float | None = None  # of purchases; 0 when nothing was bought
+    reaction_rates: dict[str, float] | None = None  # of clicks; None: a feed without reactions
 
 
 def simulate(directory: Path | str, settings: FeedSettings) -> Manifest:
@@ -135,9 +141,10 @@ def write_shard(feed: Feed, directory: Path, day: int, part: int) -> Shard:
     name = f"day_{day:02d}_part_{part:03d}"
     log_path = directory / "impressions" / f"{name}{SUFFIXES[feed.settings.format]}"
     truth_path = directory / "truth" / f"{name}.csv.gz"
-    has_purchases = isinstance(feed, ShopFeed)
-    truth_columns = SHOP_TRUTH_COLUMNS if has_purchases else TRUTH_COLUMNS
-    totals = dict.fromkeys(("clicks", "completed", "watched", "purchases", "cents"), 0.0)
+    has_purchases, has_reactions = isinstance(feed, ShopFeed), isinstance(feed, ReactionFeed)
+    columns, truth_columns = _columns_of(feed)
+    counts = ("clicks", "completed", "watched", "purchases", "cents", *REACTIONS)
+    totals = dict.fromkeys(counts, 0.0)
 
     def write_truth_and_yield_log() -> Generator[bytes, None, None]:
         with gzip_shard(truth_path, truth_columns) as truth_file:
@@ -147,7 +154,6 @@ def write_shard(feed: Feed, directory: Path, day: int, part: int) -> Shard:
                     totals[count] += value
                 yield impressions_to_csv(feed.world, day, impressions, outcomes)
 
-    columns = SHOP_COLUMNS if has_purchases else COLUMNS
     with closing(write_truth_and_yield_log()) as blocks:  # the truth too ends where the log fails
         _write_log(log_path, blocks, columns, feed.settings.format)
 
@@ -162,7 +168,17 @@ def write_shard(feed: Feed, directory: Path, day: int, part: int) -> Shard:
         truth_sha256=sha256(truth_path),
         purchases=int(totals["purchases"]) if has_purchases else None,
         spent=float(totals["cents"]) / 100 if has_purchases else None,
+        reactions={name: int(totals[name]) for name in REACTIONS} if has_reactions else None,
     )
+
+
+def _columns_of(feed: Feed) -> tuple[Mapping[str, type], Sequence[str]]:
+    """Returns the columns of a feed's log and of its truth."""
+    if isinstance(feed, ShopFeed):
+        return SHOP_COLUMNS, SHOP_TRUTH_COLUMNS
+    if isinstance(feed, ReactionFeed):
+        return REACTION_COLUMNS, REACTION_TRUTH_COLUMNS
+    return COLUMNS, TRUTH_COLUMNS
 
 
 def _write_log(
@@ -189,6 +205,8 @@ def _counts(feed: Feed, impressions: Impressions, outcomes: Outcomes) -> dict[st
     }
     if isinstance(outcomes, ShopOutcomes):
         counts |= {"purchases": outcomes.purchase.sum(), "cents": outcomes.amount.sum()}
+    if isinstance(outcomes, ReactionOutcomes):
+        counts |= dict(zip(REACTIONS, outcomes.reactions.sum(axis=0), strict=True))
     return counts
 
 
@@ -196,6 +214,10 @@ def _sum_up(settings: FeedSettings, shards: Sequence[Shard]) -> Manifest:
     clicks = sum(shard.clicks for shard in shards)
     purchases = sum(shard.purchases or 0 for shard in shards)
     spent = sum(shard.spent or 0 for shard in shards)
+    reactions = {
+        name: sum((shard.reactions or {}).get(name, 0) for shard in shards) for name in REACTIONS
+    }
+    rates = {name: count / max(clicks, 1) for name, count in reactions.items()}
 
     return Manifest(
         model_version=MODEL_VERSION,
@@ -208,14 +230,17 @@ def _sum_up(settings: FeedSettings, shards: Sequence[Shard]) -> Manifest:
         shards=tuple(shards),
         purchase_rate=purchases / max(clicks, 1) if settings.purchases else None,
         mean_amount=spent / max(purchases, 1) if settings.purchases else None,
+        reaction_rates=rates if settings.reactions else None,
     )
 
 
 def _without_absent(items: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Makes one level of a manifest, which without purchases is as before there were any."""
+    """Makes one level of a manifest, which without what is off is as before there was any."""
     values = {name: value for name, value in items if value is not None}
     if values.get("purchases") is False:  # of the settings; in a shard it is a number
         del values["purchases"], values["purchase_rate"]
+    if values.get("reactions") is False:
+        del values["reactions"]
     return values
 
 
@@ -258,7 +283,8 @@ def _check_complete_log(directory: Path, settings: FeedSettings) -> Manifest:
 def _read_manifest(path: Path) -> Manifest:
     try:
         stored = read_typed(path, Manifest)
-        settings = FeedSettings(**stored.pop("settings"))  # purchases: off unless stored
+        # Purchases and reactions: off unless stored.
+        settings = FeedSettings(**stored.pop("settings"))
         shards = tuple(Shard(**shard) for shard in stored.pop("shards"))
         return Manifest(settings=settings, shards=shards, **stored)
     except (RunError, KeyError, TypeError, AttributeError, SimulatorError) as error:

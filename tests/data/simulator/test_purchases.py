@@ -16,7 +16,8 @@ from lt4rec_tf.data.simulator import feed as simulator_feed
 from lt4rec_tf.data.simulator.__main__ import main
 from lt4rec_tf.data.simulator.exposure import NO_VIDEO, Impressions
 from lt4rec_tf.data.simulator.feed import Feed
-from lt4rec_tf.data.simulator.purchases import ShopFeed, open_feed
+from lt4rec_tf.data.simulator.kinds import open_feed
+from lt4rec_tf.data.simulator.purchases import ShopFeed
 from lt4rec_tf.data.simulator.text import COLUMNS, SHOP_COLUMNS, SHOP_TRUTH_COLUMNS, TRUTH_COLUMNS
 from lt4rec_tf.data.simulator.world import FeedSettings, SimulatorError
 from lt4rec_tf.data.simulator.writer import simulate, write_shard
