@@ -4,12 +4,12 @@
     python benchmarks/frontier.py --comparison=runs/compare_simulated_rewound-0123456789 \\
         --name=simulated
 
-Quality is what the comparison measured on test, over all its seeds. Times are those of each row's
-first seed: the row is exported, and `rank` is asked about --candidates of the logs' own rows by
-the session loader, as in serving.py; then a training step is taken by the run's own trainer on
-batches of its logs, in the precision of the run. Single-task models are asked, and trained, one
-after the other: they are what times of `rank` are ratios to. Times of a step are ratios to those of
-the row --dense.
+Quality is what the comparison measured on test, over all its seeds. Times are those of a row's
+seed whose tickets have the median density: the row is exported, and `rank` is asked about
+--candidates of the logs' own rows by the session loader, as in serving.py; then a training step is
+taken by the run's own trainer on batches of its logs, in the precision of the run. Single-task
+models are asked, and trained, one after the other: they are what times of `rank` are ratios to.
+Times of a step are ratios to those of the row --dense.
 
 Models take turns. Shown are medians and ratios of medians. The picture is written to
 --images/frontier_<name>.png.

@@ -6,7 +6,7 @@ import io
 import itertools
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +77,7 @@ class Model:
 
 
 def models_of(comparison: Path, results: Mapping[str, Any], data_dir: str) -> dict[str, Model]:
-    """Opens the first seed of every row of a comparison that has results.
+    """Opens a seed of every row of a comparison that has results: that of the median density.
 
     Args:
         comparison: Its folder.
@@ -99,7 +99,7 @@ def models_of(comparison: Path, results: Mapping[str, Any], data_dir: str) -> di
         (row,) = line["settings"]["rows"]
         alone = row == "base"
         task = next(iter(done[0]["metrics"]))
-        folder = folders[done[0]["seed"]][line["row"]]
+        folder = folders[seed_of_median_density(done)][line["row"]]
         part = Trained(*open_run(str(folder), data_dir), f"base_{task}" if alone else row)
         name = TASKS_ALONE if alone else line["row"]
         model = models.setdefault(name, Model(line["group"], [], []))
@@ -110,6 +110,22 @@ def models_of(comparison: Path, results: Mapping[str, Any], data_dir: str) -> di
     if not single or len(single.parts) < len(results["tasks"]):
         raise InputError(f"{comparison}: expected finished runs of each single task")
     return {TASKS_ALONE: single} | models
+
+
+def seed_of_median_density(runs: Sequence[Mapping[str, Any]]) -> int:
+    """Returns the seed whose tickets are the median of all in size; of equal ones the first.
+
+    >>> runs = [{"seed": 1, "density": {"ctr": 0.2}}, {"seed": 2, "density": {"ctr": 0.4}}]
+    >>> seed_of_median_density([*runs, {"seed": 3, "density": {"ctr": 0.3}}])
+    3
+
+    Args:
+        runs: Finished ones of a line of results.json.
+    """
+    by_density = sorted(runs, key=lambda run: sum(run["density"].values()))
+    middle = sum(by_density[(len(runs) - 1) // 2]["density"].values())
+    seed: int = next(run["seed"] for run in runs if sum(run["density"].values()) == middle)
+    return seed
 
 
 def rank_seconds(
