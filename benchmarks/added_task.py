@@ -29,7 +29,7 @@ import numpy as np
 from lt4rec_tf import train
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.experiment.paths import EVALUATION
-from lt4rec_tf.reports.text_tables import markdown_table, metric_title, number_cell
+from lt4rec_tf.reports.text_tables import ABSENT, markdown_table, metric_title, number_cell
 
 ALONE = "single tasks"
 
@@ -91,8 +91,9 @@ def table(evaluations: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
             values = [_of_task(evaluation, task) for evaluation in seeds]
             cells.append(_mean_and_spread([value for value in values if value is not None]))
         densities = [_densities(evaluation) for evaluation in seeds]
-        shares = [np.mean([of_seed.get(name, np.nan) for of_seed in densities]) for name in names]
-        cells.append(" / ".join(number_cell(float(share), 3) for share in shares))
+        shares = [[one[name] for one in densities if name in one] for name in names]
+        means = [number_cell(float(np.mean(share)), 3) if share else ABSENT for share in shares]
+        cells.append(" / ".join(means))
         seconds = [sum(row["seconds"] for row in evaluation["rows"]) for evaluation in seeds]
         lines.append([*cells, f"{np.mean(seconds):.0f}"])
     return markdown_table(["model", *titles, f"density ({' / '.join(names)})", "seconds"], lines)
@@ -113,7 +114,7 @@ def _densities(evaluation: Mapping[str, Any]) -> dict[str, float]:
 
 def _mean_and_spread(values: Sequence[float]) -> str:
     if not values:
-        return "-"
+        return ABSENT
     spread = f" ± {np.std(values, ddof=1):.5f}" if len(values) > 1 else ""
     return f"{np.mean(values):.5f}{spread}"
 
