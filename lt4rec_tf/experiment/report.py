@@ -14,6 +14,7 @@ from lt4rec_tf.experiment.logs import read_audit
 from lt4rec_tf.experiment.passes import most_passes
 from lt4rec_tf.experiment.paths import (
     EVALUATION,
+    JOINT,
     TENSORBOARD,
     read_choice,
     row_folder,
@@ -74,7 +75,7 @@ def print_run(settings: Settings, schema: Schema, folder: Path, evaluation: Eval
     results = {row: read_result(stage_folder(folder, row)) for row in row_names(settings, schema)}
     for line in nothing_learned_lines(results):
         print(line)
-    for line in _advice_on_passes(settings, folder, results):
+    for line in advice_on_passes(settings, folder, results):
         print(line)
 
 
@@ -92,13 +93,22 @@ def nothing_learned_lines(results: Mapping[str, Mapping[str, Any]]) -> list[str]
     return [*lines, *(f"  likely cause: {cause}" for cause in causes)]
 
 
-def _advice_on_passes(
+def advice_on_passes(
     settings: Settings, folder: Path, results: Mapping[str, dict[str, Any]]
 ) -> list[str]:
-    """Returns what the passes of the rows that were trained jointly, and learned, say."""
+    """Returns what the passes of the rows that were trained jointly, and learned, say.
+
+    A search over levels takes passes at each of them: those of the chosen one say nothing.
+
+    Args:
+        settings: The run's.
+        folder: RUN.
+        results: By row what its stage left, see `tickets.search.StageResult`.
+    """
     passes_by_row = {}
     for row, result in results.items():
-        if not row.startswith("base_") and not result.get("nothing_learned"):
+        of_levels = (row_folder(folder, row) / JOINT).exists()
+        if not row.startswith("base_") and not of_levels and not result.get("nothing_learned"):
             passes_by_row[row] = Passes(len(result["history"]), result["best_epoch"] + 1)
 
     rows = read_audit(folder).splits["train"].rows
