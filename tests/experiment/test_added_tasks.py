@@ -220,6 +220,22 @@ def test_a_finished_run_needs_no_other(home, first, added):
         run_main(evaluate.main, f"--run={added['s_weight']}")
 
 
+def test_daily_training_goes_on_from_a_run_with_an_added_task(home, added):
+    write_day(home / "day_3", 3)
+    folder, parent = home / "next_day", added["s_joint"]
+    run_training(
+        *flags(home, f"--run_dir={folder}", f"--data_dir={home}/day_3", "--rows=s_joint"),
+        *(f"--warm_start={parent}", "--split=none", f"--schema={home}/more.toml"),
+        "--tasks=ctr,watch,again",
+    )
+    before, after = network_of(parent, "s_joint"), network_of(folder, "s_joint")
+    for task in after.tasks:
+        for name, mask in before.masks(task).items():
+            assert np.array_equal(mask, after.masks(task)[name])
+    heads = [read_variables(network)["again/head/kernel"] for network in (before, after)]
+    assert (heads[0] != heads[1]).any()
+
+
 def test_a_dry_run_says_what_is_to_come_and_leaves_nothing(home, first, capsys):
     said = dry(home, capsys, first, "--rows=s_joint")
     assert "new tasks: again; row: s_joint" in said
