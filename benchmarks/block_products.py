@@ -11,16 +11,16 @@ bring them together first, a fixed parting of neighbours need not. Forms take tu
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import tensorflow as tf
+from serving_calls import medians_of
 
 from lt4rec_tf.reports.text_tables import markdown_table
 
 INPUTS, UNITS, DENSITY = 1040, 512, 0.2
-TURN = 4
 
 Form = Callable[[tf.Tensor], tf.Tensor]
 
@@ -34,9 +34,12 @@ def main() -> None:
 
     rng = np.random.default_rng(0)
     x = tf.constant(rng.normal(size=(flags.rows, INPUTS)), tf.float32)
-    seconds = _medians({name: tf.function(form) for name, form in _forms(rng).items()}, x, flags)
-    dense = seconds["dense"]
-    lines = [[n, f"{1000 * s:.3f}", f"{s / dense:.2f}"] for n, s in seconds.items()]
+    calls = {
+        (name, ""): partial(_computed, tf.function(form), x) for name, form in _forms(rng).items()
+    }
+    seconds = medians_of(calls, flags.rounds)
+    dense = seconds["dense", ""]
+    lines = [[n, f"{1000 * s:.3f}", f"{s / dense:.2f}"] for (n, _), s in seconds.items()]
     print(markdown_table(["first layer", "ms", "of dense"], lines))
 
 
@@ -57,6 +60,10 @@ def _forms(rng: np.random.Generator) -> dict[str, Form]:
     }
 
 
+def _computed(form: Form, x: tf.Tensor) -> None:
+    form(x).numpy()
+
+
 def _kernel(rng: np.random.Generator, *shape: int) -> tf.Variable:
     return tf.Variable(rng.normal(size=shape), dtype=tf.float32)
 
@@ -66,18 +73,6 @@ def _block(x: tf.Tensor, blocks: tf.Variable) -> tf.Tensor:
     count, inputs, _ = blocks.shape
     parts = tf.transpose(tf.reshape(x, (-1, count, inputs)), (1, 0, 2))
     return tf.nn.relu(tf.reshape(tf.transpose(parts @ blocks, (1, 0, 2)), (tf.shape(x)[0], -1)))
-
-
-def _medians(forms: dict[str, Form], x: tf.Tensor, flags: argparse.Namespace) -> dict[str, float]:
-    seconds: dict[str, list[float]] = {name: [] for name in forms}
-    for _ in range(flags.rounds):
-        for name, form in forms.items():
-            form(x)
-            begun = time.perf_counter()
-            for _ in range(TURN):
-                form(x).numpy()
-            seconds[name].append((time.perf_counter() - begun) / TURN)
-    return {name: float(np.median(times)) for name, times in seconds.items()}
 
 
 if __name__ == "__main__":
