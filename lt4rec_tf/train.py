@@ -76,10 +76,11 @@ def main(argv: Sequence[str]) -> None:
     expect(alone or not command_flags.dry_run, "dry_run", command_flags.dry_run, expected)
     cluster.check(training.distribution)
     schema = run_folder.read_schema(settings.data.schema, settings)
-    if settings.daily.add_to and not parse.gives_rows(argv, TrainFlags):
-        settings = added_tasks.with_exported_row(settings)
-    elif not parse.gives_rows(argv, TrainFlags):
-        settings = _without_equal_rows(settings, schema, paths.run_folder(settings, places))
+    if not parse.gives_rows(argv, TrainFlags):
+        if settings.daily.add_to:
+            settings = added_tasks.with_exported_row(settings)
+        else:
+            settings = _without_equal_rows(settings, schema, paths.run_folder(settings, places))
     checks.check_tasks(settings, [task.name for task in schema.tasks])
     row_checks.check_rows(settings, schema)
     sizes.check_sizes(settings, schema)

@@ -9,19 +9,22 @@ search that was stopped goes on.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypedDict, cast
 
 import numpy as np
 
+from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.experiment.paths import TRAINING, row_masks
 from lt4rec_tf.experiment.run import Run, load_start, plan_of
 from lt4rec_tf.models.feature_encoder import is_table
 from lt4rec_tf.models.layers.cross import input_groups
 from lt4rec_tf.models.network import RankingNetwork
-from lt4rec_tf.tickets.groups import prune_groups
+from lt4rec_tf.schema.types import Schema
+from lt4rec_tf.tickets.groups import prune_groups, shares_kept
 from lt4rec_tf.tickets.magnitude import alive_at_level
 from lt4rec_tf.tickets.masks import Masks, density, ones, read_masks, write_masks
 from lt4rec_tf.tickets.search import WEIGHTS, Level, choose_level, level_folder, read_result
@@ -59,7 +62,6 @@ class LevelSearch:
         row: Folder of the row, which gets the chosen level's masks and training.
         levels: Folder of the levels.
         name: In progress lines.
-        gradients: Of the tasks, as they are compiled; see `importance.gate_gradients`.
     """
 
     run: Run
@@ -68,12 +70,17 @@ class LevelSearch:
     row: Path
     levels: Path
     name: str
-    gradients: dict[str, Gradients] = field(default_factory=dict)
 
     @property
     def tasks(self) -> tuple[str, ...]:
         """Returns the tasks whose tickets are sought, in order."""
         return self.trainer.tasks
+
+    @cached_property
+    def gradients(self) -> dict[str, Gradients]:
+        """Returns the tasks' `gate_gradients`, whose one compilation serves all levels."""
+        schema = self.run.schema
+        return {task: gate_gradients(self.network, schema, task) for task in self.tasks}
 
     @property
     def last(self) -> int:
@@ -189,19 +196,22 @@ def _pruned(search: LevelSearch, task: str, level: int) -> Masks:
 
     total = sum(int(np.prod(shape)) for shape in shapes.values())
     keep = alive_at_level(total, tickets.final_density, tickets.rounds, level)
-    groups = [*_input_groups(run).values()]
+    groups = [*groups_of_inputs(run.settings, run.schema).values()]
     # Of one process: rows with such a search are refused where workers take a pass in parts.
     batches = cast(Iterable[dict[str, Any]], run.feed.train(0, 0))
-    if task not in search.gradients:  # one compilation serves all levels
-        search.gradients[task] = gate_gradients(network, run.schema, task)
     importance = importance_of(search.gradients[task], groups, batches)
     return prune_groups(importance, network.masks(task), keep, groups)
 
 
-def _input_groups(run: Run) -> Mapping[str, np.ndarray]:
-    model = run.settings.model
-    fields = [feature.name for feature in run.schema.features]
-    return input_groups(model.cross, fields, model.embedding_dim)
+def groups_of_inputs(settings: Settings, schema: Schema) -> Mapping[str, np.ndarray]:
+    """Returns the `input_groups` of a run's towers.
+
+    Args:
+        settings: The run's.
+        schema: The run's.
+    """
+    fields = [feature.name for feature in schema.features]
+    return input_groups(settings.model.cross, fields, settings.model.embedding_dim)
 
 
 def _start_from_below(search: LevelSearch, level: int) -> None:
@@ -254,12 +264,12 @@ def _keep_chosen(search: LevelSearch, result: Path) -> None:
 
 def _found(search: LevelSearch, levels: list[Level], chosen: Level) -> Any:
     """Returns what the search leaves, a `JointSearch`."""
-    groups, network = _input_groups(search.run), search.network
+    run, network = search.run, search.network
+    groups = groups_of_inputs(run.settings, run.schema)
     masks_by_task = {task: network.masks(task) for task in network.tasks}
     reads = {}
     for task, masks in (masks_by_task | _masks_in(search, chosen.folder)).items():
-        inputs = np.asarray(next(iter(masks.values())).any(axis=1))
-        reads[task] = [name for name, places in groups.items() if inputs[places].any()]
+        reads[task] = [name for name, share in shares_kept(masks, groups).items() if share]
 
     entries = [_entry(search, level) for level in levels]
     found = {"levels": entries, "chosen": chosen.level, "inputs": len(groups), "reads": reads}

@@ -24,6 +24,7 @@ from lt4rec_tf.experiment.paths import (
     row_folder,
     row_masks,
     searches_of,
+    sharing_row,
     stage_folder,
 )
 from lt4rec_tf.experiment.run import row_network, table_ticket
@@ -56,6 +57,16 @@ def default_row(settings: Settings, schema: Schema) -> str:
     names = row_names(settings, schema)
     preferred = [row for row in SPARSE_SHARING if row in names]
     return preferred[0] if preferred else names[-1]
+
+
+def shares_tower(folder: Path, row: str) -> bool:
+    """Tells if the tasks of a trained row wear tickets on one tower.
+
+    Args:
+        folder: RUN.
+        row: One of the run's.
+    """
+    return row in SPARSE_SHARING and network_row(folder, row) != sharing_row(separate=True)
 
 
 def load_row(folder: Path, row: str, settings: Settings, schema: Schema) -> RankingNetwork:

@@ -140,13 +140,22 @@ def task_trainer(
     return _trainer(run, network, objective, before_step)
 
 
-def joint_trainer(run: Run, network: RankingNetwork, absent: Collection[str] = ()) -> Trainer:
-    """Makes a trainer of all tasks of a network together.
+def joint_trainer(
+    run: Run,
+    network: RankingNetwork,
+    absent: Collection[str] = (),
+    *,
+    tasks: tuple[str, ...] = (),
+    changeable: Mapping[str, np.ndarray] | None = None,
+) -> Trainer:
+    """Makes a trainer of tasks of a network together.
 
     Args:
         run: The run.
         network: Of several tasks.
         absent: Of them, those that have no row in the logs; they are not trained.
+        tasks: Those that are trained; none: all.
+        changeable: See `Objective`.
 
     Raises:
         ConfigError: The rule that balances tasks does not fit this network or these tasks.
@@ -155,7 +164,7 @@ def joint_trainer(run: Run, network: RankingNetwork, absent: Collection[str] = (
     conflict = from_settings(Conflict, training, prefix="conflict_")
     core = from_settings(Core, training, prefix="core_")
     objective = Objective(
-        network.tasks,
+        tasks or network.tasks,
         training.task_schedule,
         checks.loss_weights(run.settings, run.tasks),
         training.balance,
@@ -163,38 +172,13 @@ def joint_trainer(run: Run, network: RankingNetwork, absent: Collection[str] = (
         conflict if training.gradient_conflict else None,
         training.label_smoothing,
         tuple(task for task in network.tasks if task in absent),
+        changeable,
     )
 
     try:
         return _trainer(run, network, objective)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-
-
-def added_trainer(
-    run: Run,
-    network: RankingNetwork,
-    tasks: tuple[str, ...],
-    changeable: Mapping[str, np.ndarray],
-) -> Trainer:
-    """Makes a trainer of tasks that are added to a network, whose other tasks stay as they are.
-
-    Args:
-        run: The run.
-        network: Of all tasks.
-        tasks: Those that are added, in order.
-        changeable: See `Objective`.
-    """
-    training = run.settings.training
-    weights = checks.loss_weights(run.settings, run.tasks)
-    objective = Objective(
-        tasks,
-        training.task_schedule,
-        {task: weights[task] for task in tasks},
-        label_smoothing=training.label_smoothing,
-        changeable=changeable,
-    )
-    return _trainer(run, network, objective)
 
 
 def _trainer(

@@ -6,9 +6,10 @@ from itertools import pairwise
 from pathlib import Path
 
 from lt4rec_tf.config.settings import Settings
-from lt4rec_tf.experiment.paths import network_row, row_masks, stage_folder
-from lt4rec_tf.experiment.rows import SPARSE_SHARING
-from lt4rec_tf.models.layers.cross import crossed_width, input_groups
+from lt4rec_tf.experiment.level_search import groups_of_inputs
+from lt4rec_tf.experiment.paths import row_masks, stage_folder
+from lt4rec_tf.experiment.rows import SPARSE_SHARING, shares_tower
+from lt4rec_tf.models.layers.cross import crossed_width
 from lt4rec_tf.reports.inputs import InputShares
 from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.tickets.groups import shares_kept
@@ -31,9 +32,7 @@ def shared_masks(folder: Path, row: str, settings: Settings, schema: Schema) -> 
     Raises:
         MaskError: A file is gone or damaged.
     """
-    if row not in SPARSE_SHARING or len(schema.tasks) < 2:
-        return {}
-    if network_row(folder, row) == "pruned_towers":  # as s_weight_auto may choose
+    if len(schema.tasks) < 2 or not shares_tower(folder, row):
         return {}
 
     model = settings.model
@@ -75,6 +74,6 @@ def input_shares(
         schema: The run's.
     """
     fields = [feature.name for feature in schema.features]
-    groups = input_groups(settings.model.cross, fields, settings.model.embedding_dim)
+    groups = groups_of_inputs(settings, schema)
     shares = {task: shares_kept(masks, groups) for task, masks in masks_by_task.items()}
     return InputShares(row, fields, shares)

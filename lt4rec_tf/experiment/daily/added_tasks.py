@@ -43,12 +43,16 @@ from lt4rec_tf.experiment.paths import (
     INITIAL,
     TENSORBOARD,
     TRAINING,
-    network_row,
     stage_folder,
     theta_0_of,
 )
-from lt4rec_tf.experiment.rows import default_row, masked_network, reported_tasks
-from lt4rec_tf.experiment.run import Run, added_trainer, theta_0
+from lt4rec_tf.experiment.rows import (
+    default_row,
+    masked_network,
+    reported_tasks,
+    shares_tower,
+)
+from lt4rec_tf.experiment.run import Run, joint_trainer, theta_0
 from lt4rec_tf.experiment.shared_tickets import input_shares, shared_masks
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.reports.inputs import input_lines
@@ -64,7 +68,6 @@ from lt4rec_tf.training import checkpoint
 from lt4rec_tf.training.plan import Feed
 
 FLAG = "add_to"
-SHARED_TOWER = ("s_weight", "s_joint")  # networks whose tasks wear tickets of one tower
 
 
 @dataclass(frozen=True)
@@ -208,7 +211,7 @@ def _addition(settings: Settings, schema: Schema) -> Addition:
     of_theirs = _without_embeddings_of(new, settings)
     parent = open_parent(FLAG, of_theirs, schema.with_tasks(theirs))
     check_rows(FLAG, parent, settings.rows)
-    if network_row(folder, row) not in SHARED_TOWER:
+    if not shares_tower(folder, row):
         raise artifacts.RunError(
             f"--rows: found {row}, expected a row of {folder} whose tasks wear tickets of one tower"
         )
@@ -257,7 +260,7 @@ def _find_tickets(run: Run, addition: Addition) -> Mapping[str, np.ndarray]:
     free = free_weights([network.masks(task) for task in network.tasks if task not in addition.new])
     changeable = free | _own_variables(network, addition.new)
 
-    trainer = added_trainer(run, network, addition.new, changeable)
+    trainer = joint_trainer(run, network, tasks=addition.new, changeable=changeable)
     search = LevelSearch(run, network, trainer, row, levels, addition.row)
     find_levels(search, row / ADDED)
     weights = row / TRAINING / WEIGHTS
