@@ -236,6 +236,34 @@ class Feed:
             hour = rng.choice(len(TRAFFIC_SHARES), CALIBRATION_ROWS, p=TRAFFIC_SHARES)
             yield day, replace(impressions, hour=hour)
 
+    def scores_of_sample(self, scores: Callable[[int, Impressions], Array]) -> tuple[Array, Array]:
+        """Returns p(click) of the calibration sample, (rows,), and its scores, (rows, ...).
+
+        Args:
+            scores: (day, impressions) -> what moves outcomes of a click, (rows, ...).
+        """
+        sample = [*self.calibration_sample()]
+        clicked = [Feed.truth(self, day, impressions).click for day, impressions in sample]
+        found = [scores(day, impressions) for day, impressions in sample]
+        return np.concatenate(clicked), np.concatenate(found)
+
+    def uniforms(
+        self, key: int, day: int, block: int, count: int, impressions: Impressions
+    ) -> Array:
+        """Draws uniform numbers for what happens after a click, (count, rows) in [0, 1).
+
+        They are drawn for the whole block: a row's fate does not depend on where a range starts.
+
+        Args:
+            key: One of the `_STREAM` constants of `world`.
+            day: From 0.
+            block: Its number within the day.
+            count: Numbers a row.
+            impressions: Rows of the block.
+        """
+        rng = stream(self.settings.seed, key, day, block)
+        return rng.random((count, BLOCK_ROWS))[:, impressions.number - block * BLOCK_ROWS]
+
     def _calibrate(self) -> Intercepts:
         """Finds the intercepts under which the expected marginals are those of the settings.
 

@@ -139,14 +139,10 @@ class ShopFeed(Feed):
             start: First row's number within the day.
             stop: One past the last row's number, at most `rows_of_day(day)`.
         """
-        rows = feed.BLOCK_ROWS
         blocks = super().blocks(day, start, stop)
-        for block, (impressions, truth, outcomes) in enumerate(blocks, start // rows):
+        for block, (impressions, truth, outcomes) in enumerate(blocks, start // feed.BLOCK_ROWS):
             shop_truth = cast(ShopTruth, truth)  # `Feed.blocks` calls the method below
-
-            # Drawn for the whole block: a row's fate does not depend on where the range starts.
-            uniform = stream(self.settings.seed, PURCHASE_STREAM, day, block).random((2, rows))
-            uniform = uniform[:, impressions.number - block * rows]
+            uniform = self.uniforms(PURCHASE_STREAM, day, block, 2, impressions)
             purchases = self.draw_purchases(impressions, shop_truth, outcomes, uniform)
             yield impressions, shop_truth, purchases
 
@@ -202,12 +198,7 @@ class ShopFeed(Feed):
 
     def _calibrate_purchases(self) -> float:
         """Finds the intercept under which the expected share of clicks that purchase is right."""
-        scores, clicked = [], []
-        for day, impressions in self.calibration_sample():
-            scores.append(self._purchase_scores(day, impressions))
-            clicked.append(super().truth(day, impressions).click)
-
-        weights, score = np.concatenate(clicked), np.concatenate(scores)
+        weights, score = self.scores_of_sample(self._purchase_scores)
         return level_among(weights, score, self.settings.purchase_rate)
 
 

@@ -138,14 +138,10 @@ class ReactionFeed(Feed):
             start: First row's number within the day.
             stop: One past the last row's number, at most `rows_of_day(day)`.
         """
-        rows = feed.BLOCK_ROWS
         blocks = super().blocks(day, start, stop)
-        for block, (impressions, truth, outcomes) in enumerate(blocks, start // rows):
+        for block, (impressions, truth, outcomes) in enumerate(blocks, start // feed.BLOCK_ROWS):
             reaction_truth = cast(ReactionTruth, truth)  # `Feed.blocks` calls the method below
-
-            # Drawn for the whole block: a row's fate does not depend on where the range starts.
-            rng = stream(self.settings.seed, REACTION_STREAM, day, block)
-            uniform = rng.random((len(REACTIONS), rows))[:, impressions.number - block * rows]
+            uniform = self.uniforms(REACTION_STREAM, day, block, len(REACTIONS), impressions)
             yield impressions, reaction_truth, draw_reactions(reaction_truth, outcomes, uniform)
 
     def truth(self, day: int, impressions: Impressions) -> ReactionTruth:
@@ -179,13 +175,8 @@ class ReactionFeed(Feed):
 
     def _calibrate_reactions(self) -> Array:
         """Returns the intercepts under which the expected shares of clicks are right."""
-        scores, clicked = [], []
-        for day, impressions in self.calibration_sample():
-            scores.append(self._reaction_scores(day, impressions))
-            clicked.append(super().truth(day, impressions).click)
-
-        weights, by_reaction = np.concatenate(clicked), np.concatenate(scores).T
-        scores_and_rates = zip(by_reaction, REACTION_RATES.values(), strict=True)
+        weights, scores = self.scores_of_sample(self._reaction_scores)
+        scores_and_rates = zip(scores.T, REACTION_RATES.values(), strict=True)
         return np.array([level_among(weights, score, rate) for score, rate in scores_and_rates])
 
 

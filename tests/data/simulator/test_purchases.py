@@ -1,6 +1,5 @@
 """The simulated feed as a shop: prices, purchases, amounts, and the feed without them."""
 
-import csv
 import gzip
 import hashlib
 import json
@@ -14,13 +13,13 @@ from scipy.special import expit
 
 from lt4rec_tf.data.simulator import feed as simulator_feed
 from lt4rec_tf.data.simulator.__main__ import main
-from lt4rec_tf.data.simulator.exposure import NO_VIDEO, Impressions
 from lt4rec_tf.data.simulator.feed import Feed
 from lt4rec_tf.data.simulator.kinds import open_feed
 from lt4rec_tf.data.simulator.purchases import ShopFeed
 from lt4rec_tf.data.simulator.text import COLUMNS, SHOP_COLUMNS, SHOP_TRUTH_COLUMNS, TRUTH_COLUMNS
 from lt4rec_tf.data.simulator.world import FeedSettings, SimulatorError
 from lt4rec_tf.data.simulator.writer import simulate, write_shard
+from tests.support.simulated import columns, impressions, lines, written_to
 
 SMALL = FeedSettings(rows=3_000, users=80, videos=200, days=3, shards_per_day=2, seed=5)
 SHOP = replace(SMALL, purchases=True)
@@ -28,29 +27,6 @@ LARGE = FeedSettings(rows=120_000, seed=5, purchases=True)
 
 # SHA-256 of the text of all impressions of SMALL, made before there were purchases.
 TEXT_SHA256 = "b092726e9a0cbb3b1645ea522d5b890b2e9ac412a3b89b7f94bf7d4ed4e38b92"
-
-
-def lines(directory, folder):
-    """The lines of each file, without their ends."""
-    paths = sorted((directory / folder).iterdir())
-    return [gzip.decompress(path.read_bytes()).decode().splitlines() for path in paths]
-
-
-def columns(directory, folder):
-    """Every column of the log as an array of text."""
-    rows = [row for text in lines(directory, folder) for row in csv.DictReader(text)]
-    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
-
-
-def impressions(rows, **values):
-    """The same impression again and again, but for the columns given."""
-    same = {"number": np.arange(rows), "user": 3, "video": 7, "source": NO_VIDEO}
-    same |= {"position": 1, "hour": 20, "network": 0}
-    return Impressions(**{k: np.broadcast_to(v, rows) for k, v in (same | values).items()})
-
-
-def written_to(directory, settings):
-    return directory, simulate(directory, settings)
 
 
 @pytest.fixture(scope="module")

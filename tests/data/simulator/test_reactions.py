@@ -1,7 +1,5 @@
 """The simulated feed with reactions: their truth, their shares, and the feed without them."""
 
-import csv
-import gzip
 import json
 from dataclasses import asdict, replace
 from itertools import combinations, pairwise
@@ -12,7 +10,6 @@ from scipy.special import expit, logit
 
 from lt4rec_tf.data.simulator import feed as simulator_feed
 from lt4rec_tf.data.simulator.__main__ import main
-from lt4rec_tf.data.simulator.exposure import NO_VIDEO, Impressions
 from lt4rec_tf.data.simulator.feed import Feed
 from lt4rec_tf.data.simulator.kinds import open_feed
 from lt4rec_tf.data.simulator.reactions import (
@@ -34,33 +31,11 @@ from lt4rec_tf.data.simulator.world import (
     stream,
 )
 from lt4rec_tf.data.simulator.writer import simulate, write_shard
+from tests.support.simulated import columns, impressions, lines, written_to
 
 SMALL = FeedSettings(rows=3_000, users=80, videos=200, days=3, shards_per_day=2, seed=5)
 REACTING = replace(SMALL, reactions=True)
 LARGE = FeedSettings(rows=120_000, seed=5, reactions=True)
-
-
-def lines(directory, folder):
-    """The lines of each file, without their ends."""
-    paths = sorted((directory / folder).iterdir())
-    return [gzip.decompress(path.read_bytes()).decode().splitlines() for path in paths]
-
-
-def columns(directory, folder):
-    """Every column of the log as an array of text."""
-    rows = [row for text in lines(directory, folder) for row in csv.DictReader(text)]
-    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
-
-
-def impressions(rows, **values):
-    """The same impression again and again, but for the columns given."""
-    same = {"number": np.arange(rows), "user": 3, "video": 7, "source": NO_VIDEO}
-    same |= {"position": 1, "hour": 20, "network": 0}
-    return Impressions(**{k: np.broadcast_to(v, rows) for k, v in (same | values).items()})
-
-
-def written_to(directory, settings):
-    return directory, simulate(directory, settings)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,32 @@
+"""Simulated feeds as tests read and make them: their files as texts, one impression many times."""
+
+import csv
+import gzip
+
+import numpy as np
+
+from lt4rec_tf.data.simulator.exposure import NO_VIDEO, Impressions
+from lt4rec_tf.data.simulator.writer import simulate
+
+
+def lines(directory, folder):
+    """The lines of each file, without their ends."""
+    paths = sorted((directory / folder).iterdir())
+    return [gzip.decompress(path.read_bytes()).decode().splitlines() for path in paths]
+
+
+def columns(directory, folder):
+    """Every column of the log as an array of text."""
+    rows = [row for text in lines(directory, folder) for row in csv.DictReader(text)]
+    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+
+
+def impressions(rows, **values):
+    """The same impression again and again, but for the columns given."""
+    same = {"number": np.arange(rows), "user": 3, "video": 7, "source": NO_VIDEO}
+    same |= {"position": 1, "hour": 20, "network": 0}
+    return Impressions(**{k: np.broadcast_to(v, rows) for k, v in (same | values).items()})
+
+
+def written_to(directory, settings):
+    return directory, simulate(directory, settings)
