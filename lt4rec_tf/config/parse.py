@@ -58,7 +58,7 @@ _NEWER: dict[str, dict[str, Any]] = {
         "weight_average": 0.0,
         "rewind_tables": 0,
     },
-    "tickets": {"ticket_search": "thorough"},
+    "tickets": {"ticket_search": "thorough", "gate_epochs": 0},
     "daily": {"add_to": ""},
 }
 

@@ -229,7 +229,15 @@ class TicketSettings:
         1, "gradual: weights are cut in blocks of 1 x this many (1: unstructured)."
     )
     pruned_unit: Literal["weight", "neuron"] = flag(
-        "weight", "What a round of the iterative search cuts: single weights, or whole neurons."
+        "weight",
+        "What the iterative search and s_gates cut: single weights, or whole neurons, s_gates "
+        "inputs of fields and of their products with them.",
+    )
+    gate_epochs: int = flag(
+        0,
+        "s_gates: passes over train in which its tickets are learned; 0: 2 on a small log, 1 on a "
+        "large one.",
+        at_least=0,
     )
     ticket_score: Literal["magnitude", "movement"] = flag(
         "magnitude",

@@ -8,6 +8,9 @@ from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.training.plan import Feed
 
 MOST_PASSES = 6
+# Passes in which s_gates learns its tickets. Twice as many found no better ones on the simulated
+# feed, half as many found worse ones.
+GATE_PASSES = 2
 # Steps of all passes together up to which further ones are worth a try. On logs of millions of rows
 # networks with embeddings of ids are best after one pass (Zhang et al., arXiv 2209.06053).
 MOST_STEPS = 5_000
@@ -18,7 +21,7 @@ def settled(settings: Settings, feed: Feed) -> Settings:
 
     Where `epochs` is 0, they are those of `most_passes`, with a patience of 1 unless one is given,
     and 1 with --warm_start or where no row validates. Where `search_epochs` is 0, they are
-    `epochs`.
+    `epochs`. Where `gate_epochs` is 0, they are `GATE_PASSES`, or fewer by `most_passes`.
 
     Args:
         settings: The run's.
@@ -26,16 +29,19 @@ def settled(settings: Settings, feed: Feed) -> Settings:
     """
     training = settings.training
     epochs, patience = training.epochs, training.patience
+    by_size = most_passes(feed.steps_per_epoch * feed.batches_per_step)
     if not epochs:
         unmeasured = feed.validation is None or settings.daily.warm_start
-        epochs = 1 if unmeasured else most_passes(feed.steps_per_epoch * feed.batches_per_step)
+        epochs = 1 if unmeasured else by_size
         patience = patience or 1
     search_epochs = training.search_epochs or epochs
+    gate_epochs = settings.tickets.gate_epochs or min(GATE_PASSES, by_size)
 
     passes = dataclasses.replace(
         training, epochs=epochs, search_epochs=search_epochs, patience=patience
     )
-    return dataclasses.replace(settings, training=passes)
+    tickets = dataclasses.replace(settings.tickets, gate_epochs=gate_epochs)
+    return dataclasses.replace(settings, training=passes, tickets=tickets)
 
 
 def most_passes(steps: int) -> int:

@@ -8,6 +8,7 @@
       tickets/<task>/level_<k>/             a search: masks.npz, training/; search.json
       rows/<row>/                           masks/<task>.npz, training/
       rows/s_joint/                         joint_search.json, levels/level_<k>/ beside them
+      rows/s_gates/                         gates/training/ beside them
       rows/<row>/                           --add_to: added_tasks.json, added/level_<k>/ beside them
       saved_model/<version>/ tensorboard/ logs/
 
@@ -55,6 +56,7 @@ SEARCH = "search.json"
 WIDTHS = "hidden_units.json"  # of small_dense
 CHOICE = "choice.json"  # of s_weight_auto
 LEVELS, JOINT = "levels", "joint_search.json"  # of s_joint
+GATES = "gates"  # of s_gates: its first training, in which the tickets are learned
 ADDED_LEVELS, ADDED = "added", "added_tasks.json"  # of tasks that --add_to added
 
 # Of RUN, where it continues from another run.

@@ -58,9 +58,11 @@ def check_rows(settings: Settings, schema: Schema) -> None:
         chain(schema)
 
     training = settings.training
-    if "s_joint" in joint:  # importance is measured by one process on its batches
-        expected = "none with --rows=s_joint"
-        expect(training.distribution == "none", "distribution", training.distribution, expected)
+    # Importance and scores are measured by one process on its batches.
+    for row in ("s_joint", "s_gates"):
+        expected = f"none with --rows={row}"
+        alone = row not in joint or training.distribution == "none"
+        expect(alone, "distribution", training.distribution, expected)
     if joint and training.gradient_conflict:
         pairs_in_conflict(schema, tasks)
         own_losses = {"esmm"} | ({"aitm"} if calibrated_pairs(schema) else set())

@@ -12,6 +12,7 @@ from typing import Any
 from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.typed_json import read_typed
+from lt4rec_tf.experiment.gate_search import gate_seconds
 from lt4rec_tf.experiment.joint_search import read_joint_search
 from lt4rec_tf.experiment.level_search import JointSearch
 from lt4rec_tf.experiment.paths import (
@@ -41,7 +42,7 @@ from lt4rec_tf.training.plan import Batches
 from lt4rec_tf.training.predictions import Predictions, predictor_of
 
 # Rows whose tasks may wear tickets on one tower; of a run's, the first of these is exported.
-SPARSE_SHARING = ("s_joint", "s_weight_auto", "s_weight")
+SPARSE_SHARING = ("s_gates", "s_joint", "s_weight_auto", "s_weight")
 
 
 def row_names(settings: Settings, schema: Schema) -> list[str]:
@@ -247,6 +248,8 @@ def row_seconds(folder: Path, row: str, tasks: tuple[str, ...]) -> float:
         seconds = sum(level["seconds"] for level in search["levels"])
     else:
         seconds = read_result(stage_folder(folder, row))["seconds"]
+    if row == "s_gates":
+        seconds += gate_seconds(row_folder(folder, row))
 
     stages = (searches / TABLES).glob(f"level_*/{TRAINING}")
     seconds += sum(read_result(stage)["seconds"] for stage in stages)

@@ -147,6 +147,7 @@ def joint_trainer(
     *,
     tasks: tuple[str, ...] = (),
     changeable: Mapping[str, np.ndarray] | None = None,
+    before_step: Callable[[int], None] = lambda step: None,
 ) -> Trainer:
     """Makes a trainer of tasks of a network together.
 
@@ -156,6 +157,7 @@ def joint_trainer(
         absent: Of them, those that have no row in the logs; they are not trained.
         tasks: Those that are trained; none: all.
         changeable: See `Objective`.
+        before_step: See `Callbacks`.
 
     Raises:
         ConfigError: The rule that balances tasks does not fit this network or these tasks.
@@ -176,7 +178,7 @@ def joint_trainer(
     )
 
     try:
-        return _trainer(run, network, objective)
+        return _trainer(run, network, objective, before_step)
     except ValueError as error:
         raise ConfigError(str(error)) from error
 

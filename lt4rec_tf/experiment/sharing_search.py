@@ -18,7 +18,7 @@ from typing import Any
 
 from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts
-from lt4rec_tf.experiment import joint_search, joint_training
+from lt4rec_tf.experiment import gate_search, joint_search, joint_training
 from lt4rec_tf.experiment.paths import (
     CHOICE,
     TRAINING,
@@ -69,6 +69,8 @@ def train_rows(run: Run, tickets: Sequence[Ticket]) -> None:
             train_auto(run, tickets)
         elif row == "s_joint":
             joint_search.train_row(run)
+        elif row == "s_gates":
+            gate_search.train_row(run)
         elif row != "base":
             joint_training.train_row(run, row, tickets)
 
@@ -86,6 +88,8 @@ def pending_epochs(settings: Settings, folder: Path) -> int:
             epochs += _pending_auto_epochs(settings, row_folder(folder, row))
         elif row == "s_joint":
             epochs += joint_search.pending_epochs(settings, folder)
+        elif row == "s_gates":
+            epochs += gate_search.pending_epochs(settings, folder)
         elif row != "base":
             epochs += joint_training.pending_epochs(settings, folder, row)
     return epochs

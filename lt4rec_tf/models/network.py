@@ -43,6 +43,8 @@ class RankingNetwork:
         tops: Task -> {CROSSED: output of the cross layer; feature: ids, if the task reads them
             itself} -> logit; none if tasks share more than the cross layer.
         counters: Counters that layers update in training, by name; a checkpoint must hold them.
+        scored: Masks, each with a variable of its shape from which training steps subtract the
+            gradient of the loss by the mask; see `training.mask_scores`.
     """
 
     model: keras.Model
@@ -54,6 +56,7 @@ class RankingNetwork:
     own_losses: OwnLosses | None = None
     tops: Mapping[str, keras.Model] = field(default_factory=dict)
     counters: Mapping[str, tf.Variable] = field(default_factory=dict)
+    scored: Sequence[tuple[tf.Variable, tf.Variable]] = ()
 
     @property
     def tasks(self) -> tuple[str, ...]:

@@ -145,6 +145,12 @@ MODELS: dict[str, Model] = {
         starts_from_theta_0=True,
         wears_tickets=True,
     ),
+    "s_gates": Model(
+        _shared_tower,
+        "sparse sharing, tickets learned in one joint training",
+        starts_from_theta_0=True,
+        wears_tickets=True,
+    ),
     "pruned_towers": Model(
         _own_towers, "hard sharing, each tower wearing its task's ticket", **_WEARING
     ),

@@ -21,7 +21,7 @@ CUT_AT_ONCE = 0.01
 
 @dataclass(frozen=True)
 class Importance:
-    """How much a task loses without a piece, by an estimate; 0 or more each.
+    """How much a task loses without a piece, by an estimate; below 0 what it would gain.
 
     Attributes:
         groups: Of each group of inputs, float (groups,).
@@ -71,7 +71,7 @@ def prune_groups(
 
     Raises:
         MaskError: Masks that no tower of whole pieces has.
-        ValueError: `keep` is too small, or the importance is negative, not finite, or of others.
+        ValueError: `keep` is too small, or the importance is not finite, or of others.
 
     Source: importance of one gate a piece, Molchanov et al. (arXiv 1906.10771).
     """
@@ -129,8 +129,8 @@ def _check_importance(importance: Importance, alive: _Alive) -> None:
             f"expected {[pieces.shape for pieces in expected]}"
         )
     for scores in found:
-        if not (np.isfinite(scores) & (scores >= 0)).all():
-            raise ValueError("importance: found negative numbers or none, expected 0 or more each")
+        if not np.isfinite(scores).all():
+            raise ValueError("importance: found NaN or infinite numbers, expected finite ones")
 
 
 def _cut_weakest(importance: Importance, alive: _Alive, sizes: np.ndarray, keep: int) -> None:

@@ -19,6 +19,7 @@ from lt4rec_tf.training import optimizers
 from lt4rec_tf.training.adjustment import NONE, Adjustment
 from lt4rec_tf.training.balancing.rule import Rule
 from lt4rec_tf.training.conflict import Conflict, emphasis, pairs_in_conflict
+from lt4rec_tf.training.mask_scores import add_to_scores
 from lt4rec_tf.training.optimizers import Optimizer
 from lt4rec_tf.training.plan import Objective
 
@@ -79,6 +80,7 @@ def compile_step(
     """
     rule, optimizer, variables = update.rule, update.optimizer, update.variables
     losses_of = _losses(network, schema, tasks, objective.conflict)
+    scored_masks = [mask for mask, _ in network.scored]
     # Momentum that steps of other tasks left must not move weights outside these tasks' masks, nor
     # may weight decay.
     takes_turns = len(tasks) < len(objective.tasks)
@@ -86,10 +88,14 @@ def compile_step(
 
     def train_step(batch: dict[str, Any]) -> dict[str, tf.Tensor]:
         with tf.GradientTape(persistent=True) as tape, compact_towers():
+            tape.watch(scored_masks)
             losses = losses_of(with_targets(batch, schema.tasks, objective.label_smoothing))
             weighted = [objective.loss_weights[task] * loss for task, loss in losses.items()]
             targets = rule.targets(weighted)
-        gradients = gradients_over_replicas([tape.gradient(t, variables) for t in targets])
+        sources = [*variables, *scored_masks]
+        all_gradients = gradients_over_replicas([tape.gradient(t, sources) for t in targets])
+        gradients = [of_target[: len(variables)] for of_target in all_gradients]
+        add_to_scores(network, [of_target[len(variables) :] for of_target in all_gradients])
 
         combined = rule.combine(weighted, gradients, variables)
         adjusted = update.adjustment.of(combined, variables)

@@ -100,6 +100,7 @@ def search_settings(settings: Settings) -> Settings:
             ticket_choice=tickets.ticket_choice,
             choice_tolerance=tickets.choice_tolerance,
             ticket_control=tickets.ticket_control,
+            gate_epochs=tickets.gate_epochs,
         ),
         training=dataclasses.replace(
             settings.training,
