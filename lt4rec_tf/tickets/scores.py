@@ -68,9 +68,12 @@ def keep_highest(scores: Scores, keep: int) -> Masks:
     equal = np.flatnonzero(flat == lowest)
     kept[equal[len(equal) - (keep - np.count_nonzero(kept)) :]] = True
 
-    ends = np.cumsum([scores[name].size for name in scores])
-    parts = np.split(kept, ends[:-1])
-    return {name: part.reshape(scores[name].shape) for name, part in zip(scores, parts, strict=True)}
+    masks, start = {}, 0
+    for name, of_kernel in scores.items():
+        stop = start + of_kernel.size
+        masks[name] = kept[start:stop].reshape(of_kernel.shape)
+        start = stop
+    return masks
 
 
 def keep_best_pieces(scores: Scores, keep: int, groups: Sequence[np.ndarray]) -> Masks:

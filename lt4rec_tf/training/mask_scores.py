@@ -62,8 +62,8 @@ def add_to_scores(network: RankingNetwork, gradients: Sequence[Sequence[Any]]) -
 
 def scores_of(network: RankingNetwork, task: str) -> dict[str, np.ndarray]:
     """Returns what the weights of a task's tower have scored, float32 (inputs, units) each."""
-    depths = range(len(network.towers[task]))
-    return {f"tower_{d}": network.variables[f"gates/{task}/tower_{d}/score"].numpy() for d in depths}
+    names = network.kernels(task)
+    return {name: network.variables[f"gates/{task}/{name}/score"].numpy() for name in names}
 
 
 def cut_along(

@@ -50,6 +50,12 @@ def test_what_matters_least_for_its_weights_goes_first():
     ]
 
 
+def test_a_piece_that_a_task_gains_by_losing_goes_first():
+    units = (np.array([1.5, -0.1, 3.0]), np.ones(2))
+    pruned = prune_groups(Importance(np.ones(3), units), ones(4, 3, 2), 17, GROUPS)
+    assert [np.flatnonzero(~pieces).tolist() for pieces in alive(pruned)] == [[], [1], []]
+
+
 @given(st.data())
 def test_masks_are_whole_pieces_and_few_enough(data):
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
@@ -91,8 +97,8 @@ def test_what_is_in_no_piece_is_refused():
     ("changed", "keep", "message"),
     [
         ({"groups": np.ones(2)}, 9, r"found shapes \[\(2,\)"),
-        ({"groups": np.array([1, np.nan, 1])}, 9, "expected 0 or more each"),
-        ({"groups": np.array([1, -1, 1])}, 9, "expected 0 or more each"),
+        ({"groups": np.array([1, np.nan, 1])}, 9, "expected finite ones"),
+        ({"groups": np.array([1, -np.inf, 1])}, 9, "expected finite ones"),
         ({}, 1, "keep: found 1, expected 2 or more"),
     ],
 )

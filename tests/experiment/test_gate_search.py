@@ -1,0 +1,145 @@
+"""Tickets learned in a joint training: what they keep, what wears them, how they resume."""
+
+import numpy as np
+import pytest
+
+from lt4rec_tf.config.parse import parse
+from lt4rec_tf.core.flags import ConfigError
+from lt4rec_tf.experiment import gate_search
+from lt4rec_tf.experiment.gate_search import ROW, gate_seconds, train_row
+from lt4rec_tf.experiment.level_search import groups_of_inputs
+from lt4rec_tf.experiment.paths import GATES, TRAINING, row_folder
+from lt4rec_tf.experiment.row_checks import check_rows
+from lt4rec_tf.experiment.rows import default_row, load_row, row_seconds, task_masks
+from lt4rec_tf.experiment.run import load_start, network_in
+from lt4rec_tf.experiment.stages import steps_to_come
+from lt4rec_tf.tickets.masks import density
+from lt4rec_tf.tickets.search import WEIGHTS, read_result
+from lt4rec_tf.training.predictions import make_predictor
+from lt4rec_tf.training.trainer import Trainer
+from tests.support.networks import read_variables
+from tests.support.training import STEPS, Killed, KilledProgress, begin_run, small_settings
+
+pytestmark = pytest.mark.slow(minutes=1)
+
+FLAGS = (f"--rows={ROW}", "--final_density=0.25", "--gate_epochs=2")
+
+
+def begin(schema, folder, *flags, progress=None):
+    run, _ = begin_run(small_settings(*FLAGS, *flags), schema, folder, progress)
+    return run
+
+
+def logits(run):
+    network = load_row(run.folder, ROW, run.settings, run.schema)
+    return make_predictor(network, network.tasks)(run.feed.validation()).logits
+
+
+@pytest.fixture(scope="module")
+def trained(small_schema, tmp_path_factory):
+    """The run, and (stage, weights, masks) at the beginning of both trainings."""
+    run = begin(small_schema, tmp_path_factory.mktemp("gates"))
+    begun = []
+    fit = Trainer.fit
+
+    def noted(trainer, folder, name, plan):
+        network = trainer.network
+        begun.append((name, read_variables(network), task_masks(network)))
+        return fit(trainer, folder, name, plan)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "fit", noted)
+        train_row(run)
+    return run, begun
+
+
+def test_both_trainings_begin_at_theta_0(trained):
+    run, begun = trained
+    assert [name for name, _, _ in begun] == [f"{ROW}/gates", ROW]
+    network = network_in(run, ROW)
+    load_start(run, network)
+    for _, weights, _ in begun:
+        for name, value in read_variables(network).items():
+            assert weights[name].tobytes() == value.tobytes(), name
+
+
+def test_a_ticket_keeps_as_many_weights_as_asked_and_differs_between_tasks(trained):
+    run, begun = trained
+    (_, _, first), (_, _, worn) = begun
+    assert all(mask.all() for masks in first.values() for mask in masks.values())
+    for masks in worn.values():
+        total = sum(mask.size for mask in masks.values())
+        assert sum(int(mask.sum()) for mask in masks.values()) == round(0.25 * total)
+    assert any((worn["ctr"][name] != worn["cvr"][name]).any() for name in worn["ctr"])
+
+    network = load_row(run.folder, ROW, run.settings, run.schema)
+    for task, masks in task_masks(network).items():
+        for name, mask in masks.items():
+            assert np.array_equal(mask, worn[task][name])
+    assert default_row(run.settings, run.schema) == ROW
+
+
+def test_a_row_s_seconds_are_those_of_both_trainings_and_nothing_is_left_to_do(trained):
+    run, _ = trained
+    folder = row_folder(run.folder, ROW)
+    stages = (folder / GATES / TRAINING, folder / TRAINING)
+    both = [read_result(stage)["seconds"] for stage in stages]
+    assert row_seconds(run.folder, ROW, run.tasks) == pytest.approx(sum(both))
+    assert gate_seconds(folder) == both[0]
+    assert not (folder / GATES / TRAINING / WEIGHTS).exists()
+    assert steps_to_come(run.settings, run.tasks, run.folder, run.folder, run.feed) == 0
+
+
+def test_by_neurons_whole_pieces_are_kept(small_schema, tmp_path):
+    run = begin(small_schema, tmp_path, "--pruned_unit=neuron")
+    train_row(run)
+    network = load_row(run.folder, ROW, run.settings, run.schema)
+    for masks in task_masks(network).values():
+        assert 0.1 < density(masks) <= 0.25
+        for mask in masks.values():
+            assert np.array_equal(mask, np.outer(mask.any(axis=1), mask.any(axis=0)))
+        read = masks["tower_0"].any(axis=1)
+        for places in groups_of_inputs(run.settings, run.schema).values():
+            assert read[places].all() or not read[places].any()
+
+
+@pytest.mark.parametrize("at", [3, STEPS + 4, 2 * STEPS + 3])
+def test_a_training_killed_at_any_step_ends_as_an_unbroken_one(trained, small_schema, tmp_path, at):
+    flags = ["--checkpoint_steps=2"]
+    with pytest.raises(Killed):
+        train_row(begin(small_schema, tmp_path, *flags, progress=KilledProgress(at)))
+    run = begin(small_schema, tmp_path, *flags)
+    left = steps_to_come(run.settings, run.tasks, run.folder, run.folder, run.feed)
+    assert left == (1 if at > 2 * STEPS else 3) * STEPS
+    train_row(run)
+    for task, values in logits(trained[0]).items():
+        assert values.tobytes() == logits(run)[task].tobytes()
+
+
+@pytest.mark.parametrize("task", ["ctr", "cvr"])
+def test_a_row_killed_while_its_tickets_are_written_ends_as_an_unbroken_one(
+    trained, small_schema, tmp_path, monkeypatch, task
+):
+    write = gate_search.write_masks
+
+    def killed(path, masks):
+        if path.stem == task:
+            raise Killed
+        write(path, masks)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(gate_search, "write_masks", killed)
+        with pytest.raises(Killed):
+            train_row(begin(small_schema, tmp_path))
+    run = begin(small_schema, tmp_path)
+    train_row(run)
+    for name, values in logits(trained[0]).items():
+        assert values.tobytes() == logits(run)[name].tobytes()
+    assert not (row_folder(run.folder, ROW) / GATES / TRAINING / WEIGHTS).exists()
+
+
+def test_workers_are_refused(small_schema):
+    flags = ["--schema=s.toml", "--data_dir=d", f"--rows={ROW}", "--distribution=mirrored"]
+    settings, _ = parse(["train", *flags], "")
+    with pytest.raises(ConfigError, match=r"--distribution: found 'mirrored', expected none with"):
+        check_rows(settings, small_schema)
