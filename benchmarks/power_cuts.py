@@ -28,7 +28,7 @@ from typing import Any
 from lt4rec_tf.reports.text_tables import markdown_table
 
 FLAGS = (
-    "--flagfile=configs/quickstart.cfg",
+    "--flagfile=configs/simulated_one_pass.cfg",
     "--simulate_rows=6000",
     "--rows=base,s_weight",
     "--rounds=2",

@@ -62,7 +62,7 @@ LADDER = {
 def main() -> None:
     """Runs the searches in turns, prints the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--flagfile", default="configs/quickstart.cfg")
+    parser.add_argument("--flagfile", default="configs/simulated_one_pass.cfg")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
         "--only", nargs="+", choices=LADDER, default=list(LADDER), help="lines, the naive one first"

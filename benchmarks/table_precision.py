@@ -76,7 +76,7 @@ def main() -> None:
 def measured(flags: argparse.Namespace, precision: str, folder: Path) -> tuple[Measured, dict]:
     """Measures a run's row with rounded tables, and saves it; returns a request to it too."""
     run, settings, schema, source = open_run(flags.run, flags.data_dir)
-    network = load_row(run, flags.row or default_row(settings, schema), settings, schema)
+    network = load_row(run, flags.row or default_row(settings, schema, run), settings, schema)
     schema = schema.with_tasks(network.tasks)
     round_tables(network, tf.as_dtype(precision))
 

@@ -46,7 +46,7 @@ def main(argv: Sequence[str]) -> None:
     split = "train" if settings.data.split == "none" else values["split"]
 
     evaluation = evaluate_rows(folder, settings, schema, source, split)
-    exported = default_row(settings, schema)
+    exported = default_row(settings, schema, folder)
     tables = [evaluation_table(evaluation), full_table(evaluation)]
     print(*tables, *label_tables(evaluation, exported), sep="\n\n")
 

@@ -45,7 +45,7 @@ def main(argv: Sequence[str]) -> None:
 
     folder, settings, schema, source = open_run(values["run"], values["data_dir"])
     version = _exported(values["export_dir"], folder, settings, schema, source, flags)
-    print(f"published {flags.row or default_row(settings, schema)} as {version}")
+    print(f"published {flags.row or default_row(settings, schema, folder)} as {version}")
 
 
 def _exported(

@@ -187,7 +187,7 @@ def finish(
     """Exports the network, draws the searches, prints all results."""
     schema = source.schema
     version = publishing.published_version(folder, settings, schema, source)
-    exported = default_row(settings, schema)
+    exported = default_row(settings, schema, folder)
     pictures = report.draw_run(settings, schema, folder, tickets, evaluation, exported)
     report.print_run(settings, schema, folder, evaluation)
     report.print_places(folder, exported, version, pictures)

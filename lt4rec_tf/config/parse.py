@@ -13,7 +13,9 @@ from typing import Any
 
 from lt4rec_tf.config.checks import check
 from lt4rec_tf.config.settings import (
+    DISTRIBUTED_ROWS,
     FAST_ROWS,
+    THOROUGH_ROWS,
     DailySettings,
     DataSettings,
     ModelSettings,
@@ -108,14 +110,21 @@ def parse_with(
     values = parse_flags(argv, doc, groups, {"rows": f"One or more of {listed}."})
 
     by_group: dict[str, Any] = {name: build(cls, values) for name, cls in _GROUPS.items()}
-    if by_group["tickets"].ticket_search == "fast" and not gives_rows(argv, more):
-        values |= {"rows": FAST_ROWS}
+    if not gives_rows(argv, more):
+        values |= {"rows": _default_rows(by_group["tickets"], by_group["training"])}
     settings = build(Settings, values | by_group)
     check(settings)
     if models is not None:
         known = set(settings.rows) <= set(models)
         expect(known, "rows", settings.rows, f"some of {tuple(models)}")
     return settings, build(Places, values), build(more, values)
+
+
+def _default_rows(tickets: TicketSettings, training: TrainingSettings) -> tuple[str, ...]:
+    """Returns the rows that are trained where flags name none."""
+    if tickets.ticket_search == "fast":
+        return FAST_ROWS
+    return THOROUGH_ROWS if training.distribution == "none" else DISTRIBUTED_ROWS
 
 
 def to_dict(settings: Settings) -> dict[str, Any]:

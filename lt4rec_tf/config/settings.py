@@ -8,8 +8,10 @@ from typing import Literal
 
 from lt4rec_tf.core.flags import SEEDS, flag
 
-THOROUGH_ROWS = ("base", "hard_sharing", "s_weight", "s_weight_auto")
-FAST_ROWS = ("s_joint",)
+# Rows that are trained where none is named.
+THOROUGH_ROWS = ("base", "hard_sharing", "s_weight", "s_gates")
+FAST_ROWS = ("s_gates",)
+DISTRIBUTED_ROWS = ("base", "hard_sharing", "s_weight", "s_weight_auto")
 
 
 @dataclass(frozen=True)
@@ -195,9 +197,8 @@ class TicketSettings:
 
     ticket_search: Literal["thorough", "fast"] = flag(
         "thorough",
-        "What is trained where --rows names nothing. thorough: Algorithm 1, its choice of how much "
-        "is shared, and what they are compared with. fast: s_joint alone, a joint training in "
-        "which the tickets are found.",
+        "What is trained where --rows names nothing. fast: s_gates, whose tickets are learned in "
+        "a joint training. thorough: Algorithm 1 (s_weight) and what they are compared with too.",
     )
     ticket_finder: Literal["iterative", "gradual"] = flag(
         "iterative",
@@ -280,7 +281,10 @@ class TrainingSettings:
 
     batch_size: int = flag(512, "Rows of a batch.", at_least=1)
     search_epochs: int = flag(
-        0, "Passes over train for each level of a ticket search; 0: as --epochs.", at_least=0
+        0,
+        "Passes over train for each pruned level of a ticket search; 0: as --epochs, or 2 at most "
+        "with --epochs=0.",
+        at_least=0,
     )
     search_processes: int = flag(
         1,
@@ -290,7 +294,8 @@ class TrainingSettings:
     epochs: int = flag(
         0,
         "Passes over train for each row of the comparison. 0: by the size of train: up to 6 on a "
-        "small one, with a --patience of 1; 1 on a large one, and with --warm_start.",
+        "small one, with a --patience of 1 and --rewind_tables=2; 1 on a large one, and with "
+        "--warm_start.",
         at_least=0,
     )
     patience: int = flag(
@@ -302,7 +307,7 @@ class TrainingSettings:
         0,
         "Epochs after which embedding tables go back to where the stage began, while all other "
         "weights go on, so that rare ids are not learned by heart; --patience then counts such "
-        "spans. 0: never.",
+        "spans. 0: never, or 2 with --epochs=0 and without --distribution.",
         at_least=0,
     )
     optimizer: Literal["adam", "adagrad"] = flag(

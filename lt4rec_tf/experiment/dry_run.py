@@ -81,7 +81,7 @@ def pass_text(settings: Settings, source: Source, audit: Audit, pending: int) ->
 
 def export_text(settings: Settings, schema: Schema, folder: Path) -> str:
     """Returns what would be exported, and where, in words."""
-    row, base = default_row(settings, schema), folder / SAVED_MODEL
+    row, base = default_row(settings, schema, folder), folder / SAVED_MODEL
     published = published_versions(base)
     if published:
         return f"SavedModel ({row}): {published[-1]} is exported already"

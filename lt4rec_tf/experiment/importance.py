@@ -57,7 +57,7 @@ def feature_importance(
         f"permuting each of {len(schema.features)} features {REPEATS} times over {len(rows):,} rows"
     )
     found: dict[str, Any] = {}
-    for name, tasks in _tasks_by_row(settings, schema).items():
+    for name, tasks in _tasks_by_row(settings, schema, folder).items():
         network = load_row(folder, name, settings, schema)
         predict = predictor_of(network, schema)
         for task, entry in _measured(schema, tasks, rows, predict).items():
@@ -71,9 +71,9 @@ def feature_importance(
     }
 
 
-def _tasks_by_row(settings: Settings, schema: Schema) -> dict[str, list[Task]]:
+def _tasks_by_row(settings: Settings, schema: Schema, folder: Path) -> dict[str, list[Task]]:
     """Returns the exported row with all tasks; single-task rows each with theirs."""
-    exported = default_row(settings, schema)
+    exported = default_row(settings, schema, folder)
     if not exported.startswith("base_"):
         return {exported: list(schema.tasks)}
     names = row_names(settings, schema)

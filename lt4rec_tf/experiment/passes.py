@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 
-from lt4rec_tf.config.settings import Settings
+from lt4rec_tf.config.settings import Settings, TrainingSettings
 from lt4rec_tf.training.plan import Feed
 
 MOST_PASSES = 6
-# Passes in which s_gates learns its tickets. Twice as many found no better ones on the simulated
-# feed, half as many found worse ones.
-GATE_PASSES = 2
+# Passes after which tables are rewound, of a pruned level of a search, and in which s_gates learns
+# its tickets. Four for the latter found no better ones on the simulated feed, one found worse ones.
+REWIND_PASSES = LEVEL_PASSES = GATE_PASSES = 2
 # Steps of all passes together up to which further ones are worth a try. On logs of millions of rows
 # networks with embeddings of ids are best after one pass (Zhang et al., arXiv 2209.06053).
 MOST_STEPS = 5_000
@@ -19,29 +19,44 @@ MOST_STEPS = 5_000
 def settled(settings: Settings, feed: Feed) -> Settings:
     """Returns the settings with the numbers of passes that a stage takes at most.
 
-    Where `epochs` is 0, they are those of `most_passes`, with a patience of 1 unless one is given,
-    and 1 with --warm_start or where no row validates. Where `search_epochs` is 0, they are
-    `epochs`. Where `gate_epochs` is 0, they are `GATE_PASSES`, or fewer by `most_passes`.
+    Where `epochs` is 0, they are those of `most_passes`, and 1 with --warm_start or where no row
+    validates; patience is then 1, and tables are rewound after every `REWIND_PASSES`, unless flags
+    say otherwise. Where `search_epochs` is 0, they are `epochs`, or by the size of the log
+    `LEVEL_PASSES` at most; where `gate_epochs` is 0, `GATE_PASSES` at most.
 
     Args:
         settings: The run's.
         feed: Its logs.
     """
-    training = settings.training
-    epochs, patience = training.epochs, training.patience
-    by_size = most_passes(feed.steps_per_epoch * feed.batches_per_step)
-    if not epochs:
-        unmeasured = feed.validation is None or settings.daily.warm_start
-        epochs = 1 if unmeasured else by_size
-        patience = patience or 1
-    search_epochs = training.search_epochs or epochs
+    by_size = _by_size(settings, feed)
     gate_epochs = settings.tickets.gate_epochs or min(GATE_PASSES, by_size)
-
-    passes = dataclasses.replace(
-        training, epochs=epochs, search_epochs=search_epochs, patience=patience
+    return dataclasses.replace(
+        settings,
+        training=_settled_training(settings.training, by_size),
+        tickets=dataclasses.replace(settings.tickets, gate_epochs=gate_epochs),
     )
-    tickets = dataclasses.replace(settings.tickets, gate_epochs=gate_epochs)
-    return dataclasses.replace(settings, training=passes, tickets=tickets)
+
+
+def _settled_training(training: TrainingSettings, by_size: int) -> TrainingSettings:
+    if training.epochs:
+        search_epochs = training.search_epochs or training.epochs
+        return dataclasses.replace(training, search_epochs=search_epochs)
+
+    rewinds = by_size > REWIND_PASSES and training.distribution == "none"
+    return dataclasses.replace(
+        training,
+        epochs=by_size,
+        search_epochs=training.search_epochs or min(LEVEL_PASSES, by_size),
+        patience=training.patience or 1,
+        rewind_tables=training.rewind_tables or (REWIND_PASSES if rewinds else 0),
+    )
+
+
+def _by_size(settings: Settings, feed: Feed) -> int:
+    """Returns the passes that a run takes at most where no flag says it."""
+    if feed.validation is None or settings.daily.warm_start:
+        return 1
+    return most_passes(feed.steps_per_epoch * feed.batches_per_step)
 
 
 def most_passes(steps: int) -> int:
@@ -77,9 +92,10 @@ def note_on_passes(settings: Settings, feed: Feed) -> str:
     if settings.training.epochs:
         return ""
     training, steps = settled(settings, feed).training, feed.steps_per_epoch
+    by_size = "(--epochs=0: by the size of the log)"
     if training.epochs == 1:
-        return f"passes over train: 1 of {steps:,} steps (--epochs=0: by the size of the log)"
-    return (
-        f"passes over train: at most {training.epochs} of {steps:,} steps, until validation has "
-        f"not gained for {training.patience} (--epochs=0: by the size of the log)"
-    )
+        return f"passes over train: 1 of {steps:,} steps {by_size}"
+    until = f"until validation has not gained for {training.patience}"
+    if training.rewind_tables:
+        until += f" times {training.rewind_tables}, after which embedding tables begin anew"
+    return f"passes over train: at most {training.epochs} of {steps:,} steps, {until} {by_size}"

@@ -217,7 +217,9 @@ def _calibration(predictions: Predictions, schema: Schema) -> dict:
 class ExportFlags:
     """Flags of an export."""
 
-    row: str = flag("", "Row to export; none: s_weight_auto, or s_weight, or the run's last row.")
+    row: str = flag(
+        "", "Row to export; none: of sparse sharing the best on validation, or the run's last."
+    )
     keep_versions: int = flag(
         0,
         "Versions to keep, the newest, 2 or more; older ones are removed; 0: all.",
@@ -284,7 +286,7 @@ def export_row(
     Returns:
         The version's folder.
     """
-    row = flags.row or default_row(settings, schema)
+    row = flags.row or default_row(settings, schema, folder)
     network = load_row(folder, row, settings, schema)
     schema = schema.with_tasks(network.tasks)
 

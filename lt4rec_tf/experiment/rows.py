@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.typed_json import read_typed
@@ -17,6 +19,7 @@ from lt4rec_tf.experiment.joint_search import read_joint_search
 from lt4rec_tf.experiment.level_search import JointSearch
 from lt4rec_tf.experiment.paths import (
     ADDED,
+    CHOICE,
     TABLES,
     TRAINING,
     WARMUP,
@@ -41,7 +44,7 @@ from lt4rec_tf.training.evaluation import measure, population_sizes, without_use
 from lt4rec_tf.training.plan import Batches
 from lt4rec_tf.training.predictions import Predictions, predictor_of
 
-# Rows whose tasks may wear tickets on one tower; of a run's, the first of these is exported.
+# Rows whose tasks may wear tickets on one tower.
 SPARSE_SHARING = ("s_gates", "s_joint", "s_weight_auto", "s_weight")
 
 
@@ -53,11 +56,39 @@ def row_names(settings: Settings, schema: Schema) -> list[str]:
     return names
 
 
-def default_row(settings: Settings, schema: Schema) -> str:
-    """Returns the row to export where none is named: sparse sharing if the run has it."""
+def default_row(settings: Settings, schema: Schema, folder: Path) -> str:
+    """Returns the row to export where none is named: sparse sharing if the run has it.
+
+    Of several such rows it is the one with the best loss on validation (Eq. 2's, of all tasks),
+    once all of them are trained. Before, and where nothing validates or the run goes on from
+    another, it is the first of `SPARSE_SHARING`.
+
+    Args:
+        settings: The run's.
+        schema: The run's.
+        folder: RUN.
+    """
     names = row_names(settings, schema)
     preferred = [row for row in SPARSE_SHARING if row in names]
-    return preferred[0] if preferred else names[-1]
+    if not preferred:
+        return names[-1]
+    scores = [_validation_score(folder, row) for row in preferred]
+    daily = settings.daily
+    if None in scores or daily.warm_start or daily.masks or settings.data.split == "none":
+        return preferred[0]
+    return preferred[int(np.argmax(np.array(scores, float)))]
+
+
+def _validation_score(folder: Path, row: str) -> float | None:
+    """Returns the score of a row's best epoch, higher is better; None: it is not trained yet."""
+    if row == "s_weight_auto" and not (row_folder(folder, row) / CHOICE).exists():
+        return None
+    stage = stage_folder(folder, row)
+    if not artifacts.is_done(stage):
+        return None
+    result = read_result(stage)
+    score: float | None = result["history"][result["best_epoch"]]["score"]
+    return score
 
 
 def shares_tower(folder: Path, row: str) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.experiment.level_search import groups_of_inputs
 from lt4rec_tf.experiment.paths import row_masks, stage_folder
-from lt4rec_tf.experiment.rows import SPARSE_SHARING, shares_tower
+from lt4rec_tf.experiment.rows import SPARSE_SHARING, default_row, shares_tower
 from lt4rec_tf.models.layers.cross import crossed_width
 from lt4rec_tf.reports.inputs import InputShares
 from lt4rec_tf.schema.types import Schema
@@ -44,9 +44,9 @@ def shared_masks(folder: Path, row: str, settings: Settings, schema: Schema) -> 
 
 
 def drawn_tickets(folder: Path, settings: Settings, schema: Schema) -> tuple[str, dict[str, Masks]]:
-    """Returns the row whose tickets a run draws, with them: the first that has `shared_masks`.
+    """Returns the row whose tickets a run draws, with them.
 
-    Rows stand in the order in which they are exported.
+    It is the exported one, or the first of `SPARSE_SHARING` that has `shared_masks`.
 
     Args:
         folder: RUN.
@@ -56,7 +56,7 @@ def drawn_tickets(folder: Path, settings: Settings, schema: Schema) -> tuple[str
     Returns:
         The row and its masks by task; an empty name and no masks where no row has any.
     """
-    for row in SPARSE_SHARING:
+    for row in (default_row(settings, schema, folder), *SPARSE_SHARING):
         if row in settings.rows and (masks := shared_masks(folder, row, settings, schema)):
             return row, masks
     return "", {}

@@ -20,6 +20,7 @@ from lt4rec_tf.config.settings import (
 )
 from lt4rec_tf.core import flags as core_flags
 from lt4rec_tf.core.flags import ConfigError, differences
+from lt4rec_tf.experiment.row_checks import check_rows
 from lt4rec_tf.models import registry
 
 NEEDED = ("train", "--schema=s.toml", "--data_dir=logs")
@@ -60,10 +61,18 @@ def test_boundaries_are_numbers_or_dates():
     assert parsed().data.test_from is None
 
 
-def test_a_fast_search_trains_one_row_where_none_is_named():
-    assert parsed("--ticket_search=fast").rows == ("s_joint",)
+def test_what_is_trained_where_no_row_is_named():
+    assert parsed("--ticket_search=fast").rows == ("s_gates",)
     assert parsed("--ticket_search=fast", "--rows=base,s_weight").rows == ("base", "s_weight")
-    assert "s_weight_auto" in parsed("--ticket_search=thorough").rows
+    assert parsed("--ticket_search=thorough").rows == parsed().rows
+    assert {"base", "s_weight", "s_gates"} <= set(parsed().rows)
+
+
+def test_workers_are_given_no_row_that_they_refuse_where_none_is_named(small_schema):
+    for distribution in ("mirrored", "multi_worker", "parameter_server"):
+        settings = parsed(f"--distribution={distribution}")
+        assert "s_weight_auto" in settings.rows
+        check_rows(settings, small_schema)
 
 
 def test_the_seed_of_a_random_split_is_no_setting_of_earlier_runs():

@@ -76,7 +76,7 @@ def test_a_ticket_keeps_as_many_weights_as_asked_and_differs_between_tasks(train
     for task, masks in task_masks(network).items():
         for name, mask in masks.items():
             assert np.array_equal(mask, worn[task][name])
-    assert default_row(run.settings, run.schema) == ROW
+    assert default_row(run.settings, run.schema, run.folder) == ROW
 
 
 def test_a_row_s_seconds_are_those_of_both_trainings_and_nothing_is_left_to_do(trained):

@@ -95,8 +95,9 @@ def with_exported_row(settings: Settings) -> Settings:
     Raises:
         RunError: There is no such run.
     """
-    theirs, their_schema = run_folder.read_run(Path(settings.daily.add_to))
-    return dataclasses.replace(settings, rows=(default_row(theirs, their_schema),))
+    parent = Path(settings.daily.add_to)
+    theirs, their_schema = run_folder.read_run(parent)
+    return dataclasses.replace(settings, rows=(default_row(theirs, their_schema, parent),))
 
 
 def train(settings: Settings, schema: Schema, folder: Path) -> tuple[Source, list[Path]]:

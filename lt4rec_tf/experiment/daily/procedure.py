@@ -273,4 +273,4 @@ def _keep_seconds(folder: Path, row: str) -> None:
 
 def _export(settings: Settings, source: Source, folder: Path, pictures: list[Path] | None) -> None:
     version = published_version(folder, settings, source.schema, source)
-    print_places(folder, default_row(settings, source.schema), version, pictures)
+    print_places(folder, default_row(settings, source.schema, folder), version, pictures)
