@@ -281,10 +281,7 @@ class TrainingSettings:
 
     batch_size: int = flag(512, "Rows of a batch.", at_least=1)
     search_epochs: int = flag(
-        0,
-        "Passes over train for each pruned level of a ticket search; 0: as --epochs, or 2 at most "
-        "with --epochs=0.",
-        at_least=0,
+        0, "Passes over train for each level of a ticket search; 0: as --epochs.", at_least=0
     )
     search_processes: int = flag(
         1,

@@ -74,9 +74,8 @@ def search_task(folder: Path, settings: Settings, task: str) -> None:
     feed = training_feed(source, logs.read_audit(folder), settings)
 
     training = settings.training
-    epochs = training.epochs + (searched_levels(settings) - 1) * training.search_epochs
-    steps = epochs * feed.steps_per_epoch
-    fewer = may_end_early(max(training.epochs, training.search_epochs), training.patience)
+    steps = searched_levels(settings) * training.search_epochs * feed.steps_per_epoch
+    fewer = may_end_early(training.search_epochs, training.patience)
     with (
         artifacts.locked(ticket_folder(folder, task)),
         closing(StageLog(folder / TENSORBOARD)) as log,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 
-from lt4rec_tf.config.settings import Settings, TrainingSettings
+from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.training.plan import Feed
 
 MOST_PASSES = 6
-# Passes after which tables are rewound, of a pruned level of a search, and in which s_gates learns
-# its tickets. Four for the latter found no better ones on the simulated feed, one found worse ones.
-REWIND_PASSES = LEVEL_PASSES = GATE_PASSES = 2
+# Passes after which tables are rewound, and in which s_gates learns its tickets. With four of the
+# latter it found no better ones on the simulated feed, with one worse ones.
+REWIND_PASSES = GATE_PASSES = 2
 # Steps of all passes together up to which further ones are worth a try. On logs of millions of rows
 # networks with embeddings of ids are best after one pass (Zhang et al., arXiv 2209.06053).
 MOST_STEPS = 5_000
@@ -21,34 +21,29 @@ def settled(settings: Settings, feed: Feed) -> Settings:
 
     Where `epochs` is 0, they are those of `most_passes`, and 1 with --warm_start or where no row
     validates; patience is then 1, and tables are rewound after every `REWIND_PASSES`, unless flags
-    say otherwise. Where `search_epochs` is 0, they are `epochs`, or by the size of the log
-    `LEVEL_PASSES` at most; where `gate_epochs` is 0, `GATE_PASSES` at most.
+    say otherwise. Where `search_epochs` is 0, they are `epochs`. Where `gate_epochs` is 0, they are
+    `GATE_PASSES`, or fewer by `most_passes`.
 
     Args:
         settings: The run's.
         feed: Its logs.
     """
-    by_size = _by_size(settings, feed)
+    by_size, training = _by_size(settings, feed), settings.training
+    if not training.epochs:
+        rewinds = by_size > REWIND_PASSES and training.distribution == "none"
+        training = dataclasses.replace(
+            training,
+            epochs=by_size,
+            patience=training.patience or 1,
+            rewind_tables=training.rewind_tables or (REWIND_PASSES if rewinds else 0),
+        )
+    search_epochs = training.search_epochs or training.epochs
     gate_epochs = settings.tickets.gate_epochs or min(GATE_PASSES, by_size)
+
     return dataclasses.replace(
         settings,
-        training=_settled_training(settings.training, by_size),
+        training=dataclasses.replace(training, search_epochs=search_epochs),
         tickets=dataclasses.replace(settings.tickets, gate_epochs=gate_epochs),
-    )
-
-
-def _settled_training(training: TrainingSettings, by_size: int) -> TrainingSettings:
-    if training.epochs:
-        search_epochs = training.search_epochs or training.epochs
-        return dataclasses.replace(training, search_epochs=search_epochs)
-
-    rewinds = by_size > REWIND_PASSES and training.distribution == "none"
-    return dataclasses.replace(
-        training,
-        epochs=by_size,
-        search_epochs=training.search_epochs or min(LEVEL_PASSES, by_size),
-        patience=training.patience or 1,
-        rewind_tables=training.rewind_tables or (REWIND_PASSES if rewinds else 0),
     )
 
 

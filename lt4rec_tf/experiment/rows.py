@@ -73,8 +73,7 @@ def default_row(settings: Settings, schema: Schema, folder: Path) -> str:
     if not preferred:
         return names[-1]
     scores = [_validation_score(folder, row) for row in preferred]
-    daily = settings.daily
-    if None in scores or daily.warm_start or daily.masks or settings.data.split == "none":
+    if None in scores or settings.daily.warm_start or settings.daily.masks:
         return preferred[0]
     return preferred[int(np.argmax(np.array(scores, float)))]
 

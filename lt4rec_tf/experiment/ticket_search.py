@@ -77,11 +77,9 @@ def pending_epochs(settings: Settings, searches: Path, task: str) -> int:
         searches: Folder of the run's searches.
         task: Whose ticket is searched.
     """
-    training = settings.training
-    dense, *pruned = level_folders(settings, searches, task)
-    pending = sum(not artifacts.is_done(level) for level in pruned)
-    of_dense = 0 if artifacts.is_done(dense) else training.epochs
-    return of_dense + pending * training.search_epochs
+    levels = level_folders(settings, searches, task)
+    pending = sum(not artifacts.is_done(level) for level in levels)
+    return pending * settings.training.search_epochs
 
 
 def prune_of(settings: Settings) -> Prune:
@@ -112,8 +110,6 @@ class _TaskTraining:
         self._run, self._network, self._task = run, network, task
         self._trainer = task_trainer(run, network, task)
         self._score = score_of(run, network, task)
-        # Level 0 is the single task with which rows are compared: it is trained as they are.
-        self._dense_plan = plan_of(run, run.settings.training.epochs)
         self._plan = plan_of(run, run.settings.training.search_epochs)
         self.shapes = network.kernel_shapes(task)
         _check_rewind_step(run)
@@ -132,7 +128,7 @@ class _TaskTraining:
             draw_afresh(self._run, self._network, f"{self._task}/level_{level}")
 
     def train(self, level: int, folder: Path) -> None:
-        tickets, plan = self._run.settings.tickets, self._plan if level else self._dense_plan
+        tickets, plan = self._run.settings.tickets, self._plan
         if level == 0 and tickets.rewind == "step":
             plan = dataclasses.replace(plan, snapshot_step=tickets.rewind_step)
         self._trainer.fit(folder, f"tickets/{self._task}/level_{level}", plan)
@@ -152,7 +148,7 @@ def _validation_metric(task: Task, result: dict[str, Any]) -> float:
 
 def _check_rewind_step(run: Run) -> None:
     tickets = run.settings.tickets
-    steps = run.settings.training.epochs * run.feed.steps_per_epoch
+    steps = run.settings.training.search_epochs * run.feed.steps_per_epoch
     if tickets.rewind == "step" and tickets.rewind_step > steps:
         raise ConfigError(
             f"--rewind_step: found {tickets.rewind_step}, expected at most {steps}, "

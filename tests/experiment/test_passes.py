@@ -38,10 +38,10 @@ def test_all_passes_together_stay_within_5000_steps_but_for_the_first(steps):
 @pytest.mark.parametrize(
     ("steps", "flags", "expected"),
     [
-        (100, [], (6, 2, 1)),
+        (100, [], (6, 6, 1)),
         (2_000, [], (2, 2, 1)),
         (10_000, [], (1, 1, 1)),
-        (100, ["--patience=2"], (6, 2, 2)),
+        (100, ["--patience=2"], (6, 6, 2)),
         (100, ["--search_epochs=1"], (6, 1, 1)),
         (100, ["--epochs=3"], (3, 3, 0)),
         (100, ["--epochs=3", "--search_epochs=2", "--patience=1"], (3, 2, 1)),

@@ -226,7 +226,7 @@ def test_a_short_training_has_fewer_passes_of_rows_and_searches():
     training = Candidate(settings, {}, passes=1).with_seed(7).training
     assert (training.epochs, training.search_epochs) == (1, 1)
     assert Candidate(settings, {}).with_seed(7) == dataclasses.replace(settings, seed=7)
-    assert passes_of(spec("base", "ctr"), settings) == 5
+    assert passes_of(spec("base", "ctr"), settings) == 3
     assert passes_of(spec("mmoe"), settings) == 5
     longer = parser_of("--epochs=2", "--search_epochs=3")([])
     assert passes_of(spec("s_weight"), longer) == 3
@@ -261,20 +261,25 @@ def halving(epochs, trials, score, **flags):
 def test_the_best_third_goes_on():
     scores = [0.3, 0.9, 0.1, 0.8, 0.2, 0.85, 0.0, 0.4, 0.95]
     trained, rounds = halving(9, 9, lambda line, one: scores[one.trial] * (1 + one.passes))
-    for line in ("mmoe", "base_ctr"):
-        assert [of[line] for of in trained] == [
-            [(trial, 1) for trial in range(9)],
-            [(8, 3), (1, 3), (5, 3)],
-            [(8, 0)],
-        ]
+    assert [of["mmoe"] for of in trained] == [
+        [(trial, 1) for trial in range(9)],
+        [(8, 3), (1, 3), (5, 3)],
+        [(8, 0)],
+    ]
+    # A single task takes one pass, as its flags say: its first round is its last.
+    assert [of.get("base_ctr") for of in trained] == [
+        [(trial, 0) for trial in range(9)],
+        None,
+        None,
+    ]
     assert [len(tried["mmoe"]) for tried in rounds] == [9, 3, 1]
 
 
 def test_what_failed_does_not_go_on():
     trained, _ = halving(3, 6, lambda line, one: None if one.trial != 2 else -1.0)
-    assert trained[1] == {"mmoe": [(2, 0)], "base_ctr": [(2, 0)]}
+    assert trained[1] == {"mmoe": [(2, 0)]}
     trained, rounds = halving(3, 6, lambda line, one: None)
-    assert trained[1] == {"mmoe": [(0, 0)], "base_ctr": [(0, 0)]}
+    assert trained[1] == {"mmoe": [(0, 0)]}
     assert rounds[-1]["mmoe"][0].failure is not None
 
 

@@ -471,11 +471,10 @@ def test_steps_to_come_count_down_to_nothing(small_schema, tmp_path):
     def to_come():
         return steps_to_come(run.settings, run.tasks, tmp_path, tmp_path, run.feed)
 
-    # Level 0 takes the passes of rows, which single tasks are compared with.
-    assert to_come() == STEPS * (2 * (3 + 2 * 2) + 2 * 3)
+    assert to_come() == STEPS * (2 * 3 * 2 + 2 * 3)
     tickets = []
     for left, task in ((1, "ctr"), (0, "cvr")):
         tickets.append(ticket_search.find_ticket(run, network, task))
-        assert to_come() == STEPS * (left * (3 + 2 * 2) + 2 * 3)
+        assert to_come() == STEPS * (left * 3 * 2 + 2 * 3)
     train_row(run, "s_weight", tickets)
     assert to_come() == STEPS * 3

@@ -104,6 +104,8 @@ def search_settings(settings: Settings) -> Settings:
         ),
         training=dataclasses.replace(
             settings.training,
+            # Whether the logs decide on the passes of a search too, or flags do.
+            epochs=min(1, settings.training.epochs),
             search_epochs=settings.training.search_epochs or settings.training.epochs,
             auto_trainings=training.auto_trainings,
             search_processes=training.search_processes,

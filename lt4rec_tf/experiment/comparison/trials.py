@@ -151,9 +151,12 @@ def rungs(most: int) -> list[int]:
 def passes_of(spec: RowSpec, settings: Settings) -> int:
     """Returns the most passes that a training of a row takes; 0: by the size of the log."""
     training = settings.training
-    if not training.epochs or spec.task or not MODELS[spec.row].needs_tickets:
+    search = training.search_epochs or training.epochs
+    if spec.task:
+        return search
+    if not training.epochs or not MODELS[spec.row].needs_tickets:
         return training.epochs
-    return max(training.epochs, training.search_epochs)
+    return max(training.epochs, search)
 
 
 def halved(comparison: Comparison, parse: Parse, attempt: Attempt) -> list[dict[str, list[Scored]]]:
