@@ -236,8 +236,8 @@ class TicketSettings:
     )
     gate_epochs: int = flag(
         0,
-        "s_gates: passes over train in which its tickets are learned; 0: 2 on a small log, 1 on a "
-        "large one.",
+        "s_gates: passes over train in which its tickets are learned; 0: up to 4 on a small log, 1 "
+        "on a large one.",
         at_least=0,
     )
     ticket_score: Literal["magnitude", "movement"] = flag(

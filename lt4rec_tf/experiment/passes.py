@@ -8,9 +8,9 @@ from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.training.plan import Feed
 
 MOST_PASSES = 6
-# Passes after which tables are rewound, and in which s_gates learns its tickets. With four of the
-# latter it found no better ones on the simulated feed, with one worse ones.
-REWIND_PASSES = GATE_PASSES = 2
+REWIND_PASSES = 2  # after which tables are rewound
+# In which s_gates learns its tickets. With small steps two are too few on the simulated feed.
+GATE_PASSES = 4
 # Steps of all passes together up to which further ones are worth a try. On logs of millions of rows
 # networks with embeddings of ids are best after one pass (Zhang et al., arXiv 2209.06053).
 MOST_STEPS = 5_000

@@ -72,9 +72,9 @@ def test_tables_are_rewound_where_the_size_of_the_log_asks_for_several_passes(
 
 @pytest.mark.parametrize(
     ("steps", "flags", "expected"),
-    [(100, [], 2), (10_000, [], 1), (100, ["--epochs=1"], 2), (10_000, ["--gate_epochs=3"], 3)],
+    [(100, [], 4), (2_000, [], 2), (100, ["--epochs=1"], 4), (10_000, ["--gate_epochs=3"], 3)],
 )
-def test_tickets_are_learned_in_two_passes_of_a_small_log(steps, flags, expected):
+def test_tickets_are_learned_in_several_passes_of_a_small_log(steps, flags, expected):
     settings, _ = parse(["train", "--schema=s.toml", "--data_dir=d", *flags], "")
     assert settled(settings, feed(steps)).tickets.gate_epochs == expected
 
