@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lt4rec_tf.core.toml import REQUIRED, TomlError, TomlTable, Words, read_toml
 from lt4rec_tf.schema.buckets import needed_buckets
-from lt4rec_tf.schema.filters import check_filters, read_filters
+from lt4rec_tf.schema.filters import check_filters, read_filters, read_where
 from lt4rec_tf.schema.populations import circle, nested
 from lt4rec_tf.schema.types import (
     NOT_TASKS,
@@ -266,6 +266,7 @@ def _task(table: TomlTable) -> Task:
         direction=table.choice("direction", (better,), better),
         negatives_kept=1.0 if isinstance(kept, str) else kept,
         kept_column=kept if isinstance(kept, str) else None,
+        where=read_where(table),
     )
     table.close()
     return task
