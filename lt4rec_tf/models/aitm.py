@@ -82,8 +82,9 @@ def calibrated_pairs(schema: Schema) -> list[tuple[str, str]]:
 def calibrated_losses(schema: Schema) -> OwnLosses:
     """Returns all tasks' losses; calibrated pairs add .6 mean(max(p_t - p_{t-1}, 0)) to task t's.
 
-    The mean is over all rows of the pair's scenario, by their weights. The calibrator is part of the later task's loss, so
-    it has that loss's weight. Source: AITM, "behavioral expectation calibrator".
+    The mean is over all rows of the pair's scenario, by their weights. The calibrator is part of
+    the later task's loss, so it has that loss's weight. Source: AITM, "behavioral expectation
+    calibrator".
     """
     earlier_of = {second: first for first, second in calibrated_pairs(schema)}
 

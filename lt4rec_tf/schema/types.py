@@ -253,8 +253,9 @@ class Task:
     def conditions(self) -> str:
         """What holds in the rows of the task, in words; "" for one on all rows.
 
-        >>> wifi = Filter("network", "==", ("wifi",))
-        >>> Task("cvr", "ratio", "continuous", "click", "mse", "mse", "min", where=(wifi,)).conditions
+        >>> wifi = (Filter("network", "==", ("wifi",)),)
+        >>> cvr = Task("cvr", "ratio", "continuous", "click", "mse", "mse", "min", where=wifi)
+        >>> cvr.conditions
         'click is 1 and network == "wifi"'
         """
         population = [] if self.population is None else [f"{self.population} is 1"]
