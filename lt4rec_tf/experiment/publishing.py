@@ -276,8 +276,12 @@ def published_version(folder: Path, settings: Settings, schema: Schema, source: 
     return export_row(folder, settings, schema, source, export_dir, ExportFlags())
 
 
-def _ranking(schema: Schema, flags: ExportFlags) -> Ranking | None:
-    """Builds the rank score; where nothing says it and none can be chosen, there is none."""
+def chosen_ranking(schema: Schema, flags: ExportFlags) -> Ranking | None:
+    """Builds the rank score; where no flag says it and none can be chosen, there is none.
+
+    Raises:
+        ConfigError: Flags say what cannot be; see `ranking_of`.
+    """
     try:
         return ranking_of(
             schema,
@@ -313,7 +317,7 @@ def export_row(
     table_precision = flags.precision if flags.table_precision == "same" else flags.table_precision
     round_tables(network, tf.as_dtype(table_precision))
 
-    ranking = _ranking(schema, flags)
+    ranking = chosen_ranking(schema, flags)
     if ranking:
         ranking = replace(ranking, scores_alone=flags.rank_answers == "score")
     served = ServedModel(

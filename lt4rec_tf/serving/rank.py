@@ -279,7 +279,9 @@ def score(
 
 def _inside(ranking: Ranking, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     """Tells by task that has conditions which candidates they hold for, see `is_inside`."""
-    return {task: is_inside(found, raw) for task, found in ranking.scenarios.items()}
+    # Tasks of one scenario share what tells its candidates.
+    inside = {found: is_inside(found, raw) for found in set(ranking.scenarios.values())}
+    return {task: inside[found] for task, found in ranking.scenarios.items()}
 
 
 def _expression_score(
