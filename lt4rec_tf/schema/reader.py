@@ -25,6 +25,8 @@ from lt4rec_tf.schema.types import (
     SchemaError,
     Task,
     TimeColumn,
+    chained_tasks,
+    product_name,
 )
 from lt4rec_tf.schema.vocabularies import read_grown
 
@@ -322,6 +324,7 @@ def _check_references(top: TomlTable, schema: Schema) -> None:
     _check_tables(top, schema)
     _check_labels_of_tasks(top, schema)
     check_filters(top, schema)
+    _check_products(top, schema)
 
 
 def _check_labels_of_tasks(top: TomlTable, schema: Schema) -> None:
@@ -335,6 +338,19 @@ def _check_labels_of_tasks(top: TomlTable, schema: Schema) -> None:
         if task.population is not None and kinds.get(task.population) != "binary":
             expected = "a label of kind binary"
             raise top.error(f"tasks[{task.name}].population", task.population, expected)
+
+
+def _check_products(top: TomlTable, schema: Schema) -> None:
+    """Refuses a task that is called as a product of two tasks is, which is served by that name."""
+    tasks = [task.name for task in schema.tasks]
+    pair_of: dict[str, tuple[str, str]] = {}
+    for first, second in chained_tasks(schema, tasks):
+        name = product_name(first, second)
+        other = "a task" if name in tasks else " and ".join(pair_of.get(name, ()))
+        if other:
+            expected = f"other names: the product of {first} and {second} is called so as well"
+            raise top.error("tasks", Words(f"{other} as {name}"), expected)
+        pair_of[name] = (first, second)
 
 
 def _check_nesting(top: TomlTable, schema: Schema) -> None:

@@ -107,3 +107,11 @@ def test_a_scenario_does_not_move_where_a_label_is_defined(tmp_path):
     # A label that one scenario learns on all rows, and another on clicks, is defined in all.
     everywhere = scenario_schema(tmp_path, more=FUNNEL + more_task("conv_long", "conv", where=LONG))
     assert everywhere.label("conv").within == ()
+
+
+def test_a_task_called_as_a_product_is_refused(tmp_path):
+    """Both would be one output of the served model."""
+    wifi = more_task("wifi", "watch_ratio", "continuous", population="click")
+    with pytest.raises(SchemaError, match=r"tasks: found .* ctr_wifi, .* product of ctr and wifi"):
+        scenario_schema(tmp_path, more=wifi + more_task("ctr_wifi", where=WIFI))
+    scenario_schema(tmp_path, more=wifi)

@@ -175,6 +175,7 @@ def test_rank_scores_as_the_networks_answers_say(schema):
     ranking = ranking_of(made, (), "", 1.0)
     rank = ServedModel(network, made, ranking=ranking).signatures("rank")["rank"]
     sent, _ = request(made, 6, 5)
+    sent["device"][:2] = b"phone"
     answers = rank(**{name: tf.constant(values) for name, values in sent.items()})
     phone = np.array([device == b"phone" for device in sent["device"]])[:, np.newaxis]
     assert phone.any()
