@@ -4,11 +4,11 @@
     python benchmarks/scenarios.py --kuairand=DIR
 
 Scenarios are the networks of the simulated feed (configs/simulated_scenarios.cfg), or how active a
-user of the KuaiRand feedback sample is. Two comparisons (configs/compare/many_tasks_rows.toml): of
-a CTR and a CVR task for each scenario, and of one CTR and one CVR task over all rows, whose
-networks are then measured on the test rows of each scenario. In both the scenario's column is a
-feature. All rows take five passes with tables rewound after each and the same step size; nothing
-is tuned.
+user of the KuaiRand feedback sample is. Three comparisons (configs/compare/many_tasks_rows.toml):
+of a CTR and a CVR task for each scenario; the same with each scenario's losses weighing as its rows
+are many; and of one CTR and one CVR task over all rows, whose networks are then measured on the
+test rows of each scenario. In all the scenario's column is a feature. All rows take five passes
+with tables rewound after each and the same step size; nothing is tuned.
 
 Prints a line for each model and a line for each task. Goes on where it was stopped.
 """
@@ -44,7 +44,7 @@ from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.experiment.comparison.results import tested_runs
 from lt4rec_tf.experiment.evaluation import open_run
 from lt4rec_tf.experiment.feed import split_batches
-from lt4rec_tf.experiment.paths import REPORT, RESULTS
+from lt4rec_tf.experiment.paths import AUDIT, REPORT, RESULTS
 from lt4rec_tf.experiment.rows import load_row
 from lt4rec_tf.reports.text_tables import ABSENT, markdown_table
 from lt4rec_tf.schema.reader import load_schema
@@ -55,6 +55,8 @@ from lt4rec_tf.training.predictions import predictor_of
 
 MODELS = (BASE, "shared_bottom", "hard_sharing", "s_joint")
 TASKS = ("ctr", "cvr")
+JOINT = (BASE, "shared_bottom", "s_joint")  # whose losses are weighed by rows as well
+BY_ROWS = "by rows: "  # before the names of these
 OVER_ALL = "over all rows: "  # before the names of models that know no scenario
 SINGLE = "single tasks"
 SIMULATED = Path("configs/schemas/simulated_scenarios.toml")
@@ -90,31 +92,73 @@ def main() -> None:
         logs = ["--flagfile=configs/simulated_scenarios.cfg", f"--data_dir={flags.data_dir}"]
         logs += [f"--simulate_rows={flags.rows}"]
 
+    common = [
+        *logs,
+        f"--schema={schema}",
+        "--rows_file=configs/compare/many_tasks_rows.toml",
+        f"--seeds={','.join(map(str, flags.seeds))}",
+        "--against=s_joint",
+        "--reading=memory",
+        "--checkpoint_steps=0",
+        *more,
+    ]
+    places = {what: output / f"{name}_{what}" for what in ("tasks", "by_rows", "all_rows")}
     by_scenario = [task.name for task in load_schema(schema).tasks if task.where]
-    folders = [output / f"{name}_{what}" for what in ("tasks", "all_rows")]
-    for folder, tasks in zip(folders, (by_scenario, TASKS), strict=True):
-        weights = ",".join(f"{task}=3" for task in tasks if task.startswith("cvr"))
-        compare.main(
-            [
-                "compare",
-                *logs,
-                f"--schema={schema}",
-                f"--tasks={','.join(tasks)}",
-                f"--loss_weights={weights}",
-                "--rows_file=configs/compare/many_tasks_rows.toml",
-                f"--only={','.join(MODELS)}",
-                f"--run_dir={folder}",
-                f"--seeds={','.join(map(str, flags.seeds))}",
-                "--against=s_joint",
-                "--reading=memory",
-                "--checkpoint_steps=0",
-                *more,
-            ]
-        )
-
-    models = measured(artifacts.read_json(folders[0] / REPORT / RESULTS))
-    models |= measured_over_all(folders[1], folders[0], models[BASE])
+    report = compared(places["tasks"], by_scenario, MODELS, common)
+    models = measured(report)
+    weights = weights_by_rows(places["tasks"])
+    report = compared(places["by_rows"], by_scenario, JOINT, common, weights)
+    # A single task has no weight beside others': its models are those of before.
+    models |= {f"{BY_ROWS}{name}": of for name, of in measured(report).items() if name != BASE}
+    report = compared(places["all_rows"], TASKS, MODELS, common)
+    models |= measured_over_all(report, places["all_rows"], places["tasks"], models[BASE])
     print(f"\n{model_table(models)}\n\n{task_table(models)}")
+
+
+def compared(
+    folder: Path,
+    tasks: Sequence[str],
+    models: Sequence[str],
+    common: Sequence[str],
+    weights: Mapping[str, float] | None = None,
+) -> dict[str, Any]:
+    """Compares models, and returns the report as results.json holds it.
+
+    Args:
+        folder: Of the comparison.
+        tasks: Of all models.
+        models: Rows of the file of rows.
+        common: Flags.
+        weights: Task -> weight of its loss, three times as much for CVR; None: 1 each.
+    """
+    loss_weights = []
+    for task in tasks:
+        weight = (weights or {}).get(task, 1.0) * (3 if task.startswith("cvr") else 1)
+        if weight != 1:
+            loss_weights.append(f"{task}={weight:.4g}")
+    compare.main(
+        [
+            "compare",
+            *common,
+            f"--tasks={','.join(tasks)}",
+            f"--loss_weights={','.join(loss_weights)}",
+            f"--only={','.join(models)}",
+            f"--run_dir={folder}",
+        ]
+    )
+    return artifacts.read_json(folder / REPORT / RESULTS)
+
+
+def weights_by_rows(comparison: Path) -> dict[str, float]:
+    """Returns the weight of each task's loss, 1 on average, as its scenario has rows in train.
+
+    Args:
+        comparison: Its folder, whose CTR tasks are over all rows of their scenarios.
+    """
+    counts = artifacts.read_json(comparison / AUDIT)["splits"]["train"]["tasks"]
+    rows = {task: counts[f"ctr_{task.partition('_')[2]}"]["rows"] for task in counts}
+    mean = np.mean([*rows.values()])
+    return {task: float(count / mean) for task, count in rows.items()}
 
 
 def with_scenarios(schema: Schema, scenarios: Mapping[str, Filter]) -> Schema:
@@ -128,12 +172,15 @@ def with_scenarios(schema: Schema, scenarios: Mapping[str, Filter]) -> Schema:
     return dataclasses.replace(schema.with_tasks(TASKS), tasks=(*tasks, *of_scenarios))
 
 
-def measured_over_all(over_all: Path, by_scenario: Path, base: Measured) -> dict[str, Measured]:
+def measured_over_all(
+    report: Mapping[str, Any], over_all: Path, by_scenario: Path, base: Measured
+) -> dict[str, Measured]:
     """Measures each model over all rows on the test rows of every scenario.
 
     Args:
-        over_all: The comparison of CTR and CVR over all rows.
-        by_scenario: That of a task for each scenario, whose logs say which rows are of it.
+        report: Of the comparison of CTR and CVR over all rows.
+        over_all: Its folder.
+        by_scenario: That of the comparison of scenarios, whose logs say which rows are of them.
         base: Its single-task models.
     """
     runs_of_scenarios, runs = tested_runs(by_scenario), tested_runs(over_all)
@@ -149,7 +196,7 @@ def measured_over_all(over_all: Path, by_scenario: Path, base: Measured) -> dict
                     of_model.setdefault(task["name"], []).append(value)
 
     lines_of: dict[str, list[Mapping[str, Any]]] = {}
-    for line in artifacts.read_json(over_all / REPORT / RESULTS)["rows"]:
+    for line in report["rows"]:
         lines_of.setdefault(model_of(line["row"]), []).append(line)
 
     models = {}
