@@ -39,8 +39,9 @@ from lt4rec_tf.serving.publish import (
     publish,
     published_versions,
 )
-from lt4rec_tf.serving.rank import Ranking, UnknownScenarioError, ranking_of, score
+from lt4rec_tf.serving.rank import Ranking, ranking_of, score
 from lt4rec_tf.serving.requests import Signatures, rank_request, requests_of
+from lt4rec_tf.serving.scenarios import UnknownScenarioError
 from lt4rec_tf.serving.signatures import (
     DEFAULT_SIGNATURE,
     OF_CANDIDATES,

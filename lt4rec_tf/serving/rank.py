@@ -32,15 +32,11 @@ from lt4rec_tf.serving.expression import (
     value_of,
 )
 from lt4rec_tf.serving.reads import Sides
-from lt4rec_tf.serving.scenarios import Condition, Scenarios, conditions_of, is_inside
+from lt4rec_tf.serving.scenarios import Scenarios, conditions_by_task, is_inside
 
 LENGTH = "length"  # as which an expression reads the length, whatever its input is called
 # Replaces NaN and infinity, which JSON cannot represent: finite, and below every other score.
 LOWEST = -LARGEST
-
-
-class UnknownScenarioError(ConfigError):
-    """Candidates cannot be scored by their scenario: no feature tells which one is theirs."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +102,7 @@ def ranking_of(
     if expression:
         written = _written(schema, exponents, length, length_exponent, expression)
         chosen = [name.removeprefix(INSIDE) for name in names_in(written) if INSIDE in name]
-        scenarios = _conditions(schema, chosen, "rank_expression")
+        scenarios = conditions_by_task(schema, chosen, "rank_expression")
         return _with_length(
             schema, Ranking({}, expression=written, scenarios=scenarios), length, 0.0
         )
@@ -142,29 +138,12 @@ def default_tasks(schema: Schema) -> list[str]:
     return default
 
 
-def _scenarios(schema: Schema, names: Sequence[str]) -> dict[str, tuple[Condition, ...]]:
+def _scenarios(schema: Schema, names: Sequence[str]) -> Scenarios:
     """Returns the conditions of tasks that are of several scenarios; of one, none are needed."""
     tasks = [schema.task(name) for name in names]
     if all(task.shares_scenario(tasks[0]) for task in tasks):
         return {}
-    return _conditions(schema, [task.name for task in tasks if task.where], "rank_exponents")
-
-
-def _conditions(
-    schema: Schema, names: Sequence[str], flag: str
-) -> dict[str, tuple[Condition, ...]]:
-    """Returns the conditions of tasks that have some.
-
-    Raises:
-        UnknownScenarioError: No feature tells the scenario of a candidate.
-    """
-    try:
-        return {name: conditions_of(schema, schema.task(name)) for name in names}
-    except LookupError as error:
-        raise UnknownScenarioError(
-            f"--{flag}: found tasks {', '.join(names)} of several scenarios, expected a feature "
-            f"on column {error.args[0]}, which tells that of a candidate, or tasks of one scenario"
-        ) from None
+    return conditions_by_task(schema, [task.name for task in tasks if task.where], "rank_exponents")
 
 
 def _written(
@@ -279,8 +258,9 @@ def score(
 
 def _inside(ranking: Ranking, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     """Tells by task that has conditions which candidates they hold for, see `is_inside`."""
-    # Tasks of one scenario share what tells its candidates.
-    inside = {found: is_inside(found, raw) for found in set(ranking.scenarios.values())}
+    # Tasks may share a scenario. A set would have another order in each process.
+    scenarios = dict.fromkeys(ranking.scenarios.values())
+    inside = {found: is_inside(found, raw) for found in scenarios}
     return {task: inside[found] for task, found in ranking.scenarios.items()}
 
 

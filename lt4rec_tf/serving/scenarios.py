@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import tensorflow as tf
 
+from lt4rec_tf.core.flags import ConfigError
 from lt4rec_tf.data.formats.values import is_null
 from lt4rec_tf.data.input.filters import left_out
-from lt4rec_tf.schema.types import Feature, Filter, Schema, Task
+from lt4rec_tf.schema.types import Feature, Filter, Schema
+
+
+class UnknownScenarioError(ConfigError):
+    """Candidates cannot be scored by their scenario: no feature tells which one is theirs."""
 
 
 @dataclass(frozen=True)
@@ -30,24 +35,40 @@ class Condition:
 Scenarios = Mapping[str, tuple[Condition, ...]]  # by task that has one
 
 
-def conditions_of(schema: Schema, task: Task) -> tuple[Condition, ...]:
-    """Returns the conditions of a task's scenario; empty: it has none.
+def conditions_by_task(schema: Schema, names: Sequence[str], flag: str) -> Scenarios:
+    """Returns the conditions of tasks that have a scenario.
+
+    Args:
+        schema: The tasks and features.
+        names: Tasks that have one.
+        flag: Names them; in errors.
 
     Raises:
-        LookupError: No feature is made of a column that a condition compares; names the column.
+        UnknownScenarioError: No feature is made of a column that a condition compares.
     """
-    return tuple(Condition(rule, _feature_of(schema, rule), schema.nulls) for rule in task.where)
+    conditions = {}
+    for name in names:
+        made = []
+        for rule in schema.task(name).where:
+            feature = _feature_of(schema, rule)
+            if feature is None:
+                raise UnknownScenarioError(
+                    f"--{flag}: found tasks {', '.join(names)} of several scenarios, expected a "
+                    f"feature on column {rule.column}, which tells that of a candidate, or tasks "
+                    "of one scenario"
+                )
+            made.append(Condition(rule, feature, schema.nulls))
+        conditions[name] = tuple(made)
+    return conditions
 
 
-def _feature_of(schema: Schema, rule: Filter) -> Feature:
+def _feature_of(schema: Schema, rule: Filter) -> Feature | None:
     """Returns the feature whose raw values are most like the column's, as a condition reads it."""
     of_text = isinstance(rule.values[0], str)
     features = [feature for feature in schema.features if feature.column == rule.column]
-    if not features:
-        raise LookupError(rule.column)
     # A text may be written as a number, but a number is compared as it is, without rounding.
     liked = ("string", "int64", "float32") if of_text else ("int64", "string", "float32")
-    return min(features, key=lambda feature: liked.index(feature.dtype))
+    return min(features, key=lambda feature: liked.index(feature.dtype), default=None)
 
 
 def is_inside(conditions: tuple[Condition, ...], raw: Mapping[str, tf.Tensor]) -> tf.Tensor:

@@ -13,12 +13,11 @@ from lt4rec_tf.serving.expression import INSIDE, names_in, parse_expression
 from lt4rec_tf.serving.rank import (
     LOWEST,
     Ranking,
-    UnknownScenarioError,
     default_tasks,
     ranking_of,
     score,
 )
-from lt4rec_tf.serving.scenarios import conditions_of, is_inside
+from lt4rec_tf.serving.scenarios import UnknownScenarioError, conditions_by_task, is_inside
 from lt4rec_tf.serving.signatures import ServedModel
 from tests.support.networks import build_small
 from tests.support.served_networks import request
@@ -48,8 +47,9 @@ def of_scenarios(schema, **wheres):
 
 def inside(schema, *where, **raw):
     task = dataclasses.replace(schema.task("ctr"), where=where)
-    made = dataclasses.replace(schema, nulls=("none",))
-    return is_inside(conditions_of(made, task), raw).numpy().tolist()
+    made = dataclasses.replace(schema, tasks=(task,), nulls=("none",))
+    (conditions,) = conditions_by_task(made, ["ctr"], "rank_exponents").values()
+    return is_inside(conditions, raw).numpy().tolist()
 
 
 def test_a_request_tells_the_scenario_as_a_log_does(schema):
@@ -73,11 +73,12 @@ def test_a_request_tells_the_scenario_as_a_log_does(schema):
 def test_the_most_exact_feature_of_a_column_tells(schema):
     (hour,) = [feature for feature in schema.features if feature.name == "hour"]
     text = dataclasses.replace(hour, name="hour_text", dtype="string", missing="")
-    both = dataclasses.replace(schema, features=(*schema.features, text))
-    task = dataclasses.replace(schema.task("ctr"), where=(Filter("hour", "==", (7,)),))
-    assert conditions_of(both, task)[0].feature.name == "hour"
-    task = dataclasses.replace(task, where=(Filter("hour", "==", ("7",)),))
-    assert conditions_of(both, task)[0].feature.name == "hour_text"
+    features = (*schema.features, text)
+    for value, expected in ((7, "hour"), ("7", "hour_text")):
+        task = dataclasses.replace(schema.task("ctr"), where=(Filter("hour", "==", (value,)),))
+        both = dataclasses.replace(schema, features=features, tasks=(task,))
+        ((condition,),) = conditions_by_task(both, ["ctr"], "rank_exponents").values()
+        assert condition.feature.name == expected
 
 
 def test_without_flags_candidates_are_scored_by_their_own_scenario(schema):

@@ -8,7 +8,6 @@ reason, the first that applies in the order of `REASONS`.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -19,7 +18,8 @@ import tensorflow as tf
 from lt4rec_tf.data.formats.bad_rows import BadRow
 from lt4rec_tf.data.formats.records import Layout, shown_record
 from lt4rec_tf.data.formats.values import Values, single
-from lt4rec_tf.data.input.filters import LeftOut, left_out
+from lt4rec_tf.data.input.filters import LeftOut
+from lt4rec_tf.data.input.populations import find_populations, outside_scenarios
 from lt4rec_tf.schema.types import Label, Schema
 
 REASONS = (
@@ -98,11 +98,9 @@ def read_labels(schema: Schema, columns: Columns, faults: Mapping[str, tf.Tensor
     """
     parsed = {label.name: _parse(label, columns) for label in schema.labels}
     everywhere = tf.ones_like(next(iter(parsed.values())).present)
-    wheres = {task.where for task in schema.tasks if task.where}  # tasks may share a scenario
-    rows_outside = {where: left_out(where, columns, ~everywhere) for where in wheres}
-    outside = {task.name: rows_outside[task.where] for task in schema.tasks if task.where}
-    scenarios = {name: rows.by < 0 for name, rows in outside.items()}
-    populations, needed = _populations(schema, parsed, scenarios, everywhere)
+    positive = {name: label.value == 1.0 for name, label in parsed.items()}
+    outside = outside_scenarios(schema, columns, ~everywhere)
+    populations, needed = find_populations(schema, positive, outside)
 
     all_faults = dict(faults)
     row_weights = None
@@ -168,52 +166,6 @@ def _kept(
             bad |= negative & ~usable
             kept[task.name] = tf.where(negative & usable, shares, 1.0)
     return kept, bad
-
-
-def _populations(
-    schema: Schema,
-    parsed: Mapping[str, _ParsedLabel],
-    scenarios: Mapping[str, tf.Tensor],
-    everywhere: tf.Tensor,
-) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-    """Returns by task the rows that it is learned on, and by label the rows that need it.
-
-    Populations nest: a conversion that is empty without a click is not missing there, and a refund
-    is not learned there. In the rows of a task's scenario its population, and whatever that lies
-    within, is needed where it is defined.
-
-    Args:
-        schema: Labels and tasks.
-        parsed: By label.
-        scenarios: By task that has one, bool (batch,): the row is in it.
-        everywhere: Bool (batch,), true.
-    """
-    defined: dict[str, tf.Tensor] = {}
-    needed = {name: tf.zeros_like(everywhere) for name in parsed}
-
-    def positive(name: str) -> tf.Tensor:
-        """Returns the rows in which a population is defined and 1."""
-        if name not in defined:
-            outer = [positive(population) for population in schema.label(name).within]
-            defined[name] = functools.reduce(tf.logical_or, outer) if outer else everywhere
-        return defined[name] & (parsed[name].value == 1.0)
-
-    def need(name: str, rows: tf.Tensor) -> None:
-        """Notes that a population must be known in some rows, as far as it is defined there."""
-        for population in schema.label(name).within:
-            need(population, rows)
-        needed[name] |= rows & defined[name]
-
-    populations = {}
-    for task in schema.tasks:
-        inside = scenarios.get(task.name, everywhere)
-        if task.population is not None:
-            positives = positive(task.population)
-            need(task.population, inside)
-            inside &= positives
-        populations[task.name] = inside
-        needed[task.label] |= inside
-    return populations, needed
 
 
 def _first_reason(faults: Mapping[str, tf.Tensor], like: tf.Tensor) -> tf.Tensor:
