@@ -202,6 +202,33 @@ def test_shards_of_convert_give_a_task_the_same_rows(tmp_path):
     assert learned(opened(shards, logs / "out")[0]) == EXPECTED
 
 
+TAB = """
+[[features]]
+name = "tab"
+dtype = "int64"
+side = "context"
+ids = { kind = "integer", minimum = 0, maximum = 9 }
+"""
+
+
+def test_shards_hold_what_a_feature_cannot_read_and_a_condition_can(tmp_path):
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    tabs = ("1", "one", "2", "")
+    rows = [good_row(n) | {"tab": tabs[n % 4]} for n in range(12)]
+    write_csv(logs / "a.csv", rows, names=(*COLUMNS, "tab"))
+    one = '{ column = "tab", comparison = "==", value = "one" }'
+    made = scenario_schema(logs, more=TAB, ctr=one)
+    assert run(logs / "a.csv", logs / "out", f"--schema={made.path}") == 0
+    assert quarantine_of(logs / "out") == []
+    shards = dataclasses.replace(made, format="tfrecord", files=("shards/*",), columns=())
+    for schema, folder in (
+        (dataclasses.replace(made, files=("a.csv",)), logs),
+        (shards, logs / "out"),
+    ):
+        assert learned(opened(schema, folder)[0])["ctr"] == [1, 5, 9]
+
+
 @pytest.mark.parametrize("kind", ["jsonl", "parquet"])
 def test_booleans_and_whole_numbers_compare_by_what_they_are(tmp_path, kind):
     rows = rows_of(12)
