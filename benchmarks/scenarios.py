@@ -239,9 +239,11 @@ def metrics_by_scenario(run: Path, line: str, source: Source) -> dict[str, Mappi
     return metrics
 
 
-def renamed(source: Source, tasks: Sequence[str], scenario: str) -> Iterator[dict[str, Any]]:
-    """Yields the batches of test, labels and weights of one scenario under the tasks' names."""
-    for batch in split_batches(source, "test"):
+def renamed(
+    source: Source, tasks: Sequence[str], scenario: str, split: str = "test"
+) -> Iterator[dict[str, Any]]:
+    """Yields the batches of a split, labels and weights of one scenario under the tasks' names."""
+    for batch in split_batches(source, split):
         of_scenario = {
             kind: {task: batch[kind][f"{task}_{scenario}"] for task in tasks}
             for kind in ("labels", "weights")
