@@ -93,8 +93,6 @@ def is_inside(conditions: tuple[Condition, ...], raw: Mapping[str, tf.Tensor]) -
 def _holds(condition: Condition, values: tf.Tensor) -> tf.Tensor:
     """Tells of each value, bool in its shape (values,), if a condition holds."""
     present = values != tf.constant(condition.feature.missing, values.dtype)
-    if values.dtype.is_floating:
-        present &= ~tf.math.is_nan(values)
     if values.dtype == tf.string:
         present &= (values != "") & ~is_null(values, condition.nulls)
 
