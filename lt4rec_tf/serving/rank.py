@@ -242,7 +242,7 @@ def score(
         # A predicted amount may be negative, and negative numbers have no real powers.
         power = tf.pow(tf.maximum(chances[task], 0.0), tf.cast(exponent, scores.dtype))
         scores *= tf.where(inside[task], power, 1.0) if task in inside else power
-    if inside.keys() == ranking.exponents.keys():
+    if inside and inside.keys() == ranking.exponents.keys():
         is_scored = functools.reduce(tf.logical_or, inside.values())
         scores = tf.where(is_scored, scores, 0.0)
 

@@ -122,6 +122,10 @@ def test_eq_3_counts_the_tasks_of_the_candidates_scenario(schema):
     np.testing.assert_allclose(mixed, [[0.05, 0.5], [0.5, 0.1]], rtol=1e-6)
 
 
+def test_without_exponents_all_score_alike():
+    np.testing.assert_array_equal(scored(Ranking({})), np.ones((2, 2)))
+
+
 def test_a_column_that_is_no_feature_is_named(schema):
     made = of_scenarios(schema, one=UNKNOWN, other=Filter("tab", "==", (2,)))
     with pytest.raises(UnknownScenarioError, match="a feature on column tab, which tells that of"):
