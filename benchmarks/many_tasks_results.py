@@ -64,9 +64,9 @@ def measured(report: Mapping[str, Any]) -> dict[str, Measured]:
     for model, lines in rows.items():
         values = _values(report["tasks"], lines)
         seconds = [np.mean([run["seconds"] for run in line["runs"]]) for line in lines]
-        gains = _gains(report["tasks"], values, base)
+        gains = gains_over(report["tasks"], values, base)
         models[model] = Measured(
-            report["tasks"], values, gains, _cost(lines), float(np.sum(seconds))
+            report["tasks"], values, gains, cost_of(lines), float(np.sum(seconds))
         )
     return models
 
@@ -84,11 +84,12 @@ def _values(
     return values
 
 
-def _gains(
+def gains_over(
     tasks: Sequence[ReportedTask],
     values: Mapping[str, np.ndarray],
     base: Mapping[str, np.ndarray],
 ) -> np.ndarray:
+    """Returns the mean relative gain over the single-task models of the same seed, (seeds,)."""
     directions = {task["name"]: task["direction"] for task in tasks}
     gains = []
     for seed in range(len(next(iter(values.values())))):
@@ -97,7 +98,8 @@ def _gains(
     return np.array(gains)
 
 
-def _cost(lines: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+def cost_of(lines: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Returns what a model of one line or of several costs, see `Measured`."""
     alive = [count for line in lines for count in line["cost"]["alive_parameters"].values()]
     sums = {name: sum(line["cost"][name] for line in lines) for name in COUNTS}
     return {**sums, "alive": float(np.mean(alive))}
@@ -123,13 +125,13 @@ def cost_table(
             counts = [f"{round(model.cost[key]):,}" for key in ("trained_parameters", "alive")]
             counts += [f"{round(model.cost[key]):,}" for key in ("multiply_adds", "table_bytes")]
             milliseconds = f"{1000 * times[count][name]:.2f}"
-            quality = [ABSENT] * 3 if name == BASE else _quality_cells(model, models[BASE])
+            quality = [ABSENT] * 3 if name == BASE else quality_cells(model, models[BASE])
             cells = [*quality, *counts, f"{model.seconds:,.0f}", milliseconds]
             lines.append([str(count), title, str(len(model.gains)), *cells])
     return markdown_table(header, lines, texts=2)
 
 
-def _quality_cells(model: Measured, base: Measured) -> list[str]:
+def quality_cells(model: Measured, base: Measured) -> list[str]:
     """Returns the mean gain, the mean difference of AUC and that of MSE in per cent, if any."""
     of_auc, of_mse = [], []
     for task in model.tasks:

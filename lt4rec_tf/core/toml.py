@@ -147,6 +147,22 @@ class TomlTable:
             for name, value in zip(names, values, strict=True)
         ]
 
+    def one_or_more(self, key: str) -> list[TomlTable]:
+        """Returns the inner tables of a key that holds one or a list of them; none without it."""
+        expected = "a table, or a list of tables that is not empty"
+        values = self._of_type(key, [], (dict, list), expected)
+        listed = values if isinstance(values, list) else [values]
+        if self.has(key) and not (listed and all(isinstance(value, dict) for value in listed)):
+            raise self.error(key, values, expected)
+
+        full_key = f"{self._where}.{key}" if self._where else key
+        names = [full_key]
+        if isinstance(values, list):
+            names = [f"{full_key}[{index}]" for index in range(len(values))]
+        return [
+            TomlTable(self._path, name, value) for name, value in zip(names, listed, strict=True)
+        ]
+
     def close(self) -> None:
         """Refuses keys that were not read.
 

@@ -41,6 +41,7 @@ from lt4rec_tf.serving.publish import (
 )
 from lt4rec_tf.serving.rank import Ranking, ranking_of, score
 from lt4rec_tf.serving.requests import Signatures, rank_request, requests_of
+from lt4rec_tf.serving.scenarios import UnknownScenarioError
 from lt4rec_tf.serving.signatures import (
     DEFAULT_SIGNATURE,
     OF_CANDIDATES,
@@ -185,7 +186,12 @@ def files_beside(
 
 
 def _score_meaning(ranking: Ranking | None) -> str:
-    written = f"`{ranking.expression.text}`" if ranking and ranking.expression else "Eq. 3"
+    written = "Eq. 3"
+    if ranking and ranking.expression:
+        written = f"`{ranking.expression.text}`"
+    elif ranking and ranking.scenarios:
+        tasks = ", ".join(f"`{task}`" for task in ranking.exponents)
+        written = f"Eq. 3 of those of {tasks} whose scenario is the candidate's; 0 without one"
     return f"By which `rank` orders a request's candidates ({written})."
 
 
@@ -273,6 +279,27 @@ def published_version(folder: Path, settings: Settings, schema: Schema, source: 
     return export_row(folder, settings, schema, source, export_dir, ExportFlags())
 
 
+def chosen_ranking(schema: Schema, flags: ExportFlags) -> Ranking | None:
+    """Builds the rank score; where no flag says it and none can be chosen, there is none.
+
+    Raises:
+        ConfigError: Flags say what cannot be; see `ranking_of`.
+    """
+    try:
+        return ranking_of(
+            schema,
+            flags.rank_exponents,
+            flags.length_feature,
+            flags.length_exponent,
+            flags.rank_expression,
+        )
+    except UnknownScenarioError as error:
+        if flags.rank_exponents or flags.length_feature or flags.rank_expression:
+            raise
+        print(f"published without the signatures {RANK} and {SCORE}: {error}", flush=True)
+        return None
+
+
 def export_row(
     folder: Path,
     settings: Settings,
@@ -293,13 +320,7 @@ def export_row(
     table_precision = flags.precision if flags.table_precision == "same" else flags.table_precision
     round_tables(network, tf.as_dtype(table_precision))
 
-    ranking = ranking_of(
-        schema,
-        flags.rank_exponents,
-        flags.length_feature,
-        flags.length_exponent,
-        flags.rank_expression,
-    )
+    ranking = chosen_ranking(schema, flags)
     if ranking:
         ranking = replace(ranking, scores_alone=flags.rank_answers == "score")
     served = ServedModel(

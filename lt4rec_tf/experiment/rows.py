@@ -260,7 +260,8 @@ def reported_tasks(schema: Schema) -> list[dict[str, Any]]:
     names = ("name", "kind", "metric", "direction", "population")
     entries = []
     for task in schema.tasks:
-        entries.append({name: getattr(task, name) for name in names})
+        where = {"where": task.scenario} if task.where else {}
+        entries.append({name: getattr(task, name) for name in names} | where)
     return entries
 
 

@@ -65,22 +65,26 @@ def build_aitm(
 
 
 def calibrated_pairs(schema: Schema) -> list[tuple[str, str]]:
-    """Returns consecutive tasks that are both binary and learned on all rows.
+    """Returns consecutive tasks of one scenario that are both binary and have no population.
 
     Of such a pair the later event implies the earlier one (AITM's purchase implies its click), so
     its probability must not be higher. This does not hold for a task that is no event or that has
     a population: the watch ratio of a click, for example, may exceed the probability of the click.
     """
     events = {t.name for t in schema.tasks if t.kind == "binary" and t.population is None}
-    names = [task.name for task in schema.tasks]
-    return [pair for pair in itertools.pairwise(names) if events.issuperset(pair)]
+    pairs = []
+    for earlier, later in itertools.pairwise(schema.tasks):
+        if events.issuperset((earlier.name, later.name)) and later.shares_scenario(earlier):
+            pairs.append((earlier.name, later.name))
+    return pairs
 
 
 def calibrated_losses(schema: Schema) -> OwnLosses:
     """Returns all tasks' losses; calibrated pairs add .6 mean(max(p_t - p_{t-1}, 0)) to task t's.
 
-    The mean is over all rows, by their weights. The calibrator is part of the later task's loss, so
-    it has that loss's weight. Source: AITM, "behavioral expectation calibrator".
+    The mean is over all rows of the pair's scenario, by their weights. The calibrator is part of
+    the later task's loss, so it has that loss's weight. Source: AITM, "behavioral expectation
+    calibrator".
     """
     earlier_of = {second: first for first, second in calibrated_pairs(schema)}
 

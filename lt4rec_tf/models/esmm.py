@@ -67,7 +67,7 @@ def build_esmm(
 
 
 def chain(schema: Schema) -> dict[str, str]:
-    """Returns task with a population -> the binary task on all rows that predicts the population.
+    """Returns task with a population -> the binary task of its scenario that predicts that label.
 
     Raises:
         ValueError: There is no such task; names the task that needs it and the label.
@@ -83,6 +83,7 @@ def chain(schema: Schema) -> dict[str, str]:
                 f"ESMM learns task {task.name} through the probability of {task.population}: "
                 f"found tasks {', '.join(names)}, "
                 f"expected a binary task on label {task.population} over all rows among them"
+                + (f", of its scenario {task.scenario}" if task.where else "")
             )
     return first_of
 

@@ -18,6 +18,7 @@ class ReportedTask(TypedDict):
     metric: str
     direction: Literal["max", "min"]
     population: str | None  # a binary label; None: all rows
+    where: NotRequired[str]  # the conditions of its scenario, if it is of one
 
 
 class EvaluationRow(TypedDict):
@@ -175,9 +176,12 @@ def population_words(task: ReportedTask) -> str:
     'impressions with click = 1'
     >>> population_words(task | {"population": None})
     'all impressions'
+    >>> population_words(task | {"population": "click", "where": 'network == "wifi"'})
+    'impressions with click = 1 and network == "wifi"'
     """
-    label = task["population"]
-    return f"impressions with {label} = 1" if label else "all impressions"
+    label, where = task["population"], task.get("where", "")
+    conditions = [text for text in (f"{label} = 1" if label else "", where) if text]
+    return f"impressions with {' and '.join(conditions)}" if conditions else "all impressions"
 
 
 def _measured_on(evaluation: Evaluation) -> str:

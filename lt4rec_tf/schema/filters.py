@@ -5,13 +5,17 @@
     comparison = ">="
     value = 5
 
-A row is kept where all filters hold.
+A row is kept where all filters hold. A task's `where` has the same keys, and says which rows of its
+population are the task's scenario:
+
+    where = { column = "network", comparison = "==", value = "wifi" }
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 
 from lt4rec_tf.core.toml import TomlTable, Words
 from lt4rec_tf.schema.types import Filter, Schema
@@ -33,6 +37,18 @@ def read_filters(top: TomlTable) -> tuple[Filter, ...]:
         TomlError: A comparison is unknown, or its values are not of a kind that it can compare.
     """
     return tuple(_filter(table) for table in top.tables("filters", ()))
+
+
+def read_where(task: TomlTable) -> tuple[Filter, ...]:
+    """Reads the conditions of a task, one table or a list of them.
+
+    Args:
+        task: The task's table.
+
+    Raises:
+        TomlError: As of `read_filters`.
+    """
+    return tuple(_filter(table) for table in task.one_or_more("where"))
 
 
 def _filter(table: TomlTable) -> Filter:
@@ -75,29 +91,38 @@ def _value(found: object) -> str | float | None:
 
 
 def check_filters(top: TomlTable, schema: Schema) -> None:
-    """Refuses filters that cannot mean what they say beside the rest of the schema.
+    """Refuses filters and scenarios that cannot mean what they say beside the rest of the schema.
 
     Args:
         top: The schema's top table, by which errors name the file.
         schema: The whole schema.
 
     Raises:
-        TomlError: A filter reads a list, compares with a text that stands for an absent value, or
-            is there twice.
+        TomlError: A condition reads a list, compares with a text that stands for an absent value,
+            or is there twice.
     """
+    _check_conditions(top, "filters", schema.filters, schema)
+    for task in schema.tasks:
+        _check_conditions(top, f"tasks[{task.name}].where", task.where, schema)
+
+
+def _check_conditions(
+    top: TomlTable, key: str, conditions: Sequence[Filter], schema: Schema
+) -> None:
     lists = {feature.column: feature.name for feature in schema.features if feature.multivalued}
-    for index, rule in enumerate(schema.filters):
+    for index, rule in enumerate(conditions):
         if rule.column in lists:
             raise top.error(
-                f"filters[{index}].column",
+                f"{key}[{index}].column",
                 rule.column,
                 f"a column of single values: feature {lists[rule.column]} reads a list there",
             )
         absent = [value for value in rule.values if value in schema.nulls]
         if absent:
             expected = "a text that a row can hold: `nulls` makes this one an absent value"
-            raise top.error(f"filters[{index}].value", absent[0], expected)
+            raise top.error(f"{key}[{index}].value", absent[0], expected)
 
-    for text, count in Counter(rule.text for rule in schema.filters).items():
+    for text, count in Counter(rule.text for rule in conditions).items():
         if count > 1:
-            raise top.error("filters", Words(f"{count} times {text}"), "distinct filters")
+            what = "filters" if key == "filters" else "conditions"
+            raise top.error(key, Words(f"{count} times {text}"), f"distinct {what}")

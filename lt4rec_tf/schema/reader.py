@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lt4rec_tf.core.toml import REQUIRED, TomlError, TomlTable, Words, read_toml
 from lt4rec_tf.schema.buckets import needed_buckets
-from lt4rec_tf.schema.filters import check_filters, read_filters
+from lt4rec_tf.schema.filters import check_filters, read_filters, read_where
 from lt4rec_tf.schema.populations import circle, nested
 from lt4rec_tf.schema.types import (
     NOT_TASKS,
@@ -25,6 +25,8 @@ from lt4rec_tf.schema.types import (
     SchemaError,
     Task,
     TimeColumn,
+    chained_tasks,
+    product_name,
 )
 from lt4rec_tf.schema.vocabularies import read_grown
 
@@ -266,6 +268,7 @@ def _task(table: TomlTable) -> Task:
         direction=table.choice("direction", (better,), better),
         negatives_kept=1.0 if isinstance(kept, str) else kept,
         kept_column=kept if isinstance(kept, str) else None,
+        where=read_where(table),
     )
     table.close()
     return task
@@ -321,6 +324,7 @@ def _check_references(top: TomlTable, schema: Schema) -> None:
     _check_tables(top, schema)
     _check_labels_of_tasks(top, schema)
     check_filters(top, schema)
+    _check_products(top, schema)
 
 
 def _check_labels_of_tasks(top: TomlTable, schema: Schema) -> None:
@@ -334,6 +338,19 @@ def _check_labels_of_tasks(top: TomlTable, schema: Schema) -> None:
         if task.population is not None and kinds.get(task.population) != "binary":
             expected = "a label of kind binary"
             raise top.error(f"tasks[{task.name}].population", task.population, expected)
+
+
+def _check_products(top: TomlTable, schema: Schema) -> None:
+    """Refuses a task that is called as a product of two tasks is, which is served by that name."""
+    tasks = [task.name for task in schema.tasks]
+    pair_of: dict[str, tuple[str, str]] = {}
+    for first, second in chained_tasks(schema, tasks):
+        name = product_name(first, second)
+        other = "a task" if name in tasks else " and ".join(pair_of.get(name, ()))
+        if other:
+            expected = f"other names: the product of {first} and {second} is called so as well"
+            raise top.error("tasks", Words(f"{other} as {name}"), expected)
+        pair_of[name] = (first, second)
 
 
 def _check_nesting(top: TomlTable, schema: Schema) -> None:

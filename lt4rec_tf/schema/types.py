@@ -179,6 +179,35 @@ class Label:
 
 
 @dataclass(frozen=True)
+class Filter:
+    """A condition on a column of the logs or of a joined side table.
+
+    Rows for which a schema's filter does not hold are left out of everything; those for which a
+    task's does not hold are outside this task's scenario.
+
+    Attributes:
+        column: The column.
+        comparison: "==", "!=", "<", "<=", ">", ">=", "in" or "not_in".
+        values: What the column is compared with, all numbers or all texts; one, unless the
+            comparison is "in" or "not_in".
+    """
+
+    column: str
+    comparison: str
+    values: tuple[str | float, ...]
+
+    @property
+    def text(self) -> str:
+        """The filter in one line, as the audit names it.
+
+        >>> Filter("tab", "in", (1, 2)).text, Filter("kind", "!=", ("ad",)).text
+        ('tab in 1, 2', 'kind != "ad"')
+        """
+        values = ", ".join(json.dumps(value, ensure_ascii=False) for value in self.values)
+        return f"{self.column} {self.comparison} {values}"
+
+
+@dataclass(frozen=True)
 class Task:
     """One output of the model.
 
@@ -198,6 +227,8 @@ class Task:
             log still holds; predictions are corrected by it. Where a column says it, the audit
             finds the share over all of train.
         kept_column: The column that says it row by row, or None.
+        where: The task's scenario: of its population, it is learned and measured on the rows for
+            which all of these hold. Empty: on the whole population.
     """
 
     name: str
@@ -211,6 +242,37 @@ class Task:
     scale: float = 1.0
     negatives_kept: float = 1.0
     kept_column: str | None = None
+    where: tuple[Filter, ...] = ()
+
+    @property
+    def on_all_rows(self) -> bool:
+        """Tells if the task is learned and measured on every row."""
+        return self.population is None and not self.where
+
+    @property
+    def conditions(self) -> str:
+        """What holds in the rows of the task, in words; "" for one on all rows.
+
+        >>> wifi = (Filter("network", "==", ("wifi",)),)
+        >>> cvr = Task("cvr", "ratio", "continuous", "click", "mse", "mse", "min", where=wifi)
+        >>> cvr.conditions
+        'click is 1 and network == "wifi"'
+        """
+        population = [] if self.population is None else [f"{self.population} is 1"]
+        return " and ".join([*population, *([self.scenario] if self.where else [])])
+
+    @property
+    def scenario(self) -> str:
+        """The scenario in words, without the population; "" for none."""
+        return " and ".join(rule.text for rule in self.where)
+
+    def shares_scenario(self, other: Task) -> bool:
+        """Tells if another task has the same conditions beside its population, in any order."""
+        mine, theirs = (
+            {(rule.column, rule.comparison, frozenset(rule.values)) for rule in task.where}
+            for task in (self, other)
+        )
+        return mine == theirs
 
 
 @dataclass(frozen=True)
@@ -241,32 +303,6 @@ class TimeColumn:
 
     column: str
     patterns: tuple[tuple[str, float], ...] = ()
-
-
-@dataclass(frozen=True)
-class Filter:
-    """A condition on a column of the logs or of a joined side table: rows without it are left out.
-
-    Attributes:
-        column: The column.
-        comparison: "==", "!=", "<", "<=", ">", ">=", "in" or "not_in".
-        values: What the column is compared with, all numbers or all texts; one, unless the
-            comparison is "in" or "not_in".
-    """
-
-    column: str
-    comparison: str
-    values: tuple[str | float, ...]
-
-    @property
-    def text(self) -> str:
-        """The filter in one line, as the audit names it.
-
-        >>> Filter("tab", "in", (1, 2)).text, Filter("kind", "!=", ("ad",)).text
-        ('tab in 1, 2', 'kind != "ad"')
-        """
-        values = ", ".join(json.dumps(value, ensure_ascii=False) for value in self.values)
-        return f"{self.column} {self.comparison} {values}"
 
 
 _Named = TypeVar("_Named", Feature, Label, Task)
@@ -422,6 +458,7 @@ def needed_columns(schema: Schema) -> set[str]:
     columns |= {rule.column for rule in schema.filters}
     columns |= {schema.weight} if schema.weight else set()
     columns |= {task.kept_column for task in schema.tasks if task.kept_column is not None}
+    columns |= {rule.column for task in schema.tasks for rule in task.where}
     for label in schema.labels:
         sources = (label.column, label.play_time, label.duration)
         columns.update(name for name in sources if name is not None)
@@ -434,13 +471,16 @@ def sampled_by_column(schema: Schema, tasks: Sequence[str]) -> tuple[str, ...]:
 
 
 def chained_tasks(schema: Schema, tasks: Sequence[str]) -> list[tuple[str, str]]:
-    """Returns pairs of a binary task and a task on its positives, such as CTR and CVR."""
+    """Returns pairs of a binary task and a task on its positives, such as CTR and CVR.
+
+    Both are of one scenario: clicks of one network and watch ratios of another have no product.
+    """
     pairs = []
     for first in map(schema.task, tasks):
         if first.kind != "binary" or first.population is not None:
             continue
         for second in map(schema.task, tasks):
-            if second.population == first.label:
+            if second.population == first.label and second.shares_scenario(first):
                 pairs.append((first.name, second.name))
     return pairs
 

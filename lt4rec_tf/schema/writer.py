@@ -134,6 +134,9 @@ def _of_label(label: Label) -> list[tuple[str, Any]]:
 def _of_task(task: Task) -> list[tuple[str, Any]]:
     keys: list[tuple[str, Any]] = [("name", task.name), ("label", task.label), ("kind", task.kind)]
     keys += [("population", task.population)] if task.population is not None else []
+    conditions = [dict(_of_filter(rule)) for rule in task.where]
+    if conditions:
+        keys.append(("where", conditions[0] if len(conditions) == 1 else conditions))
     keys += [("loss", task.loss), ("metric", task.metric)]
     if task.kept_column is not None:
         return [*keys, ("negatives_kept", task.kept_column)]

@@ -2,10 +2,12 @@
 
     e = number | name | (e) | -e | e + e | e - e | e * e | e / e | e ** e
       | log(e) | log1p(e) | exp(e) | sqrt(e) | min(e, e, ...) | max(e, e, ...)
+      | scenario(name, ...)
 
 Precedence is Python's, whose parser reads the text: -a ** b is -(a ** b), a ** b ** c is
-a ** (b ** c). The text becomes a tree of the operations above; nothing of it is run as code, and
-all else that Python knows is refused.
+a ** (b ** c). scenario(a, b) is the first of these tasks whose scenario a candidate is of, and NaN
+for a candidate of none. The text becomes a tree of the operations above; nothing of it is run as
+code, and all else that Python knows is refused.
 
 Source: https://docs.python.org/3/reference/expressions.html#operator-precedence
 """
@@ -18,7 +20,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NoReturn, TypeAlias
+from typing import NoReturn, TypeAlias, cast
 
 import numpy as np
 import tensorflow as tf
@@ -29,6 +31,9 @@ FLAG = "rank_expression"
 # Far above the needs of a score, but a bound for Python's parser and for the graph.
 MAX_LENGTH, MAX_DEPTH = 1000, 50
 LARGEST = float(tf.float32.max)
+CHOICE = "scenario"
+# Before a task's name, in a name that no text can hold: 1 for candidates of the task's scenario.
+INSIDE = "inside "
 
 Node: TypeAlias = "float | str | Operation"  # a number, a name, or what is computed of others
 
@@ -85,6 +90,7 @@ _COMPUTED: Mapping[str, Callable[..., tf.Tensor]] = {
     "/": tf.divide,
     "**": tf.pow,
     "negative": tf.negative,
+    CHOICE: lambda inside, value, other: tf.where(inside > 0, value, other),
     **_FUNCTIONS,
 }
 _OF_MANY = ("min", "max")
@@ -93,7 +99,9 @@ _STRANGE = re.compile(r"[^A-Za-z0-9_+\-*/(),. ]")
 _PIECE_LENGTH = 30  # characters displayed of refused text
 
 
-def parse_expression(text: str, known: Sequence[str]) -> Expression:
+def parse_expression(
+    text: str, known: Sequence[str], of_scenarios: Sequence[str] = ()
+) -> Expression:
     """Reads a score from its text; the module's docstring has the grammar.
 
     >>> parse_expression("ctr * (2 + 1)", ["ctr"]).root
@@ -103,6 +111,7 @@ def parse_expression(text: str, known: Sequence[str]) -> Expression:
         text: At most `MAX_LENGTH` characters, its parts nested at most `MAX_DEPTH` deep; a sum of
             many terms nests as deep as it has terms.
         known: The names that it may read.
+        of_scenarios: Those of them that are tasks of a scenario, among which it may choose.
 
     Raises:
         ConfigError: Anything else than such arithmetic, an unknown name, a part without names that
@@ -110,12 +119,14 @@ def parse_expression(text: str, known: Sequence[str]) -> Expression:
             its column counted from 1 at the first character that is not blank, and what was
             expected.
     """
-    reader = _Reader(text.strip(), tuple(known))
+    reader = _Reader(text.strip(), tuple(known), tuple(of_scenarios))
     return Expression(reader.text, reader.node(reader.parsed(), 1))
 
 
 def names_in(expression: Expression) -> tuple[str, ...]:
     """Returns the names that a score reads, each once, in the order of the text.
+
+    Tasks that it chooses by their scenario come with `INSIDE` and their name before them.
 
     >>> names_in(parse_expression("max(cvr, ctr) / cvr", ["ctr", "cvr"]))
     ('cvr', 'ctr')
@@ -158,6 +169,7 @@ class _Reader:
 
     text: str
     known: tuple[str, ...]
+    of_scenarios: tuple[str, ...]
 
     def parsed(self) -> ast.expr:
         """Returns Python's tree of the text, which is not checked yet."""
@@ -184,6 +196,9 @@ class _Reader:
             if syntax.id not in self.known:
                 self.refuse_part(syntax, f"one of the names {', '.join(self.known) or 'none'}")
             return syntax.id
+        called = syntax.func if isinstance(syntax, ast.Call) else None
+        if isinstance(called, ast.Name) and called.id == CHOICE:
+            return self.choice(cast(ast.Call, syntax))
 
         name, parts = self.operation(syntax)
         operands = tuple(self.node(part, depth + 1) for part in parts)
@@ -196,6 +211,18 @@ class _Reader:
         if not math.isfinite(value):
             self.refuse_part(syntax, f"a finite float32, which {value} is not")
         return value
+
+    def choice(self, syntax: ast.Call) -> Node:
+        """Returns the tree of a choice among tasks by their scenario."""
+        names = [part.id for part in syntax.args if isinstance(part, ast.Name)]
+        all_known = len(names) == len(syntax.args) and set(names) <= set(self.of_scenarios)
+        if not names or not all_known or syntax.keywords:
+            tasks = ", ".join(self.of_scenarios) or "there is none"
+            self.refuse_part(syntax, f"in parentheses tasks of scenarios ({tasks})")
+        chosen: Node = math.nan  # of a candidate of none
+        for name in reversed(names):
+            chosen = Operation(CHOICE, (f"{INSIDE}{name}", name, chosen))
+        return chosen
 
     def number(self, syntax: ast.Constant) -> float:
         if isinstance(syntax.value, bool) or not isinstance(syntax.value, int | float):

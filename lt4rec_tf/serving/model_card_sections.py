@@ -40,7 +40,8 @@ def _meaning(task: Task, schema: Schema) -> str:
     what = f"expected `{task.label}`" + (f" in {label.unit}" if label.unit else "")
     if label.kind == "binary":
         what = f"probability that `{task.label}` is 1"
-    return what + (f", given that `{task.population}` is 1" if task.population else "")
+    given = f", given that `{task.population}` is 1" if task.population else ""
+    return what + given + (f", in rows where `{task.scenario}`" if task.where else "")
 
 
 def signatures_section(signatures: Mapping[str, Any]) -> str:

@@ -2,6 +2,9 @@
 
     score = prod_t p_t ** a_t * length ** c
 
+Where the tasks t are of several scenarios, each counts for the candidates of its own alone, and
+candidates of none have the score 0.
+
 User and context features have shape (requests,), multi-valued ones (requests, values). Item
 features have one dimension more: (requests, candidates) and (requests, candidates, values); where
 requests have different numbers of candidates, the shorter lists are padded with anything, and what
@@ -11,16 +14,25 @@ their first dimension, as TensorFlow Serving's row form and its batching want.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import tensorflow as tf
 
 from lt4rec_tf.core.flags import ConfigError, by_name
 from lt4rec_tf.data.input.features import raw_specs
-from lt4rec_tf.schema.types import Feature, Schema, chained_tasks
-from lt4rec_tf.serving.expression import LARGEST, Expression, names_in, parse_expression, value_of
+from lt4rec_tf.schema.types import Feature, Schema, Task, chained_tasks
+from lt4rec_tf.serving.expression import (
+    INSIDE,
+    LARGEST,
+    Expression,
+    names_in,
+    parse_expression,
+    value_of,
+)
 from lt4rec_tf.serving.reads import Sides
+from lt4rec_tf.serving.scenarios import Scenarios, conditions_by_task, is_inside
 
 LENGTH = "length"  # as which an expression reads the length, whatever its input is called
 # Replaces NaN and infinity, which JSON cannot represent: finite, and below every other score.
@@ -38,6 +50,8 @@ class Ranking:
         extra_input: `length` where it is no feature of the schema; empty where it is one.
         expression: Scores instead of Eq. 3; None: Eq. 3 does.
         scores_alone: `rank` answers scores and no task's predictions.
+        scenarios: By task that counts for some candidates alone, the conditions of these; empty:
+            all candidates are scored alike.
     """
 
     exponents: Mapping[str, float]
@@ -46,6 +60,7 @@ class Ranking:
     extra_input: str = ""
     expression: Expression | None = None
     scores_alone: bool = False
+    scenarios: Scenarios = field(default_factory=dict)
 
 
 def ranking_of(
@@ -59,7 +74,7 @@ def ranking_of(
 
     Args:
         schema: With the tasks that are served.
-        exponents: "task=exponent" each; none: 1 for a pair of chained tasks, or else for all.
+        exponents: "task=exponent" each; none: those of `default_tasks`, 1 each.
         length: An item feature that is a number, or the duration column of a ratio label, or "".
         length_exponent: Of the length; 1 with an expression, which has its own.
         expression: Scores instead of Eq. 3, from the tasks and, where one is given, `length`; "":
@@ -72,6 +87,8 @@ def ranking_of(
         ConfigError: An unknown task, an exponent that is no number above 0, an unknown length; an
             expression that cannot be read, stands beside exponents, misses its length or leaves
             it unread, or scores where there is no `rank`.
+        UnknownScenarioError: The tasks are of several scenarios, and no feature tells which one is
+            a candidate's.
     """
     sides = sides_of(schema)
     if not sides.asking or not sides.ranked:
@@ -84,14 +101,49 @@ def ranking_of(
 
     if expression:
         written = _written(schema, exponents, length, length_exponent, expression)
-        return _with_length(schema, Ranking({}, expression=written), length, 0.0)
+        chosen = [name.removeprefix(INSIDE) for name in names_in(written) if INSIDE in name]
+        scenarios = conditions_by_task(schema, chosen, "rank_expression")
+        return _with_length(
+            schema, Ranking({}, expression=written, scenarios=scenarios), length, 0.0
+        )
 
-    tasks = [task.name for task in schema.tasks]
-    chained = chained_tasks(schema, tasks)
-    exponent_by_task = dict.fromkeys(chained[0] if chained else tasks, 1.0)
+    exponent_by_task = dict.fromkeys(default_tasks(schema), 1.0)
     if exponents:
+        tasks = [task.name for task in schema.tasks]
         exponent_by_task = by_name("rank_exponents", exponents, tasks, float, "an exponent")
-    return _with_length(schema, Ranking(exponent_by_task), length, length_exponent)
+    scenarios = _scenarios(schema, [*exponent_by_task])
+    return _with_length(
+        schema, Ranking(exponent_by_task, scenarios=scenarios), length, length_exponent
+    )
+
+
+def default_tasks(schema: Schema) -> list[str]:
+    """Returns the tasks by which candidates are scored where no flag names any.
+
+    These are a pair of chained tasks, or else all. Of scenarios these are the pair or all tasks of
+    each; tasks of none stand for all rows, and go first.
+    """
+    groups: list[list[Task]] = []
+    for task in schema.tasks:
+        group = next((group for group in groups if group[0].shares_scenario(task)), [])
+        if not group:
+            groups.append(group)
+        group.append(task)
+
+    default: list[str] = []
+    for group in [group for group in groups if not group[0].where] or groups:
+        names = [task.name for task in group]
+        chained = chained_tasks(schema, names)
+        default += chained[0] if chained else names
+    return default
+
+
+def _scenarios(schema: Schema, names: Sequence[str]) -> Scenarios:
+    """Returns the conditions of tasks that are of several scenarios; of one, none are needed."""
+    tasks = [schema.task(name) for name in names]
+    if all(task.shares_scenario(tasks[0]) for task in tasks):
+        return {}
+    return conditions_by_task(schema, [task.name for task in tasks if task.where], "rank_exponents")
 
 
 def _written(
@@ -109,7 +161,8 @@ def _written(
         )
 
     tasks = [task.name for task in schema.tasks]
-    expression = parse_expression(text, list(dict.fromkeys([*tasks, LENGTH])))
+    of_scenarios = [task.name for task in schema.tasks if task.where]
+    expression = parse_expression(text, list(dict.fromkeys([*tasks, LENGTH])), of_scenarios)
     # A task named LENGTH takes the name: then no length can be read.
     read = LENGTH in names_in(expression) and LENGTH not in tasks
     if read and not length:
@@ -184,9 +237,14 @@ def score(
         return _expression_score(ranking, ranking.expression, chances, raw)
 
     scores = tf.ones_like(next(iter(chances.values())))
+    inside = _inside(ranking, raw)
     for task, exponent in ranking.exponents.items():
         # A predicted amount may be negative, and negative numbers have no real powers.
-        scores *= tf.pow(tf.maximum(chances[task], 0.0), tf.cast(exponent, scores.dtype))
+        power = tf.pow(tf.maximum(chances[task], 0.0), tf.cast(exponent, scores.dtype))
+        scores *= tf.where(inside[task], power, 1.0) if task in inside else power
+    if inside and inside.keys() == ranking.exponents.keys():
+        is_scored = functools.reduce(tf.logical_or, inside.values())
+        scores = tf.where(is_scored, scores, 0.0)
 
     if ranking.length:
         length = tf.cast(raw[ranking.length], scores.dtype)
@@ -198,6 +256,14 @@ def score(
     return tf.cast(scores, tf.float32)
 
 
+def _inside(ranking: Ranking, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """Tells by task that has conditions which candidates they hold for, see `is_inside`."""
+    # Tasks may share a scenario. A set would have another order in each process.
+    scenarios = dict.fromkeys(ranking.scenarios.values())
+    inside = {found: is_inside(found, raw) for found in scenarios}
+    return {task: inside[found] for task, found in ranking.scenarios.items()}
+
+
 def _expression_score(
     ranking: Ranking,
     expression: Expression,
@@ -205,6 +271,7 @@ def _expression_score(
     raw: Mapping[str, tf.Tensor],
 ) -> tf.Tensor:
     names = dict(chances)
+    names |= {f"{INSIDE}{task}": inside for task, inside in _inside(ranking, raw).items()}
     if ranking.length:
         names[LENGTH] = tf.cast(raw[ranking.length], tf.float32)
 

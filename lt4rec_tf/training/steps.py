@@ -180,7 +180,7 @@ def _logits(
 
     Rows outside a task's population have weight 0: where they can be left out, they are.
     """
-    populated = [task for task in tasks if schema.task(task).population is not None]
+    populated = [task for task in tasks if not schema.task(task).on_all_rows]
 
     def of_all_rows(batch: Batch) -> dict[str, TaskLogits]:
         if len(tasks) == 1:

@@ -15,6 +15,7 @@ from lt4rec_tf.models.esmm import chain, entire_space_losses, product_logit
 from lt4rec_tf.models.layers.attention import UnitAttention
 from lt4rec_tf.models.layers.experts import ExpertMixture
 from lt4rec_tf.models.losses import LOSSES, cross_entropy
+from lt4rec_tf.schema.types import Filter
 from tests.support.networks import (
     BUILDERS,
     batch_of_tasks,
@@ -263,6 +264,30 @@ def test_esmm_refuses_a_chain_of_three(tasks):
     deep = dataclasses.replace(tasks.task("like"), name="deep", label="deep", population="liked")
     with pytest.raises(ValueError, match="task deep through the probability of liked"):
         chain(dataclasses.replace(tasks, tasks=(*tasks.tasks, deep)))
+
+
+def in_wifi(task):
+    return dataclasses.replace(
+        task, name=f"{task.name}_wifi", where=(Filter("network", "==", ("wifi",)),)
+    )
+
+
+def test_esmm_chains_the_tasks_of_one_scenario(small_schema):
+    ctr, cvr = small_schema.tasks
+    wifi = (in_wifi(ctr), in_wifi(cvr))
+    both = dataclasses.replace(small_schema, tasks=(ctr, *wifi, cvr))
+    assert chain(both) == {"cvr": "ctr", "cvr_wifi": "ctr_wifi"}
+    apart = dataclasses.replace(small_schema, tasks=(ctr, wifi[1]))
+    message = 'found tasks ctr, cvr_wifi, expected .* of its scenario network == "wifi"'
+    with pytest.raises(ValueError, match=message):
+        chain(apart)
+
+
+def test_aitm_calibrates_events_of_one_scenario(small_schema, tasks):
+    events = [tasks.task("finish"), tasks.task("share")]
+    wifi = [in_wifi(task) for task in events]
+    made = dataclasses.replace(tasks, tasks=(*wifi, *events))
+    assert calibrated_pairs(made) == [("finish_wifi", "share_wifi"), ("finish", "share")]
 
 
 def test_aitm_calibrates_consecutive_events_alone(small_schema, tasks):

@@ -258,3 +258,17 @@ def funnel_schema(folder: Path) -> Schema:
     path = schema(folder).path
     path.write_text(path.read_text() + FUNNEL)
     return load_schema(path)
+
+
+def scenario_schema(
+    folder: Path, file_format: str = "csv", more: str = "", glob: str = "", **wheres: str
+) -> Schema:
+    """The small schema with the `where` of some of its tasks, as TOML, and more TOML behind."""
+    path = schema(folder, file_format, glob).path
+    text = path.read_text() + more
+    for task, where in wheres.items():
+        head = f'[[tasks]]\nname = "{task}"\n'
+        assert head in text
+        text = text.replace(head, f"{head}where = {where}\n")
+    path.write_text(text, encoding="utf-8")
+    return load_schema(path)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from lt4rec_tf.schema.types import Filter
 from lt4rec_tf.training.conflict import Conflict, emphasis, hardly_watched, pairs_in_conflict
 from lt4rec_tf.training.plan import Plan
 from tests.support.networks import build_small
@@ -83,6 +84,18 @@ def test_pairs_are_a_binary_task_and_a_continuous_one_on_its_positives(small_sch
         pairs_in_conflict(schema, ["like"])
     with pytest.raises(ValueError, match="found tasks cvr of cvr"):
         pairs_in_conflict(small_schema.with_tasks(["cvr"]), ["cvr"])
+
+
+def test_pairs_are_of_one_scenario(small_schema):
+    wifi, other = (Filter("network", "==", (name,)) for name in ("wifi", "4g"))
+    ctr, cvr = small_schema.tasks
+    in_wifi = [
+        dataclasses.replace(task, name=f"{task.name}_w", where=(wifi,)) for task in (ctr, cvr)
+    ]
+    tasks = (*in_wifi, dataclasses.replace(ctr, where=(other,)), cvr)
+    schema = dataclasses.replace(small_schema, tasks=tasks)
+    names = [task.name for task in tasks]
+    assert pairs_in_conflict(schema, names) == [("ctr_w", "cvr_w")]
 
 
 def expected_losses(network, feed, conflict):

@@ -1,11 +1,14 @@
 """One compiled step: which rows it computes with."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from lt4rec_tf.models.losses import LOSSES
 from lt4rec_tf.models.network import CROSSED
+from lt4rec_tf.schema.types import Filter
 from lt4rec_tf.training.balancing.rules import WeightedSum
 from lt4rec_tf.training.optimizers import build_optimizer
 from lt4rec_tf.training.plan import Objective
@@ -53,6 +56,19 @@ def test_a_tower_is_computed_for_its_population_alone(small_schema, tasks):
     assert float(losses["cvr"]) == pytest.approx(float(expected), rel=1e-5)
     assert network.tops["cvr"].rows.numpy() == clicked.sum()
     assert network.tops["ctr"].rows.numpy() == (len(clicked) if "ctr" in tasks else -1)
+
+
+def test_a_tower_is_computed_for_the_rows_of_its_scenario_alone(small_schema):
+    ctr = dataclasses.replace(small_schema.task("ctr"), where=(Filter("x", "==", (1,)),))
+    made = dataclasses.replace(small_schema, tasks=(ctr, small_schema.task("cvr")))
+    network = build_small(made)
+    batch = small_batch()
+    inside = np.arange(len(batch["weights"]["ctr"])) % 3 == 0
+    batch["weights"]["ctr"] *= tf.constant(inside, tf.float32)
+    network.tops.update({task: Watched(top) for task, top in network.tops.items()})
+    losses = step_of(network, made, ["ctr"])(batch)
+    assert network.tops["ctr"].rows.numpy() == inside.sum()
+    assert np.isfinite(float(losses["ctr"]))
 
 
 @pytest.mark.parametrize("tasks", [["cvr"], ["ctr", "cvr"]])

@@ -122,6 +122,7 @@ def _summary(schema: Schema, rows: Rows) -> dict[str, Any]:
         "labels": rows.labels.labels,
         "weights": rows.labels.weights,
         "kept": rows.labels.kept,
+        "outside": {task: rows._asdict() for task, rows in rows.labels.outside.items()},
         "without_user": (rows.user == NO_USER) & (schema.user is not None),
         "columns": values_of(schema, rows.raw),
         "above_one": rows.labels.above_one,

@@ -71,7 +71,20 @@ def check(
             raise DataError(f"{split}: found no usable row, expected some; see the split's flags")
     without_rows = absent_tasks(audit)
     if without_rows and (all_tasks or len(without_rows) == len(audit.splits["train"].tasks)):
-        raise DataError(f"train: found no row in the population of task {without_rows[0]}")
+        raise DataError(_without_rows(audit, "train", without_rows[0]))
+
+
+def _without_rows(audit: Audit, split: str, task: str) -> str:
+    """Says that a task has no rows in a split, and of a scenario which rows it would have."""
+    text = f"{split}: found no row in the population of task {task}"
+    scenario = audit.scenarios.get(task)
+    if scenario is None:
+        return text
+    unreadable = f" ({scenario.unreadable} hold what cannot be compared)"
+    return (
+        f"{text}, which is learned where {scenario.conditions}; in all splits {scenario.rows} "
+        f"usable rows are of its scenario{unreadable * bool(scenario.unreadable)}"
+    )
 
 
 def absent_tasks(audit: Audit) -> list[str]:
@@ -121,7 +134,7 @@ def check_validation(audit: Audit, schema: Schema) -> None:
     for task in schema.tasks:
         counts = audit.splits["validation"].tasks[task.name]
         if counts.rows == 0:
-            raise DataError(f"validation: found no row in the population of task {task.name}")
+            raise DataError(_without_rows(audit, "validation", task.name))
         if task.kind == "binary" and counts.label_mean in (0.0, 1.0):
             raise DataError(
                 f"validation: found label {counts.label_mean:.0f} alone in all {counts.rows} rows "

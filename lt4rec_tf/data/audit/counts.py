@@ -14,6 +14,7 @@ from lt4rec_tf.data.audit.column_counts import ColumnCounts
 from lt4rec_tf.data.audit.duplicates import DistinctCounter
 from lt4rec_tf.data.audit.filtered import FilterCounts
 from lt4rec_tf.data.audit.findings import Audit, Example, SplitCounts
+from lt4rec_tf.data.audit.scenarios import ScenarioSums
 from lt4rec_tf.data.audit.task_counts import TaskSums
 from lt4rec_tf.data.audit.times import TimeCounts
 from lt4rec_tf.data.formats.bad_rows import write
@@ -58,6 +59,7 @@ class Counts:
         self._totals: dict[str, Counter[str]] = {}
         self._culprits: Counter[tuple[int, int]] = Counter()  # by reason and label
         self._filtered = FilterCounts(source.schema.filters)
+        self._scenarios = ScenarioSums(source.schema.tasks)
         self._times = TimeCounts()
         self._examples: dict[str, Example] = {}
         self._read: Counter[str] = Counter()
@@ -84,6 +86,7 @@ class Counts:
         if not layout.by_python:  # which holds no more of a row than is asked for
             self._distinct.add(fingerprint(records).numpy())
         self._filtered.add(values["left_out"])
+        self._scenarios.add(reasons == USABLE, values["outside"])
         first = self._read[name] + 1
         write(self._listed, bad_rows(name, first, records, reasons, layout))
         timed = np.isin(reasons, (USABLE, FAR_TIME)) & np.isfinite(values["times"])
@@ -166,6 +169,8 @@ class Counts:
             ratios=self._columns.ratios(),
             deciding=self._columns.deciding(),
             filtered=self._filtered.result(),
+            scenarios=self._scenarios.rows(),
+            in_no_scenario=self._scenarios.in_none(),
             times=self._times.result(source.split.limits),
             vocabularies=with_dropout(vocabularies, source.schema, unknown),
             numbers=numbers,

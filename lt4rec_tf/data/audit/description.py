@@ -40,7 +40,8 @@ def reasons_text(audit: Audit) -> str:
 
 def describe(audit: Audit) -> str:
     """Writes an audit as text for people, one fact a line, warnings last."""
-    facts = [*_describe_rows(audit), *_describe_splits(audit), *_describe_columns(audit)]
+    facts = [*_describe_rows(audit), *_describe_scenarios(audit), *_describe_splits(audit)]
+    facts += _describe_columns(audit)
     values = [*_describe_values(audit), *starmap(described_numbers, audit.numbers.items())]
     return "\n".join([*facts, *values, *audit.warnings])
 
@@ -94,6 +95,16 @@ def _describe_splits(audit: Audit) -> Iterator[str]:
     if audit.validation_from is not None and audit.test_from is not None:
         boundaries = with_date(audit.validation_from, unit), with_date(audit.test_from, unit)
         yield "validation from {}, test from {}".format(*boundaries)
+
+
+def _describe_scenarios(audit: Audit) -> Iterator[str]:
+    for task, scenario in audit.scenarios.items():
+        text = f"task {task}: rows where {scenario.conditions}"
+        if scenario.unreadable:
+            text += f"; {scenario.unreadable} others hold what cannot be compared"
+        yield text
+    if audit.in_no_scenario:
+        yield f"{audit.in_no_scenario} usable records are in the scenario of no task"
 
 
 def _weighted_rows(numbers: TaskCounts) -> str:

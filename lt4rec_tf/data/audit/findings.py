@@ -11,6 +11,7 @@ from lt4rec_tf.data.audit.column_counts import FeatureCounts, RatioCounts
 from lt4rec_tf.data.audit.duplicates import Duplicates
 from lt4rec_tf.data.audit.filtered import FilteredRows
 from lt4rec_tf.data.audit.number_spreads import NumberSpread
+from lt4rec_tf.data.audit.scenarios import ScenarioRows
 from lt4rec_tf.data.audit.task_counts import TaskCounts
 from lt4rec_tf.data.audit.times import Times
 from lt4rec_tf.data.input.contents import Content
@@ -72,6 +73,8 @@ class Audit:
         deciding: By feature and task, the AUC of features that tell a label alone.
         warnings: Lines of `warnings.warnings_of`.
         filtered: By filter, records that it left out; they are no part of `unusable`.
+        scenarios: By task that has one, the rows of its scenario.
+        in_no_scenario: Usable rows that no task's scenario holds, where every task has one.
         times: The times of the usable rows, and those that are far from all others; None where the
             schema names no time, or no row has one.
         vocabularies: By table with a fitted vocabulary, what it holds; no part of the JSON.
@@ -109,6 +112,8 @@ class Audit:
     deciding: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     filtered: dict[str, FilteredRows] = dataclasses.field(default_factory=dict)
+    scenarios: dict[str, ScenarioRows] = dataclasses.field(default_factory=dict)
+    in_no_scenario: int = 0
     times: Times | None = None
     vocabularies: Vocabularies = dataclasses.field(default_factory=dict, repr=False, compare=False)
     numbers: NumbersByTable = dataclasses.field(default_factory=dict, repr=False, compare=False)
@@ -138,7 +143,7 @@ class Audit:
         absent_in = value.get("features_absent_in", {})
         features, ratios = value.get("features", {}), value.get("ratios", {})
         duplicates, times = value.get("duplicates"), value.get("times")
-        contents = value.get("contents", {})
+        contents, scenarios = value.get("contents", {}), value.get("scenarios", {})
 
         typed = {
             "features_absent_in": {name: tuple(files) for name, files in absent_in.items()},
@@ -155,6 +160,7 @@ class Audit:
             "spreads": {name: NumberSpread(**n) for name, n in value.get("spreads", {}).items()},
             "warnings": tuple(value.get("warnings", ())),
             "contents": {name: Content(**content) for name, content in contents.items()},
+            "scenarios": {task: ScenarioRows(**rows) for task, rows in scenarios.items()},
             "filtered": {text: FilteredRows(**n) for text, n in value.get("filtered", {}).items()},
         }
         return cls(**{**value, **typed})

@@ -175,8 +175,8 @@ def of_schema(
 ) -> dict[str, ColumnType]:
     """Returns the types with which a schema's rows are the same in TFRecords as in the logs.
 
-    Labels other than clicks, times, weights, users and the columns of filters are kept as the text
-    that the logs hold: training reads them with more digits than a float32 has.
+    Labels other than clicks, times, weights, users and the columns of filters and scenarios are
+    kept as the text that the logs hold: training reads them with more digits than a float32 has.
 
     Args:
         schema: The schema by which training will read.
@@ -224,8 +224,8 @@ def _exact_columns(schema: Schema) -> dict[str, str]:
         numbers[schema.weight] = "float32"
     kept = [task.kept_column for task in schema.tasks if task.kept_column is not None]
     numbers |= dict.fromkeys(kept, "float32")
-    # Whatever a filter cannot read is left out by it, and is no bad row.
-    for rule in schema.filters:
+    # Whatever a filter cannot read is left out by it, or outside a scenario, and is no bad row.
+    for rule in [*schema.filters, *(rule for task in schema.tasks for rule in task.where)]:
         numbers.setdefault(rule.column, "")
     return numbers
 

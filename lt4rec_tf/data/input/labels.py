@@ -1,13 +1,13 @@
 """Hybrid labels: clicks that every row has, watch ratios or amounts that only some rows have.
 
 A task's population is a weight: label 0 with weight 0 outside it; inside it the row's own weight, 1
-unless a column says it. Populations nest, and a label is missing only where it is defined. A row
-that cannot be used gets the code of one reason, the first that applies in the order of `REASONS`.
+unless a column says it. Populations nest, and a label is missing only where it is defined and a
+task needs it: in the rows of the task's scenario. A row that cannot be used gets the code of one
+reason, the first that applies in the order of `REASONS`.
 """
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -18,6 +18,8 @@ import tensorflow as tf
 from lt4rec_tf.data.formats.bad_rows import BadRow
 from lt4rec_tf.data.formats.records import Layout, shown_record
 from lt4rec_tf.data.formats.values import Values, single
+from lt4rec_tf.data.input.filters import LeftOut
+from lt4rec_tf.data.input.populations import find_populations, outside_scenarios
 from lt4rec_tf.schema.types import Label, Schema
 
 REASONS = (
@@ -59,6 +61,7 @@ class Labels(NamedTuple):
             the log still holds; 1 unless the label is 0.
         duration: float32 (batch,), the length in seconds of the row's video, as the first label
             that names such a column has it; NaN where it is unknown.
+        outside: By task with a scenario, which rows its conditions leave outside.
     """
 
     labels: dict[str, tf.Tensor]
@@ -69,6 +72,7 @@ class Labels(NamedTuple):
     above_one: dict[str, tf.Tensor]
     kept: dict[str, tf.Tensor]
     duration: tf.Tensor
+    outside: dict[str, LeftOut]
 
 
 class _ParsedLabel(NamedTuple):
@@ -94,7 +98,9 @@ def read_labels(schema: Schema, columns: Columns, faults: Mapping[str, tf.Tensor
     """
     parsed = {label.name: _parse(label, columns) for label in schema.labels}
     everywhere = tf.ones_like(next(iter(parsed.values())).present)
-    populations, needed = _populations(schema, parsed, everywhere)
+    positive = {name: label.value == 1.0 for name, label in parsed.items()}
+    outside = outside_scenarios(schema, columns, ~everywhere)
+    populations, needed = find_populations(schema, positive, outside)
 
     all_faults = dict(faults)
     row_weights = None
@@ -125,7 +131,9 @@ def read_labels(schema: Schema, columns: Columns, faults: Mapping[str, tf.Tensor
     duration = durations[0] if durations else tf.fill(tf.shape(everywhere), math.nan)
     culprits = _culprits([*faults_by_label.values()], reasons)
     above_one = {n: label.above_one for n, label in parsed.items() if label.above_one is not None}
-    return Labels(labels, weights, reasons, culprits, unlabelled, above_one, kept, duration)
+    return Labels(
+        labels, weights, reasons, culprits, unlabelled, above_one, kept, duration, outside
+    )
 
 
 def _row_weights(column: tf.Tensor | tf.RaggedTensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -158,34 +166,6 @@ def _kept(
             bad |= negative & ~usable
             kept[task.name] = tf.where(negative & usable, shares, 1.0)
     return kept, bad
-
-
-def _populations(
-    schema: Schema, parsed: Mapping[str, _ParsedLabel], everywhere: tf.Tensor
-) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-    """Returns by task the rows of its population, and by label the rows that need it.
-
-    Populations nest: a conversion that is empty without a click is not missing there, and a refund
-    is not learned there. A population, and whatever it lies within, is needed where it is defined.
-    """
-    needed = {name: tf.zeros_like(everywhere) for name in parsed}
-    positives: dict[str, tf.Tensor] = {}
-
-    def positive(name: str) -> tf.Tensor:
-        """Returns the rows in which a population is defined and 1."""
-        if name not in positives:
-            outer = [positive(population) for population in schema.label(name).within]
-            defined = functools.reduce(tf.logical_or, outer) if outer else everywhere
-            needed[name] |= defined
-            positives[name] = defined & (parsed[name].value == 1.0)
-        return positives[name]
-
-    populations = {}
-    for task in schema.tasks:
-        inside = everywhere if task.population is None else positive(task.population)
-        populations[task.name] = inside
-        needed[task.label] |= inside
-    return populations, needed
 
 
 def _first_reason(faults: Mapping[str, tf.Tensor], like: tf.Tensor) -> tf.Tensor:

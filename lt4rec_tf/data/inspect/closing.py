@@ -26,7 +26,7 @@ def closing_lines(
     """
     tasks = []
     for task in schema.tasks:
-        where = f" where {task.population} is 1" if task.population else ""
+        where = "" if task.on_all_rows else f" where {task.conditions}"
         tasks.append(f"{task.name} ({task.label}{where})")
     lines = [f"tasks: {', '.join(tasks) or 'none'}"]
     lines += [f"no task {name}: {why}" for name, why in _absent_tasks(roles).items()]

@@ -68,10 +68,11 @@ def statistics(source: Source, audit: Audit, item: str | None) -> dict[str, floa
 def _mean(schema: Schema, audit: Audit, kind: str) -> float | None:
     """Returns the mean label of the kind's first task, over all splits; None where none has rows.
 
-    Binary tasks count only if all rows have their label.
+    Binary tasks count only if all rows have their label, others only if they are of no scenario.
     """
     for task in schema.tasks:
-        if task.kind == kind and (kind != "binary" or task.population is None):
+        counts_here = task.on_all_rows if kind == "binary" else not task.where
+        if task.kind == kind and counts_here:
             counts = [split.tasks[task.name] for split in audit.splits.values()]
             rows = sum(count.rows for count in counts)
             label_sum = sum(count.rows * count.label_mean for count in counts)

@@ -146,6 +146,7 @@ def _shape(settings: Settings, schema: Schema) -> dict[str, Any]:
             task.name: {
                 "kind": task.kind,
                 "population": task.population,
+                "where": task.scenario,
                 "outputs of": task.loss if task.kind == "amount" else task.kind,
             }
             for task in schema.tasks
