@@ -123,10 +123,10 @@ def _without_equal_rows(settings: Settings, schema: Schema, folder: Path) -> Set
     """Returns the settings without default rows that would be the same network, and says so."""
     distinct = row_checks.distinct_rows(settings, schema, folder)
     left_out = [row for row in settings.rows if row not in distinct.rows]
-    if left_out:
+    for row in left_out:
         print(
-            f"one task: {' and '.join(left_out)} would be what {' and '.join(distinct.rows)} are, "
-            f"and are not trained again; --rows={','.join(settings.rows)} trains them"
+            f"one task: {row} would be what {row_checks.same_of_one_task(row)} is, and is not "
+            f"trained again; --rows={','.join(settings.rows)} trains it"
         )
     return distinct
 

@@ -64,12 +64,13 @@ def check_evaluation(folder, rows):
         assert set(row["by_label"]) == set(tasks) & {"cvr"}
         assert row["seconds"] > 0
         for task, share in row["density"].items():
-            chosen = row["row"] == "s_weight"
-            assert share == (
-                found["searches"][task]["densities"][found["searches"][task]["chosen"]]
-                if chosen
-                else 1.0
-            )
+            expected = 1.0
+            if row["row"] == "s_weight":
+                search = found["searches"][task]
+                expected = search["densities"][search["chosen"]]
+            elif row["row"] == "s_gates":
+                expected = pytest.approx(0.2, abs=1e-3)  # the default, of whole weights
+            assert share == expected
     return found
 
 
@@ -453,10 +454,8 @@ def test_one_task_trains_no_network_twice(home, capsys):
     flags = [f"--flagfile={home}/no_rows.cfg", "--tasks=ctr", f"--run_dir={home}/distinct"]
     flags += ["--reading=memory", "--rounds=1"]
     run_training(*flags)
-    assert "one task: hard_sharing and s_weight_auto would be what base and s_weight are" in (
-        capsys.readouterr().out
-    )
-    check_evaluation(home / "distinct", ["base_ctr", "s_weight"])
+    assert "one task: hard_sharing would be what base is" in capsys.readouterr().out
+    check_evaluation(home / "distinct", ["base_ctr", "s_weight", "s_gates"])
 
 
 def test_one_task_in_rows_that_are_named(home, capsys):

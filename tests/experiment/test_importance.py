@@ -115,7 +115,7 @@ def test_tables_say_which_rows_were_measured_and_by_how_much():
     assert "over all 100 rows" in importance_tables({**FOUND, "rows_of_split": 100})[0]
 
 
-def test_single_task_rows_are_measured_each_with_its_task(source):
+def test_single_task_rows_are_measured_each_with_its_task(source, tmp_path):
     made = source.schema
 
     @dataclasses.dataclass
@@ -123,7 +123,7 @@ def test_single_task_rows_are_measured_each_with_its_task(source):
         rows: tuple[str, ...]
 
     def tasks_of(*rows):
-        found = importance._tasks_by_row(Settings(rows), made)
+        found = importance._tasks_by_row(Settings(rows), made, tmp_path)
         return {row: [task.name for task in tasks] for row, tasks in found.items()}
 
     assert tasks_of("base", "s_weight") == {"s_weight": ["ctr", "cvr"]}

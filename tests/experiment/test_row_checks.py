@@ -54,7 +54,7 @@ def test_what_they_allow_passes(tmp_path):
 
 
 NEEDED = ["train", "--schema=s.toml", "--data_dir=logs"]
-ALL = ("base", "hard_sharing", "s_weight", "s_weight_auto")
+ALL = ("base", "hard_sharing", "s_weight", "s_gates")
 
 
 def test_one_task_has_no_row_twice(tmp_path):
@@ -63,8 +63,11 @@ def test_one_task_has_no_row_twice(tmp_path):
     assert settings.rows == ALL
     assert distinct_rows(settings, made, tmp_path / "run") == settings
     one = distinct_rows(settings, made.with_tasks(["ctr"]), tmp_path / "run")
-    assert one == dataclasses.replace(settings, rows=("base", "s_weight"))
-    assert fingerprint(one, "") == fingerprint(parse([*NEEDED, "--rows=base,s_weight"], "")[0], "")
+    assert one == dataclasses.replace(settings, rows=("base", "s_weight", "s_gates"))
+    named, _ = parse([*NEEDED, "--rows=base,s_weight,s_gates"], "")
+    assert fingerprint(one, "") == fingerprint(named, "")
+    workers, _ = parse([*NEEDED, "--distribution=mirrored"], "")
+    assert distinct_rows(workers, made.with_tasks(["ctr"]), tmp_path).rows == ("base", "s_weight")
 
 
 def test_a_run_that_was_begun_with_all_rows_keeps_them(tmp_path):
