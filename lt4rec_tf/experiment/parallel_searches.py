@@ -20,7 +20,12 @@ from lt4rec_tf.experiment.feed import training_feed
 from lt4rec_tf.experiment.passes import may_end_early
 from lt4rec_tf.experiment.paths import LOGS, TENSORBOARD, ticket_folder
 from lt4rec_tf.experiment.run import Run, network_in
-from lt4rec_tf.experiment.ticket_search import find_ticket, level_folders, searched_levels
+from lt4rec_tf.experiment.ticket_search import (
+    find_ticket,
+    level_folders,
+    pending_epochs,
+    searched_levels,
+)
 from lt4rec_tf.reports.run_report import StageLog
 from lt4rec_tf.training.precision import settled
 from lt4rec_tf.training.stage import TrainingError
@@ -42,6 +47,7 @@ def search_in_parallel(run: Run) -> None:
     settled(run.settings.training.precision, run.searches)  # once, not by each process
     threads = threads_per_process(processes)
     levels = searched_levels(run.settings)
+    epochs = sum(pending_epochs(run.settings, run.searches, task) for task in pending)
     jobs = [Job(task, search_task, (run.folder, run.settings, task), levels) for task in pending]
     log_folder = run.folder / LOGS
     run.progress.note(
@@ -51,6 +57,7 @@ def search_in_parallel(run: Run) -> None:
     prepare = partial(prepare_tensorflow, threads)
     with closing(JobPool(processes, prepare, log_folder, run.progress.note)) as pool:
         failures = pool.run("ticket searches", jobs)
+    run.progress.skip(epochs * run.feed.steps_per_epoch)
     if failures:
         task, failure = next(iter(failures.items()))
         raise TrainingError(f"ticket search of {task}: {failure.error} (log: {failure.log})")
