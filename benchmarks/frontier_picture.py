@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
@@ -178,11 +179,23 @@ def _label_points(
         offset = min(OFFSETS, key=lambda at: _cost(axes, name, places[name], at, taken))
         label = _annotation(axes, name, places[name], offset)
         taken.append((_text_box(label), LABEL))
+        taken += [(box, LABEL) for box in _boxes_to_label(axes, places[name], offset)]
 
 
 def _boxes_along(axes: Axes, start: _Place, end: _Place) -> list[Bbox]:
-    """Returns small boxes along a line."""
-    first, last = axes.transData.transform([start, end])
+    """Returns small boxes along a line between two places."""
+    return _boxes_between(*axes.transData.transform([start, end]))
+
+
+def _boxes_to_label(axes: Axes, place: _Place, offset: _Place) -> list[Bbox]:
+    """Returns small boxes along the line from a point to its label; none where there is no line."""
+    if max(map(abs, offset)) <= NEAR:
+        return []
+    point = axes.transData.transform(place)
+    return _boxes_between(point, point + np.array(offset) * axes.figure.dpi / 72)[1:]
+
+
+def _boxes_between(first: np.ndarray, last: np.ndarray) -> list[Bbox]:
     count = 2 + int(abs(last - first).max() // 6)
     centres = [first + (last - first) * index / (count - 1) for index in range(count)]
     return [Bbox([centre - 2, centre + 2]) for centre in centres]
@@ -197,7 +210,12 @@ def _cost(
     label.remove()
     inside = axes.bbox.fully_containsx(box.x0) and axes.bbox.fully_containsx(box.x1)
     inside &= axes.bbox.fully_containsy(box.y0) and axes.bbox.fully_containsy(box.y1)
-    return sum(cost for other, cost in taken if box.overlaps(other)) + OUTSIDE * (not inside)
+    covered = sum(cost for other, cost in taken if box.overlaps(other))
+    # A line to a label may cross all but labels and the lines to them.
+    of_labels = [other for other, cost in taken if cost == LABEL]
+    line = _boxes_to_label(axes, place, offset)
+    crossed = LABEL * any(part.overlaps(other) for part in line for other in of_labels)
+    return covered + crossed + OUTSIDE * (not inside)
 
 
 def _text_box(label: Annotation) -> Bbox:
