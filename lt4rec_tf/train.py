@@ -125,7 +125,7 @@ def _without_equal_rows(settings: Settings, schema: Schema, folder: Path) -> Set
     left_out = [row for row in settings.rows if row not in distinct.rows]
     for row in left_out:
         print(
-            f"one task: {row} would be what {row_checks.same_of_one_task(row)} is, and is not "
+            f"one task: {row} would be what {row_checks.SAME_OF_ONE_TASK[row]} is, and is not "
             f"trained again; --rows={','.join(settings.rows)} trains it"
         )
     return distinct

@@ -14,10 +14,11 @@ from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.experiment.level_search import groups_of_inputs
 from lt4rec_tf.experiment.paths import GATES, TRAINING, row_folder, row_masks
+from lt4rec_tf.experiment.rows import masked_network
 from lt4rec_tf.experiment.run import Run, joint_trainer, load_start, network_in, plan_of
-from lt4rec_tf.tickets.masks import Masks, read_masks, write_masks
+from lt4rec_tf.tickets.masks import Masks, write_masks
 from lt4rec_tf.tickets.scores import Scores, keep_best_pieces, keep_highest
-from lt4rec_tf.tickets.search import WEIGHTS, read_result
+from lt4rec_tf.tickets.search import WEIGHTS
 from lt4rec_tf.training.mask_scores import Prune, cut_along, scores_of, with_scores
 
 ROW = "s_gates"
@@ -32,11 +33,8 @@ def train_row(run: Run) -> None:
         _learn_tickets(run, folder)
     artifacts.remove(folder / GATES / TRAINING / WEIGHTS)
 
-    network = network_in(run, ROW)
+    network = masked_network(run.folder, ROW, run.settings, run.schema)
     load_start(run, network)
-    for task in run.tasks:
-        masks = read_masks(row_masks(folder, task), network.kernel_shapes(task))
-        network.wear(task, masks)
     plan = plan_of(run, run.settings.training.epochs)
     joint_trainer(run, network).fit(folder / TRAINING, ROW, plan)
 
@@ -53,16 +51,6 @@ def pending_epochs(settings: Settings, folder: Path) -> int:
         return 0
     learned = artifacts.is_done(row / GATES / TRAINING)
     return settings.training.epochs + (0 if learned else settings.tickets.gate_epochs)
-
-
-def gate_seconds(row: Path) -> float:
-    """Returns the seconds in which a row's tickets were learned; 0: it has them from another run.
-
-    Args:
-        row: Its folder.
-    """
-    stage = row / GATES / TRAINING
-    return float(read_result(stage)["seconds"]) if stage.exists() else 0.0
 
 
 def _learn_tickets(run: Run, folder: Path) -> None:

@@ -17,7 +17,7 @@ from lt4rec_tf.training.conflict import pairs_in_conflict
 
 SINGLE_TASK = "base"
 # Of one task hard sharing is its tower, and ways of sharing are the levels of its search.
-_SAME_OF_ONE_TASK = {"hard_sharing": "base", "s_weight_auto": "s_weight"}
+SAME_OF_ONE_TASK = {"hard_sharing": "base", "s_weight_auto": "s_weight"}
 
 
 def distinct_rows(settings: Settings, schema: Schema, folder: Path) -> Settings:
@@ -38,17 +38,8 @@ def distinct_rows(settings: Settings, schema: Schema, folder: Path) -> Settings:
     begun = (folder / CONFIG).exists()
     if begun and read_run(folder)[0].rows == settings.rows:
         return settings
-    rows = tuple(row for row in settings.rows if row not in _SAME_OF_ONE_TASK)
+    rows = tuple(row for row in settings.rows if row not in SAME_OF_ONE_TASK)
     return dataclasses.replace(settings, rows=rows)
-
-
-def same_of_one_task(row: str) -> str:
-    """Returns the row that has the network which this one would have of a single task.
-
-    >>> same_of_one_task("hard_sharing")
-    'base'
-    """
-    return _SAME_OF_ONE_TASK[row]
 
 
 def check_rows(settings: Settings, schema: Schema) -> None:

@@ -9,17 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.typed_json import read_typed
-from lt4rec_tf.experiment.gate_search import gate_seconds
 from lt4rec_tf.experiment.joint_search import read_joint_search
 from lt4rec_tf.experiment.level_search import JointSearch
 from lt4rec_tf.experiment.paths import (
     ADDED,
-    CHOICE,
+    GATES,
     TABLES,
     TRAINING,
     WARMUP,
@@ -72,16 +69,15 @@ def default_row(settings: Settings, schema: Schema, folder: Path) -> str:
     preferred = [row for row in SPARSE_SHARING if row in names]
     if not preferred:
         return names[-1]
-    scores = [_validation_score(folder, row) for row in preferred]
-    if None in scores or settings.daily.warm_start or settings.daily.masks:
+    found = [_validation_score(folder, row) for row in preferred]
+    scores = [score for score in found if score is not None]
+    if len(scores) < len(found) or settings.daily.warm_start or settings.daily.masks:
         return preferred[0]
-    return preferred[int(np.argmax(np.array(scores, float)))]
+    return preferred[scores.index(max(scores))]
 
 
 def _validation_score(folder: Path, row: str) -> float | None:
     """Returns the score of a row's best epoch, higher is better; None: it is not trained yet."""
-    if row == "s_weight_auto" and not (row_folder(folder, row) / CHOICE).exists():
-        return None
     stage = stage_folder(folder, row)
     if not artifacts.is_done(stage):
         return None
@@ -279,8 +275,9 @@ def row_seconds(folder: Path, row: str, tasks: tuple[str, ...]) -> float:
         seconds = sum(level["seconds"] for level in search["levels"])
     else:
         seconds = read_result(stage_folder(folder, row))["seconds"]
-    if row == "s_gates":
-        seconds += gate_seconds(row_folder(folder, row))
+
+    learned = row_folder(folder, row) / GATES / TRAINING  # of its tickets, by s_gates
+    seconds += read_result(learned)["seconds"] if learned.exists() else 0.0
 
     stages = (searches / TABLES).glob(f"level_*/{TRAINING}")
     seconds += sum(read_result(stage)["seconds"] for stage in stages)
