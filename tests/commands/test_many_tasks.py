@@ -15,7 +15,7 @@ from lt4rec_tf.experiment.evaluation import open_run
 from lt4rec_tf.experiment.feed import split_batches
 from tests.support.commands import run_training
 from tests.support.paths import PROJECT
-from tests.support.schemas import few_features
+from tests.support.schemas import SMALL_RUN, few_features
 
 pytestmark = pytest.mark.slow(minutes=1)
 
@@ -31,15 +31,8 @@ def eight(tmp_path_factory):
         f"--schema={few_features('simulated_reactions', folder)}",
         f"--data_dir={folder}/feed",
         f"--run_dir={folder}/run",
-        "--simulate_rows=6000",
         "--rows=shared_bottom,s_joint",
-        "--hidden_units=16,8",
-        "--embedding_dim=4",
-        "--epochs=1",
-        "--rounds=1",
-        "--batch_size=256",
-        "--learning_rate=0.01",
-        "--reading=memory",
+        *SMALL_RUN,
     )
     return folder / "run"
 

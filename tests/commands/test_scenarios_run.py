@@ -14,7 +14,7 @@ from lt4rec_tf.experiment.feed import split_batches
 from lt4rec_tf.serving.publish import published_versions
 from tests.support.commands import run_main, run_training
 from tests.support.paths import PROJECT
-from tests.support.schemas import few_features
+from tests.support.schemas import SMALL_RUN, few_features
 
 pytestmark = pytest.mark.slow(minutes=1)
 
@@ -31,15 +31,8 @@ def flags(folder, run, *more, tasks=TASKS, scenarios=True):
         f"--loss_weights={','.join(weights)}",
         f"--data_dir={folder}/feed",
         f"--run_dir={folder}/{run}",
-        "--simulate_rows=6000",
         "--rows=s_joint",
-        "--hidden_units=16,8",
-        "--embedding_dim=4",
-        "--epochs=1",
-        "--rounds=1",
-        "--batch_size=256",
-        "--learning_rate=0.01",
-        "--reading=memory",
+        *SMALL_RUN,
         *more,
     ]
 

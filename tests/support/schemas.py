@@ -122,6 +122,19 @@ FOUND = {
 FEW = ("user_id", "video_id", "tags", "duration")
 
 
+# Flags of a run on the simulated feed that takes seconds.
+SMALL_RUN = (
+    "--simulate_rows=6000",
+    "--hidden_units=16,8",
+    "--embedding_dim=4",
+    "--epochs=1",
+    "--rounds=1",
+    "--batch_size=256",
+    "--learning_rate=0.01",
+    "--reading=memory",
+)
+
+
 def few_features(name, folder, *more):
     """The path of a schema of the project with four features and more, written into a folder.
 

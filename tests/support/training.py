@@ -11,9 +11,11 @@ from lt4rec_tf.config.parse import parse
 from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.experiment.initial_weights import keep_start
+from lt4rec_tf.experiment.rows import load_row
 from lt4rec_tf.experiment.run import Run, network_in
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.training.plan import Callbacks, Feed, Objective, Optimization
+from lt4rec_tf.training.predictions import make_predictor
 from lt4rec_tf.training.trainer import Trainer
 from tests.support.networks import small_batch
 
@@ -138,3 +140,16 @@ def begin_run(
     )
     keep_start(run)
     return run, network_in(run, "s_weight")
+
+
+def row_logits(run: Run, row: str) -> dict[str, np.ndarray]:
+    """A trained row's logits on validation, read back from its folder, by task."""
+    network = load_row(run.folder, row, run.settings, run.schema)
+    return make_predictor(network, network.tasks)(run.feed.validation()).logits
+
+
+def assert_same_logits(one: Run, other: Run, row: str) -> None:
+    """Checks that a row ended with the same bits in two runs."""
+    found = row_logits(other, row)
+    for task, values in row_logits(one, row).items():
+        assert values.tobytes() == found[task].tobytes(), task
