@@ -146,6 +146,18 @@ class ModelSettings:
         "vectors alone.",
     )
     dcn_layers: int = flag(2, "Number of DCN-v2 layers.", at_least=1)
+    attention_units: tuple[int, ...] = flag(
+        (36,),
+        "Lists with pooling = attention or transformer: widths of the hidden layers by which a "
+        "candidate weighs an event.",
+        at_least=1,
+        required=True,
+        expected="widths of 1 or more",
+    )
+    transformer_blocks: int = flag(1, "Lists with pooling = transformer: blocks.", at_least=1)
+    transformer_heads: int = flag(
+        2, "Lists with pooling = transformer: attention heads of a block.", at_least=1
+    )
     hidden_units: tuple[int, ...] = flag(
         (512, 256, 128),
         "Widths of a tower's masked layers.",

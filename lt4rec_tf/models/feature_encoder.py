@@ -11,9 +11,10 @@ import tf_keras as keras
 
 from lt4rec_tf.models.layers.cross import CrossNetworkV2, GramCross, NoCross, TriangleCross
 from lt4rec_tf.models.layers.dropout import UnitDropout, UnknownDropout
+from lt4rec_tf.models.layers.event_pooling import EventPooling, EventSizes
 from lt4rec_tf.models.layers.field_vectors import FieldVectors
 from lt4rec_tf.models.layers.table_layout import ONE
-from lt4rec_tf.schema.types import Feature, Schema
+from lt4rec_tf.schema.types import EventSequence, Feature, Schema
 from lt4rec_tf.tickets.embedding_tables import TableTicket
 
 
@@ -30,6 +31,7 @@ class Encoder:
         field_dropout: Share of field vectors that a training step sets to 0, in [0, 1).
         unknown_dropout: "validation": training takes known values for unknown so that these come
             as often as in validation, see `schema.fitted.with_dropout`; "none": it does not.
+        events: Sizes of the layers that pool what users did before.
     """
 
     embedding_dim: int
@@ -39,6 +41,7 @@ class Encoder:
     tables: TableTicket | None = None
     field_dropout: float = 0.0
     unknown_dropout: Literal["validation", "none"] = "none"
+    events: EventSizes = field(default_factory=EventSizes)
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ def build_bottom(schema: Schema, encoder: Encoder, seed: int) -> Bottom:
         seed=seed_of(seed, "embedding"),
         owner="shared",
         ticket=encoder.tables,
+        events=encoder.events,
     )
     ids, counters = _looked_up_ids(schema, encoder, inputs, seed)
     vectors = fields(ids)
@@ -89,7 +93,7 @@ def build_bottom(schema: Schema, encoder: Encoder, seed: int) -> Bottom:
     cross_layer = _cross_layer(encoder.cross, encoder.dcn_layers, seed)
     crossed = cross_layer(vectors)
 
-    variables = {f"embedding/{name}": part for name, part in fields.parts.items()}
+    variables = trained_variables(fields)
     variables |= {f"cross/{i}": weight for i, weight in enumerate(cross_layer.weights)}
     return Bottom(inputs, ids, crossed, variables, counters)
 
@@ -120,6 +124,7 @@ def field_vectors(
     seed: int,
     owner: str,
     ticket: TableTicket | None = None,
+    events: EventSizes | None = None,
 ) -> FieldVectors:
     """Returns an embedding of all the schema's features, whose rows are drawn normal.
 
@@ -130,6 +135,7 @@ def field_vectors(
         seed: Of the draw.
         owner: Begins the layer's name: "shared" or a task.
         ticket: Ticket of the tables; None: they are whole.
+        events: Sizes of the layers that pool what users did before; None: the usual ones.
     """
 
     def draw(part: str) -> keras.initializers.Initializer:
@@ -137,7 +143,29 @@ def field_vectors(
         own_seed = seed if part == ONE else seed_of(seed, part)
         return _NormalRows(stddev=stddev, seed=own_seed)
 
-    return FieldVectors(schema, dimension, draw, ticket, name=f"{owner}.embedding")
+    def pool_of(sequence: EventSequence) -> EventPooling:
+        def draw_kernel(name: str) -> keras.initializers.Initializer:
+            return keras.initializers.GlorotNormal(seed=seed_of(seed, f"{sequence.name}/{name}"))
+
+        name = f"{owner}.attention.{sequence.name}"
+        return EventPooling(sequence, dimension, events or EventSizes(), draw_kernel, name=name)
+
+    pools = [pool_of(sequence) for sequence in schema.sequences]
+    return FieldVectors(schema, dimension, draw, ticket, pools, name=f"{owner}.embedding")
+
+
+def trained_variables(fields: FieldVectors, prefix: str = "") -> dict[str, tf.Variable]:
+    """Returns the variables of an embedding by name: its tables, and what pools events.
+
+    Args:
+        fields: The layer.
+        prefix: Of the names: "<task>/" where a task alone reads it.
+    """
+    variables = {f"{prefix}embedding/{name}": part for name, part in fields.parts.items()}
+    for pool in fields.pools:
+        for name, variable in pool.trained.items():
+            variables[f"{prefix}attention/{pool.sequence.name}/{name}"] = variable
+    return variables
 
 
 class _NormalRows(keras.initializers.RandomNormal):

@@ -15,7 +15,14 @@ from collections.abc import Mapping, Sequence
 import tensorflow as tf
 import tf_keras as keras
 
-from lt4rec_tf.models.feature_encoder import Bottom, Encoder, build_bottom, field_vectors, seed_of
+from lt4rec_tf.models.feature_encoder import (
+    Bottom,
+    Encoder,
+    build_bottom,
+    field_vectors,
+    seed_of,
+    trained_variables,
+)
 from lt4rec_tf.models.layers.masked_dense import MaskedDense, link_tower
 from lt4rec_tf.models.network import CROSSED, RankingNetwork, add_head, assemble
 from lt4rec_tf.models.tower_dropout import TowerDropout
@@ -72,7 +79,7 @@ def build_network(
                 bottom,
                 name,
                 own_embedding[name],
-                encoder.embedding_stddev,
+                encoder,
                 hidden_units[0],
                 seed,
                 variables,
@@ -97,7 +104,7 @@ def _own_view(
     bottom: Bottom,
     task: str,
     dimension: int,
-    stddev: float,
+    encoder: Encoder,
     units: int,
     seed: int,
     variables: dict[str, tf.Variable],
@@ -109,13 +116,18 @@ def _own_view(
         bottom: Its ids are read.
         task: The task's name.
         dimension: Length of the field vectors.
-        stddev: Standard deviation of the embedding rows at the start.
+        encoder: Of the network.
         units: Width of the task's first layer.
         seed: Of all draws.
         variables: Gets the embedding's variables and "<task>/own/kernel".
     """
     fields = field_vectors(
-        schema, dimension, stddev, seed=seed_of(seed, f"{task}/embedding"), owner=task
+        schema,
+        dimension,
+        encoder.embedding_stddev,
+        seed=seed_of(seed, f"{task}/embedding"),
+        owner=task,
+        events=encoder.events,
     )
 
     draw = keras.initializers.GlorotNormal(seed=seed_of(seed, f"{task}/own"))
@@ -123,7 +135,7 @@ def _own_view(
     flat = keras.layers.Reshape((len(schema.features) * dimension,), name=f"{task}.own_fields")
     addend = own(flat(fields(bottom.ids)))
 
-    variables.update({f"{task}/embedding/{name}": part for name, part in fields.parts.items()})
+    variables.update(trained_variables(fields, f"{task}/"))
     variables[f"{task}/own/kernel"] = own.kernel
     return addend
 

@@ -14,12 +14,13 @@ import tensorflow as tf
 
 from lt4rec_tf.config.checks import own_embedding
 from lt4rec_tf.config.settings import Settings
-from lt4rec_tf.core.flags import ConfigError, from_settings
+from lt4rec_tf.core.flags import ConfigError, expect, from_settings
 from lt4rec_tf.models.aitm import build_aitm
 from lt4rec_tf.models.blueprint import Blueprint
 from lt4rec_tf.models.esmm import build_esmm
 from lt4rec_tf.models.feature_encoder import Encoder
 from lt4rec_tf.models.htlnet import Transfer, build_htlnet
+from lt4rec_tf.models.layers.event_pooling import EventSizes
 from lt4rec_tf.models.layers.label_embedding import Temperature
 from lt4rec_tf.models.lt4rec import build_network
 from lt4rec_tf.models.mmoe import build_mmoe
@@ -215,7 +216,7 @@ def network_of(
     blueprint = Blueprint(
         schema=schema,
         settings=model,
-        encoder=from_settings(Encoder, model, tables=tables),
+        encoder=from_settings(Encoder, model, tables=tables, events=_event_sizes(settings, schema)),
         hidden_units=tuple(hidden_units) or model.hidden_units,
         own_embedding=_own_embedding(settings, schema),
         seed=settings.seed if seed is None else seed,
@@ -224,6 +225,21 @@ def network_of(
     # No layer needs AutoGraph, whose rewriting of them is a fifteenth of a small run.
     build = tf.autograph.experimental.do_not_convert(MODELS[row].build)
     return build(blueprint)
+
+
+def _event_sizes(settings: Settings, schema: Schema) -> EventSizes:
+    """Returns the sizes of the layers that pool events.
+
+    Raises:
+        ConfigError: The heads of a transformer do not divide its events.
+    """
+    heads = settings.model.transformer_heads
+    dimensions = [settings.model.embedding_dim, *_own_embedding(settings, schema).values()]
+    for sequence in [one for one in schema.sequences if one.pooling == "transformer"]:
+        for width in [len(sequence.lists) * dimension for dimension in dimensions]:
+            expected = f"a divisor of {width}, the numbers of an event of {sequence.name}"
+            expect(width % heads == 0, "transformer_heads", heads, expected)
+    return from_settings(EventSizes, settings.model)
 
 
 def _own_embedding(settings: Settings, schema: Schema) -> Mapping[str, int]:

@@ -15,6 +15,7 @@ from lt4rec_tf.core.toml import REQUIRED, TomlError, TomlTable, Words, read_toml
 from lt4rec_tf.schema.buckets import needed_buckets
 from lt4rec_tf.schema.filters import check_filters, read_filters, read_where
 from lt4rec_tf.schema.populations import circle, nested
+from lt4rec_tf.schema.sequences import check_sequences, read_pooling
 from lt4rec_tf.schema.types import (
     NOT_TASKS,
     Feature,
@@ -152,6 +153,7 @@ def _feature(table: TomlTable, file_format: str) -> Feature:
         table=table.text("table", name),
         missing=_missing(table, dtype),
         ids=_id_rule(table.table("ids")),
+        **(read_pooling(table) if multivalued else {}),
     )
     table.close()
 
@@ -322,6 +324,7 @@ def _check_references(top: TomlTable, schema: Schema) -> None:
             if count > 1:
                 raise top.error(f"{what}[{name}]", Words(f"{count} of this name"), "distinct names")
     _check_tables(top, schema)
+    check_sequences(top, schema)
     _check_labels_of_tasks(top, schema)
     check_filters(top, schema)
     _check_products(top, schema)

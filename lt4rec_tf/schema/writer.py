@@ -9,6 +9,7 @@ from typing import Any
 from lt4rec_tf.core.toml import toml_text
 from lt4rec_tf.schema.filters import LISTS
 from lt4rec_tf.schema.reader import MISSING_OF_DTYPE, MOST_FITTED
+from lt4rec_tf.schema.sequences import said_of_pooling
 from lt4rec_tf.schema.types import Feature, Filter, IdRule, Label, Schema, Task
 
 _KEYS_OF_RULE = {
@@ -96,6 +97,7 @@ def _of_feature(feature: Feature) -> list[tuple[str, Any]]:
     if feature.multivalued:
         keys += [("multivalued", True), ("max_values", feature.max_values)]
         keys += [("separator", feature.separator)] if feature.separator else []
+        keys += [(key, getattr(feature, key)) for key in said_of_pooling(feature)]
     return [*keys, ("ids", _of_rule(feature.ids))]
 
 

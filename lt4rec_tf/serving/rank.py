@@ -200,9 +200,14 @@ def _is_number(feature: Feature) -> bool:
 
 
 def sides_of(schema: Schema) -> Sides:
-    """Returns the fields given once per request, and those given per candidate."""
-    ranked = [index for index, f in enumerate(schema.features) if f.side == "item"]
-    asking = [index for index, f in enumerate(schema.features) if f.side != "item"]
+    """Returns the fields that a request's candidates share, and those that differ between them.
+
+    A list to which candidates attend is given once a request, and is another field for each.
+    """
+    attended = {events.name for sequence in schema.sequences for events in sequence.lists}
+    differs = [f.side == "item" or f.name in attended for f in schema.features]
+    ranked = [index for index, of_candidate in enumerate(differs) if of_candidate]
+    asking = [index for index, of_candidate in enumerate(differs) if not of_candidate]
     return Sides(tuple(asking), tuple(ranked))
 
 

@@ -18,7 +18,7 @@ class Sides:
 
     Attributes:
         asking: User and context fields.
-        ranked: Item fields.
+        ranked: Item fields, and lists of the user's past to which candidates attend.
     """
 
     asking: tuple[int, ...]

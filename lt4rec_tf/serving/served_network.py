@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from lt4rec_tf.models.layers.field_vectors import look_up
+from lt4rec_tf.models.layers.field_vectors import look_up, needed, vectors_of
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.schema.types import Feature, Schema
 from lt4rec_tf.serving.embedding_tables import ServedTables, embedding_layers
@@ -47,6 +48,11 @@ class ServedNetwork(tf.Module):
             owner: ServedTables(layer, table_dtype, owner)
             for owner, layer in zip(owners, layers, strict=True)
         }
+        # In tuples, as a module would store the layers of lists.
+        self._pools = {
+            owner: tuple(layer.pools) for owner, layer in zip(owners, layers, strict=True)
+        }
+        self.attention = [v for layer in layers for pool in layer.pools for v in pool.weights]
 
         self.cross = [v for name, v in network.variables.items() if name.startswith("cross/")]
         self.towers: ServedTowers | None = None
@@ -68,7 +74,7 @@ class ServedNetwork(tf.Module):
         # A task with tables of its own reads all of these.
         every = range(len(schema.features))
         places = every if len(self.tables) > 1 else self._read_places(every)
-        self.looked_up = {schema.features[place].name for place in places}
+        self.looked_up = self._needed([schema.features[place] for place in places])
 
         # In a closure, so that saving stores no Keras objects.
         self._keras_logits = _logits_of(above)
@@ -98,16 +104,10 @@ class ServedNetwork(tf.Module):
                 after the first.
             tasks: Whose logits are computed.
         """
-        ranked = [self._schema.features[place] for place in self._sides.ranked]
-        ranked = [feature for feature in ranked if feature.name in self.looked_up]
-        shape = tf.shape(ids[ranked[0].name])[:2]
-        rows = {feature.name: _flat(feature, ids[feature.name]) for feature in ranked}
-
+        items = [f for f in self._schema.features if f.side == "item" and f.name in self.looked_up]
+        shape = tf.shape(ids[items[0].name])[:2]
         asking = self._vectors(ids, self._sides.asking)
-        candidates = {
-            owner: tf.reshape(vectors, tf.concat([shape, vectors.shape[1:]], axis=0))
-            for owner, vectors in self._vectors(rows, self._sides.ranked).items()
-        }
+        candidates = {owner: self._candidate_vectors(owner, ids, shape) for owner in self.tables}
 
         if self.towers and self.towers.is_parted:
             logits = self.towers.rank(asking, candidates, tasks)
@@ -122,7 +122,7 @@ class ServedNetwork(tf.Module):
         """Returns the features on which some tasks' outputs depend."""
         features = self._schema.features
         read = self.towers.read_fields(tasks) if self.towers else range(len(features))
-        return {features[place].name for place in read}
+        return self._needed([features[place] for place in read])
 
     def _repeated(self, asking: Vectors, ranked: Vectors) -> dict[str, tf.Tensor]:
         """Repeats the asking fields per candidate: (requests * candidates, fields, dimension)."""
@@ -137,11 +137,50 @@ class ServedNetwork(tf.Module):
     def _vectors(self, ids: Mapping[str, tf.Tensor], places: Sequence[int]) -> dict[str, tf.Tensor]:
         vectors = {}
         for owner, tables in self.tables.items():
-            # A task reads all of its own.
-            read = self._read_places(places) if owner == SHARED else places
-            features = [self._schema.features[place] for place in read]
-            vectors[owner] = look_up(tables.tables(), features, ids)
+            read = self._read_features(owner, places)
+            vectors[owner] = look_up(tables.tables(), read, ids, pools=self._pools[owner])
         return vectors
+
+    def _candidate_vectors(
+        self, owner: str, ids: Mapping[str, tf.Tensor], shape: tf.Tensor
+    ) -> tf.Tensor:
+        """Returns an owner's vectors of ranked fields, (requests, candidates, fields, dimension).
+
+        Args:
+            owner: Of the tables.
+            ids: As `rank` takes them.
+            shape: [requests, candidates].
+        """
+        tables = self.tables[owner].tables()
+        read = self._read_features(owner, self._sides.ranked)
+        items = [feature for feature in read if feature.side == "item"]
+
+        vector_of: dict[str, tf.Tensor] = {}
+        if items:
+            rows = {feature.name: _flat(feature, ids[feature.name]) for feature in items}
+            of_items = look_up(tables, items, rows)
+            of_items = tf.reshape(of_items, tf.concat([shape, of_items.shape[1:]], axis=0))
+            if len(items) == len(read):
+                return of_items
+            names = [feature.name for feature in items]
+            vector_of = dict(zip(names, tf.unstack(of_items, axis=2), strict=True))
+        for pool in self._pools[owner]:
+            if pool.lists & {feature.name for feature in read}:
+                pooled = pool.of_candidates(ids, partial(vectors_of, tables))
+                names = [events.name for events in pool.sequence.lists]
+                vector_of |= dict(zip(names, tf.unstack(pooled, axis=2), strict=True))
+        return tf.stack([vector_of[feature.name] for feature in read], axis=2)
+
+    def _read_features(self, owner: str, places: Sequence[int]) -> list[Feature]:
+        """Returns those of some fields whose vectors of an owner are read."""
+        # A task reads all of its own.
+        read = self._read_places(places) if owner == SHARED else places
+        return [self._schema.features[place] for place in read]
+
+    def _needed(self, features: Sequence[Feature]) -> set[str]:
+        """Returns the names of the features whose ids are needed for some fields."""
+        pools = [pool for of_owner in self._pools.values() for pool in of_owner]
+        return {feature.name for feature in needed(features, pools)}
 
     def _read_places(self, places: Sequence[int]) -> list[int]:
         """Returns those of some fields whose shared vectors are read."""

@@ -114,6 +114,31 @@ dtype = "float32"
 side = "context"
 ids = { kind = "standardised", transform = "log1p" }
 """
+# What a user watched before: the videos, and how long ago.
+WATCHED = """
+[[features]]
+name = "watched"
+dtype = "string"
+multivalued = true
+max_values = 4
+separator = "|"
+side = "user"
+table = "video"
+missing = "-1"
+pooling = "attention"
+candidate = "video"
+ids = { kind = "hash", buckets = 30 }
+
+[[features]]
+name = "ago"
+dtype = "float32"
+multivalued = true
+max_values = 4
+separator = "|"
+side = "user"
+aligned_with = "watched"
+ids = { kind = "boundaries", boundaries = [60, 3600, 86400] }
+"""
 FOUND = {
     "fans": Numbers(9, 100.0, 30.0, (7.0, 20.0, 2.0**62)),
     "loudness": Numbers(9, 0.0, 3.0, (-3.0, 0.5, 15.0, 300.0)),

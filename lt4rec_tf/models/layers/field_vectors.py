@@ -11,6 +11,8 @@ import tensorflow as tf
 import tf_keras as keras
 
 from lt4rec_tf.distributed.replicas import making_tables
+from lt4rec_tf.models.layers.event_fields import Events
+from lt4rec_tf.models.layers.event_pooling import EventPooling
 from lt4rec_tf.models.layers.piecewise import piecewise_vectors
 from lt4rec_tf.models.layers.table_layout import Layout, Tables, layout_of
 from lt4rec_tf.schema.types import UNKNOWN_ID, Feature, Schema
@@ -34,11 +36,19 @@ class FieldVectors(keras.layers.Layer):
     With a ticket the variables hold the rows and dimensions that it keeps: fewer rows, or one
     variable for each width.
 
+    Lists to which candidates attend are pooled by `EventPooling`; where a row has no event, each is
+    its table's missing row.
+
+    Attributes:
+        parts: The tables' variables by name.
+        pools: The layers that pool what users did before.
+
     Args:
         schema: Its features, and the tables that they share.
         dimension: Length of a field vector.
         draw: A variable's name -> what draws its rows.
         ticket: Ticket of the tables; None: they are whole.
+        pools: One for each of the schema's sequences.
 
     Call:
         ids: {feature: int64 (batch,) or (batch, values); numbers: float32 (batch,)}.
@@ -52,9 +62,11 @@ class FieldVectors(keras.layers.Layer):
         dimension: int,
         draw: Callable[[str], keras.initializers.Initializer],
         ticket: TableTicket | None = None,
+        pools: Sequence[EventPooling] = (),
         name: str | None = None,
     ) -> None:
         super().__init__(name=name)
+        self.pools = list(pools)
         self.features = schema.features
         self.dimension = dimension
         self.draw = draw
@@ -97,7 +109,7 @@ class FieldVectors(keras.layers.Layer):
     def call(self, ids: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
         """Looks up and pools; see the class."""
         tables = Tables(self.layout, self.parts, self._row_of, self._bits)
-        return look_up(tables, self.features, ids, training=training)
+        return look_up(tables, self.features, ids, training=training, pools=self.pools)
 
 
 def look_up(
@@ -106,44 +118,124 @@ def look_up(
     ids: Mapping[str, tf.Tensor],
     *,
     training: bool = False,
+    pools: Sequence[EventPooling] = (),
 ) -> tf.Tensor:
     """Looks up one vector for each field, by one gather for all features of a width.
 
     Args:
         tables: The features' tables.
         features: The fields, in order: all of a schema or some.
-        ids: As `FieldVectors` takes them.
+        ids: As `FieldVectors` takes them, of these and of what `needed` adds to them.
         training: Whether a gradient will be taken.
+        pools: Of the lists to which candidates attend.
 
     Returns:
         float32 (batch, fields, dimension).
     """
     layout = tables.layout
+    pools = [pool for pool in pools if pool.lists & {feature.name for feature in features}]
     runs = _runs(features, layout)
+    fields = len(runs)
+    runs += _runs(_read_besides(features, pools), layout)
+    events = {pool: pool.events(ids, partial(vectors_of, tables)) for pool in pools}
+    ids = {**ids, **_ids_of_events(events)}
 
     rows_of_runs: dict[int, tf.Tensor] = {}
-    pools: dict[int, Callable[[tf.Tensor], tf.Tensor]] = {}
+    pool_of_runs: dict[int, Callable[[tf.Tensor], tf.Tensor]] = {}
     run_indices: dict[str, list[int]] = {}  # part -> indices of the runs that it serves
     fields_of_runs: dict[int, tf.Tensor] = {}
     for index, run in enumerate(runs):
         if run[0].ids.kind == "piecewise_linear":
             fields_of_runs[index] = _piecewise_fields(tables, run, ids)
             continue
-        rows_of_runs[index], pools[index] = _rows_and_pool(run, layout.first_row, ids)
+        rows_of_runs[index], pool_of_runs[index] = _rows_and_pool(run, layout.first_row, ids)
         run_indices.setdefault(layout.part_of[run[0].table], []).append(index)
 
     # One gather for all runs of a part, as each gather has a sparse update of its own.
     for part, indices in run_indices.items():
-        rows_of_part = [rows_of_runs[index] for index in indices]
-        vectors = tables.rows(part, tf.concat(rows_of_part, axis=1))
-        vectors_of_runs = tf.split(vectors, [_length(rows) for rows in rows_of_part], axis=1)
-        for index, vectors_of_run in zip(indices, vectors_of_runs, strict=True):
+        of_runs = _gathered(tables, part, [rows_of_runs[index] for index in indices])
+        for index, vectors in zip(indices, of_runs, strict=True):
             if training:
-                vectors_of_run = _without_unknown(vectors_of_run, runs[index], ids)
-            fields_of_runs[index] = pools[index](vectors_of_run)
+                vectors = _without_unknown(vectors, runs[index], ids)
+            fields_of_runs[index] = pool_of_runs[index](vectors)
 
-    fields = tf.concat([fields_of_runs[index] for index in range(len(runs))], axis=1)
-    return tf.ensure_shape(fields, (None, len(features), layout.dimension))
+    for pool in pools:
+        _pool_events(pool, events[pool], runs, fields_of_runs)
+    whole = tf.concat([fields_of_runs[index] for index in range(fields)], axis=1)
+    return tf.ensure_shape(whole, (None, len(features), layout.dimension))
+
+
+def vectors_of(tables: Tables, feature: Feature, ids: tf.Tensor) -> tf.Tensor:
+    """Looks up a feature's vectors of ids of any shape; no gradient goes to them."""
+    layout = tables.layout
+    rows = tf.reshape(ids + layout.first_row[feature.table], [1, -1])
+    vectors = tf.stop_gradient(tables.rows(layout.part_of[feature.table], rows))
+    shape = tf.concat([tf.shape(ids), [layout.dimension]], axis=0)
+    return tf.ensure_shape(tf.reshape(vectors, shape), [*ids.shape, layout.dimension])
+
+
+def needed(features: Sequence[Feature], pools: Sequence[EventPooling]) -> list[Feature]:
+    """Returns the features whose ids are needed for some fields: theirs, and what pools read."""
+    wanted = [pool for pool in pools if pool.lists & {feature.name for feature in features}]
+    return [*features, *_read_besides(features, wanted)]
+
+
+def _read_besides(features: Sequence[Feature], pools: Sequence[EventPooling]) -> list[Feature]:
+    read = {feature.name: feature for pool in pools for feature in pool.reads}
+    return [read[name] for name in read.keys() - {feature.name for feature in features}]
+
+
+def _ids_of_events(events: Mapping[EventPooling, Events]) -> dict[str, tf.Tensor]:
+    """Returns list -> ids of its events, int64 (events,)."""
+    return {
+        feature.name: ids
+        for pool, of_pool in events.items()
+        for feature, ids in zip(pool.sequence.lists, of_pool.ids, strict=True)
+    }
+
+
+def _pool_events(
+    pool: EventPooling,
+    events: Events,
+    runs: Sequence[Sequence[Feature]],
+    fields_of_runs: dict[int, tf.Tensor],
+) -> None:
+    """Replaces the vectors of events, (events, dimension), by fields, (batch, 1, dimension)."""
+    places = {f.name: (i, j) for i, run in enumerate(runs) for j, f in enumerate(run)}
+    run_of_list = [places[feature.name][0] for feature in pool.sequence.lists]
+    candidates = []
+    for _, candidate in pool.sequence.compared:
+        run, place = places[candidate.name]
+        candidates.append(fields_of_runs[run][:, place])
+
+    pooled = pool.of_rows(events, [fields_of_runs[run] for run in run_of_list], candidates)
+    for place, run in enumerate(run_of_list):
+        fields_of_runs[run] = pooled[:, place : place + 1]
+
+
+def _gathered(tables: Tables, part: str, rows_of_runs: Sequence[tf.Tensor]) -> Sequence[tf.Tensor]:
+    """Looks up the rows of several runs at once, float32 (..., dimension) each.
+
+    Args:
+        tables: The tables.
+        part: That holds all of them.
+        rows_of_runs: int64 (batch, rows), of events (events,).
+    """
+    if all(rows.shape.rank == 2 for rows in rows_of_runs):
+        vectors = tables.rows(part, tf.concat(rows_of_runs, axis=1))
+        return tf.split(vectors, [_length(rows) for rows in rows_of_runs], axis=1)
+
+    flat = tf.concat([tf.reshape(rows, [-1]) for rows in rows_of_runs], axis=0)
+    vectors = tf.split(
+        tables.rows(part, flat[tf.newaxis])[0], [tf.size(rows) for rows in rows_of_runs]
+    )
+    dimension = tables.layout.dimension
+    return [
+        tf.reshape(v, tf.concat([tf.shape(rows), [dimension]], axis=0))
+        if rows.shape.rank == 2
+        else v
+        for v, rows in zip(vectors, rows_of_runs, strict=True)
+    ]
 
 
 def _without_unknown(
@@ -155,7 +247,7 @@ def _without_unknown(
         return vectors
     columns = [ids[feature.name] for feature in run]
     values = columns[0] if run[0].multivalued else tf.stack(columns, axis=1)
-    unknown = tf.logical_and(tf.constant(fitted), values == UNKNOWN_ID)[:, :, tf.newaxis]
+    unknown = tf.logical_and(tf.constant(fitted), values == UNKNOWN_ID)[..., tf.newaxis]
     return tf.where(unknown, tf.stop_gradient(vectors), vectors)
 
 
@@ -199,11 +291,16 @@ def _piecewise_fields(
 def _rows_and_pool(
     run: Sequence[Feature], first_row: Mapping[str, int], ids: Mapping[str, tf.Tensor]
 ) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-    """Returns rows of the table, int64 (batch, rows), and a function: their vectors -> fields."""
+    """Returns rows of the table, int64 (batch, rows), and a function: their vectors -> fields.
+
+    Of events these are (events,), and the function leaves them as they are.
+    """
     offsets = tf.constant([first_row[feature.table] for feature in run], tf.int64)
 
     if run[0].multivalued:
         values = ids[run[0].name]
+        if values.shape.rank == 1:  # of events, which are pooled for candidates
+            return offsets + values, tf.identity
         return offsets + values, partial(tf.matmul, mean_weights(values)[:, tf.newaxis, :])
 
     values = tf.stack([ids[feature.name] for feature in run], axis=1)

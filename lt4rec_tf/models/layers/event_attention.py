@@ -1,0 +1,184 @@
+"""Attention of candidates to the events of a user's past: DIN's activation unit.
+
+Each candidate c weighs each event e_i by a small network of both:
+
+    a(e, c) = u . relu(e A + c B + (e * c) C + b) + v
+    pooled  = 1/n sum_i a(e_i, c) e_i
+
+With e A and c B of their own this is a first layer on [e, c, e - c, e * c]: e - c adds no
+direction to those of e and c. v begins at 1: attention begins as the mean. Without softmax, the
+share of a user's events that are like the candidate is kept (Zhou et al. 2018, arXiv 1706.06978,
+section 4.3); divided by n, no sum grows with the length of a list.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+import tf_keras as keras
+
+Draw = Callable[[str], keras.initializers.Initializer]
+
+
+class EventAttention(keras.layers.Layer):
+    """Pools a user's events for each candidate.
+
+    An event is `lists` vectors side by side, a candidate is the vectors that some of these are
+    compared with. Each list is pooled by the same weights to a field vector of its own.
+
+    Args:
+        lists: Vectors of an event.
+        compared: Places of the event's vectors with which the candidate's are multiplied.
+        dimension: Length of a vector.
+        units: Widths of the hidden layers of the activation unit, one or more.
+        softmax: Whether the weights of a candidate are positive and sum to 1.
+        draw: A variable's name -> what draws it.
+    """
+
+    def __init__(
+        self,
+        lists: int,
+        compared: Sequence[int],
+        dimension: int,
+        units: Sequence[int],
+        *,
+        softmax: bool,
+        draw: Draw,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(name=name)
+        self._lists, self._compared, self._softmax = lists, tuple(compared), softmax
+        shapes = {
+            "event_kernel": (lists * dimension, units[0]),
+            "candidate_kernel": (len(compared) * dimension, units[0]),
+            "product_kernel": (len(compared) * dimension, units[0]),
+            "bias_0": (units[0],),
+        }
+        for depth, (below, width) in enumerate(itertools.pairwise(units), 1):
+            shapes |= {f"kernel_{depth}": (below, width), f"bias_{depth}": (width,)}
+        shapes |= {"output_kernel": (units[-1], 1), "output_bias": (1,)}
+
+        self._depth = len(units)
+        self.parameters = {
+            name: self.add_weight(name=name, shape=shape, initializer=_start(name, draw))
+            for name, shape in shapes.items()
+        }
+
+    def of_rows(
+        self, events: tf.Tensor, rows: tf.Tensor, real: tf.Tensor, candidates: tf.Tensor
+    ) -> tf.Tensor:
+        """Pools the events of each row, which has one candidate.
+
+        The cost is that of the events that there are, whatever the longest list.
+
+        Args:
+            events: float32 (events, lists, dimension), of all rows one after another.
+            rows: int64 (events,): the row of each event, rising; each row has one at least.
+            real: bool (events,); one that is not stands alone in its row, for an empty list.
+            candidates: float32 (rows, compared, dimension).
+
+        Returns:
+            float32 (rows, lists, dimension).
+        """
+        known = self._of_candidates_alone(candidates)
+        products = tf.gather(events, self._compared, axis=1) * tf.gather(candidates, rows)
+        first = self._of_events_alone(events) + tf.gather(known, rows)
+        first += tf.matmul(_flat(products), self.parameters["product_kernel"])
+
+        counts = tf.math.segment_sum(tf.ones_like(rows, tf.float32), rows)
+        logits = self._above(first)
+        if self._softmax:
+            largest = tf.math.segment_max(tf.stop_gradient(logits), rows)
+            powers = tf.exp(logits - tf.gather(largest, rows))
+            weights = powers / tf.gather(tf.math.segment_sum(powers, rows), rows)
+        else:
+            weights = logits / tf.gather(counts, rows)
+        weights = tf.where(real, weights, 1.0)
+        pooled = tf.math.segment_sum(weights[:, tf.newaxis] * _flat(events), rows)
+        return tf.reshape(pooled, [-1, *events.shape[1:]])
+
+    def of_candidates(self, events: tf.Tensor, real: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
+        """Pools the events of each request for all its candidates, by one batched product.
+
+        Args:
+            events: float32 (requests, events, lists, dimension).
+            real: bool (requests, events); the first event of an empty list stands for it.
+            candidates: float32 (requests, candidates, compared, dimension).
+
+        Returns:
+            float32 (requests, candidates, lists, dimension).
+        """
+        flat = tf.reshape(events, [*_leading(events), -1])
+        shape = _leading(candidates)
+        known = self._of_candidates_alone(candidates)
+        known = tf.reshape(known, [*shape, 1, known.shape[-1]])
+        first = self._of_events_alone(events)
+        first = tf.reshape(first, [shape[0], 1, -1, first.shape[-1]]) + known
+        first += self._products(events, candidates)
+
+        logits = self._above(first)
+        is_real = real[:, tf.newaxis]
+        if self._softmax:
+            weights = tf.nn.softmax(tf.where(is_real, logits, logits.dtype.min))
+        else:
+            counts = tf.reduce_sum(tf.cast(real, tf.float32), axis=1)
+            weights = logits / tf.maximum(counts, 1.0)[:, tf.newaxis, tf.newaxis]
+        weights = tf.where(is_real, weights, _of_empty(real)[:, tf.newaxis])
+        pooled = tf.matmul(weights, flat)
+        return tf.reshape(pooled, [*shape, *events.shape[2:]])
+
+    def _products(self, events: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
+        """Returns (e * c) C of every pair, float32 (requests, candidates, events, units)."""
+        # c * C once a candidate, then one product with all events.
+        width = candidates.shape[2] * candidates.shape[3]
+        requests, count = _leading(candidates)
+        kernel = self.parameters["product_kernel"]
+        scaled = tf.reshape(candidates, [requests, count, width, 1]) * kernel
+        compared = tf.gather(events, self._compared, axis=2)
+        compared = tf.reshape(compared, [requests, 1, -1, width])
+        return tf.matmul(compared, scaled)
+
+    def _of_events_alone(self, events: tf.Tensor) -> tf.Tensor:
+        width = events.shape[-2] * events.shape[-1]
+        return tf.matmul(tf.reshape(events, [-1, width]), self.parameters["event_kernel"])
+
+    def _of_candidates_alone(self, candidates: tf.Tensor) -> tf.Tensor:
+        width = candidates.shape[-2] * candidates.shape[-1]
+        flat = tf.reshape(candidates, [-1, width])
+        return tf.matmul(flat, self.parameters["candidate_kernel"]) + self.parameters["bias_0"]
+
+    def _above(self, first: tf.Tensor) -> tf.Tensor:
+        """Returns a(e, c) of the first layer's sums: their shape without the last axis."""
+        shape = tf.shape(first)[:-1]
+        hidden = tf.nn.relu(tf.reshape(first, [-1, first.shape[-1]]))
+        for depth in range(1, self._depth):
+            product = tf.matmul(hidden, self.parameters[f"kernel_{depth}"])
+            hidden = tf.nn.relu(product + self.parameters[f"bias_{depth}"])
+        output = tf.matmul(hidden, self.parameters["output_kernel"])
+        return tf.reshape(output + self.parameters["output_bias"], shape)
+
+
+def _start(name: str, draw: Draw) -> keras.initializers.Initializer:
+    if name.endswith("kernel") or name.startswith("kernel"):
+        return draw(name)
+    return keras.initializers.Constant(1.0 if name == "output_bias" else 0.0)
+
+
+def _flat(vectors: tf.Tensor) -> tf.Tensor:
+    _, count, dimension = vectors.shape
+    return tf.reshape(vectors, [-1, count * dimension])
+
+
+def _leading(tensor: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the sizes of the first two axes."""
+    first, second = tf.unstack(tf.shape(tensor)[:2])
+    return first, second
+
+
+def _of_empty(real: tf.Tensor) -> tf.Tensor:
+    """Returns weights of lists without events, float32 in their shape: 1 on their first place."""
+    is_empty = ~tf.reduce_any(real, axis=1, keepdims=True)
+    is_first = tf.range(tf.shape(real)[1]) == 0
+    return tf.cast(is_empty & is_first, tf.float32)
