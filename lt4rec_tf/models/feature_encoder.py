@@ -17,6 +17,8 @@ from lt4rec_tf.models.layers.table_layout import ONE
 from lt4rec_tf.schema.types import EventSequence, Feature, Schema
 from lt4rec_tf.tickets.embedding_tables import TableTicket
 
+_ATTENTION = "attention."  # no task's name holds a dot
+
 
 @dataclass(frozen=True)
 class Encoder:
@@ -164,7 +166,7 @@ def trained_variables(fields: FieldVectors, prefix: str = "") -> dict[str, tf.Va
     variables = {f"{prefix}embedding/{name}": part for name, part in fields.parts.items()}
     for pool in fields.pools:
         for name, variable in pool.trained.items():
-            variables[f"{prefix}attention/{pool.sequence.name}/{name}"] = variable
+            variables[f"{prefix}{_ATTENTION}{pool.sequence.name}/{name}"] = variable
     return variables
 
 
@@ -202,6 +204,15 @@ def is_table(name: str) -> bool:
     (True, True, False)
     """
     return name.rpartition("/")[0].split("/")[-1] == "embedding"
+
+
+def is_attention(name: str) -> bool:
+    """Tells if a network's variable of this name pools what users did before.
+
+    >>> is_attention("attention.watched/bias_0"), is_attention("attention/head/kernel")
+    (True, False)
+    """
+    return name.rpartition("/")[0].split("/")[-1].startswith(_ATTENTION)
 
 
 def seed_of(seed: int, name: str) -> int:

@@ -142,6 +142,11 @@ class Feature:
     nearest: int = 0
     search: str = ""
 
+    @property
+    def is_of_events(self) -> bool:
+        """Tells if it is a list of a sequence: a value that is absent keeps its place there."""
+        return self.pooling != "mean" or self.aligned_with is not None
+
 
 @dataclass(frozen=True)
 class EventSequence:

@@ -129,6 +129,7 @@ def _summary(schema: Schema, rows: Rows) -> dict[str, Any]:
         "faults": tf.nest.map_structure(_count, rows.faults),
         "absent": tf.nest.map_structure(_count, rows.absent),
         "misses": tf.nest.map_structure(_count, rows.misses),
+        "unequal": tf.nest.map_structure(_count, rows.unequal),
         "unlabelled": tf.nest.map_structure(_count, rows.labels.unlabelled),
     }
 

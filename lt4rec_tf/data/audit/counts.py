@@ -114,7 +114,7 @@ class Counts:
         for task, kept in values["kept"].items():
             labels, weights = values["labels"][task], values["weights"][task]
             self._tasks.add_kept(task, split, labels, weights, kept)
-        for key in ("faults", "misses", "unlabelled"):
+        for key in ("faults", "misses", "unequal", "unlabelled"):
             counts = {counted: int(number) for counted, number in values[key].items()}
             self._totals.setdefault(key, Counter()).update(counts)
 
@@ -150,6 +150,7 @@ class Counts:
             examples=tuple(self._examples.values()),
             feature_faults=dict(self._totals.get("faults", {})),
             join_misses=dict(self._totals.get("misses", {})),
+            unequal_lists=dict(self._totals.get("unequal", {})),
             join_unusable_rows={side.join.file: len(side.left_out) for side in source.side_tables},
             unlabelled=dict(self._totals.get("unlabelled", {})),
             splits={split: self._split_counts(split) for split in SPLITS},

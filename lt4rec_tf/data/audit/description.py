@@ -125,6 +125,12 @@ def _describe_columns(audit: Audit) -> Iterator[str]:
     for feature, count in audit.feature_faults.items():
         if count:
             yield f"feature {feature}: {count} values could not be read and count as missing"
+    for feature, count in audit.unequal_lists.items():
+        if count:
+            yield (
+                f"feature {feature}: {count} records in which lists that are aligned with it are "
+                "not equally long; they count as records without events"
+            )
 
 
 def _describe_values(audit: Audit) -> Iterator[str]:

@@ -49,6 +49,8 @@ class Audit:
         examples: The first unusable record of each reason.
         feature_faults: By feature, records whose value was replaced by "missing" because it was
             none of the feature's dtype.
+        unequal_lists: By list with which others are aligned, records in which they are not equally
+            long, and which have no event therefore.
         join_misses: By side table, records whose key it does not hold.
         join_unusable_rows: By side table, its own rows that were left out.
         unlabelled: By label, usable rows without this label for want of a duration.
@@ -118,6 +120,7 @@ class Audit:
     vocabularies: Vocabularies = dataclasses.field(default_factory=dict, repr=False, compare=False)
     numbers: NumbersByTable = dataclasses.field(default_factory=dict, repr=False, compare=False)
     spreads: dict[str, NumberSpread] = dataclasses.field(default_factory=dict)
+    unequal_lists: dict[str, int] = dataclasses.field(default_factory=dict)
     contents: dict[str, Content] = dataclasses.field(default_factory=dict, repr=False)
 
     @property

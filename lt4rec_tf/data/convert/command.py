@@ -49,6 +49,7 @@ from lt4rec_tf.data.formats import column_types
 from lt4rec_tf.data.formats.column_types import ColumnType
 from lt4rec_tf.data.formats.discovery import LogFiles, open_logs
 from lt4rec_tf.data.formats.files import DataError
+from lt4rec_tf.data.formats.layouts import placed_columns
 from lt4rec_tf.data.formats.parquet import DTYPES_OF_KINDS
 from lt4rec_tf.data.inspect import log_sample
 from lt4rec_tf.schema.reader import load_schema
@@ -123,7 +124,9 @@ def convert(flags: ConvertFlags) -> dict[str, Any]:
     job = Job(
         root=logs.root,
         output_dir=output_dir,
-        layout=logs.layout,
+        layout=dataclasses.replace(logs.layout, placed=placed_columns(schema))
+        if schema is not None
+        else logs.layout,
         types=types,
         shard_bytes=round(flags.shard_mib * 2**20),
         compression=flags.compression,

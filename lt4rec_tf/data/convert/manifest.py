@@ -20,6 +20,7 @@ from lt4rec_tf.data.convert.shards import (
     quarantine_path,
     result_path,
 )
+from lt4rec_tf.data.formats.column_types import ColumnType
 
 MANIFEST = "manifest.json"
 QUARANTINE = "quarantine.tsv"
@@ -43,9 +44,14 @@ def plan_of(job: Job, paths: Sequence[Path]) -> dict[str, Any]:
             **({"nulls": sorted(set().union(*job.nulls.values()))} if job.nulls else {}),
             **({"filters": [rule.text for rule in job.filters]} if job.filters else {}),
         },
-        "columns": {name: asdict(kind) for name, kind in job.types.items()},
+        "columns": {name: _said(kind) for name, kind in job.types.items()},
         "sources": {path.relative_to(job.root).as_posix(): path.stat().st_size for path in paths},
     }
+
+
+def _said(kind: ColumnType) -> dict[str, str | None]:
+    """Returns a type as plans say it; `missing` only where it is set, as older ones say none."""
+    return {key: value for key, value in asdict(kind).items() if value is not None}
 
 
 def claim(output_dir: Path, plan: Mapping[str, Any]) -> None:

@@ -90,7 +90,7 @@ def _of_file(path: Path, layout: Layout, rows: int) -> Iterator[RawBatch]:
     """Reads a file's own columns."""
     layout = dataclasses.replace(layout, columns=layout.file_columns, partitions=())
     if layout.format == "parquet":
-        for columns, read in parquet.batches(path, layout.columns, rows):
+        for columns, read in parquet.batches(path, layout.columns, rows, layout.placed):
             yield RawBatch(columns, np.zeros(read, bool))
         return
     if layout.by_python:

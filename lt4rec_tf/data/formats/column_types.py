@@ -44,11 +44,14 @@ class ColumnType:
             one value.
         number: Of a string: "int64" or "float32" where it must be the text of such a number,
             "time" where it must be a number or a date, see `iso_times`.
+        missing: Of lists in which an absent value keeps its place: the text of what stands there in
+            its place, of the dtype; None: absent values are left out.
     """
 
     dtype: str
     separator: str = ""
     number: str = ""
+    missing: str | None = None
 
 
 def guess(values: np.ndarray) -> ColumnType:
@@ -198,7 +201,8 @@ def of_schema(
         if name in exact:
             types[name] = ColumnType("string", separator, exact[name])
         elif len(dtypes) == 1:
-            types[name] = ColumnType(dtypes.pop(), separator)
+            of_events = next((str(f.missing) for f in features if f.is_of_events), None)
+            types[name] = ColumnType(dtypes.pop(), separator, missing=of_events)
         elif dtypes:  # several: each feature reads the text in its own way
             types[name] = ColumnType("string", separator)
         else:
@@ -259,10 +263,22 @@ def to_type(kind: ColumnType, column: Ragged) -> tuple[Ragged, np.ndarray]:
         where it should be a JSON list.
     """
     column, bad = _cut(kind, column)
-    values, valid = _to_dtype(kind, column.values)
+    values, valid = _to_dtype(kind, _filled(kind, column.values))
     owners = np.repeat(np.arange(len(column.lengths)), column.lengths)  # the row of each value
     bad |= np.bincount(owners[~valid], minlength=len(column.lengths)) > 0
     return Ragged(values, column.lengths), bad
+
+
+def _filled(kind: ColumnType, values: np.ndarray) -> np.ndarray:
+    """Returns values with what stands for absent ones in lists in which these keep places."""
+    if kind.missing is None or kind.dtype == "string":
+        return values
+    if values.dtype.kind == "f":
+        return np.where(np.isnan(values), float(kind.missing), values)
+    if values.dtype.kind == "O":
+        absent = np.array([value == b"" for value in values], bool)
+        return np.where(absent, kind.missing.encode(), values)
+    return values
 
 
 def _cut(kind: ColumnType, column: Ragged) -> tuple[Ragged, np.ndarray]:
@@ -272,7 +288,8 @@ def _cut(kind: ColumnType, column: Ragged) -> tuple[Ragged, np.ndarray]:
     if not kind.separator or values.dtype.kind != "O":
         return column, bad
 
-    parts = cut_texts(tf.constant(values, tf.string), kind.separator)
+    placed = kind.missing is not None
+    parts = cut_texts(tf.constant(values, tf.string), kind.separator, placed=placed)
     owners = np.repeat(np.repeat(np.arange(len(lengths)), lengths), parts.row_lengths().numpy())
     values = parts.flat_values.numpy()
     if kind.separator == JSON_LISTS:

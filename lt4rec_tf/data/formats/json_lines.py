@@ -57,7 +57,11 @@ def late_keys(paths: Sequence[Path], wanted: Collection[str]) -> tuple[str, ...]
 
 
 def read_lines(
-    path: Path, names: Sequence[str], listed: Collection[str], rows: int
+    path: Path,
+    names: Sequence[str],
+    listed: Collection[str],
+    rows: int,
+    placed: Collection[str] = (),
 ) -> Iterator[np.ndarray]:
     """Reads some keys of a file's rows; blank lines are no rows.
 
@@ -66,6 +70,7 @@ def read_lines(
         names: The keys, in the order of a line.
         listed: Those whose lists are kept whole; of others the first value is read.
         rows: The number of rows of a batch.
+        placed: Those in whose lists a value that is absent keeps its place.
 
     Yields:
         Lines as `quoted_lines` says, bytes in an array of objects. A line that is no JSON object is
@@ -74,7 +79,7 @@ def read_lines(
     Raises:
         DataError: The file is broken from some row on.
     """
-    lines = (_line(row, names, listed) for row in _rows(path))
+    lines = (_line(row, names, listed, placed) for row in _rows(path))
     for some in together(lines, rows):
         batch = np.empty(len(some), object)
         batch[:] = some
@@ -139,7 +144,12 @@ def _is_list(value: Any) -> bool:
     return isinstance(value, list) and not any(isinstance(part, dict | list) for part in value)
 
 
-def _line(row: Mapping[str, Any] | _NoRow, names: Sequence[str], listed: Collection[str]) -> bytes:
+def _line(
+    row: Mapping[str, Any] | _NoRow,
+    names: Sequence[str],
+    listed: Collection[str],
+    placed: Collection[str],
+) -> bytes:
     if isinstance(row, _NoRow):
         return quoted_line([f"{row.why}: {shown(row.text.rstrip())}"] + [""] * len(names))
 
@@ -147,7 +157,7 @@ def _line(row: Mapping[str, Any] | _NoRow, names: Sequence[str], listed: Collect
     for name in names:
         value = row.get(name)
         parts = value if isinstance(value, list) and _is_list(value) else [value]
-        texts = [_text(part) for part in parts if part is not None]
+        texts = [_text(part) for part in parts if part is not None or name in placed]
         if name in listed and any(LIST_MARK in text for text in texts):
             values[0] = f"{name}: found U+001F in a text of a list"
         values.append(LIST_MARK.join(texts if name in listed else texts[:1]))

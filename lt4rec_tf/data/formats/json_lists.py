@@ -37,7 +37,7 @@ _ESCAPES = (
 )
 
 
-def cut(texts: tf.Tensor) -> tuple[tf.RaggedTensor, tf.Tensor]:
+def cut(texts: tf.Tensor, *, placed: bool = False) -> tuple[tf.RaggedTensor, tf.Tensor]:
     r"""Cuts JSON lists into the texts of their values.
 
     >>> lists, valid = cut(tf.constant([r'["a, b", "\u00e9", 1.50, null, true]', "[]", "[1, [2]]"]))
@@ -48,9 +48,10 @@ def cut(texts: tf.Tensor) -> tuple[tf.RaggedTensor, tf.Tensor]:
 
     Args:
         texts: Strings (n,).
+        placed: Whether null and "", which are absent, keep their places, as "".
 
     Returns:
-        By text its values, without null and "", which are absent, and numbers as they stand there;
+        By text its values, else without null and "", and numbers as they stand there;
         of what is no list of single values, empty texts included, `BROKEN`. And bool (n,): the text
         is a list.
     """
@@ -64,7 +65,8 @@ def cut(texts: tf.Tensor) -> tuple[tf.RaggedTensor, tf.Tensor]:
     values = tf.ragged.boolean_mask(values, values != "")  # behind the last mark
 
     values = values.with_flat_values(_decoded(values.flat_values))
-    values = tf.ragged.boolean_mask(values, values != "")
+    if not placed:
+        values = tf.ragged.boolean_mask(values, values != "")
     return tf.gather(values, indices), tf.gather(valid, indices)
 
 

@@ -28,7 +28,13 @@ def read_layout(schema: Schema, files: Sequence[Path]) -> Layout:
     Raises:
         DataError: The files do not agree with each other, or the first ones hold no record.
     """
-    return with_partitions(_layout_of_files(schema, files), files)
+    layout = with_partitions(_layout_of_files(schema, files), files)
+    return dataclasses.replace(layout, placed=placed_columns(schema))
+
+
+def placed_columns(schema: Schema) -> frozenset[str]:
+    """Returns the columns in whose lists a value that is absent keeps its place."""
+    return frozenset(feature.column for feature in schema.features if feature.is_of_events)
 
 
 def _layout_of_files(schema: Schema, files: Sequence[Path]) -> Layout:

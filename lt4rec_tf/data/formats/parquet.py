@@ -171,13 +171,16 @@ def _is_list(kind: Any) -> bool:
     return is_a.is_list(kind) or is_a.is_large_list(kind) or is_a.is_fixed_size_list(kind)
 
 
-def batches(path: Path, names: Sequence[str], rows: int) -> Iterator[tuple[dict[str, Ragged], int]]:
+def batches(
+    path: Path, names: Sequence[str], rows: int, placed: Collection[str] = ()
+) -> Iterator[tuple[dict[str, Ragged], int]]:
     """Reads columns of a file from its first row to its last.
 
     Args:
         path: The file.
         names: The columns that are read.
         rows: The number of rows of a batch.
+        placed: Those in whose lists a value that is absent keeps its place.
 
     Yields:
         By column bytes, int64 (times: ms since 1970), float32 or float64; and the number of rows.
@@ -192,7 +195,8 @@ def batches(path: Path, names: Sequence[str], rows: int) -> Iterator[tuple[dict[
 
     for batch in arrow_batches(path, names, rows):
         arrays = zip(batch.schema.names, batch.columns, strict=True)
-        yield {name: _column(array, found[name]) for name, array in arrays}, len(batch)
+        of_names = {name: _column(array, found[name], name in placed) for name, array in arrays}
+        yield of_names, len(batch)
 
 
 def arrow_batches(path: Path, names: Sequence[str], rows: int) -> Iterator[Any]:
@@ -242,15 +246,18 @@ def _opened(path: Path) -> Any:
     return path.open("rb") if in_store(path) else path
 
 
-def _column(array: Any, column: Column) -> Ragged:
+def _column(array: Any, column: Column, placed: bool) -> Ragged:
     """Turns an array into a column.
 
     A null is no value, in a list too; nor is NaN, which pandas writes for one, nor an empty text by
-    itself, as in CSV.
+    itself, as in CSV. Of a list in which such a value keeps its place, an empty text or NaN stands
+    there.
     """
     rows, owners = len(array), np.arange(len(array))
     if column.listed:
         array, owners = flattened(array)
+    if placed and column.listed:
+        return Ragged(_placed(cast(array, column.kind)), np.bincount(owners, minlength=rows))
 
     owners = owners[array.is_valid().to_numpy(zero_copy_only=False)]
     values = cast(array, column.kind).drop_null().to_numpy(zero_copy_only=False)
@@ -261,6 +268,18 @@ def _column(array: Any, column: Column) -> Ragged:
     if is_value is not None:
         owners, values = owners[is_value], values[is_value]
     return Ragged(values, np.bincount(owners, minlength=rows))
+
+
+def _placed(array: Any) -> np.ndarray:
+    """Returns the values of lists, an empty text or NaN for each null."""
+    pa = pyarrow()
+    if pa.types.is_floating(array.type):
+        return array.fill_null(float("nan")).to_numpy(zero_copy_only=False)
+    if array.null_count and pa.types.is_integer(array.type):
+        array = array.cast(pa.string()).cast(pa.large_binary())
+    if array.null_count:
+        array = array.fill_null(b"")
+    return array.to_numpy(zero_copy_only=False)
 
 
 def flattened(array: Any) -> tuple[Any, np.ndarray]:

@@ -30,7 +30,11 @@ _SMALLEST = {"float": SMALLEST_FLOAT32, "double": SMALLEST_FLOAT64}
 
 
 def read_lines(
-    path: Path, names: Sequence[str], ids: Collection[str], rows: int
+    path: Path,
+    names: Sequence[str],
+    ids: Collection[str],
+    rows: int,
+    placed: Collection[str] = (),
 ) -> Iterator[np.ndarray]:
     """Reads some columns of a file, and no other.
 
@@ -40,6 +44,7 @@ def read_lines(
         ids: Those whose whole numbers are names: one that a float no longer holds exactly is the
             fault of its row, because it may be a neighbour's.
         rows: The number of rows of a batch.
+        placed: Those in whose lists a value that is absent keeps its place.
 
     Yields:
         Lines as `quoted_lines` says, bytes in an array of objects.
@@ -49,25 +54,27 @@ def read_lines(
     """
     found = columns(path)
     for batch in arrow_batches(path, [name for name in names if name in found], rows):
-        yield _lines(batch, names, found, ids, path)
+        yield _lines(batch, names, found, (ids, placed), path)
 
 
 def _lines(
     batch: Any,
     names: Sequence[str],
     found: Mapping[str, Column],
-    ids: Collection[str],
+    ids_and_placed: tuple[Collection[str], Collection[str]],
     path: Path,
 ) -> np.ndarray:
     """Joins the columns of a batch to lines."""
-    pa = pyarrow()
+    pa, (ids, placed) = pyarrow(), ids_and_placed
     empty = pa.array([b""] * len(batch), pa.large_binary())
     fault, texts = empty, []
     for name in names:
         if name not in found:
             texts.append(empty)
             continue
-        text, inexact = _text_of(batch.column(name), found[name], f"{path}: column {name}")
+        text, inexact = _text_of(
+            batch.column(name), found[name], f"{path}: column {name}", name in placed
+        )
         texts.append(text)
         if name in ids and inexact is not None and pa.compute.any(inexact).as_py():
             what = f"{name}: found ", ", which is no exact id"
@@ -87,8 +94,14 @@ def _joined(parts: Sequence[Any], between: bytes) -> Any:
     return pa.compute.binary_join_element_wise(*scalars, pa.scalar(between, kind))
 
 
-def _text_of(array: Any, column: Column, where: str) -> tuple[Any, Any]:
+def _text_of(array: Any, column: Column, where: str, placed: bool) -> tuple[Any, Any]:
     """Writes the values of a column as texts.
+
+    Args:
+        array: The column of a batch.
+        column: What it holds.
+        where: Begins a message.
+        placed: Whether a value that is absent keeps its place in a list.
 
     Returns:
         large_binary (rows,), empty where a row has no value, and bool (rows,), the row holds a
@@ -103,6 +116,8 @@ def _text_of(array: Any, column: Column, where: str) -> tuple[Any, Any]:
 
     values, owners = flattened(array)
     texts, inexact = _value_texts(values, column.kind)
+    if placed:
+        texts = texts.fill_null(b"")
     present = texts.is_valid().to_numpy(zero_copy_only=False)
     texts = texts.drop_null()
     if pa.compute.any(pa.compute.match_substring(texts, LIST_MARK)).as_py():

@@ -103,9 +103,13 @@ def read_by_python(path: Path, layout: Layout) -> Iterator[np.ndarray]:
         DataError: The file is broken from some record on.
     """
     if layout.format == "parquet":
-        yield from parquet_lines.read_lines(path, layout.file_columns, layout.ids, _TOGETHER)
+        yield from parquet_lines.read_lines(
+            path, layout.file_columns, layout.ids, _TOGETHER, layout.placed
+        )
     elif layout.format == "jsonl":
-        yield from json_lines.read_lines(path, layout.file_columns, layout.listed, _TOGETHER)
+        yield from json_lines.read_lines(
+            path, layout.file_columns, layout.listed, _TOGETHER, layout.placed
+        )
     else:
         yield from _read_odd(path, layout)
 

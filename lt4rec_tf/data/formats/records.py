@@ -40,6 +40,7 @@ class Layout:
         kinds: Of tfrecord: by column "string", "int64" or "float32"; of parquet: `Column.kind`.
         partitions: Columns whose values stand in the names of folders, see `partitions`.
         listed: Of parquet and jsonl: columns that hold lists.
+        placed: Columns in whose lists a value that is absent keeps its place.
         ids: Of parquet: columns whose whole numbers are names, see `parquet_lines.read_lines`.
     """
 
@@ -51,6 +52,7 @@ class Layout:
     partitions: tuple[str, ...] = ()
     listed: frozenset[str] = frozenset()
     ids: frozenset[str] = frozenset()
+    placed: frozenset[str] = frozenset()
 
     @property
     def by_python(self) -> bool:

@@ -219,7 +219,12 @@ def single(column: tf.Tensor | tf.RaggedTensor, dtype: tf.DType) -> Values:
 
 
 def multiple(
-    column: tf.Tensor | tf.RaggedTensor, dtype: tf.DType, separator: str, max_values: int | None
+    column: tf.Tensor | tf.RaggedTensor,
+    dtype: tf.DType,
+    separator: str,
+    max_values: int | None,
+    *,
+    placed: bool = False,
 ) -> Values:
     """Reads a list per row, its first `max_values` values, padded; shape (batch, max_values).
 
@@ -230,24 +235,46 @@ def multiple(
             cut already.
         max_values: The number of values that are kept; None: all, and the shape is (batch, values
             of the longest).
+        placed: Whether an absent value keeps its place where a JSON list says null.
     """
-    if not isinstance(column, tf.RaggedTensor):
-        column = cut_texts(column, separator)
-    elif separator and column.dtype == tf.string:
-        cut = cut_texts(column.flat_values, separator)
-        column = column.with_flat_values(cut).merge_dims(1, 2)
-    values, present = _padded(column, max_values)
+    values, present = _padded(_cut(column, separator, placed), max_values)
     converted, valid = convert(values, dtype)
     if separator == JSON_LISTS and dtype == tf.string:  # elsewhere it is no number anyway
         valid &= converted != json_lists.BROKEN
     return Values(converted, present, valid & present)
 
 
-def cut_texts(texts: tf.Tensor, separator: str) -> tf.RaggedTensor:
+def list_lengths(column: tf.Tensor | tf.RaggedTensor, separator: str) -> tf.Tensor:
+    """Returns the number of values of each row's list, int64 (batch,); 0 where it is empty.
+
+    >>> list_lengths(tf.constant(["a|b", "", "a||c"]), "|").numpy().tolist()
+    [2, 0, 3]
+
+    Args:
+        column: The raw column.
+        separator: As `multiple` takes it.
+    """
+    lengths = _cut(column, separator, placed=True).row_lengths()
+    if isinstance(column, tf.RaggedTensor):
+        return lengths
+    return tf.where(column == "", tf.zeros_like(lengths), lengths)
+
+
+def _cut(column: tf.Tensor | tf.RaggedTensor, separator: str, placed: bool) -> tf.RaggedTensor:
+    """Returns the list of each row, cut if it is not yet."""
+    if not isinstance(column, tf.RaggedTensor):
+        return cut_texts(column, separator, placed=placed)
+    if separator and column.dtype == tf.string:
+        cut = cut_texts(column.flat_values, separator, placed=placed)
+        return column.with_flat_values(cut).merge_dims(1, 2)
+    return column
+
+
+def cut_texts(texts: tf.Tensor, separator: str, *, placed: bool = False) -> tf.RaggedTensor:
     """Cuts texts (n,) into lists; what should be a JSON list and is none is `BROKEN`."""
     if separator != JSON_LISTS:
         return tf.strings.split(texts, separator)
-    lists, _ = json_lists.cut(tf.where(texts == "", "[]", texts))
+    lists, _ = json_lists.cut(tf.where(texts == "", "[]", texts), placed=placed)
     return lists
 
 
@@ -278,7 +305,7 @@ def raw_feature(
     dtype = DTYPES[feature.dtype]
     if feature.multivalued:
         most = None if whole_lists else feature.max_values
-        read = multiple(column, dtype, feature.separator, most)
+        read = multiple(column, dtype, feature.separator, most, placed=feature.is_of_events)
         fault = tf.reduce_any(read.present & ~read.valid, axis=1)
         absent = ~tf.reduce_any(read.present, axis=1)
     else:

@@ -10,6 +10,7 @@ import tensorflow as tf
 from lt4rec_tf.data.formats.fingerprints import fingerprint
 from lt4rec_tf.data.formats.records import parse
 from lt4rec_tf.data.formats.values import Values, id_text, raw_feature, single, without_nulls
+from lt4rec_tf.data.input.aligned_lists import unequal_rows, without_events
 from lt4rec_tf.data.input.filters import LeftOut, left_out
 from lt4rec_tf.data.input.labels import Labels, read_labels
 from lt4rec_tf.data.input.side_tables import look_up
@@ -36,9 +37,11 @@ class Rows(NamedTuple):
         times: float64 (batch,), NaN where there is none.
         user: int64 (batch,), a hash of the user; `NO_USER` where the row has none, or the schema
             names none.
+        unequal: By sequence of several lists, bool (batch,): they are not equally long, and the row
+            has no event.
         misses: By side table's file, bool (batch,): its key was not found.
-        left_out: Which rows the schema's filters leave out. Faults and misses count none of them,
-            and in all of them every feature is absent.
+        left_out: Which rows the schema's filters leave out. Faults, unequal lists and misses
+            count none of them, and in all of them every feature is absent.
     """
 
     raw: dict[str, tf.Tensor]
@@ -48,6 +51,7 @@ class Rows(NamedTuple):
     split: tf.Tensor
     times: tf.Tensor
     user: tf.Tensor
+    unequal: dict[str, tf.Tensor]
     misses: dict[str, tf.Tensor]
     left_out: LeftOut
 
@@ -79,6 +83,8 @@ def examine(
         name, column = feature.name, columns[feature.column]
         read = raw_feature(feature, column, whole_lists=whole_lists)
         raw[name], faults[name], absent[name] = read
+    unequal = unequal_rows(schema, columns)
+    raw = without_events(schema, raw, unequal)
 
     times = tf.fill(tf.shape(records), tf.constant(np.nan, tf.float64))
     if schema.time is not None:
@@ -91,6 +97,7 @@ def examine(
         faults = {name: rows & ~is_left_out for name, rows in faults.items()}
         absent = {name: rows | is_left_out for name, rows in absent.items()}
         misses = {name: rows & ~is_left_out for name, rows in misses.items()}
+        unequal = {name: rows & ~is_left_out for name, rows in unequal.items()}
     if source.split.kind == "time":
         unusable["bad_time"] = tf.math.is_nan(times) | (times < 0.0)
         unusable["far_time"] = is_far(source.split, times)
@@ -103,6 +110,7 @@ def examine(
         split=_split(source, records, times, users),
         times=times,
         user=_hashes(records, users),
+        unequal=unequal,
         misses=misses,
         left_out=filtered,
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lt4rec_tf.models.feature_encoder import is_table
+from lt4rec_tf.models.feature_encoder import is_attention, is_table
 from lt4rec_tf.models.layers.field_vectors import FieldVectors
 from lt4rec_tf.models.layers.masked_dense import MaskedDense
 from lt4rec_tf.models.network import TRANSFER, RankingNetwork
@@ -57,7 +57,7 @@ def _above_the_cross_layer(network: RankingNetwork) -> dict[str, Any]:
     return {
         name: variable
         for name, variable in network.variables.items()
-        if not name.startswith("cross/") and not is_table(name)
+        if not (name.startswith("cross/") or is_table(name) or is_attention(name))
     }
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import tensorflow as tf
 import tf_keras as keras
@@ -83,17 +84,17 @@ class EventAttention(keras.layers.Layer):
             float32 (rows, lists, dimension).
         """
         known = self._of_candidates_alone(candidates)
-        products = tf.gather(events, self._compared, axis=1) * tf.gather(candidates, rows)
-        first = self._of_events_alone(events) + tf.gather(known, rows)
+        products = self._compared_of(events) * spread(candidates, rows)
+        first = self._of_events_alone(events) + spread(known, rows)
         first += tf.matmul(_flat(products), self.parameters["product_kernel"])
 
-        counts = tf.math.segment_sum(tf.ones_like(rows, tf.float32), rows)
         logits = self._above(first)
         if self._softmax:
             largest = tf.math.segment_max(tf.stop_gradient(logits), rows)
             powers = tf.exp(logits - tf.gather(largest, rows))
-            weights = powers / tf.gather(tf.math.segment_sum(powers, rows), rows)
+            weights = powers / spread(tf.math.segment_sum(powers, rows), rows)
         else:
+            counts = tf.math.segment_sum(tf.ones_like(rows, tf.float32), rows)
             weights = logits / tf.gather(counts, rows)
         weights = tf.where(real, weights, 1.0)
         pooled = tf.math.segment_sum(weights[:, tf.newaxis] * _flat(events), rows)
@@ -129,6 +130,12 @@ class EventAttention(keras.layers.Layer):
         pooled = tf.matmul(weights, flat)
         return tf.reshape(pooled, [*shape, *events.shape[2:]])
 
+    def _compared_of(self, events: tf.Tensor) -> tf.Tensor:
+        """Picks the vectors that candidates are compared with, (events, compared, dimension)."""
+        if self._compared == tuple(range(len(self._compared))):
+            return events[:, : len(self._compared)]
+        return tf.gather(events, self._compared, axis=1)
+
     def _products(self, events: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
         """Returns (e * c) C of every pair, float32 (requests, candidates, events, units)."""
         # c * C once a candidate, then one product with all events.
@@ -158,6 +165,23 @@ class EventAttention(keras.layers.Layer):
             hidden = tf.nn.relu(product + self.parameters[f"bias_{depth}"])
         output = tf.matmul(hidden, self.parameters["output_kernel"])
         return tf.reshape(output + self.parameters["output_bias"], shape)
+
+
+@tf.custom_gradient
+def spread(values: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, Callable[..., Any]]:
+    """Returns each event's row of some values, as `tf.gather` does.
+
+    Its gradient is summed row by row, which takes a third of the time of a sum in any order.
+
+    Args:
+        values: (rows, ...).
+        rows: int64 (events,), rising; each row is there.
+    """
+
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, None]:
+        return tf.math.segment_sum(upstream, rows), None
+
+    return tf.gather(values, rows), gradient
 
 
 def _start(name: str, draw: Draw) -> keras.initializers.Initializer:
