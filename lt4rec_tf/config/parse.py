@@ -47,6 +47,7 @@ _NEWER: dict[str, dict[str, Any]] = {
         "field_dropout": 0.0,
         "tower_dropout": 0.0,
         "unknown_dropout": "none",
+        "history": "schema",
         "attention_units": [36],
         "transformer_blocks": 1,
         "transformer_heads": 2,

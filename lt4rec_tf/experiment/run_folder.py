@@ -20,13 +20,15 @@ from lt4rec_tf.schema.fitted import read_vocabularies, with_vocabularies
 from lt4rec_tf.schema.numbers import read_numbers, with_numbers
 from lt4rec_tf.schema.reader import load_schema
 from lt4rec_tf.schema.types import Schema
+from lt4rec_tf.schema.variants import with_bucket_share, with_history
 
 FORMAT_VERSION = 3
 
 
 def read_schema(path: str | Path, settings: Settings) -> Schema:
-    """Reads a schema with a run's tasks, all where it names none, and its share of hash buckets."""
-    schema = load_schema(path).with_bucket_share(settings.model.bucket_share)
+    """Reads a schema as a run's flags change it, with its tasks, all where it names none."""
+    schema = with_bucket_share(load_schema(path), settings.model.bucket_share)
+    schema = with_history(schema, settings.model.history)
     return schema.with_tasks(settings.tasks) if settings.tasks else schema
 
 

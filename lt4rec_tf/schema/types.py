@@ -484,21 +484,6 @@ class Schema:
                 return table
         raise SchemaError(f"{self.path}: no table {name!r}")
 
-    def with_bucket_share(self, share: float) -> Schema:
-        """Returns the schema with fewer hash buckets, one at least in each table.
-
-        Args:
-            share: Of the buckets of every hashed feature, in (0, 1].
-        """
-
-        def with_fewer(feature: Feature) -> IdRule:
-            if feature.ids.kind != "hash":
-                return feature.ids
-            buckets = max(1, round(share * feature.ids.buckets))
-            return dataclasses.replace(feature.ids, buckets=buckets)
-
-        return self.with_rules(with_fewer)
-
     def with_rules(self, rule_of: Callable[[Feature], IdRule]) -> Schema:
         """Returns the schema with the rule of each feature that a function gives."""
         features = [dataclasses.replace(feature, ids=rule_of(feature)) for feature in self.features]

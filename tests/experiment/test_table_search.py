@@ -21,6 +21,7 @@ from lt4rec_tf.models.layers.field_vectors import FieldVectors
 from lt4rec_tf.models.layers.table_layout import layout_of, table_offsets
 from lt4rec_tf.models.registry import network_of
 from lt4rec_tf.reports.search_tables import table_levels
+from lt4rec_tf.schema.variants import with_bucket_share
 from lt4rec_tf.serving.embedding_tables import ServedTables
 from lt4rec_tf.tickets.embedding_tables import (
     TableTicket,
@@ -336,14 +337,14 @@ def test_what_tables_take_in_a_version(small_schema):
 
 
 def test_fewer_buckets(small_schema):
-    fewer = small_schema.with_bucket_share(0.1)
+    fewer = with_bucket_share(small_schema, 0.1)
     assert {f.name: f.ids.buckets for f in fewer.features if f.ids.kind == "hash"} == {
         "user": 2,
         "video": 3,
         "tags": 1,
         "source": 3,
     }
-    assert small_schema.with_bucket_share(1.0) == small_schema
+    assert with_bucket_share(small_schema, 1.0) == small_schema
 
 
 def test_the_levels_of_a_search_are_shown_with_every_tasks_metric():

@@ -1,9 +1,12 @@
 """Lists to which candidates attend: what a schema may say of them, and what it may not."""
 
+import re
+
 import pytest
 
 from lt4rec_tf.schema.reader import load_schema
 from lt4rec_tf.schema.types import SchemaError
+from lt4rec_tf.schema.variants import with_bucket_share, with_history
 from lt4rec_tf.schema.writer import to_toml
 from tests.support.schemas import SMALL_SCHEMA, WATCHED
 
@@ -108,3 +111,28 @@ def test_what_cannot_be_is_refused(tmp_path, name):
     assert "schema.toml" in str(error.value)
     assert key in str(error.value)
     assert message in str(error.value)
+
+
+def test_a_flag_pools_otherwise(tmp_path):
+    schema = load(tmp_path, SMALL_SCHEMA + WATCHED)
+    assert with_history(schema, "schema") == schema
+    assert with_history(schema, "attention") == schema
+    (sequence,) = with_history(schema, "transformer").sequences
+    assert (sequence.name, sequence.pooling) == ("watched", "transformer")
+
+    mean = with_history(schema, "mean")
+    assert mean.sequences == ()
+    assert [f.name for f in mean.features] == [f.name for f in schema.features]
+    none = with_history(schema, "none")
+    assert [f.name for f in none.features] == ["user", "video", "tags", "source", "age"]
+
+
+def test_a_flag_that_changes_nothing_is_refused(tmp_path):
+    with pytest.raises(SchemaError, match="--history: found 'mean', expected schema"):
+        with_history(load(tmp_path, SMALL_SCHEMA), "mean")
+    text = SMALL_SCHEMA + WATCHED.replace('pooling = "attention"', NEAREST)
+    with pytest.raises(SchemaError, match="the events nearest to a candidate are searched"):
+        with_history(load(tmp_path, text), "transformer")
+    fitted = re.sub(r"ids = \{ kind = .hash.*\}", 'ids = { kind = "fitted" }', SMALL_SCHEMA)
+    with pytest.raises(SchemaError, match="--bucket_share.* expected 1: no feature"):
+        with_bucket_share(load(tmp_path, fitted), 0.5)

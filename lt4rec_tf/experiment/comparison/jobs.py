@@ -241,7 +241,11 @@ def _source(comparison: Path, settings: Settings) -> Source:
     """Returns the comparison's logs, audited; a process opens them once for all rows alike."""
     alike = Settings(
         settings.data,
-        dataclasses.replace(ModelSettings(), bucket_share=settings.model.bucket_share),
+        dataclasses.replace(
+            ModelSettings(),
+            bucket_share=settings.model.bucket_share,
+            history=settings.model.history,
+        ),
         TicketSettings(),
         TrainingSettings(),
         DailySettings(),

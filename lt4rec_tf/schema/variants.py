@@ -1,0 +1,70 @@
+"""A schema as a run's flags change it: fewer hash buckets, another pooling of what users did."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from lt4rec_tf.schema.types import Feature, IdRule, Schema, SchemaError
+
+
+def with_bucket_share(schema: Schema, share: float) -> Schema:
+    """Returns a schema with fewer hash buckets, one at least in each table.
+
+    Args:
+        schema: The schema.
+        share: Of the buckets of every hashed feature, in (0, 1].
+
+    Raises:
+        SchemaError: There is less to keep than all, and no feature is hashed.
+    """
+    if share < 1 and all(feature.ids.kind != "hash" for feature in schema.features):
+        raise SchemaError(
+            f"{schema.path}: --bucket_share: found {share}, expected 1: no feature has ids of kind "
+            '"hash", whose buckets it would cut'
+        )
+
+    def with_fewer(feature: Feature) -> IdRule:
+        if feature.ids.kind != "hash":
+            return feature.ids
+        buckets = max(1, round(share * feature.ids.buckets))
+        return dataclasses.replace(feature.ids, buckets=buckets)
+
+    return schema.with_rules(with_fewer)
+
+
+def with_history(schema: Schema, pooling: str) -> Schema:
+    """Returns a schema with another pooling of the lists to which candidates attend.
+
+    Args:
+        schema: The schema.
+        pooling: "mean", or one that `EventSequence` names; "none": without these lists; "schema":
+            as it says.
+
+    Raises:
+        SchemaError: There is no such list; or of a long one the nearest events are searched, which
+            a transformer cannot do.
+    """
+    if pooling == "schema":
+        return schema
+    what = f"{schema.path}: --history: found {pooling!r}, expected"
+    if not schema.sequences:
+        raise SchemaError(f"{what} schema: no list has another pooling than mean")
+    if pooling == "transformer" and any(sequence.nearest for sequence in schema.sequences):
+        raise SchemaError(f"{what} another: the events nearest to a candidate are searched")
+
+    if pooling == "none":
+        features = [feature for feature in schema.features if not feature.is_of_events]
+    else:
+        features = [_pooled(feature, pooling) for feature in schema.features]
+    return dataclasses.replace(schema, features=tuple(features))
+
+
+def _pooled(feature: Feature, pooling: str) -> Feature:
+    """Returns a list of events with another pooling; other features as they are."""
+    if not feature.is_of_events:
+        return feature
+    if pooling == "mean":  # each list by itself
+        return dataclasses.replace(
+            feature, pooling="mean", candidate=None, aligned_with=None, nearest=0, search=""
+        )
+    return feature if feature.aligned_with else dataclasses.replace(feature, pooling=pooling)
