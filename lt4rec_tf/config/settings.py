@@ -14,9 +14,6 @@ FAST_ROWS = ("s_gates",)
 DISTRIBUTED_ROWS = ("base", "hard_sharing", "s_weight", "s_weight_auto")
 
 
-HistoryPooling = Literal["schema", "none", "mean", "attention", "softmax_attention", "transformer"]
-
-
 @dataclass(frozen=True)
 class DataSettings:
     """The logs and their splits."""
@@ -149,10 +146,12 @@ class ModelSettings:
         "vectors alone.",
     )
     dcn_layers: int = flag(2, "Number of DCN-v2 layers.", at_least=1)
-    history: HistoryPooling = flag(
-        "schema",
-        "How lists to which candidates attend are pooled, whatever the schema says; none: they are "
-        "no features.",
+    history: Literal["schema", "none", "mean", "attention", "softmax_attention", "transformer"] = (
+        flag(
+            "schema",
+            "Pooling of lists to which candidates attend, whatever the schema says of it; none: such "
+            "lists are no features.",
+        )
     )
     attention_units: tuple[int, ...] = flag(
         (36,),
