@@ -54,6 +54,20 @@ missing = -1
 side = "{side}"
 ids = {{ kind = "integer", minimum = 0, maximum = {last} }}
 """
+HISTORY = """
+[[features]]
+name = "clicked"
+dtype = "int64"
+multivalued = true
+max_values = {length}
+separator = "|"
+missing = -1
+side = "user"
+table = "item"
+pooling = "attention"
+candidate = "item"
+ids = {{ kind = "integer", minimum = 0, maximum = {last} }}
+"""
 
 
 def wide_schema(
@@ -88,3 +102,33 @@ def random_labels(batch: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     clicks = rng.random(batch) < CLICK_SHARE
     return clicks.astype(np.float32), rng.random(batch, np.float32)
+
+
+def history_schema(ids: int, length: int) -> Schema:
+    """Returns a schema of a user, an item, and the items that the user clicked before.
+
+    Args:
+        ids: Of users, and of items.
+        length: The most items of a history.
+    """
+    fields = "".join(
+        FEATURE.format(side=side, index=0, last=ids - 3).replace(f"{side}_0", name)
+        for side, name in (("user", "user"), ("item", "item"))
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "schema.toml"
+        history = HISTORY.format(length=length, last=ids - 3)
+        path.write_text(HEAD + fields + history, encoding="utf-8")
+        return load_schema(path)
+
+
+def random_histories(ids: int, batch: int, length: int, seed: int) -> dict[str, np.ndarray]:
+    """Draws rows: a user, an item, a history of 0 to `length` items, 0 behind it, and clicks."""
+    rng = np.random.default_rng(seed)
+    is_event = np.arange(length) < rng.integers(0, length + 1, (batch, 1))
+    return {
+        "user": rng.integers(2, ids, batch),
+        "item": rng.integers(2, ids, batch),
+        "clicked": rng.integers(2, ids, (batch, length)) * is_event,
+        "click": random_labels(batch, seed)[0],
+    }

@@ -149,8 +149,8 @@ class ModelSettings:
     history: Literal["schema", "none", "mean", "attention", "softmax_attention", "transformer"] = (
         flag(
             "schema",
-            "Pooling of lists to which candidates attend, whatever the schema says of it; none: such "
-            "lists are no features.",
+            "Pooling of lists to which candidates attend, whatever the schema says of it; none: "
+            "such lists are no features.",
         )
     )
     attention_units: tuple[int, ...] = flag(

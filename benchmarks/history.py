@@ -1,0 +1,89 @@
+"""Examples per second with a history of clicked items, beside peers' DIN.
+
+    pip install --no-deps deepctr==0.9.4
+    pip install torch==2.13.0 torch-rechub==0.9.0
+    python benchmarks/history.py
+
+Each model is a process of its own; they take turns, one trains while the others wait. Shown are
+medians over the rounds, and ratios of medians to the faster peer. A row has between no event and
+`--lengths` many, all numbers equally often. Models: benchmarks/history_models.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+from training import Model, installed
+
+from lt4rec_tf.reports.text_tables import markdown_table
+
+OURS = ("mean", "attention", "transformer")
+PEERS = ("deepctr_din", "rechub_din")
+
+
+def main() -> None:
+    """Starts the models of each length, lets them take turns, prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--lengths", type=int, nargs="+", default=[20, 50, 200])
+    parser.add_argument("--batch", type=int, default=4096)
+    parser.add_argument("--steps", type=int, default=10, help="steps of a round")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--models", nargs="*", default=[*OURS, *PEERS], choices=[*OURS, *PEERS])
+    flags = parser.parse_args()
+
+    packages = ["tensorflow", "tf_keras", "deepctr", "torch", "torch-rechub"]
+    print(", ".join(f"{name} {installed(name)}" for name in packages))
+    print(f"{os.cpu_count()} cores, batch {flags.batch}, {flags.rounds} rounds of {flags.steps}\n")
+    lines = []
+    for length in flags.lengths:
+        medians = medians_of(length, flags)
+        best = min((medians[name] for name in PEERS if name in medians), default=None)
+        for name, seconds in medians.items():
+            label = name if name in PEERS else f"lt4rec_tf, {name}"
+            ratio = f"{best / seconds:.2f}" if best else ""
+            speed = f"{flags.batch / seconds:,.0f}"
+            lines.append([str(length), label, f"{1000 * seconds:.0f}", speed, ratio])
+    header = ["most events", "model", "ms a step", "examples/s", "of the faster peer"]
+    print(markdown_table(header, lines, texts=2))
+
+
+def medians_of(length: int, flags: argparse.Namespace) -> dict[str, float]:
+    """Returns each model's median seconds of a step."""
+    started = {name: start(name, length, flags) for name in flags.models}
+    try:
+        seconds: dict[str, list[float]] = {name: [] for name in started}
+        for _ in range(flags.rounds):
+            for name, model in started.items():
+                seconds[name].append(model.seconds() / flags.steps)
+    finally:
+        for model in started.values():
+            model.process.kill()
+            model.process.wait()
+    return {name: statistics.median(times) for name, times in seconds.items()}
+
+
+def start(name: str, length: int, flags: argparse.Namespace) -> Model:
+    """Starts a model and waits until it is warm."""
+    script = Path(__file__).with_name("history_models.py")
+    sizes = [f"--length={length}", f"--batch={flags.batch}", f"--steps={flags.steps}"]
+    process = subprocess.Popen(
+        [sys.executable, str(script), name, *sizes],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    model = Model(process)
+    if process.stdout.readline().strip() != "ready":
+        _, errors = process.communicate()
+        sys.exit(f"{name}: found no start, its last words are\n{errors[-2000:]}")
+    return model
+
+
+if __name__ == "__main__":
+    main()

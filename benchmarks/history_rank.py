@@ -1,0 +1,173 @@
+"""Milliseconds of `rank` with a history to which candidates attend, beside the mean of it.
+
+    python benchmarks/history_rank.py
+
+10 fields of users, 10 of items, 100,000 ids each of dimension 16; a history of two lists; towers of
+512-256-128 for CTR and CVR, dense and with a fifth of the weights. The models take turns, request
+by request. Shown are the median over the requests, the median of the ratios to mean pooling, and
+the largest difference of a prediction to the same rows asked one by one.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from lt4rec_tf.core.command import before_tensorflow
+
+if __name__ == "__main__":
+    before_tensorflow()
+
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from feeds import FEATURE, HEAD, HISTORY, UNITS
+
+from lt4rec_tf.models.feature_encoder import Encoder
+from lt4rec_tf.models.lt4rec import build_network
+from lt4rec_tf.reports.text_tables import markdown_table
+from lt4rec_tf.schema.reader import load_schema
+from lt4rec_tf.schema.types import Schema
+from lt4rec_tf.schema.variants import with_history
+from lt4rec_tf.serving.rank import Ranking
+from lt4rec_tf.serving.signatures import ServedModel
+
+IDS, AGES = 100_000, 10
+FIELDS_OF_SIDE, DIMENSION = 10, 16
+POOLINGS = ("mean", "attention", "softmax_attention", "transformer")
+AGO = """
+[[features]]
+name = "ago"
+dtype = "int64"
+multivalued = true
+max_values = {length}
+separator = "|"
+missing = -1
+side = "user"
+aligned_with = "clicked"
+ids = {{ kind = "integer", minimum = 0, maximum = {last} }}
+"""
+NEAREST = 'pooling = "attention"\nnearest = 50\nsearch = "{search}"'
+
+
+def main() -> None:
+    """Times the models of each density, prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--candidates", type=int, default=512)
+    parser.add_argument("--events", type=int, default=50)
+    parser.add_argument("--long", type=int, default=1000, help="events of which 50 are nearest")
+    parser.add_argument("--requests", type=int, default=100)
+    flags = parser.parse_args()
+
+    print(f"tensorflow {tf.__version__}, {os.cpu_count()} cores, {flags.requests} requests of ")
+    print(f"{flags.candidates} candidates\n")
+    lines = []
+    for density in (1.0, 0.2):
+        models = {}
+        for pooling in POOLINGS:
+            schema = with_history(schema_of(flags.events), pooling)
+            models[f"{pooling}, {flags.events} events"] = served(schema, density)
+        for search in ("hash", "clicked"):
+            schema = schema_of(flags.long, NEAREST.format(search=search))
+            label = f"attention to 50 of {flags.long}, by {search}"
+            models[label] = served(schema, density)
+        lines += lines_of(density, models, flags)
+    header = ["alive", "history", "ms", "of mean", "largest difference"]
+    print(markdown_table(header, lines, texts=2))
+
+
+def schema_of(length: int, pooling: str = "") -> Schema:
+    """Returns the schema, with a history of so many events."""
+    text = HEAD
+    for side in ("user", "item"):
+        text += "".join(
+            FEATURE.format(side=side, index=i, last=IDS - 3) for i in range(FIELDS_OF_SIDE)
+        )
+    history = HISTORY.format(length=length, last=IDS - 3).replace('"item"', '"item_0"')
+    if pooling:
+        history = history.replace('pooling = "attention"', pooling)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "schema.toml"
+        text += history + AGO.format(length=length, last=AGES - 1)
+        path.write_text(text, encoding="utf-8")
+        return load_schema(path)
+
+
+def served(schema: Schema, density: float) -> tuple[Schema, Callable[..., Any], Callable[..., Any]]:
+    """Returns the schema, and the signatures of a network: `rank`, and that of rows."""
+    encoder = Encoder(DIMENSION, 0.1, cross="gram", dcn_layers=0)
+    network = build_network(schema, encoder, separate_towers=False, hidden_units=UNITS, seed=1)
+    rng = np.random.default_rng(0)
+    for task in network.tasks:
+        masks = {name: rng.random(s) < density for name, s in network.kernel_shapes(task).items()}
+        network.wear(task, masks)
+    ranking = Ranking(dict.fromkeys(network.tasks, 1.0))
+    signatures = ServedModel(network, schema, ranking=ranking).signatures("rank", "serving_default")
+    return schema, signatures["rank"], signatures["serving_default"]
+
+
+def request(schema: Schema, candidates: int) -> dict[str, np.ndarray]:
+    """Draws a request of `rank` whose history is as long as it may be."""
+    rng = np.random.default_rng(1)
+    shapes = {"user": (1,), "item": (1, candidates)}
+    return {
+        feature.name: rng.integers(
+            0,
+            feature.ids.rows - 2,
+            (1, feature.max_values) if feature.multivalued else shapes[feature.side],
+        )
+        for feature in schema.features
+    }
+
+
+def lines_of(density: float, models: dict[str, Any], flags: argparse.Namespace) -> list[list[str]]:
+    """Times models that take turns; returns the table's lines."""
+    seconds: dict[str, list[float]] = {name: [] for name in models}
+    differences = {}
+    requests = {name: request(m[0], flags.candidates) for name, m in models.items()}
+    for name, model in models.items():
+        differences[name] = difference(*model, requests[name])
+    for _ in range(flags.requests):
+        for name, (_, rank, _) in models.items():
+            sent = {key: tf.constant(values) for key, values in requests[name].items()}
+            begun = time.perf_counter()
+            rank(**sent)
+            seconds[name].append(time.perf_counter() - begun)
+
+    of_mean = np.array(next(iter(seconds.values())))
+    return [
+        [
+            f"{density:.0%}".replace("%", " %"),
+            name,
+            f"{1000 * np.median(times):.2f}",
+            f"{np.median(np.array(times) / of_mean):.2f}",
+            f"{differences[name]:.1e}",
+        ]
+        for name, times in seconds.items()
+    ]
+
+
+def difference(
+    schema: Schema, rank: Callable[..., Any], of_rows: Callable[..., Any], sent: dict[str, Any]
+) -> float:
+    """Returns the largest difference of a prediction by `rank` to that of the candidate's row."""
+    rows = {}
+    for feature in schema.features:
+        values = sent[feature.name]
+        count = sent["item_0"].shape[1]
+        rows[feature.name] = values[0] if feature.side == "item" else np.repeat(values, count, 0)
+    ranked = rank(**{name: tf.constant(values) for name, values in sent.items()})
+    answered = of_rows(**{name: tf.constant(values) for name, values in rows.items()})
+    return max(
+        float(np.abs(ranked[name].numpy()[0] - answered[name].numpy()).max())
+        for name in ("pctr", "pcvr")
+    )
+
+
+if __name__ == "__main__":
+    main()
