@@ -33,6 +33,10 @@ NOVELTY_DAYS, NOVELTY_BOOST = 1.5, 2.0
 SOURCE_MISSING, SOURCE_OF_FAVOURITE = 0.12, 0.6
 LIKE_SOURCE, LIKE_FAVOURITE = 0.45, 0.25  # candidates; the rest are drawn by popularity alone
 
+# Of a feed with moods: mean requests of a visit, and mean minutes between two of them at average
+# traffic; a visit ends with its block of rows, so that a block has room for some 30 requests of it.
+VISIT_REQUESTS, VISIT_GAP_MINUTES, ROOM_FOR_VISIT = 12, 4, 30
+
 
 @dataclass(frozen=True)
 class Impressions:
@@ -106,7 +110,8 @@ def expose(
 
     A request has a user, an hour, a network, a source video, and 4 to 10 different videos: like
     the source, of a favourite category, or merely popular. Rows are in order of time: the hour is
-    the one by which the share number / rows_of_day of the day's traffic has passed.
+    the one by which the share number / rows_of_day of the day's traffic has passed. Where there are
+    moods, requests come in visits.
 
     Args:
         world: The population.
@@ -124,6 +129,8 @@ def expose(
     position = np.arange(rows) - starts[request]  # from 0
 
     user = draw_users(day, requests, rng)
+    if world.settings.moods:
+        user = user[first_of_visits(requests, rows_of_day, rng)]
     source, videos = draw_candidates(world, day, user, MAX_POSITIONS, rng)
 
     # Numbers beyond the day's last exist in its last block only and are thrown away.
@@ -145,6 +152,33 @@ def expose(
 def draw_users(day: Day, count: int, rng: np.random.Generator) -> Array:
     """Draws users who have arrived by the day, by their activity, (count,)."""
     return _draw(day.arrived, rng.random(count))
+
+
+def first_of_visits(requests: int, rows_of_day: int, rng: np.random.Generator) -> Array:
+    """Draws visits, and returns the request that each request's visit begins with, (requests,).
+
+    Requests are dealt at random to as many visits as there are at a time. With each request its
+    visit ends, and another begins in its place, with probability 1 / VISIT_REQUESTS.
+
+    Args:
+        requests: Of a block, in order of time.
+        rows_of_day: How many rows the day has.
+        rng: Randomness.
+    """
+    requests_of_day = rows_of_day / (REQUEST_SIZES @ REQUEST_SIZE_SHARES)
+    at_a_time = min(requests_of_day * VISIT_GAP_MINUTES / (24 * 60), requests / ROOM_FOR_VISIT)
+    place = rng.integers(max(1, round(at_a_time)), size=requests)
+    begins = rng.random(requests) < 1 / VISIT_REQUESTS
+
+    by_place = np.argsort(place, kind="stable")
+    begins = begins[by_place]
+    begins[0] = True
+    begins[1:] |= np.diff(place[by_place]) > 0
+    last_begin = np.maximum.accumulate(np.where(begins, np.arange(requests), 0))
+
+    first = np.empty(requests, np.int64)
+    first[by_place] = by_place[last_begin]
+    return first
 
 
 def draw_candidates(

@@ -163,7 +163,15 @@ class Feed:
             day: From 0.
             impressions: Their numbers are not used.
         """
-        click, watch = self._scores(day, impressions)
+        return self.truth_of_scores(*self._scores(day, impressions))
+
+    def truth_of_scores(self, click: Array, watch: Array) -> Truth:
+        """Returns the true probabilities by the weighted sums of causes.
+
+        Args:
+            click: (rows,) sums for a click.
+            watch: (rows,) sums for watching.
+        """
         levels = self.intercepts
         return Truth(
             click=sigmoid(levels.click + click),
