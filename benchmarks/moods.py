@@ -2,11 +2,11 @@
 
     python benchmarks/moods.py --rows 120000 --users 500 --seeds 2020 1 2
 
-No network is trained. Everyone who ranks the clicks of the last two days knows all of the feed but
-what the line says: vectors of videos, tastes that last, position, covers. A history is of earlier
-requests. "clicks" and "clicks and skips" pool it in the plainest way: the mean vector of a user's
-last events, times the candidate's, is one more input of a logistic regression on the days before.
-The filter is an extended Kalman filter of the moods by clicks and skips, near the best there is.
+No network is trained. Each line ranks the clicks of the last two days with all that moves them but
+what it says: "the mood", or "the user", a user's lasting taste and inclination to click. A history
+is of earlier requests of the user. Clicks, or clicks and all that was shown, are pooled in the
+plainest way: their mean vector times the candidate's is an input of a logistic regression, fitted
+to the days before. The filter is an extended Kalman filter of the moods by clicks and skips.
 """
 
 from __future__ import annotations
@@ -107,21 +107,24 @@ def worth_of_moods(feed: MoodFeed, log: Log) -> dict[str, float]:
         name: np.mean((log["ratio"] - log[name])[measured & clicks] ** 2)
         for name in ("p_ratio", "p_watch_ratio_without_mood")
     }
+    hours = f"{RECENT_HOURS} hours"
     return {
-        "AUC of clicks: truth": of(log["p_click"]),
-        "truth without the mood": of(log["p_click_without_mood"]),
-        f"without the mood, with clicks of {RECENT_HOURS} hours": of_history(lasting, clicked),
-        "with clicks and skips of them": of_history(lasting, clicked, shown),
-        f"with clicks and skips, all older than {OLD_HOURS} hours": of_history(
+        "AUC of clicks: the truth": of(log["p_click"]),
+        "without the mood": of(log["p_click_without_mood"]),
+        f"without the mood, with clicks of {hours}": of_history(lasting, clicked),
+        f"without the mood, with clicks and skips of {hours}": of_history(lasting, clicked, shown),
+        f"without the mood, with those older than {OLD_HOURS} hours": of_history(
             lasting, clicked_before, shown_before
         ),
-        "with the filter": of(chances),
-        "without the mood and all that is the user's own": of(of_others),
-        f"with clicks of {RECENT_HOURS} hours": of_history(of_others, clicked),
-        "with clicks and skips of them ": of_history(of_others, clicked, shown),
-        "correlation of mood and filter": np.corrcoef(reading, log["mood"])[0, 1],
-        "watch ratio of clicks, MSE: truth": error["p_ratio"],
-        "MSE: truth without the mood": error["p_watch_ratio_without_mood"],
+        "without the mood, with the filter": of(chances),
+        "without mood and user": of(of_others),
+        f"without mood and user, with clicks of {hours}": of_history(of_others, clicked),
+        f"without mood and user, with clicks and skips of {hours}": of_history(
+            of_others, clicked, shown
+        ),
+        "correlation of the mood with the filter's": np.corrcoef(reading, log["mood"])[0, 1],
+        "MSE of watch ratios: the truth": error["p_ratio"],
+        "MSE of watch ratios: without the mood": error["p_watch_ratio_without_mood"],
     }
 
 

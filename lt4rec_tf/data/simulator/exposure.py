@@ -104,14 +104,19 @@ def world_on_day(world: World, day: int) -> Day:
 
 
 def expose(
-    world: World, day: Day, numbers: Array, rows_of_day: int, rng: np.random.Generator
+    world: World,
+    day: Day,
+    numbers: Array,
+    rows_of_day: int,
+    rng: np.random.Generator,
+    *,
+    visits: bool = False,
 ) -> Impressions:
     """Draws requests and the videos shown in them.
 
     A request has a user, an hour, a network, a source video, and 4 to 10 different videos: like
     the source, of a favourite category, or merely popular. Rows are in order of time: the hour is
-    the one by which the share number / rows_of_day of the day's traffic has passed. Where there are
-    moods, requests come in visits.
+    the one by which the share number / rows_of_day of the day's traffic has passed.
 
     Args:
         world: The population.
@@ -119,6 +124,7 @@ def expose(
         numbers: (rows,) running numbers within the day, ascending.
         rows_of_day: How many numbers the day has.
         rng: Randomness.
+        visits: Whether a user's requests come in visits, not scattered.
     """
     rows = len(numbers)
     sizes = rng.choice(REQUEST_SIZES, rows // REQUEST_SIZES[0] + 1, p=REQUEST_SIZE_SHARES)
@@ -129,7 +135,7 @@ def expose(
     position = np.arange(rows) - starts[request]  # from 0
 
     user = draw_users(day, requests, rng)
-    if world.settings.moods:
+    if visits:
         user = user[first_of_visits(requests, rows_of_day, rng)]
     source, videos = draw_candidates(world, day, user, MAX_POSITIONS, rng)
 

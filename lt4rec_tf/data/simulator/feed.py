@@ -149,7 +149,14 @@ class Feed:
             rng = stream(self.settings.seed, BLOCK_STREAM, day, block)
 
             # The whole block is drawn: a row does not depend on the range asked for.
-            impressions = expose(self.world, self.on_day(day), numbers, self.rows_of_day(day), rng)
+            impressions = expose(
+                self.world,
+                self.on_day(day),
+                numbers,
+                self.rows_of_day(day),
+                rng,
+                visits=self.settings.moods,
+            )
             truth = self.truth(day, impressions)
             outcomes = self.draw_outcomes(impressions, truth, rng)
 

@@ -24,7 +24,7 @@ from lt4rec_tf.data.simulator.text import (
     TRUTH_COLUMNS,
 )
 from lt4rec_tf.data.simulator.world import FeedSettings, SimulatorError
-from lt4rec_tf.data.simulator.writer import simulate, write_shard
+from lt4rec_tf.data.simulator.writer import MODEL_VERSION, simulate, write_shard
 from tests.support.simulated import columns, impressions, lines, written_to
 
 SMALL = FeedSettings(rows=3_000, users=80, videos=200, days=3, shards_per_day=2, seed=5)
@@ -199,6 +199,26 @@ def test_marginals_are_those_of_the_settings(log):
     clicked = log["click"] == 1
     assert clicked.mean() == pytest.approx(LARGE.click_rate, abs=0.015)
     assert log["ratio"][clicked].mean() == pytest.approx(LARGE.watch_ratio, abs=0.015)
+
+
+def test_few_visits_do_not_decide_on_the_calibration(feed):
+    # Of some 940 requests a day; visits would bring 80 users.
+    for _, shown in feed.calibration_sample():
+        assert len(np.unique(shown.user)) > 250
+
+
+def test_rows_change_only_with_the_model_version():
+    # Made by version 1 itself: whoever has to change these numbers raises MODEL_VERSION.
+    assert MODEL_VERSION == 1
+    shown, truth, happened = next(MoodFeed(MOODY).blocks(2, 0, 6))
+    assert shown.user.tolist() == [28] * 6
+    assert shown.video.tolist() == [153, 159, 188, 195, 20, 115]
+    assert shown.time.tolist() == [START_MS + 48 * HOUR_MS] * 6
+    assert happened.play_time.tolist() == [132_466, 32_501, 156_266, 0, 32_521, 22_800]
+    expected = [0.974311, 0.599447, 0.450511, 0.285940, 0.830562, 0.331267]
+    np.testing.assert_allclose(truth.click, expected, atol=2e-6)
+    expected = [0.968833, 0.507136, 0.403270, 0.466459, 0.625292, 0.320710]
+    np.testing.assert_allclose(truth.click_without_mood, expected, atol=2e-6)
 
 
 def test_impressions_do_not_depend_on_moods(monkeypatch):
