@@ -33,7 +33,7 @@ from lt4rec_tf.core.flags import (
 )
 from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.data.simulator.exposure import MAX_POSITIONS
-from lt4rec_tf.data.simulator.feed import Feed
+from lt4rec_tf.data.simulator.kinds import open_feed
 from lt4rec_tf.data.simulator.sessions import Exponents, SessionPlan
 from lt4rec_tf.experiment import online_simulation
 from lt4rec_tf.experiment.evaluation import open_run
@@ -75,7 +75,7 @@ def main(argv: Sequence[str]) -> None:
         open_run(str(next(iter(folders.values()))), flags.data_dir) for folders in rows_of_runs
     ]
     settings = online_simulation.shared_feed([source for *_, source in opened])
-    feed = Feed(settings)
+    feed = open_feed(settings)
 
     rows = plan.sessions_of_block * plan.requests * plan.candidates
     totals = []

@@ -41,6 +41,8 @@ _NEWER: dict[str, dict[str, Any]] = {
         "split_seed": 1,
         "duplicate_rows_remembered": 20_000_000,
         "simulate_reactions": False,
+        "simulate_users": 0,
+        "simulate_moods": False,
     },
     "model": {
         "table_dims": [],

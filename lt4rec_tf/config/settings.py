@@ -35,6 +35,7 @@ class DataSettings:
         "Write a simulated feed of this many impressions to --data_dir first; 0: real logs.",
         at_least=0,
     )
+    simulate_users: int = flag(0, "Simulated: people; 0: one for every 40 impressions.", at_least=0)
     simulate_seed: int = flag(2020, "Seed of the simulated feed.", **SEEDS)
     simulate_click_rate: float = flag(121 / 297, "Share of simulated impressions clicked.")
     simulate_conflict: float = flag(
@@ -43,6 +44,9 @@ class DataSettings:
     simulate_purchases: bool = flag(False, "Simulated: some clicks become purchases.")
     simulate_reactions: bool = flag(
         False, "Simulated: some clicked videos are liked, followed, shared and so on."
+    )
+    simulate_moods: bool = flag(
+        False, "Simulated: tastes change within hours too, so that recent clicks tell of them."
     )
     dataset: str = flag(
         "",

@@ -23,6 +23,8 @@ from lt4rec_tf.data.input.splits import SplitRule
 from lt4rec_tf.data.simulator.candidates import candidates_as_text, read_lines, text_to_ids
 from lt4rec_tf.data.simulator.exposure import NO_VIDEO
 from lt4rec_tf.data.simulator.feed import REPLAY_MEAN, REPLAY_SHARE, Feed, Truth
+from lt4rec_tf.data.simulator.kinds import open_feed
+from lt4rec_tf.data.simulator.moods import times
 from lt4rec_tf.data.simulator.sessions import (
     Draws,
     Exponents,
@@ -408,6 +410,29 @@ def test_candidates_of_a_feed_of_records_are_read_as_those_of_lines(tmp_path):
     text = candidates_as_text(feed.world, logged_block(feed, 6))
     lines, records = (text_to_ids(read_lines(source), text) for source in sources)
     same_features(records, lines)
+
+
+def test_sessions_of_a_feed_with_moods_are_read_without_times(tmp_path):
+    settings = FeedSettings(rows=700, seed=5, moods=True)
+    simulate(tmp_path / "logs", settings)
+    last_day = float(times(6, np.zeros(1, int), np.zeros(1))[0])
+    by_time = SplitRule("time", validation_from=last_day, test_from=last_day)
+    sources = []
+    for name, rule in (("simulated_moods", by_time), ("simulated_feed", SplitRule())):
+        text = SCHEMA.with_name(f"{name}.toml").read_text()
+        hashed = text.replace('kind = "fitted"', 'kind = "hash", buckets = 50')
+        (tmp_path / f"{name}.toml").write_text(hashed)
+        schema = load_schema(tmp_path / f"{name}.toml")
+        sources.append(open_source(schema, tmp_path / "logs", rule))
+
+    feed = open_feed(settings)
+    (block,) = session_blocks(feed, PLAN)
+    text = candidates_as_text(feed.world, block)
+    same_features(*(text_to_ids(read_lines(source), text) for source in sources))
+
+    truth = feed.truth(block.day, block.candidates)
+    assert block.day == 7
+    assert np.abs(truth.click - truth.click_without_mood).mean() > 0.05
 
 
 def test_sessions_of_a_shop_are_refused_by_the_column_that_they_lack(tmp_path):

@@ -87,6 +87,8 @@ def test_the_seed_of_a_random_split_is_no_setting_of_earlier_runs():
     ("group", "name", "value"),
     [
         ("data", "simulate_reactions", True),
+        ("data", "simulate_users", 1000),
+        ("data", "simulate_moods", True),
         ("model", "field_dropout", 0.2),
         ("model", "tower_dropout", 0.2),
         ("model", "table_dims", "video=8"),

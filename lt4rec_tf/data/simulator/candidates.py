@@ -15,6 +15,7 @@ from lt4rec_tf.data.formats.records import Layout
 from lt4rec_tf.data.input.features import features_to_ids
 from lt4rec_tf.data.input.parsed_rows import examine
 from lt4rec_tf.data.input.source import Source
+from lt4rec_tf.data.input.splits import SplitRule
 from lt4rec_tf.data.simulator.feed import Outcomes
 from lt4rec_tf.data.simulator.sessions import SessionBlock
 from lt4rec_tf.data.simulator.text import COLUMNS, TAG_SEPARATOR, impressions_to_csv
@@ -49,9 +50,12 @@ def read_lines(source: Source) -> Source:
         replace(feature, separator=TAG_SEPARATOR) if feature.multivalued else feature
         for feature in source.schema.features
     )
+    # Candidates belong to no split, and the time of the log's rows may be no column of theirs.
     return replace(
         source,
-        schema=replace(source.schema, features=features),
+        schema=replace(source.schema, features=features, time=None),
+        columns=tuple(column for column in source.columns if column in COLUMNS),
+        split=SplitRule(),
         layout=Layout("csv", tuple(COLUMNS), header_lines=1),
     )
 

@@ -33,6 +33,10 @@ NOVELTY_DAYS, NOVELTY_BOOST = 1.5, 2.0
 SOURCE_MISSING, SOURCE_OF_FAVOURITE = 0.12, 0.6
 LIKE_SOURCE, LIKE_FAVOURITE = 0.45, 0.25  # candidates; the rest are drawn by popularity alone
 
+# Of a feed with moods: mean requests of a visit, and mean minutes between two of them at average
+# traffic; a visit ends with its block of rows, so that a block has room for some 30 requests of it.
+VISIT_REQUESTS, VISIT_GAP_MINUTES, ROOM_FOR_VISIT = 12, 4, 30
+
 
 @dataclass(frozen=True)
 class Impressions:
@@ -100,7 +104,13 @@ def world_on_day(world: World, day: int) -> Day:
 
 
 def expose(
-    world: World, day: Day, numbers: Array, rows_of_day: int, rng: np.random.Generator
+    world: World,
+    day: Day,
+    numbers: Array,
+    rows_of_day: int,
+    rng: np.random.Generator,
+    *,
+    visits: bool = False,
 ) -> Impressions:
     """Draws requests and the videos shown in them.
 
@@ -114,6 +124,7 @@ def expose(
         numbers: (rows,) running numbers within the day, ascending.
         rows_of_day: How many numbers the day has.
         rng: Randomness.
+        visits: Whether a user's requests come in visits, not scattered.
     """
     rows = len(numbers)
     sizes = rng.choice(REQUEST_SIZES, rows // REQUEST_SIZES[0] + 1, p=REQUEST_SIZE_SHARES)
@@ -124,6 +135,8 @@ def expose(
     position = np.arange(rows) - starts[request]  # from 0
 
     user = draw_users(day, requests, rng)
+    if visits:
+        user = user[first_of_visits(requests, rows_of_day, rng)]
     source, videos = draw_candidates(world, day, user, MAX_POSITIONS, rng)
 
     # Numbers beyond the day's last exist in its last block only and are thrown away.
@@ -145,6 +158,33 @@ def expose(
 def draw_users(day: Day, count: int, rng: np.random.Generator) -> Array:
     """Draws users who have arrived by the day, by their activity, (count,)."""
     return _draw(day.arrived, rng.random(count))
+
+
+def first_of_visits(requests: int, rows_of_day: int, rng: np.random.Generator) -> Array:
+    """Draws visits, and returns the request that each request's visit begins with, (requests,).
+
+    Requests are dealt at random to as many visits as there are at a time. With each request its
+    visit ends, and another begins in its place, with probability 1 / VISIT_REQUESTS.
+
+    Args:
+        requests: Of a block, in order of time.
+        rows_of_day: How many rows the day has.
+        rng: Randomness.
+    """
+    requests_of_day = rows_of_day / (REQUEST_SIZES @ REQUEST_SIZE_SHARES)
+    at_a_time = min(requests_of_day * VISIT_GAP_MINUTES / (24 * 60), requests / ROOM_FOR_VISIT)
+    place = rng.integers(max(1, round(at_a_time)), size=requests)
+    begins = rng.random(requests) < 1 / VISIT_REQUESTS
+
+    by_place = np.argsort(place, kind="stable")
+    begins = begins[by_place]
+    begins[0] = True
+    begins[1:] |= np.diff(place[by_place]) > 0
+    last_begin = np.maximum.accumulate(np.where(begins, np.arange(requests), 0))
+
+    first = np.empty(requests, np.int64)
+    first[by_place] = by_place[last_begin]
+    return first
 
 
 def draw_candidates(

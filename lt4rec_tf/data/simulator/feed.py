@@ -149,7 +149,14 @@ class Feed:
             rng = stream(self.settings.seed, BLOCK_STREAM, day, block)
 
             # The whole block is drawn: a row does not depend on the range asked for.
-            impressions = expose(self.world, self.on_day(day), numbers, self.rows_of_day(day), rng)
+            impressions = expose(
+                self.world,
+                self.on_day(day),
+                numbers,
+                self.rows_of_day(day),
+                rng,
+                visits=self.settings.moods,
+            )
             truth = self.truth(day, impressions)
             outcomes = self.draw_outcomes(impressions, truth, rng)
 
@@ -163,7 +170,15 @@ class Feed:
             day: From 0.
             impressions: Their numbers are not used.
         """
-        click, watch = self._scores(day, impressions)
+        return self.truth_of_scores(*self._scores(day, impressions))
+
+    def truth_of_scores(self, click: Array, watch: Array) -> Truth:
+        """Returns the true probabilities by the weighted sums of causes.
+
+        Args:
+            click: (rows,) sums for a click.
+            watch: (rows,) sums for watching.
+        """
         levels = self.intercepts
         return Truth(
             click=sigmoid(levels.click + click),

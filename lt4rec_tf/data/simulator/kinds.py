@@ -1,8 +1,9 @@
-"""Opens the feed of some settings: plain, with purchases or with reactions."""
+"""Opens the feed of some settings: plain, with purchases, with reactions or with moods."""
 
 from __future__ import annotations
 
 from lt4rec_tf.data.simulator.feed import Feed
+from lt4rec_tf.data.simulator.moods import MoodFeed
 from lt4rec_tf.data.simulator.purchases import ShopFeed
 from lt4rec_tf.data.simulator.reactions import ReactionFeed
 from lt4rec_tf.data.simulator.world import FeedSettings
@@ -15,8 +16,11 @@ def open_feed(settings: FeedSettings) -> Feed:
         settings: Of the feed.
 
     Returns:
-        A `ShopFeed` if they have purchases, a `ReactionFeed` if they have reactions, else a `Feed`.
+        A `ShopFeed` if they have purchases, a `ReactionFeed` if they have reactions, a `MoodFeed`
+        if they have moods, else a `Feed`.
     """
     if settings.purchases:
         return ShopFeed(settings)
-    return ReactionFeed(settings) if settings.reactions else Feed(settings)
+    if settings.reactions:
+        return ReactionFeed(settings)
+    return MoodFeed(settings) if settings.moods else Feed(settings)

@@ -17,6 +17,7 @@ import numpy as np
 from lt4rec_tf.core.artifacts import appearing_whole
 from lt4rec_tf.data.simulator.exposure import NETWORKS, Impressions
 from lt4rec_tf.data.simulator.feed import Outcomes, Truth
+from lt4rec_tf.data.simulator.moods import MoodImpressions, MoodTruth
 from lt4rec_tf.data.simulator.purchases import ShopOutcomes, ShopTruth
 from lt4rec_tf.data.simulator.reactions import REACTIONS, ReactionOutcomes, ReactionTruth
 from lt4rec_tf.data.simulator.world import DEVICES, MAX_TAGS, Array, World
@@ -48,6 +49,13 @@ SHOP_TRUTH_COLUMNS = (*TRUTH_COLUMNS, "purchase_probability", "expected_amount")
 # Of a feed with reactions.
 REACTION_COLUMNS = {**COLUMNS, **dict.fromkeys(REACTIONS, int)}
 REACTION_TRUTH_COLUMNS = (*TRUTH_COLUMNS, *(f"{reaction}_probability" for reaction in REACTIONS))
+# Of a feed with moods.
+MOOD_COLUMNS = {**COLUMNS, "request_id": str, "time_ms": int}
+MOOD_TRUTH_COLUMNS = (
+    *TRUTH_COLUMNS,
+    "click_probability_without_mood",
+    "expected_watch_ratio_without_mood",
+)
 TAG_SEPARATOR = "|"
 TRUTH_DECIMALS = 6
 COMPRESSION = 1  # three times as fast as the usual 6, a fifth larger
@@ -56,7 +64,7 @@ COMPRESSION = 1  # three times as fast as the usual 6, a fifth larger
 def impressions_to_csv(
     world: World, day: int, impressions: Impressions, outcomes: Outcomes
 ) -> bytes:
-    """Writes rows as lines of a CSV file, columns as in (SHOP_ or REACTION_)COLUMNS.
+    """Writes rows as lines of a CSV file, columns as in (SHOP_, REACTION_, MOOD_)COLUMNS.
 
     Args:
         world: The population.
@@ -66,7 +74,7 @@ def impressions_to_csv(
     """
     videos, users = world.videos, world.users
     columns = [
-        _impression_ids(day, impressions.number),
+        _ids_of_day(day, "i", impressions.number),
         _prefixed("u", impressions.user),
         _prefixed("v", impressions.video),
         _prefixed("p", videos.publisher[impressions.video]),
@@ -93,6 +101,8 @@ def impressions_to_csv(
         ]
     if isinstance(outcomes, ReactionOutcomes):
         columns += [digits(reacted) for reacted in outcomes.reactions.T]
+    if isinstance(impressions, MoodImpressions):
+        columns += [_ids_of_day(day, "r", impressions.request), digits(impressions.time)]
     return _to_lines(columns)
 
 
@@ -103,12 +113,14 @@ def truth_to_csv(day: int, impressions: Impressions, truth: Truth) -> bytes:
         columns += [truth.purchase, truth.amount]
     if isinstance(truth, ReactionTruth):
         columns += [*truth.reactions.T]
+    if isinstance(truth, MoodTruth):
+        columns += [truth.click_without_mood, truth.watch_ratio_without_mood]
 
     scale = 10**TRUTH_DECIMALS
     texts = [
         decimals(np.rint(scale * values).astype(np.int64), TRUTH_DECIMALS) for values in columns
     ]
-    return _to_lines([_impression_ids(day, impressions.number), *texts])
+    return _to_lines([_ids_of_day(day, "i", impressions.number), *texts])
 
 
 def digits(values: Array, least: int = 1) -> Array:
@@ -209,8 +221,9 @@ def _typed(name: str, kind: type, value: bytes) -> tuple[str, list[Any]]:
     return "string", [value]
 
 
-def _impression_ids(day: int, number: Array) -> Array:
-    prefix = _word(f"d{day}i", len(number))
+def _ids_of_day(day: int, kind: str, number: Array) -> Array:
+    """Writes ids of what is numbered within a day, such as impressions ("i")."""
+    prefix = _word(f"d{day}{kind}", len(number))
     return np.concatenate([prefix, digits(number)], axis=1)
 
 

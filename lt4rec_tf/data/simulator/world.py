@@ -29,6 +29,7 @@ IMPRESSIONS_PER_VIDEO = 30
 WORLD_STREAM, BLOCK_STREAM, CALIBRATION_STREAM, ONLINE_STREAM = 0, 1, 2, 3
 SHOP_STREAM, PURCHASE_STREAM = 4, 5
 TASTE_STREAM, REACTION_STREAM = 6, 7
+MIDNIGHT_STREAM, HOUR_STREAM = 8, 9
 
 
 class SimulatorError(InputError, ValueError):
@@ -63,6 +64,7 @@ class FeedSettings:
         purchases: True if videos have prices and some clicks become purchases.
         purchase_rate: Share of clicks that purchase, in (0, 1), where there are purchases.
         reactions: True if some clicked videos are liked, shared and so on; not with purchases.
+        moods: True if tastes change within hours too; not with purchases or reactions.
     """
 
     rows: int = 120_000
@@ -85,6 +87,7 @@ class FeedSettings:
     purchases: bool = False
     purchase_rate: float = 0.12
     reactions: bool = False
+    moods: bool = False
 
     def __post_init__(self) -> None:
         """Refuses settings that no feed can have.
@@ -113,6 +116,8 @@ class FeedSettings:
         self._require(self.format in FORMATS, "format", f"one of {FORMATS}")
         alone = not (self.reactions and self.purchases)
         self._require(alone, "reactions", "False with purchases")
+        alone = not (self.moods and (self.purchases or self.reactions))
+        self._require(alone, "moods", "False with purchases or reactions")
 
     def _require(self, holds: bool, name: str, expected: str) -> None:
         if not holds:

@@ -25,10 +25,13 @@ from lt4rec_tf.core.typed_json import read_typed
 from lt4rec_tf.data.simulator.exposure import Impressions
 from lt4rec_tf.data.simulator.feed import Feed, Outcomes
 from lt4rec_tf.data.simulator.kinds import open_feed
+from lt4rec_tf.data.simulator.moods import MoodFeed
 from lt4rec_tf.data.simulator.purchases import ShopFeed, ShopOutcomes
 from lt4rec_tf.data.simulator.reactions import REACTIONS, ReactionFeed, ReactionOutcomes
 from lt4rec_tf.data.simulator.text import (
     COLUMNS,
+    MOOD_COLUMNS,
+    MOOD_TRUTH_COLUMNS,
     REACTION_COLUMNS,
     REACTION_TRUTH_COLUMNS,
     SHOP_COLUMNS,
@@ -178,6 +181,8 @@ def _columns_of(feed: Feed) -> tuple[Mapping[str, type], Sequence[str]]:
         return SHOP_COLUMNS, SHOP_TRUTH_COLUMNS
     if isinstance(feed, ReactionFeed):
         return REACTION_COLUMNS, REACTION_TRUTH_COLUMNS
+    if isinstance(feed, MoodFeed):
+        return MOOD_COLUMNS, MOOD_TRUTH_COLUMNS
     return COLUMNS, TRUTH_COLUMNS
 
 
@@ -239,8 +244,9 @@ def _without_absent(items: list[tuple[str, Any]]) -> dict[str, Any]:
     values = {name: value for name, value in items if value is not None}
     if values.get("purchases") is False:  # of the settings; in a shard it is a number
         del values["purchases"], values["purchase_rate"]
-    if values.get("reactions") is False:
-        del values["reactions"]
+    for name in ("reactions", "moods"):
+        if values.get(name) is False:
+            del values[name]
     return values
 
 
@@ -283,7 +289,7 @@ def _check_complete_log(directory: Path, settings: FeedSettings) -> Manifest:
 def _read_manifest(path: Path) -> Manifest:
     try:
         stored = read_typed(path, Manifest)
-        # Purchases and reactions: off unless stored.
+        # Purchases, reactions and moods: off unless stored.
         settings = FeedSettings(**stored.pop("settings"))
         shards = tuple(Shard(**shard) for shard in stored.pop("shards"))
         return Manifest(settings=settings, shards=shards, **stored)
