@@ -28,6 +28,9 @@ def attention(units=(5,), softmax=False, lists=2, compared=(0,)):
 def weighed(layer, event, candidate):
     """a(e, c), the activation unit on one event and one candidate, as DIN writes it."""
     value = {name: variable.numpy() for name, variable in layer.parameters.items()}
+    event, candidate = (
+        x / (np.sqrt(np.mean(x**2, axis=-1, keepdims=True)) + 0.01) for x in (event, candidate)
+    )
     product = (event[: len(candidate)] * candidate).reshape(-1)
     hidden = event.reshape(-1) @ value["event_kernel"] + product @ value["product_kernel"]
     hidden = np.maximum(
@@ -73,13 +76,13 @@ def test_a_candidate_weighs_each_event(units, softmax):
 
 
 def test_it_begins_as_the_mean():
-    """While events and candidates are as small as theta_0's rows."""
+    """While events and candidates are small, as rows of theta_0 are."""
     layer = attention()
-    events = np.random.default_rng(1).normal(scale=1e-3, size=(4, 2, DIMENSION)).astype(np.float32)
+    events = np.random.default_rng(1).normal(scale=1e-5, size=(4, 2, DIMENSION)).astype(np.float32)
     found = layer.of_rows(
         tf.constant(events), tf.zeros(4, tf.int64), tf.ones(4, tf.bool), tf.zeros((1, 1, DIMENSION))
     )
-    np.testing.assert_allclose(found[0], events.mean(axis=0), rtol=0.02, atol=1e-6)
+    np.testing.assert_allclose(found[0], events.mean(axis=0), rtol=0.02, atol=1e-8)
 
 
 @pytest.mark.parametrize("softmax", [False, True])

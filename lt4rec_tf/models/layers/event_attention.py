@@ -2,13 +2,16 @@
 
 Each candidate c weighs each event e_i by a small network of both:
 
-    a(e, c) = u . relu(e A + c B + (e * c) C + b) + v
+    x'      = x / (rms(x) + .01)  of each vector x
+    a(e, c) = u . relu(e' A + c' B + (e' * c') C + b) + v
     pooled  = 1/n sum_i a(e_i, c) e_i
 
-With e A and c B of their own this is a first layer on [e, c, e - c, e * c]: e - c adds no
-direction to those of e and c. v begins at 1: attention begins as the mean. Without softmax, the
-share of a user's events that are like the candidate is kept (Zhou et al. 2018, arXiv 1706.06978,
-section 4.3); divided by n, no sum grows with the length of a list.
+Rows of tables become a hundred times as long as they begin: x' lets the unit learn from the start,
+and hears little in rows that were never trained. With e' A and c' B of their own this is a first
+layer on [e', c', e' - c', e' * c']: e' - c' adds no direction to those of e' and c'. v begins at 1:
+attention begins near the mean. Without softmax, the share of a user's events that are like the
+candidate is kept (Zhou et al. 2018, arXiv 1706.06978, section 4.3); divided by n, no sum grows with
+the length of a list.
 """
 
 from __future__ import annotations
@@ -19,6 +22,9 @@ from typing import Any
 
 import tensorflow as tf
 import tf_keras as keras
+
+_UNTRAINED = 0.01  # rms of a vector that counts half
+_TINY = 1e-12
 
 Draw = Callable[[str], keras.initializers.Initializer]
 
@@ -83,9 +89,10 @@ class EventAttention(keras.layers.Layer):
         Returns:
             float32 (rows, lists, dimension).
         """
+        heard, candidates = evened(events), evened(candidates)
         known = self._of_candidates_alone(candidates)
-        products = self._compared_of(events) * spread(candidates, rows)
-        first = self._of_events_alone(events) + spread(known, rows)
+        products = self._compared_of(heard) * spread(candidates, rows)
+        first = self._of_events_alone(heard) + spread(known, rows)
         first += tf.matmul(_flat(products), self.parameters["product_kernel"])
 
         logits = self._above(first)
@@ -113,11 +120,12 @@ class EventAttention(keras.layers.Layer):
         """
         flat = tf.reshape(events, [*_leading(events), -1])
         shape = _leading(candidates)
+        heard, candidates = evened(events), evened(candidates)
         known = self._of_candidates_alone(candidates)
         known = tf.reshape(known, [*shape, 1, known.shape[-1]])
-        first = self._of_events_alone(events)
+        first = self._of_events_alone(heard)
         first = tf.reshape(first, [shape[0], 1, -1, first.shape[-1]]) + known
-        first += self._products(events, candidates)
+        first += self._products(heard, candidates)
 
         logits = self._above(first)
         is_real = real[:, tf.newaxis]
@@ -165,6 +173,17 @@ class EventAttention(keras.layers.Layer):
             hidden = tf.nn.relu(product + self.parameters[f"bias_{depth}"])
         output = tf.matmul(hidden, self.parameters["output_kernel"])
         return tf.reshape(output + self.parameters["output_bias"], shape)
+
+
+def evened(vectors: tf.Tensor) -> tf.Tensor:
+    """Returns vectors of about one length: x / (rms(x) + .01) over the last axis.
+
+    >>> evened(tf.constant([[3.0, -3.0], [0.01, 0.01], [0.0, 0.0]])).numpy().round(2).tolist()
+    [[1.0, -1.0], [0.5, 0.5], [0.0, 0.0]]
+    """
+    squares = tf.reduce_mean(tf.square(vectors), axis=-1, keepdims=True)
+    # The root has no slope at 0.
+    return vectors / (tf.sqrt(squares + _TINY) + _UNTRAINED)
 
 
 @tf.custom_gradient
