@@ -135,16 +135,20 @@ def start(folder: Path, processes: int) -> Result:
     return 0, 0.0, 0
 
 
-def converting(form: str, side_by_side: bool) -> Callable[[Path, int], Result]:
+def converting(
+    form: str, side_by_side: bool, history: tuple[str, ...] = ()
+) -> Callable[[Path, int], Result]:
     def measure(folder: Path, processes: int) -> Result:
         from lt4rec_tf.data.convert import command as convert
 
         glob = {"csv": "csv/impressions/*.csv.gz", "parquet": "parquet/*.parquet"}[form]
+        name = f"{form}_shards{'_together' if side_by_side else ''}{len(history) or ''}"
         flags = convert.ConvertFlags(
             files=(str(folder / glob),),
-            output_dir=str(folder / f"{form}_shards{'_together' if side_by_side else ''}"),
+            output_dir=str(folder / name),
             schema=SCHEMA,
             processes=processes if side_by_side else 1,
+            history=history,
         )
         begun = time.perf_counter()
         rows = convert.convert(flags)["rows"]
@@ -207,6 +211,10 @@ MEASURED = {
     "csv.gz to parquet (pyarrow)": to_parquet,
     "csv.gz to shards": converting("csv", side_by_side=False),
     "csv.gz to shards, processes side by side": converting("csv", side_by_side=True),
+    "csv.gz to shards, with histories": converting("csv", False, ("video_id", "publisher_id")),
+    "csv.gz to shards, with histories, processes side by side": converting(
+        "csv", True, ("video_id", "publisher_id")
+    ),
     "parquet to shards": converting("parquet", side_by_side=False),
     "audit csv.gz": auditing("csv"),
     "read csv.gz": reading("csv"),

@@ -117,7 +117,8 @@ class _Range:
         self._names = ["row", "tick", "count", "event_tick", "event_start"]
         self._names += [f"event_{index}" for index in range(len(history.carried))]
         self._arrays = {name: np.load(folder / f"{name}.npy", "r") for name in self._names}
-        self._texts = np.load(folder / "texts.npy", "r")
+        # A view of bytes is cut ten times as fast as an array.
+        self._texts = memoryview(np.load(folder / "texts.npy", "r"))
         self._past_path = folder / "past.i4"
 
         place = np.flatnonzero(files[:, 0] == file_index)
@@ -169,9 +170,9 @@ class _Range:
         return found
 
 
-def _texts(data: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+def _texts(data: memoryview, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
     """Returns texts, objects that are bytes."""
     texts = np.empty(len(starts), object)
     pairs = zip(starts.tolist(), ends.tolist(), strict=True)
-    texts[:] = [data[start:end].tobytes() for start, end in pairs]
+    texts[:] = [bytes(data[start:end]) for start, end in pairs]
     return texts

@@ -25,6 +25,7 @@ from lt4rec_tf.core.typed_json import read_typed
 from lt4rec_tf.data.convert.history_rows import Table, tables_of
 from lt4rec_tf.data.convert.history_settings import Counts
 from lt4rec_tf.data.convert.shards import Job, history_dir
+from lt4rec_tf.data.formats.discovery import same_layout
 from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.schema.fitted import FINGERPRINTS
 
@@ -87,8 +88,10 @@ def read_tables(job: Job, path: Path, counts: Counts) -> Iterator[Table]:
     """Reads the rows of a file as tables, and adds up what is counted.
 
     Raises:
-        DataError: The file cannot be read.
+        DataError: The file cannot be read, or has other columns than the first one.
     """
+    if job.layout.format != "parquet":
+        same_layout(path, job.layout)
     assert job.history is not None
     yield from tables_of(job.history, job.root, path, job.layout, counts)
 
@@ -119,14 +122,11 @@ def unit_of_all(files: Sequence[Spilled]) -> str:
             rows[unit] = rows.get(unit, 0) + count
 
     if are_mixed(list(rows.values()), total):
-        places = [
-            f"{next(f.name for f in files if unit in f.counts.units)} ({unit})" for unit in rows
-        ]
-        raise DataError(
-            f"--history: found times of several units, {', '.join(places)}, expected one"
-        )
+        firsts = {unit: next(f.name for f in files if unit in f.counts.units) for unit in rows}
+        found = ", ".join(f"{unit} (first in {name})" for unit, name in firsts.items())
+        raise DataError(f"--history: found times of several units, {found}, expected one")
     most_others = max(1, int(_OTHERS * total))
-    fitting = [n for n, count in rows.items() if total - count <= most_others and 2 * count > total]
+    fitting = [unit for unit, n in rows.items() if total - n <= most_others and 2 * n > total]
     return fitting[0] if fitting else NO_UNIT
 
 
