@@ -267,15 +267,21 @@ def test_stopped_at_any_step_the_same_command_makes_the_same_shards(tmp_path, mo
     assert manifest_of(tmp_path / "out") == manifest_of(tmp_path / "whole")
 
 
-def test_beam_names_a_file_that_cannot_be_read_and_local_work_goes_on_after_it(tmp_path, capsys):
+def test_beam_names_a_file_that_cannot_be_read_and_the_same_folder_is_filled_later(
+    tmp_path, capsys
+):
     glob, schema = write_logs(tmp_path / "logs", *many_rows(90))
     good = (tmp_path / "logs" / "1.csv").read_bytes()
     flags = [schema, "--history=video"]
     beam = "--beam_pipeline_options=runner=DirectRunner,direct_num_workers=1"
-    (tmp_path / "logs" / "1.csv").write_bytes(good.replace(b"user,", b"person,", 1))
+    (tmp_path / "logs" / "1.csv").write_bytes(good.replace(b"user,ms", b"ms,user", 1))
     assert run(glob, tmp_path / "out", *flags, beam) == 2
-    assert "1.csv: found the columns person, ms" in capsys.readouterr().err
+    assert "1.csv: found the columns ms, user" in capsys.readouterr().err
     assert not (tmp_path / "out" / "unfinished" / "history" / "users").exists()
+    (tmp_path / "logs" / "1.csv").write_bytes(good)
+    assert run(glob, tmp_path / "out", *flags) == 0
+    assert run(glob, tmp_path / "beam", *flags, beam) == 0
+    assert manifest_of(tmp_path / "out") == manifest_of(tmp_path / "beam")
 
 
 def test_other_histories_are_refused_on_the_same_folder(tmp_path, capsys):
