@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--rows", default="100000,1000000", help="sizes, commas between")
     parser.add_argument("--shards_per_day", type=int, default=1, help="7 times as many files")
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="side by side")
-    parser.add_argument("--what", default=",".join(MEASURED), help="measurements, commas between")
+    parser.add_argument("--what", default=";".join(MEASURED), help="measurements, ; between")
     parser.add_argument("--dir", help="for the logs; default: a temporary folder")
     parser.add_argument("--measure", help="(of a process of its own)")
     flags = parser.parse_args()
@@ -52,7 +52,7 @@ def main() -> None:
             command = [sys.executable, "-m", "lt4rec_tf.data.simulator", f"--dir={folder}/csv"]
             size = [f"--rows={rows}", f"--shards_per_day={flags.shards_per_day}"]
             subprocess.run([*command, *size], check=True, stdout=subprocess.DEVNULL)
-            for what in flags.what.split(","):
+            for what in flags.what.split(";"):
                 lines.append([f"{rows:,}", what, *in_process(what, folder, flags.processes)])
                 print(" | ".join(lines[-1]), file=sys.stderr)
     print(f"{os.cpu_count()} cores, TensorFlow {version('tensorflow')}\n")

@@ -476,7 +476,7 @@ def test_a_folder_of_days_is_looked_at_whole(tmp_path, capsys):
         ({}, "--history=video_id"),
         ({"tags": "clicked_videos"}, ""),
         ({"user_id": "somebody"}, ""),
-        ({"time_ms": "unknown"}, ""),
+        ({",time_ms": ",unknown"}, ""),
         ({"is_click": "is_seen"}, ""),
     ],
 )
