@@ -2,9 +2,12 @@
 
 import csv
 import gzip
+import json
 from itertools import islice
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 from hypothesis import HealthCheck, Phase, given, settings
@@ -231,6 +234,44 @@ def test_processes_ranges_and_beam_make_the_same_shards(tmp_path):
     assert [each["video"] for each in lists_of(tmp_path / "one")] == [
         each["video"] for each in expected
     ]
+
+
+@pytest.mark.parametrize("form", ["parquet", "jsonl"])
+def test_other_formats_make_the_same_lists(tmp_path, form):
+    (rows,) = many_rows(60, files=1)
+    rows[7] |= {"author": "", "video": ""}
+    expected = converted(tmp_path / "csv", [rows])
+    number = {"ms": int, "author": int, "click": int, "length": float, "play_s": float}
+    typed = [
+        {name: number.get(name, str)(text) if text else None for name, text in each.items()}
+        for each in rows
+    ]
+    folder = tmp_path / form
+    folder.mkdir()
+    if form == "parquet":
+        pq.write_table(pa.Table.from_pylist(typed), folder / "a.parquet")
+    else:
+        (folder / "a.jsonl").write_text("".join(json.dumps(each) + "\n" for each in typed))
+    schema = (tmp_path / "csv" / "schema.toml").read_text()
+    schema = schema.replace('format = "csv"', f'format = "{form}"').replace("*.csv", f"*.{form}")
+    (folder / "schema.toml").write_text(schema)
+    flags = [f"--schema={folder / 'schema.toml'}", "--history=video,author,length"]
+    assert run(folder / f"*.{form}", folder / "out", *flags) == 0
+    assert same(lists_of(folder / "out"), expected)
+
+
+def test_users_are_one_and_times_are_found_as_training_finds_them(tmp_path):
+    rows = [row("7", 0, "v0"), row("7.0", 1, "v1"), row(" 7.0", 2, "v2"), row("8", 3)]
+    for each in rows:
+        each["ms"] = f"shown@{each['ms']}@"
+    glob, schema = write_logs(tmp_path, rows)
+    path = tmp_path / "schema.toml"
+    patterns = 'column = "ms", patterns = [["@([0-9]{13})@", 1.0]]'
+    path.write_text(path.read_text().replace('column = "ms"', patterns))
+    assert run(glob, tmp_path / "out", schema, "--history=video") == 0
+    lists = lists_of(tmp_path / "out")
+    assert videos(lists) == ["", "v0", "v1 v0", ""]
+    assert lists[2]["age_s"] == [1, 2]
 
 
 class Stopped(Exception):

@@ -63,6 +63,28 @@ def test_the_past_is_that_of_a_comparison_of_all_pairs(rows, delay, kept, random
         assert past_of(timeline, asked) == [expected(mine) for mine in asked]
 
 
+@settings(max_examples=100, deadline=None)
+@given(ROWS, st.integers(0, 7), st.sampled_from([0.0, 1.0]))
+def test_what_comes_later_changes_nothing(rows, now, delay):
+    rows.sort(key=lambda row: row[:2])
+
+    def pasts(kept_rows):
+        users, ticks, is_event, requests = (
+            np.array([row[place] for row in kept_rows], dtype)
+            for place, dtype in enumerate((np.int64, np.float64, bool, np.int64))
+        )
+        timeline = Timeline(users, ticks, is_event, requests, delay, kept=9)
+        number_of = np.flatnonzero(is_event)
+        past = past_of(timeline, range(len(kept_rows))) if kept_rows else []
+        return [[kept_rows[number_of[event]] for event in events] for events in past]
+
+    earlier = [row for row in rows if row[1] <= now]
+    with_later = [past for row, past in zip(rows, pasts(rows), strict=True) if row[1] <= now]
+    assert pasts(earlier) == with_later
+    for row, past in zip(earlier, with_later, strict=True):
+        assert all(event[0] == row[0] and event[1] < row[1] - delay for event in past)
+
+
 def test_a_user_with_many_events_of_one_request_costs_no_more_than_others():
     rows = 100_000
     requests = np.where(np.arange(rows) < rows - 1000, 1, 2)  # of row 1000 all before are its own
