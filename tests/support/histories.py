@@ -147,3 +147,19 @@ def _is_time(text):
 def same(found, expected):
     """Whether lists are equal, NaN being itself."""
     return repr(found) == repr(expected)
+
+
+def videos(lists):
+    return [b" ".join(each["video"]).decode() for each in lists]
+
+
+def many_rows(number, files=3):
+    """Rows of users with few and with many events, in no order of time."""
+    random = np.random.default_rng(7)
+    rows = []
+    for index in range(number):
+        user = f"u{int(random.integers(0, 9)) ** 2}"
+        click = str(int(random.random() < 0.6))
+        second = int(random.integers(0, 500))
+        rows.append(row(user, second, f"v{index}", click=click, request=f"r{index // 5}"))
+    return [rows[start::files] for start in range(files)]

@@ -249,6 +249,4 @@ def _carried_values(
     absent = item.absent.encode() if isinstance(item.absent, str) else item.absent
     out = np.full(len(present), absent, values.dtype)
     out[present] = values[firsts[present]]
-    if values.dtype.kind == "O":
-        out[~is_event] = b""
     return out
