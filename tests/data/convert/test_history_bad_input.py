@@ -1,5 +1,7 @@
 """Bad input of histories: what is no event, what is refused, 10^5 events of one user."""
 
+import json
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -84,6 +86,24 @@ def test_times_of_several_units_are_refused(tmp_path, capsys):
     assert run(glob, tmp_path / "out", schema, "--history=video") == 2
     error = capsys.readouterr().err
     assert "times of several units, s (first in 0.csv), ms (first in 1.csv)" in error
+
+
+def test_an_event_with_several_values_is_refused_by_file_and_row(tmp_path, capsys):
+    _, schema = write_logs(tmp_path, [])
+    path = tmp_path / "schema.toml"
+    path.write_text(path.read_text().replace('"csv"', '"jsonl"').replace("*.csv", "*.jsonl"))
+    number = {"ms": int, "author": int, "click": int}
+    lines = [
+        {name: number.get(name, str)(text) for name, text in row("u", second).items()}
+        | {"scenes": scenes}
+        for second, scenes in enumerate([["s1"], [], ["s1", "s2"]])
+    ]
+    log = tmp_path / "a.jsonl"
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert run(log, tmp_path / "out", schema, "--history=scenes") == 2
+    error = capsys.readouterr().err
+    assert "a.jsonl: row 3: found 2 values in column scenes, expected one" in error
+    assert run(log, tmp_path / "out2", schema, "--history=video") == 0
 
 
 def past_videos(records):
