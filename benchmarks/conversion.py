@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--rows", default="100000,1000000", help="sizes, commas between")
     parser.add_argument("--shards_per_day", type=int, default=1, help="7 times as many files")
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="side by side")
-    parser.add_argument("--what", default=",".join(MEASURED), help="measurements, commas between")
+    parser.add_argument("--what", default=";".join(MEASURED), help="measurements, ; between")
     parser.add_argument("--dir", help="for the logs; default: a temporary folder")
     parser.add_argument("--measure", help="(of a process of its own)")
     flags = parser.parse_args()
@@ -52,7 +52,7 @@ def main() -> None:
             command = [sys.executable, "-m", "lt4rec_tf.data.simulator", f"--dir={folder}/csv"]
             size = [f"--rows={rows}", f"--shards_per_day={flags.shards_per_day}"]
             subprocess.run([*command, *size], check=True, stdout=subprocess.DEVNULL)
-            for what in flags.what.split(","):
+            for what in flags.what.split(";"):
                 lines.append([f"{rows:,}", what, *in_process(what, folder, flags.processes)])
                 print(" | ".join(lines[-1]), file=sys.stderr)
     print(f"{os.cpu_count()} cores, TensorFlow {version('tensorflow')}\n")
@@ -135,16 +135,20 @@ def start(folder: Path, processes: int) -> Result:
     return 0, 0.0, 0
 
 
-def converting(form: str, side_by_side: bool) -> Callable[[Path, int], Result]:
+def converting(
+    form: str, side_by_side: bool, history: tuple[str, ...] = ()
+) -> Callable[[Path, int], Result]:
     def measure(folder: Path, processes: int) -> Result:
         from lt4rec_tf.data.convert import command as convert
 
         glob = {"csv": "csv/impressions/*.csv.gz", "parquet": "parquet/*.parquet"}[form]
+        name = f"{form}_shards{'_together' if side_by_side else ''}{len(history) or ''}"
         flags = convert.ConvertFlags(
             files=(str(folder / glob),),
-            output_dir=str(folder / f"{form}_shards{'_together' if side_by_side else ''}"),
+            output_dir=str(folder / name),
             schema=SCHEMA,
             processes=processes if side_by_side else 1,
+            history=history,
         )
         begun = time.perf_counter()
         rows = convert.convert(flags)["rows"]
@@ -207,6 +211,10 @@ MEASURED = {
     "csv.gz to parquet (pyarrow)": to_parquet,
     "csv.gz to shards": converting("csv", side_by_side=False),
     "csv.gz to shards, processes side by side": converting("csv", side_by_side=True),
+    "csv.gz to shards, with histories": converting("csv", False, ("video_id", "publisher_id")),
+    "csv.gz to shards, with histories, processes side by side": converting(
+        "csv", True, ("video_id", "publisher_id")
+    ),
     "parquet to shards": converting("parquet", side_by_side=False),
     "audit csv.gz": auditing("csv"),
     "read csv.gz": reading("csv"),

@@ -61,6 +61,21 @@ def unit_of(times: np.ndarray) -> str:
     return NO_UNIT
 
 
+def have_unit(times: np.ndarray, unit: str) -> np.ndarray:
+    """Tells which times have a unit, bool of their shape; some may have another one as well.
+
+    >>> have_unit(np.array([1795132800.0, 7.0]), "s"), have_unit(np.array([7.0]), "")
+    (array([ True, False]), array([ True]))
+
+    Args:
+        times: Finite numbers.
+        unit: One of `unit_of`; "": all have it.
+    """
+    if unit == NO_UNIT:
+        return np.ones(times.shape, bool)
+    return _is_date(times, _DIGITS[unit]) if unit in _DIGITS else _is_within(times, unit)
+
+
 def by_unit(times: np.ndarray) -> dict[str, np.ndarray]:
     """Tells which times have which unit; each has one at most.
 

@@ -66,7 +66,7 @@ DTYPES_OF_ID_RULE = {
     "piecewise_linear": ("int64", "float32"),
     "standardised": ("int64", "float32"),
 }
-_OF_ONE_NUMBER = ("numeric", "quantiles", "piecewise_linear", "standardised")
+OF_ONE_NUMBER = ("numeric", "quantiles", "piecewise_linear", "standardised")
 
 BINS = 32  # of quantiles and piecewise_linear, unless a schema says another number
 _MOST_BINS = 1000  # a batch of piecewise_linear holds a number for each
@@ -160,7 +160,7 @@ def _feature(table: TomlTable, file_format: str) -> Feature:
     if dtype not in DTYPES_OF_ID_RULE[feature.ids.kind]:
         kinds = [kind for kind, dtypes in DTYPES_OF_ID_RULE.items() if dtype in dtypes]
         raise table.error("ids.kind", feature.ids.kind, f"for {dtype} one of {', '.join(kinds)}")
-    if feature.multivalued and feature.ids.kind in _OF_ONE_NUMBER:
+    if feature.multivalued and feature.ids.kind in OF_ONE_NUMBER:
         raise table.error("ids.kind", feature.ids.kind, "another kind: a list has no one number")
     return feature
 

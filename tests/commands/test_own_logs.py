@@ -108,6 +108,17 @@ def test_what_the_look_shows_is_what_it_prints(printed):
             assert line.replace("logs", "") in found.replace("logs", "") or "--data_dir" in line
 
 
+def test_what_a_history_is_made_of_is_what_is_printed(printed, reader):
+    (shown,) = re.findall(r"```\n(history: .*?)```", DOCUMENT, re.DOTALL)
+    lines = of(printed, "--history=").splitlines()
+    assert [line for line in shown.splitlines() if line not in (*lines, "...")] == []
+    other_page = (PROJECT / "docs" / "history.md").read_text(encoding="utf-8")
+    assert "\n".join(shown.splitlines()[:4]) in other_page
+    schema = (reader / "with_history" / "schema.toml").read_text(encoding="utf-8")
+    for name in ("history_item_id", "history_author_id", "history_age_s"):
+        assert f'name = "{name}"' in schema
+
+
 def test_what_the_audit_says_is_what_is_printed(printed):
     (shown,) = re.findall(r"```\n(20000 records.*?)```", DOCUMENT, re.DOTALL)
     assert shown in of(printed, "--run_dir=run")

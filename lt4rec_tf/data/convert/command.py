@@ -15,7 +15,6 @@ docs/own_logs.md goes from logs to training.
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import shutil
 import sys
@@ -25,11 +24,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from lt4rec_tf.core.artifacts import appearing_whole, sweep, write_atomically
+from lt4rec_tf.core.artifacts import sweep
 from lt4rec_tf.core.command import exit_on_error
 from lt4rec_tf.core.errors import InputError
 from lt4rec_tf.core.flags import ConfigError, build, check_fields, expect, flag, parse_flags
+from lt4rec_tf.core.time_units import NO_UNIT
 from lt4rec_tf.core.turns import in_turn
+from lt4rec_tf.data.convert.history_flags import HistoryFlags, check_history, history_of
+from lt4rec_tf.data.convert.history_run import check_unchanged, make_histories, summary_lines
 from lt4rec_tf.data.convert.manifest import (
     MANIFEST,
     QUARANTINE,
@@ -43,7 +45,8 @@ from lt4rec_tf.data.convert.manifest import (
     results_of,
     write_manifest,
 )
-from lt4rec_tf.data.convert.shards import SUFFIXES, UNFINISHED, Converted, Job
+from lt4rec_tf.data.convert.shards import UNFINISHED, Converted, Job
+from lt4rec_tf.data.convert.shards_schema import write_schema
 from lt4rec_tf.data.convert.workers import by_beam, by_processes
 from lt4rec_tf.data.formats import column_types
 from lt4rec_tf.data.formats.column_types import ColumnType
@@ -54,14 +57,12 @@ from lt4rec_tf.data.formats.parquet import DTYPES_OF_KINDS
 from lt4rec_tf.data.inspect import log_sample
 from lt4rec_tf.schema.reader import load_schema
 from lt4rec_tf.schema.types import Schema, needed_columns
-from lt4rec_tf.schema.writer import to_toml
 
 _GUESSED_ROWS = 20_000
-_OWN = (MANIFEST, QUARANTINE, "schema.toml", "shards", UNFINISHED)  # names in the output folder
 
 
 @dataclass(frozen=True)
-class ConvertFlags:
+class ConvertFlags(HistoryFlags):
     """Logs to convert, and the shape of the shards."""
 
     files: tuple[str, ...] = flag((), "Folders or globs of the log files, quoted from the shell.")
@@ -98,6 +99,7 @@ def check(flags: ConvertFlags) -> None:
     expect(bool(flags.files) or flags.verify, "files", flags.files, "one or more globs")
     untyped = not (flags.texts and flags.schema)
     expect(untyped, "texts", flags.texts, "nothing with --schema, which has types")
+    check_history(flags, bool(flags.schema))
 
 
 def convert(flags: ConvertFlags) -> dict[str, Any]:
@@ -133,21 +135,22 @@ def convert(flags: ConvertFlags) -> dict[str, Any]:
         max_bad_fraction=flags.max_bad_fraction,
         nulls={name: nulls for name in types if name not in flags.texts} if nulls else {},
         filters=schema.filters if schema is not None else (),
+        history=history_of(flags, schema, logs, types) if flags.history and schema else None,
     )
 
     with in_turn(output_dir):
         plan = plan_of(job, logs.paths)
         claim(output_dir, plan)
-        if schema is not None:
-            _write_schema(job, schema)
 
         if (output_dir / MANIFEST).exists():
             manifest = read_manifest(output_dir)
             check_shards(output_dir, manifest, checksums=False)
             check_sources(output_dir, logs.root, results_of(manifest))
+            if schema is not None:
+                write_schema(job, schema, manifest.get("history_unit", NO_UNIT))
             print(f"{output_dir}: was complete, its shards are there; --verify reads them too")
         else:
-            _convert_all(flags, job, plan, logs.paths)
+            _convert_all(flags, job, schema, plan, logs.paths)
 
         manifest = read_manifest(output_dir)
         shutil.rmtree(output_dir / UNFINISHED, ignore_errors=True)
@@ -200,56 +203,24 @@ def _types_and_nulls(
     return column_types.of_schema(schema, names, unused), schema.nulls
 
 
-def _write_schema(job: Job, schema: Schema) -> None:
-    """Writes the schema of the shards, and copies side tables, which are never converted."""
-    features = []
-    for feature in schema.features:
-        if feature.column in job.types:  # lists of the logs are cut when they are converted
-            feature = dataclasses.replace(feature, separator="")
-        features.append(feature)
-    joins = [
-        dataclasses.replace(join, file=_copy_name(join.file, place))
-        for place, join in enumerate(schema.joins, start=1)
-    ]
-    shards_schema = dataclasses.replace(
-        schema,
-        format="tfrecord",
-        files=(f"shards/*{SUFFIXES[job.compression]}",),
-        columns=(),
-        quoted=False,
-        features=tuple(features),
-        joins=tuple(joins),
-    )
-
-    for join, copied in zip(schema.joins, joins, strict=True):
-        source, copy = job.root / join.file, job.output_dir / copied.file
-        if not source.is_file():
-            raise DataError(f"{source}: found no file, expected the side table")
-        if copy.exists() and copy.samefile(source):
-            continue
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        with appearing_whole(copy) as temporary:
-            shutil.copyfile(source, temporary)
-
-    write_atomically(job.output_dir / "schema.toml", to_toml(shards_schema))
-
-
-def _copy_name(file: str, place: int) -> str:
-    """Names the copy of a side table, which lies in the output folder wherever the original lies.
-
-    >>> _copy_name("tables/items.csv", 1), _copy_name("../items.csv", 2)
-    ('tables/items.csv', 'side_tables/2/items.csv')
-    """
-    path = Path(file)
-    leads_out = path.is_absolute() or ".." in path.parts
-    return f"side_tables/{place}/{path.name}" if leads_out or path.parts[0] in _OWN else file
-
-
 def _convert_all(
-    flags: ConvertFlags, job: Job, plan: dict[str, Any], paths: Sequence[Path]
+    flags: ConvertFlags,
+    job: Job,
+    schema: Schema | None,
+    plan: dict[str, Any],
+    paths: Sequence[Path],
 ) -> None:
     """Converts the files that are not done, and writes the manifest of all."""
     sweep(job.output_dir)
+    processes = flags.processes or os.cpu_count() or 1
+    unit = NO_UNIT
+    if job.history is not None:
+        ready = make_histories(job, paths, processes, flags.beam_pipeline_options)
+        unit = ready.unit
+        print(*summary_lines(job, ready, len(paths)), sep="\n", flush=True)
+    if schema is not None:
+        print("".join(f"{line}\n" for line in write_schema(job, schema, unit)), end="")
+
     before = [done_before(job.output_dir, index) for index in range(len(paths))]
     check_sources(job.output_dir, job.root, [result for result in before if result is not None])
     todo = [(index, path) for index, path in enumerate(paths) if before[index] is None]
@@ -259,7 +230,7 @@ def _convert_all(
     if flags.beam_pipeline_options:
         conversions = by_beam(job, todo, flags.beam_pipeline_options)
     else:
-        conversions = by_processes(job, todo, flags.processes or os.cpu_count() or 1)
+        conversions = by_processes(job, todo, processes)
     try:
         _print_each(conversions, len(todo))
     finally:
@@ -269,7 +240,9 @@ def _convert_all(
     converted = [result for result in results if result is not None]
     if not any(result.shards for result in converted):
         raise DataError(f"{job.root}: found no row in {len(paths)} files, expected some")
-    write_manifest(job.output_dir, plan, converted)
+    if job.history is not None:
+        check_unchanged(job.output_dir, converted)
+    write_manifest(job.output_dir, plan, converted, unit)
 
 
 def _print_each(conversions: Iterator[Converted], files: int) -> None:

@@ -43,6 +43,7 @@ def plan_of(job: Job, paths: Sequence[Path]) -> dict[str, Any]:
             "compression": job.compression,
             **({"nulls": sorted(set().union(*job.nulls.values()))} if job.nulls else {}),
             **({"filters": [rule.text for rule in job.filters]} if job.filters else {}),
+            **({"history": history_plan(job)} if job.history is not None else {}),
         },
         "columns": {name: _said(kind) for name, kind in job.types.items()},
         "sources": {path.relative_to(job.root).as_posix(): path.stat().st_size for path in paths},
@@ -52,6 +53,14 @@ def plan_of(job: Job, paths: Sequence[Path]) -> dict[str, Any]:
 def _said(kind: ColumnType) -> dict[str, str | None]:
     """Returns a type as plans say it; `missing` only where it is set, as older ones say none."""
     return {key: value for key, value in asdict(kind).items() if value is not None}
+
+
+def history_plan(job: Job) -> dict[str, Any]:
+    """Returns what decides the lists of a history, side tables that it reads among it."""
+    assert job.history is not None
+    joins = {item.join for item in job.history.carried if item.join is not None}
+    tables = {join.file: sha256(job.root / join.file) for join in joins}
+    return job.history.plan() | {"side_tables": dict(sorted(tables.items()))}
 
 
 def claim(output_dir: Path, plan: Mapping[str, Any]) -> None:
@@ -161,7 +170,7 @@ def gather_quarantine(output_dir: Path, files: int) -> None:
 
 
 def write_manifest(
-    output_dir: Path, plan: Mapping[str, Any], converted: Sequence[Converted]
+    output_dir: Path, plan: Mapping[str, Any], converted: Sequence[Converted], history_unit: str
 ) -> None:
     """Writes the manifest, last of all: with it the folder is complete."""
     sources, shards = [], []
@@ -172,6 +181,7 @@ def write_manifest(
 
     manifest = {
         **plan,
+        **({"history_unit": history_unit} if "history" in plan["settings"] else {}),
         "rows": sum(file.rows - file.bad_rows for file in converted),
         "bad_rows": sum(file.bad_rows for file in converted),
         "sources": sources,

@@ -14,6 +14,8 @@ import numpy as np
 import tensorflow as tf
 
 from lt4rec_tf.core.artifacts import appearing_whole, sha256, write_json
+from lt4rec_tf.data.convert.history_lists import Histories, open_histories
+from lt4rec_tf.data.convert.history_settings import History
 from lt4rec_tf.data.formats.bad_rows import BadRow, shown, write
 from lt4rec_tf.data.formats.column_batches import RawBatch, read_batches
 from lt4rec_tf.data.formats.column_types import ColumnType, to_type
@@ -44,6 +46,7 @@ class Job:
         max_bad_fraction: Share of a file's rows, in [0, 1], that may go to quarantine.
         nulls: By column texts that stand for absent values.
         filters: Of the schema: a row that one of them leaves out is no bad row.
+        history: What past events rows get as lists; None: none.
     """
 
     root: Path
@@ -55,6 +58,7 @@ class Job:
     max_bad_fraction: float
     nulls: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     filters: tuple[Filter, ...] = ()
+    history: History | None = None
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,11 @@ def result_path(output_dir: Path, index: int) -> Path:
     return output_dir / UNFINISHED / f"{index:05d}.json"
 
 
+def history_dir(output_dir: Path) -> Path:
+    """Returns the folder of histories, which are kept until all files are done."""
+    return output_dir / UNFINISHED / "history"
+
+
 def quarantine_path(output_dir: Path, index: int) -> Path:
     """Returns the path of one file's bad rows, which are kept until all files are done."""
     return output_dir / UNFINISHED / f"{index:05d}.quarantine.tsv"
@@ -111,6 +120,7 @@ def convert_file(job: Job, index: int, path: Path) -> Converted:
     name = path.relative_to(job.root).as_posix()
     quarantine = quarantine_path(job.output_dir, index)
     shards = _ShardWriter(job, index)
+    histories = _histories(job, index)
     rows, bad_rows = 0, 0
     with (
         appearing_whole(quarantine) as temporary,
@@ -119,6 +129,8 @@ def convert_file(job: Job, index: int, path: Path) -> Converted:
     ):
         for batch in read_batches(path, job.layout, _BATCH_ROWS):
             columns, reasons = typed(job.types, _without_nulls(batch, job.nulls), job.filters)
+            if histories is not None:
+                columns |= histories.next_rows(len(batch.broken))
             write(bad_file, _bad_rows(name, rows, batch, reasons))
             rows += len(batch.broken)
             bad_rows += len(reasons)
@@ -136,6 +148,12 @@ def convert_file(job: Job, index: int, path: Path) -> Converted:
     result = Converted(name, path.stat().st_size, sha256(path), rows, bad_rows, shards.written())
     write_json(result_path(job.output_dir, index), asdict(result))
     return result
+
+
+def _histories(job: Job, index: int) -> Histories | None:
+    if job.history is None:
+        return None
+    return open_histories(job.history, history_dir(job.output_dir), index)
 
 
 def _bad_rows(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import multiprocessing
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import Any, TypeVar
 
 from lt4rec_tf.core.artifacts import write_atomically
 from lt4rec_tf.core.processes import begin, set_threads
@@ -16,28 +18,36 @@ from lt4rec_tf.data.convert.shards import UNFINISHED, Converted, Job, convert_fi
 from lt4rec_tf.data.formats.beam import import_beam
 from lt4rec_tf.data.formats.files import DataError
 
+T = TypeVar("T")
 Todo = Sequence[tuple[int, Path]]  # a file's index among all, and the file
 
 
 def by_processes(job: Job, todo: Todo, processes: int) -> Iterator[Converted]:
-    """Converts files, some at a time.
+    """Converts files, some at a time; yields each as it is done, see `in_processes`."""
+    yield from in_processes(functools.partial(convert_file, job), todo, processes)
+
+
+def in_processes(
+    work: Callable[..., T], todo: Sequence[tuple[Any, ...]], processes: int
+) -> Iterator[T]:
+    """Calls a function with several arguments each, some calls at a time.
 
     Args:
-        job: Settings of the conversion.
-        todo: The files.
+        work: A function of a module, or a partial one.
+        todo: The arguments of each call.
         processes: How many at a time, 1 or more; 1: in this process.
 
     Yields:
-        Each file as it is done.
+        Each result as it is there.
 
     Raises:
-        DataError: A file cannot be converted, or a process was killed; files that others had begun
-            are finished first.
+        DataError: A call raised it, or a process was killed; what others had begun is finished
+            first.
     """
     processes = min(processes, len(todo))
     if processes <= 1:
-        for index, path in todo:
-            yield convert_file(job, index, path)
+        for arguments in todo:
+            yield work(*arguments)
         return
 
     spawn = multiprocessing.get_context("spawn")  # TensorFlow's threads do not survive a fork
@@ -45,7 +55,7 @@ def by_processes(job: Job, todo: Todo, processes: int) -> Iterator[Converted]:
     # imports no TensorFlow, so that they watch their parent before.
     prepare = functools.partial(set_threads, 1, 2)
     with ProcessPoolExecutor(processes, spawn, begin, (prepare,)) as pool:
-        futures = [pool.submit(convert_file, job, index, path) for index, path in todo]
+        futures = [pool.submit(work, *arguments) for arguments in todo]
         try:
             for future in as_completed(futures):
                 yield future.result()
@@ -72,25 +82,51 @@ def by_beam(job: Job, todo: Todo, options: Sequence[str]) -> Iterator[Converted]
     Raises:
         DataError: Beam is not installed, or a file cannot be converted.
     """
-    beam = import_beam(
-        "--beam_pipeline_options needs Apache Beam ({error}): pip install 'lt4rec_tf[beam]'"
-    )
-    pipeline_options = beam.options.pipeline_options.PipelineOptions(
-        [f"--{option}" for option in options]
-    )
-
+    beam, pipeline_options = beam_with(options)
     with beam.Pipeline(options=pipeline_options) as pipeline:
         files = pipeline | beam.Create(list(todo)) | beam.Reshuffle()
         _ = files | beam.Map(functools.partial(_convert_or_write_error, job))
 
+    raise_written(job, [index for index, _ in todo])
     for index, path in todo:
-        error_path = _error_path(job, index)
-        if error_path.exists():
-            raise DataError(error_path.read_text(encoding="utf-8"))
         result = done_before(job.output_dir, index)
         if result is None:
             raise DataError(f"{path}: found no shards of it, expected some from the Beam pipeline")
         yield result
+
+
+def beam_with(options: Sequence[str]) -> tuple[Any, Any]:
+    """Returns Beam's module, and options of a pipeline.
+
+    Raises:
+        DataError: Beam is not installed.
+    """
+    beam = import_beam(
+        "--beam_pipeline_options needs Apache Beam ({error}): pip install 'lt4rec_tf[beam]'"
+    )
+    texts = [f"--{option}" for option in options]
+    return beam, beam.options.pipeline_options.PipelineOptions(texts)
+
+
+def raise_written(job: Job, indices: Sequence[int]) -> None:
+    """Raises the error that a worker wrote down of one of some files.
+
+    Raises:
+        DataError: There is one.
+    """
+    for index in indices:
+        if _error_path(job, index).exists():
+            raise DataError(_error_path(job, index).read_text(encoding="utf-8"))
+
+
+@contextlib.contextmanager
+def errors_written(job: Job, index: int) -> Iterator[None]:
+    """Writes an error of a file down, as Beam would retry, and show a stack trace."""
+    _error_path(job, index).unlink(missing_ok=True)
+    try:
+        yield
+    except DataError as error:
+        write_atomically(_error_path(job, index), str(error))
 
 
 def _error_path(job: Job, index: int) -> Path:
@@ -98,10 +134,6 @@ def _error_path(job: Job, index: int) -> Path:
 
 
 def _convert_or_write_error(job: Job, file: tuple[int, Path]) -> None:
-    """Converts a file; an error is written down, as Beam would retry, and show a stack trace."""
     index, path = file
-    _error_path(job, index).unlink(missing_ok=True)
-    try:
+    with errors_written(job, index):
         convert_file(job, index, path)
-    except DataError as error:
-        write_atomically(_error_path(job, index), str(error))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,32 +70,37 @@ def _text(value: bytes | float) -> str:
     return value.decode("utf-8", errors="replace") if isinstance(value, bytes) else str(value)
 
 
-def read_batches(path: Path, layout: Layout, rows: int) -> Iterator[RawBatch]:
+def read_batches(
+    path: Path, layout: Layout, rows: int, columns: Collection[str] | None = None
+) -> Iterator[RawBatch]:
     """Reads a file from its first row to its last.
 
     Args:
         path: The file.
         layout: Of this file, see `discovery.open_logs`.
         rows: The number of rows of a batch.
+        columns: Those of the layout that are read; None: all. Rows are the same either way.
 
     Raises:
         DataError: The file is broken from some row on, or pyarrow, which it needs, is absent.
     """
-    values = {name: values_of(path)[name] for name in layout.partitions}
-    for batch in _of_file(path, layout, rows):
+    wanted = [name for name in layout.columns if columns is None or name in columns]
+    of_names = [name for name in layout.partitions if name in wanted]
+    values = {name: values_of(path)[name] for name in of_names}
+    for batch in _of_file(path, layout, rows, [name for name in wanted if name not in of_names]):
         yield _with_columns(batch, values)
 
 
-def _of_file(path: Path, layout: Layout, rows: int) -> Iterator[RawBatch]:
+def _of_file(path: Path, layout: Layout, rows: int, wanted: Sequence[str]) -> Iterator[RawBatch]:
     """Reads a file's own columns."""
     layout = dataclasses.replace(layout, columns=layout.file_columns, partitions=())
     if layout.format == "parquet":
-        for columns, read in parquet.batches(path, layout.columns, rows, layout.placed):
+        for columns, read in parquet.batches(path, wanted, rows, layout.placed):
             yield RawBatch(columns, np.zeros(read, bool))
         return
     if layout.by_python:
         for lines in read_by_python(path, layout):
-            yield _parsed(layout, tf.constant(lines, tf.string))
+            yield _parsed(layout, tf.constant(lines, tf.string), wanted)
         return
 
     # A look at the first rows must not cost a reading of all: Python reads plain text unasked.
@@ -105,7 +110,7 @@ def _of_file(path: Path, layout: Layout, rows: int) -> Iterator[RawBatch]:
     try:
         for records in _records(path, layout, bool(is_odd), rows).prefetch(1):
             records = without_blank_lines(layout, records)
-            yield _parsed(layout, records)
+            yield _parsed(layout, records, wanted)
             read += len(records)
     except tf.errors.OpError as error:
         raise DataError(f"{path}: cannot be read past record {read} ({error.message})") from error
@@ -131,20 +136,18 @@ def _with_columns(batch: RawBatch, values: Mapping[str, str]) -> RawBatch:
     return dataclasses.replace(batch, columns=columns)
 
 
-def _parsed(layout: Layout, records: tf.Tensor) -> RawBatch:
+def _parsed(layout: Layout, records: tf.Tensor, wanted: Sequence[str]) -> RawBatch:
     whole = tf.zeros_like(records, tf.bool)
     try:
-        columns, broken = parse(layout, records, layout.columns, whole)
+        columns, broken = parse(layout, records, wanted, whole)
     except PARSE_ERRORS:  # malformed Examples are rare: they are searched for only then
         try:
-            bad = malformed_examples(layout, records, layout.columns)
+            bad = malformed_examples(layout, records, wanted)
         except OtherKinds:
-            return _parsed(*_of_one_kind(layout, records))
-        columns, broken = parse(
-            layout, records, layout.columns, is_quarantined(records, tuple(bad))
-        )
+            return _parsed(*_of_one_kind(layout, records), wanted)
+        columns, broken = parse(layout, records, wanted, is_quarantined(records, tuple(bad)))
 
-    ragged = {name: _ragged(columns[name]) for name in layout.columns}
+    ragged = {name: _ragged(columns[name]) for name in wanted}
     return RawBatch(ragged, broken.numpy(), records.numpy())
 
 

@@ -75,7 +75,7 @@ class Labels(NamedTuple):
     outside: dict[str, LeftOut]
 
 
-class _ParsedLabel(NamedTuple):
+class ParsedLabel(NamedTuple):
     """A label, its video's length in seconds, by reason the rows it makes unusable; (batch,)."""
 
     value: tf.Tensor
@@ -96,7 +96,7 @@ def read_labels(schema: Schema, columns: Columns, faults: Mapping[str, tf.Tensor
         columns: The raw columns from which the labels are made.
         faults: By reason, bool (batch,): rows known to be unusable already.
     """
-    parsed = {label.name: _parse(label, columns) for label in schema.labels}
+    parsed = {label.name: parse_label(label, columns) for label in schema.labels}
     everywhere = tf.ones_like(next(iter(parsed.values())).present)
     positive = {name: label.value == 1.0 for name, label in parsed.items()}
     outside = outside_scenarios(schema, columns, ~everywhere)
@@ -150,7 +150,7 @@ def _row_weights(column: tf.Tensor | tf.RaggedTensor) -> tuple[tf.Tensor, tf.Ten
 def _kept(
     schema: Schema,
     columns: Columns,
-    parsed: Mapping[str, _ParsedLabel],
+    parsed: Mapping[str, ParsedLabel],
     populations: Mapping[str, tf.Tensor],
 ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
     """Reads the shares of kept negatives by task, and bool (batch,): one cannot be used."""
@@ -203,7 +203,13 @@ def columns_at_fault(label: Label, reason: str) -> str:
     return f"{label.name}: column{'s' * (len(names) > 1)} {', '.join(names)}"
 
 
-def _parse(label: Label, columns: Columns) -> _ParsedLabel:
+def parse_label(label: Label, columns: Columns) -> ParsedLabel:
+    """Reads one label of every row, whatever its population; 0 where none can be used.
+
+    Args:
+        label: The label.
+        columns: The raw columns from which it is made.
+    """
     duration = None
     if label.duration is not None:
         duration = single(columns[label.duration], tf.float64)
@@ -225,7 +231,7 @@ def _parse(label: Label, columns: Columns) -> _ParsedLabel:
         else:
             value = tf.minimum(column.values, 1.0)
 
-    return _ParsedLabel(
+    return ParsedLabel(
         value=tf.where(valid, value, 0.0),
         present=column.present,
         unlabelled=tf.zeros_like(column.present),
@@ -235,7 +241,7 @@ def _parse(label: Label, columns: Columns) -> _ParsedLabel:
     )
 
 
-def _ratio_of_times(label: Label, play_time: Values, duration: Values) -> _ParsedLabel:
+def _ratio_of_times(label: Label, play_time: Values, duration: Values) -> ParsedLabel:
     """Makes clip(play time / duration, 0, 1), both in seconds."""
     infinite = tf.math.is_inf(play_time.values) | tf.math.is_inf(duration.values)
     unreadable = (play_time.present & ~play_time.valid) | (duration.present & ~duration.valid)
@@ -254,7 +260,7 @@ def _ratio_of_times(label: Label, play_time: Values, duration: Values) -> _Parse
         excluded = label.zero_duration == "exclude"
         faults["excluded_zero_duration" if excluded else "zero_duration"] = no_length
 
-    return _ParsedLabel(
+    return ParsedLabel(
         value=tf.where(usable, tf.clip_by_value(ratio, 0.0, 1.0), 0.0),
         present=play_time.present & duration.present,
         unlabelled=no_length & (label.zero_duration == "unlabelled"),

@@ -6,7 +6,14 @@ import re
 from collections.abc import Mapping
 
 from lt4rec_tf.data.formats.values import EXACT_IN_FLOAT64
-from lt4rec_tf.data.inspect.column_roles import RoleFlags, Roles, is_feedback, side_of
+from lt4rec_tf.data.inspect.column_roles import (
+    RoleFlags,
+    Roles,
+    is_feedback,
+    is_history,
+    is_id,
+    side_of,
+)
 from lt4rec_tf.data.inspect.column_stats import ColumnStats
 from lt4rec_tf.schema.types import Schema, needed_columns
 
@@ -55,6 +62,30 @@ def closing_lines(
             "no longer tell neighbours apart; write them as whole numbers"
         )
     return lines
+
+
+def history_columns(
+    schema: Schema, columns: Mapping[str, ColumnStats], roles: Roles, flags: RoleFlags
+) -> list[str]:
+    """Returns the columns that past events of a user could carry, where logs have no history.
+
+    Args:
+        schema: The draft.
+        columns: By name.
+        roles: From `find_roles`.
+        flags: Facts about columns that the user gives.
+
+    Returns:
+        The ids of items that are features; none without a user, a time and a click, or where a list
+        has the name of a history.
+    """
+    if roles.user is None or roles.time is None or roles.click is None:
+        return []
+    if any(stats.longest > 1 and is_history(name) for name, stats in columns.items()):
+        return []
+    features = {feature.column for feature in schema.features if not feature.multivalued}
+    items = [name for name in columns if name in features and side_of(name, flags) == "item"]
+    return [name for name in items if columns[name].longest == 1 and is_id(name, flags)]
 
 
 def are_inexact(stats: ColumnStats) -> bool:

@@ -59,6 +59,7 @@ _ITEM = re.compile(
     "|seller|goods|product|price|title|ad|cover|upload|channel|i?keyword"
 )
 _REQUEST = re.compile("(request|req|trace|impression|imp|log|row|event|pv)_?(id|uuid|key)")
+_HISTORY = re.compile("hist|history|histories|recent|last|past|seq|sequence|clicked|watched|viewed")
 # Of columns of dates that are no row's own.
 _OTHER_DATE = re.compile("creat(ed?|ion)|publish(ed)?|release|updated?|start|end|expir(e|y|es)")
 _AMOUNT = re.compile("num|count|cnt|range|avg|rate|duration|price|age|days|width|height")
@@ -226,6 +227,15 @@ def is_feedback(name: str) -> bool:
     (True, True, False)
     """
     return _has_word(name, _FEEDBACK) and not _has_word(name, _COUNTS)
+
+
+def is_history(name: str) -> bool:
+    """Tells if the name of a column of lists is one of what a user did before.
+
+    >>> is_history("user_click_history"), is_history("hist_iid"), is_history("tags")
+    (True, True, False)
+    """
+    return _has_word(name, _HISTORY)
 
 
 def is_time(name: str) -> bool:

@@ -24,7 +24,7 @@ from lt4rec_tf.data.formats.column_types import ColumnType, are_whole, to_type
 from lt4rec_tf.data.formats.discovery import LogFiles, open_logs
 from lt4rec_tf.data.formats.files import DataError, some_of
 from lt4rec_tf.data.inspect import log_sample
-from lt4rec_tf.data.inspect.closing import closing_lines
+from lt4rec_tf.data.inspect.closing import closing_lines, history_columns
 from lt4rec_tf.data.inspect.column_roles import RoleFlags, Roles, find_roles, is_id
 from lt4rec_tf.data.inspect.column_stats import ColumnStats, column_stats, table
 from lt4rec_tf.data.inspect.leaks import deciding_lines
@@ -106,6 +106,9 @@ def inspect(flags: InspectFlags, role_flags: RoleFlags) -> None:
     print("", *closing, *deciding_lines(schema_draft.schema, sample), sep="\n")
     if flags.schema_out:
         _write_schema(flags, logs, schema_draft)
+        past = history_columns(schema_draft.schema, columns, roles, role_flags)
+        if past and logs.layout.format != "tfrecord":
+            print(_history_step(flags, past))
     if not schema_draft.schema.tasks:
         raise DataError(_no_label_text(flags, logs))
 
@@ -204,6 +207,15 @@ def _next_steps(flags: InspectFlags, logs: LogFiles, schema: Schema) -> str:
         lines.append("Neither time nor user is known (--time, --user): split at random by rows,")
         command += " --split=random"
     return "\n".join([*lines, command])
+
+
+def _history_step(flags: InspectFlags, columns: Sequence[str]) -> str:
+    """Writes the command that makes shards with what users clicked before."""
+    command = ["python", "-m", "lt4rec_tf.data.convert", f"--files={','.join(flags.files)}"]
+    command += [f"--format={flags.format}"] if flags.format != "auto" else []
+    command += [f"--schema={flags.schema_out}", "--output_dir=with_history"]
+    command.append(f"--history={','.join(columns)}")
+    return f"to learn from what a user clicked before (docs/history.md):\n  {shlex.join(command)}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -468,3 +468,29 @@ def test_a_folder_of_days_is_looked_at_whole(tmp_path, capsys):
     assert found.files == ("**/*.parquet",)
     source, audit = opened(found, logs)
     assert (audit.rows, len(source.files)) == (30, 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, "--history=video_id"),
+        ({"tags": "clicked_videos"}, ""),
+        ({"user_id": "somebody"}, ""),
+        ({",time_ms": ",unknown"}, ""),
+        ({"is_click": "is_seen"}, ""),
+    ],
+)
+def test_a_history_is_proposed_where_logs_have_none(tmp_path, capsys, change, expected):
+    write_feed(tmp_path / "feed.csv")
+    text = (tmp_path / "feed.csv").read_text()
+    for old, new in change.items():
+        text = text.replace(old, new, 1)
+    (tmp_path / "feed.csv").write_text(text)
+    flags = ["--binary_labels=is_like:all", "--features=video_id"]  # a new video in each row
+    look(tmp_path / "feed.csv", tmp_path / "feed.toml", *flags)
+    printed = capsys.readouterr().out
+    assert ("lt4rec_tf.data.convert" in printed) == bool(expected)
+    if expected:
+        command = printed.splitlines()[-1]
+        assert f"--files={tmp_path / 'feed.csv'} --schema={tmp_path / 'feed.toml'}" in command
+        assert command.endswith(expected)
