@@ -20,7 +20,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -54,6 +54,7 @@ from lt4rec_tf.data.formats.discovery import LogFiles, open_logs
 from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.formats.layouts import placed_columns
 from lt4rec_tf.data.formats.parquet import DTYPES_OF_KINDS
+from lt4rec_tf.data.formats.records import Layout
 from lt4rec_tf.data.inspect import log_sample
 from lt4rec_tf.schema.reader import load_schema
 from lt4rec_tf.schema.types import Schema, needed_columns
@@ -126,9 +127,7 @@ def convert(flags: ConvertFlags) -> dict[str, Any]:
     job = Job(
         root=logs.root,
         output_dir=output_dir,
-        layout=dataclasses.replace(logs.layout, placed=placed_columns(schema))
-        if schema is not None
-        else logs.layout,
+        layout=_layout(logs, schema),
         types=types,
         shard_bytes=round(flags.shard_mib * 2**20),
         compression=flags.compression,
@@ -155,6 +154,13 @@ def convert(flags: ConvertFlags) -> dict[str, Any]:
         manifest = read_manifest(output_dir)
         shutil.rmtree(output_dir / UNFINISHED, ignore_errors=True)
     return manifest
+
+
+def _layout(logs: LogFiles, schema: Schema | None) -> Layout:
+    """Returns the layout of the logs, with what a schema says of lists of events."""
+    if schema is None:
+        return logs.layout
+    return replace(logs.layout, placed=placed_columns(schema))
 
 
 def _verify(output_dir: Path) -> dict[str, Any]:

@@ -96,8 +96,9 @@ def attended(schema: Schema, lists: Sequence[Feature]) -> list[Feature]:
     return [
         dataclasses.replace(
             feature,
+            pooling="attention" if feature.name == first else "mean",
             candidate=candidates.get(feature.name),
-            **({"pooling": "attention"} if feature.name == first else {"aligned_with": first}),
+            aligned_with=None if feature.name == first else first,
         )
         for feature in lists
     ]
