@@ -202,8 +202,8 @@ def read_rows(path: Path, only: Sequence[str], tasks: Sequence[str]) -> list[Row
 
     Raises:
         TomlError: The file is absent, or a key or value cannot be used.
-        ConfigError: `only` names a row that the file lacks, a name stands twice, or there is not
-            exactly one row of single tasks.
+        ConfigError: `only` names a row that the file lacks, a name stands twice, or there is
+            no row of single tasks.
     """
     file = read_toml(path)
     specs = [_read_row(table) for table in file.tables("rows")]
@@ -215,11 +215,10 @@ def read_rows(path: Path, only: Sequence[str], tasks: Sequence[str]) -> list[Row
         raise ConfigError(f"--only: found {unknown}, expected rows of {path}: {', '.join(names)}")
     chosen = [spec for spec in specs if not only or spec.name in only]
 
-    bases = [spec.name for spec in chosen if spec.row == "base"]
-    if len(bases) != 1:
+    if all(spec.row != "base" for spec in chosen):
         raise ConfigError(
-            f"{path}: found {bases} with row 'base' among the rows to compare, expected one: all "
-            "differences are to it"
+            f"{path}: found none with row 'base' among the rows to compare, expected one or more: "
+            "all differences are to the first of them"
         )
 
     lines: list[RowSpec] = []
@@ -256,6 +255,15 @@ def _lines(spec: RowSpec, tasks: Sequence[str]) -> list[RowSpec]:
         RowSpec(f"{spec.name}_{task}", spec.group, "base", task, spec.flags, (), spec.note)
         for task in tasks
     ]
+
+
+def single_lines(specs: Sequence[RowSpec]) -> dict[str, str]:
+    """Returns task -> the line of its network alone, to which others are compared: the first."""
+    lines: dict[str, str] = {}
+    for spec in specs:
+        if spec.task:
+            lines.setdefault(spec.task, spec.name)
+    return lines
 
 
 def candidates(

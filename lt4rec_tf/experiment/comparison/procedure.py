@@ -9,7 +9,7 @@ from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.processes import Failure, Job, JobPool
 from lt4rec_tf.experiment.comparison import jobs, results
-from lt4rec_tf.experiment.comparison.grid import Candidate, Comparison, RowSpec
+from lt4rec_tf.experiment.comparison.grid import Candidate, Comparison, RowSpec, single_lines
 from lt4rec_tf.experiment.comparison.trials import Parse, Scored, halved
 from lt4rec_tf.experiment.paths import (
     OVERLAP_PICTURE,
@@ -84,7 +84,7 @@ def _attempt(
     ]
     failures = _train(comparison, pool, what, runs)
 
-    tried = {}
+    tried, singles = {}, single_lines(comparison.specs)
     # Single tasks first: joint rows are scored against them.
     for spec in sorted(specs, key=lambda spec: not spec.task):
         tried[spec.name] = [
@@ -92,7 +92,7 @@ def _attempt(
             for candidate in wanted[spec.name]
         ]
         best = max(tried[spec.name], key=lambda scored: scored.rank, default=None)
-        if spec.task and best is not None:
+        if spec.name == singles.get(spec.task) and best is not None:
             metric = comparison.schema.task(spec.task).metric
             for seed, metrics in best.metrics.items():
                 single_values[seed][spec.task] = metrics[spec.task][metric]

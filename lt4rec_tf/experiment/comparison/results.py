@@ -14,7 +14,7 @@ from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.flags import ConfigError
 from lt4rec_tf.core.typed_json import read_typed
-from lt4rec_tf.experiment.comparison.grid import Comparison, RowSpec
+from lt4rec_tf.experiment.comparison.grid import Comparison, RowSpec, single_lines
 from lt4rec_tf.experiment.comparison.jobs import row_folder, test_name
 from lt4rec_tf.experiment.comparison.tested import RowsOnTest, test_file_of
 from lt4rec_tf.experiment.paths import REPORT, RESULTS, searches_of, stage_folder
@@ -75,7 +75,7 @@ def collect(comparison: Comparison) -> Results:
     """Collects everything that the report of a tested comparison shows."""
     runs = {spec.name: _runs(comparison, spec) for spec in comparison.specs}
     tested = RowsOnTest(comparison, runs)
-    against = comparison.flags.against
+    against, singles = comparison.flags.against, single_lines(comparison.specs).values()
 
     rows = []
     for spec in comparison.specs:
@@ -92,7 +92,7 @@ def collect(comparison: Comparison) -> Results:
                 "candidates": comparison.scores[spec.name],
                 "runs": runs[spec.name],
                 "cost": _mean_cost([run["cost"] for run in done]),
-                "differences": {} if spec.task else tested.differences(spec),
+                "differences": {} if spec.name in singles else tested.differences(spec),
                 "further": {} if spec.task else tested.further(spec),
                 "against": tested.differences(spec, against),
             }

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lt4rec_tf.core.artifacts import RunError
-from lt4rec_tf.experiment.comparison.grid import Candidate, Comparison, RowSpec
+from lt4rec_tf.experiment.comparison.grid import Candidate, Comparison, RowSpec, single_lines
 from lt4rec_tf.experiment.comparison.jobs import read_arrays, row_folder, test_file, test_name
 from lt4rec_tf.experiment.paths import TEST_LABELS
 from lt4rec_tf.metrics.bootstrap import METRICS, Resampled, difference, resampled
@@ -64,7 +64,7 @@ class RowsOnTest:
                     arrays = _columns(path.with_suffix(".npz"), names, count)
                     self._logits[spec.name][run["seed"]] = arrays
 
-        self._single = {spec.task: spec.name for spec in comparison.specs if spec.task}
+        self._single = single_lines(comparison.specs)
         # A line is compared several times, each time on the same draws.
         self._measured: dict[tuple[Any, ...], Resampled] = {}
 
