@@ -287,7 +287,7 @@ def test_the_rows_of_the_comparison_hold_the_papers_table_and_its_rivals():
 
 def test_every_schema_has_a_flagfile():
     used = {Path(parsed(path).data.schema) for path in [*FLAGFILES, *DATA_SETS]}
-    for path in (PROJECT / "configs" / "compare").glob("tables_*.cfg"):
+    for path in (PROJECT / "configs" / "compare").glob("buckets_*.cfg"):
         (schema,) = re.findall("--schema=(.*)", path.read_text())
         used.add(Path(schema))
     assert used == {
