@@ -64,8 +64,8 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=100)
     flags = parser.parse_args()
 
-    print(f"tensorflow {tf.__version__}, {os.cpu_count()} cores, {flags.requests} requests of ")
-    print(f"{flags.candidates} candidates\n")
+    asked = f"{flags.requests} requests of {flags.candidates} candidates"
+    print(f"tensorflow {tf.__version__}, {os.cpu_count()} cores, {asked}\n")
     lines = []
     for density in (1.0, 0.2):
         models = {}
