@@ -33,7 +33,8 @@ def feature_importance(
 ) -> dict[str, Any]:
     """Measures what each task loses when one feature's values are permuted over the rows.
 
-    All values of a multi-valued feature move together. What the network knows of a row from other
+    All values of a multi-valued feature move together, and so do lists of the same events, under
+    the name of the list that says how they are pooled. What the network knows of a row from other
     features stays: features that say the same share their importance.
 
     Args:
@@ -53,9 +54,8 @@ def feature_importance(
     1801.01489).
     """
     rows, count = draw(split_batches(source, split), MOST_ROWS, _SEED)
-    say(
-        f"permuting each of {len(schema.features)} features {REPEATS} times over {len(rows):,} rows"
-    )
+    together = moved_together(schema)
+    say(f"permuting each of {len(together)} features {REPEATS} times over {len(rows):,} rows")
     found: dict[str, Any] = {}
     for name, tasks in _tasks_by_row(settings, schema, folder).items():
         network = load_row(folder, name, settings, schema)
@@ -91,15 +91,17 @@ def _measured(
     values = {task.name: task_metric(predictions, task, task.metric) for task in tasks}
 
     drops: dict[str, dict[str, list[float]]] = {task.name: {} for task in tasks}
-    for place, feature in enumerate(schema.features):
+    for place, (feature, *aligned) in enumerate(moved_together(schema)):
         for repeat in range(REPEATS):
             order = np.random.default_rng([_SEED, place, repeat]).permutation(len(rows))
-            permuted = rows.permuted(("features", feature.name), order)
+            permuted = rows.permuted(("features", feature), order)
+            for other in aligned:
+                permuted = permuted.permuted(("features", other), order)
             predictions = predict(permuted.batches(EVALUATION_BATCH))
             for task in tasks:
                 change = task_metric(predictions, task, task.metric) - values[task.name]
                 drop = change if task.direction == "min" else -change
-                drops[task.name].setdefault(feature.name, []).append(drop)
+                drops[task.name].setdefault(feature, []).append(drop)
 
     return {
         task.name: {
@@ -110,6 +112,15 @@ def _measured(
         }
         for task in tasks
     }
+
+
+def moved_together(schema: Schema) -> list[list[str]]:
+    """Returns names of features that are permuted together, in the schema's order."""
+    aligned = {
+        sequence.name: [events.name for events in sequence.lists] for sequence in schema.sequences
+    }
+    first_ones = [feature.name for feature in schema.features if feature.aligned_with is None]
+    return [aligned.get(name, [name]) for name in first_ones]
 
 
 def _by_mean(drops: dict[str, list[float]]) -> list[dict[str, Any]]:

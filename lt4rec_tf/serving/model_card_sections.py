@@ -67,6 +67,10 @@ def features_section(schema: Schema) -> str:
     for feature in schema.features:
         rule, others = _rule(feature.ids)
         shape = f"list of up to {feature.max_values}" if feature.multivalued else "one"
+        if feature.pooling != "mean":
+            shape += f", {feature.pooling.replace('_', ' ')}"
+        if feature.aligned_with is not None:
+            shape += f", of the events of `{feature.aligned_with}`"
         absent = json.dumps(feature.missing, ensure_ascii=False)
         lines.append(
             [f"`{feature.name}`", feature.side, feature.dtype, shape, rule, f"`{absent}`", others]

@@ -10,8 +10,10 @@ from lt4rec_tf.data.input.in_memory import draw
 from lt4rec_tf.experiment import importance
 from lt4rec_tf.experiment.feed import split_batches
 from lt4rec_tf.reports.importance import importance_tables
+from lt4rec_tf.schema.reader import load_schema
 from lt4rec_tf.training.predictions import Predictions
 from tests.support.feeds import good_row, line, opened, schema, write_lines
+from tests.support.schemas import SMALL_SCHEMA, WATCHED
 
 ROWS = 30
 
@@ -128,3 +130,10 @@ def test_single_task_rows_are_measured_each_with_its_task(source, tmp_path):
 
     assert tasks_of("base", "s_weight") == {"s_weight": ["ctr", "cvr"]}
     assert tasks_of("base") == {"base_ctr": ["ctr"], "base_cvr": ["cvr"]}
+
+
+def test_lists_of_the_same_events_move_together(tmp_path):
+    path = tmp_path / "watched.toml"
+    path.write_text(SMALL_SCHEMA + WATCHED, encoding="utf-8")
+    together = importance.moved_together(load_schema(path))
+    assert together == [["user"], ["video"], ["tags"], ["source"], ["age"], ["watched", "ago"]]

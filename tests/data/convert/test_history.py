@@ -212,8 +212,13 @@ def test_the_schema_of_the_shards_reads_the_lists(tmp_path):
         "history_author",
         "history_age_s",
     ]
+    (sequence,) = made.sequences  # candidates attend to the events, which all lists know
+    assert (sequence.name, sequence.pooling) == ("history_item", "attention")
+    assert [events.name for events in sequence.lists][1:] == ["history_author", "history_age_s"]
+    assert {"item"} <= {candidate.name for _, candidate in sequence.compared}
     _, audited = opened(made, output)
     assert audited.rows == 300
+    assert audited.unequal_lists == {"history_item": 0}
     assert not any(audited.feature_faults.values())
 
 
