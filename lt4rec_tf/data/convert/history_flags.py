@@ -16,7 +16,7 @@ from lt4rec_tf.data.formats.discovery import LogFiles
 from lt4rec_tf.data.input.side_tables import side_header
 from lt4rec_tf.schema.filters import COMPARISONS, LISTS, ORDERS
 from lt4rec_tf.schema.reader import MISSING_OF_DTYPE, OF_ONE_NUMBER
-from lt4rec_tf.schema.types import Filter, Join, Label, Schema
+from lt4rec_tf.schema.types import Filter, Join, Label, Schema, TimeColumn
 
 ALL = "all"
 _COMPARED = [word for word in COMPARISONS if word not in LISTS]
@@ -41,6 +41,9 @@ class HistoryFlags:
     history_min_watch: float = flag(
         0.0, "The least share watched of an event, by the schema's ratio.", at_least=0, at_most=1
     )
+    history_time: str = flag(
+        "", "Column of times, where the schema's own is too coarse, such as one of days."
+    )
     history_delay_s: float = flag(
         0.0, "Events count that lie before an impression by more seconds than this.", at_least=0
     )
@@ -63,7 +66,7 @@ def check_history(flags: HistoryFlags, has_schema: bool) -> None:
     """
     others = (
         *("history_where", "history_min_watch", "history_delay_s", "history_events"),
-        *("history_request", "history_memory_mib"),
+        *("history_time", "history_request", "history_memory_mib"),
     )
     if not flags.history:
         for name in others:
@@ -138,7 +141,8 @@ def history_of(
         DataError: A side table cannot be read.
     """
     given = ",".join(flags.history)
-    if schema.user is None or schema.time is None:
+    time = TimeColumn(flags.history_time) if flags.history_time else schema.time
+    if schema.user is None or time is None:
         missing = "user" if schema.user is None else "time"
         refuse("history", given, f"a schema with `{missing}`: {schema.path} has none")
 
@@ -148,14 +152,15 @@ def history_of(
     for rule in conditions:
         _expect_column("history_where", rule.column, columns)
         expect(rule.column not in lists, "history_where", rule.text, "a column of single values")
-    if flags.history_request:
-        _expect_column("history_request", flags.history_request, columns)
+    for name in ("history_request", "history_time"):
+        if getattr(flags, name):
+            _expect_column(name, getattr(flags, name), columns)
 
     for name in (*(PREFIX + name for name in flags.history), AGE):
         expect(name not in columns, "history", given, f"logs without a column {name}")
     history = History(
         user=schema.user,
-        time=schema.time,
+        time=time,
         carried=tuple(_carried(name, schema, logs, types) for name in flags.history),
         conditions=conditions,
         watched=watched,

@@ -278,3 +278,32 @@ def test_kuairand_histories_are_those_of_earlier_days_alone(tmp_path):
                 expected += days[each["user_id"]][day][::-1]
         assert found["video_id"] == expected[:20]
         assert all(age >= 86_400 for age in found["age_s"])
+
+
+def test_kuairand_histories_by_a_finer_time_than_the_splits(tmp_path):
+    """The schema's time is a day; `--history_time` names the milliseconds."""
+    sample = real_data("kuairand_feedback_sample")
+    made = PROJECT / "configs" / "schemas" / "kuairand_feedback.toml"
+    flags = [f"--schema={made}", "--history=video_id", "--history_time=time_ms"]
+    assert run(sample / "log.tsv.gz", tmp_path / "out", *flags) == 0
+
+    with gzip.open(sample / "log.tsv.gz", "rt", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    clicks: dict[str, list[tuple[int, bytes]]] = {}
+    for each in rows:
+        if each["is_click"] == "1":
+            event = int(each["time_ms"]), each["video_id"].encode()
+            clicks.setdefault(each["user_id"], []).append(event)
+    lists = lists_of(tmp_path / "out")
+    for each, found in zip(rows[::50], lists[::50], strict=True):
+        now = int(each["time_ms"])
+        past = [event for event in clicks.get(each["user_id"], []) if event[0] < now]
+        past = sorted(past, key=lambda event: event[0])[::-1][:50]
+        assert found["age_s"] == [(now - then) // 1000 for then, _ in past]
+        assert found["video_id"] == [video for _, video in past]
+
+
+def test_a_time_that_is_no_column_is_refused(tmp_path, capsys):
+    glob, schema = write_logs(tmp_path, [row("u", 0, "v1")])
+    assert run(glob, tmp_path / "out", schema, "--history=video", "--history_time=when") == 2
+    assert "--history_time: found 'when', expected a column of the logs" in capsys.readouterr().err
