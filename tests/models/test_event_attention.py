@@ -109,7 +109,10 @@ def test_events_see_each_other_in_a_transformer():
     events = rng.normal(size=(3, 5, width)).astype(np.float32)
     real = np.arange(5) < np.array([[5], [2], [1]])
 
-    seen = events + value["position_kernel"]
+    gate = rng.normal(size=width).astype(np.float32)
+    layer.parameters["gate"].assign(gate)
+    lengths = np.sqrt(np.mean(events**2, axis=-1, keepdims=True))
+    seen = events / (lengths + 0.01) + value["position_kernel"]
     kernel = (width, heads, width // heads)
     mixing = keras.layers.MultiHeadAttention(heads, width // heads, use_bias=False)
     mixing(seen, seen)
@@ -120,7 +123,8 @@ def test_events_see_each_other_in_a_transformer():
     norm = keras.layers.LayerNormalization(epsilon=1e-6)
     seen = norm(seen + mixing(seen, seen, attention_mask=real[:, np.newaxis].repeat(5, 1)))
     hidden = np.maximum(seen @ value["wide_kernel"] + value["wide_bias"], 0)
-    expected = norm(seen + hidden @ value["narrow_kernel"] + value["narrow_bias"]).numpy()
+    seen = norm(seen + hidden @ value["narrow_kernel"] + value["narrow_bias"]).numpy()
+    expected = events + gate * seen
     found = layer.of_rows(tf.constant(events), tf.constant(real)).numpy()
     np.testing.assert_allclose(found[real], expected[real], atol=1e-5)
 

@@ -1,11 +1,15 @@
 """A transformer over the events of a user's past, which lets each event see the others.
 
-    s = e + p
+    s = e' + p
     s = norm(s + heads(s)),  s = norm(s + relu(s W + b) V + c)     for each block
+    e + g * s                                                      is what comes out
 
-p is a vector for each position. Source: Behavior Sequence Transformer (BST, arXiv 1905.06874,
-section 2.2), in which the candidate is one more event; here it attends to what comes out, so that a
-request computes this once for all its candidates. Time gaps are a list of the sequence.
+e' is e at one length (`event_attention.evened`), p a vector for each position. g begins at 0, so
+that a network begins as one without a transformer (ReZero, arXiv 2003.04887): norm makes rows that
+are hardly trained as loud as all others. Source: Behavior Sequence Transformer (BST, arXiv
+1905.06874, section 2.2), in which the candidate is one more event; here it attends to what comes
+out, so that a request computes this once for all its candidates. Time gaps are a list of the
+sequence.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ import math
 import tensorflow as tf
 import tf_keras as keras
 
-from lt4rec_tf.models.layers.event_attention import Draw
+from lt4rec_tf.models.layers.event_attention import Draw, evened
 
 _EPSILON = 1e-6  # of layer normalisation
 _WIDER = 2  # the width of a block's hidden layer, in widths of an event
@@ -50,7 +54,10 @@ class EventTransformer(keras.layers.Layer):
                 f"heads: found {heads}, expected a divisor of an event's width {width}"
             )
         self._heads, self._blocks, self._positions = heads, blocks, positions
-        shapes: dict[str, tuple[int, ...]] = {"position_kernel": (positions, width)}
+        shapes: dict[str, tuple[int, ...]] = {
+            "position_kernel": (positions, width),
+            "gate": (width,),
+        }
         for block in range(blocks):
             of_block = {
                 "query_kernel": (width, width),
@@ -84,7 +91,7 @@ class EventTransformer(keras.layers.Layer):
         """
         last = self._positions - 1
         places = tf.minimum(tf.range(tf.shape(events)[1]), last)
-        seen = events + tf.gather(self.parameters["position_kernel"], places)
+        seen = evened(events) + tf.gather(self.parameters["position_kernel"], places)
         hidden = tf.where(real, 0.0, events.dtype.min)[:, tf.newaxis, tf.newaxis]
         for block in range(self._blocks):
             weights = {
@@ -97,7 +104,7 @@ class EventTransformer(keras.layers.Layer):
             wide = tf.nn.relu(_product(seen, weights["wide_kernel"]) + weights["wide_bias"])
             narrow = _product(wide, weights["narrow_kernel"]) + weights["narrow_bias"]
             seen = _normalised(seen + narrow, weights["norm_1_scale"], weights["norm_1_shift"])
-        return seen
+        return events + self.parameters["gate"] * seen
 
 
 def _attended(
