@@ -14,11 +14,10 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import subprocess
 import sys
 from pathlib import Path
 
-from training import Model, installed
+from training import Model, installed, started
 
 from lt4rec_tf.reports.text_tables import markdown_table
 
@@ -71,18 +70,7 @@ def start(name: str, length: int, flags: argparse.Namespace) -> Model:
     """Starts a model and waits until it is warm."""
     script = Path(__file__).with_name("history_models.py")
     sizes = [f"--length={length}", f"--batch={flags.batch}", f"--steps={flags.steps}"]
-    process = subprocess.Popen(
-        [sys.executable, str(script), name, *sizes],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    model = Model(process)
-    if process.stdout.readline().strip() != "ready":
-        _, errors = process.communicate()
-        sys.exit(f"{name}: found no start, its last words are\n{errors[-2000:]}")
-    return model
+    return started(name, [sys.executable, str(script), name, *sizes], {})
 
 
 if __name__ == "__main__":

@@ -108,9 +108,14 @@ def start(name: str, precision: str, rows: int, flags: argparse.Namespace) -> Mo
         sys.executable, str(script), name, f"--rows={rows}", f"--precision={precision}",
         f"--batch={flags.batch}", f"--steps={flags.steps}",
     ]  # fmt: skip
+    return started(name, command, {"GLIBC_TUNABLES": HUGE_PAGES} if flags.huge_pages else {})
+
+
+def started(name: str, command: Sequence[str], environment: Mapping[str, str]) -> Model:
+    """Starts a model by its command, with more environment, and waits until it is warm."""
     process = subprocess.Popen(
         command,
-        env=os.environ | ({"GLIBC_TUNABLES": HUGE_PAGES} if flags.huge_pages else {}),
+        env=os.environ | environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
