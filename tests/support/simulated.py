@@ -2,11 +2,13 @@
 
 import csv
 import gzip
+from dataclasses import replace
 
 import numpy as np
 
 from lt4rec_tf.data.simulator.exposure import NO_VIDEO, Impressions
-from lt4rec_tf.data.simulator.writer import simulate
+from lt4rec_tf.data.simulator.kinds import open_feed
+from lt4rec_tf.data.simulator.writer import simulate, write_shard
 
 
 def lines(directory, folder):
@@ -26,6 +28,18 @@ def impressions(rows, **values):
     same = {"number": np.arange(rows), "user": 3, "video": 7, "source": NO_VIDEO}
     same |= {"position": 1, "hour": 20, "network": 0}
     return Impressions(**{k: np.broadcast_to(v, rows) for k, v in (same | values).items()})
+
+
+def assert_same_whatever_the_shards(small, settings, folder):
+    """A feed of the settings, (directory, manifest), in more shards and its last shard alone."""
+    directory, manifest = small
+    simulate(folder / "more", replace(settings, shards_per_day=5))
+    for name in ("impressions", "truth"):
+        more, fewer = columns(folder / "more", name), columns(directory, name)
+        assert all((more[column] == fewer[column]).all() for column in fewer)
+        (folder / "alone" / name).mkdir(parents=True)
+    alone = write_shard(open_feed(settings), folder / "alone", day=2, part=1)
+    assert alone == manifest.shards[-1]
 
 
 def written_to(directory, settings):

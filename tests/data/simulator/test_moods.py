@@ -15,7 +15,6 @@ from lt4rec_tf.data.simulator import moods
 from lt4rec_tf.data.simulator.__main__ import main
 from lt4rec_tf.data.simulator.exposure import first_of_visits
 from lt4rec_tf.data.simulator.feed import Feed
-from lt4rec_tf.data.simulator.kinds import open_feed
 from lt4rec_tf.data.simulator.moods import MoodFeed, draw_midnights, moods_on_day, times
 from lt4rec_tf.data.simulator.text import (
     COLUMNS,
@@ -24,8 +23,14 @@ from lt4rec_tf.data.simulator.text import (
     TRUTH_COLUMNS,
 )
 from lt4rec_tf.data.simulator.world import FeedSettings, SimulatorError
-from lt4rec_tf.data.simulator.writer import MODEL_VERSION, simulate, write_shard
-from tests.support.simulated import columns, impressions, lines, written_to
+from lt4rec_tf.data.simulator.writer import MODEL_VERSION, simulate
+from tests.support.simulated import (
+    assert_same_whatever_the_shards,
+    columns,
+    impressions,
+    lines,
+    written_to,
+)
 
 SMALL = FeedSettings(rows=3_000, users=80, videos=200, days=3, shards_per_day=2, seed=5)
 MOODY = replace(SMALL, moods=True)
@@ -385,14 +390,7 @@ def test_columns_hold_what_they_say(small):
 
 
 def test_rows_depend_neither_on_shards_nor_on_where_a_range_starts(small, tmp_path, monkeypatch):
-    directory, manifest = small
-    simulate(tmp_path / "more", replace(MOODY, shards_per_day=5))
-    for folder in ("impressions", "truth"):
-        more, fewer = columns(tmp_path / "more", folder), columns(directory, folder)
-        assert all((more[name] == fewer[name]).all() for name in fewer)
-        (tmp_path / "alone" / folder).mkdir(parents=True)
-    alone = write_shard(open_feed(MOODY), tmp_path / "alone", day=2, part=1)
-    assert alone == manifest.shards[-1]
+    assert_same_whatever_the_shards(small, MOODY, tmp_path)
     monkeypatch.setattr(simulator_feed, "BLOCK_ROWS", 64)
     feed = MoodFeed(MOODY)
 

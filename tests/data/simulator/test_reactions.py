@@ -11,7 +11,6 @@ from scipy.special import expit, logit
 from lt4rec_tf.data.simulator import feed as simulator_feed
 from lt4rec_tf.data.simulator.__main__ import main
 from lt4rec_tf.data.simulator.feed import Feed
-from lt4rec_tf.data.simulator.kinds import open_feed
 from lt4rec_tf.data.simulator.reactions import (
     REACTION_RATES,
     REACTIONS,
@@ -30,8 +29,14 @@ from lt4rec_tf.data.simulator.world import (
     SimulatorError,
     stream,
 )
-from lt4rec_tf.data.simulator.writer import simulate, write_shard
-from tests.support.simulated import columns, impressions, lines, written_to
+from lt4rec_tf.data.simulator.writer import simulate
+from tests.support.simulated import (
+    assert_same_whatever_the_shards,
+    columns,
+    impressions,
+    lines,
+    written_to,
+)
 
 SMALL = FeedSettings(rows=3_000, users=80, videos=200, days=3, shards_per_day=2, seed=5)
 REACTING = replace(SMALL, reactions=True)
@@ -239,14 +244,7 @@ def test_columns_hold_what_they_say(small):
 
 
 def test_rows_depend_neither_on_shards_nor_on_where_a_range_starts(small, tmp_path, monkeypatch):
-    directory, manifest = small
-    simulate(tmp_path / "more", replace(REACTING, shards_per_day=5))
-    for folder in ("impressions", "truth"):
-        more, fewer = columns(tmp_path / "more", folder), columns(directory, folder)
-        assert all((more[name] == fewer[name]).all() for name in fewer)
-        (tmp_path / "alone" / folder).mkdir(parents=True)
-    alone = write_shard(open_feed(REACTING), tmp_path / "alone", day=2, part=1)
-    assert alone == manifest.shards[-1]
+    assert_same_whatever_the_shards(small, REACTING, tmp_path)
     monkeypatch.setattr(simulator_feed, "BLOCK_ROWS", 64)
     feed = ReactionFeed(REACTING)
 
