@@ -11,6 +11,7 @@ from lt4rec_tf.experiment.comparison.grid import (
     candidates,
     check_one_machine,
     read_rows,
+    single_lines,
 )
 
 TASKS = ["ctr", "cvr"]
@@ -86,10 +87,8 @@ def test_other_keys_and_absent_files_are_refused(rows_file, tmp_path):
             ("base", "mine"),
             r"--only: found \['mine'\], expected rows of .*s_weight",
         ),
-        ([BASE, SPARSE], ("s_weight",), r"found \[\] with row 'base'"),
-        ([SPARSE], (), r"found \[\] with row 'base'"),
-        # Differences are to a task's one single-task row.
-        ([BASE, BASE.replace('"base"', '"alone"', 1)], (), r"found \['base', 'alone'\]"),
+        ([BASE, SPARSE], ("s_weight",), "found none with row 'base'"),
+        ([SPARSE], (), "found none with row 'base'"),
         # Lines of one name would share a folder, and the later one hide the other.
         ([BASE, SPARSE, SPARSE], (), r"found \['s_weight'\] more than once"),
         ([BASE, SPARSE.replace('"s_weight"', '"base_ctr"', 1)], (), r"found \['base_ctr'\] more"),
@@ -98,6 +97,16 @@ def test_other_keys_and_absent_files_are_refused(rows_file, tmp_path):
 def test_names_that_cannot_be_compared_are_refused(rows_file, rows, only, expected):
     with pytest.raises(ConfigError, match=expected):
         read_rows(rows_file(*rows), only, TASKS)
+
+
+def test_differences_are_to_the_first_row_of_single_tasks(rows_file):
+    other = BASE.replace('"base"', '"alone"', 1)
+    specs = read_rows(rows_file(SPARSE, other, BASE), (), TASKS)
+    assert [spec.name for spec in specs if spec.task] == [
+        *(f"alone_{task}" for task in TASKS),
+        *(f"base_{task}" for task in TASKS),
+    ]
+    assert single_lines(specs) == {task: f"alone_{task}" for task in TASKS}
 
 
 def test_a_comparison_stays_on_one_machine():
