@@ -116,11 +116,11 @@ def _measured(
 
 def moved_together(schema: Schema) -> list[list[str]]:
     """Returns names of features that are permuted together, in the schema's order."""
-    aligned = {
-        sequence.name: [events.name for events in sequence.lists] for sequence in schema.sequences
-    }
-    first_ones = [feature.name for feature in schema.features if feature.aligned_with is None]
-    return [aligned.get(name, [name]) for name in first_ones]
+    return [
+        [first.name, *(f.name for f in schema.features if f.aligned_with == first.name)]
+        for first in schema.features
+        if first.aligned_with is None
+    ]
 
 
 def _by_mean(drops: dict[str, list[float]]) -> list[dict[str, Any]]:

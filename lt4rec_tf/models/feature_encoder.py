@@ -14,7 +14,8 @@ from lt4rec_tf.models.layers.dropout import UnitDropout, UnknownDropout
 from lt4rec_tf.models.layers.event_pooling import EventPooling, EventSizes
 from lt4rec_tf.models.layers.field_vectors import FieldVectors
 from lt4rec_tf.models.layers.table_layout import ONE
-from lt4rec_tf.schema.types import EventSequence, Feature, Schema
+from lt4rec_tf.schema.events import EventSequence, sequences_of
+from lt4rec_tf.schema.types import Feature, Schema
 from lt4rec_tf.tickets.embedding_tables import TableTicket
 
 _ATTENTION = "attention."  # no task's name holds a dot
@@ -152,7 +153,7 @@ def field_vectors(
         name = f"{owner}.attention.{sequence.name}"
         return EventPooling(sequence, dimension, events or EventSizes(), draw_kernel, name=name)
 
-    pools = [pool_of(sequence) for sequence in schema.sequences]
+    pools = [pool_of(sequence) for sequence in sequences_of(schema)]
     return FieldVectors(schema, dimension, draw, ticket, pools, name=f"{owner}.embedding")
 
 

@@ -26,6 +26,7 @@ from lt4rec_tf.models.lt4rec import build_network
 from lt4rec_tf.models.mmoe import build_mmoe
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.models.ple import build_ple
+from lt4rec_tf.schema.events import sequences_of
 from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.tickets.embedding_tables import TableTicket
 
@@ -235,7 +236,7 @@ def _event_sizes(settings: Settings, schema: Schema) -> EventSizes:
     """
     heads = settings.model.transformer_heads
     dimensions = [settings.model.embedding_dim, *_own_embedding(settings, schema).values()]
-    for sequence in [one for one in schema.sequences if one.pooling == "transformer"]:
+    for sequence in [one for one in sequences_of(schema) if one.pooling == "transformer"]:
         for width in [len(sequence.lists) * dimension for dimension in dimensions]:
             expected = f"a divisor of {width}, the numbers of an event of {sequence.name}"
             expect(width % heads == 0, "transformer_heads", heads, expected)

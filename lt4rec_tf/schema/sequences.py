@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from lt4rec_tf.core.toml import TomlTable, Words
-from lt4rec_tf.schema.types import EventSequence, Feature, Schema
+from lt4rec_tf.schema.events import EventSequence, sequences_of
+from lt4rec_tf.schema.types import Feature, Schema
 
 POOLINGS = ("mean", "attention", "softmax_attention", "transformer")
 BY_HASH = "hash"  # a search by the likeness of vectors
@@ -52,7 +53,7 @@ def check_sequences(top: TomlTable, schema: Schema) -> None:
     for feature in schema.features:
         _check_aligned(top, feature, by_name)
         _check_candidate(top, feature, by_name)
-    for sequence in schema.sequences:
+    for sequence in sequences_of(schema):
         if not sequence.compared:
             place = f"features[{sequence.name}].candidate"
             expected = "the item feature that the list's values are compared with"

@@ -117,8 +117,8 @@ class Feature:
         table: The embedding table; features may share one.
         missing: The raw value that stands for "absent"; an empty column becomes it.
         ids: How values become ids.
-        pooling: How a list becomes one vector: "mean", or what `EventSequence` names. Of lists that
-            are aligned, the first one says it.
+        pooling: How a list becomes one vector: "mean", or what `events.EventSequence` names. Of
+            lists that are aligned, the first one says it.
         candidate: Of a list that a candidate attends to: the item feature that its values are
             compared with, or None.
         aligned_with: The list whose events this one tells more about, position by position.
@@ -146,55 +146,6 @@ class Feature:
     def is_of_events(self) -> bool:
         """Tells if it is a list of a sequence: a value that is absent keeps its place there."""
         return self.pooling != "mean" or self.aligned_with is not None
-
-
-@dataclass(frozen=True)
-class EventSequence:
-    """What a user did before: lists of a row in which position p is the same event, newest first.
-
-    Attributes:
-        lists: What is known of each event: the list that says how they are pooled, and those that
-            are aligned with it.
-        candidates: By list, the item feature that its values are compared with, or None; at least
-            one has one.
-    """
-
-    lists: tuple[Feature, ...]
-    candidates: tuple[Feature | None, ...]
-
-    @property
-    def compared(self) -> tuple[tuple[int, Feature], ...]:
-        """The places of the lists that have a candidate, each with its candidate."""
-        return tuple((i, f) for i, f in enumerate(self.candidates) if f is not None)
-
-    @property
-    def name(self) -> str:
-        """The name of the list that says how the events are pooled."""
-        return self.lists[0].name
-
-    @property
-    def pooling(self) -> str:
-        """How they are pooled.
-
-        "attention": a candidate weighs each event (DIN); "softmax_attention": its weights sum to 1;
-        "transformer": the events see each other first (BST).
-        """
-        return self.lists[0].pooling
-
-    @property
-    def max_values(self) -> int:
-        """The most events; of more, the first ones count."""
-        return self.lists[0].max_values
-
-    @property
-    def nearest(self) -> int:
-        """How many events a candidate attends to; 0: all."""
-        return self.lists[0].nearest
-
-    @property
-    def search(self) -> str:
-        """How the nearest are found, see `Feature.search`."""
-        return self.lists[0].search
 
 
 @dataclass(frozen=True)
@@ -432,22 +383,6 @@ class Schema:
     def table_rows(self) -> dict[str, int]:
         """The rows of each table, in the order of `tables`."""
         return {feature.table: feature.ids.rows for feature in self.features}
-
-    @functools.cached_property
-    def sequences(self) -> tuple[EventSequence, ...]:
-        """The sequences of events to which candidates attend, in the order of their first lists."""
-        sequences = []
-        for first in self.features:
-            if first.pooling == "mean":
-                continue
-            aligned = [other for other in self.features if other.aligned_with == first.name]
-            lists = (first, *aligned)
-            candidates = tuple(
-                None if events.candidate is None else self.feature(events.candidate)
-                for events in lists
-            )
-            sequences.append(EventSequence(lists, candidates))
-        return tuple(sequences)
 
     def feature(self, name: str) -> Feature:
         """Returns the feature of this name.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from lt4rec_tf.schema.events import sequences_of
 from lt4rec_tf.schema.types import Feature, IdRule, Schema, SchemaError
 
 
@@ -47,9 +48,10 @@ def with_history(schema: Schema, pooling: str) -> Schema:
     if pooling == "schema":
         return schema
     what = f"{schema.path}: --history: found {pooling!r}, expected"
-    if not schema.sequences:
+    sequences = sequences_of(schema)
+    if not sequences:
         raise SchemaError(f"{what} schema: no list has another pooling than mean")
-    if pooling == "transformer" and any(sequence.nearest for sequence in schema.sequences):
+    if pooling == "transformer" and any(sequence.nearest for sequence in sequences):
         raise SchemaError(f"{what} another: the events nearest to a candidate are searched")
 
     if pooling == "none":

@@ -204,8 +204,7 @@ def sides_of(schema: Schema) -> Sides:
 
     A list to which candidates attend is given once a request, and is another field for each.
     """
-    attended = {events.name for sequence in schema.sequences for events in sequence.lists}
-    differs = [f.side == "item" or f.name in attended for f in schema.features]
+    differs = [feature.side == "item" or feature.is_of_events for feature in schema.features]
     ranked = [index for index, of_candidate in enumerate(differs) if of_candidate]
     asking = [index for index, of_candidate in enumerate(differs) if not of_candidate]
     return Sides(tuple(asking), tuple(ranked))

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from lt4rec_tf.schema.events import sequences_of
 from lt4rec_tf.schema.reader import load_schema
 from lt4rec_tf.schema.types import SchemaError
 from lt4rec_tf.schema.variants import with_bucket_share, with_history
@@ -21,7 +22,7 @@ def load(folder, text):
 
 def test_aligned_lists_are_one_sequence(tmp_path):
     schema = load(tmp_path, SMALL_SCHEMA + WATCHED)
-    (sequence,) = schema.sequences
+    (sequence,) = sequences_of(schema)
     assert (sequence.name, sequence.pooling, sequence.max_values) == ("watched", "attention", 4)
     assert [feature.name for feature in sequence.lists] == ["watched", "ago"]
     assert [(place, other.name) for place, other in sequence.compared] == [(0, "video")]
@@ -29,7 +30,7 @@ def test_aligned_lists_are_one_sequence(tmp_path):
 
 
 def test_without_attention_there_is_none(tmp_path):
-    assert load(tmp_path, SMALL_SCHEMA).sequences == ()
+    assert sequences_of(load(tmp_path, SMALL_SCHEMA)) == ()
 
 
 @pytest.mark.parametrize("nearest", ["", NEAREST, NEAREST.replace("watched", "hash")])
@@ -40,7 +41,7 @@ def test_what_is_written_is_read_again(tmp_path, nearest):
     schema = load(tmp_path, text)
     again = load(tmp_path, to_toml(schema))
     assert again.features == schema.features
-    assert again.sequences == schema.sequences
+    assert sequences_of(again) == sequences_of(schema)
 
 
 WRONG = {
@@ -117,11 +118,11 @@ def test_a_flag_pools_otherwise(tmp_path):
     schema = load(tmp_path, SMALL_SCHEMA + WATCHED)
     assert with_history(schema, "schema") == schema
     assert with_history(schema, "attention") == schema
-    (sequence,) = with_history(schema, "transformer").sequences
+    (sequence,) = sequences_of(with_history(schema, "transformer"))
     assert (sequence.name, sequence.pooling) == ("watched", "transformer")
 
     mean = with_history(schema, "mean")
-    assert mean.sequences == ()
+    assert sequences_of(mean) == ()
     assert [f.name for f in mean.features] == [f.name for f in schema.features]
     none = with_history(schema, "none")
     assert [f.name for f in none.features] == ["user", "video", "tags", "source", "age"]

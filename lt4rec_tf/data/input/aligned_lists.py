@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import tensorflow as tf
 
 from lt4rec_tf.data.formats.values import DTYPES, list_lengths
-from lt4rec_tf.schema.types import EventSequence, Schema
+from lt4rec_tf.schema.events import EventSequence, sequences_of
+from lt4rec_tf.schema.types import Schema
 
 Columns = Mapping[str, tf.Tensor | tf.RaggedTensor]
 
@@ -24,7 +25,7 @@ def unequal_rows(schema: Schema, columns: Columns) -> dict[str, tf.Tensor]:
     Returns:
         By sequence of several lists, bool (batch,).
     """
-    several = [sequence for sequence in schema.sequences if len(sequence.lists) > 1]
+    several = [sequence for sequence in sequences_of(schema) if len(sequence.lists) > 1]
     return {sequence.name: _unequal(sequence, columns) for sequence in several}
 
 
@@ -46,7 +47,7 @@ def without_events(
         rows: By sequence, bool (batch,): in which rows.
     """
     changed = dict(raw)
-    for sequence in schema.sequences:
+    for sequence in sequences_of(schema):
         if sequence.name in rows:
             for feature in sequence.lists:
                 missing = tf.constant(feature.missing, DTYPES[feature.dtype])

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from lt4rec_tf.schema.types import EventSequence
+from lt4rec_tf.schema.events import EventSequence
 
 
 @dataclass(frozen=True)

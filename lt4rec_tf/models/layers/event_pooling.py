@@ -19,8 +19,9 @@ from lt4rec_tf.models.layers.event_fields import (
     same_value,
 )
 from lt4rec_tf.models.layers.event_transformer import EventTransformer
+from lt4rec_tf.schema.events import EventSequence
 from lt4rec_tf.schema.sequences import BY_HASH
-from lt4rec_tf.schema.types import EventSequence, Feature
+from lt4rec_tf.schema.types import Feature
 
 _HASH_BITS = 32
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from lt4rec_tf.schema.events import sequences_of
 from lt4rec_tf.schema.reader import load_schema
 from tests.support.conversions import run
 from tests.support.feeds import opened
@@ -212,7 +213,7 @@ def test_the_schema_of_the_shards_reads_the_lists(tmp_path):
         "history_author",
         "history_age_s",
     ]
-    (sequence,) = made.sequences  # candidates attend to the events, which all lists know
+    (sequence,) = sequences_of(made)  # candidates attend to the events, which all lists know
     assert (sequence.name, sequence.pooling) == ("history_item", "attention")
     assert [events.name for events in sequence.lists][1:] == ["history_author", "history_age_s"]
     assert {"item"} <= {candidate.name for _, candidate in sequence.compared}

@@ -15,6 +15,7 @@ from lt4rec_tf.data.formats.values import list_lengths
 from lt4rec_tf.data.input.pipeline import batches, request_rows
 from lt4rec_tf.data.input.source import open_source
 from lt4rec_tf.data.input.splits import SplitRule
+from lt4rec_tf.schema.events import sequences_of
 from lt4rec_tf.schema.reader import load_schema
 from tests.support.schemas import SMALL_SCHEMA, WATCHED
 
@@ -127,7 +128,7 @@ def test_shards_hold_the_same_events(tmp_path, file_format):
     flags = [f"--files={logs}/log.{file_format}", f"--schema={logs}/schema.toml"]
     assert convert.main(["convert", *flags, f"--output_dir={shards}"]) == 0
     shards_schema = load_schema(shards / "schema.toml")
-    assert [sequence.name for sequence in shards_schema.sequences] == ["watched"]
+    assert [sequence.name for sequence in sequences_of(shards_schema)] == ["watched"]
     other = open_source(shards_schema, shards, SplitRule("none"))
     other = auditing.complete(other, auditing.audit(other))
     assert patterns(other) == patterns(source) == PATTERNS
