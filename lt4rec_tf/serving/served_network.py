@@ -9,7 +9,8 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from lt4rec_tf.models.layers.field_vectors import look_up, needed, vectors_of
+from lt4rec_tf.models.layers.event_pooling import pools_of
+from lt4rec_tf.models.layers.field_vectors import look_up, look_up_events, needed
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.schema.types import Feature, Schema
 from lt4rec_tf.serving.embedding_tables import ServedTables, embedding_layers
@@ -44,14 +45,10 @@ class ServedNetwork(tf.Module):
         self._schema, self._sides = schema, sides_of(schema)
         layers = embedding_layers(network)
         owners = [layer.name.removesuffix(EMBEDDING) for layer in layers]
-        self.tables = {
-            owner: ServedTables(layer, table_dtype, owner)
-            for owner, layer in zip(owners, layers, strict=True)
-        }
+        of_owner = dict(zip(owners, layers, strict=True))
+        self.tables = {o: ServedTables(layer, table_dtype, o) for o, layer in of_owner.items()}
         # In tuples, as a module would store the layers of lists.
-        self._pools = {
-            owner: tuple(layer.pools) for owner, layer in zip(owners, layers, strict=True)
-        }
+        self._pools = {owner: tuple(layer.pools) for owner, layer in of_owner.items()}
         self.attention = [v for layer in layers for pool in layer.pools for v in pool.weights]
 
         self.cross = [v for name, v in network.variables.items() if name.startswith("cross/")]
@@ -164,11 +161,10 @@ class ServedNetwork(tf.Module):
                 return of_items
             names = [feature.name for feature in items]
             vector_of = dict(zip(names, tf.unstack(of_items, axis=2), strict=True))
-        for pool in self._pools[owner]:
-            if pool.lists & {feature.name for feature in read}:
-                pooled = pool.of_candidates(ids, partial(vectors_of, tables))
-                names = [events.name for events in pool.sequence.lists]
-                vector_of |= dict(zip(names, tf.unstack(pooled, axis=2), strict=True))
+        for pool in pools_of(read, self._pools[owner]):
+            pooled = pool.of_candidates(ids, partial(look_up_events, tables))
+            names = [events.name for events in pool.sequence.lists]
+            vector_of |= dict(zip(names, tf.unstack(pooled, axis=2), strict=True))
         return tf.stack([vector_of[feature.name] for feature in read], axis=2)
 
     def _read_features(self, owner: str, places: Sequence[int]) -> list[Feature]:

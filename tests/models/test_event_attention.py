@@ -11,6 +11,7 @@ from lt4rec_tf.models.feature_encoder import field_vectors
 from lt4rec_tf.models.layers.event_attention import EventAttention
 from lt4rec_tf.models.layers.event_pooling import EventSizes
 from lt4rec_tf.models.layers.event_transformer import EventTransformer
+from lt4rec_tf.models.layers.field_vectors import needed
 from lt4rec_tf.schema.reader import load_schema
 from tests.support.schemas import SMALL_SCHEMA, WATCHED
 
@@ -197,6 +198,14 @@ def test_rows_do_not_depend_on_each_other(layer, lengths):
     for row in range(len(lengths)):
         alone = layer(ids_of(watched[row : row + 1], ago[row : row + 1])).numpy()
         np.testing.assert_allclose(alone[0], together[row], atol=1e-6)
+
+
+def test_what_a_list_needs_comes_in_the_schemas_order(layer):
+    """A set would have another order in each process, and so would the graphs of versions."""
+    by_name = {feature.name: feature for feature in layer.features}
+    read = needed([by_name["ago"]], layer.pools)
+    assert [feature.name for feature in read] == ["ago", "watched", "video"]
+    assert needed([by_name["user"]], layer.pools) == [by_name["user"]]
 
 
 def test_every_variable_has_a_gradient(layer):

@@ -23,6 +23,8 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
+from lt4rec_tf.models.layers.event_fields import stand_ins
+
 _UNTRAINED = 0.01  # rms of a vector that counts half
 _TINY = 1e-12
 
@@ -56,7 +58,7 @@ class EventAttention(keras.layers.Layer):
         name: str | None = None,
     ) -> None:
         super().__init__(name=name)
-        self._lists, self._compared, self._softmax = lists, tuple(compared), softmax
+        self._compared, self._softmax = tuple(compared), softmax
         shapes = {
             "event_kernel": (lists * dimension, units[0]),
             "candidate_kernel": (len(compared) * dimension, units[0]),
@@ -69,7 +71,7 @@ class EventAttention(keras.layers.Layer):
 
         self._depth = len(units)
         self.parameters = {
-            name: self.add_weight(name=name, shape=shape, initializer=_start(name, draw))
+            name: self.add_weight(name=name, shape=shape, initializer=start_of(name, draw))
             for name, shape in shapes.items()
         }
 
@@ -118,8 +120,8 @@ class EventAttention(keras.layers.Layer):
         Returns:
             float32 (requests, candidates, lists, dimension).
         """
-        flat = tf.reshape(events, [*_leading(events), -1])
-        shape = _leading(candidates)
+        flat = tf.reshape(events, [*leading(events), -1])
+        shape = leading(candidates)
         heard, candidates = evened(events), evened(candidates)
         known = self._of_candidates_alone(candidates)
         known = tf.reshape(known, [*shape, 1, known.shape[-1]])
@@ -134,7 +136,8 @@ class EventAttention(keras.layers.Layer):
         else:
             counts = tf.reduce_sum(tf.cast(real, tf.float32), axis=1)
             weights = logits / tf.maximum(counts, 1.0)[:, tf.newaxis, tf.newaxis]
-        weights = tf.where(is_real, weights, _of_empty(real)[:, tf.newaxis])
+        of_empty = tf.cast(stand_ins(real), tf.float32)
+        weights = tf.where(is_real, weights, of_empty[:, tf.newaxis])
         pooled = tf.matmul(weights, flat)
         return tf.reshape(pooled, [*shape, *events.shape[2:]])
 
@@ -148,7 +151,7 @@ class EventAttention(keras.layers.Layer):
         """Returns (e * c) C of every pair, float32 (requests, candidates, events, units)."""
         # c * C once a candidate, then one product with all events.
         width = candidates.shape[2] * candidates.shape[3]
-        requests, count = _leading(candidates)
+        requests, count = leading(candidates)
         kernel = self.parameters["product_kernel"]
         scaled = tf.reshape(candidates, [requests, count, width, 1]) * kernel
         compared = tf.gather(events, self._compared, axis=2)
@@ -203,10 +206,16 @@ def spread(values: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, Callable[...,
     return tf.gather(values, rows), gradient
 
 
-def _start(name: str, draw: Draw) -> keras.initializers.Initializer:
-    if name.endswith("kernel") or name.startswith("kernel"):
+def start_of(name: str, draw: Draw) -> keras.initializers.Initializer:
+    """Returns how a variable begins: a kernel is drawn, a scale and the last bias are 1, others 0.
+
+    Args:
+        name: Of the variable.
+        draw: A variable's name -> what draws it.
+    """
+    if "kernel" in name:
         return draw(name)
-    return keras.initializers.Constant(1.0 if name == "output_bias" else 0.0)
+    return keras.initializers.Constant(1.0 if name.endswith(("scale", "output_bias")) else 0.0)
 
 
 def _flat(vectors: tf.Tensor) -> tf.Tensor:
@@ -214,14 +223,7 @@ def _flat(vectors: tf.Tensor) -> tf.Tensor:
     return tf.reshape(vectors, [-1, count * dimension])
 
 
-def _leading(tensor: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def leading(tensor: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns the sizes of the first two axes."""
     first, second = tf.unstack(tf.shape(tensor)[:2])
     return first, second
-
-
-def _of_empty(real: tf.Tensor) -> tf.Tensor:
-    """Returns weights of lists without events, float32 in their shape: 1 on their first place."""
-    is_empty = ~tf.reduce_any(real, axis=1, keepdims=True)
-    is_first = tf.range(tf.shape(real)[1]) == 0
-    return tf.cast(is_empty & is_first, tf.float32)

@@ -51,6 +51,19 @@ def are_real(lists: Sequence[tf.Tensor]) -> tf.Tensor:
     return tf.reduce_any(tf.stack([values > 0 for values in lists]), axis=0)
 
 
+def stand_ins(real: tf.Tensor) -> tf.Tensor:
+    """Tells which positions stand for an empty list: its first one.
+
+    >>> stand_ins(tf.constant([[False, False], [False, True]])).numpy().tolist()
+    [[True, False], [False, False]]
+
+    Args:
+        real: bool (rows, positions): there is an event.
+    """
+    is_empty = ~tf.reduce_any(real, axis=1, keepdims=True)
+    return is_empty & (tf.range(tf.shape(real)[1]) == 0)
+
+
 def events_of(lists: Sequence[tf.Tensor]) -> Events:
     """Returns the events of lists that are equally long.
 
@@ -65,9 +78,7 @@ def events_of(lists: Sequence[tf.Tensor]) -> Events:
         lists: Ids, (rows, positions) each, at least one position.
     """
     real = are_real(lists)
-    is_first = tf.range(tf.shape(real)[1]) == 0
-    is_empty = ~tf.reduce_any(real, axis=1, keepdims=True)
-    places = tf.where(real | (is_empty & is_first))
+    places = tf.where(real | stand_ins(real))
     return Events(
         rows=places[:, 0],
         places=places,

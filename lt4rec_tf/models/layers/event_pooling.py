@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import tensorflow as tf
 import tf_keras as keras
 
-from lt4rec_tf.models.layers.event_attention import Draw, EventAttention
+from lt4rec_tf.models.layers.event_attention import Draw, EventAttention, leading
 from lt4rec_tf.models.layers.event_fields import (
     Events,
     aligned_ids,
@@ -94,11 +94,6 @@ class EventPooling(keras.layers.Layer):
         return {**self.attention.parameters, **of_transformer}
 
     @property
-    def lists(self) -> set[str]:
-        """Returns the names of the lists that it pools."""
-        return {feature.name for feature in self.sequence.lists}
-
-    @property
     def reads(self) -> tuple[Feature, ...]:
         """Returns the features that it reads: the lists, and what they are compared with."""
         return (*self.sequence.lists, *(other for _, other in self.sequence.compared))
@@ -174,7 +169,7 @@ class EventPooling(keras.layers.Layer):
             compared = [look_up(sequence.lists[i], lists[i]) for i in self._compared]
             codes = _hashes(tf.concat(compared, axis=-1))
             width = candidates.shape[2] * candidates.shape[3]
-            wanted = _hashes(tf.reshape(candidates, [*_sizes(candidates), width]))
+            wanted = _hashes(tf.reshape(candidates, [*leading(candidates), width]))
             likeness = _likeness(tf.matmul(wanted, codes, transpose_b=True))
         else:
             place, candidate = self._searched()
@@ -186,7 +181,7 @@ class EventPooling(keras.layers.Layer):
         vectors = [look_up(feature, of_list) for feature, of_list in read]
         by_row = tf.reshape(candidates, [-1, *candidates.shape[2:]])
         pooled = self.attention.of_rows(tf.stack(vectors, axis=1), events.rows, events.real, by_row)
-        return tf.reshape(pooled, [*_sizes(candidates), *pooled.shape[1:]])
+        return tf.reshape(pooled, [*leading(candidates), *pooled.shape[1:]])
 
     def _searched(self) -> tuple[int, str]:
         """Returns the place of the list whose values are searched, and its candidate's name."""
@@ -226,7 +221,7 @@ class EventPooling(keras.layers.Layer):
         """
         assert self.transformer is not None
         width = events.shape[2] * events.shape[3]
-        seen = self.transformer.of_rows(tf.reshape(events, [*_sizes(events), width]), real)
+        seen = self.transformer.of_rows(tf.reshape(events, [*leading(events), width]), real)
         seen = tf.reshape(seen, tf.shape(events))
         return tf.where(real[:, :, tf.newaxis, tf.newaxis], seen, events)
 
@@ -242,7 +237,14 @@ def _likeness(products: tf.Tensor) -> tf.Tensor:
     return (products / _HASH_BITS + 1.0) / 2.0
 
 
-def _sizes(tensor: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns the sizes of the first two axes."""
-    first, second = tf.unstack(tf.shape(tensor)[:2])
-    return first, second
+def pools_of(features: Sequence[Feature], pools: Sequence[EventPooling]) -> list[EventPooling]:
+    """Returns those of some layers that pool any of some features."""
+    names = {feature.name for feature in features}
+    return [pool for pool in pools if any(f.name in names for f in pool.sequence.lists)]
+
+
+def read_besides(features: Sequence[Feature], pools: Sequence[EventPooling]) -> list[Feature]:
+    """Returns the features that layers read beside some features, each once, in their order."""
+    names = {feature.name for feature in features}
+    read = {feature.name: feature for pool in pools for feature in pool.reads}
+    return [feature for name, feature in read.items() if name not in names]

@@ -19,7 +19,7 @@ import math
 import tensorflow as tf
 import tf_keras as keras
 
-from lt4rec_tf.models.layers.event_attention import Draw, evened
+from lt4rec_tf.models.layers.event_attention import Draw, evened, start_of
 
 _EPSILON = 1e-6  # of layer normalisation
 _WIDER = 2  # the width of a block's hidden layer, in widths of an event
@@ -75,7 +75,7 @@ class EventTransformer(keras.layers.Layer):
             }
             shapes |= {f"block_{block}_{name}": shape for name, shape in of_block.items()}
         self.parameters = {
-            name: self.add_weight(name=name, shape=shape, initializer=_start(name, draw))
+            name: self.add_weight(name=name, shape=shape, initializer=start_of(name, draw))
             for name, shape in shapes.items()
         }
 
@@ -140,9 +140,3 @@ def _product(tensor: tf.Tensor, kernel: tf.Variable) -> tf.Tensor:
 def _normalised(tensor: tf.Tensor, scale: tf.Variable, shift: tf.Variable) -> tf.Tensor:
     mean, variance = tf.nn.moments(tensor, axes=[-1], keepdims=True)
     return (tensor - mean) * tf.math.rsqrt(variance + _EPSILON) * scale + shift
-
-
-def _start(name: str, draw: Draw) -> keras.initializers.Initializer:
-    if name.endswith("kernel"):
-        return draw(name)
-    return keras.initializers.Constant(1.0 if name.endswith("scale") else 0.0)

@@ -12,7 +12,7 @@ import tf_keras as keras
 
 from lt4rec_tf.distributed.replicas import making_tables
 from lt4rec_tf.models.layers.event_fields import Events
-from lt4rec_tf.models.layers.event_pooling import EventPooling
+from lt4rec_tf.models.layers.event_pooling import EventPooling, pools_of, read_besides
 from lt4rec_tf.models.layers.piecewise import piecewise_vectors
 from lt4rec_tf.models.layers.table_layout import Layout, Tables, layout_of
 from lt4rec_tf.schema.types import UNKNOWN_ID, Feature, Schema
@@ -133,11 +133,11 @@ def look_up(
         float32 (batch, fields, dimension).
     """
     layout = tables.layout
-    pools = [pool for pool in pools if pool.lists & {feature.name for feature in features}]
+    pools = pools_of(features, pools)
     runs = _runs(features, layout)
     fields = len(runs)
-    runs += _runs(_read_besides(features, pools), layout)
-    events = {pool: pool.events(ids, partial(vectors_of, tables)) for pool in pools}
+    runs += _runs(read_besides(features, pools), layout)
+    events = {pool: pool.events(ids, partial(look_up_events, tables)) for pool in pools}
     ids = {**ids, **_ids_of_events(events)}
 
     rows_of_runs: dict[int, tf.Tensor] = {}
@@ -165,8 +165,11 @@ def look_up(
     return tf.ensure_shape(whole, (None, len(features), layout.dimension))
 
 
-def vectors_of(tables: Tables, feature: Feature, ids: tf.Tensor) -> tf.Tensor:
-    """Looks up a feature's vectors of ids of any shape; no gradient goes to them."""
+def look_up_events(tables: Tables, feature: Feature, ids: tf.Tensor) -> tf.Tensor:
+    """Looks up a feature's vectors of ids of any shape, float32 (..., dimension).
+
+    No gradient goes to them.
+    """
     layout = tables.layout
     rows = tf.reshape(ids + layout.first_row[feature.table], [1, -1])
     vectors = tf.stop_gradient(tables.rows(layout.part_of[feature.table], rows))
@@ -176,13 +179,7 @@ def vectors_of(tables: Tables, feature: Feature, ids: tf.Tensor) -> tf.Tensor:
 
 def needed(features: Sequence[Feature], pools: Sequence[EventPooling]) -> list[Feature]:
     """Returns the features whose ids are needed for some fields: theirs, and what pools read."""
-    wanted = [pool for pool in pools if pool.lists & {feature.name for feature in features}]
-    return [*features, *_read_besides(features, wanted)]
-
-
-def _read_besides(features: Sequence[Feature], pools: Sequence[EventPooling]) -> list[Feature]:
-    read = {feature.name: feature for pool in pools for feature in pool.reads}
-    return [read[name] for name in read.keys() - {feature.name for feature in features}]
+    return [*features, *read_besides(features, pools_of(features, pools))]
 
 
 def _ids_of_events(events: Mapping[EventPooling, Events]) -> dict[str, tf.Tensor]:
@@ -221,6 +218,7 @@ def _gathered(tables: Tables, part: str, rows_of_runs: Sequence[tf.Tensor]) -> S
         part: That holds all of them.
         rows_of_runs: int64 (batch, rows), of events (events,).
     """
+    # Without events example by example, so that sparse updates add up in the order they always had.
     if all(rows.shape.rank == 2 for rows in rows_of_runs):
         vectors = tables.rows(part, tf.concat(rows_of_runs, axis=1))
         return tf.split(vectors, [_length(rows) for rows in rows_of_runs], axis=1)
