@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lt4rec_tf.core.time_units import NO_UNIT
-
-_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+from lt4rec_tf.core.time_units import NO_UNIT, PER_SECOND
 
 
 def ticks_of(times: np.ndarray, unit: str) -> tuple[np.ndarray, float]:
@@ -32,8 +30,8 @@ def ticks_of(times: np.ndarray, unit: str) -> tuple[np.ndarray, float]:
     """
     if unit == NO_UNIT:
         return times, float("nan")
-    if unit in _PER_SECOND:
-        return times, float(_PER_SECOND[unit])
+    if unit in PER_SECOND:
+        return times, float(PER_SECOND[unit])
 
     numbers = times.astype(np.int64)
     seconds = np.zeros_like(numbers)

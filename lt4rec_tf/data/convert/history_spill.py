@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from lt4rec_tf.core.artifacts import opened_atomically, sha256, write_json
-from lt4rec_tf.core.time_units import NO_UNIT, are_mixed
+from lt4rec_tf.core.time_units import are_mixed, unit_of_most
 from lt4rec_tf.core.typed_json import read_typed
 from lt4rec_tf.data.convert.history_rows import Table, tables_of
 from lt4rec_tf.data.convert.history_settings import Counts
@@ -31,7 +31,6 @@ from lt4rec_tf.schema.fitted import FINGERPRINTS
 
 HASHES = FINGERPRINTS  # users' hashes are below it
 _COPIES = 4  # of a row that are held while its history is made
-_OTHERS = 0.01  # of the times may have another unit, as in `time_units.unit_of`
 
 
 @dataclass(frozen=True)
@@ -125,9 +124,7 @@ def unit_of_all(files: Sequence[Spilled]) -> str:
         firsts = {unit: next(f.name for f in files if unit in f.counts.units) for unit in rows}
         found = ", ".join(f"{unit} (first in {name})" for unit, name in firsts.items())
         raise DataError(f"--history: found times of several units, {found}, expected one")
-    most_others = max(1, int(_OTHERS * total))
-    fitting = [unit for unit, n in rows.items() if total - n <= most_others and 2 * n > total]
-    return fitting[0] if fitting else NO_UNIT
+    return unit_of_most(rows, total)
 
 
 class Spill:
