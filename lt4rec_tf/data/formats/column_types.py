@@ -200,11 +200,11 @@ def of_schema(
 
         if name in exact:
             types[name] = ColumnType("string", separator, exact[name])
-        elif len(dtypes) == 1:
+        elif dtypes:
+            # Of several dtypes each feature reads the text in its own way.
+            dtype = dtypes.pop() if len(dtypes) == 1 else "string"
             of_events = next((str(f.missing) for f in features if f.is_of_events), None)
-            types[name] = ColumnType(dtypes.pop(), separator, missing=of_events)
-        elif dtypes:  # several: each feature reads the text in its own way
-            types[name] = ColumnType("string", separator)
+            types[name] = ColumnType(dtype, separator, missing=of_events)
         else:
             types[name] = others[name]
     return types

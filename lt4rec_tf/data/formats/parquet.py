@@ -46,15 +46,21 @@ class Column:
             "nothing" (nulls alone), or "" where its values are of another type and cannot be read.
         listed: True if a row holds a list of them.
         arrow_type: The type in Arrow's words.
+        placed: True if a value that is absent keeps its place in a list.
     """
 
     kind: str
     listed: bool
     arrow_type: str
+    placed: bool = False
 
 
-def columns(path: Path) -> dict[str, Column]:
+def columns(path: Path, placed: Collection[str] = ()) -> dict[str, Column]:
     """Reads what a file says of its columns.
+
+    Args:
+        path: The file.
+        placed: Columns in whose lists a value that is absent keeps its place.
 
     Raises:
         DataError: The file is no Parquet, or has no columns of distinct names; or pyarrow is
@@ -66,17 +72,18 @@ def columns(path: Path) -> dict[str, Column]:
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{path}: cannot be read as Parquet ({error})") from error
 
-    found = {field.name: _column_of(field.type) for field in schema}
+    found = {field.name: _column_of(field.type, field.name in placed) for field in schema}
     if len(found) != len(schema.names) or not found:
         raise DataError(f"{path}: found the columns {schema.names}, expected distinct names")
     return found
 
 
-def _column_of(arrow_type: Any) -> Column:
+def _column_of(arrow_type: Any, placed: bool) -> Column:
     is_a = pyarrow().types
     value = arrow_type.value_type if _is_list(arrow_type) else arrow_type
     value = value.value_type if is_a.is_dictionary(value) else value
-    return Column(_kind_of(value), _is_list(arrow_type), str(arrow_type))
+    is_list = _is_list(arrow_type)
+    return Column(_kind_of(value), is_list, str(arrow_type), is_list and placed)
 
 
 def _kind_of(value: Any) -> str:
@@ -188,15 +195,14 @@ def batches(
     Raises:
         DataError: The file is broken, or lacks a column, or pyarrow is absent.
     """
-    found = columns(path)
+    found = columns(path, placed)
     absent = [name for name in names if name not in found]
     if absent:
         refuse_other_columns(path, tuple(found), names, "the first file")
 
     for batch in arrow_batches(path, names, rows):
         arrays = zip(batch.schema.names, batch.columns, strict=True)
-        of_names = {name: _column(array, found[name], name in placed) for name, array in arrays}
-        yield of_names, len(batch)
+        yield {name: _column(array, found[name]) for name, array in arrays}, len(batch)
 
 
 def arrow_batches(path: Path, names: Sequence[str], rows: int) -> Iterator[Any]:
@@ -246,7 +252,7 @@ def _opened(path: Path) -> Any:
     return path.open("rb") if in_store(path) else path
 
 
-def _column(array: Any, column: Column, placed: bool) -> Ragged:
+def _column(array: Any, column: Column) -> Ragged:
     """Turns an array into a column.
 
     A null is no value, in a list too; nor is NaN, which pandas writes for one, nor an empty text by
@@ -256,7 +262,7 @@ def _column(array: Any, column: Column, placed: bool) -> Ragged:
     rows, owners = len(array), np.arange(len(array))
     if column.listed:
         array, owners = flattened(array)
-    if placed and column.listed:
+    if column.placed:
         return Ragged(_placed(cast(array, column.kind)), np.bincount(owners, minlength=rows))
 
     owners = owners[array.is_valid().to_numpy(zero_copy_only=False)]

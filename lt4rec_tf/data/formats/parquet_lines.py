@@ -52,29 +52,27 @@ def read_lines(
     Raises:
         DataError: The file is broken from some row on.
     """
-    found = columns(path)
+    found = columns(path, placed)
     for batch in arrow_batches(path, [name for name in names if name in found], rows):
-        yield _lines(batch, names, found, (ids, placed), path)
+        yield _lines(batch, names, found, ids, path)
 
 
 def _lines(
     batch: Any,
     names: Sequence[str],
     found: Mapping[str, Column],
-    ids_and_placed: tuple[Collection[str], Collection[str]],
+    ids: Collection[str],
     path: Path,
 ) -> np.ndarray:
     """Joins the columns of a batch to lines."""
-    pa, (ids, placed) = pyarrow(), ids_and_placed
+    pa = pyarrow()
     empty = pa.array([b""] * len(batch), pa.large_binary())
     fault, texts = empty, []
     for name in names:
         if name not in found:
             texts.append(empty)
             continue
-        text, inexact = _text_of(
-            batch.column(name), found[name], f"{path}: column {name}", name in placed
-        )
+        text, inexact = _text_of(batch.column(name), found[name], f"{path}: column {name}")
         texts.append(text)
         if name in ids and inexact is not None and pa.compute.any(inexact).as_py():
             what = f"{name}: found ", ", which is no exact id"
@@ -94,14 +92,8 @@ def _joined(parts: Sequence[Any], between: bytes) -> Any:
     return pa.compute.binary_join_element_wise(*scalars, pa.scalar(between, kind))
 
 
-def _text_of(array: Any, column: Column, where: str, placed: bool) -> tuple[Any, Any]:
+def _text_of(array: Any, column: Column, where: str) -> tuple[Any, Any]:
     """Writes the values of a column as texts.
-
-    Args:
-        array: The column of a batch.
-        column: What it holds.
-        where: Begins a message.
-        placed: Whether a value that is absent keeps its place in a list.
 
     Returns:
         large_binary (rows,), empty where a row has no value, and bool (rows,), the row holds a
@@ -116,7 +108,7 @@ def _text_of(array: Any, column: Column, where: str, placed: bool) -> tuple[Any,
 
     values, owners = flattened(array)
     texts, inexact = _value_texts(values, column.kind)
-    if placed:
+    if column.placed:
         texts = texts.fill_null(b"")
     present = texts.is_valid().to_numpy(zero_copy_only=False)
     texts = texts.drop_null()
