@@ -54,20 +54,19 @@ missing = -1
 side = "{side}"
 ids = {{ kind = "integer", minimum = 0, maximum = {last} }}
 """
-HISTORY = """
+EVENTS = """
 [[features]]
-name = "clicked"
+name = "{name}"
 dtype = "int64"
 multivalued = true
 max_values = {length}
 separator = "|"
 missing = -1
 side = "user"
-table = "item"
-pooling = "attention"
-candidate = "item"
 ids = {{ kind = "integer", minimum = 0, maximum = {last} }}
+{keys}
 """
+ATTENTION = 'pooling = "attention"'
 
 
 def wide_schema(
@@ -86,9 +85,14 @@ def wide_schema(
             rows_of_field = (more_rows or {}).get(f"{side}_{index}", rows)
             # Two rows are those of missing and unknown values.
             features.append(FEATURE.format(side=side, index=index, last=rows_of_field - 3))
+    return schema_of("".join(features))
+
+
+def schema_of(features: str) -> Schema:
+    """Returns a schema of features, CTR and CVR."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "schema.toml"
-        path.write_text(HEAD + "".join(features), encoding="utf-8")
+        path.write_text(HEAD + features, encoding="utf-8")
         return load_schema(path)
 
 
@@ -115,11 +119,23 @@ def history_schema(ids: int, length: int) -> Schema:
         FEATURE.format(side=side, index=0, last=ids - 3).replace(f"{side}_0", name)
         for side, name in (("user", "user"), ("item", "item"))
     )
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "schema.toml"
-        history = HISTORY.format(length=length, last=ids - 3)
-        path.write_text(HEAD + fields + history, encoding="utf-8")
-        return load_schema(path)
+    return schema_of(fields + clicked_items(length, ids - 3, table="item", candidate="item"))
+
+
+def clicked_items(
+    length: int, last: int, *, table: str, candidate: str, pooling: str = ATTENTION
+) -> str:
+    """Returns the feature `clicked`: items that a user clicked before.
+
+    Args:
+        length: The most items.
+        last: The largest id.
+        table: Of the items.
+        candidate: The feature of the item that is ranked.
+        pooling: The keys that say how the list is pooled.
+    """
+    keys = f'table = "{table}"\ncandidate = "{candidate}"\n{pooling}'
+    return EVENTS.format(name="clicked", length=length, last=last, keys=keys)
 
 
 def random_histories(ids: int, batch: int, length: int, seed: int) -> dict[str, np.ndarray]:

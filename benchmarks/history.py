@@ -12,12 +12,11 @@ medians over the rounds, and ratios of medians to the faster peer. A row has bet
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import sys
 from pathlib import Path
 
-from training import Model, installed, started
+from turns import conditions, seconds_of_rounds
 
 from lt4rec_tf.reports.text_tables import markdown_table
 
@@ -35,9 +34,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="*", default=[*OURS, *PEERS], choices=[*OURS, *PEERS])
     flags = parser.parse_args()
 
-    packages = ["tensorflow", "tf_keras", "deepctr", "torch", "torch-rechub"]
-    print(", ".join(f"{name} {installed(name)}" for name in packages))
-    print(f"{os.cpu_count()} cores, batch {flags.batch}, {flags.rounds} rounds of {flags.steps}\n")
+    print(conditions(flags.batch, flags.rounds, flags.steps))
     lines = []
     for length in flags.lengths:
         medians = medians_of(length, flags)
@@ -53,24 +50,11 @@ def main() -> None:
 
 def medians_of(length: int, flags: argparse.Namespace) -> dict[str, float]:
     """Returns each model's median seconds of a step."""
-    started = {name: start(name, length, flags) for name in flags.models}
-    try:
-        seconds: dict[str, list[float]] = {name: [] for name in started}
-        for _ in range(flags.rounds):
-            for name, model in started.items():
-                seconds[name].append(model.seconds() / flags.steps)
-    finally:
-        for model in started.values():
-            model.process.kill()
-            model.process.wait()
-    return {name: statistics.median(times) for name, times in seconds.items()}
-
-
-def start(name: str, length: int, flags: argparse.Namespace) -> Model:
-    """Starts a model and waits until it is warm."""
-    script = Path(__file__).with_name("history_models.py")
+    script = str(Path(__file__).with_name("history_models.py"))
     sizes = [f"--length={length}", f"--batch={flags.batch}", f"--steps={flags.steps}"]
-    return started(name, [sys.executable, str(script), name, *sizes], {})
+    commands = {name: [sys.executable, script, name, *sizes] for name in flags.models}
+    rounds = seconds_of_rounds(commands, flags.rounds)
+    return {name: statistics.median(times) / flags.steps for name, times in rounds.items()}
 
 
 if __name__ == "__main__":

@@ -17,12 +17,11 @@ from lt4rec_tf.core.command import before_tensorflow
 if __name__ == "__main__":
     before_tensorflow()  # with tf_keras: DeepCTR knows no other Keras
 
-import sys
-import time
 from collections.abc import Callable
 
 import numpy as np
 from feeds import DIMENSION, UNITS, history_schema, random_histories
+from turns import answer
 
 from lt4rec_tf.core.command import make_deterministic
 
@@ -166,14 +165,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10)
     flags = parser.parse_args()
 
-    answers, sys.stdout = sys.stdout, sys.stderr  # peers print too
-    train = MODELS[flags.model](flags.ids, flags.batch, flags.length)
-    train(BATCHES)  # traces, and touches the rows once
-    print("ready", file=answers, flush=True)
-    for _ in sys.stdin:
-        begun = time.perf_counter()
-        train(flags.steps)
-        print(time.perf_counter() - begun, file=answers, flush=True)
+    def build() -> Rounds:
+        return MODELS[flags.model](flags.ids, flags.batch, flags.length)
+
+    # Traces, and touches the rows once.
+    answer(build, warm_up=BATCHES, steps=flags.steps)
 
 
 if __name__ == "__main__":

@@ -18,20 +18,17 @@ if __name__ == "__main__":
     before_tensorflow()
 
 import os
-import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from feeds import FEATURE, HEAD, HISTORY, UNITS
+from feeds import ATTENTION, EVENTS, FEATURE, UNITS, clicked_items, schema_of
 
 from lt4rec_tf.models.feature_encoder import Encoder
 from lt4rec_tf.models.lt4rec import build_network
 from lt4rec_tf.reports.text_tables import markdown_table
-from lt4rec_tf.schema.reader import load_schema
 from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.schema.variants import with_history
 from lt4rec_tf.serving.rank import Ranking
@@ -40,19 +37,7 @@ from lt4rec_tf.serving.signatures import ServedModel
 IDS, AGES = 100_000, 10
 FIELDS_OF_SIDE, DIMENSION = 10, 16
 POOLINGS = ("mean", "attention", "softmax_attention", "transformer")
-AGO = """
-[[features]]
-name = "ago"
-dtype = "int64"
-multivalued = true
-max_values = {length}
-separator = "|"
-missing = -1
-side = "user"
-aligned_with = "clicked"
-ids = {{ kind = "integer", minimum = 0, maximum = {last} }}
-"""
-NEAREST = 'pooling = "attention"\nnearest = 50\nsearch = "{search}"'
+NEAREST = ATTENTION + '\nnearest = 50\nsearch = "{search}"'
 
 
 def main() -> None:
@@ -70,10 +55,10 @@ def main() -> None:
     for density in (1.0, 0.2):
         models = {}
         for pooling in POOLINGS:
-            schema = with_history(schema_of(flags.events), pooling)
+            schema = with_history(feed(flags.events), pooling)
             models[f"{pooling}, {flags.events} events"] = served(schema, density)
         for search in ("hash", "clicked"):
-            schema = schema_of(flags.long, NEAREST.format(search=search))
+            schema = feed(flags.long, NEAREST.format(search=search))
             label = f"attention to 50 of {flags.long}, by {search}"
             models[label] = served(schema, density)
         lines += lines_of(density, models, flags)
@@ -81,21 +66,17 @@ def main() -> None:
     print(markdown_table(header, lines, texts=2))
 
 
-def schema_of(length: int, pooling: str = "") -> Schema:
-    """Returns the schema, with a history of so many events."""
-    text = HEAD
+def feed(length: int, pooling: str = ATTENTION) -> Schema:
+    """Returns the schema, with a history of so many events: items, and how long ago."""
+    features = ""
     for side in ("user", "item"):
-        text += "".join(
-            FEATURE.format(side=side, index=i, last=IDS - 3) for i in range(FIELDS_OF_SIDE)
-        )
-    history = HISTORY.format(length=length, last=IDS - 3).replace('"item"', '"item_0"')
-    if pooling:
-        history = history.replace('pooling = "attention"', pooling)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "schema.toml"
-        text += history + AGO.format(length=length, last=AGES - 1)
-        path.write_text(text, encoding="utf-8")
-        return load_schema(path)
+        for index in range(FIELDS_OF_SIDE):
+            features += FEATURE.format(side=side, index=index, last=IDS - 3)
+    features += clicked_items(length, IDS - 3, table="item_0", candidate="item_0", pooling=pooling)
+    aligned = 'aligned_with = "clicked"'
+    return schema_of(
+        features + EVENTS.format(name="ago", length=length, last=AGES - 1, keys=aligned)
+    )
 
 
 def served(schema: Schema, density: float) -> tuple[Schema, Callable[..., Any], Callable[..., Any]]:

@@ -15,17 +15,14 @@ neurons ("lt4rec_tf_neurons") and with nothing cut.
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from itertools import pairwise
 from pathlib import Path
 
 from feeds import CLICK_SHARE, DIMENSION, FIELDS, UNITS
+from turns import conditions, seconds_of_rounds
 
 from lt4rec_tf.reports.text_tables import markdown_table
 
@@ -35,19 +32,6 @@ OURS = (*NETWORKS, "products")
 PEERS = ("deepctr_shared_bottom", "deepctr_mmoe", "rechub_mmoe")
 PRECISIONS = ("float32", "bfloat16")
 HUGE_PAGES = "glibc.malloc.hugetlb=1"  # where the system leaves them to programs
-
-
-@dataclass
-class Model:
-    """A process that trains one round per line of its standard input."""
-
-    process: subprocess.Popen
-
-    def seconds(self) -> float:
-        """Trains one round of steps; returns its seconds."""
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-        return float(self.process.stdout.readline())
 
 
 def main() -> None:
@@ -69,9 +53,7 @@ def main() -> None:
     )
     flags = parser.parse_args()
 
-    packages = ["tensorflow", "tf_keras", "deepctr", "torch", "torch-rechub"]
-    print(", ".join(f"{name} {installed(name)}" for name in packages))
-    print(f"{os.cpu_count()} cores, batch {flags.batch}, {flags.rounds} rounds of {flags.steps}\n")
+    print(conditions(flags.batch, flags.rounds, flags.steps))
 
     header = ["embedding rows", "model", "ms a step", "examples/s", "of first peer", "of products"]
     header.append("of dense's time (quartiles)")
@@ -88,44 +70,19 @@ def seconds_of(
     rows: int, models: Sequence[tuple[str, str]], flags: argparse.Namespace
 ) -> dict[tuple[str, str], list[float]]:
     """Returns each model's seconds of a step, one number a round; the models take turns."""
-    started = {model: start(*model, rows, flags) for model in models}
-    try:
-        seconds: dict[tuple[str, str], list[float]] = {model: [] for model in models}
-        for _ in range(flags.rounds):
-            for key, model in started.items():
-                seconds[key].append(model.seconds() / flags.steps)
-    finally:
-        for model in started.values():
-            model.process.kill()
-            model.process.wait()
-    return seconds
+    commands = {model: command_of(*model, rows, flags) for model in models}
+    environment = {"GLIBC_TUNABLES": HUGE_PAGES} if flags.huge_pages else {}
+    rounds = seconds_of_rounds(commands, flags.rounds, environment)
+    return {model: [time / flags.steps for time in times] for model, times in rounds.items()}
 
 
-def start(name: str, precision: str, rows: int, flags: argparse.Namespace) -> Model:
-    """Starts a model and waits until it is warm."""
+def command_of(name: str, precision: str, rows: int, flags: argparse.Namespace) -> list[str]:
+    """Returns what starts a model."""
     script = Path(__file__).with_name("training_models.py")
-    command = [
+    return [
         sys.executable, str(script), name, f"--rows={rows}", f"--precision={precision}",
         f"--batch={flags.batch}", f"--steps={flags.steps}",
     ]  # fmt: skip
-    return started(name, command, {"GLIBC_TUNABLES": HUGE_PAGES} if flags.huge_pages else {})
-
-
-def started(name: str, command: Sequence[str], environment: Mapping[str, str]) -> Model:
-    """Starts a model by its command, with more environment, and waits until it is warm."""
-    process = subprocess.Popen(
-        command,
-        env=os.environ | environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    model = Model(process)
-    if process.stdout.readline().strip() != "ready":
-        _, errors = process.communicate()
-        sys.exit(f"{name}: found no start, its last words are\n{errors[-2000:]}")
-    return model
 
 
 def size_lines(
@@ -171,14 +128,6 @@ def flop_of_step(batch: int) -> int:
     widths = (FIELDS**2 + FIELDS * DIMENSION, *UNITS)
     weights = sum(a * b for a, b in pairwise(widths))
     return int(2 * 3 * batch * weights * (1 + CLICK_SHARE))
-
-
-def installed(name: str) -> str:
-    """Returns a package's version."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "not installed"
 
 
 if __name__ == "__main__":

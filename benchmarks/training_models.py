@@ -16,8 +16,6 @@ from lt4rec_tf.core.command import before_tensorflow
 if __name__ == "__main__":
     before_tensorflow()  # with tf_keras: DeepCTR knows no other Keras
 
-import sys
-import time
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -31,6 +29,7 @@ from feeds import (
     random_labels,
     wide_schema,
 )
+from turns import answer
 
 from lt4rec_tf.core.command import make_deterministic
 from lt4rec_tf.tickets.masks import Masks
@@ -239,14 +238,11 @@ def main() -> None:
     parser.add_argument("--density", type=float, default=0.2, help="lt4rec_tf: of the masks")
     flags = parser.parse_args()
 
-    answers, sys.stdout = sys.stdout, sys.stderr  # peers print too
-    train = MODELS[flags.model](flags.rows, flags.batch, flags.precision, flags.density)
-    train(BATCHES)  # traces, and touches every row once
-    print("ready", file=answers, flush=True)
-    for _ in sys.stdin:
-        begun = time.perf_counter()
-        train(flags.steps)
-        print(time.perf_counter() - begun, file=answers, flush=True)
+    def build() -> Rounds:
+        return MODELS[flags.model](flags.rows, flags.batch, flags.precision, flags.density)
+
+    # Traces, and touches the rows once.
+    answer(build, warm_up=BATCHES, steps=flags.steps)
 
 
 if __name__ == "__main__":
