@@ -442,6 +442,27 @@ def test_sessions_of_a_shop_are_refused_by_the_column_that_they_lack(tmp_path):
         read_lines(open_source(schema, tmp_path, SplitRule()))
 
 
+def test_sessions_of_a_feed_with_reactions_are_read_without_them(tmp_path):
+    settings = FeedSettings(rows=700, seed=5, reactions=True)
+    simulate(tmp_path / "logs", settings)
+    sources = []
+    for name in ("simulated_reactions", "simulated_feed"):
+        text = SCHEMA.with_name(f"{name}.toml").read_text()
+        hashed = text.replace('kind = "fitted"', 'kind = "hash", buckets = 50')
+        (tmp_path / f"{name}.toml").write_text(hashed)
+        schema = load_schema(tmp_path / f"{name}.toml")
+        sources.append(open_source(schema, tmp_path / "logs", SplitRule()))
+
+    feed = open_feed(settings)
+    (block,) = session_blocks(feed, PLAN)
+    text = candidates_as_text(feed.world, block)
+    same_features(*(text_to_ids(read_lines(source), text) for source in sources))
+
+    likes = replace(sources[0], schema=sources[0].schema.with_tasks(["like"]))
+    with pytest.raises(SimulatorError, match="found tasks like, expected one whose label is of"):
+        read_lines(likes)
+
+
 # The command.
 
 

@@ -20,6 +20,7 @@ from lt4rec_tf.data.simulator.feed import Outcomes
 from lt4rec_tf.data.simulator.sessions import SessionBlock
 from lt4rec_tf.data.simulator.text import COLUMNS, TAG_SEPARATOR, impressions_to_csv
 from lt4rec_tf.data.simulator.world import SimulatorError, World
+from lt4rec_tf.schema.types import Schema, needed_columns
 
 
 def candidates_as_text(world: World, block: SessionBlock) -> bytes:
@@ -37,27 +38,42 @@ def read_lines(source: Source) -> Source:
         source: Logs of the simulator, CSV or TFRecord.
 
     Raises:
-        SimulatorError: A feature reads a column that candidates lack, such as a shop's price.
+        SimulatorError: A feature reads a column that candidates lack, such as a shop's price, or
+            no task's label is one that they have.
     """
-    columns = {feature.column for feature in source.schema.features}
+    # Candidates belong to no split, and the time of the log's rows may be no column of theirs.
+    schema = replace(source.schema, time=None)
+    columns = {feature.column for feature in schema.features}
     if unknown := sorted(columns - COLUMNS.keys()):
         raise SimulatorError(
-            f"{source.schema.path}: found features of {', '.join(unknown)}, expected columns of "
+            f"{schema.path}: found features of {', '.join(unknown)}, expected columns of "
             f"the video feed, which sessions are simulated on: {', '.join(COLUMNS)}"
         )
 
+    tasks = [task.name for task in schema.tasks if _is_in_sessions(schema, task.name)]
+    if not tasks:
+        names = ", ".join(task.name for task in schema.tasks)
+        raise SimulatorError(
+            f"{schema.path}: found tasks {names}, expected one whose label is of columns of the "
+            f"video feed: {', '.join(COLUMNS)}"
+        )
+    schema = schema.with_tasks(tasks)
     features = tuple(
         replace(feature, separator=TAG_SEPARATOR) if feature.multivalued else feature
-        for feature in source.schema.features
+        for feature in schema.features
     )
-    # Candidates belong to no split, and the time of the log's rows may be no column of theirs.
     return replace(
         source,
-        schema=replace(source.schema, features=features, time=None),
+        schema=replace(schema, features=features),
         columns=tuple(column for column in source.columns if column in COLUMNS),
         split=SplitRule(),
         layout=Layout("csv", tuple(COLUMNS), header_lines=1),
     )
+
+
+def _is_in_sessions(schema: Schema, task: str) -> bool:
+    """Tells if candidates have the columns of a task, which those of a reaction are not."""
+    return needed_columns(schema.with_tasks([task])) <= COLUMNS.keys()
 
 
 def text_to_ids(source: Source, text: tf.Tensor) -> dict[str, tf.Tensor]:
