@@ -23,6 +23,18 @@ def columns(directory, folder):
     return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
 
+def records(directory, manifest):
+    """The features of each row of a log of TFRecords."""
+    import tensorflow as tf
+
+    read = []
+    for shard in manifest.shards:
+        path = str(directory / shard.impressions)
+        for record in tf.data.TFRecordDataset(path, "GZIP").as_numpy_iterator():
+            read.append(tf.train.Example.FromString(record).features.feature)
+    return read
+
+
 def impressions(rows, **values):
     """The same impression again and again, but for the columns given."""
     same = {"number": np.arange(rows), "user": 3, "video": 7, "source": NO_VIDEO}

@@ -29,6 +29,7 @@ from tests.support.simulated import (
     columns,
     impressions,
     lines,
+    records,
     written_to,
 )
 
@@ -406,21 +407,13 @@ def test_rows_depend_neither_on_shards_nor_on_where_a_range_starts(small, tmp_pa
 
 
 def test_tfrecord_and_csv_hold_equal_rows(small, tmp_path):
-    import tensorflow as tf
-
     manifest = simulate(tmp_path, replace(MOODY, format="tfrecord"))
-    records = [
-        tf.train.Example.FromString(record).features.feature
-        for shard in manifest.shards
-        for record in tf.data.TFRecordDataset(
-            str(tmp_path / shard.impressions), "GZIP"
-        ).as_numpy_iterator()
-    ]
+    rows = records(tmp_path, manifest)
     expected = columns(small[0], "impressions")
-    assert all(set(record) == set(MOOD_COLUMNS) for record in records)
-    times_of_records = [str(record["time_ms"].int64_list.value[0]) for record in records]
+    assert all(set(record) == set(MOOD_COLUMNS) for record in rows)
+    times_of_records = [str(record["time_ms"].int64_list.value[0]) for record in rows]
     assert times_of_records == expected["time_ms"].tolist()
-    requests = [record["request_id"].bytes_list.value[0].decode() for record in records]
+    requests = [record["request_id"].bytes_list.value[0].decode() for record in rows]
     assert requests == expected["request_id"].tolist()
 
 

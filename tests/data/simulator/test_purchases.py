@@ -19,7 +19,7 @@ from lt4rec_tf.data.simulator.purchases import ShopFeed
 from lt4rec_tf.data.simulator.text import COLUMNS, SHOP_COLUMNS, SHOP_TRUTH_COLUMNS, TRUTH_COLUMNS
 from lt4rec_tf.data.simulator.world import FeedSettings, SimulatorError
 from lt4rec_tf.data.simulator.writer import simulate, write_shard
-from tests.support.simulated import columns, impressions, lines, written_to
+from tests.support.simulated import columns, impressions, lines, records, written_to
 
 SMALL = FeedSettings(rows=3_000, users=80, videos=200, days=3, shards_per_day=2, seed=5)
 SHOP = replace(SMALL, purchases=True)
@@ -314,24 +314,16 @@ def test_rows_depend_neither_on_shards_nor_on_where_a_range_starts(small, tmp_pa
 
 
 def test_tfrecord_and_csv_hold_equal_rows(small, tmp_path):
-    import tensorflow as tf
-
     directory, _ = small
     manifest = simulate(tmp_path, replace(SHOP, format="tfrecord"))
-    records = [
-        tf.train.Example.FromString(record).features.feature
-        for shard in manifest.shards
-        for record in tf.data.TFRecordDataset(
-            str(tmp_path / shard.impressions), "GZIP"
-        ).as_numpy_iterator()
-    ]
+    rows = records(tmp_path, manifest)
     expected = columns(directory, "impressions")
-    assert all(set(record) == set(SHOP_COLUMNS) for record in records)
-    assert [record["purchase"].int64_list.value[0] for record in records] == [
+    assert all(set(record) == set(SHOP_COLUMNS) for record in rows)
+    assert [record["purchase"].int64_list.value[0] for record in rows] == [
         int(value) for value in expected["purchase"]
     ]
     for name in ("price", "amount", "play_time_s"):
-        found = [np.float32(record[name].float_list.value[0]) for record in records]
+        found = [np.float32(record[name].float_list.value[0]) for record in rows]
         assert found == expected[name].astype(np.float32).tolist()
     assert lines(tmp_path, "truth") == lines(directory, "truth")
 

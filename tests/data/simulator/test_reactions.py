@@ -35,6 +35,7 @@ from tests.support.simulated import (
     columns,
     impressions,
     lines,
+    records,
     written_to,
 )
 
@@ -265,20 +266,12 @@ def test_each_block_has_numbers_of_its_own(monkeypatch):
 
 
 def test_tfrecord_and_csv_hold_equal_rows(small, tmp_path):
-    import tensorflow as tf
-
     manifest = simulate(tmp_path, replace(REACTING, format="tfrecord"))
-    records = [
-        tf.train.Example.FromString(record).features.feature
-        for shard in manifest.shards
-        for record in tf.data.TFRecordDataset(
-            str(tmp_path / shard.impressions), "GZIP"
-        ).as_numpy_iterator()
-    ]
+    rows = records(tmp_path, manifest)
     expected = columns(small[0], "impressions")
-    assert all(set(record) == set(REACTION_COLUMNS) for record in records)
+    assert all(set(record) == set(REACTION_COLUMNS) for record in rows)
     for name in REACTIONS:
-        found = [str(record[name].int64_list.value[0]) for record in records]
+        found = [str(record[name].int64_list.value[0]) for record in rows]
         assert found == expected[name].tolist()
 
 

@@ -24,6 +24,7 @@ from lt4rec_tf.data.simulator.text import COLUMNS, TRUTH_COLUMNS
 from lt4rec_tf.data.simulator.world import FeedSettings, SimulatorError
 from lt4rec_tf.data.simulator.writer import MODEL_VERSION, simulate, write_shard
 from tests.support.paths import PROJECT
+from tests.support.simulated import records
 from tests.support.turns import Aside, held_by_another, until
 
 SETTINGS = FeedSettings(rows=60_000, users=1_000, videos=1_500, days=4, seed=5)
@@ -425,26 +426,21 @@ def test_memory_does_not_grow_with_rows():
 
 
 def test_tfrecord_and_csv_hold_equal_rows(written, tmp_path):
-    import tensorflow as tf
-
     directory, _ = written
     manifest = simulate(tmp_path, replace(SMALL, format="tfrecord"))
     parsed = []
-    for shard in manifest.shards:
-        path = str(tmp_path / shard.impressions)
-        for record in tf.data.TFRecordDataset(path, "GZIP").as_numpy_iterator():
-            feature = tf.train.Example.FromString(record).features.feature
-            row = {}
-            for name, kind in COLUMNS.items():
-                if name == "tags":
-                    row[name] = b"|".join(feature[name].bytes_list.value).decode()
-                elif kind is int:
-                    row[name] = str(feature[name].int64_list.value[0])
-                elif kind is float:
-                    row[name] = np.float32(feature[name].float_list.value[0])
-                else:
-                    row[name] = feature[name].bytes_list.value[0].decode()
-            parsed.append(row)
+    for feature in records(tmp_path, manifest):
+        row = {}
+        for name, kind in COLUMNS.items():
+            if name == "tags":
+                row[name] = b"|".join(feature[name].bytes_list.value).decode()
+            elif kind is int:
+                row[name] = str(feature[name].int64_list.value[0])
+            elif kind is float:
+                row[name] = np.float32(feature[name].float_list.value[0])
+            else:
+                row[name] = feature[name].bytes_list.value[0].decode()
+        parsed.append(row)
     expected = [
         {k: np.float32(v) if COLUMNS[k] is float else v for k, v in row.items()}
         for row in read_all(directory, "impressions")
