@@ -10,11 +10,11 @@ from lt4rec_tf.data.inspect.column_roles import (
     RoleFlags,
     Roles,
     is_feedback,
-    is_history,
     is_id,
     side_of,
 )
 from lt4rec_tf.data.inspect.column_stats import ColumnStats
+from lt4rec_tf.data.inspect.history_draft import is_a_past
 from lt4rec_tf.schema.types import Schema, needed_columns
 
 _FLOAT = re.compile(r"[+-]?\d+\.0*|[+-]?\d\.?\d*[eE]\+\d+")
@@ -81,7 +81,7 @@ def history_columns(
     """
     if roles.user is None or roles.time is None or roles.click is None:
         return []
-    if any(stats.longest > 1 and is_history(name) for name, stats in columns.items()):
+    if any(map(is_a_past, columns.values())):
         return []
     features = {feature.column for feature in schema.features if not feature.multivalued}
     items = [name for name in columns if name in features and side_of(name, flags) == "item"]

@@ -42,6 +42,8 @@ class ColumnStats:
         numbers: The finite values, sorted, int64 or float64; of text none.
         times: The values as times, sorted, float64, dates in ms since 1970; none where more than
             a hundredth of them are no times.
+        lengths: Number of values of each row, int (rows,).
+        values: The distinct values; none of numbers with a fraction.
     """
 
     name: str
@@ -54,6 +56,8 @@ class ColumnStats:
     commonest: tuple[tuple[str, int], ...]
     numbers: np.ndarray
     times: np.ndarray
+    lengths: np.ndarray
+    values: frozenset[bytes | int]
 
     @property
     def are_dates(self) -> bool:
@@ -113,6 +117,8 @@ def column_stats(name: str, sample: Sample) -> ColumnStats:
         commonest=tuple((_text(value), count) for value, count in commonest),
         numbers=numbers,
         times=_times(column, numbers),
+        lengths=column.lengths,
+        values=frozenset() if kind.dtype == "float32" else frozenset(column.values.tolist()),
     )
 
 

@@ -31,6 +31,7 @@ from lt4rec_tf.data.inspect.column_roles import (
     side_of,
 )
 from lt4rec_tf.data.inspect.column_stats import ColumnStats
+from lt4rec_tf.data.inspect.history_draft import attend, is_a_past
 from lt4rec_tf.data.inspect.label_draft import draft_labels
 from lt4rec_tf.data.inspect.label_flags import schema_names
 from lt4rec_tf.schema.reader import BINS, MISSING_OF_DTYPE, MOST_FITTED
@@ -90,6 +91,9 @@ def draft(
         feature, note = _feature(stats, name, flags)
         features.append(feature)
         notes[f"features.{name}"] = [note]
+    features, said = attend(features, columns)
+    for name, of_events in said.items():
+        notes[f"features.{name}"].append(of_events)
 
     without_header = layout.format in ("csv", "tsv") and not layout.header_lines
     schema = Schema(
@@ -138,7 +142,7 @@ def _why_no_feature(stats: ColumnStats, roles: Roles, flags: RoleFlags) -> str:
         return "JSON texts: write what they hold into columns of their own"
     if name == roles.time or is_time(name) or stats.has_clock_times:
         return "a time, which does not come again"
-    if is_feedback(name):
+    if is_feedback(name) and not is_a_past(stats):
         return "by its name what the user did: a label, not a feature"
 
     if stats.distinct == 0:
