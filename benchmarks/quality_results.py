@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ class Rows:
     """The file's content.
 
     Attributes:
-        features: Entries of the features: name, rows of the table, whether a list.
+        features: Entries of the features: name, rows of the table, whether a list, its candidate.
         kinds: Task -> "binary" or "continuous".
         arrays: As quality_rows.py names them.
     """
@@ -28,6 +28,10 @@ class Rows:
     features: Sequence[Mapping[str, Any]]
     kinds: Mapping[str, str]
     arrays: Mapping[str, np.ndarray]
+
+    def of_task(self, task: str) -> Rows:
+        """Returns the same rows with one task."""
+        return replace(self, kinds={task: self.kinds[task]})
 
     def label(self, split: str, task: str) -> np.ndarray:
         """Returns a task's labels, float32 (rows,)."""

@@ -11,7 +11,8 @@ needs nothing of this project. What the file holds, by split (train, validation,
     SPLIT/number/FEATURE   float32 (rows,): a number as the log has it, NaN where missing
     SPLIT/label/TASK, SPLIT/weight/TASK   float32 (rows,): weight 0 outside of the task's population
     SPLIT/user             int64 (rows,)
-    description            JSON: name of the data, features with the rows of their tables, tasks
+    description            JSON: name of the data, features with the rows of their tables, and of lists of
+                           events the feature that they are compared with; tasks
 """  # noqa: E501
 
 from __future__ import annotations
@@ -81,7 +82,12 @@ def description(schema: Schema) -> dict[str, Any]:
     return {
         "data": schema.name,
         "features": [
-            {"name": feature.name, "rows": feature.ids.rows, "list": feature.multivalued}
+            {
+                "name": feature.name,
+                "rows": feature.ids.rows,
+                "list": feature.multivalued,
+                "candidate": feature.candidate,
+            }
             for feature in schema.features
         ],
         "tasks": [{"name": task.name, "kind": task.kind} for task in schema.tasks],
