@@ -172,7 +172,7 @@ def _check_added(settings: Settings) -> None:
         "warmup_epochs": (tickets.warmup_epochs, 0),
     }
     for name, (found, expected) in refused.items():
-        said = repr(expected) if expected == "" else str(expected)
+        said = str(expected) or "nothing"
         expect(found == expected, name, found, f"{said} with --add_to")
 
 
