@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -18,18 +19,23 @@ from lt4rec_tf.core.typed_json import read_typed
 from lt4rec_tf.data.audit.findings import Audit
 from lt4rec_tf.data.input.pipeline import batches, request_rows
 from lt4rec_tf.data.input.source import Source
-from lt4rec_tf.experiment.feed import split_batches
-from lt4rec_tf.experiment.paths import AUDIT, SAVED_MODEL
+from lt4rec_tf.experiment.calibration import VALIDATION, fit_network, lines_of
+from lt4rec_tf.experiment.calibration_maps import RowCalibration, maps_of_row, methods_of
+from lt4rec_tf.experiment.feed import measuring_batches, split_batches
+from lt4rec_tf.experiment.paths import AUDIT, CALIBRATION_FILE, SAVED_MODEL
 from lt4rec_tf.experiment.rows import default_row, load_row, task_masks
+from lt4rec_tf.models.calibration import Calibrations, calibrated_outputs, needs_durations
 from lt4rec_tf.models.losses import prediction
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.schema.types import Schema
+from lt4rec_tf.serving.calibration import durations_of
 from lt4rec_tf.serving.embedding_tables import round_tables
 from lt4rec_tf.serving.model_card import (
     MODEL_CARD_FILE,
     CardFacts,
     deciles,
     folder_size,
+    maps_table,
     model_card,
 )
 from lt4rec_tf.serving.publish import (
@@ -54,6 +60,7 @@ from lt4rec_tf.serving.signatures import (
 )
 from lt4rec_tf.serving.warmup import WARMUP_FILE, ServingApiMissingError, replay, warmup_records
 from lt4rec_tf.tickets.masks import density
+from lt4rec_tf.training.calibration import calibrated
 from lt4rec_tf.training.evaluation import as_weights, measure
 from lt4rec_tf.training.predictions import Predictions, predictor_of
 
@@ -64,6 +71,7 @@ TOLERANCES = {"float32": 1e-6, "bfloat16": 0.01}
 CHECKED_ROWS = 1000
 RANK_REQUESTS = 4  # into which these rows are parted for `rank`
 WARMUP_BATCHES = (8, 64)
+NO_MAPS: Calibrations = {}
 
 
 def checked_answers(
@@ -72,6 +80,7 @@ def checked_answers(
     schema: Schema,
     source: Source,
     ranking: Ranking | None,
+    calibrations: Calibrations = NO_MAPS,
 ) -> tuple[dict[str, Arrays], dict[str, Arrays]]:
     """Makes requests to every signature from rows of the test split, and the network's answers.
 
@@ -85,7 +94,11 @@ def checked_answers(
     split = source.split.held_out
     raw = request_rows(source, split, CHECKED_ROWS)
     first_batch = next(iter(batches(source, split, CHECKED_ROWS)))
-    predictions = predictor_of(network, schema)([first_batch])
+    predictions = calibrated(
+        predictor_of(network, schema, durations=needs_durations(calibrations))([first_batch]),
+        schema,
+        calibrations,
+    )
     by_task = {task: predictions.of(schema.task(task)) for task in network.tasks}
     answers = {}
     for name, factors in answer_names(schema, network.tasks).items():
@@ -103,7 +116,7 @@ def checked_answers(
         sample[RANK], _ = rank_request(schema, ranking, raw, requests)
         read = {name: values.numpy() for name, values in first_batch["features"].items()}
         _, ids = rank_request(schema, ranking, read, requests)
-        expected[RANK] = _rank_answers(network, schema, ranking, sample[RANK], ids)
+        expected[RANK] = _rank_answers(network, schema, ranking, sample[RANK], ids, calibrations)
         scores = {"score": expected[RANK]["score"]}
         if ranking.scores_alone:
             expected[RANK] = scores
@@ -113,7 +126,12 @@ def checked_answers(
 
 
 def _rank_answers(
-    network: RankingNetwork, schema: Schema, ranking: Ranking, sent: Arrays, ids: Arrays
+    network: RankingNetwork,
+    schema: Schema,
+    ranking: Ranking,
+    sent: Arrays,
+    ids: Arrays,
+    calibrations: Calibrations,
 ) -> dict[str, np.ndarray]:
     """Returns the network's answers to requests whose rows have these ids in training."""
     tensors = {name: tf.constant(values) for name, values in ids.items()}
@@ -121,10 +139,14 @@ def _rank_answers(
 
     # (requests, candidates)
     shape = next(sent[f.name].shape[:2] for f in schema.features if f.side == "item")
-    by_task = {
-        task: tf.reshape(prediction(schema.task(task), logits[task]), shape)
-        for task in network.tasks
-    }
+    seconds = durations_of(schema, calibrations, sent, rank=2)
+    by_task = {}
+    for name in network.tasks:
+        task, outputs = schema.task(name), logits[name]
+        if name in calibrations:
+            outputs = tf.reshape(outputs, shape)
+            outputs = calibrated_outputs(task, outputs, calibrations[name], seconds)
+        by_task[name] = tf.reshape(prediction(task, outputs), shape)
     answers = {f"p{task}": values.numpy() for task, values in by_task.items()}
     return {"score": score(ranking, by_task, sent).numpy(), **answers}
 
@@ -137,8 +159,10 @@ def files_beside(
     source: Source,
     sample: Mapping[str, Arrays],
     ranking: Ranking | None,
+    calibration: RowCalibration | None = None,
     *,
     warmup: bool,
+    say_maps: bool = False,
 ) -> Callable[[OpenedVersion], dict[str, bytes]]:
     """Makes the files that belong to a version: warm-up requests and the model card.
 
@@ -150,7 +174,9 @@ def files_beside(
         source: The run's logs.
         sample: Signature -> input -> values of real rows.
         ranking: How `rank` scores; None where there is no such signature.
+        calibration: The version's maps; None: it has none.
         warmup: Adds warm-up requests, if tensorflow-serving-api is installed.
+        say_maps: Prints what the maps change of the metrics.
 
     Returns:
         A function from the checked version to {path: content}.
@@ -163,13 +189,20 @@ def files_beside(
         if records:
             contents[WARMUP_FILE] = records
 
-        predictions = predictor_of(network, schema)(split_batches(source, split))
+        maps = calibration.maps if calibration else NO_MAPS
+        predict = predictor_of(network, schema, durations=needs_durations(maps))
+        own = predict(split_batches(source, split))
+        predictions = calibrated(own, schema, maps)
+        if calibration:
+            contents[CALIBRATION_FILE] = json.dumps(asdict(calibration), indent=2).encode()
+        metrics = artifacts.undefined_as_null(measure(predictions, schema, network.tasks))
+        uncalibrated = measure(own, schema, network.tasks) if maps else {}
         facts = CardFacts(
             run=f"{folder.parent.name}/{folder.name}",
             row=row,
             data=read_typed(folder / AUDIT, Audit),
             measured="test" if split == "test" else "the rows it was trained on",
-            metrics=artifacts.undefined_as_null(measure(predictions, schema, network.tasks)),
+            metrics=metrics,
             calibration=_calibration(predictions, schema),
             densities={task: density(masks) for task, masks in task_masks(network).items()},
             versions={"tensorflow": tf.__version__, "tf_keras": keras.__version__},
@@ -178,7 +211,13 @@ def files_beside(
             inputs=sample[DEFAULT_SIGNATURE],
             answers=version.answers(DEFAULT_SIGNATURE, sample[DEFAULT_SIGNATURE]),
             other_answers={"score": _score_meaning(ranking)},
+            maps={task: found.words for task, found in maps.items()},
+            unmapped=calibration.left if calibration else {},
+            fitted_on=calibration.fitted_on if calibration else "",
+            uncalibrated=artifacts.undefined_as_null(uncalibrated),
         )
+        if say_maps and maps:
+            print(f"calibration, on {facts.measured}\n\n{maps_table(schema, facts)}\n")
         contents[MODEL_CARD_FILE] = model_card(schema, version.signatures, facts).encode()
         return contents
 
@@ -231,6 +270,11 @@ class ExportFlags:
         "Versions to keep, the newest, 2 or more; older ones are removed; 0: all.",
         at_least=0,
         expected=KEPT_VERSIONS,
+    )
+    calibration: tuple[str, ...] = flag(
+        (),
+        "As --calibration of train: maps that are fitted now, on the run's validation; none: "
+        "predictions as the network has them. Without it: the run's own maps.",
     )
     precision: Literal["float32", "bfloat16"] = flag(
         "float32", "In which kernels are stored and multiplied, and tables stored."
@@ -315,6 +359,8 @@ def export_row(
     """
     row = flags.row or default_row(settings, schema, folder)
     network = load_row(folder, row, settings, schema)
+    calibration = _maps(folder, row, settings, source, network, flags.calibration)
+    maps = calibration.maps if calibration else NO_MAPS
     schema = schema.with_tasks(network.tasks)
 
     table_precision = flags.precision if flags.table_precision == "same" else flags.table_precision
@@ -330,10 +376,13 @@ def export_row(
         precision=flags.precision,
         table_precision=table_precision,
         minimal=flags.signature_inputs == "used",
+        calibrations=maps,
     )
     signatures = served.signatures()
 
-    sample, expected = checked_answers(signatures, network, schema, source, ranking)
+    sample, expected = checked_answers(signatures, network, schema, source, ranking, maps)
+    # Where a map is steep, it multiplies the rounding of a logit.
+    steepest = max([1.0, *(found.steepest for found in maps.values())])
     return publish(
         served,
         signatures,
@@ -341,8 +390,40 @@ def export_row(
         sample,
         expected,
         extra=files_beside(
-            folder, row, network, schema, source, sample, ranking, warmup=flags.warmup
+            folder,
+            row,
+            network,
+            schema,
+            source,
+            sample,
+            ranking,
+            calibration,
+            warmup=flags.warmup,
+            say_maps=bool(flags.calibration),
         ),
         keep_versions=flags.keep_versions,
-        tolerance=TOLERANCES[flags.precision],
+        tolerance=TOLERANCES[flags.precision] * steepest,
     )
+
+
+def _maps(
+    folder: Path,
+    row: str,
+    settings: Settings,
+    source: Source,
+    network: RankingNetwork,
+    asked: Sequence[str],
+) -> RowCalibration | None:
+    """Returns a version's maps: the run's own, or those that --calibration of export asks for."""
+    schema = source.schema
+    if not asked:
+        return maps_of_row(folder, row, settings, schema)
+    methods = methods_of(asked, schema)
+    if not methods:
+        return None
+    expected = "none: all rows of this run train, so that none tells how well it is calibrated"
+    expect(settings.data.split != "none", "calibration", ",".join(asked), expected)
+    batches = measuring_batches(source, VALIDATION, settings.data)
+    found = fit_network(network, schema, methods, batches, VALIDATION)
+    print(*lines_of(row, found), sep="\n", flush=True)
+    return found

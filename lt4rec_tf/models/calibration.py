@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -18,7 +18,6 @@ from lt4rec_tf.models.losses import log_kept
 from lt4rec_tf.schema.types import Task
 
 Method = Literal["isotonic", "platt", "duration"]
-METHODS: tuple[str, ...] = get_args(Method)
 
 
 @dataclass(frozen=True)
@@ -173,8 +172,8 @@ def calibrated_logits(
     Args:
         calibration: The map.
         logits: float32, any shape.
-        seconds: By duration: the durations in that shape; NaN, or 0 and less, where they are
-            unknown.
+        seconds: By duration: the durations, in a shape that broadcasts to that one; NaN, or 0 and
+            less, where they are unknown.
 
     Returns:
         float32 in that shape.
@@ -183,7 +182,7 @@ def calibrated_logits(
     segments = _segments(calibration.curves)
     knots, place = tf.constant(segments.knots), tf.zeros_like(flat, tf.int32)
     if calibration.by_duration:
-        curve = _curve_of(calibration, tf.reshape(seconds, [-1]))
+        curve = _curve_of(calibration, tf.broadcast_to(seconds, tf.shape(logits)))
         knots, place = tf.gather(knots, curve), curve * (segments.knots.shape[1] + 1)
 
     place += tf.reduce_sum(tf.cast(flat[:, tf.newaxis] >= knots, tf.int32), axis=1)
@@ -193,7 +192,7 @@ def calibrated_logits(
 
 def _curve_of(calibration: Calibration, seconds: tf.Tensor) -> tf.Tensor:
     """Returns which curve is whose, int32: the one of all rows where a duration is unknown."""
-    seconds = tf.cast(seconds, tf.float32)
+    seconds = tf.reshape(tf.cast(seconds, tf.float32), [-1])
     bounds = tf.constant(calibration.bounds, tf.float32, [len(calibration.bounds)])
     group = tf.reduce_sum(tf.cast(seconds[:, tf.newaxis] >= bounds, tf.int32), axis=1)
     is_known = tf.math.is_finite(seconds) & (seconds > 0.0)
@@ -222,3 +221,8 @@ def calibrated_outputs(
     if not kept:
         return calibrated_logits(calibration, outputs, seconds)
     return calibrated_logits(calibration, outputs + kept, seconds) - kept
+
+
+def needs_durations(calibrations: Calibrations) -> bool:
+    """Tells if a map reads rows' durations."""
+    return any(calibration.by_duration for calibration in calibrations.values())

@@ -21,7 +21,6 @@ from lt4rec_tf.metrics.in_parts import parts
 from lt4rec_tf.models.calibration import (
     Calibration,
     Curve,
-    Method,
     calibrated_logits,
     calibrated_outputs,
 )
@@ -64,7 +63,7 @@ class Rows(NamedTuple):
         return Rows(self.logits[rows], self.labels[rows], self.weights[rows])
 
 
-def fit(method: Method, predictions: Predictions, task: Task) -> Calibration:
+def fit(method: str, predictions: Predictions, task: Task) -> Calibration:
     """Fits a task's map to the rows of its population.
 
     Args:

@@ -190,6 +190,9 @@ def check_one_machine(settings: Settings) -> None:
     kind = settings.training.distribution
     if kind != "none":
         raise ConfigError(f"--distribution: found {kind}, expected none in a comparison")
+    maps = settings.training.calibration
+    if maps:
+        raise ConfigError(f"--calibration: found {','.join(maps)}, expected none in a comparison")
 
 
 def read_rows(path: Path, only: Sequence[str], tasks: Sequence[str]) -> list[RowSpec]:
