@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -120,6 +121,7 @@ class Calibration:
 
 
 Calibrations = Mapping[str, Calibration]  # by task; one that is not there keeps its predictions
+NO_MAPS: Calibrations = MappingProxyType({})
 
 
 class _Segments(NamedTuple):

@@ -180,6 +180,8 @@ def check_flags(flags: CompareFlags, tasks: Sequence[str]) -> None:
 def check_one_machine(settings: Settings) -> None:
     """Refuses a distribution and earlier runs: trainings are parallel jobs on one machine.
 
+    And calibration: a comparison measures what networks predict.
+
     Raises:
         ConfigError: Naming the flag.
     """
