@@ -13,12 +13,12 @@ from lt4rec_tf import export, train
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.command import exit_on_error
 from lt4rec_tf.data.input.pipeline import raw_batches
-from lt4rec_tf.experiment import logs, run_folder
+from lt4rec_tf.experiment import logs, publishing, run_folder
 from lt4rec_tf.experiment.feed import split_batches
 from lt4rec_tf.experiment.publishing import TOLERANCES
 from lt4rec_tf.experiment.rows import load_row
 from lt4rec_tf.serving.model_card import folder_size
-from lt4rec_tf.serving.publish import opened, published_versions
+from lt4rec_tf.serving.publish import opened, publish, published_versions
 from lt4rec_tf.serving.rank import Ranking
 from lt4rec_tf.serving.requests import rank_request, serialized_examples
 from lt4rec_tf.serving.warmup import WARMUP_FILE, replay
@@ -127,7 +127,7 @@ def test_what_evaluate_measured_is_what_a_server_answers(run, whole, models):
 
 def test_a_version_with_maps_answers_as_its_maps_change_what_was_measured(run, whole, chosen):
     _, batches, predictions = whole
-    version, said = chosen
+    version, said, tolerance = chosen
     with opened(version) as version:
         read = version.signatures["serving_default"].inputs
         asked = [{name: batch[name] for name in read} for batch in batches]
@@ -136,6 +136,9 @@ def test_a_version_with_maps_answers_as_its_maps_change_what_was_measured(run, w
         operations = {node.op for node in version.session.graph.as_graph_def().node}
     assert not operations & {"PyFunc", "EagerPyFunc"}
 
+    curves = [curve for found in content["maps"].values() for curve in found["curves"]]
+    slopes = [np.diff(curve["calibrated"]) / np.diff(curve["logits"]) for curve in curves]
+    assert tolerance == pytest.approx(1e-6 * max([1.0, *np.concatenate(slopes)]), rel=1e-5)
     groups = content["maps"]["cvr"]["curves"][1:]
     seconds = np.concatenate([batch["duration"] for batch in batches])
     group = np.searchsorted(content["maps"]["cvr"]["bounds"], seconds, side="right")
@@ -197,7 +200,7 @@ def test_int8_tables_rank_the_same_and_are_what_the_card_measures(run, whole, mo
 
 @pytest.fixture(scope="module")
 def chosen(run, models, tmp_path_factory):
-    """(a version by many flags, what its export said)."""
+    """(a version by many flags, what its export said, how far its answers may be)."""
     folder = shutil.copytree(models, tmp_path_factory.mktemp("chosen") / "feed")
     shutil.copytree(folder / "1", folder / "2")
     flags = (
@@ -210,14 +213,21 @@ def chosen(run, models, tmp_path_factory):
         "--calibration=ctr=isotonic,cvr=duration",
     )
     said = io.StringIO()
+    tolerances = []
+
+    def published_within(*arguments, tolerance, **named):
+        tolerances.append(tolerance)
+        return publish(*arguments, tolerance=tolerance, **named)
+
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
+        patch.setattr(publishing, "publish", published_within)
         patch.setattr(calibration, "LEAST_ROWS_OF_GROUP", 100)  # 225 clicks
         version = published(run, folder, *flags)
-    return version, said.getvalue()
+    return version, said.getvalue(), tolerances[0]
 
 
 def test_flags_say_what_is_published(run, chosen):
-    version, _ = chosen
+    version, *_ = chosen
     folder = version.parent
     assert version.name == "3"
     assert published_versions(folder) == [folder / "2", version]

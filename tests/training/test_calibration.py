@@ -66,6 +66,19 @@ def test_a_knot_is_the_centre_of_a_step_of_scikit_learns_regression():
     np.testing.assert_allclose(curve.logits, [-2.0, middle, 1.0, 2.5], rtol=1e-6)
 
 
+def test_weights_of_rows_decide_which_steps_are_one():
+    """Means .5 and .2 pool to .35, below .4; where rows of the first weigh nine times, to .47."""
+    logits = np.repeat([-1.0, 0.0, 1.0], 100)
+    labels = np.tile(np.arange(100) % 10, 3) < np.repeat([5, 2, 4], 100)
+    alike = Rows(logits, labels.astype(float), np.ones(300))
+    assert isotonic(alike).steps == 2
+    found = isotonic(alike._replace(weights=np.repeat([9.0, 1.0, 1.0], 100)))
+    assert found.steps == 1
+    (curve,) = found.curves
+    assert expit(curve.calibrated) == pytest.approx([(9 * 0.5 + 0.2 + 0.4) / 11], rel=1e-5)
+    assert curve.logits == pytest.approx([(-9 + 0 + 1) / 11], rel=1e-5)
+
+
 @pytest.mark.parametrize("task", ["ctr", "cvr"])
 def test_platts_two_numbers_are_those_of_the_greatest_likelihood(task):
     rows = rows_of(log(), task)
