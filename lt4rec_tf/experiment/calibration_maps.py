@@ -16,7 +16,9 @@ from lt4rec_tf.experiment.paths import calibration_file
 from lt4rec_tf.models.calibration import Calibration, Curve
 from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.serving.calibration import duration_input
-from lt4rec_tf.training.calibration import UncalibratedError, fit
+from lt4rec_tf.training.calibration import UncalibratedError, calibrated, fit
+from lt4rec_tf.training.error_analysis import error_bins
+from lt4rec_tf.training.evaluation import measure
 from lt4rec_tf.training.predictions import Predictions
 
 FLAG = "calibration"
@@ -126,6 +128,29 @@ def maps_of_row(
             f"{path}: found maps of {found.methods or 'no task'}, expected those of {methods}"
         )
     return found
+
+
+def measured_with(
+    calibration: RowCalibration, schema: Schema, tasks: Sequence[str], predictions: Predictions
+) -> dict[str, Any]:
+    """Measures predictions as a row's maps change them.
+
+    Args:
+        calibration: Of the row.
+        schema: The run's.
+        tasks: Of the row's network.
+        predictions: Its own, of a split.
+
+    Returns:
+        As "calibrated" of `rows.measure_rows`.
+    """
+    after = calibrated(predictions, schema, calibration.maps)
+    return {
+        "maps": {task: found.words for task, found in calibration.maps.items()},
+        "left": calibration.left,
+        "metrics": dict(measure(after, schema, tasks)),
+        "reliability": error_bins(after, schema, tasks)["reliability"],
+    }
 
 
 def _calibration(values: Mapping[str, Any]) -> Calibration:

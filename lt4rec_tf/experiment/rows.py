@@ -12,7 +12,7 @@ from typing import Any
 from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.typed_json import read_typed
-from lt4rec_tf.experiment.calibration_maps import RowCalibration, maps_of_row
+from lt4rec_tf.experiment.calibration_maps import maps_of_row, measured_with
 from lt4rec_tf.experiment.joint_search import read_joint_search
 from lt4rec_tf.experiment.level_search import JointSearch
 from lt4rec_tf.experiment.paths import (
@@ -38,7 +38,6 @@ from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.tickets.masks import Masks, density, overlap
 from lt4rec_tf.tickets.search import HISTORY, WEIGHTS, read_result
 from lt4rec_tf.training import checkpoint
-from lt4rec_tf.training.calibration import calibrated
 from lt4rec_tf.training.error_analysis import error_bins
 from lt4rec_tf.training.evaluation import measure, population_sizes, without_user
 from lt4rec_tf.training.plan import Batches
@@ -208,21 +207,8 @@ def _measure_one(
     entry = _measured(row, network, schema, predictions)
     entry |= error_bins(predictions, schema, network.tasks)
     if calibration is not None:
-        entry["calibrated"] = _calibrated(calibration, network, schema, predictions)
+        entry["calibrated"] = measured_with(calibration, schema, network.tasks, predictions)
     return entry | {"seconds": row_seconds(folder, row, network.tasks)}
-
-
-def _calibrated(
-    calibration: RowCalibration, network: RankingNetwork, schema: Schema, predictions: Predictions
-) -> dict[str, Any]:
-    """Returns what a row's calibrated predictions measure, beside what they are without maps."""
-    after = calibrated(predictions, schema, calibration.maps)
-    return {
-        "maps": {task: found.words for task, found in calibration.maps.items()},
-        "left": calibration.left,
-        "metrics": dict(measure(after, schema, network.tasks)),
-        "reliability": error_bins(after, schema, network.tasks)["reliability"],
-    }
 
 
 def measure_row(

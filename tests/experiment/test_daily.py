@@ -393,6 +393,7 @@ def test_a_run_with_ids_of_another_kind_is_refused_with_what_to_do(tmp_path):
 
 def test_masks_alone_train_from_the_theta_0_they_were_found_with(home, first):
     wanted = [f"--data_dir={home}/first_days", f"--masks={first}", "--seed=9"]
+    wanted.append("--calibration=ctr=platt")
     folder = run_train(home, "masks_alone", *wanted, "--rows=s_weight_auto")
     found = numbers_of(run_folder.read_run(folder)[1])
     assert all(of_table.earlier for of_table in found.values())  # the bins, too, are the first's
@@ -406,6 +407,7 @@ def test_masks_alone_train_from_the_theta_0_they_were_found_with(home, first):
     (row,), theirs = found["rows"], expected["rows"][1]
     assert (row["density"], row["overlap"]) == (theirs["density"], theirs["overlap"])
     assert row["seconds"] > 0
+    assert row["calibrated"]["maps"].keys() | row["calibrated"]["left"].keys() == {"ctr"}
     choices = [
         artifacts.read_json(run / "rows/s_weight_auto/choice.json") for run in (first, folder)
     ]

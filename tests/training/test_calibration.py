@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize
-from scipy.special import expit
+from scipy.special import expit, logit
 from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import roc_auc_score
 
@@ -109,6 +109,28 @@ def test_an_isotonic_map_keeps_order_and_means(pairs, times):
         count = len(labels)
         mean = np.clip(np.mean(labels / 4), 1 / (count + 2), 1 - 1 / (count + 2))
         assert expit(curve.calibrated[0]) == pytest.approx(mean, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("gap", "shares", "knots"),
+    [
+        (0.01, (100, 900), 1),  # log odds rise 439 times as fast as logits
+        (0.05, (100, 900), 2),  # 88 times
+        (0.0005, (500, 510), 1),  # 80 times, over a gap too small
+    ],
+)
+def test_knots_are_neither_steep_nor_close(gap, shares, knots):
+    logits = np.repeat([0.0, gap], 1000)
+    labels = np.tile(np.arange(1000), 2) < np.repeat(shares, 1000)
+    found = isotonic(Rows(logits, labels.astype(float), np.ones(2000)))
+    assert (found.steps, len(found.curves[0].logits)) == (2, knots)
+
+
+def test_a_line_is_lifted_that_would_be_too_flat_to_keep_logits_apart():
+    logits = np.repeat([0.0, 2.0, 3.0], 1000)
+    labels = np.tile(np.arange(1000), 3) < np.repeat([500, 501, 900], 1000)
+    (curve,) = isotonic(Rows(logits, labels.astype(float), np.ones(3000))).curves
+    np.testing.assert_allclose(curve.calibrated, [0.0, 0.02, logit(0.9)], atol=1e-6)
 
 
 def test_steps_are_merged_until_few_are_left_and_each_has_rows(monkeypatch):
