@@ -10,7 +10,7 @@ from typing import Any
 from lt4rec_tf.config.checks import calibration_methods
 from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts
-from lt4rec_tf.core.flags import refuse
+from lt4rec_tf.core.flags import digest, refuse
 from lt4rec_tf.core.typed_json import read_typed
 from lt4rec_tf.experiment.paths import calibration_file
 from lt4rec_tf.models.calibration import Calibration, Curve
@@ -39,6 +39,13 @@ class RowCalibration:
     fitted_on: str
     maps: dict[str, Calibration]
     left: dict[str, str]
+
+
+@dataclass(frozen=True)
+class _Kept(RowCalibration):
+    """The content of a file: a changed byte would give other predictions, and no error."""
+
+    digest: str  # of all else
 
 
 def methods_of(texts: Sequence[str], schema: Schema) -> dict[str, str]:
@@ -88,9 +95,15 @@ def fit_maps(
     return RowCalibration(of_row, fitted_on, maps, left)
 
 
+def content_of(found: RowCalibration) -> dict[str, Any]:
+    """Returns what a file holds of a row's maps, as plain values."""
+    content = asdict(found)
+    return {**content, "digest": digest(content)}
+
+
 def write_maps(folder: Path, row: str, found: RowCalibration) -> None:
     """Keeps a row's maps in RUN."""
-    artifacts.write_json(calibration_file(folder, row), asdict(found))
+    artifacts.write_json(calibration_file(folder, row), content_of(found))
 
 
 def maps_of_row(
@@ -117,7 +130,13 @@ def maps_of_row(
     path = calibration_file(folder, row)
     if not path.exists():
         raise artifacts.RunError(f"{path}: no such file; run train again to calibrate {row}")
-    values = read_typed(path, RowCalibration)
+    values = read_typed(path, _Kept)
+    expected = digest({name: value for name, value in values.items() if name != "digest"})
+    if values["digest"] != expected:
+        raise artifacts.RunError(
+            f"{path}: digest: found {values['digest']!r}, expected {expected!r}: the maps were "
+            "changed since they were written; remove the file and run train again"
+        )
     try:
         maps = {name: _calibration(value) for name, value in values["maps"].items()}
     except ValueError as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 
 import tensorflow as tf
@@ -14,7 +13,7 @@ from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.typed_json import read_typed
 from lt4rec_tf.data.audit.findings import Audit
 from lt4rec_tf.data.input.source import Source
-from lt4rec_tf.experiment.calibration_maps import RowCalibration
+from lt4rec_tf.experiment.calibration_maps import RowCalibration, content_of
 from lt4rec_tf.experiment.feed import split_batches
 from lt4rec_tf.experiment.paths import AUDIT, CALIBRATION_FILE
 from lt4rec_tf.experiment.rows import task_masks
@@ -84,7 +83,7 @@ def files_beside(
         own = predict(split_batches(source, split))
         predictions = calibrated(own, schema, maps)
         if calibration:
-            contents[CALIBRATION_FILE] = json.dumps(asdict(calibration), indent=2).encode()
+            contents[CALIBRATION_FILE] = json.dumps(content_of(calibration), indent=2).encode()
         metrics = artifacts.undefined_as_null(measure(predictions, schema, network.tasks))
         uncalibrated = measure(own, schema, network.tasks) if maps else {}
         facts = CardFacts(

@@ -49,7 +49,7 @@ class Rows(NamedTuple):
     """Rows to which a map is fitted.
 
     Attributes:
-        logits: Of their predictions, increasing, float64 (rows,).
+        logits: Of their predictions, float64 (rows,).
         labels: In [0, 1], float64 (rows,).
         weights: Above 0, float64 (rows,): 1 for a row that counts as one.
     """
@@ -77,23 +77,22 @@ def fit(method: str, predictions: Predictions, task: Task) -> Calibration:
     """
     logits, weights = predictions.logits[task.name], predictions.measured_weights(task)
     inside = np.flatnonzero(weights > 0)
-    order = inside[np.argsort(logits[inside], kind="stable")]
-    of_rows = weights[order].astype(np.float64)
+    of_rows = weights[inside].astype(np.float64)
     rows = Rows(
-        logits[order].astype(np.float64) + log_kept(task),
-        predictions.labels[task.name][order].astype(np.float64),
-        of_rows * (len(order) / of_rows.sum()) if len(order) else of_rows,
+        logits[inside].astype(np.float64) + log_kept(task),
+        predictions.labels[task.name][inside].astype(np.float64),
+        of_rows * (len(inside) / of_rows.sum()) if len(inside) else of_rows,
     )
     refuse_too_few(rows, task)
 
     if method == "platt":
-        return Calibration("platt", (platt_curve(rows),), rows=len(order))
+        return Calibration("platt", (platt_curve(rows),), rows=len(inside))
     pooled = isotonic(rows)
     if method == "isotonic":
         return pooled
     if predictions.durations is None:
         raise ValueError(f"task {task.name}: found no durations, expected those of all rows")
-    return _by_duration(pooled, rows, predictions.durations[order])
+    return _by_duration(pooled, rows, predictions.durations[inside])
 
 
 def refuse_too_few(rows: Rows, task: Task) -> None:

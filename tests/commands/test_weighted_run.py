@@ -1,6 +1,5 @@
 """A run on a log with adverts, weights and sampled negatives: what it learns and what it serves."""
 
-import dataclasses
 import json
 import re
 
@@ -9,6 +8,7 @@ import pytest
 
 from lt4rec_tf import train
 from lt4rec_tf.experiment import calibration
+from lt4rec_tf.experiment.calibration_maps import RowCalibration, content_of
 from lt4rec_tf.experiment.evaluation import open_run
 from lt4rec_tf.experiment.feed import split_batches
 from lt4rec_tf.experiment.rows import load_row
@@ -148,6 +148,6 @@ def expected_maps(run):
     folder, settings, schema, source = open_run(str(run), "")
     network = load_row(folder, "hard_sharing", settings, schema)
     found = predictor_of(network, schema)(split_batches(source, "validation"))
-    maps = {"ctr": dataclasses.asdict(fit("isotonic", found, schema.task("ctr")))}
-    content = {"methods": {"ctr": "isotonic"}, "fitted_on": "validation", "maps": maps, "left": {}}
-    return json.loads(json.dumps(content))
+    maps = {"ctr": fit("isotonic", found, schema.task("ctr"))}
+    expected = RowCalibration({"ctr": "isotonic"}, "validation", maps, {})
+    return json.loads(json.dumps(content_of(expected)))

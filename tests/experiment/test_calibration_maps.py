@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lt4rec_tf.core.artifacts import RunError
-from lt4rec_tf.core.flags import ConfigError
+from lt4rec_tf.core.flags import ConfigError, digest
 from lt4rec_tf.experiment.calibration import lines_of
 from lt4rec_tf.experiment.calibration_maps import (
     RowCalibration,
@@ -98,6 +98,11 @@ def changed(**values):
     return content
 
 
+def signed(content):
+    """With the digest of what was changed."""
+    return {**content, "digest": digest(content)} if isinstance(content, dict) else content
+
+
 @pytest.mark.parametrize(
     ("values", "complaint"),
     [
@@ -115,8 +120,16 @@ def changed(**values):
 def test_a_file_that_was_changed_is_refused_with_its_name(schema, tmp_path, values, complaint):
     path = tmp_path / "calibration" / "s_weight.json"
     path.parent.mkdir()
-    path.write_text(json.dumps(changed(**values)))
+    path.write_text(json.dumps(signed(changed(**values))))
     with pytest.raises(RunError, match=rf"s_weight\.json: .*{complaint}"):
+        maps_of_row(tmp_path, "s_weight", small_settings(FLAG), schema)
+
+
+def test_a_number_that_was_changed_is_refused_though_it_would_be_a_map(schema, tmp_path):
+    write_maps(tmp_path, "s_weight", FOUND)
+    path = tmp_path / "calibration" / "s_weight.json"
+    path.write_text(path.read_text().replace("0.125", "0.225", 1))
+    with pytest.raises(RunError, match=r"s_weight\.json: digest: found '\w+', expected '\w+'"):
         maps_of_row(tmp_path, "s_weight", small_settings(FLAG), schema)
 
 
@@ -125,7 +138,7 @@ def test_a_file_that_holds_anything_else_is_refused_or_a_map(schema, tmp_path):
     path.parent.mkdir()
     settings, named = small_settings(FLAG), []
     for content in tampered(changed()):
-        path.write_text(json.dumps(content))
+        path.write_text(json.dumps(signed(content)))
         try:
             found = maps_of_row(tmp_path, "s_weight", settings, schema)
         except RunError as error:

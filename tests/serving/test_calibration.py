@@ -10,7 +10,7 @@ from scipy.special import expit, logit
 
 from lt4rec_tf.core.flags import ConfigError
 from lt4rec_tf.models.calibration import Calibration, Curve
-from lt4rec_tf.serving.calibration import duration_input
+from lt4rec_tf.serving.calibration import DurationInput, duration_input
 from lt4rec_tf.serving.rank import ranking_of
 from lt4rec_tf.serving.requests import serialized_examples
 from lt4rec_tf.serving.signatures import ServedModel
@@ -123,6 +123,13 @@ def test_a_signature_asks_for_the_duration_that_its_map_reads(timed, monkeypatch
     monkeypatch.setattr(served.network, "read_features", lambda tasks: {"user"})
     assert served.features(["ctr"]) == ["user"]
     assert served.features(["ctr", "cvr"]) == ["user", "length"]
+
+
+def test_a_missing_duration_is_unknown_and_others_are_in_seconds(timed):
+    feature = dataclasses.replace(duration_input(timed).feature, missing=60.5)
+    raw = {"length": tf.constant([[60.5, 2000.0]])}
+    found = DurationInput(feature, 0.001).of(raw).numpy()
+    np.testing.assert_array_equal(found, np.float32([[np.nan, 2.0]]))
 
 
 @pytest.mark.parametrize(
