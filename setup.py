@@ -29,6 +29,7 @@ setup(
         "absl-py>=1.4",
         "numpy>=2.0",
         "matplotlib>=3.9",
+        "scikit-learn>=1.7",
     ],
     extras_require={
         "beam": ["apache-beam>=2.77,<3", "mlcroissant"],  # tfds's command imports the latter
@@ -45,7 +46,6 @@ setup(
             "pytest",
             "pytest-xdist",
             "ruff",
-            "scikit-learn",
             "scipy",
             "universal_pathlib>=0.3",
         ],

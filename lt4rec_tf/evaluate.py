@@ -22,6 +22,7 @@ from lt4rec_tf.experiment.evaluation import evaluate_rows, open_run
 from lt4rec_tf.experiment.importance import feature_importance
 from lt4rec_tf.experiment.paths import evaluation_file, importance_file, reliability_file
 from lt4rec_tf.experiment.rows import default_row
+from lt4rec_tf.reports.calibration import calibration_table
 from lt4rec_tf.reports.figures import save_png
 from lt4rec_tf.reports.importance import importance_tables
 from lt4rec_tf.reports.reliability import label_tables, reliability_figure
@@ -48,6 +49,8 @@ def main(argv: Sequence[str]) -> None:
     evaluation = evaluate_rows(folder, settings, schema, source, split)
     exported = default_row(settings, schema, folder)
     tables = [evaluation_table(evaluation), full_table(evaluation)]
+    if calibration := calibration_table(evaluation):
+        tables.append(calibration)
     print(*tables, *label_tables(evaluation, exported), sep="\n\n")
 
     path, picture = evaluation_file(folder, split), reliability_file(folder, split)

@@ -29,6 +29,7 @@ from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.distributed import cluster, replicas
 from lt4rec_tf.experiment import (
+    calibration,
     passes,
     paths,
     publishing,
@@ -38,6 +39,7 @@ from lt4rec_tf.experiment import (
     sizes,
     stages,
 )
+from lt4rec_tf.experiment.calibration_maps import methods_of
 from lt4rec_tf.experiment.daily import added_tasks
 from lt4rec_tf.experiment.daily import procedure as daily
 from lt4rec_tf.experiment.daily.dry_run import dry_run as daily_dry_run
@@ -83,6 +85,7 @@ def main(argv: Sequence[str]) -> None:
             settings = _without_equal_rows(settings, schema, paths.run_folder(settings, places))
     checks.check_tasks(settings, [task.name for task in schema.tasks])
     row_checks.check_rows(settings, schema)
+    methods_of(settings.training.calibration, schema)
     sizes.check_sizes(settings, schema)
     folder = paths.run_folder(settings, places)
     if training.distribution == "parameter_server":  # a link of this machine is none of servers
@@ -151,6 +154,7 @@ def learn(
             say(note)
         tickets = train_rows(passes.settled(settings, feed), schema, folder, feed, log)
 
+    calibration.calibrate_rows(folder, settings, source, say)
     evaluation = evaluate_rows(folder, settings, schema, source, "test")
     artifacts.write_json(folder / paths.EVALUATION, artifacts.undefined_as_null(evaluation))
     return source, tickets, evaluation

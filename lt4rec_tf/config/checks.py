@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from lt4rec_tf.config.settings import (
+    CALIBRATIONS,
     DataSettings,
     ModelSettings,
     Settings,
@@ -38,6 +39,7 @@ def check(settings: Settings) -> None:
     loss_weights(settings, ())
     own_embedding(settings, ())
     table_dims(settings, ())
+    calibration_methods(settings.training.calibration, ())
 
 
 def _check_data(data: DataSettings) -> None:
@@ -198,6 +200,7 @@ def check_tasks(settings: Settings, tasks: Sequence[str]) -> None:
     """
     loss_weights(settings, tasks)
     own_embedding(settings, tasks)
+    calibration_methods(settings.training.calibration, tasks)
 
 
 def own_embedding(settings: Settings, tasks: Sequence[str]) -> dict[str, int]:
@@ -207,6 +210,35 @@ def own_embedding(settings: Settings, tasks: Sequence[str]) -> dict[str, int]:
         ConfigError: As `loss_weights`.
     """
     return by_name("own_embedding", settings.model.own_embedding, tasks, int, "a whole number")
+
+
+def calibration_methods(texts: Sequence[str], tasks: Sequence[str]) -> dict[str, str]:
+    """Returns how each task is calibrated that is.
+
+    >>> calibration_methods(["isotonic", "cvr=duration", "like=none"], ["ctr", "cvr", "like"])
+    {'ctr': 'isotonic', 'cvr': 'duration'}
+
+    Args:
+        texts: Of --calibration: task=method, or a method of all tasks that no other text names.
+        tasks: The run's; empty while these are not known yet, which skips that check.
+
+    Raises:
+        ConfigError: Another text, an unknown method or task, a task or all tasks twice.
+    """
+    methods: dict[str, str] = {}
+    for text in texts:
+        task, equals, method = text.rpartition("=")
+        known = "one of " + ", ".join(CALIBRATIONS)
+        expect(method in CALIBRATIONS, "calibration", text, f"{known}, or task=method")
+        expect(task not in methods, "calibration", text, "one method for a task")
+        expect(bool(task) == bool(equals), "calibration", text, "task=method")
+        if tasks and task:
+            expect(task in tasks, "calibration", task, f"one of the tasks {tuple(tasks)}")
+        methods[task] = method
+
+    others = methods.pop("", "none")
+    of_tasks = {task: methods.get(task, others) for task in tasks}
+    return {task: method for task, method in of_tasks.items() if method != "none"}
 
 
 def table_dims(settings: Settings, tables: Collection[str]) -> dict[str, int]:

@@ -65,6 +65,7 @@ _NEWER: dict[str, dict[str, Any]] = {
         "label_smoothing": 0.0,
         "weight_average": 0.0,
         "rewind_tables": 0,
+        "calibration": [],
     },
     "tickets": {"ticket_search": "thorough", "gate_epochs": 0},
     "daily": {"add_to": ""},

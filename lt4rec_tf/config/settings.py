@@ -12,6 +12,7 @@ from lt4rec_tf.core.flags import SEEDS, flag
 THOROUGH_ROWS = ("base", "hard_sharing", "s_weight", "s_gates")
 FAST_ROWS = ("s_gates",)
 DISTRIBUTED_ROWS = ("base", "hard_sharing", "s_weight", "s_weight_auto")
+CALIBRATIONS = ("none", "isotonic", "platt", "duration")
 
 
 @dataclass(frozen=True)
@@ -445,6 +446,12 @@ class TrainingSettings:
         64.0,
         "parameter_server: MiB of a table on one server before it is spread over more.",
         above=0,
+    )
+    calibration: tuple[str, ...] = flag(
+        (),
+        "What turns predictions of a trained row into calibrated ones, fitted on validation: none, "
+        "isotonic, platt, or duration, an isotonic map for each of up to eight groups of "
+        "durations, which changes the order between them. For some tasks, as task=method.",
     )
     checkpoint_steps: int = flag(
         500, "Steps between two checkpoints within an epoch; 0: none.", at_least=0

@@ -10,6 +10,7 @@
       rows/s_joint/                         joint_search.json, levels/level_<k>/ beside them
       rows/s_gates/                         gates/training/ beside them
       rows/<row>/                           --add_to: added_tasks.json, added/level_<k>/ beside them
+      calibration/<row>.json                --calibration
       saved_model/<version>/ tensorboard/ logs/
 
     COMPARISON = runs/<name>-<fingerprint>/
@@ -46,6 +47,8 @@ SEARCHES = "searches.json"  # where the searches lie, if not in RUN
 INITIAL, TABLES, WARMUP = "initial", "tables", "warmup"
 TICKETS, ROWS = "tickets", "rows"
 EVALUATION = "evaluation.json"
+CALIBRATION = "calibration"  # its rows' maps
+CALIBRATION_FILE = "calibration.json"  # of a version
 TENSORBOARD, SAVED_MODEL, LOGS = "tensorboard", "saved_model", "logs"
 
 # Of a search, a row or a level.
@@ -111,6 +114,15 @@ def importance_file(folder: Path, split: str) -> Path:
 def reliability_file(folder: Path, split: str) -> Path:
     """Returns the picture of how well a run is calibrated on a split."""
     return folder / ("reliability.png" if split == "test" else f"reliability_{split}.png")
+
+
+def calibration_file(folder: Path, row: str) -> Path:
+    """Returns the file of a row's calibration maps.
+
+    >>> calibration_file(Path("RUN"), "mmoe").as_posix()
+    'RUN/calibration/mmoe.json'
+    """
+    return folder / CALIBRATION / f"{row}.json"
 
 
 def has_begun(folder: Path) -> bool:

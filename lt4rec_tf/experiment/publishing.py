@@ -2,40 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import tensorflow as tf
-import tf_keras as keras
 
 from lt4rec_tf.config.settings import Settings
-from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.flags import expect, flag
-from lt4rec_tf.core.typed_json import read_typed
-from lt4rec_tf.data.audit.findings import Audit
 from lt4rec_tf.data.input.pipeline import batches, request_rows
 from lt4rec_tf.data.input.source import Source
-from lt4rec_tf.experiment.feed import split_batches
-from lt4rec_tf.experiment.paths import AUDIT, SAVED_MODEL
-from lt4rec_tf.experiment.rows import default_row, load_row, task_masks
+from lt4rec_tf.experiment.calibration import VALIDATION, fit_network, lines_of
+from lt4rec_tf.experiment.calibration_maps import RowCalibration, maps_of_row, methods_of
+from lt4rec_tf.experiment.feed import measuring_batches
+from lt4rec_tf.experiment.paths import SAVED_MODEL
+from lt4rec_tf.experiment.rows import default_row, load_row
+from lt4rec_tf.experiment.version_files import files_beside
+from lt4rec_tf.models.calibration import (
+    NO_MAPS,
+    Calibrations,
+    calibrated_outputs,
+    needs_durations,
+)
 from lt4rec_tf.models.losses import prediction
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.schema.types import Schema
+from lt4rec_tf.serving.calibration import durations_of
 from lt4rec_tf.serving.embedding_tables import round_tables
-from lt4rec_tf.serving.model_card import (
-    MODEL_CARD_FILE,
-    CardFacts,
-    deciles,
-    folder_size,
-    model_card,
-)
 from lt4rec_tf.serving.publish import (
     KEPT_VERSIONS,
     Arrays,
-    OpenedVersion,
     publish,
     published_versions,
 )
@@ -44,7 +42,6 @@ from lt4rec_tf.serving.requests import Signatures, rank_request, requests_of
 from lt4rec_tf.serving.scenarios import UnknownScenarioError
 from lt4rec_tf.serving.signatures import (
     DEFAULT_SIGNATURE,
-    OF_CANDIDATES,
     RANK,
     REGRESS,
     SCORE,
@@ -52,10 +49,8 @@ from lt4rec_tf.serving.signatures import (
     ServedModel,
     answer_names,
 )
-from lt4rec_tf.serving.warmup import WARMUP_FILE, ServingApiMissingError, replay, warmup_records
-from lt4rec_tf.tickets.masks import density
-from lt4rec_tf.training.evaluation import as_weights, measure
-from lt4rec_tf.training.predictions import Predictions, predictor_of
+from lt4rec_tf.training.calibration import calibrated
+from lt4rec_tf.training.predictions import predictor_of
 
 # Largest difference to the model's own answers with which a version is published.
 TOLERANCES = {"float32": 1e-6, "bfloat16": 0.01}
@@ -63,7 +58,6 @@ TOLERANCES = {"float32": 1e-6, "bfloat16": 0.01}
 # Rows of the test split on which a version must answer as the model does before it is published.
 CHECKED_ROWS = 1000
 RANK_REQUESTS = 4  # into which these rows are parted for `rank`
-WARMUP_BATCHES = (8, 64)
 
 
 def checked_answers(
@@ -72,6 +66,7 @@ def checked_answers(
     schema: Schema,
     source: Source,
     ranking: Ranking | None,
+    calibrations: Calibrations = NO_MAPS,
 ) -> tuple[dict[str, Arrays], dict[str, Arrays]]:
     """Makes requests to every signature from rows of the test split, and the network's answers.
 
@@ -85,7 +80,11 @@ def checked_answers(
     split = source.split.held_out
     raw = request_rows(source, split, CHECKED_ROWS)
     first_batch = next(iter(batches(source, split, CHECKED_ROWS)))
-    predictions = predictor_of(network, schema)([first_batch])
+    predictions = calibrated(
+        predictor_of(network, schema, durations=needs_durations(calibrations))([first_batch]),
+        schema,
+        calibrations,
+    )
     by_task = {task: predictions.of(schema.task(task)) for task in network.tasks}
     answers = {}
     for name, factors in answer_names(schema, network.tasks).items():
@@ -103,7 +102,7 @@ def checked_answers(
         sample[RANK], _ = rank_request(schema, ranking, raw, requests)
         read = {name: values.numpy() for name, values in first_batch["features"].items()}
         _, ids = rank_request(schema, ranking, read, requests)
-        expected[RANK] = _rank_answers(network, schema, ranking, sample[RANK], ids)
+        expected[RANK] = _rank_answers(network, schema, ranking, sample[RANK], ids, calibrations)
         scores = {"score": expected[RANK]["score"]}
         if ranking.scores_alone:
             expected[RANK] = scores
@@ -113,7 +112,12 @@ def checked_answers(
 
 
 def _rank_answers(
-    network: RankingNetwork, schema: Schema, ranking: Ranking, sent: Arrays, ids: Arrays
+    network: RankingNetwork,
+    schema: Schema,
+    ranking: Ranking,
+    sent: Arrays,
+    ids: Arrays,
+    calibrations: Calibrations,
 ) -> dict[str, np.ndarray]:
     """Returns the network's answers to requests whose rows have these ids in training."""
     tensors = {name: tf.constant(values) for name, values in ids.items()}
@@ -121,102 +125,16 @@ def _rank_answers(
 
     # (requests, candidates)
     shape = next(sent[f.name].shape[:2] for f in schema.features if f.side == "item")
-    by_task = {
-        task: tf.reshape(prediction(schema.task(task), logits[task]), shape)
-        for task in network.tasks
-    }
+    seconds = durations_of(schema, calibrations, sent, rank=2)
+    by_task = {}
+    for name in network.tasks:
+        task, outputs = schema.task(name), logits[name]
+        if name in calibrations:
+            outputs = tf.reshape(outputs, shape)
+            outputs = calibrated_outputs(task, outputs, calibrations[name], seconds)
+        by_task[name] = tf.reshape(prediction(task, outputs), shape)
     answers = {f"p{task}": values.numpy() for task, values in by_task.items()}
     return {"score": score(ranking, by_task, sent).numpy(), **answers}
-
-
-def files_beside(
-    folder: Path,
-    row: str,
-    network: RankingNetwork,
-    schema: Schema,
-    source: Source,
-    sample: Mapping[str, Arrays],
-    ranking: Ranking | None,
-    *,
-    warmup: bool,
-) -> Callable[[OpenedVersion], dict[str, bytes]]:
-    """Makes the files that belong to a version: warm-up requests and the model card.
-
-    Args:
-        folder: RUN.
-        row: Name of the exported row.
-        network: The trained network.
-        schema: With the network's tasks.
-        source: The run's logs.
-        sample: Signature -> input -> values of real rows.
-        ranking: How `rank` scores; None where there is no such signature.
-        warmup: Adds warm-up requests, if tensorflow-serving-api is installed.
-
-    Returns:
-        A function from the checked version to {path: content}.
-    """
-
-    def files(version: OpenedVersion) -> dict[str, bytes]:
-        contents, split = {}, source.split.held_out
-        records = _warmup(sample) if warmup else b""
-        count = len(replay(version, records)) if records else 0
-        if records:
-            contents[WARMUP_FILE] = records
-
-        predictions = predictor_of(network, schema)(split_batches(source, split))
-        facts = CardFacts(
-            run=f"{folder.parent.name}/{folder.name}",
-            row=row,
-            data=read_typed(folder / AUDIT, Audit),
-            measured="test" if split == "test" else "the rows it was trained on",
-            metrics=artifacts.undefined_as_null(measure(predictions, schema, network.tasks)),
-            calibration=_calibration(predictions, schema),
-            densities={task: density(masks) for task, masks in task_masks(network).items()},
-            versions={"tensorflow": tf.__version__, "tf_keras": keras.__version__},
-            size=folder_size(version.folder) + len(records),
-            warmup_requests=count,
-            inputs=sample[DEFAULT_SIGNATURE],
-            answers=version.answers(DEFAULT_SIGNATURE, sample[DEFAULT_SIGNATURE]),
-            other_answers={"score": _score_meaning(ranking)},
-        )
-        contents[MODEL_CARD_FILE] = model_card(schema, version.signatures, facts).encode()
-        return contents
-
-    return files
-
-
-def _score_meaning(ranking: Ranking | None) -> str:
-    written = "Eq. 3"
-    if ranking and ranking.expression:
-        written = f"`{ranking.expression.text}`"
-    elif ranking and ranking.scenarios:
-        tasks = ", ".join(f"`{task}`" for task in ranking.exponents)
-        written = f"Eq. 3 of those of {tasks} whose scenario is the candidate's; 0 without one"
-    return f"By which `rank` orders a request's candidates ({written})."
-
-
-def _warmup(sample: Mapping[str, Arrays]) -> bytes:
-    rows = {name: inputs for name, inputs in sample.items() if name not in OF_CANDIDATES}
-    requests = {name: inputs for name, inputs in sample.items() if name in OF_CANDIDATES}
-    try:
-        # A request about candidates is many rows already. Record files laid end to end are one.
-        return warmup_records(rows, WARMUP_BATCHES) + warmup_records(requests)
-    except ServingApiMissingError as error:
-        print(f"published without warm-up requests: {error}", flush=True)
-        return b""
-
-
-def _calibration(predictions: Predictions, schema: Schema) -> dict:
-    bins = {}
-    for task in schema.tasks:
-        weights = predictions.measured_weights(task)
-        in_population = weights > 0
-        bins[task.name] = deciles(
-            predictions.labels[task.name][in_population],
-            predictions.of(task)[in_population],
-            weights=as_weights(weights[in_population]),
-        )
-    return bins
 
 
 @dataclass(frozen=True)
@@ -231,6 +149,11 @@ class ExportFlags:
         "Versions to keep, the newest, 2 or more; older ones are removed; 0: all.",
         at_least=0,
         expected=KEPT_VERSIONS,
+    )
+    calibration: tuple[str, ...] = flag(
+        (),
+        "As --calibration of train: maps that are fitted now, on the run's validation; none: "
+        "predictions as the network has them. Without it: the run's own maps.",
     )
     precision: Literal["float32", "bfloat16"] = flag(
         "float32", "In which kernels are stored and multiplied, and tables stored."
@@ -315,6 +238,8 @@ def export_row(
     """
     row = flags.row or default_row(settings, schema, folder)
     network = load_row(folder, row, settings, schema)
+    calibration = _calibration_of(folder, row, settings, schema, source, network, flags.calibration)
+    maps = calibration.maps if calibration else NO_MAPS
     schema = schema.with_tasks(network.tasks)
 
     table_precision = flags.precision if flags.table_precision == "same" else flags.table_precision
@@ -330,10 +255,13 @@ def export_row(
         precision=flags.precision,
         table_precision=table_precision,
         minimal=flags.signature_inputs == "used",
+        calibrations=maps,
     )
     signatures = served.signatures()
 
-    sample, expected = checked_answers(signatures, network, schema, source, ranking)
+    sample, expected = checked_answers(signatures, network, schema, source, ranking, maps)
+    # Where a map is steep, it multiplies the rounding of a logit.
+    steepest = max([1.0, *(found.steepest for found in maps.values())])
     return publish(
         served,
         signatures,
@@ -341,8 +269,40 @@ def export_row(
         sample,
         expected,
         extra=files_beside(
-            folder, row, network, schema, source, sample, ranking, warmup=flags.warmup
+            folder,
+            row,
+            network,
+            schema,
+            source,
+            sample,
+            ranking,
+            calibration,
+            warmup=flags.warmup,
+            say_maps=bool(flags.calibration),
         ),
         keep_versions=flags.keep_versions,
-        tolerance=TOLERANCES[flags.precision],
+        tolerance=TOLERANCES[flags.precision] * steepest,
     )
+
+
+def _calibration_of(
+    folder: Path,
+    row: str,
+    settings: Settings,
+    schema: Schema,
+    source: Source,
+    network: RankingNetwork,
+    asked: Sequence[str],
+) -> RowCalibration | None:
+    """Returns a version's maps: the run's own, or those that --calibration of export asks for."""
+    if not asked:
+        return maps_of_row(folder, row, settings, schema)
+    methods = methods_of(asked, schema)
+    if not methods:
+        return None
+    expected = "none: all rows of this run train, so that none tells how well it is calibrated"
+    expect(settings.data.split != "none", "calibration", ",".join(asked), expected)
+    batches = measuring_batches(source, VALIDATION, settings.data)
+    found = fit_network(network, schema, methods, batches, VALIDATION)
+    print(*lines_of(row, found), sep="\n", flush=True)
+    return found

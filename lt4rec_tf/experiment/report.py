@@ -23,6 +23,7 @@ from lt4rec_tf.experiment.paths import (
 from lt4rec_tf.experiment.rows import row_names
 from lt4rec_tf.experiment.shared_tickets import drawn_tickets, input_shares, shared_masks
 from lt4rec_tf.experiment.ticket_search import Ticket, level_masks
+from lt4rec_tf.reports.calibration import calibration_table
 from lt4rec_tf.reports.inputs import input_lines
 from lt4rec_tf.reports.passes import Passes, advice
 from lt4rec_tf.reports.run_report import report_run
@@ -71,12 +72,19 @@ def print_run(settings: Settings, schema: Schema, folder: Path, evaluation: Eval
             lines = input_lines(input_shares(row, masks, settings, schema))
             print(f"\ninputs of {row}\n\n{lines}")
 
-    print(f"\non test\n\n{evaluation_table(evaluation)}\n")
+    print_evaluation(evaluation)
     results = {row: read_result(stage_folder(folder, row)) for row in row_names(settings, schema)}
     for line in nothing_learned_lines(results):
         print(line)
     for line in advice_on_passes(settings, folder, results):
         print(line)
+
+
+def print_evaluation(evaluation: Evaluation) -> None:
+    """Prints what rows measure on test, and what calibration changes of it."""
+    print(f"\non test\n\n{evaluation_table(evaluation)}\n")
+    if table := calibration_table(evaluation):
+        print(f"before and after calibration, on test\n\n{table}\n")
 
 
 def nothing_learned_lines(results: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.typed_json import read_typed
+from lt4rec_tf.experiment.calibration_maps import maps_of_row, measured_with
 from lt4rec_tf.experiment.joint_search import read_joint_search
 from lt4rec_tf.experiment.level_search import JointSearch
 from lt4rec_tf.experiment.paths import (
@@ -30,6 +31,7 @@ from lt4rec_tf.experiment.paths import (
 )
 from lt4rec_tf.experiment.run import row_network, table_ticket
 from lt4rec_tf.experiment.ticket_search import read_task_masks, search_seconds
+from lt4rec_tf.models.calibration import needs_durations
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.models.registry import MODELS
 from lt4rec_tf.schema.types import Schema
@@ -182,7 +184,9 @@ def measure_rows(
         none where the schema names no column of users; "rows": {task: those of its population};
         "without_user": {binary task: {"rows", "without_user"}}, the rows that GAUC leaves out;
         "density": {task: share}, "overlap": |AND|/|OR| of the tasks' masks or None; "reliability"
-        and "by_label" of `training.error_analysis.error_bins`; "seconds": training time}.
+        and "by_label" of `training.error_analysis.error_bins`; "seconds": training time}. All
+        are of the network's own predictions. With --calibration "calibrated" has "maps" in words,
+        the tasks that are "left" as they are, "metrics" and "reliability" of calibrated ones.
     """
     for row in row_names(settings, schema):
         yield _measure_one(folder, row, settings, schema, batches)
@@ -196,10 +200,15 @@ def _measure_one(
     batches: Callable[[], Batches],
 ) -> dict[str, Any]:
     network = load_row(folder, row, settings, schema)
-    predictions = predictor_of(network, schema)(batches())
+    calibration = maps_of_row(folder, row, settings, schema)
+    needs = calibration is not None and needs_durations(calibration.maps)
+    predictions = predictor_of(network, schema, durations=needs)(batches())
+
     entry = _measured(row, network, schema, predictions)
-    seconds = row_seconds(folder, row, network.tasks)
-    return entry | error_bins(predictions, schema, network.tasks) | {"seconds": seconds}
+    entry |= error_bins(predictions, schema, network.tasks)
+    if calibration is not None:
+        entry["calibrated"] = measured_with(calibration, schema, network.tasks, predictions)
+    return entry | {"seconds": row_seconds(folder, row, network.tasks)}
 
 
 def measure_row(

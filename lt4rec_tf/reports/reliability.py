@@ -50,6 +50,7 @@ def reliability_figure(evaluation: Evaluation, preferred: str) -> Figure:
     """Draws mean label against mean prediction by bins of the prediction, a panel a task.
 
     A bin's bar is the 95 % interval of its mean label; on the dashed line both means are equal.
+    Where a calibration map changes the predictions, their bins are drawn too.
 
     Args:
         evaluation: A run's tasks and rows with their bins, as evaluation.json holds them.
@@ -74,6 +75,7 @@ def reliability_figure(evaluation: Evaluation, preferred: str) -> Figure:
 
 def _draw_task(axes: Axes, task: ReportedTask, row: EvaluationRow, colour: str) -> None:
     style_axes(axes)
+    after = row.get("calibrated", {})
     bins = row["reliability"][task["name"]]
     predictions, labels, low, high = (
         np.array([number(part[name]) for part in bins])
@@ -93,6 +95,14 @@ def _draw_task(axes: Axes, task: ReportedTask, row: EvaluationRow, colour: str) 
         color=colour, marker="o", markersize=5, linewidth=1.2, label=row["row"], zorder=3,
     )  # fmt: skip
 
+    if task["name"] in after.get("maps", {}):
+        by_map = after["reliability"][task["name"]]
+        axes.plot(
+            [number(part["prediction"]) for part in by_map],
+            [number(part["label"]) for part in by_map],
+            color=INK, marker="s", markersize=3.5, linewidth=0.8, label="with its map", zorder=4,
+        )  # fmt: skip
+
     grid_behind(axes, "y")
     axes.set_xlabel(f"mean prediction ({_counts(bins)})", color=INK)
     axes.set_ylabel("mean label, 95 % interval", color=INK)
@@ -100,6 +110,8 @@ def _draw_task(axes: Axes, task: ReportedTask, row: EvaluationRow, colour: str) 
     error = row["metrics"][task["name"]].get("ece")
     if error is not None:
         title += f", ECE {error:.4f}"
+        if task["name"] in after.get("maps", {}):
+            title += f" to {after['metrics'][task['name']]['ece']:.4f}"
     axes.set_title(title, color=INK, fontsize=11)
     add_legend(axes)
 

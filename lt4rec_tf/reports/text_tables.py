@@ -31,6 +31,8 @@ class EvaluationRow(TypedDict):
     # Task -> bins of its prediction, and of its label, as `metrics.calibration` has them.
     reliability: NotRequired[Mapping[str, Sequence[Mapping[str, Any]]]]
     by_label: NotRequired[Mapping[str, Sequence[Mapping[str, Any]]]]
+    # By --calibration: "maps", "left", "metrics", "reliability", see `rows.measure_rows`.
+    calibrated: NotRequired[Mapping[str, Any]]
     density: Mapping[str, float]  # task -> share of the tower's weights kept
     overlap: float | None  # |AND| / |OR| of the tasks' masks; None: no masks to compare
     seconds: float | None

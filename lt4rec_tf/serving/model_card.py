@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from lt4rec_tf.metrics.inputs import mean, weighted_columns
+from lt4rec_tf.reports.calibration import HEADER, metric_lines
 from lt4rec_tf.reports.text_tables import markdown_table, metric_name
 from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.serving.model_card_sections import (
@@ -72,6 +73,10 @@ class CardFacts:
         other_answers: Output -> its meaning, for outputs besides the tasks and their products,
             such as the score by which candidates are ranked.
         measured: The rows on which the version was measured.
+        maps: Task -> its calibration map in words.
+        unmapped: Task that was to have a map -> why it has none.
+        fitted_on: The rows that maps were fitted on.
+        uncalibrated: As `metrics`, of predictions without maps; empty without maps.
     """
 
     run: str
@@ -87,6 +92,10 @@ class CardFacts:
     answers: Arrays
     other_answers: Mapping[str, str] = field(default_factory=dict)
     measured: str = "test"
+    maps: Mapping[str, str] = field(default_factory=dict)
+    unmapped: Mapping[str, str] = field(default_factory=dict)
+    fitted_on: str = ""
+    uncalibrated: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
 
 
 def model_card(schema: Schema, signatures: Mapping[str, Any], facts: CardFacts) -> str:
@@ -108,6 +117,7 @@ def model_card(schema: Schema, signatures: Mapping[str, Any], facts: CardFacts) 
         "Data": data_section(schema, facts.data),
         f"Quality on {facts.measured}": _metrics(facts.metrics),
         f"Calibration on {facts.measured}": _calibration(facts.calibration),
+        **({"Calibration maps": _maps(schema, facts)} if facts.fitted_on else {}),
         "Density": _density(facts.densities),
         "Example": _example(facts.inputs, facts.answers),
         "Made with": _versions(facts),
@@ -189,6 +199,22 @@ def _calibration(calibration: Mapping[str, Sequence[Bin]]) -> str:
         lines = [[name, *_bin_cells(part)] for name, part in parts.items()]
         tables.append(f"`{task}`:\n\n{markdown_table(header, lines)}")
     return "\n\n".join(tables)
+
+
+def _maps(schema: Schema, facts: CardFacts) -> str:
+    lines = [f"- `{task}`: {words}" for task, words in facts.maps.items()]
+    lines += [f"- `{task}` has none: {why}" for task, why in facts.unmapped.items()]
+    parts = [f"Fitted on {facts.fitted_on}; all answers are made with them.", "\n".join(lines)]
+    if facts.maps:
+        parts += [f"On {facts.measured}, without maps and with them:", maps_table(schema, facts)]
+    return "\n\n".join(parts)
+
+
+def maps_table(schema: Schema, facts: CardFacts) -> str:
+    """Returns what the maps of a version change of its metrics."""
+    names = [task.name for task in schema.tasks]
+    lines = metric_lines(facts.uncalibrated, facts.metrics, facts.maps, names)
+    return markdown_table(HEADER, lines, texts=2)
 
 
 def _together(bins: Sequence[Bin]) -> Bin:

@@ -14,15 +14,18 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import tensorflow as tf
 
 from lt4rec_tf.data.formats.values import DTYPES
 from lt4rec_tf.data.input.features import features_to_ids, raw_specs
+from lt4rec_tf.models.calibration import Calibrations, calibrated_outputs
 from lt4rec_tf.models.losses import prediction
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.schema.types import Feature, Schema, chained_tasks, product_name
+from lt4rec_tf.serving.calibration import duration_input, durations_of
 from lt4rec_tf.serving.rank import Ranking, rank_specs, score
 from lt4rec_tf.serving.served_network import ServedNetwork
 
@@ -60,6 +63,7 @@ class ServedModel(tf.Module):
         table_precision: "float32", "bfloat16" or "int8": in which tables are stored; None: as
             kernels.
         minimal: Leaves out of a signature the features that it does not read.
+        calibrations: By task, maps that all answers are made with; None: there are none.
     """
 
     def __init__(
@@ -71,10 +75,13 @@ class ServedModel(tf.Module):
         precision: str = "float32",
         table_precision: str | None = None,
         minimal: bool = False,
+        calibrations: Calibrations | None = None,
     ) -> None:
         super().__init__(name="lt4rec")
         self._schema, self._tasks = schema, network.tasks
         self._ranking, self._minimal = ranking, minimal
+        # Behind a proxy, as a module would track the values of a dictionary.
+        self._calibrations = MappingProxyType(dict(calibrations or {}))
         # Signatures call the same functions, so that a version holds each once.
         self._vectors = functools.cache(self._function_of_vectors)
         self._chances = functools.cache(self._function_of_chances)
@@ -143,17 +150,31 @@ class ServedModel(tf.Module):
 
         @tf.function(input_signature=[raw_specs(self._schema)], autograph=False)
         def chances(raw: dict[str, tf.Tensor]) -> Answers:
-            return self._predictions(self.network.logits(self._vectors()(raw), tasks))
+            outputs = self.network.logits(self._vectors()(raw), tasks)
+            return self._predictions(outputs, raw, rank=1)
 
         return chances
 
-    def _predictions(self, outputs: Mapping[str, tf.Tensor]) -> Answers:
-        return {task: prediction(self._schema.task(task), out) for task, out in outputs.items()}
+    def _predictions(
+        self, outputs: Mapping[str, tf.Tensor], raw: Mapping[str, tf.Tensor], rank: int
+    ) -> Answers:
+        """Returns calibrated predictions; rank: 1 of rows, 2 of requests' candidates."""
+        seconds = durations_of(self._schema, self._calibrations, raw, rank)
+        answers = {}
+        for task, of_task in outputs.items():
+            known, calibration = self._schema.task(task), self._calibrations.get(task)
+            answers[task] = prediction(
+                known, calibrated_outputs(known, of_task, calibration, seconds)
+            )
+        return answers
 
     def features(self, tasks: Sequence[str]) -> list[str]:
         """Returns the inputs of a signature for some tasks, in the schema's order."""
         names = [feature.name for feature in self._schema.features]
-        read = self.network.read_features(tasks) if self._minimal else names
+        read = {*self.network.read_features(tasks)} if self._minimal else {*names}
+        used = [self._calibrations[task] for task in tasks if task in self._calibrations]
+        if any(calibration.by_duration for calibration in used):
+            read.add(duration_input(self._schema).feature.name)
         # A signature that reads nothing still has one input, from which it gets the row count.
         return [name for name in names if name in read] or names[:1]
 
@@ -186,7 +207,7 @@ class ServedModel(tf.Module):
         def candidates(raw: dict[str, tf.Tensor]) -> Answers:
             raw = _checked(raw, specs)
             logits = self.network.rank(self._ids(raw), self._tasks)
-            chances = self._predictions(logits)
+            chances = self._predictions(logits, raw, rank=2)
             answers = {f"p{task}": tf.cast(chances[task], tf.float32) for task in self._tasks}
             return {"score": score(ranking, chances, raw), **answers}
 

@@ -30,6 +30,8 @@ class Predictions:
         users: int64 (rows,), equal for rows of one user; `NO_USER` for rows without one.
         kept: Task that names a column of it -> float32 (rows,), the share at which rows with
             label 0 were kept; 1 for others.
+        durations: float32 (rows,), the length in seconds of a row's video, NaN where it is unknown;
+            None where they were not asked for.
     """
 
     logits: dict[str, np.ndarray]
@@ -37,6 +39,7 @@ class Predictions:
     weights: dict[str, np.ndarray]
     users: np.ndarray
     kept: Mapping[str, np.ndarray] = field(default_factory=dict)
+    durations: np.ndarray | None = None
 
     def measured_weights(self, task: Task) -> np.ndarray:
         """Returns the rows' weights in a task's metrics, (rows,).
@@ -63,8 +66,8 @@ class _Column(NamedTuple):
     """Names one column of numbers, a value a row.
 
     Attributes:
-        kind: "logits", "labels", "weights", "kept" or "users".
-        task: Whose; "" for users.
+        kind: "logits", "labels", "weights", "kept", "users" or "durations".
+        task: Whose; "" for users and durations.
         output: Which of the numbers that a task's head computes; 0 for other kinds.
     """
 
@@ -74,7 +77,11 @@ class _Column(NamedTuple):
 
 
 def predictor_of(
-    network: RankingNetwork, schema: Schema, tasks: Sequence[str] | None = None
+    network: RankingNetwork,
+    schema: Schema,
+    tasks: Sequence[str] | None = None,
+    *,
+    durations: bool = False,
 ) -> Callable[[Batches], Predictions]:
     """Makes a function from the batches of a schema to predictions, as `make_predictor` does.
 
@@ -82,13 +89,19 @@ def predictor_of(
         network: What predicts.
         schema: Of the batches.
         tasks: Whose predictions; None: all that the network has.
+        durations: As `make_predictor` takes it.
     """
     tasks = network.tasks if tasks is None else tasks
-    return make_predictor(network, tasks, sampled_by_column(schema, tasks))
+    sampled = sampled_by_column(schema, tasks)
+    return make_predictor(network, tasks, sampled, durations=durations)
 
 
 def make_predictor(
-    network: RankingNetwork, tasks: Sequence[str], sampled: Sequence[str] = ()
+    network: RankingNetwork,
+    tasks: Sequence[str],
+    sampled: Sequence[str] = (),
+    *,
+    durations: bool = False,
 ) -> Callable[[Batches], Predictions]:
     """Makes a function from batches to predictions; it is traced once and can be called often.
 
@@ -99,9 +112,11 @@ def make_predictor(
         network: What predicts.
         tasks: Whose predictions.
         sampled: Those of them for which batches say at which share negatives were kept.
+        durations: Keeps the rows' durations too.
     """
     outputs = {task: network.heads[task].units for task in tasks}
     columns = _columns(outputs, sampled)
+    columns += [_Column("durations")] if durations else []
     forward = _compile_forward(network, tasks)
     compiled: dict[Opened, Callable[..., Any]] = {}
 
@@ -112,6 +127,7 @@ def make_predictor(
             "weights": batch["weights"],
             "kept": batch.get("negatives_kept", {}),
             "users": {"": batch["user"]},
+            "durations": {"": batch.get("duration")},
         }
         return [_one_output(values[kind][task], output) for kind, task, output in columns]
 
@@ -170,4 +186,5 @@ def _predictions(arrays: Mapping[_Column, np.ndarray], outputs: Mapping[str, int
     labels = {task: arrays[_Column("labels", task)] for task in outputs}
     weights = {task: arrays[_Column("weights", task)] for task in outputs}
     kept = {column.task: array for column, array in arrays.items() if column.kind == "kept"}
-    return Predictions(logits, labels, weights, arrays[_Column("users")], kept)
+    durations = arrays.get(_Column("durations"))
+    return Predictions(logits, labels, weights, arrays[_Column("users")], kept, durations)

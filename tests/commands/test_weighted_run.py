@@ -1,13 +1,22 @@
 """A run on a log with adverts, weights and sampled negatives: what it learns and what it serves."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 
 from lt4rec_tf import train
+from lt4rec_tf.experiment import calibration
+from lt4rec_tf.experiment.calibration_maps import RowCalibration, content_of
+from lt4rec_tf.experiment.evaluation import open_run
+from lt4rec_tf.experiment.feed import split_batches
+from lt4rec_tf.experiment.rows import load_row
 from lt4rec_tf.serving.publish import published_versions
+from lt4rec_tf.training.calibration import fit
+from lt4rec_tf.training.predictions import predictor_of
 from tests.support.commands import run_main
+from tests.support.training import Killed
 from tests.support.versions import session_answers
 
 pytestmark = pytest.mark.slow(minutes=1)
@@ -78,10 +87,14 @@ def logs(tmp_path_factory):
     return folder, np.average(click[~advert], weights=weight[~advert])
 
 
-def test_a_run_predicts_the_rates_of_the_log_before(logs, tmp_path, capsys):
+def killed(*arguments):
+    raise Killed
+
+
+def test_a_run_predicts_the_rates_of_the_log_before(logs, tmp_path, capsys, monkeypatch):
+    """The process ends as its row is to be calibrated, and the same command goes on."""
     folder, rate = logs
-    run_main(
-        train.main,
+    flags = (
         f"--schema={folder}/schema.toml",
         f"--data_dir={folder}",
         f"--run_dir={tmp_path}/run",
@@ -92,7 +105,14 @@ def test_a_run_predicts_the_rates_of_the_log_before(logs, tmp_path, capsys):
         "--epochs=3",
         "--batch_size=256",
         "--learning_rate=0.01",
+        "--calibration=isotonic",
     )
+    with monkeypatch.context() as patch:
+        patch.setattr(calibration, "write_maps", killed)
+        with pytest.raises(Killed):
+            run_main(train.main, *flags)
+    assert not (tmp_path / "run" / "evaluation.json").exists()
+    run_main(train.main, *flags)
     printed = capsys.readouterr().out
     for part in ('kind != "advert"', "0 without use", "of weight", "of the negatives kept"):
         assert part in printed
@@ -101,6 +121,15 @@ def test_a_run_predicts_the_rates_of_the_log_before(logs, tmp_path, capsys):
     metrics = row["metrics"]["ctr"]
     assert metrics["pcoc"] == pytest.approx(1, abs=0.1)
     assert metrics["auc"] > 0.65
+    after = row["calibrated"]["metrics"]["ctr"]
+    assert after["auc"] == pytest.approx(metrics["auc"], abs=1e-5)
+    assert after["log_loss"] != metrics["log_loss"]
+    words = row["calibrated"]["maps"]["ctr"]
+    assert f"calibration of hard_sharing on validation: ctr: {words}" in printed
+    for cells in (f"none {metrics['log_loss']:.5f}", f"{words} {after['log_loss']:.5f}"):
+        assert re.search(cells.replace(" 0.", r" +\|[^|]+\| +- \| +0."), printed)
+    kept = json.loads((tmp_path / "run" / "calibration" / "hard_sharing.json").read_text())
+    assert kept == expected_maps(tmp_path / "run")
 
     # Every user with every video, as often as the log before had them, by the weights of users.
     pairs = [(f"u{user}", f"v{video}") for user in range(90) for video in range(60)]
@@ -109,3 +138,16 @@ def test_a_run_predicts_the_rates_of_the_log_before(logs, tmp_path, capsys):
     answers = session_answers(version, "ctr", {"user": users, "video": videos})
     weights = [2.0 if int(user[1:]) % 5 < 2 else 1.0 for user in users]
     assert np.average(answers["pctr"], weights=weights) == pytest.approx(rate, rel=0.1)
+    assert json.loads((version / "calibration.json").read_text()) == kept
+    card = (version / "model_card.md").read_text()
+    assert f"Fitted on validation; all answers are made with them.\n\n- `ctr`: {words}" in card
+
+
+def expected_maps(run):
+    """Fitted to the weighted rows of validation, each kept negative for all that it stands for."""
+    folder, settings, schema, source = open_run(str(run), "")
+    network = load_row(folder, "hard_sharing", settings, schema)
+    found = predictor_of(network, schema)(split_batches(source, "validation"))
+    maps = {"ctr": fit("isotonic", found, schema.task("ctr"))}
+    expected = RowCalibration({"ctr": "isotonic"}, "validation", maps, {})
+    return json.loads(json.dumps(content_of(expected)))

@@ -162,9 +162,9 @@ def test_a_task_is_added_to_a_run_with_an_added_task(home, added):
         assert measured(folder)["s_joint"][task] == measured(parent)["s_joint"][task]
 
 
-def test_tasks_are_added_together_one_with_an_embedding_of_its_own(home, first):
-    own = "--own_embedding=again=3"
-    folder = add(home, "both", first, "--rows=s_joint", own, tasks="ctr,watch,again,seconds_again")
+def test_tasks_are_added_together_one_with_an_embedding_of_its_own(home, first, capsys):
+    own = ("--own_embedding=again=3", "--calibration=again=isotonic")
+    folder = add(home, "both", first, "--rows=s_joint", *own, tasks="ctr,watch,again,seconds_again")
     found = json.loads((folder / "rows/s_joint/added_tasks.json").read_text())
     assert set(found["levels"][0]["density"]) == {"again", "seconds_again"}
     assert set(found["reads"]) == {"ctr", "watch", "again", "seconds_again"}
@@ -172,6 +172,9 @@ def test_tasks_are_added_together_one_with_an_embedding_of_its_own(home, first):
     assert any(name.startswith("again/embedding") for name in variables)
     for task in ("ctr", "watch"):
         assert measured(folder)["s_joint"][task] == measured(first)["s_joint"][task]
+    kept = json.loads((folder / "calibration/s_joint.json").read_text())
+    assert (kept["fitted_on"], list(kept["maps"])) == ("validation", ["again"])
+    assert "\nbefore and after calibration, on test\n\n| row " in capsys.readouterr().out
 
 
 class KilledProgress(Progress):

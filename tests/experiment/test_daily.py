@@ -22,6 +22,7 @@ from lt4rec_tf.data.audit.times import Times
 from lt4rec_tf.data.input.features import features_to_ids
 from lt4rec_tf.data.input.pipeline import batches, raw_batches
 from lt4rec_tf.experiment import logs, run_folder
+from lt4rec_tf.experiment.calibration_maps import maps_of_row
 from lt4rec_tf.experiment.daily import inheritance, new_day, procedure
 from lt4rec_tf.experiment.daily.lineage import (
     DayError,
@@ -32,6 +33,7 @@ from lt4rec_tf.experiment.daily.lineage import (
 from lt4rec_tf.experiment.daily.parent import open_parent
 from lt4rec_tf.experiment.rows import load_row, measure_row
 from lt4rec_tf.experiment.run import table_ticket
+from lt4rec_tf.models.calibration import calibrated_logits
 from lt4rec_tf.models.layers.table_layout import layout_of, with_copied_rows
 from lt4rec_tf.schema.fitted import with_vocabularies
 from lt4rec_tf.schema.numbers import numbers_of
@@ -39,7 +41,9 @@ from lt4rec_tf.schema.reader import load_schema
 from lt4rec_tf.schema.vocabularies import grow
 from lt4rec_tf.tickets.embedding_tables import TableTicket, grown
 from lt4rec_tf.training import checkpoint
+from lt4rec_tf.training.calibration import fit
 from lt4rec_tf.training.plan import Plan
+from lt4rec_tf.training.predictions import predictor_of
 from tests.support.commands import run_main, run_training
 from tests.support.daily_feed import FIRST, ROWS, flags, write_day, write_schema
 from tests.support.networks import read_variables
@@ -102,6 +106,7 @@ def third(home, first, second):
     parent = home / "parent"
     shutil.copytree(second, parent)
     wanted = [*day_flags(home, "day_4", parent), f"--frozen={first}", "--reading=stream"]
+    wanted += ["--calibration=isotonic"]
     run_main(train.main, *flags(home, f"--run_dir={home}/day_4_run", *wanted))
     shutil.rmtree(parent)
     return home / "day_4_run"
@@ -189,6 +194,14 @@ def test_the_next_day_is_measured_by_what_the_last_one_trained(second, third):
         assert measured["metrics"][task] == pytest.approx(found["metrics"][task], rel=1e-5)
     frozen = artifacts.read_json(third / "days.json")[-1]["frozen"][0]
     assert frozen["metrics"]["ctr"] != measured["metrics"]["ctr"]
+
+    # And so are its predictions calibrated; the other task predicts an amount.
+    predictions = predictor_of(network, source.schema)(batches(source, "train", 100))
+    kept = artifacts.read_json(third / "calibration" / "s_weight.json")
+    assert kept["fitted_on"] == "the day, before training on it"
+    (curve,) = fit("isotonic", predictions, source.schema.task("ctr")).curves
+    np.testing.assert_allclose(kept["maps"]["ctr"]["curves"][0]["logits"], curve.logits, rtol=1e-4)
+    assert kept["methods"] == {"ctr": "isotonic"}
 
 
 def test_days_are_kept_over_the_chain(first, second, third):
@@ -296,7 +309,10 @@ def test_the_version_of_a_day_answers_as_its_network_does(third):
     network = load_row(third, "s_weight", settings, schema)
     ids = features_to_ids(schema, {name: tf.constant(values) for name, values in raw.items()})
     assert ids["device"].numpy()[0] == 4
-    expected = tf.sigmoid(network.model(ids, training=False)["ctr"]).numpy()
+    calibration = maps_of_row(third, "s_weight", settings, schema).maps["ctr"]
+    logits = network.model(ids, training=False)["ctr"]
+    expected = tf.sigmoid(calibrated_logits(calibration, logits)).numpy()
+    assert np.abs(expected - tf.sigmoid(logits)).max() > 0.01
     answers = session_answers(third / "saved_model" / "1", "ctr", raw)
     np.testing.assert_allclose(answers["pctr"], expected, rtol=1e-5)
     card = next((third / "saved_model" / "1").rglob("*.md")).read_text()
@@ -377,6 +393,7 @@ def test_a_run_with_ids_of_another_kind_is_refused_with_what_to_do(tmp_path):
 
 def test_masks_alone_train_from_the_theta_0_they_were_found_with(home, first):
     wanted = [f"--data_dir={home}/first_days", f"--masks={first}", "--seed=9"]
+    wanted.append("--calibration=ctr=platt")
     folder = run_train(home, "masks_alone", *wanted, "--rows=s_weight_auto")
     found = numbers_of(run_folder.read_run(folder)[1])
     assert all(of_table.earlier for of_table in found.values())  # the bins, too, are the first's
@@ -390,6 +407,7 @@ def test_masks_alone_train_from_the_theta_0_they_were_found_with(home, first):
     (row,), theirs = found["rows"], expected["rows"][1]
     assert (row["density"], row["overlap"]) == (theirs["density"], theirs["overlap"])
     assert row["seconds"] > 0
+    assert row["calibrated"]["maps"].keys() | row["calibrated"]["left"].keys() == {"ctr"}
     choices = [
         artifacts.read_json(run / "rows/s_weight_auto/choice.json") for run in (first, folder)
     ]

@@ -115,6 +115,12 @@ def test_a_comparison_stays_on_one_machine():
         check_one_machine(settings)
 
 
+def test_a_comparison_measures_what_networks_predict():
+    settings, _ = parse(["compare", "--schema=s", "--data_dir=d", "--calibration=platt"], "")
+    with pytest.raises(ConfigError, match="--calibration: found platt, expected none in a comp"):
+        check_one_machine(settings)
+
+
 # The candidates
 
 

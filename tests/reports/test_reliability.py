@@ -63,6 +63,20 @@ def test_a_panel_shows_means_intervals_counts_and_the_error():
     np.testing.assert_allclose(ends, [[0.15, 0.25], [0.125, 0.375]])  # the third has none
 
 
+def test_where_a_map_changes_predictions_their_bins_are_drawn_too():
+    after = {
+        "maps": {"ctr": "platt"},
+        "metrics": {"ctr": {"ece": 0.03125}, "cvr": {}},
+        "reliability": {"ctr": [part(31, 0.25, 0.375)], "cvr": JOINT["reliability"]["cvr"]},
+    }
+    rows = [ALONE, {**JOINT, "calibrated": after}]
+    ctr, cvr = reliability_figure({**EVALUATION, "rows": rows}, "s_weight").axes
+    assert ctr.get_title() == "CTR over all impressions, ECE 0.0625 to 0.0312"
+    lines = {line.get_label(): line for line in ctr.lines}
+    np.testing.assert_array_equal(lines["with its map"].get_xydata(), [[0.25, 0.375]])
+    assert "with its map" not in [line.get_label() for line in cvr.lines]
+
+
 def test_no_bins_no_picture():
     with pytest.raises(ValueError, match="found no task with bins"):
         reliability_figure({**EVALUATION, "rows": []}, "s_weight")

@@ -177,6 +177,26 @@ def test_a_card_names_the_model_first(schema, version):
     assert text.endswith("\n")
 
 
+def test_maps_are_told_with_what_they_change(card, schema, version):
+    assert "Calibration maps" not in card
+    known = facts(
+        maps={"ctr": "platt, slope 2"},
+        unmapped={"cvr": "found 3 rows"},
+        fitted_on="validation",
+        uncalibrated={"ctr": {"auc": 0.7}, "cvr": {"mse": 1.0}, "ctcvr": {"mse": 0.25}},
+    )
+    found = sections(model_card(schema, version.signatures, known))["Calibration maps"]
+    assert found[0] == "Fitted on validation; all answers are made with them."
+    assert found[2:4] == ["- `ctr`: platt, slope 2", "- `cvr` has none: found 3 rows"]
+    lines = [[line[place] for place in (0, 1, 2, 6)] for line in found[-4:]]
+    assert lines == [
+        ["ctr", "none", "0.70000", "-"],
+        ["ctr", "platt, slope 2", "0.71235", "-"],
+        ["ctcvr", "none", "-", "0.25000"],
+        ["ctcvr", "of its tasks", "-", "0.12500"],
+    ]
+
+
 def test_answers_are_told_in_the_schemas_words(card):
     assert card["Answers"] == [
         "- `pctr`: probability that `click` is 1",

@@ -1,24 +1,28 @@
 """One model, four ways to its answers on a whole test split: trained, measured, loaded, served."""
 
+import contextlib
+import io
 import shutil
 
 import numpy as np
 import pytest
+from scipy.special import expit
 from sklearn.metrics import mean_squared_error, roc_auc_score
 
 from lt4rec_tf import export, train
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.command import exit_on_error
 from lt4rec_tf.data.input.pipeline import raw_batches
-from lt4rec_tf.experiment import logs, run_folder
+from lt4rec_tf.experiment import logs, publishing, run_folder
 from lt4rec_tf.experiment.feed import split_batches
 from lt4rec_tf.experiment.publishing import TOLERANCES
 from lt4rec_tf.experiment.rows import load_row
 from lt4rec_tf.serving.model_card import folder_size
-from lt4rec_tf.serving.publish import opened, published_versions
+from lt4rec_tf.serving.publish import opened, publish, published_versions
 from lt4rec_tf.serving.rank import Ranking
 from lt4rec_tf.serving.requests import rank_request, serialized_examples
 from lt4rec_tf.serving.warmup import WARMUP_FILE, replay
+from lt4rec_tf.training import calibration
 from lt4rec_tf.training.predictions import make_predictor
 from tests.serving_stand_in.serving_server import started_server
 from tests.support.commands import run_main, small
@@ -121,6 +125,49 @@ def test_what_evaluate_measured_is_what_a_server_answers(run, whole, models):
     assert measured["metrics"]["cvr"]["mse"] == pytest.approx(mse, abs=1e-6)
 
 
+def test_a_version_with_maps_answers_as_its_maps_change_what_was_measured(run, whole, chosen):
+    _, batches, predictions = whole
+    version, said, tolerance = chosen
+    with opened(version) as version:
+        read = version.signatures["serving_default"].inputs
+        asked = [{name: batch[name] for name in read} for batch in batches]
+        rows = joined([version.answers("serving_default", batch) for batch in asked])
+        content = artifacts.read_json(version.folder / "calibration.json")
+        operations = {node.op for node in version.session.graph.as_graph_def().node}
+    assert not operations & {"PyFunc", "EagerPyFunc"}
+
+    curves = [curve for found in content["maps"].values() for curve in found["curves"]]
+    slopes = [np.diff(curve["calibrated"]) / np.diff(curve["logits"]) for curve in curves]
+    assert tolerance == pytest.approx(1e-6 * max([1.0, *np.concatenate(slopes)]), rel=1e-5)
+    groups = content["maps"]["cvr"]["curves"][1:]
+    seconds = np.concatenate([batch["duration"] for batch in batches])
+    group = np.searchsorted(content["maps"]["cvr"]["bounds"], seconds, side="right")
+    assert {*group} == {*range(len(groups))}
+    by_group = [by_curve(curve, predictions.logits["cvr"]) for curve in groups]
+    expected = {
+        "ctr": by_curve(content["maps"]["ctr"]["curves"][0], predictions.logits["ctr"]),
+        "cvr": np.choose(group, by_group),
+    }
+    for task, values in expected.items():
+        np.testing.assert_allclose(rows[f"p{task}"], values, rtol=0, atol=1e-6, err_msg=task)
+    both = expected["ctr"] * expected["cvr"]
+    np.testing.assert_allclose(rows["pctcvr"], both, rtol=0, atol=1e-6)
+
+    error = mean_squared_error(predictions.labels["ctr"], expected["ctr"])
+    for task, found in content["maps"].items():
+        assert f"calibration of s_weight on validation: {task}: {found['method']}, " in said
+    assert f"{error:.5f}" in said  # after, beside the one before
+    (measured,) = artifacts.read_json(run / "evaluation.json")["rows"]
+    assert f"{measured['metrics']['ctr']['mse']:.5f}" in said
+
+
+def by_curve(curve, logits):
+    """What a curve of a file makes of logits, by NumPy in double precision."""
+    x, y = np.array(curve["logits"]), np.array(curve["calibrated"])
+    z = logits.astype(np.float64)
+    return expit(np.interp(z, x, y) + curve["slope"] * (z - np.clip(z, x[0], x[-1])))
+
+
 def test_bfloat16_stays_near_and_ranks_the_same(run, whole, tmp_path):
     schema, batches, predictions = whole
     with opened(published(run, tmp_path, "--precision=bfloat16")) as version:
@@ -151,8 +198,10 @@ def test_int8_tables_rank_the_same_and_are_what_the_card_measures(run, whole, mo
     assert size < whole_size
 
 
-def test_flags_say_what_is_published(run, models, tmp_path, capsys):
-    folder = shutil.copytree(models, tmp_path / "feed")
+@pytest.fixture(scope="module")
+def chosen(run, models, tmp_path_factory):
+    """(a version by many flags, what its export said, how far its answers may be)."""
+    folder = shutil.copytree(models, tmp_path_factory.mktemp("chosen") / "feed")
     shutil.copytree(folder / "1", folder / "2")
     flags = (
         "--rank_exponents=ctr=1,cvr=2",
@@ -161,8 +210,25 @@ def test_flags_say_what_is_published(run, models, tmp_path, capsys):
         "--signature_inputs=used",
         "--keep_versions=2",
         "--nowarmup",
+        "--calibration=ctr=isotonic,cvr=duration",
     )
-    version = published(run, folder, *flags)
+    said = io.StringIO()
+    tolerances = []
+
+    def published_within(*arguments, tolerance, **named):
+        tolerances.append(tolerance)
+        return publish(*arguments, tolerance=tolerance, **named)
+
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
+        patch.setattr(publishing, "publish", published_within)
+        patch.setattr(calibration, "LEAST_ROWS_OF_GROUP", 100)  # 225 clicks
+        version = published(run, folder, *flags)
+    return version, said.getvalue(), tolerances[0]
+
+
+def test_flags_say_what_is_published(run, chosen):
+    version, *_ = chosen
+    folder = version.parent
     assert version.name == "3"
     assert published_versions(folder) == [folder / "2", version]
     assert not (version / WARMUP_FILE).exists()

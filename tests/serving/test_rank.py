@@ -334,6 +334,7 @@ def test_export_takes_the_expression_from_its_flag(schema, monkeypatch):
 
     network = SimpleNamespace(tasks=("ctr", "cvr"), model=SimpleNamespace(layers=()))
     monkeypatch.setattr(publishing, "load_row", lambda *_: network)
+    monkeypatch.setattr(publishing, "maps_of_row", lambda *_: None)
     monkeypatch.setattr(publishing, "ServedModel", serve)
     flags = dataclasses.replace(flags, row="s_weight")
     with pytest.raises(Stopped):

@@ -28,7 +28,13 @@ from tests.support.commands import small  # noqa: E402
 from tests.support.tampering import tampered  # noqa: E402
 
 ROWS = "--rows=base,hard_sharing,s_weight,small_dense,s_weight_auto"
-MORE = ("--simulate_rows=1500", "--rounds=1", "--embedding_density=0.5", "--embedding_rounds=1")
+MORE = (
+    "--simulate_rows=1500",
+    "--rounds=1",
+    "--embedding_density=0.5",
+    "--embedding_rounds=1",
+    "--calibration=platt",
+)
 NOT_READ = ("tensorboard", "saved_model", "logs", "evaluation.json", "lock")
 KINDS = ("absent", "empty", "half", "a folder", "a byte", "other bytes", "other JSON")
 

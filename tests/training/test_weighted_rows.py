@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from lt4rec_tf.experiment.comparison.tested import RowsOnTest
-from lt4rec_tf.experiment.publishing import _calibration
+from lt4rec_tf.experiment.version_files import _calibration
 from lt4rec_tf.training.evaluation import measure, split_losses, without_user
 from lt4rec_tf.training.predictions import Predictions
 from tests.support.networks import (
@@ -73,6 +73,8 @@ def changed(predictions, change):
         fields[field.name] = (
             {task: change(rows) for task, rows in value.items()}
             if isinstance(value, dict)
+            else value
+            if value is None
             else change(value)
         )
     return Predictions(**fields)

@@ -41,7 +41,7 @@ USABLE = 0
 FILTERED = REASONS.index("filtered")
 EXCLUDED = REASONS.index("excluded_zero_duration")
 FAR_TIME = REASONS.index("far_time")
-_UNIT_SECONDS = {"s": 1.0, "ms": 0.001}
+UNIT_SECONDS = {"s": 1.0, "ms": 0.001}
 
 Columns = Mapping[str, tf.Tensor | tf.RaggedTensor]
 
@@ -252,7 +252,7 @@ def _ratio_of_times(label: Label, play_time: Values, duration: Values) -> Parsed
     no_length = duration.valid & ((duration.values <= 0.0) | not_a_number[1])
 
     usable = play_time.valid & duration.valid & ~(infinite | negative | no_length)
-    scale = _UNIT_SECONDS[label.play_time_unit] / _UNIT_SECONDS[label.duration_unit]
+    scale = UNIT_SECONDS[label.play_time_unit] / UNIT_SECONDS[label.duration_unit]
     ratio = tf.math.divide_no_nan(play_time.values * scale, duration.values)
 
     faults = {"bad_label": unreadable | infinite, "negative_play_time": negative}
@@ -272,7 +272,7 @@ def _ratio_of_times(label: Label, play_time: Values, duration: Values) -> Parsed
 
 def _seconds(label: Label, duration: Values) -> tf.Tensor:
     """Returns a video's length, float32 (batch,); NaN where there is none above 0."""
-    seconds = tf.cast(duration.values * _UNIT_SECONDS[label.duration_unit], tf.float32)
+    seconds = tf.cast(duration.values * UNIT_SECONDS[label.duration_unit], tf.float32)
     valid = duration.valid & (seconds > 0.0) & tf.math.is_finite(seconds)
     return tf.where(valid, seconds, math.nan)
 

@@ -180,6 +180,8 @@ def check_flags(flags: CompareFlags, tasks: Sequence[str]) -> None:
 def check_one_machine(settings: Settings) -> None:
     """Refuses a distribution and earlier runs: trainings are parallel jobs on one machine.
 
+    And calibration: a comparison measures what networks predict.
+
     Raises:
         ConfigError: Naming the flag.
     """
@@ -190,6 +192,9 @@ def check_one_machine(settings: Settings) -> None:
     kind = settings.training.distribution
     if kind != "none":
         raise ConfigError(f"--distribution: found {kind}, expected none in a comparison")
+    maps = settings.training.calibration
+    if maps:
+        raise ConfigError(f"--calibration: found {','.join(maps)}, expected none in a comparison")
 
 
 def read_rows(path: Path, only: Sequence[str], tasks: Sequence[str]) -> list[RowSpec]:

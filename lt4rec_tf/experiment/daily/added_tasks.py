@@ -24,6 +24,7 @@ from lt4rec_tf.core.typed_json import read_typed
 from lt4rec_tf.data.audit.findings import Audit
 from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.experiment import logs, report, run_folder
+from lt4rec_tf.experiment.calibration import calibrate_rows
 from lt4rec_tf.experiment.daily import inheritance
 from lt4rec_tf.experiment.daily.parent import Parent, check_rows, open_parent, with_known_values
 from lt4rec_tf.experiment.evaluation import evaluate_rows
@@ -58,7 +59,6 @@ from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.reports.inputs import input_lines
 from lt4rec_tf.reports.run_report import StageLog
 from lt4rec_tf.reports.search_tables import joint_levels
-from lt4rec_tf.reports.text_tables import evaluation_table
 from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.schema.vocabularies import growth_between, with_growth
 from lt4rec_tf.tickets.free_weights import free_weights
@@ -135,10 +135,11 @@ def train(settings: Settings, schema: Schema, folder: Path) -> tuple[Source, lis
         run = Run(settings, source.schema, folder, folder, feed, progress, log)
         free = _find_tickets(run, addition)
 
+    calibrate_rows(folder, settings, source, print)
     evaluation: Any = evaluate_rows(folder, settings, source.schema, source, "test")
     artifacts.write_json(folder / EVALUATION, artifacts.undefined_as_null(evaluation))
     print(_found_text(run, addition, free))
-    print(f"\non test\n\n{evaluation_table(evaluation)}\n")
+    report.print_evaluation(evaluation)
     pictures = report.draw_run(settings, source.schema, folder, [], evaluation, addition.row)
     return source, pictures
 

@@ -19,7 +19,8 @@ from lt4rec_tf.core.typed_json import read_typed
 from lt4rec_tf.data.audit.checks import absent_tasks
 from lt4rec_tf.data.audit.findings import Audit
 from lt4rec_tf.data.input.source import Source
-from lt4rec_tf.experiment import run_folder
+from lt4rec_tf.experiment import calibration, run_folder
+from lt4rec_tf.experiment.calibration_maps import methods_of, write_maps
 from lt4rec_tf.experiment.daily import added_tasks, inheritance
 from lt4rec_tf.experiment.daily.new_day import open_day, prepare_day
 from lt4rec_tf.experiment.daily.parent import (
@@ -40,6 +41,7 @@ from lt4rec_tf.experiment.paths import (
     EVALUATION,
     INITIAL,
     TENSORBOARD,
+    calibration_file,
     has_begun,
     network_row,
     read_choice,
@@ -48,7 +50,7 @@ from lt4rec_tf.experiment.paths import (
     table_search,
 )
 from lt4rec_tf.experiment.publishing import published_version
-from lt4rec_tf.experiment.report import print_places
+from lt4rec_tf.experiment.report import print_evaluation, print_places
 from lt4rec_tf.experiment.rows import (
     default_row,
     load_row,
@@ -110,9 +112,10 @@ def _train_with_masks(settings: Settings, schema: Schema, folder: Path) -> Sourc
 
     train_rows(settings, source, audit, folder)
 
+    calibration.calibrate_rows(folder, settings, source, print)
     evaluation: Any = evaluate_rows(folder, settings, source.schema, source, "test")
     artifacts.write_json(folder / EVALUATION, artifacts.undefined_as_null(evaluation))
-    print(f"\non test\n\n{evaluation_table(evaluation)}\n")
+    print_evaluation(evaluation)
     return source
 
 
@@ -150,6 +153,7 @@ def _train_day(settings: Settings, schema: Schema, folder: Path) -> Source:
     day = read_typed(folder / DAY, Day)
     evaluation: Any = measure_before(settings, schema, source, folder)
     print(f"\n{day['name']}, before training on it\n\n{evaluation_table(evaluation)}\n")
+    _calibrate_before(settings, source, folder)
 
     train_rows(settings, source, audit, folder)
 
@@ -197,6 +201,24 @@ def measure_before(
     evaluation = artifacts.undefined_as_null(evaluation)
     artifacts.write_json(path, evaluation)
     return evaluation
+
+
+def _calibrate_before(settings: Settings, source: Source, folder: Path) -> None:
+    """Fits every row's maps on the day, whose rows yesterday's weights have not seen.
+
+    The weights that are then trained on the day are served with these maps.
+    """
+    schema = source.schema
+    methods = methods_of(settings.training.calibration, schema)
+    for row in row_names(settings, schema) if methods else ():
+        if not calibration_file(folder, row).exists():
+            network = masked_network(folder, row, settings, schema)
+            checkpoint.restore(folder / INITIAL / row / WEIGHTS, network.variables)
+            batches = measuring_batches(source, "train", settings.data)
+            words = "the day, before training on it"
+            found = calibration.fit_network(network, schema, methods, batches, words)
+            write_maps(folder, row, found)
+    calibration.say_maps(folder, settings, schema, print)
 
 
 def _measure_frozen(
