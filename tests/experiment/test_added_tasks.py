@@ -262,7 +262,7 @@ REFUSED = {
     "another shape": ({}, ["--hidden_units=8,5"], "hidden_units"),
     "an embedding of an old task": ({}, ["--own_embedding=ctr=2"], "own_embedding"),
     "daily training": ({}, ["--warm_start=x", "--split=none"], "nothing with --warm_start"),
-    "masks of another run": ({}, ["--masks=x"], "--masks: found 'x', expected nothing with --add_to"),
+    "masks of another run": ({}, ["--masks=x"], "found 'x', expected nothing with --add_to"),
     "balance": ({}, ["--balance=pcgrad"], "expected none with --add_to"),
 }
 
