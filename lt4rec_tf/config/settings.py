@@ -257,6 +257,11 @@ class TicketSettings:
         "What the iterative search and s_gates cut: single weights, or whole neurons, s_gates "
         "inputs of fields and of their products with them.",
     )
+    mask_attention: bool = flag(
+        False,
+        "Each task's ticket also cuts the kernels with which candidates attend to events, so that "
+        "each pools the past by its own; single weights of rows of one or of separate towers.",
+    )
     gate_epochs: int = flag(
         0,
         "s_gates: passes over train in which its tickets are learned; 0: up to 4 on a small log, 1 "
