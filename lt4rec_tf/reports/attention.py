@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -95,10 +96,10 @@ def shares_of_attention(
 
 def attention_title(shares: AttentionShares, row: str) -> str:
     """Returns a line that says what `attention_table` shows, and how many weights are kept."""
-    kept = ", ".join(f"{task} {count:,}" for task, count in shares.kept.items())
+    kept = " and ".join(f"{task} {count:,}" for task, count in shares.kept.items())
     return (
-        f"what each task's ticket of {row} keeps of the attention to {shares.sequence}, of "
-        f"{shares.weights:,} weights {kept}"
+        f"what each task's ticket of {row} keeps of the attention to {shares.sequence}: "
+        f"{kept} of {shares.weights:,} weights"
     )
 
 
@@ -111,12 +112,10 @@ def attention_table(shares: AttentionShares) -> str:
     Returns:
         A Markdown table.
     """
-    lines = [
-        [
-            what,
-            *(number_cell(share, 3) for share in by_task.values()),
-            number_cell(shares.overlaps[what], 3),
-        ]
-        for what, by_task in shares.shares.items()
-    ]
+    lines = []
+    for what, by_task in shares.shares.items():
+        overlapping = shares.overlaps[what]
+        defined = None if math.isnan(overlapping) else overlapping
+        kept = [number_cell(share, 3) for share in by_task.values()]
+        lines.append([what, *kept, number_cell(defined, 3)])
     return markdown_table(["weights of", *shares.kept, "overlap"], lines)

@@ -1,18 +1,22 @@
 """Tasks that wear masks on the attention to events: versions answer as Keras does."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from lt4rec_tf.models.lt4rec import build_network
 from lt4rec_tf.serving.publish import publish
 from lt4rec_tf.serving.rank import Ranking
 from lt4rec_tf.serving.signatures import ServedModel
-from tests.serving.test_served_events import POOLINGS, ROUNDING, answer, watched_schema
-from tests.support.networks import ENCODER
-from tests.support.served_networks import expected_answers, predictions, raw_rows, request
+from tests.serving.test_served_events import ROUNDING, answer
+from tests.support.networks import build_masked
+from tests.support.schemas import POOLINGS, watched_schema
+from tests.support.served_networks import (
+    MORE_FEATURES,
+    expected_answers,
+    predictions,
+    raw_rows,
+    request,
+)
 
 pytestmark = pytest.mark.slow(minutes=1)
 
@@ -20,15 +24,8 @@ TASKS = ("ctr", "cvr", "like")
 ALIKE = ("ctr", "like")  # tasks whose masks of the attention are equal
 
 
-def masked_network(schema, *, cross="gram", separate_towers=False):
-    network = build_network(
-        schema,
-        dataclasses.replace(ENCODER, cross=cross),
-        separate_towers=separate_towers,
-        hidden_units=(8, 4),
-        seed=3,
-        mask_attention=True,
-    )
+def masked_network(schema, **changes):
+    network = build_masked(schema, **changes)
     rng = np.random.default_rng(4)
     for variable in network.variables.values():
         variable.assign_add(rng.normal(size=variable.shape, scale=0.3).astype(np.float32))
@@ -55,7 +52,8 @@ CASES = ("attention", "transformer", "nearest by hash", "separate towers", "dcn_
 def served(request, tmp_path_factory):
     """(network, schema, what serves it, its signatures)."""
     pooling = request.param if request.param in POOLINGS else "attention"
-    schema = watched_schema(tmp_path_factory.mktemp("schema"), pooling).with_tasks(TASKS)
+    schema = watched_schema(tmp_path_factory.mktemp("schema"), pooling, more=MORE_FEATURES)
+    schema = schema.with_tasks(TASKS)
     cross = "dcn_v2" if request.param == "dcn_v2" else "gram"
     separate = request.param == "separate towers"
     network = masked_network(schema, cross=cross, separate_towers=separate)
