@@ -66,7 +66,7 @@ _NEWER: dict[str, dict[str, Any]] = {
         "weight_average": 0.0,
         "rewind_tables": 0,
     },
-    "tickets": {"ticket_search": "thorough", "gate_epochs": 0},
+    "tickets": {"ticket_search": "thorough", "gate_epochs": 0, "mask_attention": False},
     "daily": {"add_to": ""},
 }
 

@@ -1,5 +1,7 @@
 """Masks of tasks on the attention to events: what each computes, learns and leaves alone."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -10,6 +12,7 @@ from tests.models.test_event_attention import DIMENSION, draw, pooled
 from tests.support.networks import build_masked, read_variables, watched_batch
 from tests.support.schemas import POOLINGS, watched_schema
 from tests.support.training import random_masks, small_trainer
+from tests.training.test_steps import step_of
 
 UNIT = "attention.watched"
 
@@ -195,3 +198,16 @@ def test_training_leaves_weights_alone_that_no_task_wears(schema, tmp_path, sche
     for name, mask in worn.items():
         assert after[name][~mask].tobytes() == before[name][~mask].tobytes()
         assert (after[name][mask] != before[name][mask]).all()
+
+
+def test_a_step_on_a_population_alone_is_that_on_all_rows(attended):
+    """CVR learns from clicked rows: its tower is computed for these, on what CVR itself pools."""
+    batch, found = watched_batch(), []
+    for of_all_rows in (False, True):
+        network = masked(attended)
+        if of_all_rows:
+            network = dataclasses.replace(network, tops={})
+        losses = step_of(network, attended, network.tasks)(batch)
+        found.append(read_variables(network) | {t: loss.numpy() for t, loss in losses.items()})
+    for name, values in found[0].items():
+        np.testing.assert_allclose(values, found[1][name], atol=1e-5, err_msg=name)

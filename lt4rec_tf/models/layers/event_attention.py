@@ -16,7 +16,6 @@ the length of a list.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -25,11 +24,16 @@ import tensorflow as tf
 import tf_keras as keras
 
 from lt4rec_tf.models.layers.event_fields import stand_ins
+from lt4rec_tf.models.layers.event_parameters import (
+    Draw,
+    is_hidden_kernel,
+    parameter_shapes,
+    start_of,
+)
 
 _UNTRAINED = 0.01  # rms of a vector that counts half
 _TINY = 1e-12
 
-Draw = Callable[[str], keras.initializers.Initializer]
 Parameters = Mapping[str, tf.Tensor]  # by name, what an activation unit computes with
 
 
@@ -230,30 +234,6 @@ class EventAttention(keras.layers.Layer):
         return tf.reshape(output + worn["output_bias"], shape)
 
 
-def parameter_shapes(
-    lists: int, compared: int, dimension: int, units: Sequence[int]
-) -> dict[str, tuple[int, ...]]:
-    """Returns the shapes of an activation unit's parameters by name.
-
-    Rows of a kernel stand for the vectors of lists, or of candidates, one after another.
-
-    Args:
-        lists: Vectors of an event.
-        compared: Of these, how many are compared with a candidate's.
-        dimension: Length of a vector.
-        units: Widths of the hidden layers.
-    """
-    shapes: dict[str, tuple[int, ...]] = {
-        "event_kernel": (lists * dimension, units[0]),
-        "candidate_kernel": (compared * dimension, units[0]),
-        "product_kernel": (compared * dimension, units[0]),
-        "bias_0": (units[0],),
-    }
-    for depth, (below, width) in enumerate(itertools.pairwise(units), 1):
-        shapes |= {f"kernel_{depth}": (below, width), f"bias_{depth}": (width,)}
-    return shapes | {"output_kernel": (units[-1], 1), "output_bias": (1,)}
-
-
 def evened(vectors: tf.Tensor) -> tf.Tensor:
     """Returns vectors of about one length: x / (rms(x) + .01) over the last axis.
 
@@ -280,29 +260,6 @@ def spread(values: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, Callable[...,
         return tf.math.segment_sum(upstream, rows), None
 
     return tf.gather(values, rows), gradient
-
-
-def is_hidden_kernel(name: str) -> bool:
-    """Tells if an activation unit's parameter is a kernel below its last layer.
-
-    >>> is_hidden_kernel("event_kernel"), is_hidden_kernel("kernel_1"), is_hidden_kernel("bias_1")
-    (True, True, False)
-    >>> is_hidden_kernel("output_kernel")
-    False
-    """
-    return "kernel" in name and not name.startswith("output")
-
-
-def start_of(name: str, draw: Draw) -> keras.initializers.Initializer:
-    """Returns how a variable begins: a kernel is drawn, a scale and the last bias are 1, others 0.
-
-    Args:
-        name: Of the variable.
-        draw: A variable's name -> what draws it.
-    """
-    if "kernel" in name:
-        return draw(name)
-    return keras.initializers.Constant(1.0 if name.endswith(("scale", "output_bias")) else 0.0)
 
 
 def _of_events_alone(events: tf.Tensor, worn: Parameters) -> tf.Tensor:

@@ -8,14 +8,7 @@ from dataclasses import dataclass
 import tensorflow as tf
 import tf_keras as keras
 
-from lt4rec_tf.models.layers.event_attention import (
-    Draw,
-    EventAttention,
-    Parameters,
-    is_hidden_kernel,
-    leading,
-    parameter_shapes,
-)
+from lt4rec_tf.models.layers.event_attention import EventAttention, Parameters, leading
 from lt4rec_tf.models.layers.event_fields import (
     Events,
     aligned_ids,
@@ -25,6 +18,7 @@ from lt4rec_tf.models.layers.event_fields import (
     nearest,
     same_value,
 )
+from lt4rec_tf.models.layers.event_parameters import Draw, is_hidden_kernel, parameter_shapes
 from lt4rec_tf.models.layers.event_transformer import EventTransformer
 from lt4rec_tf.schema.events import EventSequence
 from lt4rec_tf.schema.sequences import BY_HASH

@@ -185,11 +185,10 @@ def look_up(
                 vectors = _without_unknown(vectors, runs[index], ids)
             fields_of_runs[index] = pool_of_runs[index](vectors)
 
-    by_wearing = [dict(fields_of_runs) for _ in wearings]
+    by_wearing = [fields_of_runs] * len(wearings)
     for pool in pools:
-        of_lists = _pool_events(pool, events[pool], runs, fields_of_runs, wearings)
-        for fields_worn, pooled in zip(by_wearing, of_lists, strict=True):
-            fields_worn |= pooled
+        pooled = _pool_events(pool, events[pool], runs, fields_of_runs, wearings)
+        by_wearing = [before | lists for before, lists in zip(by_wearing, pooled, strict=True)]
     shape = (None, len(features), layout.dimension)
     return [
         tf.ensure_shape(tf.concat([worn[index] for index in range(fields)], axis=1), shape)
