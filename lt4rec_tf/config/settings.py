@@ -259,8 +259,8 @@ class TicketSettings:
     )
     mask_attention: bool = flag(
         False,
-        "Each task's ticket also cuts the kernels with which candidates attend to events, so that "
-        "each pools the past by its own; single weights of rows of one or of separate towers.",
+        "Each task's ticket also covers the kernels with which candidates attend to what a user "
+        "did before: each task pools it by its own. Of single weights, and rows of towers alone.",
     )
     gate_epochs: int = flag(
         0,

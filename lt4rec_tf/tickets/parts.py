@@ -1,8 +1,8 @@
 """Parts of a ticket: a tower's kernels, and those of each attention to events.
 
 Attention's kernels are named "attention.<list>/<kernel>". Each part keeps the same share of its own
-weights: ranked beside a tower's, the few weights of an attention, of another scale, would nearly
-all be kept or nearly all be cut.
+weights. Those of an attention have another scale than a tower's: ranked together by size, most of
+them would stay, and by another score perhaps none (docs/attention.md).
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lt4rec_tf import evaluate, export, train
 from lt4rec_tf.core.artifacts import RunError
@@ -126,6 +127,18 @@ def test_a_run_says_what_each_ticket_keeps_of_the_attention(masked):
     for found in json.loads((folder / "evaluation.json").read_text())["rows"]:
         assert 0 < found["overlap"] < 1
         assert found["density"] == pytest.approx({"ctr": 0.2, "cvr": 0.2}, abs=0.01)
+
+
+def test_tensorboard_shows_them_too(masked):
+    events = masked[0] / "tensorboard"
+    tags = {}
+    for part in ("summary", "tickets/ctr"):
+        accumulator = EventAccumulator(str(events / part), size_guidance={"tensors": 0})
+        accumulator.Reload()
+        tags[part] = accumulator.Tags()["tensors"]
+    assert "tickets/attention/watched" in tags["summary"]
+    assert "density/attention.watched/event_kernel" in tags["tickets/ctr"]
+    assert "dead_neurons/tower_0" in tags["tickets/ctr"]
 
 
 @pytest.mark.parametrize("row", ["s_weight", "s_gates"])
