@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lt4rec_tf.config.parse import parse
+from lt4rec_tf.config.parse import parse, to_dict
 from lt4rec_tf.core.flags import ConfigError
 from lt4rec_tf.experiment import joint_training, sharing_search
 from lt4rec_tf.experiment.comparison.cost import cost_of
@@ -247,6 +247,7 @@ def test_a_schema_without_such_a_list_is_refused(small_schema):
 def test_by_default_the_attention_is_not_masked(schema):
     settings, _ = parse(["train", "--schema=s.toml", "--data_dir=d"], "")
     assert not settings.tickets.mask_attention
+    assert "mask_attention" not in to_dict(settings)["tickets"]  # as of runs of earlier versions
     network = network_of(small_settings("--rows=s_gates"), schema, "s_gates")
     assert not network.attentions
     assert all(name.startswith("tower_") for name in network.kernels("ctr"))

@@ -144,11 +144,12 @@ def _mean_cost(costs: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
 
     means: dict[str, Any] = {}
     counts = ("trained_parameters", "table_bytes", "multiply_adds", "attention_multiply_adds")
-    for name in [name for name in counts if name in costs[0]]:
+    known = set.intersection(*map(set, costs))  # runs of earlier versions have fewer
+    for name in [name for name in counts if name in known]:
         means[name] = round(np.mean([cost[name] for cost in costs]))
 
     by_task = ("alive_parameters", "attention_parameters")
-    for name in [name for name in by_task if name in costs[0]]:
+    for name in [name for name in by_task if name in known]:
         means[name] = {
             task: round(np.mean([cost[name][task] for cost in costs])) for task in costs[0][name]
         }
