@@ -28,6 +28,7 @@ from feeds import ATTENTION, EVENTS, FEATURE, UNITS, clicked_items, schema_of
 
 from lt4rec_tf.models.feature_encoder import Encoder
 from lt4rec_tf.models.lt4rec import build_network
+from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.reports.text_tables import markdown_table
 from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.schema.variants import with_history
@@ -79,14 +80,31 @@ def feed(length: int, pooling: str = ATTENTION) -> Schema:
     )
 
 
-def served(schema: Schema, density: float) -> tuple[Schema, Callable[..., Any], Callable[..., Any]]:
-    """Returns the schema, and the signatures of a network: `rank`, and that of rows."""
+def masked_network(
+    schema: Schema, density: float, *, mask_attention: bool = False
+) -> RankingNetwork:
+    """Builds the network; each task keeps so many of its weights, drawn at random."""
     encoder = Encoder(DIMENSION, 0.1, cross="gram", dcn_layers=0)
-    network = build_network(schema, encoder, separate_towers=False, hidden_units=UNITS, seed=1)
+    network = build_network(
+        schema,
+        encoder,
+        separate_towers=False,
+        hidden_units=UNITS,
+        seed=1,
+        mask_attention=mask_attention,
+    )
     rng = np.random.default_rng(0)
     for task in network.tasks:
         masks = {name: rng.random(s) < density for name, s in network.kernel_shapes(task).items()}
         network.wear(task, masks)
+    return network
+
+
+def served(
+    schema: Schema, density: float, *, mask_attention: bool = False
+) -> tuple[Schema, Callable[..., Any], Callable[..., Any]]:
+    """Returns the schema, and the signatures of a network: `rank`, and that of rows."""
+    network = masked_network(schema, density, mask_attention=mask_attention)
     ranking = Ranking(dict.fromkeys(network.tasks, 1.0))
     signatures = ServedModel(network, schema, ranking=ranking).signatures("rank", "serving_default")
     return schema, signatures["rank"], signatures["serving_default"]

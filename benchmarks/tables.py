@@ -115,7 +115,7 @@ def saved(
     )
 
     tables = served.network.tables["shared"]
-    look = tf.function(lambda ids: look_up(tables.tables(), schema.features, ids))
+    look = tf.function(lambda ids: look_up(tables.tables(), schema.features, ids)[0])
     bytes_of = [folder_size(folder / name) for name in ("checkpoint", "version")]
     return lambda: look(batch), [*bytes_of, int(grown.stdout.split()[-1])]
 

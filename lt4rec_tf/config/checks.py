@@ -15,6 +15,17 @@ from lt4rec_tf.config.settings import (
 from lt4rec_tf.core.flags import by_name, check_fields, expect, expect_folder_name
 from lt4rec_tf.core.time_units import is_date
 
+# Rows whose tasks read the cross layer by a tower alone.
+ROWS_OF_MASKED_ATTENTION = (
+    "base",
+    "shared_bottom",
+    "hard_sharing",
+    "s_weight",
+    "s_weight_auto",
+    "s_gates",
+    "pruned_towers",
+)
+
 
 def check(settings: Settings) -> None:
     """Refuses settings that no run can use.
@@ -30,6 +41,8 @@ def check(settings: Settings) -> None:
 
     _check_data(settings.data)
     _check_tickets(settings.tickets, settings.model)
+    if settings.tickets.mask_attention:
+        _check_masked_attention(settings)
     _check_steps(settings)
     _check_balance(settings.training)
     _check_distribution(settings)
@@ -91,6 +104,22 @@ def _check_tickets(tickets: TicketSettings, model: ModelSettings) -> None:
     width = tickets.block_width
     fits = width == 1 or 1 < width < min(model.hidden_units)
     expect(fits, "block_width", width, "1, or less than the narrowest of --hidden_units")
+
+
+def _check_masked_attention(settings: Settings) -> None:
+    """Refuses what knows tickets of towers alone."""
+    tickets, with_flag = settings.tickets, "with --mask_attention"
+    for row in settings.rows:
+        expected = f"some of {', '.join(ROWS_OF_MASKED_ATTENTION)} {with_flag}"
+        expect(row in ROWS_OF_MASKED_ATTENTION, "rows", row, expected)
+    unit, finder = tickets.pruned_unit, tickets.ticket_finder
+    expect(unit == "weight", "pruned_unit", unit, f"weight {with_flag}")
+    expect(finder == "iterative", "ticket_finder", finder, f"iterative {with_flag}")
+    own = settings.model.own_embedding
+    expect(not own, "own_embedding", own, f"nothing {with_flag}")
+    kind, added_to = settings.training.distribution, settings.daily.add_to
+    expect(kind in ("none", "mirrored"), "distribution", kind, f"none or mirrored {with_flag}")
+    expect(not added_to, "add_to", added_to, f"nothing {with_flag}")
 
 
 def _check_steps(settings: Settings) -> None:

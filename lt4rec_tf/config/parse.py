@@ -67,7 +67,7 @@ _NEWER: dict[str, dict[str, Any]] = {
         "rewind_tables": 0,
         "calibration": [],
     },
-    "tickets": {"ticket_search": "thorough", "gate_epochs": 0},
+    "tickets": {"ticket_search": "thorough", "gate_epochs": 0, "mask_attention": False},
     "daily": {"add_to": ""},
 }
 

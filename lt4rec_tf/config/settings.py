@@ -258,6 +258,11 @@ class TicketSettings:
         "What the iterative search and s_gates cut: single weights, or whole neurons, s_gates "
         "inputs of fields and of their products with them.",
     )
+    mask_attention: bool = flag(
+        False,
+        "Each task's ticket also covers the kernels with which candidates attend to what a user "
+        "did before: each task pools it by its own. Of single weights, and rows of towers alone.",
+    )
     gate_epochs: int = flag(
         0,
         "s_gates: passes over train in which its tickets are learned; 0: up to 4 on a small log, 1 "

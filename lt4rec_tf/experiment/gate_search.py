@@ -17,6 +17,7 @@ from lt4rec_tf.experiment.paths import GATES, TRAINING, row_folder, row_masks
 from lt4rec_tf.experiment.rows import masked_network
 from lt4rec_tf.experiment.run import Run, joint_trainer, load_start, network_in, plan_of
 from lt4rec_tf.tickets.masks import Masks, write_masks
+from lt4rec_tf.tickets.parts import parts_of
 from lt4rec_tf.tickets.scores import Scores, keep_best_pieces, keep_highest
 from lt4rec_tf.tickets.search import WEIGHTS
 from lt4rec_tf.training.mask_scores import Prune, cut_along, scores_of, with_scores
@@ -78,7 +79,11 @@ def _prune_of(run: Run) -> Prune:
     groups = [*groups_of_inputs(run.settings, run.schema).values()]
 
     def prune(scores: Scores, density: float) -> Masks:
-        keep = max(1, round(density * sum(score.size for score in scores.values())))
-        return keep_best_pieces(scores, keep, groups) if by_pieces else keep_highest(scores, keep)
+        masks: Masks = {}
+        for part in parts_of(scores):
+            keep = max(1, round(density * sum(score.size for score in part.values())))
+            kept = keep_best_pieces(part, keep, groups) if by_pieces else keep_highest(part, keep)
+            masks |= kept
+        return masks
 
     return prune

@@ -26,6 +26,7 @@ from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.models.registry import MODELS
 from lt4rec_tf.tickets.controls import dense_widths, shuffle_layerwise
 from lt4rec_tf.tickets.masks import Masks, ones_like, read_masks, write_masks
+from lt4rec_tf.tickets.parts import prune_parts, variable_of
 from lt4rec_tf.tickets.search import WEIGHTS, level_folder
 from lt4rec_tf.training import checkpoint
 
@@ -106,7 +107,7 @@ def _cut_at_once(run: Run, network: RankingNetwork, ticket: Ticket) -> Masks:
     """Prunes the dense training's weights in one go to the ticket's density."""
     dense = level_folder(ticket_folder(run.searches, ticket.task), 0)
     kernels = network.kernels(ticket.task)
-    stored = {f"{name}/kernel": kernel for name, kernel in kernels.items()}
+    stored = {variable_of(name): kernel for name, kernel in kernels.items()}
     checkpoint.restore(dense / TRAINING / WEIGHTS, stored)
     trained = {name: kernel.numpy() for name, kernel in kernels.items()}
 
@@ -117,7 +118,11 @@ def _cut_at_once(run: Run, network: RankingNetwork, ticket: Ticket) -> Masks:
 
 def _cut_to_density(run: Run, scores: Mapping[str, np.ndarray], ticket: Ticket) -> Masks:
     """Prunes whole kernels to as many weights as a ticket keeps."""
-    return prune_of(run.settings)(scores, ones_like(scores), _alive(ticket.masks))
+
+    def keep_of(part: Masks) -> int:
+        return _alive({name: ticket.masks[name] for name in part})
+
+    return prune_parts(prune_of(run.settings), scores, ones_like(scores), keep_of)
 
 
 def _small_widths(run: Run, tickets: Sequence[Ticket]) -> list[int]:

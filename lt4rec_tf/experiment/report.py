@@ -21,8 +21,14 @@ from lt4rec_tf.experiment.paths import (
     stage_folder,
 )
 from lt4rec_tf.experiment.rows import row_names
-from lt4rec_tf.experiment.shared_tickets import drawn_tickets, input_shares, shared_masks
+from lt4rec_tf.experiment.shared_tickets import (
+    attention_shares,
+    drawn_tickets,
+    input_shares,
+    shared_masks,
+)
 from lt4rec_tf.experiment.ticket_search import Ticket, level_masks
+from lt4rec_tf.reports.attention import attention_table, attention_title
 from lt4rec_tf.reports.calibration import calibration_table
 from lt4rec_tf.reports.inputs import input_lines
 from lt4rec_tf.reports.passes import Passes, advice
@@ -71,6 +77,8 @@ def print_run(settings: Settings, schema: Schema, folder: Path, evaluation: Eval
         if masks := shared_masks(folder, row, settings, schema):
             lines = input_lines(input_shares(row, masks, settings, schema))
             print(f"\ninputs of {row}\n\n{lines}")
+            for shares in attention_shares(masks, settings, schema):
+                print(f"\n{attention_title(shares, row)}\n\n{attention_table(shares)}")
 
     print_evaluation(evaluation)
     results = {row: read_result(stage_folder(folder, row)) for row in row_names(settings, schema)}
@@ -171,6 +179,9 @@ def draw_run(
 
     row, masks = drawn_tickets(folder, settings, schema)
     inputs = input_shares(row, masks, settings, schema) if masks else None
+    attention = attention_shares(masks, settings, schema) if masks else []
     overlapping = tickets_found or masks
     values = to_dict(settings)
-    return report_run(folder, values, evaluation, masks_of_levels, overlapping, inputs, exported)
+    return report_run(
+        folder, values, evaluation, masks_of_levels, overlapping, inputs, attention, exported
+    )

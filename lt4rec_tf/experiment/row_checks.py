@@ -12,6 +12,7 @@ from lt4rec_tf.experiment.run_folder import read_run
 from lt4rec_tf.models.aitm import calibrated_pairs
 from lt4rec_tf.models.esmm import chain
 from lt4rec_tf.models.losses import smooths
+from lt4rec_tf.models.registry import masks_attention
 from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.training.conflict import pairs_in_conflict
 
@@ -53,6 +54,7 @@ def check_rows(settings: Settings, schema: Schema) -> None:
         UnfitError: A model or a rule needs other tasks.
         ConfigError: Two flags do not go together.
     """
+    masks_attention(settings, schema)
     tasks = [task.name for task in schema.tasks]
     joint = [row for row in settings.rows if row != SINGLE_TASK]
     if "esmm" in joint:

@@ -254,7 +254,7 @@ def densities(network: RankingNetwork) -> dict[str, float]:
 def shared_overlap(network: RankingNetwork) -> float | None:
     """Returns |AND| / |OR| of the masks of tasks that share kernels; None if they share none."""
     masks = task_masks(network)
-    kernels = {task: next(iter(network.kernels(task).values())).ref() for task in masks}
+    kernels = {task: network.towers[task][0].shared.kernel.ref() for task in masks}
     if len(masks) < 2 or len(set(kernels.values())) > 1:
         return None
     return overlap(list(masks.values()))

@@ -10,10 +10,14 @@ from lt4rec_tf.experiment.level_search import groups_of_inputs
 from lt4rec_tf.experiment.paths import row_masks, stage_folder
 from lt4rec_tf.experiment.rows import SPARSE_SHARING, default_row, shares_tower
 from lt4rec_tf.models.layers.cross import crossed_width
+from lt4rec_tf.models.layers.event_pooling import attention_shapes
+from lt4rec_tf.reports.attention import AttentionShares, shares_of_attention
 from lt4rec_tf.reports.inputs import InputShares
+from lt4rec_tf.schema.events import sequences_of
 from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.tickets.groups import shares_kept
 from lt4rec_tf.tickets.masks import Masks, read_masks
+from lt4rec_tf.tickets.parts import ATTENTION, of_attention, of_towers
 
 
 def shared_masks(folder: Path, row: str, settings: Settings, schema: Schema) -> dict[str, Masks]:
@@ -36,9 +40,14 @@ def shared_masks(folder: Path, row: str, settings: Settings, schema: Schema) -> 
         return {}
 
     model = settings.model
+    shapes: dict[str, tuple[int, ...]] = {}
+    if settings.tickets.mask_attention:
+        for sequence in sequences_of(schema):
+            of_list = attention_shapes(sequence, model.embedding_dim, model.attention_units)
+            shapes |= {f"{ATTENTION}{sequence.name}/{name}": s for name, s in of_list.items()}
     inputs = crossed_width(model.cross, len(schema.features), model.embedding_dim)
     widths = pairwise([inputs, *model.hidden_units])
-    shapes = {f"tower_{depth}": shape for depth, shape in enumerate(widths)}
+    shapes |= {f"tower_{depth}": shape for depth, shape in enumerate(widths)}
     parent = stage_folder(folder, row).parent
     return {t.name: read_masks(row_masks(parent, t.name), shapes) for t in schema.tasks}
 
@@ -75,5 +84,27 @@ def input_shares(
     """
     fields = [feature.name for feature in schema.features]
     groups = groups_of_inputs(settings, schema)
-    shares = {task: shares_kept(masks, groups) for task, masks in masks_by_task.items()}
+    shares = {task: shares_kept(of_towers(masks), groups) for task, masks in masks_by_task.items()}
     return InputShares(row, fields, shares)
+
+
+def attention_shares(
+    masks_by_task: dict[str, Masks], settings: Settings, schema: Schema
+) -> list[AttentionShares]:
+    """Returns what tickets keep of the attention to each sequence; none if it is not masked.
+
+    Args:
+        masks_by_task: As `shared_masks` returns them, of two tasks or more.
+        settings: The run's.
+        schema: The run's.
+    """
+    if not settings.tickets.mask_attention:
+        return []
+    return [
+        shares_of_attention(
+            sequence,
+            settings.model.embedding_dim,
+            {task: of_attention(masks, sequence.name) for task, masks in masks_by_task.items()},
+        )
+        for sequence in sequences_of(schema)
+    ]

@@ -21,6 +21,7 @@ class Blueprint:
         hidden_units: Widths of a tower's layers, from the bottom up.
         own_embedding: Task -> length of the field vectors that it alone reads.
         seed: Of all draws.
+        mask_attention: Whether tasks wear masks on the attention to events.
     """
 
     schema: Schema
@@ -29,6 +30,7 @@ class Blueprint:
     hidden_units: Sequence[int]
     own_embedding: Mapping[str, int]
     seed: int
+    mask_attention: bool = False
 
     def bottom(self) -> Bottom:
         """Builds the part that all tasks share: inputs, field vectors and cross layer."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -11,14 +12,14 @@ import tf_keras as keras
 
 from lt4rec_tf.models.layers.cross import CrossNetworkV2, GramCross, NoCross, TriangleCross
 from lt4rec_tf.models.layers.dropout import UnitDropout, UnknownDropout
+from lt4rec_tf.models.layers.event_attention import EventAttention
 from lt4rec_tf.models.layers.event_pooling import EventPooling, EventSizes
 from lt4rec_tf.models.layers.field_vectors import FieldVectors
 from lt4rec_tf.models.layers.table_layout import ONE
 from lt4rec_tf.schema.events import EventSequence, sequences_of
 from lt4rec_tf.schema.types import Feature, Schema
 from lt4rec_tf.tickets.embedding_tables import TableTicket
-
-_ATTENTION = "attention."  # no task's name holds a dot
+from lt4rec_tf.tickets.parts import ATTENTION
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,11 @@ class Bottom:
     Attributes:
         inputs: {feature: Keras input of its ids}.
         ids: {feature: ids that are looked up}: in training some of them are taken for unknown.
-        crossed: Output of the cross layer, float32 (batch, width).
+        crossed: Output of the cross layer, float32 (batch, width); none where `by_task` has it.
         variables: The trained variables by name.
         counters: Counters that its layers update in training, by name.
+        by_task: Task -> output of the cross layer, where tasks wear masks on the attention.
+        attentions: What they wear masks on, by the beginning of its variables' names.
     """
 
     inputs: dict[str, tf.Tensor]
@@ -64,15 +67,24 @@ class Bottom:
     crossed: tf.Tensor
     variables: dict[str, tf.Variable]
     counters: dict[str, tf.Variable] = field(default_factory=dict)
+    by_task: dict[str, tf.Tensor] = field(default_factory=dict)
+    attentions: Mapping[str, EventAttention] = field(default_factory=dict)
+
+    def crossed_of(self, task: str) -> tf.Tensor:
+        """Returns the output of the cross layer that a task reads."""
+        return self.by_task[task] if self.by_task else self.crossed
 
 
-def build_bottom(schema: Schema, encoder: Encoder, seed: int) -> Bottom:
+def build_bottom(
+    schema: Schema, encoder: Encoder, seed: int, wearers: Sequence[str] = ()
+) -> Bottom:
     """Builds embedding and cross layer. Embedding rows are drawn normal, kernels Xavier-normal.
 
     Args:
         schema: Features and tables.
         encoder: Sizes and kind of the layers.
         seed: Of all draws.
+        wearers: Tasks that wear masks on the attention to events.
     """
     # Inputs have their features' names, which hold no dot: layers with one cannot clash with them.
     inputs = {feature.name: _input(feature) for feature in schema.features}
@@ -84,6 +96,7 @@ def build_bottom(schema: Schema, encoder: Encoder, seed: int) -> Bottom:
         owner="shared",
         ticket=encoder.tables,
         events=encoder.events,
+        wearers=wearers,
     )
     ids, counters = _looked_up_ids(schema, encoder, inputs, seed)
     vectors = fields(ids)
@@ -91,14 +104,22 @@ def build_bottom(schema: Schema, encoder: Encoder, seed: int) -> Bottom:
         dropout = UnitDropout(
             encoder.field_dropout, seed_of(seed, "field_dropout"), name="shared.field_dropout"
         )
-        vectors = dropout(vectors)
+        vectors = _dropped_alike(dropout, vectors) if wearers else dropout(vectors)
         counters["field_dropout_calls"] = dropout.calls
     cross_layer = _cross_layer(encoder.cross, encoder.dcn_layers, seed)
-    crossed = cross_layer(vectors)
+    by_task = {task: cross_layer(vectors[task]) for task in wearers}
+    crossed = None if wearers else cross_layer(vectors)
 
     variables = trained_variables(fields)
     variables |= {f"cross/{i}": weight for i, weight in enumerate(cross_layer.weights)}
-    return Bottom(inputs, ids, crossed, variables, counters)
+    masked = {_attention_name(pool): pool.attention for pool in fields.pools} if wearers else {}
+    return Bottom(inputs, ids, crossed, variables, counters, by_task, masked)
+
+
+def _dropped_alike(dropout: UnitDropout, vectors: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """Drops the same fields of each row for all tasks, as where these share their vectors."""
+    together = dropout(tf.concat([*vectors.values()], axis=2))
+    return dict(zip(vectors, tf.split(together, len(vectors), axis=2), strict=True))
 
 
 def _looked_up_ids(
@@ -128,6 +149,7 @@ def field_vectors(
     owner: str,
     ticket: TableTicket | None = None,
     events: EventSizes | None = None,
+    wearers: Sequence[str] = (),
 ) -> FieldVectors:
     """Returns an embedding of all the schema's features, whose rows are drawn normal.
 
@@ -139,6 +161,7 @@ def field_vectors(
         owner: Begins the layer's name: "shared" or a task.
         ticket: Ticket of the tables; None: they are whole.
         events: Sizes of the layers that pool what users did before; None: the usual ones.
+        wearers: Tasks that wear masks on these.
     """
 
     def draw(part: str) -> keras.initializers.Initializer:
@@ -151,10 +174,12 @@ def field_vectors(
             return keras.initializers.GlorotNormal(seed=seed_of(seed, f"{sequence.name}/{name}"))
 
         name = f"{owner}.attention.{sequence.name}"
-        return EventPooling(sequence, dimension, events or EventSizes(), draw_kernel, name=name)
+        sizes = events or EventSizes()
+        return EventPooling(sequence, dimension, sizes, draw_kernel, wearers, name=name)
 
     pools = [pool_of(sequence) for sequence in sequences_of(schema)]
-    return FieldVectors(schema, dimension, draw, ticket, pools, name=f"{owner}.embedding")
+    name = f"{owner}.embedding"
+    return FieldVectors(schema, dimension, draw, ticket, pools, wearers, name=name)
 
 
 def trained_variables(fields: FieldVectors, prefix: str = "") -> dict[str, tf.Variable]:
@@ -167,8 +192,12 @@ def trained_variables(fields: FieldVectors, prefix: str = "") -> dict[str, tf.Va
     variables = {f"{prefix}embedding/{name}": part for name, part in fields.parts.items()}
     for pool in fields.pools:
         for name, variable in pool.trained.items():
-            variables[f"{prefix}{_ATTENTION}{pool.sequence.name}/{name}"] = variable
+            variables[f"{prefix}{_attention_name(pool)}/{name}"] = variable
     return variables
+
+
+def _attention_name(pool: EventPooling) -> str:
+    return f"{ATTENTION}{pool.sequence.name}"
 
 
 class _NormalRows(keras.initializers.RandomNormal):
@@ -213,7 +242,7 @@ def is_attention(name: str) -> bool:
     >>> is_attention("attention.watched/bias_0"), is_attention("attention/head/kernel")
     (True, False)
     """
-    return name.rpartition("/")[0].split("/")[-1].startswith(_ATTENTION)
+    return name.rpartition("/")[0].split("/")[-1].startswith(ATTENTION)
 
 
 def seed_of(seed: int, name: str) -> int:

@@ -26,6 +26,7 @@ from lt4rec_tf.models.feature_encoder import (
 from lt4rec_tf.models.layers.masked_dense import MaskedDense, link_tower
 from lt4rec_tf.models.network import CROSSED, RankingNetwork, add_head, assemble
 from lt4rec_tf.models.tower_dropout import TowerDropout
+from lt4rec_tf.schema.events import sequences_of
 from lt4rec_tf.schema.types import Schema
 
 
@@ -38,6 +39,7 @@ def build_network(
     seed: int,
     own_embedding: Mapping[str, int] | None = None,
     tower_dropout: float = 0.0,
+    mask_attention: bool = False,
 ) -> RankingNetwork:
     """Builds the network for the schema's tasks.
 
@@ -58,18 +60,22 @@ def build_network(
         own_embedding: Task -> length of the field vectors that it alone reads.
         tower_dropout: Share of hidden units that a training step sets to 0, in [0, 1).
             Each task draws its own.
+        mask_attention: Whether tasks wear masks on the attention to events too: each then pools
+            with kernels of its own, cut out of those that all tasks train.
     """
-    bottom = build_bottom(schema, encoder, seed)
+    masked = mask_attention and sequences_of(schema)
+    wearers = [task.name for task in schema.tasks] if masked else []
+    bottom = build_bottom(schema, encoder, seed, wearers)
     dropout = TowerDropout(tower_dropout, seed)
     variables = dict(bottom.variables)
 
     shared: list[keras.layers.Dense] = []
     towers, heads, logits, tops = {}, {}, {}, {}
     for task in schema.tasks:
-        name = task.name
+        name, crossed = task.name, bottom.crossed_of(task.name)
         if separate_towers or not shared:
             prefix = f"{name}/" if separate_towers else ""
-            shared = build_tower(bottom.crossed.shape[-1], hidden_units, prefix, seed, variables)
+            shared = build_tower(crossed.shape[-1], hidden_units, prefix, seed, variables)
         towers[name] = [MaskedDense(d, name=f"{name}.masked_{i}") for i, d in enumerate(shared)]
 
         own = None
@@ -86,13 +92,13 @@ def build_network(
             )
         if own is None and not tower_dropout:
             link_tower(towers[name], name)
-        hidden = dropout.of(towers[name][0](bottom.crossed, addend=own), f"{name}/tower_0")
+        hidden = dropout.of(towers[name][0](crossed, addend=own), f"{name}/tower_0")
         for depth, layer in enumerate(towers[name][1:], 1):
             hidden = dropout.of(layer(hidden), f"{name}/tower_{depth}")
         heads[name], logits[name] = add_head(hidden, task, seed, variables)
 
         # Only a task with an embedding of its own reads ids beside the cross layer's output.
-        top_inputs = {CROSSED: bottom.crossed} | (bottom.inputs if own is not None else {})
+        top_inputs = {CROSSED: crossed} | (bottom.inputs if own is not None else {})
         tops[name] = keras.Model(top_inputs, logits[name])
     return assemble(
         bottom, logits, heads, variables, towers=towers, tops=tops, counters=dropout.counters

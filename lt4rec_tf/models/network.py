@@ -11,6 +11,7 @@ import tf_keras as keras
 
 from lt4rec_tf.distributed.replicas import parts_of
 from lt4rec_tf.models.feature_encoder import Bottom, seed_of
+from lt4rec_tf.models.layers.event_attention import EventAttention
 from lt4rec_tf.models.layers.masked_dense import MaskedDense
 from lt4rec_tf.models.losses import outputs_of
 from lt4rec_tf.models.tower_dropout import TowerDropout
@@ -34,7 +35,8 @@ class RankingNetwork:
 
     Attributes:
         model: {feature: ids} -> {task: logit, float32 (batch,), or what its loss takes}.
-        bottom: {feature: ids} -> output of the cross layer, float32 (batch, width).
+        bottom: {feature: ids} -> output of the cross layer, float32 (batch, width); {task: that}
+            where tasks wear masks on the attention, see `crossed`.
         task_models: Task -> {feature: ids} -> logit; they share the model's layers.
         towers: Task -> its MaskedDense layers, from the bottom up; none if nothing is masked.
         heads: Task -> its last Dense layer.
@@ -45,6 +47,8 @@ class RankingNetwork:
         counters: Counters that layers update in training, by name; a checkpoint must hold them.
         scored: Masks, each with a variable of its shape from which training steps subtract the
             gradient of the loss by the mask; see `training.mask_scores`.
+        attentions: Attention to events whose hidden kernels each task masks, by the beginning of
+            its variables' names; none: its kernels are the same for all tasks.
     """
 
     model: keras.Model
@@ -57,6 +61,7 @@ class RankingNetwork:
     tops: Mapping[str, keras.Model] = field(default_factory=dict)
     counters: Mapping[str, tf.Variable] = field(default_factory=dict)
     scored: Sequence[tuple[tf.Variable, tf.Variable]] = ()
+    attentions: Mapping[str, EventAttention] = field(default_factory=dict)
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -70,9 +75,32 @@ class RankingNetwork:
             for name, tensor in self.model.input.items()
         }
 
+    def crossed(self, features: Mapping[str, tf.Tensor], *, training: bool) -> dict[str, tf.Tensor]:
+        """Returns the output of the cross layer that each task reads, float32 (batch, width)."""
+        crossed = self.bottom(features, training=training)
+        return crossed if self.attentions else dict.fromkeys(self.tasks, crossed)
+
     def kernels(self, task: str) -> dict[str, tf.Variable]:
-        """Returns a task's prunable kernels: "tower_<depth>" -> variable."""
-        return {f"tower_{i}": layer.shared.kernel for i, layer in enumerate(self.towers[task])}
+        """Returns a task's prunable kernels, from the input upwards.
+
+        Named "attention.<list>/<kernel>" where tasks wear masks on it, and "tower_<depth>".
+        """
+        kernels = {
+            f"{name}/{kernel}": attention.parameters[kernel]
+            for name, attention in self.attentions.items()
+            for kernel in attention.masks[task]
+        }
+        towers = {f"tower_{i}": layer.shared.kernel for i, layer in enumerate(self.towers[task])}
+        return kernels | towers
+
+    def mask_variables(self, task: str) -> dict[str, tf.Variable]:
+        """Returns the masks of a task's kernels, by their names."""
+        masks = {
+            f"{name}/{kernel}": mask
+            for name, attention in self.attentions.items()
+            for kernel, mask in attention.masks[task].items()
+        }
+        return masks | {f"tower_{i}": layer.mask for i, layer in enumerate(self.towers[task])}
 
     def kernel_shapes(self, task: str) -> dict[str, tuple[int, ...]]:
         """Returns the shapes of a task's kernels, which are those of its masks."""
@@ -80,10 +108,7 @@ class RankingNetwork:
 
     def masks(self, task: str) -> Masks:
         """Returns the masks of a task."""
-        return {
-            f"tower_{i}": layer.mask.numpy().astype(bool)
-            for i, layer in enumerate(self.towers[task])
-        }
+        return {name: mask.numpy().astype(bool) for name, mask in self.mask_variables(task).items()}
 
     def wear(self, task: str, masks: Masks) -> None:
         """Applies a ticket to a task.
@@ -97,6 +122,9 @@ class RankingNetwork:
             )
         for i, layer in enumerate(self.towers[task]):
             layer.set_mask(masks[f"tower_{i}"])
+        for name, attention in self.attentions.items():
+            for kernel in attention.masks[task]:
+                attention.set_mask(task, kernel, masks[f"{name}/{kernel}"])
 
     def is_compact(self, task: str) -> bool:
         """Tells if training steps compute a task's alive neurons alone; see `CompactTower`."""
@@ -133,7 +161,7 @@ def assemble(
     """
     network = RankingNetwork(
         model=keras.Model(bottom.inputs, dict(logits)),
-        bottom=keras.Model(bottom.inputs, bottom.crossed),
+        bottom=keras.Model(bottom.inputs, bottom.by_task or bottom.crossed),
         task_models={task: keras.Model(bottom.inputs, logit) for task, logit in logits.items()},
         towers=dict(towers) if towers is not None else {task: [] for task in logits},
         heads=dict(heads),
@@ -141,6 +169,7 @@ def assemble(
         own_losses=own_losses,
         tops=dict(tops or {}),
         counters=bottom.counters | dict(counters or {}),
+        attentions=bottom.attentions,
     )
     _check_all_named(network)
     return network

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from lt4rec_tf.config.checks import own_embedding
 from lt4rec_tf.config.settings import Settings
-from lt4rec_tf.core.flags import ConfigError, expect, from_settings
+from lt4rec_tf.core.flags import ConfigError, expect, from_settings, refuse
 from lt4rec_tf.models.aitm import build_aitm
 from lt4rec_tf.models.blueprint import Blueprint
 from lt4rec_tf.models.esmm import build_esmm
@@ -61,6 +61,7 @@ def _lt4rec(blueprint: Blueprint, *, separate_towers: bool) -> RankingNetwork:
         hidden_units=blueprint.hidden_units,
         own_embedding=blueprint.own_embedding,
         tower_dropout=blueprint.settings.tower_dropout,
+        mask_attention=blueprint.mask_attention,
         seed=blueprint.seed,
     )
 
@@ -221,11 +222,25 @@ def network_of(
         hidden_units=tuple(hidden_units) or model.hidden_units,
         own_embedding=_own_embedding(settings, schema),
         seed=settings.seed if seed is None else seed,
+        mask_attention=masks_attention(settings, schema),
     )
 
     # No layer needs AutoGraph, whose rewriting of them is a fifteenth of a small run.
     build = tf.autograph.experimental.do_not_convert(MODELS[row].build)
     return build(blueprint)
+
+
+def masks_attention(settings: Settings, schema: Schema) -> bool:
+    """Tells if tasks wear masks on the attention to events.
+
+    Raises:
+        ConfigError: They shall, but there is none.
+    """
+    wanted = settings.tickets.mask_attention
+    if wanted and not sequences_of(schema):
+        expected = "False without a list to which candidates attend, see docs/attention.md"
+        refuse("mask_attention", wanted, expected)
+    return wanted
 
 
 def _event_sizes(settings: Settings, schema: Schema) -> EventSizes:

@@ -181,7 +181,8 @@ def _draw_corner(axes: Axes, name: str, kernel: np.ndarray, colours: Sequence[st
     style_axes(axes)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-    title = f"{name}: first {corner.shape[0]} x {corner.shape[1]} weights"
+    between = ":\n" if "/" in name else ": "  # an attention's names are long
+    title = f"{name}{between}first {corner.shape[0]} x {corner.shape[1]} weights"
     axes.set_title(title, color=INK, fontsize=10)
     axes.set_xlabel("output neuron", color=INK)
     axes.set_ylabel("input", color=INK)

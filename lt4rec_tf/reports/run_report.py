@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lt4rec_tf.reports import tensorboard
+from lt4rec_tf.reports.attention import AttentionShares, attention_table
 from lt4rec_tf.reports.fields import fields_figure
 from lt4rec_tf.reports.figures import save_png
 from lt4rec_tf.reports.inputs import InputShares, inputs_table
@@ -75,6 +76,7 @@ def report_run(
     level_masks: Mapping[str, Sequence[Masks]],
     joint_masks: Mapping[str, Masks],
     inputs: InputShares | None,
+    attention: Sequence[AttentionShares],
     exported: str,
 ) -> list[Path]:
     """Draws a finished run, and logs its settings and final metrics.
@@ -86,6 +88,7 @@ def report_run(
         level_masks: Task -> the masks of its levels; empty where no ticket was searched.
         joint_masks: Task -> its ticket in the joint network; empty where there is none.
         inputs: What a row's tickets keep of its inputs; None: no row's tasks share a tower.
+        attention: What these keep of the attention to each sequence of events.
         exported: The row whose calibration is drawn.
 
     Returns:
@@ -105,6 +108,9 @@ def report_run(
     if inputs:
         figures["tickets/fields"] = fields_figure(inputs)
         tensorboard.log_text(summary, "tickets/inputs", inputs_table(inputs))
+    for shares in attention:
+        tag = f"tickets/attention/{shares.sequence}"
+        tensorboard.log_text(summary, tag, attention_table(shares))
     if shown_rows(evaluation, exported):
         figures["reliability"] = reliability_figure(evaluation, exported)
 

@@ -39,6 +39,7 @@ from lt4rec_tf.core.errors import UnwritableError, naming_the_unwritable
 from lt4rec_tf.reports.figures import to_rgba
 from lt4rec_tf.reports.text_tables import markdown_table
 from lt4rec_tf.tickets.masks import Masks, dead_neurons, densities, density
+from lt4rec_tf.tickets.parts import of_towers
 
 # Of a record of an event file: its length, and what stands around it with two check sums.
 _LENGTH, _AROUND_EVENT = struct.Struct("<Q"), 16
@@ -130,7 +131,7 @@ def log_masks(writer: EventWriter, level: int, masks: Masks) -> None:
         level: Number of prunings so far.
         masks: The ticket.
     """
-    dead = dead_neurons(masks)
+    dead = dead_neurons(of_towers(masks))
     values: dict[str, float] = {"density/all": density(masks)}
     for kernel, share in densities(masks).items():
         values[f"density/{kernel}"] = share

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from lt4rec_tf.models.layers.event_pooling import pools_of
+from lt4rec_tf.models.layers.event_pooling import UNMASKED, Wearing, pools_of
 from lt4rec_tf.models.layers.field_vectors import look_up, look_up_events, needed
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.schema.types import Feature, Schema
@@ -18,6 +18,7 @@ from lt4rec_tf.serving.folded import FoldedKernels
 from lt4rec_tf.serving.rank import sides_of
 from lt4rec_tf.serving.tower_inputs import SHARED, Vectors, by_row
 from lt4rec_tf.serving.towers import ServedTowers
+from lt4rec_tf.serving.worn_attention import WornAttention
 
 EMBEDDING = ".embedding"  # ends the names of layers that look up field vectors
 
@@ -47,20 +48,29 @@ class ServedNetwork(tf.Module):
         owners = [layer.name.removesuffix(EMBEDDING) for layer in layers]
         of_owner = dict(zip(owners, layers, strict=True))
         self.tables = {o: ServedTables(layer, table_dtype, o) for o, layer in of_owner.items()}
-        # In tuples, as a module would store the layers of lists.
-        self._pools = {owner: tuple(layer.pools) for owner, layer in of_owner.items()}
-        self.attention = [v for layer in layers for pool in layer.pools for v in pool.weights]
+        # A function, as a module would store the layers of a dict, masks included.
+        self._pools = {owner: tuple(layer.pools) for owner, layer in of_owner.items()}.__getitem__
+        self.worn = WornAttention(network)
+        self.attention = [
+            variable
+            for layer in layers
+            for pool in layer.pools
+            for name, variable in pool.trained.items()
+            if name not in pool.attention.masked  # which `worn` holds
+        ]
 
         self.cross = [v for name, v in network.variables.items() if name.startswith("cross/")]
         self.towers: ServedTowers | None = None
         self.other: list[tf.Variable] = []
-        above = _above(network.model, layers, owners)
         if network.tops:
             self.towers = ServedTowers(network, self._sides, dtype)
-        elif any(network.towers.values()):
-            self.folded = FoldedKernels(network, dtype)
-            above = self.folded.in_place(above)
-        if not network.tops:
+        else:
+            above = _above(network.model, layers, owners)
+            if any(network.towers.values()):
+                self.folded = FoldedKernels(network, dtype)
+                above = self.folded.in_place(above)
+            # In a closure, so that saving stores no Keras objects.
+            self._keras_logits = _logits_of(above)
             stored = [table for layer in layers for table in layer.parts.values()]
             stored += [
                 kernel for task in network.tasks for kernel in network.kernels(task).values()
@@ -73,11 +83,8 @@ class ServedNetwork(tf.Module):
         places = every if len(self.tables) > 1 else self._read_places(every)
         self.looked_up = self._needed([schema.features[place] for place in places])
 
-        # In a closure, so that saving stores no Keras objects.
-        self._keras_logits = _logits_of(above)
-
     def vectors(self, ids: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Returns owner -> field vectors, float32 (rows, fields, dimension).
+        """Returns owner or view -> field vectors, float32 (rows, fields, dimension).
 
         Args:
             ids: Of every feature that is looked up, from `features_to_ids`.
@@ -91,7 +98,12 @@ class ServedNetwork(tf.Module):
             vectors: From `vectors`.
             tasks: Whose logits are computed.
         """
-        return (self.towers.logits if self.towers else self._keras_logits)(vectors, tasks)
+        if not self.towers:
+            return self._keras_logits(vectors, tasks)
+        logits: dict[str, tf.Tensor] = {}
+        for view, of_view in self.worn.tasks_by_view(tasks).items():
+            logits |= self.towers.logits({**vectors, SHARED: vectors[view]}, of_view)
+        return {task: logits[task] for task in tasks}
 
     def rank(self, ids: Mapping[str, tf.Tensor], tasks: Sequence[str]) -> dict[str, tf.Tensor]:
         """Returns task -> float32 (requests, candidates) or (requests, candidates, outputs).
@@ -104,10 +116,15 @@ class ServedNetwork(tf.Module):
         items = [f for f in self._schema.features if f.side == "item" and f.name in self.looked_up]
         shape = tf.shape(ids[items[0].name])[:2]
         asking = self._vectors(ids, self._sides.asking)
-        candidates = {owner: self._candidate_vectors(owner, ids, shape) for owner in self.tables}
+        candidates: dict[str, tf.Tensor] = {}
+        for owner in self.tables:
+            candidates |= self._candidate_vectors(owner, ids, shape)
 
         if self.towers and self.towers.is_parted:
-            logits = self.towers.rank(asking, candidates, tasks)
+            logits: dict[str, tf.Tensor] = {}
+            for view, of_view in self.worn.tasks_by_view(tasks).items():
+                ranked = {**candidates, SHARED: candidates[view]}
+                logits |= self.towers.rank(asking, ranked, of_view)
         else:
             logits = self.logits(self._repeated(asking, candidates), tasks)
         return {
@@ -132,40 +149,53 @@ class ServedNetwork(tf.Module):
         return whole
 
     def _vectors(self, ids: Mapping[str, tf.Tensor], places: Sequence[int]) -> dict[str, tf.Tensor]:
-        vectors = {}
+        vectors: dict[str, tf.Tensor] = {}
         for owner, tables in self.tables.items():
-            read = self._read_features(owner, places)
-            vectors[owner] = look_up(tables.tables(), read, ids, pools=self._pools[owner])
+            read, views = self._read_features(owner, places), self._views(owner)
+            wearings = [*views.values()]
+            pools = self._pools(owner)
+            of_views = look_up(tables.tables(), read, ids, pools=pools, wearings=wearings)
+            vectors |= dict(zip(views, of_views, strict=True))
         return vectors
+
+    def _views(self, owner: str) -> dict[str, Wearing]:
+        """Returns what pools the events of an owner's fields, by the name of the vectors."""
+        return self.worn.views if owner == SHARED else {owner: UNMASKED}
 
     def _candidate_vectors(
         self, owner: str, ids: Mapping[str, tf.Tensor], shape: tf.Tensor
-    ) -> tf.Tensor:
-        """Returns an owner's vectors of ranked fields, (requests, candidates, fields, dimension).
+    ) -> dict[str, tf.Tensor]:
+        """Returns vectors of ranked fields, (requests, candidates, fields, dimension) by view.
 
         Args:
             owner: Of the tables.
             ids: As `rank` takes them.
             shape: [requests, candidates].
         """
-        tables = self.tables[owner].tables()
+        tables, views = self.tables[owner].tables(), self._views(owner)
         read = self._read_features(owner, self._sides.ranked)
         items = [feature for feature in read if feature.side == "item"]
 
         vector_of: dict[str, tf.Tensor] = {}
         if items:
             rows = {feature.name: _flat(feature, ids[feature.name]) for feature in items}
-            of_items = look_up(tables, items, rows)
+            (of_items,) = look_up(tables, items, rows)
             of_items = tf.reshape(of_items, tf.concat([shape, of_items.shape[1:]], axis=0))
             if len(items) == len(read):
-                return of_items
+                return dict.fromkeys(views, of_items)
             names = [feature.name for feature in items]
             vector_of = dict(zip(names, tf.unstack(of_items, axis=2), strict=True))
-        for pool in pools_of(read, self._pools[owner]):
-            pooled = pool.of_candidates(ids, partial(look_up_events, tables))
+        vectors_by_view = {view: dict(vector_of) for view in views}
+        for pool in pools_of(read, self._pools(owner)):
             names = [events.name for events in pool.sequence.lists]
-            vector_of |= dict(zip(names, tf.unstack(pooled, axis=2), strict=True))
-        return tf.stack([vector_of[feature.name] for feature in read], axis=2)
+            events = partial(look_up_events, tables)
+            of_views = pool.of_candidates(ids, events, [*views.values()])
+            for view, pooled in zip(views, of_views, strict=True):
+                vectors_by_view[view] |= dict(zip(names, tf.unstack(pooled, axis=2), strict=True))
+        return {
+            view: tf.stack([vector_of[feature.name] for feature in read], axis=2)
+            for view, vector_of in vectors_by_view.items()
+        }
 
     def _read_features(self, owner: str, places: Sequence[int]) -> list[Feature]:
         """Returns those of some fields whose vectors of an owner are read."""
@@ -175,7 +205,7 @@ class ServedNetwork(tf.Module):
 
     def _needed(self, features: Sequence[Feature]) -> set[str]:
         """Returns the names of the features whose ids are needed for some fields."""
-        pools = [pool for of_owner in self._pools.values() for pool in of_owner]
+        pools = [pool for owner in self.tables for pool in self._pools(owner)]
         return {feature.name for feature in needed(features, pools)}
 
     def _read_places(self, places: Sequence[int]) -> list[int]:

@@ -14,6 +14,7 @@ from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.typed_json import read_typed
 from lt4rec_tf.tickets.magnitude import alive_at_level
 from lt4rec_tf.tickets.masks import Masks, density, ones, read_masks, write_masks
+from lt4rec_tf.tickets.parts import prune_parts
 
 Prune = Callable[[Mapping[str, np.ndarray], Masks, int], Masks]
 
@@ -29,7 +30,7 @@ class Level:
 
     Attributes:
         level: Number of prunings before it.
-        density: Share of the tower's weights that it kept.
+        density: Share of the kernels' weights that it kept.
         value: The task's validation metric at its best epoch.
         seconds: Training time.
         folder: Holds the masks and the training.
@@ -87,7 +88,8 @@ def find_tickets(
         folder: Gets one folder a level.
         rounds: Number of prunings.
         final_density: Share of weights left after the last of them, in (0, 1].
-        prune: (scores, masks, weights to keep) -> the next level's masks.
+        prune: (scores, masks, weights to keep) -> the next level's masks; of each part of a ticket
+            by itself, see `tickets.parts`.
 
     Returns:
         The levels 0 to rounds.
@@ -129,9 +131,13 @@ def _next_masks(
         return ones(training.shapes)
     below = level_folder(here.parent, level - 1)
     scores = training.scores(below / TRAINING)
-    total = sum(kernel.size for kernel in scores.values())
-    keep = alive_at_level(total, final_density, rounds, level)
-    return prune(scores, read_masks(below / MASKS, training.shapes), keep)
+    masks = read_masks(below / MASKS, training.shapes)
+
+    def keep_of(part: Masks) -> int:
+        total = sum(mask.size for mask in part.values())
+        return alive_at_level(total, final_density, rounds, level)
+
+    return prune_parts(prune, scores, masks, keep_of)
 
 
 def _forget_weights(level: Path) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import tensorflow as tf
 import tf_keras as keras
 
 from lt4rec_tf.distributed.parameter_server import Pass
@@ -88,7 +89,9 @@ def _outlying_vectors(
     if not layers:
         return []
     inputs = {name: features[name] for name in model.input}
-    vectors = np.asarray(keras.Model(model.input, layers[0].output)(inputs, training=False))
+    # Of one task, where tasks pool events by masks of their own.
+    output = tf.nest.flatten(layers[0].output)[0]
+    vectors = np.asarray(keras.Model(model.input, output)(inputs, training=False))
 
     lines, sizes = [], {}
     for feature, rows in zip(schema.features, np.moveaxis(vectors, 1, 0), strict=True):

@@ -38,11 +38,11 @@ def with_scores(network: RankingNetwork) -> RankingNetwork:
     """
     scored, variables = [], dict(network.variables)
     for task in network.tasks:
-        for depth, layer in enumerate(network.towers[task]):
-            name = f"gates/{task}/tower_{depth}"
-            score = tf.Variable(tf.zeros_like(layer.mask), trainable=False, name=name)
-            scored.append((layer.mask, score))
-            variables |= {f"{name}/mask": layer.mask, f"{name}/score": score}
+        for kernel, mask in network.mask_variables(task).items():
+            name = f"gates/{task}/{kernel}"
+            score = tf.Variable(tf.zeros_like(mask), trainable=False, name=name)
+            scored.append((mask, score))
+            variables |= {f"{name}/mask": mask, f"{name}/score": score}
     return dataclasses.replace(network, variables=variables, scored=scored)
 
 
@@ -61,7 +61,7 @@ def add_to_scores(network: RankingNetwork, gradients: Sequence[Sequence[Any]]) -
 
 
 def scores_of(network: RankingNetwork, task: str) -> dict[str, np.ndarray]:
-    """Returns what the weights of a task's tower have scored, float32 (inputs, units) each."""
+    """Returns what the weights of a task have scored, float32 (inputs, units) by kernel."""
     names = network.kernels(task)
     return {name: network.variables[f"gates/{task}/{name}/score"].numpy() for name in names}
 
@@ -94,5 +94,5 @@ def cut_along(
 
 def wear_as_numbers(network: RankingNetwork, task: str, masks: Mapping[str, np.ndarray]) -> None:
     """Sets a task's masks without making its tower compact: cut weights get no gradient there."""
-    for depth, layer in enumerate(network.towers[task]):
-        layer.mask.assign(masks[f"tower_{depth}"].astype(np.float32))
+    for name, mask in network.mask_variables(task).items():
+        mask.assign(masks[name].astype(np.float32))

@@ -192,11 +192,11 @@ def _logits(
     def of_populations(batch: Batch) -> dict[str, TaskLogits]:
         # Embeddings are looked up for all rows: which rows a step touches, and thereby what lazy
         # optimisers do to them, must not depend on what is left out above.
-        crossed = network.bottom(batch["features"], training=True)
+        crossed = network.crossed(batch["features"], training=True)
         logits_by_task = {}
         for task in tasks:
             top = network.tops[task]
-            tensors = {CROSSED: crossed} | batch["features"]
+            tensors = {CROSSED: crossed[task]} | batch["features"]
             rows = _population_rows(batch, task) if task in populated else None
             inputs = _gathered({name: tensors[name] for name in top.input}, rows)
             logits_by_task[task] = (rows, top(inputs, training=True))
@@ -230,12 +230,12 @@ def _batch_spec(network: RankingNetwork, schema: Schema) -> dict[str, Any]:
 
 
 def _update_masks(network: RankingNetwork, tasks: Sequence[str]) -> dict[Any, tf.Tensor]:
-    """Returns for every kernel of the towers: 1 where a weight belongs to one of the tasks."""
+    """Returns for every kernel with masks: 1 where a weight belongs to one of the tasks."""
     masks: dict[Any, tf.Tensor] = {}
     for task in tasks:
-        for layer in network.towers[task]:
-            kernel = layer.shared.kernel.ref()
-            mask = tf.convert_to_tensor(layer.mask)
+        mask_by_name = network.mask_variables(task)
+        for name, variable in network.kernels(task).items():
+            kernel, mask = variable.ref(), tf.convert_to_tensor(mask_by_name[name])
             masks[kernel] = tf.maximum(masks[kernel], mask) if kernel in masks else mask
     return masks
 

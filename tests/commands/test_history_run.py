@@ -1,12 +1,16 @@
 """Logs with a history, from training to a served model, as a user would: every command, once."""
 
+import contextlib
+import io
 import json
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lt4rec_tf import evaluate, export, train
+from lt4rec_tf.core.artifacts import RunError
 from tests.support.schemas import SMALL_SCHEMA, WATCHED
 
 pytestmark = pytest.mark.slow(minutes=1)
@@ -37,6 +41,9 @@ def logs(tmp_path_factory):
     return folder
 
 
+MASKED = ("--rows=s_weight,s_gates", "--mask_attention", "--epochs=2", "--gate_epochs=2")
+
+
 def flags(logs, folder):
     return [
         f"--schema={logs}/schema.toml",
@@ -60,6 +67,16 @@ def run(logs, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "run"
     train.main(["train", *flags(logs, folder)])
     return folder
+
+
+@pytest.fixture(scope="module")
+def masked(logs, tmp_path_factory):
+    """A run whose tickets cover the attention, and what it printed."""
+    folder = tmp_path_factory.mktemp("masked") / "run"
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        train.main(["train", *flags(logs, folder), *MASKED])
+    return folder, out.getvalue()
 
 
 def ctr_auc(folder, row):
@@ -99,3 +116,69 @@ def test_a_loaded_version_ranks_by_the_history(run):
     }
     chances = model.signatures["rank"](**sent)["pctr"].numpy()[0]
     assert chances[[0, 2]].min() > chances[[1, 3]].max()  # even as what was watched last
+
+
+def test_a_run_says_what_each_ticket_keeps_of_the_attention(masked):
+    folder, printed = masked
+    for row in ("s_weight", "s_gates"):
+        assert f"what each task's ticket of {row} keeps of the attention to watched" in printed
+    for line in ("event's watched", "event's ago", "candidate's video", "watched x video"):
+        assert printed.count(f"| {line} ") == 2
+    for found in json.loads((folder / "evaluation.json").read_text())["rows"]:
+        assert 0 < found["overlap"] < 1
+        assert found["density"] == pytest.approx({"ctr": 0.2, "cvr": 0.2}, abs=0.01)
+
+
+def test_tensorboard_shows_them_too(masked):
+    events = masked[0] / "tensorboard"
+    tags = {}
+    for part in ("summary", "tickets/ctr"):
+        accumulator = EventAccumulator(str(events / part), size_guidance={"tensors": 0})
+        accumulator.Reload()
+        tags[part] = accumulator.Tags()["tensors"]
+    assert "tickets/attention/watched" in tags["summary"]
+    assert "density/attention.watched/event_kernel" in tags["tickets/ctr"]
+    assert "dead_neurons/tower_0" in tags["tickets/ctr"]
+
+
+@pytest.mark.parametrize("row", ["s_weight", "s_gates"])
+def test_a_version_of_such_a_run_ranks_as_it_answers_rows(masked, row, capsys):
+    folder, _ = masked
+    evaluate.main(["evaluate", f"--run={folder}"])
+    assert row in capsys.readouterr().out
+    exported = folder.parent / row
+    export.main(["export", f"--run={folder}", f"--row={row}", f"--export_dir={exported}"])
+    signatures = tf.saved_model.load(str(exported / "1")).signatures
+
+    asking = {"user": "u1", "source": "v1", "age": 30.0, "watched": ["2", "4"], "ago": [50.0, 99.0]}
+    ranked = {"video": ["4", "5", "6"], "tags": [["a"]] * 3}
+    ranking = {name: [value] for name, value in (asking | ranked).items()}
+    rows = {name: [value] * 3 for name, value in asking.items()} | ranked
+    answers = {}
+    for signature, sent in (("rank", ranking), ("serving_default", rows)):
+        floats = ("age", "ago")
+        tensors = {
+            name: tf.constant(values, tf.float32 if name in floats else tf.string)
+            for name, values in sent.items()
+        }
+        answers[signature] = signatures[signature](**tensors)
+    for task in ("pctr", "pcvr"):
+        found, expected = (answers[s][task].numpy() for s in ("rank", "serving_default"))
+        np.testing.assert_allclose(found[0], expected, atol=1e-6)
+
+
+def test_the_next_day_goes_on_with_the_same_masks(masked, logs, tmp_path):
+    folder, _ = masked
+    day = tmp_path / "day"
+    goes_on = [*flags(logs, day), *MASKED, f"--warm_start={folder}", "--split=none"]
+    goes_on.append("--retrain_day")
+    train.main(["train", *goes_on])
+    for row in ("s_weight", "s_gates"):
+        for task in ("ctr", "cvr"):
+            mask = f"rows/{row}/masks/{task}.npz"
+            assert (day / mask).read_bytes() == (folder / mask).read_bytes()
+
+    goes_on.remove("--mask_attention")
+    goes_on[goes_on.index(f"--run_dir={day}")] = f"--run_dir={tmp_path / 'other'}"
+    with pytest.raises(RunError, match=r"tickets.mask_attention"):
+        train.main(["train", *goes_on])

@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lt4rec_tf.schema.reader import load_schema
 from lt4rec_tf.serving.publish import publish
 from lt4rec_tf.serving.rank import Ranking, rank_specs, sides_of
 from lt4rec_tf.serving.signatures import ServedModel
-from tests.support.schemas import SMALL_SCHEMA, WATCHED
+from tests.support.schemas import POOLINGS, watched_schema
 from tests.support.served_networks import (
     MORE_FEATURES,
     NETWORKS,
@@ -24,26 +23,11 @@ pytestmark = pytest.mark.slow(minutes=1)
 # Numbers of a million, which odd rows hold, are rounded otherwise where sums have another order.
 ROUNDING = 5e-6
 
-ATTENTION = 'pooling = "attention"'
-POOLINGS = {
-    "attention": ATTENTION,
-    "softmax": 'pooling = "softmax_attention"',
-    "transformer": 'pooling = "transformer"',
-    "nearest by value": f'{ATTENTION}\nnearest = 2\nsearch = "watched"',
-    "nearest by hash": f'{ATTENTION}\nnearest = 2\nsearch = "hash"',
-}
 CASES = [("sparse sharing", pooling) for pooling in POOLINGS] + [
     (name, "attention")
     for name in ("separate towers", "single task", "rows cut", "dimensions cut", "numbers cut")
 ]
 CASES += [("own views", "attention"), ("own views", "transformer"), ("ple", "nearest by hash")]
-
-
-def watched_schema(folder, pooling="attention", lists=WATCHED):
-    path = folder / "watched.toml"
-    text = SMALL_SCHEMA + lists.replace(ATTENTION, POOLINGS[pooling]) + MORE_FEATURES
-    path.write_text(text, encoding="utf-8")
-    return load_schema(path)
 
 
 def answer(function, sent):
@@ -55,7 +39,7 @@ def answer(function, sent):
 def served(request, tmp_path_factory):
     """(network, schema, what serves it, its signatures)."""
     name, pooling = request.param
-    schema = watched_schema(tmp_path_factory.mktemp("schema"), pooling)
+    schema = watched_schema(tmp_path_factory.mktemp("schema"), pooling, more=MORE_FEATURES)
     schema = schema.with_tasks(NETWORKS[name][0])
     network = trained_network(schema, name)
     model = ServedModel(network, schema, ranking=Ranking(dict.fromkeys(network.tasks, 1.0)))
@@ -87,7 +71,7 @@ def test_candidates_are_answered_as_rows_of_their_own(served, requests, candidat
 
 
 def test_a_request_gives_its_history_once(tmp_path):
-    schema = watched_schema(tmp_path)
+    schema = watched_schema(tmp_path, more=MORE_FEATURES)
     specs = rank_specs(schema, Ranking({"ctr": 1.0}))
     assert specs["watched"].shape.rank == 2
     names = [feature.name for feature in schema.features]

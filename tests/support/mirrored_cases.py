@@ -16,8 +16,8 @@ import tensorflow as tf
 from lt4rec_tf.schema.reader import load_schema
 from lt4rec_tf.training.balancing.rules import RULES
 from lt4rec_tf.training.plan import Plan
-from tests.support.networks import build_model, build_small, read_variables
-from tests.support.schemas import SMALL_SCHEMA
+from tests.support.networks import build_masked, build_model, build_small, read_variables
+from tests.support.schemas import SMALL_SCHEMA, watched_schema
 from tests.support.training import neuron_masks, random_masks, small_trainer
 
 CASES = {
@@ -33,6 +33,7 @@ CASES = {
     **{f"balance {rule}": {"schedule": "both", "balance": rule} for rule in RULES[1:]},
     # A loss and a balance of their own; mmoe, ple and aitm are trained as towers are.
     **{model: {"schedule": "both", "model": model} for model in ("esmm", "htlnet")},
+    "attention masked by each task": {"schedule": "both", "model": "masked attention"},
 }
 
 
@@ -43,6 +44,12 @@ def trained(schema, model=None, **changes) -> dict:
         for seed, task in enumerate(network.tasks):
             masks = neuron_masks if task == "cvr" else random_masks  # of which one is compact
             network.wear(task, masks(network, task, seed))
+    elif model == "masked attention":
+        with tempfile.TemporaryDirectory() as folder:
+            schema = watched_schema(Path(folder))
+        network = build_masked(schema)
+        for seed, task in enumerate(network.tasks):
+            network.wear(task, random_masks(network, task, seed))
     else:
         network = build_model(model, schema)
     with tempfile.TemporaryDirectory() as folder:

@@ -55,6 +55,20 @@ def build_with_own_views(lengths: dict[str, int], schema: Schema) -> RankingNetw
     )
 
 
+def build_masked(
+    schema: Schema, *, separate_towers=False, mask_attention=True, **encoder
+) -> RankingNetwork:
+    """A network whose tasks wear masks on the attention too, unless it says otherwise."""
+    return build_network(
+        schema,
+        dataclasses.replace(ENCODER, **encoder),
+        separate_towers=separate_towers,
+        hidden_units=(8, 4),
+        seed=3,
+        mask_attention=mask_attention,
+    )
+
+
 def random_ticket(unit: str, schema: Schema, dimension: int, seed: int = 0) -> TableTicket:
     """Half of everything; the first table whole, the last one of one dimension or row."""
     rng = np.random.default_rng(seed)
@@ -165,6 +179,16 @@ def small_batch(rows=16, seed=0):
         "user": features["user"],
         "duration": tf.constant(duration, tf.float32),
     }
+
+
+def watched_batch(rows=16, seed=0):
+    """`small_batch` with the lists of the schema of what users watched, some of them empty."""
+    batch, rng = small_batch(rows, seed), np.random.default_rng(seed)
+    is_event = np.arange(4) < rng.integers(0, 5, (rows, 1))
+    for name, ids in (("watched", 31), ("ago", 5)):
+        values = rng.integers(1, ids, (rows, 4)) * is_event
+        batch["features"][name] = tf.constant(values, tf.int64)
+    return batch
 
 
 def read_variables(network):

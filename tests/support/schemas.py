@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lt4rec_tf.schema.numbers import Numbers
+from lt4rec_tf.schema.reader import load_schema
 from tests.support.paths import PROJECT
 
 SMALL_SCHEMA = """
@@ -139,6 +140,24 @@ side = "user"
 aligned_with = "watched"
 ids = { kind = "boundaries", boundaries = [60, 3600, 86400] }
 """
+ATTENTION = 'pooling = "attention"'
+POOLINGS = {
+    "attention": ATTENTION,
+    "softmax": 'pooling = "softmax_attention"',
+    "transformer": 'pooling = "transformer"',
+    "nearest by value": f'{ATTENTION}\nnearest = 2\nsearch = "watched"',
+    "nearest by hash": f'{ATTENTION}\nnearest = 2\nsearch = "hash"',
+}
+
+
+def watched_schema(folder, pooling="attention", lists=WATCHED, more=""):
+    """The small schema with the last videos that a user watched."""
+    path = folder / "watched.toml"
+    text = SMALL_SCHEMA + lists.replace(ATTENTION, POOLINGS[pooling]) + more
+    path.write_text(text, encoding="utf-8")
+    return load_schema(path)
+
+
 FOUND = {
     "fans": Numbers(9, 100.0, 30.0, (7.0, 20.0, 2.0**62)),
     "loudness": Numbers(9, 0.0, 3.0, (-3.0, 0.5, 15.0, 300.0)),

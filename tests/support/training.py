@@ -17,7 +17,7 @@ from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.training.plan import Callbacks, Feed, Objective, Optimization
 from lt4rec_tf.training.predictions import make_predictor
 from lt4rec_tf.training.trainer import Trainer
-from tests.support.networks import small_batch
+from tests.support.networks import small_batch, watched_batch
 
 ROWS, BATCH = 36, 8
 STEPS = 5  # of an epoch; the last batch has 4 rows
@@ -45,8 +45,9 @@ class KilledProgress(Progress):
 
 
 def rows_of_tasks(schema, rows: int, seed: int) -> dict:
-    """`small_batch` with labels for any tasks on clicks or watch ratios."""
-    batch = small_batch(rows, seed)
+    """`small_batch` with labels for any tasks on clicks or watch ratios, lists if there are any."""
+    watched = any(feature.name == "watched" for feature in schema.features)
+    batch = (watched_batch if watched else small_batch)(rows, seed)
     task_by_label = {"click": "ctr", "watch_ratio": "cvr"}
     for kind in ("labels", "weights"):
         batch[kind] = {task.name: batch[kind][task_by_label[task.label]] for task in schema.tasks}

@@ -7,11 +7,12 @@ import itertools
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from lt4rec_tf.models.feature_encoder import is_attention, is_table
 from lt4rec_tf.models.layers.field_vectors import FieldVectors
-from lt4rec_tf.models.layers.masked_dense import MaskedDense
 from lt4rec_tf.models.network import TRANSFER, RankingNetwork
+from lt4rec_tf.tickets.parts import of_towers
 
 
 def cost_of(network: RankingNetwork) -> dict[str, Any]:
@@ -25,6 +26,10 @@ def cost_of(network: RankingNetwork) -> dict[str, Any]:
             prediction reads, without cut weights.
         multiply_adds: Of one example's predictions for all tasks above the cross layer, without
             cut weights. Layers that several tasks compute alike count once.
+        attention_parameters: Task -> numbers of the attention to events that its prediction reads,
+            without cut weights.
+        attention_multiply_adds: Of an event that is weighed for a candidate, for all tasks. Both
+            are absent where no list is attended to.
     """
     above = _above_the_cross_layer(network)
     layers = itertools.chain.from_iterable(network.towers.values())
@@ -34,7 +39,7 @@ def cost_of(network: RankingNetwork) -> dict[str, Any]:
     for task in network.tasks:
         read = {variable.ref() for variable in network.trained_by(task)}
         plain = [v for v in above.values() if v.ref() in read and v.ref() not in masked]
-        uncut = sum(int(mask.sum()) for mask in network.masks(task).values())
+        uncut = sum(int(mask.sum()) for mask in of_towers(network.masks(task)).values())
         alive[task] = uncut + sum(int(np.prod(v.shape)) for v in plain)
 
     products = sum(
@@ -50,7 +55,7 @@ def cost_of(network: RankingNetwork) -> dict[str, Any]:
         "table_bytes": sum(layer.layout.stored_bytes() for layer in tables),
         "alive_parameters": alive,
         "multiply_adds": products + _masked_products(network),
-    }
+    } | _attention_cost(network)
 
 
 def _above_the_cross_layer(network: RankingNetwork) -> dict[str, Any]:
@@ -77,17 +82,54 @@ def _uses(name: str, network: RankingNetwork) -> int:
 
 
 def _masked_products(network: RankingNetwork) -> int:
-    """Counts alive weights over all tasks; layers with equal masks up to them count once."""
+    """Counts alive weights over all tasks; layers with equal masks up to them count once.
+
+    Masks of the attention to events are among these: tasks with other ones read other inputs.
+    """
     computed: dict[tuple[Any, ...], int] = {}
     for task, tower in network.towers.items():
         # An input of its own in a task's first layer makes it, and those above, the task's alone.
         added = {f"{task}/own/kernel", f"{TRANSFER}{task}/input/kernel"}
         path: tuple[Any, ...] = (task,) if added & network.variables.keys() else ()
+        path = (*path, *map(_digest, _attention_masks(network, task)))
         for layer in tower:
-            path = (*path, layer.shared.kernel.ref(), _digest(layer))
+            path = (*path, layer.shared.kernel.ref(), _digest(layer.mask))
             computed[path] = int(np.count_nonzero(layer.mask.numpy()))
     return sum(computed.values())
 
 
-def _digest(layer: MaskedDense) -> str:
-    return hashlib.sha256(layer.mask.numpy().tobytes()).hexdigest()
+def _attention_cost(network: RankingNetwork) -> dict[str, Any]:
+    """Counts what weighs an event for a candidate; nothing where there is no attention."""
+    kernels = {n: v for n, v in network.variables.items() if is_attention(n)}
+    if not kernels:
+        return {}
+
+    alive: dict[str, int] = {}
+    products: dict[tuple[Any, ...], int] = {}
+    for task in network.tasks:
+        read = {variable.ref() for variable in network.trained_by(task)}
+        sizes = {n: _size(v) for n, v in kernels.items() if v.ref() in read}
+        masks = network.masks(task)
+        sizes |= {name: int(masks[name].sum()) for name in sizes if name in masks}
+        alive[task] = sum(sizes.values())
+        # Tasks with equal masks compute the same.
+        path = (*sizes, *map(_digest, _attention_masks(network, task)))
+        products[path] = sum(n for name, n in sizes.items() if _is_multiplied(name))
+    return {"attention_parameters": alive, "attention_multiply_adds": sum(products.values())}
+
+
+def _attention_masks(network: RankingNetwork, task: str) -> list[tf.Variable]:
+    attentions = network.attentions.values()
+    return [mask for attention in attentions for mask in attention.masks[task].values()]
+
+
+def _is_multiplied(name: str) -> bool:
+    return name.endswith("kernel") and not name.endswith("position_kernel")
+
+
+def _size(variable: tf.Variable) -> int:
+    return int(np.prod(variable.shape))
+
+
+def _digest(mask: tf.Variable) -> str:
+    return hashlib.sha256(mask.numpy().tobytes()).hexdigest()

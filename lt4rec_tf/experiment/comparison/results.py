@@ -122,6 +122,8 @@ class _Cost(TypedDict):
     table_bytes: int
     multiply_adds: int
     alive_parameters: dict[str, int]  # by task
+    attention_parameters: NotRequired[dict[str, int]]  # by task; absent without attention
+    attention_multiply_adds: NotRequired[int]
 
 
 class _OnTest(TypedDict):
@@ -141,13 +143,16 @@ def _mean_cost(costs: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
         return None
 
     means: dict[str, Any] = {}
-    for name in ("trained_parameters", "table_bytes", "multiply_adds"):
+    counts = ("trained_parameters", "table_bytes", "multiply_adds", "attention_multiply_adds")
+    known = set.intersection(*map(set, costs))  # runs of earlier versions have fewer
+    for name in [name for name in counts if name in known]:
         means[name] = round(np.mean([cost[name] for cost in costs]))
 
-    alive = [cost["alive_parameters"] for cost in costs]
-    means["alive_parameters"] = {}
-    for task in alive[0]:
-        means["alive_parameters"][task] = round(np.mean([counts[task] for counts in alive]))
+    by_task = ("alive_parameters", "attention_parameters")
+    for name in [name for name in by_task if name in known]:
+        means[name] = {
+            task: round(np.mean([cost[name][task] for cost in costs])) for task in costs[0][name]
+        }
     return means
 
 

@@ -167,6 +167,7 @@ def _shape(settings: Settings, schema: Schema) -> dict[str, Any]:
         "tickets": {
             "embedding_density": tickets.embedding_density,
             "embedding_unit": tickets.embedding_unit if tickets.embedding_density < 1 else None,
+            "mask_attention": tickets.mask_attention,
         },
     }
 

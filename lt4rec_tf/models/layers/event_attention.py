@@ -16,19 +16,25 @@ the length of a list.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
 from lt4rec_tf.models.layers.event_fields import stand_ins
+from lt4rec_tf.models.layers.event_parameters import (
+    Draw,
+    is_hidden_kernel,
+    parameter_shapes,
+    start_of,
+)
 
 _UNTRAINED = 0.01  # rms of a vector that counts half
 _TINY = 1e-12
 
-Draw = Callable[[str], keras.initializers.Initializer]
+Parameters = Mapping[str, tf.Tensor]  # by name, what an activation unit computes with
 
 
 class EventAttention(keras.layers.Layer):
@@ -37,6 +43,13 @@ class EventAttention(keras.layers.Layer):
     An event is `lists` vectors side by side, a candidate is the vectors that some of these are
     compared with. Each list is pooled by the same weights to a field vector of its own.
 
+    Tasks may wear a mask on each hidden kernel, 0 or 1 for each weight; biases and the last layer,
+    by which a cut unit would differ from one without inputs, stay whole.
+
+    Attributes:
+        parameters: Its trained variables by name.
+        masks: Task -> kernel -> its mask, ones at the start; none where no task wears one.
+
     Args:
         lists: Vectors of an event.
         compared: Places of the event's vectors with which the candidate's are multiplied.
@@ -44,6 +57,7 @@ class EventAttention(keras.layers.Layer):
         units: Widths of the hidden layers of the activation unit, one or more.
         softmax: Whether the weights of a candidate are positive and sum to 1.
         draw: A variable's name -> what draws it.
+        wearers: Tasks that wear masks.
     """
 
     def __init__(
@@ -55,28 +69,70 @@ class EventAttention(keras.layers.Layer):
         *,
         softmax: bool,
         draw: Draw,
+        wearers: Sequence[str] = (),
         name: str | None = None,
     ) -> None:
         super().__init__(name=name)
         self._compared, self._softmax = tuple(compared), softmax
-        shapes = {
-            "event_kernel": (lists * dimension, units[0]),
-            "candidate_kernel": (len(compared) * dimension, units[0]),
-            "product_kernel": (len(compared) * dimension, units[0]),
-            "bias_0": (units[0],),
-        }
-        for depth, (below, width) in enumerate(itertools.pairwise(units), 1):
-            shapes |= {f"kernel_{depth}": (below, width), f"bias_{depth}": (width,)}
-        shapes |= {"output_kernel": (units[-1], 1), "output_bias": (1,)}
-
         self._depth = len(units)
+        shapes = parameter_shapes(lists, len(compared), dimension, units)
         self.parameters = {
             name: self.add_weight(name=name, shape=shape, initializer=start_of(name, draw))
             for name, shape in shapes.items()
         }
+        self.masks = {task: self._masks_of_ones(task) for task in wearers}
+
+    @property
+    def masked(self) -> tuple[str, ...]:
+        """Returns the names of the kernels that tasks mask."""
+        return tuple(next(iter(self.masks.values()), ()))
+
+    def _masks_of_ones(self, task: str) -> dict[str, tf.Variable]:
+        """Adds a task's masks, which cut nothing."""
+        hidden = [name for name in self.parameters if is_hidden_kernel(name)]
+        return {
+            name: self.add_weight(
+                name=f"{task}.{name}.mask",
+                shape=self.parameters[name].shape,
+                initializer="ones",
+                trainable=False,
+            )
+            for name in hidden
+        }
+
+    def worn_by(self, task: str) -> Parameters:
+        """Returns what a task's unit computes with: W * M for each kernel that it masks."""
+        masks = self.masks[task]
+        return {
+            name: value * masks[name] if name in masks else value
+            for name, value in self.parameters.items()
+        }
+
+    def set_mask(self, task: str, kernel: str, mask: np.ndarray) -> None:
+        """Sets a task's mask of a kernel.
+
+        Args:
+            task: One of the wearers.
+            kernel: Name of a hidden kernel.
+            mask: (inputs, units), bool or 0/1; 1 keeps a weight.
+
+        Raises:
+            ValueError: The shape is not the kernel's, or a value is neither 0 nor 1.
+        """
+        shape = tuple(self.parameters[kernel].shape)
+        if mask.shape != shape:
+            raise ValueError(f"{kernel}: mask has shape {mask.shape}, the kernel {shape}")
+        if not np.isin(mask, (0, 1)).all():
+            raise ValueError(f"{kernel}: a mask holds 0 and 1 only")
+        self.masks[task][kernel].assign(mask.astype(np.float32))
 
     def of_rows(
-        self, events: tf.Tensor, rows: tf.Tensor, real: tf.Tensor, candidates: tf.Tensor
+        self,
+        events: tf.Tensor,
+        rows: tf.Tensor,
+        real: tf.Tensor,
+        candidates: tf.Tensor,
+        worn: Parameters | None = None,
     ) -> tf.Tensor:
         """Pools the events of each row, which has one candidate.
 
@@ -87,17 +143,19 @@ class EventAttention(keras.layers.Layer):
             rows: int64 (events,): the row of each event, rising; each row has one at least.
             real: bool (events,); one that is not stands alone in its row, for an empty list.
             candidates: float32 (rows, compared, dimension).
+            worn: What it computes with, see `worn_by`; None: its parameters as they are.
 
         Returns:
             float32 (rows, lists, dimension).
         """
+        worn = worn or self.parameters
         heard, candidates = evened(events), evened(candidates)
-        known = self._of_candidates_alone(candidates)
+        known = _of_candidates_alone(candidates, worn)
         products = self._compared_of(heard) * spread(candidates, rows)
-        first = self._of_events_alone(heard) + spread(known, rows)
-        first += tf.matmul(_flat(products), self.parameters["product_kernel"])
+        first = _of_events_alone(heard, worn) + spread(known, rows)
+        first += tf.matmul(_flat(products), worn["product_kernel"])
 
-        logits = self._above(first)
+        logits = self._above(first, worn)
         if self._softmax:
             largest = tf.math.segment_max(tf.stop_gradient(logits), rows)
             powers = tf.exp(logits - tf.gather(largest, rows))
@@ -109,27 +167,35 @@ class EventAttention(keras.layers.Layer):
         pooled = tf.math.segment_sum(weights[:, tf.newaxis] * _flat(events), rows)
         return tf.reshape(pooled, [-1, *events.shape[1:]])
 
-    def of_candidates(self, events: tf.Tensor, real: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
+    def of_candidates(
+        self,
+        events: tf.Tensor,
+        real: tf.Tensor,
+        candidates: tf.Tensor,
+        worn: Parameters | None = None,
+    ) -> tf.Tensor:
         """Pools the events of each request for all its candidates, by one batched product.
 
         Args:
             events: float32 (requests, events, lists, dimension).
             real: bool (requests, events); the first event of an empty list stands for it.
             candidates: float32 (requests, candidates, compared, dimension).
+            worn: As `of_rows` takes it.
 
         Returns:
             float32 (requests, candidates, lists, dimension).
         """
+        worn = worn or self.parameters
         flat = tf.reshape(events, [*leading(events), -1])
         shape = leading(candidates)
         heard, candidates = evened(events), evened(candidates)
-        known = self._of_candidates_alone(candidates)
+        known = _of_candidates_alone(candidates, worn)
         known = tf.reshape(known, [*shape, 1, known.shape[-1]])
-        first = self._of_events_alone(heard)
+        first = _of_events_alone(heard, worn)
         first = tf.reshape(first, [shape[0], 1, -1, first.shape[-1]]) + known
-        first += self._products(heard, candidates)
+        first += self._products(heard, candidates, worn)
 
-        logits = self._above(first)
+        logits = self._above(first, worn)
         is_real = real[:, tf.newaxis]
         if self._softmax:
             weights = tf.nn.softmax(tf.where(is_real, logits, logits.dtype.min))
@@ -147,35 +213,25 @@ class EventAttention(keras.layers.Layer):
             return events[:, : len(self._compared)]
         return tf.gather(events, self._compared, axis=1)
 
-    def _products(self, events: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
+    def _products(self, events: tf.Tensor, candidates: tf.Tensor, worn: Parameters) -> tf.Tensor:
         """Returns (e * c) C of every pair, float32 (requests, candidates, events, units)."""
         # c * C once a candidate, then one product with all events.
         width = candidates.shape[2] * candidates.shape[3]
         requests, count = leading(candidates)
-        kernel = self.parameters["product_kernel"]
-        scaled = tf.reshape(candidates, [requests, count, width, 1]) * kernel
+        scaled = tf.reshape(candidates, [requests, count, width, 1]) * worn["product_kernel"]
         compared = tf.gather(events, self._compared, axis=2)
         compared = tf.reshape(compared, [requests, 1, -1, width])
         return tf.matmul(compared, scaled)
 
-    def _of_events_alone(self, events: tf.Tensor) -> tf.Tensor:
-        width = events.shape[-2] * events.shape[-1]
-        return tf.matmul(tf.reshape(events, [-1, width]), self.parameters["event_kernel"])
-
-    def _of_candidates_alone(self, candidates: tf.Tensor) -> tf.Tensor:
-        width = candidates.shape[-2] * candidates.shape[-1]
-        flat = tf.reshape(candidates, [-1, width])
-        return tf.matmul(flat, self.parameters["candidate_kernel"]) + self.parameters["bias_0"]
-
-    def _above(self, first: tf.Tensor) -> tf.Tensor:
+    def _above(self, first: tf.Tensor, worn: Parameters) -> tf.Tensor:
         """Returns a(e, c) of the first layer's sums: their shape without the last axis."""
         shape = tf.shape(first)[:-1]
         hidden = tf.nn.relu(tf.reshape(first, [-1, first.shape[-1]]))
         for depth in range(1, self._depth):
-            product = tf.matmul(hidden, self.parameters[f"kernel_{depth}"])
-            hidden = tf.nn.relu(product + self.parameters[f"bias_{depth}"])
-        output = tf.matmul(hidden, self.parameters["output_kernel"])
-        return tf.reshape(output + self.parameters["output_bias"], shape)
+            product = tf.matmul(hidden, worn[f"kernel_{depth}"])
+            hidden = tf.nn.relu(product + worn[f"bias_{depth}"])
+        output = tf.matmul(hidden, worn["output_kernel"])
+        return tf.reshape(output + worn["output_bias"], shape)
 
 
 def evened(vectors: tf.Tensor) -> tf.Tensor:
@@ -206,16 +262,15 @@ def spread(values: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, Callable[...,
     return tf.gather(values, rows), gradient
 
 
-def start_of(name: str, draw: Draw) -> keras.initializers.Initializer:
-    """Returns how a variable begins: a kernel is drawn, a scale and the last bias are 1, others 0.
+def _of_events_alone(events: tf.Tensor, worn: Parameters) -> tf.Tensor:
+    width = events.shape[-2] * events.shape[-1]
+    return tf.matmul(tf.reshape(events, [-1, width]), worn["event_kernel"])
 
-    Args:
-        name: Of the variable.
-        draw: A variable's name -> what draws it.
-    """
-    if "kernel" in name:
-        return draw(name)
-    return keras.initializers.Constant(1.0 if name.endswith(("scale", "output_bias")) else 0.0)
+
+def _of_candidates_alone(candidates: tf.Tensor, worn: Parameters) -> tf.Tensor:
+    width = candidates.shape[-2] * candidates.shape[-1]
+    flat = tf.reshape(candidates, [-1, width])
+    return tf.matmul(flat, worn["candidate_kernel"]) + worn["bias_0"]
 
 
 def _flat(vectors: tf.Tensor) -> tf.Tensor:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import tensorflow as tf
 import tf_keras as keras
 
-from lt4rec_tf.models.layers.event_attention import Draw, EventAttention, leading
+from lt4rec_tf.models.layers.event_attention import EventAttention, Parameters, leading
 from lt4rec_tf.models.layers.event_fields import (
     Events,
     aligned_ids,
@@ -18,6 +18,7 @@ from lt4rec_tf.models.layers.event_fields import (
     nearest,
     same_value,
 )
+from lt4rec_tf.models.layers.event_parameters import Draw, is_hidden_kernel, parameter_shapes
 from lt4rec_tf.models.layers.event_transformer import EventTransformer
 from lt4rec_tf.schema.events import EventSequence
 from lt4rec_tf.schema.sequences import BY_HASH
@@ -27,6 +28,9 @@ _HASH_BITS = 32
 
 # (feature, ids of any shape) -> float32 vectors, (..., dimension)
 LookUp = Callable[[Feature, tf.Tensor], tf.Tensor]
+# What attention computes with, by the name of a sequence; of others, their parameters as they are.
+Wearing = Mapping[str, Parameters]
+UNMASKED: Wearing = {}
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,7 @@ class EventPooling(keras.layers.Layer):
         dimension: Length of a vector.
         sizes: Of the layers.
         draw: A variable's name -> what draws it.
+        wearers: Tasks that wear masks on its attention.
     """
 
     def __init__(
@@ -63,6 +68,7 @@ class EventPooling(keras.layers.Layer):
         dimension: int,
         sizes: EventSizes,
         draw: Draw,
+        wearers: Sequence[str] = (),
         name: str | None = None,
     ) -> None:
         super().__init__(name=name)
@@ -76,6 +82,7 @@ class EventPooling(keras.layers.Layer):
             sizes.attention_units,
             softmax=sequence.pooling == "softmax_attention",
             draw=draw,
+            wearers=wearers,
         )
         self.transformer: EventTransformer | None = None
         if sequence.pooling == "transformer":
@@ -117,44 +124,58 @@ class EventPooling(keras.layers.Layer):
         return events_of([kept[:, 0] for kept in nearest(self.sequence.nearest, lists, likeness)])
 
     def of_rows(
-        self, events: Events, vectors: Sequence[tf.Tensor], candidates: Sequence[tf.Tensor]
-    ) -> tf.Tensor:
-        """Pools each row's events, float32 (rows, lists, dimension).
+        self,
+        events: Events,
+        vectors: Sequence[tf.Tensor],
+        candidates: Sequence[tf.Tensor],
+        wearings: Sequence[Wearing],
+    ) -> list[tf.Tensor]:
+        """Pools each row's events, float32 (rows, lists, dimension) for each wearing.
 
         Args:
             events: Of all rows.
             vectors: By list, float32 (events, dimension).
             candidates: By compared list, float32 (rows, dimension).
+            wearings: What attention computes with.
         """
         stacked = tf.stack(vectors, axis=1)
         if self.transformer is not None:
             stacked = self._seen_of_rows(events, stacked)
         candidate = tf.stack(candidates, axis=1)
-        return self.attention.of_rows(stacked, events.rows, events.real, candidate)
+        return [
+            self.attention.of_rows(stacked, events.rows, events.real, candidate, worn)
+            for worn in self._worn(wearings)
+        ]
 
-    def of_candidates(self, ids: Mapping[str, tf.Tensor], look_up: LookUp) -> tf.Tensor:
+    def of_candidates(
+        self, ids: Mapping[str, tf.Tensor], look_up: LookUp, wearings: Sequence[Wearing]
+    ) -> list[tf.Tensor]:
         """Pools each request's events for all its candidates.
 
         Args:
             ids: By list, int64 (requests, positions); by candidate feature, int64 (requests,
                 candidates).
             look_up: Gives vectors.
+            wearings: What attention computes with.
 
         Returns:
-            float32 (requests, candidates, lists, dimension).
+            For each wearing, float32 (requests, candidates, lists, dimension).
         """
         sequence, lists = self.sequence, aligned_ids(self.sequence, ids)
         vectors = [look_up(other, ids[other.name]) for _, other in sequence.compared]
         candidates = tf.stack(vectors, axis=2)
         if sequence.nearest:
-            return self._of_nearest(lists, ids, candidates, look_up)
+            return self._of_nearest(lists, ids, candidates, look_up, wearings)
 
         real = are_real(lists)
         of_lists = [look_up(f, values) for f, values in zip(sequence.lists, lists, strict=True)]
         events = tf.stack(of_lists, axis=2)
         if self.transformer is not None:
             events = self._seen(events, real)
-        return self.attention.of_candidates(events, real, candidates)
+        return [
+            self.attention.of_candidates(events, real, candidates, worn)
+            for worn in self._worn(wearings)
+        ]
 
     def _of_nearest(
         self,
@@ -162,7 +183,8 @@ class EventPooling(keras.layers.Layer):
         ids: Mapping[str, tf.Tensor],
         candidates: tf.Tensor,
         look_up: LookUp,
-    ) -> tf.Tensor:
+        wearings: Sequence[Wearing],
+    ) -> list[tf.Tensor]:
         """Pools the events nearest to each candidate, which are other ones for each."""
         sequence = self.sequence
         if sequence.search == BY_HASH:
@@ -180,8 +202,16 @@ class EventPooling(keras.layers.Layer):
         read = zip(sequence.lists, events.ids, strict=True)
         vectors = [look_up(feature, of_list) for feature, of_list in read]
         by_row = tf.reshape(candidates, [-1, *candidates.shape[2:]])
-        pooled = self.attention.of_rows(tf.stack(vectors, axis=1), events.rows, events.real, by_row)
-        return tf.reshape(pooled, [*leading(candidates), *pooled.shape[1:]])
+        stacked = tf.stack(vectors, axis=1)
+        of_wearings = []
+        for worn in self._worn(wearings):
+            pooled = self.attention.of_rows(stacked, events.rows, events.real, by_row, worn)
+            shape = [*leading(candidates), *pooled.shape[1:]]
+            of_wearings.append(tf.reshape(pooled, shape))
+        return of_wearings
+
+    def _worn(self, wearings: Sequence[Wearing]) -> list[Parameters | None]:
+        return [wearing.get(self.sequence.name) for wearing in wearings]
 
     def _searched(self) -> tuple[int, str]:
         """Returns the place of the list whose values are searched, and its candidate's name."""
@@ -224,6 +254,20 @@ class EventPooling(keras.layers.Layer):
         seen = self.transformer.of_rows(tf.reshape(events, [*leading(events), width]), real)
         seen = tf.reshape(seen, tf.shape(events))
         return tf.where(real[:, :, tf.newaxis, tf.newaxis], seen, events)
+
+
+def attention_shapes(
+    sequence: EventSequence, dimension: int, units: Sequence[int]
+) -> dict[str, tuple[int, ...]]:
+    """Returns the shapes of the kernels on which tasks may wear masks, by name.
+
+    Args:
+        sequence: Its lists, and what they are compared with.
+        dimension: Length of a vector.
+        units: Widths of the hidden layers of the activation unit.
+    """
+    shapes = parameter_shapes(len(sequence.lists), len(sequence.compared), dimension, units)
+    return {name: shape for name, shape in shapes.items() if is_hidden_kernel(name)}
 
 
 def _hashes(vectors: tf.Tensor) -> tf.Tensor:

@@ -19,7 +19,8 @@ import math
 import tensorflow as tf
 import tf_keras as keras
 
-from lt4rec_tf.models.layers.event_attention import Draw, evened, start_of
+from lt4rec_tf.models.layers.event_attention import evened
+from lt4rec_tf.models.layers.event_parameters import Draw, start_of
 
 _EPSILON = 1e-6  # of layer normalisation
 _WIDER = 2  # the width of a block's hidden layer, in widths of an event

@@ -12,7 +12,13 @@ import tf_keras as keras
 
 from lt4rec_tf.distributed.replicas import making_tables
 from lt4rec_tf.models.layers.event_fields import Events
-from lt4rec_tf.models.layers.event_pooling import EventPooling, pools_of, read_besides
+from lt4rec_tf.models.layers.event_pooling import (
+    UNMASKED,
+    EventPooling,
+    Wearing,
+    pools_of,
+    read_besides,
+)
 from lt4rec_tf.models.layers.piecewise import piecewise_vectors
 from lt4rec_tf.models.layers.table_layout import Layout, Tables, layout_of
 from lt4rec_tf.schema.types import UNKNOWN_ID, Feature, Schema
@@ -42,6 +48,7 @@ class FieldVectors(keras.layers.Layer):
     Attributes:
         parts: The tables' variables by name.
         pools: The layers that pool what users did before.
+        wearers: Tasks that wear masks on these.
 
     Args:
         schema: Its features, and the tables that they share.
@@ -49,11 +56,13 @@ class FieldVectors(keras.layers.Layer):
         draw: A variable's name -> what draws its rows.
         ticket: Ticket of the tables; None: they are whole.
         pools: One for each of the schema's sequences.
+        wearers: Tasks that wear masks on them.
 
     Call:
         ids: {feature: int64 (batch,) or (batch, values); numbers: float32 (batch,)}.
         training: True in a training call.
-        Returns float32 (batch, fields, dimension), fields in the schema's order.
+        Returns float32 (batch, fields, dimension), fields in the schema's order; with wearers, that
+        by task, each pooled by the task's own kernels.
     """
 
     def __init__(
@@ -63,10 +72,11 @@ class FieldVectors(keras.layers.Layer):
         draw: Callable[[str], keras.initializers.Initializer],
         ticket: TableTicket | None = None,
         pools: Sequence[EventPooling] = (),
+        wearers: Sequence[str] = (),
         name: str | None = None,
     ) -> None:
         super().__init__(name=name)
-        self.pools = list(pools)
+        self.pools, self.wearers = list(pools), tuple(wearers)
         self.features = schema.features
         self.dimension = dimension
         self.draw = draw
@@ -106,10 +116,24 @@ class FieldVectors(keras.layers.Layer):
             trainable=False,
         )
 
-    def call(self, ids: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
+    def call(
+        self, ids: Mapping[str, tf.Tensor], training: bool = False
+    ) -> tf.Tensor | dict[str, tf.Tensor]:
         """Looks up and pools; see the class."""
         tables = Tables(self.layout, self.parts, self._row_of, self._bits)
-        return look_up(tables, self.features, ids, training=training, pools=self.pools)
+        wearings: list[Wearing] = [
+            {pool.sequence.name: pool.attention.worn_by(task) for pool in self.pools}
+            for task in self.wearers
+        ]
+        vectors = look_up(
+            tables,
+            self.features,
+            ids,
+            training=training,
+            pools=self.pools,
+            wearings=wearings or [UNMASKED],
+        )
+        return dict(zip(self.wearers, vectors, strict=True)) if self.wearers else vectors[0]
 
 
 def look_up(
@@ -119,7 +143,8 @@ def look_up(
     *,
     training: bool = False,
     pools: Sequence[EventPooling] = (),
-) -> tf.Tensor:
+    wearings: Sequence[Wearing] = (UNMASKED,),
+) -> list[tf.Tensor]:
     """Looks up one vector for each field, by one gather for all features of a width.
 
     Args:
@@ -128,9 +153,10 @@ def look_up(
         ids: As `FieldVectors` takes them, of these and of what `needed` adds to them.
         training: Whether a gradient will be taken.
         pools: Of the lists to which candidates attend.
+        wearings: What these compute with.
 
     Returns:
-        float32 (batch, fields, dimension).
+        For each wearing, float32 (batch, fields, dimension).
     """
     layout = tables.layout
     pools = pools_of(features, pools)
@@ -159,10 +185,15 @@ def look_up(
                 vectors = _without_unknown(vectors, runs[index], ids)
             fields_of_runs[index] = pool_of_runs[index](vectors)
 
+    by_wearing = [fields_of_runs] * len(wearings)
     for pool in pools:
-        _pool_events(pool, events[pool], runs, fields_of_runs)
-    whole = tf.concat([fields_of_runs[index] for index in range(fields)], axis=1)
-    return tf.ensure_shape(whole, (None, len(features), layout.dimension))
+        pooled = _pool_events(pool, events[pool], runs, fields_of_runs, wearings)
+        by_wearing = [before | lists for before, lists in zip(by_wearing, pooled, strict=True)]
+    shape = (None, len(features), layout.dimension)
+    return [
+        tf.ensure_shape(tf.concat([worn[index] for index in range(fields)], axis=1), shape)
+        for worn in by_wearing
+    ]
 
 
 def look_up_events(tables: Tables, feature: Feature, ids: tf.Tensor) -> tf.Tensor:
@@ -195,9 +226,14 @@ def _pool_events(
     pool: EventPooling,
     events: Events,
     runs: Sequence[Sequence[Feature]],
-    fields_of_runs: dict[int, tf.Tensor],
-) -> None:
-    """Replaces the vectors of events, (events, dimension), by fields, (batch, 1, dimension)."""
+    fields_of_runs: Mapping[int, tf.Tensor],
+    wearings: Sequence[Wearing],
+) -> list[dict[int, tf.Tensor]]:
+    """Pools the vectors of events, (events, dimension), of each run that is a list.
+
+    Returns:
+        For each wearing, run -> its field, (batch, 1, dimension).
+    """
     places = {f.name: (i, j) for i, run in enumerate(runs) for j, f in enumerate(run)}
     run_of_list = [places[feature.name][0] for feature in pool.sequence.lists]
     candidates = []
@@ -205,9 +241,11 @@ def _pool_events(
         run, place = places[candidate.name]
         candidates.append(fields_of_runs[run][:, place])
 
-    pooled = pool.of_rows(events, [fields_of_runs[run] for run in run_of_list], candidates)
-    for place, run in enumerate(run_of_list):
-        fields_of_runs[run] = pooled[:, place : place + 1]
+    vectors = [fields_of_runs[run] for run in run_of_list]
+    return [
+        {run: pooled[:, place : place + 1] for place, run in enumerate(run_of_list)}
+        for pooled in pool.of_rows(events, vectors, candidates, wearings)
+    ]
 
 
 def _gathered(tables: Tables, part: str, rows_of_runs: Sequence[tf.Tensor]) -> Sequence[tf.Tensor]:
