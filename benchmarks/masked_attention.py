@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from history_rank import difference, masked_network, request, schema_of, served
+from history_rank import difference, feed, masked_network, request, served
 from networks import joint_step
 
 from lt4rec_tf.reports.text_tables import markdown_table
@@ -47,7 +47,7 @@ def main() -> None:
         f"batches of {flags.batch}, {flags.candidates} candidates, {flags.rounds} rounds\n"
     )
 
-    schema = schema_of(flags.events)
+    schema = feed(flags.events)
     sent = request(schema, flags.candidates)
     steps, ranks, differences = {}, {}, {}
     for masked, label in LABELS.items():
