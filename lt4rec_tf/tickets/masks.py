@@ -46,6 +46,27 @@ def ones_like(kernels: Mapping[str, np.ndarray]) -> Masks:
     return ones({name: tuple(kernel.shape) for name, kernel in kernels.items()})
 
 
+def as_numbers(mask: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarray:
+    """Returns a mask as a layer holds it, float32.
+
+    >>> as_numbers(np.array([[True, False]]), (1, 2), "tower_0")
+    array([[1., 0.]], dtype=float32)
+
+    Args:
+        mask: (inputs, units), bool or 0/1; 1 keeps a weight.
+        shape: Of the kernel.
+        name: Begins a message.
+
+    Raises:
+        ValueError: The shape is not the kernel's, or a value is neither 0 nor 1.
+    """
+    if mask.shape != shape:
+        raise ValueError(f"{name}: mask has shape {mask.shape}, the kernel {shape}")
+    if not np.isin(mask, (0, 1)).all():
+        raise ValueError(f"{name}: a mask holds 0 and 1 only")
+    return mask.astype(np.float32)
+
+
 def density(masks: Masks) -> float:
     """Returns the share of all weights that is kept, in [0, 1]; nan without weights.
 

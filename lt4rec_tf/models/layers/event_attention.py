@@ -30,6 +30,7 @@ from lt4rec_tf.models.layers.event_parameters import (
     parameter_shapes,
     start_of,
 )
+from lt4rec_tf.tickets.masks import as_numbers
 
 _UNTRAINED = 0.01  # rms of a vector that counts half
 _TINY = 1e-12
@@ -120,11 +121,7 @@ class EventAttention(keras.layers.Layer):
             ValueError: The shape is not the kernel's, or a value is neither 0 nor 1.
         """
         shape = tuple(self.parameters[kernel].shape)
-        if mask.shape != shape:
-            raise ValueError(f"{kernel}: mask has shape {mask.shape}, the kernel {shape}")
-        if not np.isin(mask, (0, 1)).all():
-            raise ValueError(f"{kernel}: a mask holds 0 and 1 only")
-        self.masks[task][kernel].assign(mask.astype(np.float32))
+        self.masks[task][kernel].assign(as_numbers(mask, shape, kernel))
 
     def of_rows(
         self,

@@ -10,6 +10,7 @@ import tf_keras as keras
 
 from lt4rec_tf.distributed.replicas import by_parameter_server
 from lt4rec_tf.models.layers.compact_tower import CompactTower, are_compact
+from lt4rec_tf.tickets.masks import as_numbers
 
 
 class MaskedDense(keras.layers.Layer):
@@ -78,14 +79,7 @@ class MaskedDense(keras.layers.Layer):
         Raises:
             ValueError: The shape is not the kernel's, or a value is neither 0 nor 1.
         """
-        if mask.shape != tuple(self.shared.kernel.shape):
-            raise ValueError(
-                f"{self.name}: mask has shape {mask.shape}, "
-                f"the kernel {tuple(self.shared.kernel.shape)}"
-            )
-        if not np.isin(mask, (0, 1)).all():
-            raise ValueError(f"{self.name}: a mask holds 0 and 1 only")
-        self.mask.assign(mask.astype(np.float32))
+        self.mask.assign(as_numbers(mask, tuple(self.shared.kernel.shape), self.name))
         if self.tower is not None:
             self.tower.wear(self.depth, mask)
 
