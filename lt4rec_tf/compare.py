@@ -44,14 +44,14 @@ def main(argv: Sequence[str]) -> None:
     schema = run_folder.read_schema(settings.data.schema, settings)
     task_names = [task.name for task in schema.tasks]
     grid.check_flags(flags, task_names)
-    grid.check_one_machine(settings)
+    grid.check_run_settings(settings)
     results.check_metrics(schema)
     specs = grid.read_rows(Path(flags.rows_file), flags.only, task_names)
 
     def parse(more: Sequence[str]) -> Settings:
         """Parses the command's flags with a row's own behind them."""
         parsed, _, _ = parse_with([*argv, *more], "", grid.CompareFlags)
-        grid.check_one_machine(parsed)
+        grid.check_run_settings(parsed)
         check_tasks(parsed, task_names)
         check_sizes(parsed, run_folder.read_schema(parsed.data.schema, parsed))
         return parsed

@@ -12,7 +12,7 @@ from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.flags import digest, refuse
 from lt4rec_tf.core.typed_json import read_typed
-from lt4rec_tf.experiment.paths import calibration_file
+from lt4rec_tf.experiment.paths import calibration_file, single_task
 from lt4rec_tf.models.calibration import Calibration, Curve
 from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.serving.calibration import duration_input
@@ -121,8 +121,8 @@ def maps_of_row(
         RunError: The file is absent, is no such file, or is of other methods.
     """
     methods = methods_of(settings.training.calibration, schema)
-    if row.startswith("base_"):
-        task = row.removeprefix("base_")
+    task = single_task(row)
+    if task is not None:
         methods = {name: method for name, method in methods.items() if name == task}
     if not methods:
         return None

@@ -12,6 +12,7 @@ from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.data.input.in_memory import HeldRows, draw
 from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.experiment.feed import EVALUATION_BATCH, split_batches
+from lt4rec_tf.experiment.paths import single_task
 from lt4rec_tf.experiment.rows import default_row, load_row, row_names
 from lt4rec_tf.schema.types import Schema, Task
 from lt4rec_tf.training.evaluation import task_metric
@@ -74,7 +75,7 @@ def feature_importance(
 def _tasks_by_row(settings: Settings, schema: Schema, folder: Path) -> dict[str, list[Task]]:
     """Returns the exported row with all tasks; single-task rows each with theirs."""
     exported = default_row(settings, schema, folder)
-    if not exported.startswith("base_"):
+    if single_task(exported) is None:
         return {exported: list(schema.tasks)}
     names = row_names(settings, schema)
     return {f"base_{task.name}": [task] for task in schema.tasks if f"base_{task.name}" in names}

@@ -203,6 +203,15 @@ def row_masks(row_folder: Path, task: str) -> Path:
     return row_folder / MASK_FOLDER / f"{task}.npz"
 
 
+def single_task(row: str) -> str | None:
+    """Returns the task of a single-task row; None of other rows.
+
+    >>> single_task("base_cvr"), single_task("mmoe")
+    ('cvr', None)
+    """
+    return row.removeprefix("base_") if row.startswith("base_") else None
+
+
 def stage_folder(folder: Path, row: str) -> Path:
     """Returns the folder of the training whose weights a row has.
 
@@ -210,8 +219,8 @@ def stage_folder(folder: Path, row: str) -> Path:
         folder: RUN.
         row: As `rows.row_names` has it: base_<task> for single tasks.
     """
-    if row.startswith("base_"):
-        task = row.removeprefix("base_")
+    task = single_task(row)
+    if task is not None:
         return search.level_folder(ticket_folder(searches_of(folder), task), 0) / TRAINING
 
     parent = row_folder(folder, row)

@@ -18,6 +18,7 @@ from lt4rec_tf.experiment.paths import (
     TENSORBOARD,
     read_choice,
     row_folder,
+    single_task,
     stage_folder,
 )
 from lt4rec_tf.experiment.rows import row_names
@@ -124,7 +125,7 @@ def advice_on_passes(
     passes_by_row = {}
     for row, result in results.items():
         of_levels = (row_folder(folder, row) / JOINT).exists()
-        if not row.startswith("base_") and not of_levels and not result.get("nothing_learned"):
+        if single_task(row) is None and not of_levels and not result.get("nothing_learned"):
             passes_by_row[row] = Passes(len(result["history"]), result["best_epoch"] + 1)
 
     rows = read_audit(folder).splits["train"].rows

@@ -27,6 +27,7 @@ from lt4rec_tf.experiment.paths import (
     row_masks,
     searches_of,
     sharing_row,
+    single_task,
     stage_folder,
 )
 from lt4rec_tf.experiment.run import row_network, table_ticket
@@ -119,8 +120,9 @@ def load_row(folder: Path, row: str, settings: Settings, schema: Schema) -> Rank
             f"{folder}: row {row} is not trained; run train again to finish it"
         )
 
-    if row.startswith("base_"):
-        schema = schema.with_tasks([row.removeprefix("base_")])
+    task = single_task(row)
+    if task is not None:
+        schema = schema.with_tasks([task])
         built_as = "base"
     else:
         built_as = network_row(folder, row)

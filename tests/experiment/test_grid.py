@@ -9,7 +9,7 @@ from lt4rec_tf.experiment.comparison.grid import (
     CompareFlags,
     RowSpec,
     candidates,
-    check_one_machine,
+    check_run_settings,
     read_rows,
     single_lines,
 )
@@ -112,13 +112,13 @@ def test_differences_are_to_the_first_row_of_single_tasks(rows_file):
 def test_a_comparison_stays_on_one_machine():
     settings, _ = parse(["compare", "--schema=s", "--data_dir=d", "--distribution=mirrored"], "")
     with pytest.raises(ConfigError, match="--distribution: found mirrored, expected none"):
-        check_one_machine(settings)
+        check_run_settings(settings)
 
 
 def test_a_comparison_measures_what_networks_predict():
     settings, _ = parse(["compare", "--schema=s", "--data_dir=d", "--calibration=platt"], "")
     with pytest.raises(ConfigError, match="--calibration: found platt, expected none in a comp"):
-        check_one_machine(settings)
+        check_run_settings(settings)
 
 
 # The candidates

@@ -97,7 +97,7 @@ def column_stats(name: str, sample: Sample) -> ColumnStats:
     """Counts what a column of a sample holds."""
     kind = sample.types[name]
     column, _ = to_type(kind, sample.columns[name])
-    distinct, grows = _growth(column)
+    values = frozenset(column.values.tolist())
     commonest = Counter(column.values.tolist()).most_common(_MOST_COMMON)
 
     numbers = np.empty(0)
@@ -111,14 +111,14 @@ def column_stats(name: str, sample: Sample) -> ColumnStats:
         kind=kind,
         rows=sample.rows,
         missing=float((column.lengths == 0).mean()),
-        distinct=distinct,
-        grows=grows,
+        distinct=len(values),
+        grows=_grows(column, len(values)),
         longest=int(column.lengths.max(initial=0)),
         commonest=tuple((_text(value), count) for value, count in commonest),
         numbers=numbers,
         times=_times(column, numbers),
         lengths=column.lengths,
-        values=frozenset() if kind.dtype == "float32" else frozenset(column.values.tolist()),
+        values=frozenset() if kind.dtype == "float32" else values,
     )
 
 
@@ -136,12 +136,11 @@ def _times(column: Ragged, numbers: np.ndarray) -> np.ndarray:
     return np.sort(times)
 
 
-def _growth(column: Ragged) -> tuple[int, bool]:
-    """Counts distinct values; returns also whether the second half of the rows brought many."""
+def _grows(column: Ragged, distinct: int) -> bool:
+    """Tells whether the second half of the rows brought many of a column's distinct values."""
     half = int(column.lengths[: len(column.lengths) // 2].sum())
-    distinct = len(set(column.values.tolist()))
     new = distinct - len(set(column.values[:half].tolist()))
-    return distinct, new > max(GROWTH * distinct, LEAST_GROWTH)
+    return new > max(GROWTH * distinct, LEAST_GROWTH)
 
 
 def _text(value: Any) -> str:

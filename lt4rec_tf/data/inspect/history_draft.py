@@ -11,7 +11,7 @@ from lt4rec_tf.data.inspect.column_stats import ColumnStats
 from lt4rec_tf.schema.types import Feature
 
 _LEAST_FOUND = 0.1  # of a list's values, among those of the candidate that a sample holds
-_OF_ANY_LIST = {"id", "ids", "list", "user", "click", "seq", "last", "recent"}
+_OF_ANY_LIST = {"id", "ids", "list", "user", "click"}  # beside words of histories
 _HAVE_ROWS = ("fitted", "vocabulary")  # rules by which a value has an embedding row of its own
 
 

@@ -177,10 +177,11 @@ def check_flags(flags: CompareFlags, tasks: Sequence[str]) -> None:
         expect(task in tasks, "weighted_task", task, f"one of {', '.join(tasks)} for --tune_trials")
 
 
-def check_one_machine(settings: Settings) -> None:
-    """Refuses a distribution and earlier runs: trainings are parallel jobs on one machine.
+def check_run_settings(settings: Settings) -> None:
+    """Refuses settings of a run that a comparison cannot have.
 
-    And calibration: a comparison measures what networks predict.
+    Trainings are parallel jobs on one machine, which start from nothing. What networks predict is
+    measured, without calibration.
 
     Raises:
         ConfigError: Naming the flag.
