@@ -15,7 +15,7 @@ from lt4rec_tf.core.typed_json import read_typed
 from lt4rec_tf.experiment.paths import calibration_file, single_task
 from lt4rec_tf.models.calibration import Calibration, Curve
 from lt4rec_tf.schema.types import Schema
-from lt4rec_tf.serving.calibration import duration_input
+from lt4rec_tf.serving.durations import duration_input
 from lt4rec_tf.training.calibration import UncalibratedError, calibrated, fit
 from lt4rec_tf.training.error_analysis import error_bins
 from lt4rec_tf.training.evaluation import measure

@@ -16,8 +16,8 @@ from lt4rec_tf.experiment.level_search import groups_of_inputs
 from lt4rec_tf.experiment.paths import GATES, TRAINING, row_folder, row_masks
 from lt4rec_tf.experiment.rows import masked_network
 from lt4rec_tf.experiment.run import Run, joint_trainer, load_start, network_in, plan_of
-from lt4rec_tf.tickets.masks import Masks, write_masks
-from lt4rec_tf.tickets.parts import parts_of
+from lt4rec_tf.tickets.masks import Masks, ones_like, write_masks
+from lt4rec_tf.tickets.parts import prune_parts
 from lt4rec_tf.tickets.scores import Scores, keep_best_pieces, keep_highest
 from lt4rec_tf.tickets.search import WEIGHTS
 from lt4rec_tf.training.mask_scores import Prune, cut_along, scores_of, with_scores
@@ -79,11 +79,12 @@ def _prune_of(run: Run) -> Prune:
     groups = [*groups_of_inputs(run.settings, run.schema).values()]
 
     def prune(scores: Scores, density: float) -> Masks:
-        masks: Masks = {}
-        for part in parts_of(scores):
-            keep = max(1, round(density * sum(score.size for score in part.values())))
-            kept = keep_best_pieces(part, keep, groups) if by_pieces else keep_highest(part, keep)
-            masks |= kept
-        return masks
+        def keep_of(part: Masks) -> int:
+            return max(1, round(density * sum(mask.size for mask in part.values())))
+
+        def prune_part(part: Scores, _: Masks, keep: int) -> Masks:
+            return keep_best_pieces(part, keep, groups) if by_pieces else keep_highest(part, keep)
+
+        return prune_parts(prune_part, scores, ones_like(scores), keep_of)
 
     return prune

@@ -29,7 +29,7 @@ from lt4rec_tf.models.calibration import (
 from lt4rec_tf.models.losses import prediction
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.schema.types import Schema
-from lt4rec_tf.serving.calibration import durations_of
+from lt4rec_tf.serving.durations import durations_of
 from lt4rec_tf.serving.embedding_tables import round_tables
 from lt4rec_tf.serving.publish import (
     KEPT_VERSIONS,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -101,6 +102,14 @@ class RankingNetwork:
             for kernel, mask in attention.masks[task].items()
         }
         return masks | {f"tower_{i}": layer.mask for i, layer in enumerate(self.towers[task])}
+
+    def attention_digest(self, task: str) -> str:
+        """Returns a text that tasks have in common whose masks of the attention are equal."""
+        digest = hashlib.sha256()
+        for attention in self.attentions.values():
+            for mask in attention.masks[task].values():
+                digest.update(mask.numpy().tobytes())
+        return digest.hexdigest()
 
     def kernel_shapes(self, task: str) -> dict[str, tuple[int, ...]]:
         """Returns the shapes of a task's kernels, which are those of its masks."""

@@ -25,7 +25,7 @@ from lt4rec_tf.models.calibration import Calibrations, calibrated_outputs
 from lt4rec_tf.models.losses import prediction
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.schema.types import Feature, Schema, chained_tasks, product_name
-from lt4rec_tf.serving.calibration import duration_input, durations_of
+from lt4rec_tf.serving.durations import duration_input, durations_of
 from lt4rec_tf.serving.rank import Ranking, rank_specs, score
 from lt4rec_tf.serving.served_network import ServedNetwork
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 import tensorflow as tf
@@ -29,9 +28,7 @@ class WornAttention(tf.Module):
 
     def __init__(self, network: RankingNetwork) -> None:
         super().__init__(name="attention")
-        self.view_of = (
-            _views(network) if network.attentions else dict.fromkeys(network.tasks, SHARED)
-        )
+        self.view_of = _views(network)
         self.stored: list[tf.Variable] = []
         # In a tuple: a module would store Keras's variables beside those that it needs.
         self._wearings = tuple(
@@ -73,14 +70,10 @@ class WornAttention(tf.Module):
 
 
 def _views(network: RankingNetwork) -> dict[str, str]:
-    """Returns task -> the name of its view; tasks whose masks are equal, or none, have one."""
+    """Returns task -> the name of its view; tasks whose masks are equal have one."""
     name_of: dict[str, str] = {}
     view_of = {}
     for task in network.tasks:
-        digest = hashlib.sha256()
-        for attention in network.attentions.values():
-            for mask in attention.masks[task].values():
-                digest.update(mask.numpy().tobytes())
         own = f"{SHARED}.{task}" if name_of else SHARED
-        view_of[task] = name_of.setdefault(digest.hexdigest(), own)
+        view_of[task] = name_of.setdefault(network.attention_digest(task), own)
     return view_of

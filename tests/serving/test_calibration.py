@@ -10,7 +10,7 @@ from scipy.special import expit, logit
 
 from lt4rec_tf.core.flags import ConfigError
 from lt4rec_tf.models.calibration import Calibration, Curve
-from lt4rec_tf.serving.calibration import DurationInput, duration_input
+from lt4rec_tf.serving.durations import DurationInput, duration_input
 from lt4rec_tf.serving.rank import ranking_of
 from lt4rec_tf.serving.requests import serialized_examples
 from lt4rec_tf.serving.signatures import ServedModel

@@ -19,6 +19,7 @@ from lt4rec_tf.serving.towers import HALVED
 from tests.support.served_networks import (
     NETWORKS,
     SAVED_WHOLE,
+    answer,
     expected_answers,
     raw_rows,
     request,
@@ -28,11 +29,6 @@ from tests.support.served_networks import (
 pytestmark = pytest.mark.slow(minutes=1)
 
 LENGTH = Ranking({"ctr": 0.5, "cvr": 2.0}, "length", 1.5)
-
-
-def answer(function, sent):
-    answers = function(**{name: tf.constant(values) for name, values in sent.items()})
-    return {name: values.numpy() for name, values in answers.items()}
 
 
 @pytest.fixture(scope="module", params=NETWORKS)

@@ -7,15 +7,15 @@ import tensorflow as tf
 from lt4rec_tf.serving.publish import publish
 from lt4rec_tf.serving.rank import Ranking
 from lt4rec_tf.serving.signatures import ServedModel
-from tests.serving.test_served_events import ROUNDING, answer
 from tests.support.networks import build_masked
 from tests.support.schemas import POOLINGS, watched_schema
 from tests.support.served_networks import (
     MORE_FEATURES,
+    answer,
+    assert_ranked_as_rows,
     expected_answers,
     predictions,
     raw_rows,
-    request,
 )
 
 pytestmark = pytest.mark.slow(minutes=1)
@@ -77,11 +77,7 @@ def test_rows_are_answered_as_the_network_predicts(served, tmp_path):
 @pytest.mark.parametrize(("requests", "candidates"), [(1, 5), (3, 4), (2, 1), (0, 3)])
 def test_candidates_are_answered_as_rows_of_their_own(served, requests, candidates):
     network, schema, _, signatures = served
-    sent, rows = request(schema, requests, candidates, lists=4, seed=requests + candidates)
-    answers = answer(signatures["rank"], sent)
-    for task, chances in predictions(network, schema, rows).items():
-        found = answers[f"p{task}"]
-        np.testing.assert_allclose(found.reshape(-1), chances, rtol=0, atol=ROUNDING)
+    assert_ranked_as_rows(network, schema, signatures["rank"], requests, candidates)
 
 
 def test_tasks_with_equal_masks_share_what_is_stored(served):

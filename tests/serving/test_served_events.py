@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from lt4rec_tf.serving.publish import publish
 from lt4rec_tf.serving.rank import Ranking, rank_specs, sides_of
@@ -11,6 +10,8 @@ from tests.support.schemas import POOLINGS, watched_schema
 from tests.support.served_networks import (
     MORE_FEATURES,
     NETWORKS,
+    answer,
+    assert_ranked_as_rows,
     expected_answers,
     predictions,
     raw_rows,
@@ -20,19 +21,11 @@ from tests.support.served_networks import (
 
 pytestmark = pytest.mark.slow(minutes=1)
 
-# Numbers of a million, which odd rows hold, are rounded otherwise where sums have another order.
-ROUNDING = 5e-6
-
 CASES = [("sparse sharing", pooling) for pooling in POOLINGS] + [
     (name, "attention")
     for name in ("separate towers", "single task", "rows cut", "dimensions cut", "numbers cut")
 ]
 CASES += [("own views", "attention"), ("own views", "transformer"), ("ple", "nearest by hash")]
-
-
-def answer(function, sent):
-    answers = function(**{name: tf.constant(values) for name, values in sent.items()})
-    return {name: values.numpy() for name, values in answers.items()}
 
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda case: ", ".join(case))
@@ -62,12 +55,7 @@ def test_rows_are_answered_as_the_network_predicts(served, tmp_path):
 @pytest.mark.parametrize(("requests", "candidates"), [(1, 5), (3, 4), (2, 1), (1, 0), (0, 3)])
 def test_candidates_are_answered_as_rows_of_their_own(served, requests, candidates):
     network, schema, _, signatures = served
-    sent, rows = request(schema, requests, candidates, lists=4, seed=requests + candidates)
-    answers = answer(signatures["rank"], sent)
-    for task, chances in predictions(network, schema, rows).items():
-        found = answers[f"p{task}"]
-        assert found.shape == (requests, candidates)
-        np.testing.assert_allclose(found.reshape(-1), chances, rtol=0, atol=ROUNDING)
+    assert_ranked_as_rows(network, schema, signatures["rank"], requests, candidates)
 
 
 def test_a_request_gives_its_history_once(tmp_path):

@@ -70,6 +70,8 @@ WORDS = [
 ]
 WHOLE = [-1, 0, 7, 23, 24, -(2**63), 2**63 - 1]
 REAL = [0.0, 15.0, 60.5, -3.0, 1e4, -1e4, np.nan, np.inf, -np.inf, 300.0, 1e30, -3e38]
+# Numbers of a million, which odd rows hold, are rounded otherwise where sums have another order.
+OF_LARGE_NUMBERS = 5e-6
 TWO, THREE = ["ctr", "cvr"], ["ctr", "cvr", "like"]
 
 # tasks, and what builds their network
@@ -158,6 +160,22 @@ def expected_answers(network, schema, raw):
         everything["pctr_like"] = by_task["ctr"] * by_task["like"]
     expected = {name.removeprefix("p"): {name: values} for name, values in everything.items()}
     return expected | {"serving_default": everything}
+
+
+def answer(function, sent):
+    """What a signature answers, as arrays."""
+    answers = function(**{name: tf.constant(values) for name, values in sent.items()})
+    return {name: values.numpy() for name, values in answers.items()}
+
+
+def assert_ranked_as_rows(network, schema, rank, requests, candidates):
+    """Each candidate of `rank` is answered as a row of its own."""
+    sent, rows = request(schema, requests, candidates, lists=4, seed=requests + candidates)
+    answers = answer(rank, sent)
+    for task, chances in predictions(network, schema, rows).items():
+        found = answers[f"p{task}"]
+        assert found.shape == (requests, candidates)
+        np.testing.assert_allclose(found.reshape(-1), chances, rtol=0, atol=OF_LARGE_NUMBERS)
 
 
 def trained_network(schema, name):

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from lt4rec_tf.models.feature_encoder import is_attention, is_table
 from lt4rec_tf.models.layers.field_vectors import FieldVectors
+from lt4rec_tf.models.layers.masked_dense import MaskedDense
 from lt4rec_tf.models.network import TRANSFER, RankingNetwork
 from lt4rec_tf.tickets.parts import of_towers
 
@@ -91,9 +92,9 @@ def _masked_products(network: RankingNetwork) -> int:
         # An input of its own in a task's first layer makes it, and those above, the task's alone.
         added = {f"{task}/own/kernel", f"{TRANSFER}{task}/input/kernel"}
         path: tuple[Any, ...] = (task,) if added & network.variables.keys() else ()
-        path = (*path, *map(_digest, _attention_masks(network, task)))
+        path = (*path, network.attention_digest(task))
         for layer in tower:
-            path = (*path, layer.shared.kernel.ref(), _digest(layer.mask))
+            path = (*path, layer.shared.kernel.ref(), _digest(layer))
             computed[path] = int(np.count_nonzero(layer.mask.numpy()))
     return sum(computed.values())
 
@@ -113,14 +114,9 @@ def _attention_cost(network: RankingNetwork) -> dict[str, Any]:
         sizes |= {name: int(masks[name].sum()) for name in sizes if name in masks}
         alive[task] = sum(sizes.values())
         # Tasks with equal masks compute the same.
-        path = (*sizes, *map(_digest, _attention_masks(network, task)))
+        path = (*sizes, network.attention_digest(task))
         products[path] = sum(n for name, n in sizes.items() if _is_multiplied(name))
     return {"attention_parameters": alive, "attention_multiply_adds": sum(products.values())}
-
-
-def _attention_masks(network: RankingNetwork, task: str) -> list[tf.Variable]:
-    attentions = network.attentions.values()
-    return [mask for attention in attentions for mask in attention.masks[task].values()]
 
 
 def _is_multiplied(name: str) -> bool:
@@ -131,5 +127,5 @@ def _size(variable: tf.Variable) -> int:
     return int(np.prod(variable.shape))
 
 
-def _digest(mask: tf.Variable) -> str:
-    return hashlib.sha256(mask.numpy().tobytes()).hexdigest()
+def _digest(layer: MaskedDense) -> str:
+    return hashlib.sha256(layer.mask.numpy().tobytes()).hexdigest()
