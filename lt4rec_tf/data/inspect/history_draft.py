@@ -55,7 +55,9 @@ def attend(
         elif candidate is not None:
             first_by_lengths[lengths] = feature.name
             feature = replace(feature, pooling="attention")
-            notes[feature.name] = f"weighed by {candidate.name}, the newest first: see attention.md"
+            notes[feature.name] = (
+                f"weighed by {candidate.name}, the newest first: see docs/attention.md"
+            )
         drafted[feature.name] = replace(feature, side="user")
     return list(drafted.values()), notes
 

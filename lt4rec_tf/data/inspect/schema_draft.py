@@ -170,7 +170,7 @@ def _feature(stats: ColumnStats, name: str, flags: RoleFlags) -> tuple[Feature, 
     # Two values say nothing that a flag does not: is_vip of a user is no name of one.
     is_name = is_id(stats.name, flags) and (not stats.is_binary or stats.name in flags.id_columns)
     is_name = is_name or (numbers[0] >= LEAST_CODE and not is_amount)
-    ids, why = _id_rule(stats, numbers, listed, is_name)
+    ids, why = _id_rule(stats, numbers, listed, is_name or (listed and not is_amount))
 
     feature = Feature(
         name=name,
@@ -220,7 +220,7 @@ def _id_rule(
         stats: The column.
         numbers: Its numbers without the one that stands for "absent", sorted, at least one.
         listed: True if a row holds a list.
-        is_name: True if whole numbers are names.
+        is_name: True if whole numbers are taken for names.
 
     Returns:
         The rule, and the reason in words.
@@ -230,7 +230,7 @@ def _id_rule(
     if dtype == "string" and _can_be_listed(stats, texts):
         return IdRule("vocabulary", vocabulary=texts), "few texts, the commonest first"
 
-    if dtype == "string" or (dtype == "int64" and (is_name or listed)):
+    if dtype == "string" or (dtype == "int64" and is_name):
         rule = IdRule("fitted", max_size=MOST_FITTED)
         return rule, "new ones still come" if stats.grows else "each in train has a row of its own"
 

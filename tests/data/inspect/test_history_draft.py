@@ -66,6 +66,15 @@ def test_lists_of_whole_numbers_need_a_name_in_common(tmp_path):
     assert features["history"].candidate is None
 
 
+def test_whole_numbers_that_say_how_much_are_cut_at_quantiles(tmp_path):
+    past = {"hist_video": int, "hist_age_s": lambda v: 37 * v, "hist_days": lambda v: v % 9}
+    features = drafted(tmp_path, log(past, int), "--id_columns=video_id")
+    assert features["hist_video"].ids.kind == "fitted"
+    assert features["hist_age_s"].ids.kind == "boundaries"
+    assert features["hist_days"].ids.kind == "integer"
+    assert features["hist_age_s"].aligned_with == features["hist_days"].aligned_with == "hist_video"
+
+
 def test_lists_of_other_lengths_are_sequences_of_their_own(tmp_path):
     rows = log({"hist_video": video_text}, video_text)
     for row in rows:
