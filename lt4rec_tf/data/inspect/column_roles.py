@@ -292,6 +292,16 @@ def is_amount_by_name(name: str) -> bool:
     return _has_word(name, _AMOUNT)
 
 
+def words_of(name: str) -> set[str]:
+    """Returns the words of a column's name, of `camelCase` also as it is without its capitals.
+
+    >>> sorted(words_of("hist_video_ids")), sorted(words_of("watchedItems"))
+    (['hist', 'ids', 'video'], ['items', 'watched', 'watcheditems'])
+    """
+    parted = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name)
+    words = re.split(r"[^a-z]+", parted.lower()) + re.split(r"[^a-z]+", name.lower())
+    return {word for word in words if word}
+
+
 def _has_word(name: str, pattern: re.Pattern[str]) -> bool:
-    words = re.split(r"[^a-z]+", name.lower())
-    return any(pattern.fullmatch(word) for word in words)
+    return any(pattern.fullmatch(word) for word in words_of(name))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from lt4rec_tf.data.inspect.column_roles import is_history
+from lt4rec_tf.data.inspect.column_roles import is_history, words_of
 from lt4rec_tf.data.inspect.column_stats import ColumnStats
 from lt4rec_tf.schema.types import Feature
 
@@ -95,10 +94,8 @@ def _candidate(
 def _words(name: str) -> set[str]:
     """Returns the words of a column's name that say what its values are.
 
-    >>> sorted(_words("hist_video_ids")), sorted(_words("clickedVideos")), sorted(_words("iid"))
-    (['video'], ['video'], ['iid'])
+    >>> sorted(_words("hist_video_ids")), sorted(_words("iid"))
+    (['video'], ['iid'])
     """
-    split = re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
-    words = {word for word in re.split(r"[^a-z]+", split) if word}
-    said = {word for word in words if not is_history(word)} - _OF_ANY_LIST
+    said = {word for word in words_of(name) if not is_history(word)} - _OF_ANY_LIST
     return {word.removesuffix("s") for word in said}

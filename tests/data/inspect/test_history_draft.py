@@ -75,6 +75,11 @@ def test_whole_numbers_that_say_how_much_are_cut_at_quantiles(tmp_path):
     assert features["hist_age_s"].aligned_with == features["hist_days"].aligned_with == "hist_video"
 
 
+def test_names_may_be_written_with_capitals(tmp_path):
+    features = drafted(tmp_path, log({"watchedVideos": int}, int), "--id_columns=video_id")
+    assert features["watchedVideos"].candidate == "video_id"
+
+
 def test_lists_of_other_lengths_are_sequences_of_their_own(tmp_path):
     rows = log({"hist_video": video_text}, video_text)
     for row in rows:
