@@ -27,6 +27,7 @@ from lt4rec_tf.reports.figures import save_png
 from lt4rec_tf.reports.importance import importance_tables
 from lt4rec_tf.reports.reliability import label_tables, reliability_figure
 from lt4rec_tf.reports.text_tables import evaluation_table, full_table
+from lt4rec_tf.reports.watch_time import watch_time_tables
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ def main(argv: Sequence[str]) -> None:
     tables = [evaluation_table(evaluation), full_table(evaluation)]
     if calibration := calibration_table(evaluation):
         tables.append(calibration)
+    tables += watch_time_tables(evaluation, exported)
     print(*tables, *label_tables(evaluation, exported), sep="\n\n")
 
     path, picture = evaluation_file(folder, split), reliability_file(folder, split)

@@ -50,6 +50,7 @@ _NEWER: dict[str, dict[str, Any]] = {
         "tower_dropout": 0.0,
         "unknown_dropout": "none",
         "history": "schema",
+        "head": "schema",
         "attention_units": [36],
         "transformer_blocks": 1,
         "transformer_heads": 2,

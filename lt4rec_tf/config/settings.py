@@ -158,6 +158,10 @@ class ModelSettings:
             "such lists are no features.",
         )
     )
+    head: Literal["schema", "plain", "wlr", "d2q", "cread", "ordinal", "cqe", "egmn"] = flag(
+        "schema",
+        "Head of each task on a ratio or an amount, whatever the schema says of it.",
+    )
     attention_units: tuple[int, ...] = flag(
         (36,),
         "Lists with pooling = attention or transformer: widths of the hidden layers by which a "

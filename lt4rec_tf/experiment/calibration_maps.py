@@ -14,6 +14,7 @@ from lt4rec_tf.core.flags import digest, refuse
 from lt4rec_tf.core.typed_json import read_typed
 from lt4rec_tf.experiment.paths import calibration_file, single_task
 from lt4rec_tf.models.calibration import Calibration, Curve
+from lt4rec_tf.models.heads.of_task import has_probability
 from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.serving.durations import duration_input
 from lt4rec_tf.training.calibration import UncalibratedError, calibrated, fit
@@ -56,22 +57,24 @@ def methods_of(texts: Sequence[str], schema: Schema) -> dict[str, str]:
         schema: With the tasks.
 
     Raises:
-        ConfigError: A text that is no method and no task=method, a task that predicts an amount,
-            durations that a request cannot hold.
+        ConfigError: A text that is no method and no task=method, a task that predicts an amount or
+            has another head than the plain one, durations that a request cannot hold.
     """
-    amounts = [task.name for task in schema.tasks if task.kind == "amount"]
+    left = [task.name for task in schema.tasks if not has_probability(task)]
     methods = calibration_methods(texts, [task.name for task in schema.tasks])
     if not methods:
         return {}
-    named = [name for name in amounts if any(text.startswith(f"{name}=") for text in texts)]
+    named = [name for name in left if any(text.startswith(f"{name}=") for text in texts)]
     refused = [name for name in named if name in methods] or (
-        amounts if methods.keys() <= {*amounts} else []
+        left if methods.keys() <= {*left} else []
     )
     if refused:
-        refuse(FLAG, ",".join(texts), f"no method for {refused[0]}, which predicts an amount")
+        is_amount = schema.task(refused[0]).kind == "amount"
+        why = "predicts an amount" if is_amount else "has another head than the plain one"
+        refuse(FLAG, ",".join(texts), f"no method for {refused[0]}, which {why}")
     if "duration" in methods.values():
         duration_input(schema)
-    return {name: method for name, method in methods.items() if name not in amounts}
+    return {name: method for name, method in methods.items() if name not in left}
 
 
 def fit_maps(

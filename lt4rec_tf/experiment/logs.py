@@ -28,6 +28,7 @@ from lt4rec_tf.data.simulator.world import FeedSettings
 from lt4rec_tf.data.simulator.writer import simulate
 from lt4rec_tf.experiment.paths import (
     AUDIT,
+    LABEL_QUANTILES,
     NUMBERS,
     QUARANTINE,
     STANDARDS,
@@ -36,6 +37,7 @@ from lt4rec_tf.experiment.paths import (
     has_begun,
 )
 from lt4rec_tf.schema.fitted import read_vocabularies, write_vocabularies
+from lt4rec_tf.schema.label_quantiles import read_label_quantiles, write_label_quantiles
 from lt4rec_tf.schema.numbers import read_numbers, write_numbers
 from lt4rec_tf.schema.types import Schema
 
@@ -175,6 +177,7 @@ def _audit_into(folder: Path, source: Source, remembered: int, say: Callable[[st
     refuse_changed(source, source.stamps)  # what was noted is what the audit read
     write_vocabularies(folder / VOCABULARIES, audit.vocabularies)
     write_numbers(folder / NUMBERS, audit.numbers)
+    write_label_quantiles(folder / LABEL_QUANTILES, audit.label_quantiles)
     artifacts.write_json(folder / AUDIT, audit.to_json())
 
 
@@ -283,4 +286,5 @@ def read_audit(folder: Path) -> Audit:
         audit,
         vocabularies=read_vocabularies(folder / VOCABULARIES),
         numbers=read_numbers(folder / NUMBERS),
+        label_quantiles=read_label_quantiles(folder / LABEL_QUANTILES),
     )

@@ -31,7 +31,7 @@ from lt4rec_tf.experiment.comparison.results import tested_runs
 from lt4rec_tf.experiment.paths import REPORT, RESULTS
 from lt4rec_tf.experiment.rows import load_row, row_names
 from lt4rec_tf.metrics.sessions import SessionRatios, session_ratios
-from lt4rec_tf.models.losses import prediction
+from lt4rec_tf.models.heads.of_task import prediction
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.schema.types import Schema, chained_tasks
 
@@ -166,18 +166,21 @@ def predictor(
     """
     lines = read_lines(source)
 
-    @tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
-    def forward(text: tf.Tensor) -> dict[tuple[str, str], tf.Tensor]:
+    specs = [tf.TensorSpec((), tf.string), tf.TensorSpec((None,), tf.float32)]
+
+    @tf.function(input_signature=specs, autograph=False)
+    def forward(text: tf.Tensor, seconds: tf.Tensor) -> dict[tuple[str, str], tf.Tensor]:
         ids = text_to_ids(lines, text)
         return {
             key: prediction(
-                source.schema.task(task), network.task_models[task](ids, training=False)
+                source.schema.task(task), network.task_models[task](ids, training=False), seconds
             )
             for key, (network, task) in networks.items()
         }
 
     def predict(block: SessionBlock) -> dict[tuple[str, str], np.ndarray]:
-        outputs = forward(candidates_as_text(feed.world, block))
+        seconds = (feed.world.videos.duration[block.candidates.video] / 10).astype(np.float32)
+        outputs = forward(candidates_as_text(feed.world, block), seconds)
         probabilities = {key: chances.numpy() for key, chances in outputs.items()}
         for (row, kind), chances in probabilities.items():
             if np.isnan(chances).any():

@@ -41,6 +41,7 @@ CONFIG, SCHEMA, AUDIT = "config.json", "schema.toml", "data.json"
 QUARANTINE = "quarantine.tsv"
 STATISTICS = "statistics.json"
 VOCABULARIES, NUMBERS = "vocabularies", "numbers.json"
+LABEL_QUANTILES = "label_quantiles.json"
 SEARCHES = "searches.json"  # where the searches lie, if not in RUN
 
 # Of RUN, written by training and after it.

@@ -26,7 +26,7 @@ from lt4rec_tf.models.calibration import (
     calibrated_outputs,
     needs_durations,
 )
-from lt4rec_tf.models.losses import prediction
+from lt4rec_tf.models.heads.of_task import outputs_of, prediction
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.serving.durations import durations_of
@@ -132,7 +132,9 @@ def _rank_answers(
         if name in calibrations:
             outputs = tf.reshape(outputs, shape)
             outputs = calibrated_outputs(task, outputs, calibrations[name], seconds)
-        by_task[name] = tf.reshape(prediction(task, outputs), shape)
+        if outputs_of(task) > 1 or task.reads_duration:
+            outputs = tf.reshape(outputs, [*shape, *outputs.shape[1:]])
+        by_task[name] = tf.reshape(prediction(task, outputs, seconds), shape)
     answers = {f"p{task}": values.numpy() for task, values in by_task.items()}
     return {"score": score(ranking, by_task, sent).numpy(), **answers}
 

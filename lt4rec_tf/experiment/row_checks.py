@@ -11,9 +11,10 @@ from lt4rec_tf.experiment.paths import CONFIG
 from lt4rec_tf.experiment.run_folder import read_run
 from lt4rec_tf.models.aitm import calibrated_pairs
 from lt4rec_tf.models.esmm import chain
-from lt4rec_tf.models.losses import smooths
+from lt4rec_tf.models.heads.of_task import smooths
 from lt4rec_tf.models.registry import masks_attention
 from lt4rec_tf.schema.types import Schema
+from lt4rec_tf.serving.durations import duration_input
 from lt4rec_tf.training.conflict import pairs_in_conflict
 
 SINGLE_TASK = "base"
@@ -76,6 +77,10 @@ def check_rows(settings: Settings, schema: Schema) -> None:
         expected = f"two or more with --balance={training.balance}"
         expect(len(tasks) > 1, "tasks", tuple(tasks), expected)
     _check_smoothing(training.label_smoothing, schema)
+    for task in schema.tasks:
+        if task.reads_duration:
+            refused = f"{schema.path}: tasks[{task.name}].head.kind: found {task.head.kind!r}"
+            duration_input(schema, f"{refused}, expected another kind")
 
 
 def _check_smoothing(smoothing: float, schema: Schema) -> None:

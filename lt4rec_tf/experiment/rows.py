@@ -43,6 +43,7 @@ from lt4rec_tf.training.error_analysis import error_bins
 from lt4rec_tf.training.evaluation import measure, population_sizes, without_user
 from lt4rec_tf.training.plan import Batches
 from lt4rec_tf.training.predictions import Predictions, predictor_of
+from lt4rec_tf.training.watch_time import timed_tasks, watch_time
 
 # Rows whose tasks may wear tickets on one tower.
 SPARSE_SHARING = ("s_gates", "s_joint", "s_weight_auto", "s_weight")
@@ -204,9 +205,12 @@ def _measure_one(
     network = load_row(folder, row, settings, schema)
     calibration = maps_of_row(folder, row, settings, schema)
     needs = calibration is not None and needs_durations(calibration.maps)
+    needs |= bool(timed_tasks(schema, network.tasks))
     predictions = predictor_of(network, schema, durations=needs)(batches())
 
     entry = _measured(row, network, schema, predictions)
+    if predictions.durations is not None:
+        entry["watch_time"] = watch_time(predictions, schema, network.tasks)
     entry |= error_bins(predictions, schema, network.tasks)
     if calibration is not None:
         entry["calibrated"] = measured_with(calibration, schema, network.tasks, predictions)

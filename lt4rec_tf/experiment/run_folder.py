@@ -15,12 +15,20 @@ from lt4rec_tf.core.typed_json import check_typed, read_typed
 from lt4rec_tf.data.audit.findings import Audit
 from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.experiment import logs, sizes
-from lt4rec_tf.experiment.paths import CONFIG, NUMBERS, SCHEMA, VOCABULARIES, has_begun
+from lt4rec_tf.experiment.paths import (
+    CONFIG,
+    LABEL_QUANTILES,
+    NUMBERS,
+    SCHEMA,
+    VOCABULARIES,
+    has_begun,
+)
 from lt4rec_tf.schema.fitted import read_vocabularies, with_vocabularies
+from lt4rec_tf.schema.label_quantiles import read_label_quantiles, with_label_quantiles
 from lt4rec_tf.schema.numbers import read_numbers, with_numbers
 from lt4rec_tf.schema.reader import load_schema
 from lt4rec_tf.schema.types import Schema
-from lt4rec_tf.schema.variants import with_bucket_share, with_history
+from lt4rec_tf.schema.variants import with_bucket_share, with_head, with_history
 
 FORMAT_VERSION = 3
 
@@ -29,7 +37,8 @@ def read_schema(path: str | Path, settings: Settings) -> Schema:
     """Reads a schema as a run's flags change it, with its tasks, all where it names none."""
     schema = with_bucket_share(load_schema(path), settings.model.bucket_share)
     schema = with_history(schema, settings.model.history)
-    return schema.with_tasks(settings.tasks) if settings.tasks else schema
+    schema = schema.with_tasks(settings.tasks) if settings.tasks else schema
+    return with_head(schema, settings.model.head)
 
 
 def open_audited(
@@ -211,6 +220,7 @@ def read_run(folder: Path) -> tuple[Settings, Schema]:
         raise artifacts.RunError(f"{folder / CONFIG}: settings: {error}") from error
     schema = read_schema(folder / SCHEMA, settings)
     schema = with_numbers(schema, read_numbers(folder / NUMBERS))
+    schema = with_label_quantiles(schema, read_label_quantiles(folder / LABEL_QUANTILES))
     return settings, with_vocabularies(schema, read_vocabularies(folder / VOCABULARIES))
 
 

@@ -13,8 +13,9 @@ import tensorflow as tf
 import tf_keras as keras
 
 from lt4rec_tf.models.feature_encoder import Bottom, seed_of
+from lt4rec_tf.models.heads.of_task import loss_of, targets
 from lt4rec_tf.models.layers.attention import UnitAttention
-from lt4rec_tf.models.losses import loss_of, population_mean, probability, targets
+from lt4rec_tf.models.losses import population_mean, probability
 from lt4rec_tf.models.network import OwnLosses, RankingNetwork, add_head, assemble, dense_stack
 from lt4rec_tf.models.tower_dropout import TowerDropout
 from lt4rec_tf.schema.types import Schema

@@ -12,14 +12,8 @@ import tensorflow as tf
 
 from lt4rec_tf.core.errors import UnfitError
 from lt4rec_tf.models.feature_encoder import Bottom
-from lt4rec_tf.models.losses import (
-    cross_entropy,
-    loss_of,
-    population_mean,
-    prediction,
-    probability,
-    targets,
-)
+from lt4rec_tf.models.heads.of_task import loss_of, prediction, targets
+from lt4rec_tf.models.losses import cross_entropy, population_mean, probability
 from lt4rec_tf.models.network import OwnLosses, RankingNetwork, add_head, assemble, dense_stack
 from lt4rec_tf.models.tower_dropout import TowerDropout
 from lt4rec_tf.schema.types import Schema, chained_tasks
@@ -50,9 +44,16 @@ def build_esmm(
         tower_dropout: Share of hidden units that a training step sets to 0, in [0, 1).
 
     Raises:
-        ValueError: The task that another is chained to is not there.
+        ValueError: The task that another is chained to is not there, or has another head than the
+            plain one, of which a product says nothing.
     """
     first_of = chain(schema)
+    for name in first_of:
+        if not schema.task(name).head.is_plain:
+            raise UnfitError(
+                f"ESMM learns task {name} through its product with {first_of[name]}: found head "
+                f"{schema.task(name).head.kind}, expected plain"
+            )
 
     dropout = TowerDropout(tower_dropout, seed)
     variables = dict(bottom.variables)

@@ -12,9 +12,7 @@ sum(e * w * l) / sum(w): a row with e = 5 has five times the gradient, all other
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 import tensorflow as tf
 
@@ -42,7 +40,7 @@ FOCAL_GAMMA = 2.0
 def probability(logits: tf.Tensor) -> tf.Tensor:
     """Returns sigmoid(logit): pctr, or the expected watch ratio of a click, in (0, 1).
 
-    It is the `prediction` of all tasks but amounts.
+    It is the prediction of all tasks but amounts and those with a head of their own.
     """
     return tf.sigmoid(logits)
 
@@ -161,7 +159,7 @@ def ziln(
         emphasis: See the module.
         scale: Of the amount, above 0. For amounts much smaller, log z starts far from the draw's m.
     """
-    logit, mean, deviation = _ziln_parts(outputs)
+    logit, mean, deviation = ziln_parts(outputs)
     positive = labels > 0.0
     # Of an amount of 0 the logarithm is taken of 1, as an infinity's gradient would be NaN.
     log_z = tf.math.log(tf.where(positive, labels, scale) / scale)
@@ -176,56 +174,10 @@ def ziln(
     return population_mean(is_positive + tf.where(positive, amount, 0.0), weights, emphasis)
 
 
-def _ziln_parts(outputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+def ziln_parts(outputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Returns the logit, mean and deviation that the network's outputs stand for."""
     logit, mean, raw = tf.unstack(outputs, axis=-1)
     return logit, mean, tf.maximum(tf.nn.softplus(raw), LEAST_DEVIATION)
-
-
-def loss_of(task: Task) -> Loss:
-    """Returns a task's loss, which the schema names."""
-    if task.kind != "amount":
-        return LOSSES[task.loss]
-    if task.loss == "ziln":
-        return partial(ziln, scale=task.scale)
-    return partial(standardised_mse, mean=task.mean, scale=task.scale)
-
-
-def smooths(task: Task) -> bool:
-    """Tells if label smoothing concerns a task: a binary one that learns by cross entropy."""
-    return task.kind == "binary" and task.loss == "cross_entropy"
-
-
-def with_targets(
-    batch: Mapping[str, Any], tasks: Sequence[Task], smoothing: float
-) -> Mapping[str, Any]:
-    """Returns a batch with "targets" beside its labels, which `targets` reads.
-
-    A label y of a task that `smooths` becomes (1 - s) y + s / 2, others stay. Source: Szegedy et
-    al., Rethinking the Inception Architecture (arXiv 1512.00567), section 7.
-
-    Args:
-        batch: With "labels": {task: float32 (batch,)}.
-        tasks: All tasks of the labels.
-        smoothing: s, in [0, 1); 0: the batch is returned as it is.
-
-    >>> task = Task("ctr", "click", "binary", None, "cross_entropy", "auc", "max")
-    >>> batch = with_targets({"labels": {"ctr": tf.constant([0.0, 1.0])}}, [task], 0.5)
-    >>> targets(batch)["ctr"].numpy().tolist()
-    [0.25, 0.75]
-    """
-    if not smoothing:
-        return batch
-    smoothed = dict(batch["labels"])
-    for task in filter(smooths, tasks):
-        smoothed[task.name] = (1.0 - smoothing) * smoothed[task.name] + smoothing / 2.0
-    return {**batch, "targets": smoothed}
-
-
-def targets(batch: Mapping[str, Any]) -> Mapping[str, tf.Tensor]:
-    """Returns what losses compare each task's prediction with: its labels unless smoothed."""
-    found: Mapping[str, tf.Tensor] = batch.get("targets", batch["labels"])
-    return found
 
 
 def log_kept(task: Task) -> float:
@@ -236,37 +188,3 @@ def log_kept(task: Task) -> float:
     0.0
     """
     return math.log(task.negatives_kept)
-
-
-def outputs_of(task: Task) -> int:
-    """Returns the number of outputs that a task's loss and prediction take."""
-    return ZILN_OUTPUTS if task.loss == "ziln" else 1
-
-
-def prediction(task: Task, outputs: tf.Tensor) -> tf.Tensor:
-    """Returns a task's predictions, in its label's own unit.
-
-    A probability or ratio: sigmoid(o). An amount: mean + scale o, which may be below 0; with the
-    loss "ziln" its expectation, scale p exp(m + d^2 / 2).
-
-    Of a binary task of whose negatives the share w was kept, with p = sigmoid(o), it is
-    p / (p + (1 - p) / w) = sigmoid(o + log w): the probability in the log before it was sampled.
-    Source: He et al., Practical Lessons from Predicting Clicks on Ads at Facebook (ADKDD 2014),
-    section 6.3.
-
-    Metrics, evaluation and serving all take predictions from here.
-
-    Args:
-        task: Of a schema whose amounts are standardised.
-        outputs: float32 (batch,), with "ziln" (batch, 3).
-
-    Returns:
-        float32 (batch,).
-    """
-    if task.kind != "amount":
-        return probability(outputs + log_kept(task) if task.negatives_kept < 1 else outputs)
-    if task.loss == "mse":
-        return task.mean + task.scale * outputs
-    logit, mean, deviation = _ziln_parts(outputs)
-    log = tf.minimum(mean + 0.5 * tf.square(deviation), LARGEST_LOG)
-    return task.scale * tf.sigmoid(logit) * tf.exp(log)

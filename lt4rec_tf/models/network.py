@@ -12,9 +12,9 @@ import tf_keras as keras
 
 from lt4rec_tf.distributed.replicas import parts_of
 from lt4rec_tf.models.feature_encoder import Bottom, seed_of
+from lt4rec_tf.models.heads.of_task import outputs_of
 from lt4rec_tf.models.layers.event_attention import EventAttention
 from lt4rec_tf.models.layers.masked_dense import MaskedDense
-from lt4rec_tf.models.losses import outputs_of
 from lt4rec_tf.models.tower_dropout import TowerDropout
 from lt4rec_tf.schema.types import Task
 from lt4rec_tf.tickets.masks import Masks

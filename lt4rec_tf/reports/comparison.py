@@ -37,6 +37,7 @@ from lt4rec_tf.reports.text_tables import (
     markdown_table,
     metric_name,
 )
+from lt4rec_tf.reports.watch_time import watch_time_section
 
 
 def comparison_table(results: Mapping[str, Any]) -> str:
@@ -74,6 +75,7 @@ def comparison_table(results: Mapping[str, Any]) -> str:
     if notes:
         parts += ["### Rows", "\n".join(notes)]
     parts += further_sections(rows, tasks)
+    parts += watch_time_section(rows, [task["name"] for task in tasks])
     parts += ["### Columns", legend(results, tasks, names)]
     return "\n\n".join(parts) + "\n"
 

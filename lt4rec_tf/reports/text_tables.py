@@ -33,6 +33,8 @@ class EvaluationRow(TypedDict):
     by_label: NotRequired[Mapping[str, Sequence[Mapping[str, Any]]]]
     # By --calibration: "maps", "left", "metrics", "reliability", see `rows.measure_rows`.
     calibrated: NotRequired[Mapping[str, Any]]
+    # Task -> metrics of seconds, see `training.watch_time`; absent in earlier versions.
+    watch_time: NotRequired[Mapping[str, Mapping[str, Any]]]
     density: Mapping[str, float]  # task -> share of the tower's weights kept
     overlap: float | None  # |AND| / |OR| of the tasks' masks; None: no masks to compare
     seconds: float | None

@@ -14,6 +14,7 @@ from pathlib import Path
 from lt4rec_tf.core.toml import REQUIRED, TomlError, TomlTable, Words, read_toml
 from lt4rec_tf.schema.buckets import needed_buckets
 from lt4rec_tf.schema.filters import check_filters, read_filters, read_where
+from lt4rec_tf.schema.heads import PLAIN, read_head
 from lt4rec_tf.schema.populations import circle, nested
 from lt4rec_tf.schema.sequences import check_sequences, read_pooling
 from lt4rec_tf.schema.types import (
@@ -225,7 +226,7 @@ def _label(table: TomlTable) -> Label:
     name, kind = _name(table), table.choice("kind", tuple(LABEL_KIND_OF_TASK.values()))
     from_times = kind == "ratio" and not table.has("column")
     duration = None
-    if kind == "ratio":
+    if kind != "binary":
         duration = table.text("duration") if from_times else table.text("duration", None)
     label = Label(
         name=name,
@@ -265,15 +266,26 @@ def _task(table: TomlTable) -> Task:
         label=table.text("label"),
         kind=kind,
         population=table.text("population", None),
-        loss=table.choice("loss", TASK_LOSSES[kind]),
+        loss=_loss(table, kind),
         metric=metric,
         direction=table.choice("direction", (better,), better),
         negatives_kept=1.0 if isinstance(kept, str) else kept,
         kept_column=kept if isinstance(kept, str) else None,
         where=read_where(table),
+        head=read_head(table) if kind != "binary" else PLAIN,
     )
     table.close()
     return task
+
+
+def _loss(table: TomlTable, kind: str) -> str:
+    """Reads a task's loss; with another head than the plain one, which has its own, there is none.
+
+    The task then keeps the first loss of its kind: what `--head=plain` learns.
+    """
+    if table.has("head") and not table.has("loss"):
+        return TASK_LOSSES[kind][0]
+    return table.choice("loss", TASK_LOSSES[kind])
 
 
 def _negatives_kept(table: TomlTable) -> float | str:
@@ -341,6 +353,9 @@ def _check_labels_of_tasks(top: TomlTable, schema: Schema) -> None:
         if task.population is not None and kinds.get(task.population) != "binary":
             expected = "a label of kind binary"
             raise top.error(f"tasks[{task.name}].population", task.population, expected)
+        if task.reads_duration and schema.label(task.label).duration is None:
+            expected = f"another kind: label {task.label} names no duration"
+            raise top.error(f"tasks[{task.name}].head.kind", task.head.kind, expected)
 
 
 def _check_products(top: TomlTable, schema: Schema) -> None:

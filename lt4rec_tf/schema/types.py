@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from lt4rec_tf.core.errors import InputError
+from lt4rec_tf.schema.heads import PLAIN, Head, LabelQuantiles
 
 if TYPE_CHECKING:
     from lt4rec_tf.schema.fitted import Vocabulary
@@ -246,6 +247,10 @@ class Task:
         kept_column: The column that says it row by row, or None.
         where: The task's scenario: of its population, it is learned and measured on the rows for
             which all of these hold. Empty: on the whole population.
+        head: Of a ratio or an amount: how outputs become its prediction; another head than the
+            plain one has a loss of its own.
+        quantiles: Of a ratio or an amount, over its population in train, once the audit has found
+            them.
     """
 
     name: str
@@ -260,6 +265,18 @@ class Task:
     negatives_kept: float = 1.0
     kept_column: str | None = None
     where: tuple[Filter, ...] = ()
+    head: Head = PLAIN
+    quantiles: LabelQuantiles | None = dataclasses.field(default=None, repr=False, compare=False)
+
+    @property
+    def reads_duration(self) -> bool:
+        """Tells if the length of a row's video is part of the task's prediction."""
+        return self.head.kind == "d2q"
+
+    @property
+    def learns_squares(self) -> bool:
+        """Tells if its loss is a squared error."""
+        return self.loss == "mse" if self.head.is_plain else self.head.kind == "d2q"
 
     @property
     def on_all_rows(self) -> bool:

@@ -1,11 +1,12 @@
-"""A schema as a run's flags change it: fewer hash buckets, another pooling of what users did."""
+"""A schema as a run's flags change it: fewer hash buckets, other pooling, another head."""
 
 from __future__ import annotations
 
 import dataclasses
 
 from lt4rec_tf.schema.events import sequences_of
-from lt4rec_tf.schema.types import Feature, IdRule, Schema, SchemaError
+from lt4rec_tf.schema.heads import usual_head
+from lt4rec_tf.schema.types import Feature, IdRule, Schema, SchemaError, Task
 
 
 def with_bucket_share(schema: Schema, share: float) -> Schema:
@@ -70,3 +71,32 @@ def _pooled(feature: Feature, pooling: str) -> Feature:
             feature, pooling="mean", candidate=None, aligned_with=None, nearest=0, search=""
         )
     return feature if feature.aligned_with else dataclasses.replace(feature, pooling=pooling)
+
+
+def with_head(schema: Schema, kind: str) -> Schema:
+    """Returns a schema with another head of each task on a ratio or an amount.
+
+    Args:
+        schema: The schema.
+        kind: A kind of head, of its usual size; "schema": as it says.
+
+    Raises:
+        SchemaError: There is no such task; or its head would read durations that its label has not.
+    """
+    if kind == "schema":
+        return schema
+    what = f"{schema.path}: --head: found {kind!r}, expected"
+    if all(task.kind == "binary" for task in schema.tasks):
+        raise SchemaError(f"{what} schema: no task is on a ratio or an amount")
+
+    def with_other(task: Task) -> Task:
+        if task.kind == "binary":
+            return task
+        other = dataclasses.replace(task, head=usual_head(kind))
+        if other.reads_duration and schema.label(task.label).duration is None:
+            raise SchemaError(
+                f"{what} another: label {task.label} of task {task.name} names no duration"
+            )
+        return other
+
+    return dataclasses.replace(schema, tasks=tuple(map(with_other, schema.tasks)))

@@ -8,6 +8,7 @@ from typing import Any
 
 from lt4rec_tf.core.toml import toml_text
 from lt4rec_tf.schema.filters import LISTS
+from lt4rec_tf.schema.heads import said_of_head
 from lt4rec_tf.schema.reader import MISSING_OF_DTYPE, MOST_FITTED
 from lt4rec_tf.schema.sequences import said_of_pooling
 from lt4rec_tf.schema.types import Feature, Filter, IdRule, Label, Schema, Task
@@ -140,6 +141,7 @@ def _of_task(task: Task) -> list[tuple[str, Any]]:
     if conditions:
         keys.append(("where", conditions[0] if len(conditions) == 1 else conditions))
     keys += [("loss", task.loss), ("metric", task.metric)]
+    keys += [("head", said_of_head(task.head))] if not task.head.is_plain else []
     if task.kept_column is not None:
         return [*keys, ("negatives_kept", task.kept_column)]
     return [*keys, *([("negatives_kept", task.negatives_kept)] if task.negatives_kept < 1 else [])]

@@ -1,4 +1,4 @@
-"""Durations that a request holds, by which a calibration map may choose a row's curve."""
+"""Durations that a request holds, which a head or a calibration map may read."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import tensorflow as tf
 from lt4rec_tf.core.flags import ConfigError
 from lt4rec_tf.data.input.labels import UNIT_SECONDS
 from lt4rec_tf.models.calibration import Calibrations, needs_durations
+from lt4rec_tf.models.heads.of_task import read_durations
 from lt4rec_tf.schema.types import Feature, Schema
 
 
@@ -39,23 +40,28 @@ class DurationInput(NamedTuple):
         return tf.where(absent, float("nan"), seconds)
 
 
-def duration_input(schema: Schema) -> DurationInput:
+def duration_input(
+    schema: Schema, refused: str = "--calibration: found duration, expected another method"
+) -> DurationInput:
     """Returns what holds a row's duration in a request: the one that batches hold in seconds.
+
+    Args:
+        schema: Of the request.
+        refused: Begins the error: what cannot be without durations.
 
     Raises:
         ConfigError: No label names a column of durations, or no feature of single numbers is made
             of it.
     """
     labels = [label for label in schema.labels if label.duration is not None]
-    expected = "--calibration: found duration, expected another method: "
     if not labels:
-        raise ConfigError(f"{expected}no label of {schema.path} names a column of durations")
+        raise ConfigError(f"{refused}: no label of {schema.path} names a column of durations")
     column, unit = labels[0].duration, labels[0].duration_unit
     for feature in schema.features:
         if feature.column == column and feature.dtype != "string" and not feature.multivalued:
             return DurationInput(feature, UNIT_SECONDS[unit])
     raise ConfigError(
-        f"{expected}a request cannot hold a video's duration, as no feature of single numbers is "
+        f"{refused}: a request cannot hold a video's duration, as no feature of single numbers is "
         f"made of column {column}"
     )
 
@@ -63,7 +69,7 @@ def duration_input(schema: Schema) -> DurationInput:
 def durations_of(
     schema: Schema, calibrations: Calibrations, raw: Mapping[str, tf.Tensor], rank: int
 ) -> tf.Tensor | None:
-    """Returns what maps need of a request, as `calibrated_logits` takes it.
+    """Returns what maps and heads need of a request, as `calibrated_logits` takes it.
 
     Args:
         schema: Of the request.
@@ -72,9 +78,10 @@ def durations_of(
         rank: Of what is predicted: 1 for rows, 2 for (requests, candidates).
 
     Returns:
-        Seconds, (rows,), (requests, candidates) or (requests, 1); None where no map reads them.
+        Seconds, (rows,), (requests, candidates) or (requests, 1); None where nothing reads them.
     """
-    if not needs_durations(calibrations):
+    tasks = [task.name for task in schema.tasks]
+    if not needs_durations(calibrations) and not read_durations(schema, tasks):
         return None
     seconds = duration_input(schema).of(raw)
     return seconds[:, tf.newaxis] if seconds.shape.rank < rank else seconds

@@ -22,7 +22,7 @@ import tensorflow as tf
 from lt4rec_tf.data.formats.values import DTYPES
 from lt4rec_tf.data.input.features import features_to_ids, raw_specs
 from lt4rec_tf.models.calibration import Calibrations, calibrated_outputs
-from lt4rec_tf.models.losses import prediction
+from lt4rec_tf.models.heads.of_task import prediction, read_durations
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.schema.types import Feature, Schema, chained_tasks, product_name
 from lt4rec_tf.serving.durations import duration_input, durations_of
@@ -163,9 +163,8 @@ class ServedModel(tf.Module):
         answers = {}
         for task, of_task in outputs.items():
             known, calibration = self._schema.task(task), self._calibrations.get(task)
-            answers[task] = prediction(
-                known, calibrated_outputs(known, of_task, calibration, seconds)
-            )
+            outputs = calibrated_outputs(known, of_task, calibration, seconds)
+            answers[task] = prediction(known, outputs, seconds)
         return answers
 
     def features(self, tasks: Sequence[str]) -> list[str]:
@@ -173,7 +172,8 @@ class ServedModel(tf.Module):
         names = [feature.name for feature in self._schema.features]
         read = {*self.network.read_features(tasks)} if self._minimal else {*names}
         used = [self._calibrations[task] for task in tasks if task in self._calibrations]
-        if any(calibration.by_duration for calibration in used):
+        of_maps = any(calibration.by_duration for calibration in used)
+        if of_maps or read_durations(self._schema, tasks):
             read.add(duration_input(self._schema).feature.name)
         # A signature that reads nothing still has one input, from which it gets the row count.
         return [name for name in names if name in read] or names[:1]

@@ -11,7 +11,7 @@ import tensorflow as tf
 from lt4rec_tf.metrics import amounts, binary, continuous
 from lt4rec_tf.metrics.calibration import ece
 from lt4rec_tf.metrics.groups import has_user
-from lt4rec_tf.models.losses import loss_of
+from lt4rec_tf.models.heads.of_task import loss_of, targets, with_targets
 from lt4rec_tf.schema.types import Schema, Task, chained_tasks, product_name
 from lt4rec_tf.training.predictions import Predictions
 
@@ -176,14 +176,14 @@ def split_losses(
     predictions: Predictions, schema: Schema, tasks: Sequence[str]
 ) -> dict[str, float]:
     """Computes each task's loss over its whole population in a split."""
+    batch = {"labels": {task: tf.constant(predictions.labels[task]) for task in tasks}}
+    if predictions.durations is not None:
+        batch["duration"] = tf.constant(predictions.durations)
+    compared = targets(with_targets(batch, [schema.task(task) for task in tasks]))
+
     losses = {}
     for task in tasks:
+        outputs, weights = predictions.logits[task], predictions.weights[task]
         loss = loss_of(schema.task(task))
-        losses[task] = float(
-            loss(
-                tf.constant(predictions.logits[task]),
-                tf.constant(predictions.labels[task]),
-                tf.constant(predictions.weights[task]),
-            )
-        )
+        losses[task] = float(loss(tf.constant(outputs), compared[task], tf.constant(weights)))
     return losses

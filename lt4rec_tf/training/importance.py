@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from lt4rec_tf.models.losses import loss_of
+from lt4rec_tf.models.heads.of_task import loss_of, targets, with_targets
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.tickets.groups import Importance
@@ -60,10 +60,11 @@ def gate_gradients(network: RankingNetwork, schema: Schema, task: str) -> Gradie
     # The kernel that reads a layer's neurons is the one above: the head's of the last.
     readers = [*network.kernels(task).values(), network.heads[task].kernel]
 
-    def gate_gradients(batch: dict[str, Any]) -> list[tf.Tensor]:
+    def gate_gradients(batch: Mapping[str, Any]) -> list[tf.Tensor]:
+        batch = with_targets(batch, [schema.task(task)])
         with tf.GradientTape() as tape:
             logits = model(batch["features"], training=False)
-            loss = loss_function(logits, batch["labels"][task], batch["weights"][task])
+            loss = loss_function(logits, targets(batch)[task], batch["weights"][task])
         gradients = tape.gradient(loss, readers)
         return [tf.reduce_sum(w * g, axis=1) for w, g in zip(readers, gradients, strict=True)]
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 from lt4rec_tf.distributed.parameter_server import Opened, Pass, compile_reading, take_parts
 from lt4rec_tf.distributed.replicas import gathered
 from lt4rec_tf.metrics.in_parts import parts
-from lt4rec_tf.models.losses import prediction
+from lt4rec_tf.models.heads.of_task import prediction, read_durations
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.schema.types import Schema, Task, sampled_by_column
 from lt4rec_tf.training.plan import Batches
@@ -58,7 +58,9 @@ class Predictions:
         logits = self.logits[task.name]
         whole = np.empty(len(logits), np.float32)
         for rows in parts(len(logits)):  # as TensorFlow keeps the memory of what it computes
-            whole[rows] = np.asarray(prediction(task, logits[rows]))
+            known = self.durations if task.reads_duration else None
+            seconds = None if known is None else known[rows]
+            whole[rows] = np.asarray(prediction(task, logits[rows], seconds))
         return whole
 
 
@@ -89,10 +91,11 @@ def predictor_of(
         network: What predicts.
         schema: Of the batches.
         tasks: Whose predictions; None: all that the network has.
-        durations: As `make_predictor` takes it.
+        durations: As `make_predictor` takes it; they are kept too where a task reads them.
     """
     tasks = network.tasks if tasks is None else tasks
     sampled = sampled_by_column(schema, tasks)
+    durations = durations or read_durations(schema, tasks)
     return make_predictor(network, tasks, sampled, durations=durations)
 
 

@@ -11,8 +11,8 @@ import tensorflow as tf
 
 from lt4rec_tf.core.errors import UnfitError
 from lt4rec_tf.distributed.replicas import gradients_over_replicas, spread
+from lt4rec_tf.models.heads.of_task import loss_of, targets, with_targets
 from lt4rec_tf.models.layers.compact_tower import compact_towers
-from lt4rec_tf.models.losses import loss_of, targets, with_targets
 from lt4rec_tf.models.network import CROSSED, RankingNetwork
 from lt4rec_tf.schema.types import Schema, sampled_by_column
 from lt4rec_tf.training import optimizers

@@ -20,7 +20,8 @@ from lt4rec_tf.data.input.source import open_source
 from lt4rec_tf.data.input.splits import SplitRule
 from lt4rec_tf.experiment.comparison import results
 from lt4rec_tf.models.esmm import entire_space_losses
-from lt4rec_tf.models.losses import loss_of, outputs_of, prediction, standardised_mse, ziln
+from lt4rec_tf.models.heads.of_task import loss_of, outputs_of, prediction
+from lt4rec_tf.models.losses import standardised_mse, ziln
 from lt4rec_tf.schema.reader import load_schema
 from lt4rec_tf.schema.types import SchemaError, Task
 from lt4rec_tf.serving.model_card_sections import answers_section, labels_section

@@ -16,7 +16,7 @@ from lt4rec_tf.models.calibration import (
     calibrated_logits,
     calibrated_outputs,
 )
-from lt4rec_tf.models.losses import prediction
+from lt4rec_tf.models.heads.of_task import prediction
 
 KNOTS = Curve((-2.0, 0.0, 1.0), (-1.0, 1.0, 1.5), 0.5)
 NAN = math.nan

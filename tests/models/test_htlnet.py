@@ -14,8 +14,8 @@ from scipy.special import expit, softmax
 
 from lt4rec_tf.core.flags import ConfigError
 from lt4rec_tf.experiment.comparison.cost import cost_of
+from lt4rec_tf.models.heads.of_task import loss_of
 from lt4rec_tf.models.layers.label_embedding import LabelEmbedding, Temperature
-from lt4rec_tf.models.losses import loss_of
 from lt4rec_tf.models.network import TRANSFER as HANDED_ON
 from lt4rec_tf.models.registry import network_of
 from lt4rec_tf.training.plan import Plan

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from lt4rec_tf.data.input.features import features_to_ids
-from lt4rec_tf.models.losses import prediction
+from lt4rec_tf.models.heads.of_task import prediction
 from lt4rec_tf.serving.expression import parse_expression
 from lt4rec_tf.serving.publish import publish
 from lt4rec_tf.serving.rank import Ranking

@@ -10,7 +10,7 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lt4rec_tf.models.losses import loss_of
+from lt4rec_tf.models.heads.of_task import loss_of
 from lt4rec_tf.training.balancing.core_task import (
     HTLNET_CORE,
     Core,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lt4rec_tf.models.losses import loss_of
+from lt4rec_tf.models.heads.of_task import loss_of
 from lt4rec_tf.training import importance
 from lt4rec_tf.training.importance import gate_gradients, importance_of
 from tests.support.networks import build_small

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lt4rec_tf.models.losses import loss_of
+from lt4rec_tf.models.heads.of_task import loss_of
 from lt4rec_tf.tickets.scores import density_after
 from lt4rec_tf.training.mask_scores import CUTS, cut_along, scores_of, wear_as_numbers, with_scores
 from tests.support.networks import build_small

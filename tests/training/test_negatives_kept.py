@@ -9,7 +9,7 @@ from scipy.special import expit, logit
 from sklearn import metrics as sk
 
 from lt4rec_tf.experiment.comparison import tested
-from lt4rec_tf.models.losses import prediction
+from lt4rec_tf.models.heads.of_task import prediction
 from lt4rec_tf.training.evaluation import measure
 from lt4rec_tf.training.predictions import Predictions, predictor_of
 from tests.support.networks import batch_of_tasks, build_small

@@ -34,6 +34,7 @@ from lt4rec_tf.data.input.splits import SplitRule, boundaries_for
 from lt4rec_tf.data.input.time_limits import chosen_times, usable_times, with_limits
 from lt4rec_tf.metrics.groups import NO_USER
 from lt4rec_tf.schema.fitted import with_vocabularies
+from lt4rec_tf.schema.label_quantiles import with_label_quantiles
 from lt4rec_tf.schema.numbers import with_numbers
 from lt4rec_tf.schema.types import Schema, Task
 
@@ -126,6 +127,7 @@ def _summary(schema: Schema, rows: Rows) -> dict[str, Any]:
         "without_user": (rows.user == NO_USER) & (schema.user is not None),
         "columns": values_of(schema, rows.raw),
         "above_one": rows.labels.above_one,
+        "duration": rows.labels.duration,
         "faults": tf.nest.map_structure(_count, rows.faults),
         "absent": tf.nest.map_structure(_count, rows.absent),
         "misses": tf.nest.map_structure(_count, rows.misses),
@@ -218,8 +220,8 @@ def complete(source: Source, audit: Audit) -> Source:
 def standardised(schema: Schema, audit: Audit) -> Schema:
     """Returns the schema with what train says of its tasks, its fitted vocabularies and numbers.
 
-    Of tasks that is the mean and deviation of amounts, and the share of kept negatives where a
-    column says it row by row.
+    Of tasks that is the mean and deviation of amounts, the quantiles of labels that are no classes,
+    and the share of kept negatives where a column says it row by row.
     """
     counts_by_task = audit.splits["train"].tasks
 
@@ -236,4 +238,5 @@ def standardised(schema: Schema, audit: Audit) -> Schema:
 
     schema = with_vocabularies(schema, audit.vocabularies)
     schema = with_numbers(schema, audit.numbers)
+    schema = with_label_quantiles(schema, audit.label_quantiles)
     return dataclasses.replace(schema, tasks=tuple(map(with_standards, schema.tasks)))

@@ -15,6 +15,7 @@ from lt4rec_tf.data.audit.feature_values import (
     missing_keys,
     named,
 )
+from lt4rec_tf.data.audit.label_samples import LabelSamples
 from lt4rec_tf.data.audit.number_counts import NumberCounts
 from lt4rec_tf.data.audit.number_spreads import NumberSpread, NumberSpreads
 from lt4rec_tf.data.audit.row_sample import RowSample
@@ -24,6 +25,7 @@ from lt4rec_tf.data.input.labels import USABLE
 from lt4rec_tf.data.input.splits import SPLITS
 from lt4rec_tf.schema.buckets import shared_values
 from lt4rec_tf.schema.fitted import Vocabulary, with_vocabularies
+from lt4rec_tf.schema.heads import LabelQuantiles
 from lt4rec_tf.schema.numbers import Numbers
 from lt4rec_tf.schema.types import Feature, Schema
 
@@ -94,6 +96,7 @@ class ColumnCounts:
         self._values = {feature.name: ValueCounts(kept, pending) for feature in features}
         self._ratios = {t.name: np.zeros(4, int) for t in schema.tasks if t.kind == "continuous"}
         self._sample = RowSample(schema)
+        self._labels = LabelSamples(schema)
 
     def add(self, values: Mapping[str, Any], split: np.ndarray) -> None:
         """Adds a batch.
@@ -110,6 +113,7 @@ class ColumnCounts:
                 self._vocabularies.add(name, keys, checks[usable].ravel(), split[rows] == _TRAIN)
 
         in_train = usable & (split == _TRAIN)
+        self._labels.add(values, in_train)
         for name, counts in self._ratios.items():
             inside = in_train & (values["weights"][name] > 0)
             ratios = values["labels"][name][inside]
@@ -136,6 +140,10 @@ class ColumnCounts:
     def numbers(self) -> dict[str, Numbers]:
         """Returns by table whose rule is fitted to numbers what train has of them."""
         return self._numbers.fit()
+
+    def label_quantiles(self) -> dict[str, LabelQuantiles]:
+        """Returns by task that is no classification the quantiles of its label in train."""
+        return self._labels.fit()
 
     def spreads(self, numbers: Mapping[str, Numbers]) -> dict[str, NumberSpread]:
         """Returns by feature of one number a row how its numbers spread.

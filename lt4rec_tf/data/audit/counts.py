@@ -175,6 +175,7 @@ class Counts:
             times=self._times.result(source.split.limits),
             vocabularies=with_dropout(vocabularies, source.schema, unknown),
             numbers=numbers,
+            label_quantiles=self._columns.label_quantiles(),
             spreads=self._columns.spreads(numbers),
         )
 

@@ -16,7 +16,10 @@ from lt4rec_tf.data.audit.task_counts import TaskCounts
 from lt4rec_tf.data.audit.times import Times
 from lt4rec_tf.data.input.contents import Content
 from lt4rec_tf.schema.fitted import Vocabularies
+from lt4rec_tf.schema.label_quantiles import QuantilesByTask
 from lt4rec_tf.schema.numbers import NumbersByTable
+
+_APART = ("vocabularies", "numbers", "label_quantiles")  # each has a file of its own in a run
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,8 @@ class Audit:
         vocabularies: By table with a fitted vocabulary, what it holds; no part of the JSON.
         numbers: By table whose rule is fitted to numbers, what train has of them; no part of the
             JSON.
+        label_quantiles: By task that is no classification, the quantiles of its label in train; no
+            part of the JSON.
         spreads: By feature of one number a row, but those cut at boundaries, how its numbers spread
             in train.
         contents: By log and side table what it held; empty in audits of versions that did not note
@@ -119,6 +124,9 @@ class Audit:
     times: Times | None = None
     vocabularies: Vocabularies = dataclasses.field(default_factory=dict, repr=False, compare=False)
     numbers: NumbersByTable = dataclasses.field(default_factory=dict, repr=False, compare=False)
+    label_quantiles: QuantilesByTask = dataclasses.field(
+        default_factory=dict, repr=False, compare=False
+    )
     spreads: dict[str, NumberSpread] = dataclasses.field(default_factory=dict)
     unequal_lists: dict[str, int] = dataclasses.field(default_factory=dict)
     contents: dict[str, Content] = dataclasses.field(default_factory=dict, repr=False)
@@ -129,9 +137,11 @@ class Audit:
         return sum(counts.rows for counts in self.filtered.values())
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the audit as JSON's own types, without the vocabularies and numbers."""
-        values = dataclasses.asdict(dataclasses.replace(self, vocabularies={}, numbers={}))
-        del values["vocabularies"], values["numbers"]
+        """Returns the audit as JSON's own types, without what runs keep in other files."""
+        apart: dict[str, Any] = {name: {} for name in _APART}
+        values = dataclasses.asdict(dataclasses.replace(self, **apart))
+        for name in apart:
+            del values[name]
         return values
 
     @classmethod

@@ -33,6 +33,7 @@ from lt4rec_tf.experiment.initial_weights import keep_start
 from lt4rec_tf.experiment.passes import may_end_early, settled
 from lt4rec_tf.experiment.paths import (
     AUDIT,
+    LABEL_QUANTILES,
     NUMBERS,
     ROWS,
     SEARCH_RUNS,
@@ -48,12 +49,15 @@ from lt4rec_tf.experiment.rows import densities, load_row, row_seconds, shared_o
 from lt4rec_tf.experiment.run import Run, network_in
 from lt4rec_tf.experiment.sharing_search import train_rows
 from lt4rec_tf.experiment.ticket_search import find_ticket, read_ticket
+from lt4rec_tf.models.heads.of_task import has_probability
 from lt4rec_tf.models.registry import need_tickets
 from lt4rec_tf.schema.fitted import vocabularies_of, write_vocabularies
+from lt4rec_tf.schema.label_quantiles import label_quantiles_of, write_label_quantiles
 from lt4rec_tf.schema.numbers import numbers_of, write_numbers
 from lt4rec_tf.tickets.search import read_result
 from lt4rec_tf.training.evaluation import measure
 from lt4rec_tf.training.predictions import predictor_of
+from lt4rec_tf.training.watch_time import timed_tasks, watch_time
 
 DEPTHS = ("start", "dense", "tickets")
 # Settings of models that no search trains.
@@ -199,7 +203,8 @@ def test(comparison: Path, line: str, settings: Settings, row: str) -> None:
     schema = source.schema
     network = load_row(folder, row, settings, schema)
     batches = repeated_batches(source, "test", settings.data)
-    predictions = predictor_of(network, schema)(batches)
+    timed = bool(timed_tasks(schema, network.tasks))
+    predictions = predictor_of(network, schema, durations=timed)(batches)
 
     # All runs are measured on the same rows: labels are kept once, by a row that has all tasks.
     labels = comparison / TEST_LABELS
@@ -207,10 +212,14 @@ def test(comparison: Path, line: str, settings: Settings, row: str) -> None:
         weights = {task.name: predictions.measured_weights(task) for task in schema.tasks}
         _write_arrays(labels, predictions.labels, weights, users=predictions.users)
     path = test_file(folder, row)
-    _write_arrays(path.with_suffix(".npz"), predictions.logits)
+    of_tasks = [schema.task(task) for task in network.tasks]
+    logits = {t.name: predictions.logits[t.name] for t in of_tasks if has_probability(t)}
+    others = {t.name: predictions.of(t) for t in of_tasks if not has_probability(t)}
+    _write_arrays(path.with_suffix(".npz"), logits, others)
 
     result = {
         "metrics": measure(predictions, schema, network.tasks),
+        "watch_time": watch_time(predictions, schema, network.tasks) if timed else {},
         "density": densities(network),
         "overlap": shared_overlap(network),
         "seconds": row_seconds(folder, row, network.tasks),
@@ -245,6 +254,7 @@ def _source(comparison: Path, settings: Settings) -> Source:
             ModelSettings(),
             bucket_share=settings.model.bucket_share,
             history=settings.model.history,
+            head=settings.model.head,
         ),
         TicketSettings(),
         TrainingSettings(),
@@ -269,6 +279,7 @@ def _make_a_run(comparison: Path, run: Run, settings: Settings) -> None:
     artifacts.write_atomically(run.folder / AUDIT, audit)
     write_vocabularies(run.folder / VOCABULARIES, vocabularies_of(run.schema))
     write_numbers(run.folder / NUMBERS, numbers_of(run.schema))
+    write_label_quantiles(run.folder / LABEL_QUANTILES, label_quantiles_of(run.schema))
     artifacts.write_json(run.folder / SEARCHES, os.path.relpath(run.searches, run.folder))
 
 

@@ -135,6 +135,7 @@ class _OnTest(TypedDict):
     seconds: float
     cost: _Cost
     nothing_learned: NotRequired[dict[str, NothingLearned]]  # absent in earlier versions
+    watch_time: NotRequired[dict[str, dict[str, Any]]]  # as well
 
 
 def _mean_cost(costs: Sequence[dict[str, Any]]) -> dict[str, Any] | None:

@@ -16,7 +16,8 @@ from lt4rec_tf.experiment.comparison.jobs import read_arrays, row_folder, test_f
 from lt4rec_tf.experiment.paths import TEST_LABELS
 from lt4rec_tf.metrics.bootstrap import METRICS, Resampled, difference, resampled
 from lt4rec_tf.metrics.groups import own_groups
-from lt4rec_tf.models.losses import log_kept, prediction
+from lt4rec_tf.models.heads.of_task import prediction
+from lt4rec_tf.models.losses import log_kept
 from lt4rec_tf.reports.further_metrics import FURTHER_METRICS
 from lt4rec_tf.schema.types import Task
 from lt4rec_tf.training.evaluation import as_weights
@@ -49,20 +50,22 @@ class RowsOnTest:
         )
         names = ["users", *(f"{place}/{task}" for task in tasks for place in (0, 1))]
         labels = comparison.folder / TEST_LABELS
-        self._labels = _columns(labels, names) if joint else {}
+        self._labels = read_arrays(labels) if joint else {}
+        _check_columns(labels, self._labels, names if joint else [])
         count = len(self._labels["users"]) if joint else None
 
-        # Line -> seed -> "0/<task>" -> logits.
-        self._logits: dict[str, dict[int, dict[str, np.ndarray]]] = {}
+        # Line -> seed -> "0/<task>" -> logits, "1/<task>" -> predictions.
+        self._outputs: dict[str, dict[int, dict[str, np.ndarray]]] = {}
         for spec in comparison.specs:
             candidate = comparison.chosen[spec.name]
-            self._logits[spec.name] = {}
+            self._outputs[spec.name] = {}
             for run in runs[spec.name]:
                 if run["status"] == "done" and candidate:
                     path = test_file_of(comparison.folder, spec, candidate, run["seed"])
-                    names = [f"0/{task.name}" for task in self._tasks(spec)]
-                    arrays = _columns(path.with_suffix(".npz"), names, count)
-                    self._logits[spec.name][run["seed"]] = arrays
+                    arrays = read_arrays(path.with_suffix(".npz"))
+                    names = [_kept_as(task.name, arrays) for task in self._tasks(spec)]
+                    _check_columns(path.with_suffix(".npz"), arrays, names, count)
+                    self._outputs[spec.name][run["seed"]] = arrays
 
         self._single = single_lines(comparison.specs)
         # A line is compared several times, each time on the same draws.
@@ -110,7 +113,7 @@ class RowsOnTest:
         return [task for task in self._schema.tasks if spec.task in ("", task.name)]
 
     def _common_seeds(self, *lines: str) -> tuple[int, ...]:
-        seeds = [set(self._logits.get(line, {})) for line in lines]
+        seeds = [set(self._outputs.get(line, {})) for line in lines]
         return tuple(sorted(set.intersection(*seeds)))
 
     def _difference(
@@ -133,11 +136,11 @@ class RowsOnTest:
             name = f"0/{task.name}"
             weights = self._labels[f"1/{task.name}"]
             member = weights > 0
-            logits = [self._logits[line][seed][name][member] for seed in seeds]
+            outputs = [self._outputs[line][seed] for seed in seeds]
             self._measured[key] = resampled(
                 metric,
                 self._labels[name][member],
-                np.stack([_predicted(task, of_seed) for of_seed in logits]),
+                np.stack([_predicted(task, of_seed)[member] for of_seed in outputs]),
                 own_groups(self._labels["users"])[member],
                 replicates=self._replicates if len(seeds) > 1 else 1,
                 seed=0,
@@ -146,19 +149,28 @@ class RowsOnTest:
         return self._measured[key]
 
 
-def _columns(path: Path, names: Sequence[str], rows: int | None = None) -> dict[str, np.ndarray]:
-    """Reads what `jobs.test` wrote, one column each; of so many rows, where that is known."""
-    arrays = read_arrays(path)
+def _check_columns(
+    path: Path, arrays: Mapping[str, np.ndarray], names: Sequence[str], rows: int | None = None
+) -> None:
+    """Refuses what is not one column for each name; of so many rows, where that is known."""
     for name in names:
         shape = arrays[name].shape if name in arrays else None
         rows = shape[0] if rows is None and shape else rows
         if shape != (rows,):
             raise RunError(f"{path}: {name}: found shape {shape}, expected {rows} rows")
-    return arrays
 
 
-def _predicted(task: Task, outputs: np.ndarray) -> np.ndarray:
-    if task.kind == "amount":
-        return np.asarray(prediction(task, outputs))
+def _kept_as(task: str, arrays: Mapping[str, np.ndarray]) -> str:
+    """Returns the name by which `jobs.test` kept a task: logits, or predictions of other heads."""
+    return f"1/{task}" if f"1/{task}" in arrays else f"0/{task}"
+
+
+def _predicted(task: Task, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Returns a task's predictions, in its label's own unit, of what `jobs.test` kept."""
+    name = _kept_as(task.name, arrays)
+    if name.startswith("1/"):
+        return arrays[name]
+    if task.kind == "amount":  # kept by versions that kept logits of all tasks
+        return np.asarray(prediction(task, arrays[name]))
     # In float64, unlike losses.probability: rounding to float32 ties rows of a small network.
-    return 1.0 / (1.0 + np.exp(-(outputs.astype(np.float64) + log_kept(task))))
+    return 1.0 / (1.0 + np.exp(-(arrays[name].astype(np.float64) + log_kept(task))))

@@ -18,6 +18,7 @@ from lt4rec_tf.experiment import logs, run_folder
 from lt4rec_tf.experiment.paths import (
     CONFIG,
     DAYS,
+    LABEL_QUANTILES,
     NUMBERS,
     STANDARDS,
     VOCABULARIES,
@@ -26,6 +27,8 @@ from lt4rec_tf.experiment.paths import (
 )
 from lt4rec_tf.experiment.rows import row_names
 from lt4rec_tf.schema.fitted import fitted_tables, vocabularies_of, with_vocabularies
+from lt4rec_tf.schema.heads import said_of_head
+from lt4rec_tf.schema.label_quantiles import label_quantiles_of, with_label_quantiles
 from lt4rec_tf.schema.numbers import fitted_rules, numbers_of, with_numbers
 from lt4rec_tf.schema.types import IdRule, Schema
 from lt4rec_tf.schema.vocabularies import grow, growth_between
@@ -84,10 +87,13 @@ def _refuse_incomplete(flag: str, folder: Path, settings: Settings, schema: Sche
     """
     has_vocabularies = fitted_tables(schema).keys() <= vocabularies_of(schema).keys()
     has_numbers = fitted_rules(schema).keys() <= numbers_of(schema).keys()
+    of_quantiles = [task for task in schema.tasks if not task.head.is_plain]
+    has_quantiles = all(task.quantiles is not None for task in of_quantiles)
     has_standards = not settings.daily.warm_start or (folder / STANDARDS).exists()
     for name, complete in (
         (VOCABULARIES, has_vocabularies),
         (NUMBERS, has_numbers),
+        (LABEL_QUANTILES, has_quantiles),
         (STANDARDS, has_standards),
     ):
         if not complete:
@@ -148,6 +154,7 @@ def _shape(settings: Settings, schema: Schema) -> dict[str, Any]:
                 "population": task.population,
                 "where": task.scenario,
                 "outputs of": task.loss if task.kind == "amount" else task.kind,
+                "head": said_of_head(task.head),
             }
             for task in schema.tasks
         },
@@ -195,6 +202,7 @@ def with_known_values(schema: Schema, parent: Parent) -> Schema:
     """Returns a schema with the vocabularies, bins and scales that another run's networks know."""
     grown = grow(schema, growth_between(schema, parent.schema))
     grown = with_numbers(grown, numbers_of(parent.schema))
+    grown = with_label_quantiles(grown, label_quantiles_of(parent.schema))
     return with_vocabularies(grown, vocabularies_of(parent.schema))
 
 

@@ -64,6 +64,7 @@ from lt4rec_tf.models.registry import MODELS
 from lt4rec_tf.reports.daily import Day, DayEvaluation, days_table, log_days
 from lt4rec_tf.reports.run_report import StageLog
 from lt4rec_tf.reports.text_tables import evaluation_table
+from lt4rec_tf.schema.label_quantiles import label_quantiles_of, with_label_quantiles
 from lt4rec_tf.schema.numbers import numbers_of, with_numbers
 from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.tickets.search import WEIGHTS, read_result
@@ -138,6 +139,7 @@ def open_with_masks(
     parent = open_parent("masks", settings, schema)
     check_rows("masks", parent, settings.rows)
     schema = with_numbers(schema, numbers_of(parent.schema))  # masks were found with its bins
+    schema = with_label_quantiles(schema, label_quantiles_of(parent.schema))
     source, audit = run_folder.open_audited(settings, schema, folder, title, print, lists=lists)
     check_vocabularies("masks", parent, source.schema)
     return parent, source, audit

@@ -59,7 +59,7 @@ def build_rule(
         return MetaBalance(len(tasks), tensors)
     if name == "htlnet":
         return HybridTargets(objective.core)
-    squared = [schema.task(task).loss == "mse" for task in tasks]
+    squared = [schema.task(task).learns_squares for task in tasks]
     return Uncertainty(squared, optimization.optimizer, optimization.learning_rate)
 
 

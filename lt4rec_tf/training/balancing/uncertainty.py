@@ -53,6 +53,6 @@ class Uncertainty(Rule):
         """Returns the weighted sum's gradients, and updates s."""
         stacked = tf.stack(losses)
         slope = 0.5 - self._factors * tf.exp(-self._s) * stacked  # d/ds of a task's term
-        slope = tf.where(stacked > 0.0, slope, 0.0)
+        slope = tf.where(stacked != 0.0, slope, 0.0)
         self._optimizer.apply_gradients([(slope, self._s)], skip_gradients_aggregation=True)
         return list(gradients[0])

@@ -1,0 +1,115 @@
+"""Tables of seconds watched, beside a predictor that knows the duration alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from lt4rec_tf.reports.differences import number
+from lt4rec_tf.reports.text_tables import markdown_table
+
+_TITLES = {"mae_s": "MAE s", "rmse_s": "RMSE s", "xauc": "XAUC", "ndcg": "NDCG by user"}
+
+
+def watch_time_tables(evaluation: Mapping[str, Any], preferred: str) -> list[str]:
+    """Returns a table of all rows' metrics of seconds, and one by duration of the preferred row.
+
+    Args:
+        evaluation: A run's tasks and rows, as evaluation.json holds them.
+        preferred: The row shown by duration, if it has the task.
+
+    Returns:
+        For each task with seconds two tables with a line above each; none where no row has one.
+    """
+    parts = []
+    for task in [task["name"] for task in evaluation["tasks"]]:
+        rows = {
+            row["row"]: row["watch_time"][task]
+            for row in evaluation["rows"]
+            if task in row.get("watch_time", {})
+        }
+        if not rows:
+            continue
+        shown = preferred if preferred in rows else [*rows][-1]
+        parts.append(f"{task}, in seconds; the last line knows the duration of the video alone")
+        parts.append(_of_rows(rows))
+        parts.append(f"{task}, by duration: {shown}")
+        parts.append(_by_duration(rows[shown]["groups"]))
+    return parts
+
+
+def _of_rows(rows: Mapping[str, Any]) -> str:
+    alone = next(iter(rows.values()))["duration_alone"]
+    names = [name for name in _TITLES if name in alone]
+    lines = [[row, *_cells(found["metrics"], names, alone)] for row, found in rows.items()]
+    lines.append(["duration alone", *_cells(alone, names)])
+    return markdown_table(["row", *(_TITLES[name] for name in names)], lines)
+
+
+def _cells(
+    metrics: Mapping[str, Any], names: Sequence[str], alone: Mapping[str, Any] | None = None
+) -> list[str]:
+    cells = []
+    for name in names:
+        value = number(metrics.get(name))
+        text = f"{value:.3f}" if name.endswith("_s") else f"{value:.5f}"
+        if alone is not None:
+            zero = number(alone.get(name))
+            gain = f"{value / zero - 1:+.1%}" if name.endswith("_s") else f"{value - zero:+.4f}"
+            text += f" ({gain})"
+        cells.append(text)
+    return cells
+
+
+def _by_duration(groups: Sequence[Mapping[str, float]]) -> str:
+    ends = [*(group["from_s"] for group in groups[1:]), None]
+    lines = []
+    for group, end in zip(groups, ends, strict=True):
+        span = (
+            f"{group['from_s']:g} to {end:g} s" if end is not None else f"{group['from_s']:g} s on"
+        )
+        lines.append(
+            [
+                span,
+                f"{group['rows']:,}",
+                f"{group['label']:.4f}",
+                f"{group['prediction']:.4f}",
+                f"{group['mae_s']:.3f}",
+                f"{number(group['xauc']):.5f}",
+            ]
+        )
+    return markdown_table(["duration", "rows", "label", "prediction", "MAE s", "XAUC"], lines)
+
+
+def watch_time_section(rows: Sequence[Mapping[str, Any]], tasks: Sequence[str]) -> list[str]:
+    """Returns a comparison's headings and tables of seconds, means over the seeds.
+
+    Args:
+        rows: As results.json holds them.
+        tasks: In their order.
+    """
+    parts = []
+    for task in tasks:
+        of_rows: dict[str, Any] = {}
+        for row in rows:
+            found = [
+                run["watch_time"][task]
+                for run in row["runs"]
+                if run["status"] == "done" and task in run.get("watch_time", {})
+            ]
+            if found:
+                of_rows[row["row"]] = {
+                    key: _mean([one[key] for one in found]) for key in ("metrics", "duration_alone")
+                }
+        if of_rows:
+            parts.append(
+                f"### {task.upper()} in seconds, mean over the seeds (to the duration alone)"
+            )
+            parts.append(_of_rows(of_rows))
+    return parts
+
+
+def _mean(found: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    return {name: float(np.mean([number(one[name]) for one in found])) for name in found[0]}
