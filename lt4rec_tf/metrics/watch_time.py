@@ -16,7 +16,7 @@ def user_ndcg(labels: ArrayLike, scores: ArrayLike, users: ArrayLike) -> float:
     orders among them. Users whose labels are all 0, or who have a single row, are left out.
 
     >>> user_ndcg([3.0, 0.0, 1.0], [0.2, 0.5, 0.1], [7, 7, 7]).__round__(4)
-    0.6591
+    0.659
 
     Args:
         labels: Watch times or ratios, 0 or more, (rows,).
