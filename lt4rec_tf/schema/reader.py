@@ -9,7 +9,9 @@ import dataclasses
 import math
 import re
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from lt4rec_tf.core.toml import REQUIRED, TomlError, TomlTable, Words, read_toml
 from lt4rec_tf.schema.buckets import needed_buckets
@@ -93,10 +95,20 @@ def load_schema(path: str | Path) -> Schema:
         schema = _schema(path, top)
         _check_references(top, schema)
         schema = dataclasses.replace(schema, labels=nested(schema.labels, schema.tasks))
+        schema = dataclasses.replace(schema, tasks=tuple(_clipped(schema)))
         _check_nesting(top, schema)
     except TomlError as error:
         raise SchemaError(str(error)) from None
     return schema
+
+
+def _clipped(schema: Schema) -> Iterator[Task]:
+    """Gives each task with the most that its label can be."""
+    for task in schema.tasks:
+        label = schema.label(task.label)
+        yield dataclasses.replace(
+            task, at_most=label.at_most, within_duration=label.within_duration
+        )
 
 
 def _schema(path: Path, top: TomlTable) -> Schema:
@@ -228,6 +240,7 @@ def _label(table: TomlTable) -> Label:
     duration = None
     if kind != "binary":
         duration = table.text("duration") if from_times else table.text("duration", None)
+    unit = table.text("unit", "", empty=True) if kind == "amount" else ""
     label = Label(
         name=name,
         kind=kind,
@@ -240,10 +253,25 @@ def _label(table: TomlTable) -> Label:
         if from_times
         else "bad",
         multiplier=_multiplier(table) if kind == "amount" else 1.0,
-        unit=table.text("unit", "", empty=True) if kind == "amount" else "",
+        unit=unit,
+        **(_most(table, duration, unit) if kind == "amount" else {}),
     )
     table.close()
     return label
+
+
+def _most(table: TomlTable, duration: str | None, unit: str) -> dict[str, Any]:
+    """Reads the most that an amount can be: a number, or the row's duration."""
+    if not table.has("at_most"):
+        return {}
+    expected = 'a number above 0, or "duration" where the label names one and has unit = "s"'
+    most = table.anything("at_most", expected)
+    if most == "duration" and duration is not None and unit == "s":
+        return {"within_duration": True}
+    is_number = isinstance(most, int | float) and not isinstance(most, bool)
+    if not is_number or not 0 < most < math.inf:
+        raise table.error("at_most", most, expected)
+    return {"at_most": float(most)}
 
 
 def _multiplier(table: TomlTable) -> float:

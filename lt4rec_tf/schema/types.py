@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -178,6 +179,8 @@ class Label:
             undistorted; counted apart), "unlabelled" (kept, with weight 0 for tasks on this label).
         multiplier: Of an amount: what the column's numbers are multiplied with.
         unit: Of an amount, as reports show it; "" for none.
+        at_most: Of an amount: the most that it can be; larger ones are clipped.
+        within_duration: Of an amount of seconds: it is clipped to the row's duration too.
         within: Binary labels: this one is defined where one of them is 1, and it is itself
             defined; empty: in all rows. Populations of the schema's tasks, so a subset of them
             leaves a label where it is.
@@ -194,6 +197,13 @@ class Label:
     multiplier: float = 1.0
     unit: str = ""
     within: tuple[str, ...] = ()
+    at_most: float = math.inf
+    within_duration: bool = False
+
+    @property
+    def is_clipped(self) -> bool:
+        """Tells if it is an amount that cannot be as large as any."""
+        return self.within_duration or self.at_most < math.inf
 
 
 @dataclass(frozen=True)
@@ -251,6 +261,8 @@ class Task:
             plain one has a loss of its own.
         quantiles: Of a ratio or an amount, over its population in train, once the audit has found
             them.
+        at_most: Of an amount, as its label has it: no prediction is larger.
+        within_duration: As its label has it: no prediction is larger than the row's duration.
     """
 
     name: str
@@ -267,11 +279,13 @@ class Task:
     where: tuple[Filter, ...] = ()
     head: Head = PLAIN
     quantiles: LabelQuantiles | None = dataclasses.field(default=None, repr=False, compare=False)
+    at_most: float = math.inf
+    within_duration: bool = False
 
     @property
     def reads_duration(self) -> bool:
         """Tells if the length of a row's video is part of the task's prediction."""
-        return self.head.kind == "d2q"
+        return self.head.kind == "d2q" or self.within_duration
 
     @property
     def learns_squares(self) -> bool:

@@ -131,6 +131,8 @@ def _of_label(label: Label) -> list[tuple[str, Any]]:
         keys.append(("zero_duration", label.zero_duration))
     if label.kind == "amount":
         keys += [("multiplier", label.multiplier), ("unit", label.unit)]
+        if label.is_clipped:
+            keys.append(("at_most", "duration" if label.within_duration else label.at_most))
     return keys
 
 

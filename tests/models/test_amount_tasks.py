@@ -14,6 +14,7 @@ from scipy.stats import lognorm, spearmanr
 
 from lt4rec_tf.core.flags import ConfigError
 from lt4rec_tf.data.audit import audit
+from lt4rec_tf.data.audit.description import describe
 from lt4rec_tf.data.audit.findings import Audit
 from lt4rec_tf.data.input.pipeline import batches
 from lt4rec_tf.data.input.source import open_source
@@ -24,6 +25,7 @@ from lt4rec_tf.models.heads.of_task import loss_of, outputs_of, prediction
 from lt4rec_tf.models.losses import standardised_mse, ziln
 from lt4rec_tf.schema.reader import load_schema
 from lt4rec_tf.schema.types import SchemaError, Task
+from lt4rec_tf.schema.writer import to_toml
 from lt4rec_tf.serving.model_card_sections import answers_section, labels_section
 from lt4rec_tf.training.evaluation import measure, split_losses
 from lt4rec_tf.training.plan import Feed, Plan
@@ -62,6 +64,55 @@ def test_an_amount_is_its_column_times_the_multiplier(tmp_path):
     np.testing.assert_array_equal(batch["weights"]["watch"], clicked)
 
 
+AT_MOST = 'unit = "s"\nat_most = 1.5'
+OF_AGE = (
+    'unit = "s"\nduration = "age"\nduration_unit = "s"\nat_most = "duration"'  # 30 s in all rows
+)
+
+
+def with_label(tmp_path, said, rows=ROWS, loss="mse"):
+    write_logs(tmp_path, rows)
+    path = tmp_path / "clipped.toml"
+    path.write_text(schema_text(loss=loss).replace('unit = "s"', said), encoding="utf-8")
+    rule = SplitRule("files", validation_files=("validation.csv",), test_files=("test.csv",))
+    source = open_source(load_schema(path), tmp_path, rule)
+    found = audit.audit(source)
+    return audit.complete(source, found), found
+
+
+@pytest.mark.parametrize(("said", "most"), [(AT_MOST, 1.5), (OF_AGE, 30.0)])
+def test_an_amount_is_clipped_to_the_most_that_it_can_be(tmp_path, said, most):
+    rows = [*ROWS, ("u9", 1, 0.5, 31_000)]
+    source, found = with_label(tmp_path, said, rows)
+    (batch,) = batches(source, "train", 100)
+    seconds = np.array([row[3] for row in rows]) / 1000
+    clicked = np.array([row[1] for row in rows])
+    expected = np.minimum(seconds, most) * clicked
+    np.testing.assert_allclose(batch["labels"]["watch"], expected, rtol=1e-6)
+    assert found.clipped == {"seconds": 3 * int((seconds > most).sum())}
+    assert f"clipped {'seconds':<16}{found.clipped['seconds']:>12}" in describe(found)
+    assert Audit.from_json(found.to_json()).clipped == found.clipped
+    again = tmp_path / "again.toml"
+    again.write_text(to_toml(source.schema), encoding="utf-8")
+    assert load_schema(again).label("seconds") == source.schema.label("seconds")
+
+
+@pytest.mark.parametrize("loss", ["mse", "ziln"])
+def test_no_prediction_is_more_than_the_label_can_be(tmp_path, loss):
+    outputs = np.array([-9.0, 0.2, 9.0], np.float32)
+    outputs = outputs if loss == "mse" else outputs[:, None] * np.ones(3, np.float32)
+    task = with_label(tmp_path, AT_MOST, loss=loss)[0].schema.task("watch")
+    found = prediction(task, outputs).numpy()
+    assert found.min() >= 0
+    assert found.max() == 1.5
+    task = with_label(tmp_path, OF_AGE, loss=loss)[0].schema.task("watch")
+    unknown = prediction(task, outputs, tf.constant([0.5, np.nan, np.nan])).numpy()
+    known = prediction(task, outputs, tf.constant([0.1, 0.1, 2.0])).numpy()
+    assert unknown[2] > 2
+    assert (known <= [0.1, 0.1, 2]).all()
+    assert known[2] == 2
+
+
 @pytest.mark.parametrize("wrong", [-1, "nan", "inf", "x"])
 def test_what_is_no_amount_is_counted_with_its_line(tmp_path, wrong):
     _, found = opened(tmp_path, [*ROWS, ("u9", 1, 0.5, wrong)])
@@ -93,6 +144,13 @@ def test_an_amount_that_never_varies_keeps_the_scale_of_its_unit(tmp_path):
         ('loss = "mse"\nmetric = "nrmse"', 'loss = "focal"\nmetric = "nrmse"', "loss.*focal"),
         ('label = "seconds"', 'label = "click"', "expected a label of kind amount"),
         ('column = "play_ms"', 'play_time = "play_ms"', "column"),
+        ('unit = "s"', 'unit = "s"\nat_most = 0', "at_most.*found 0.*a number above 0"),
+        ('unit = "s"', 'unit = "s"\nat_most = "duration"', "at_most.*found 'duration'"),
+        (
+            'unit = "s"',
+            'duration = "age"\nduration_unit = "s"\nat_most = "duration"',
+            "at_most.*where the label names",
+        ),
     ],
 )
 def test_what_a_schema_may_not_say_of_amounts(tmp_path, old, new, message):

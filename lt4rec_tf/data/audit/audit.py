@@ -133,6 +133,7 @@ def _summary(schema: Schema, rows: Rows) -> dict[str, Any]:
         "misses": tf.nest.map_structure(_count, rows.misses),
         "unequal": tf.nest.map_structure(_count, rows.unequal),
         "unlabelled": tf.nest.map_structure(_count, rows.labels.unlabelled),
+        "clipped": tf.nest.map_structure(_count, rows.labels.clipped),
     }
 
 

@@ -114,7 +114,7 @@ class Counts:
         for task, kept in values["kept"].items():
             labels, weights = values["labels"][task], values["weights"][task]
             self._tasks.add_kept(task, split, labels, weights, kept)
-        for key in ("faults", "misses", "unequal", "unlabelled"):
+        for key in ("faults", "misses", "unequal", "unlabelled", "clipped"):
             counts = {counted: int(number) for counted, number in values[key].items()}
             self._totals.setdefault(key, Counter()).update(counts)
 
@@ -153,6 +153,7 @@ class Counts:
             unequal_lists=dict(self._totals.get("unequal", {})),
             join_unusable_rows={side.join.file: len(side.left_out) for side in source.side_tables},
             unlabelled=dict(self._totals.get("unlabelled", {})),
+            clipped=dict(self._totals.get("clipped", {})),
             splits={split: self._split_counts(split) for split in SPLITS},
             files={split: self._files(split) for split in SPLITS},
             validation_from=source.split.validation_from,

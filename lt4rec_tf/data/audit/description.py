@@ -56,6 +56,9 @@ def _describe_rows(audit: Audit) -> Iterator[str]:
     for text, filtered in audit.filtered.items():
         unreadable = f"  {filtered.unreadable} of them cannot be compared"
         yield f"  {text:<24}{filtered.rows:>12}" + unreadable * bool(filtered.unreadable)
+    for label, count in audit.clipped.items():
+        if count:
+            yield f"  clipped {label:<16}{count:>12}"
     for label, count in audit.unlabelled.items():
         if count:
             yield f"  kept without {label:<11}{count:>12}"

@@ -89,6 +89,7 @@ class Audit:
             part of the JSON.
         spreads: By feature of one number a row, but those cut at boundaries, how its numbers spread
             in train.
+        clipped: By label of an amount that can be so large at most, usable rows with a larger one.
         contents: By log and side table what it held; empty in audits of versions that did not note
             it.
     """
@@ -129,6 +130,7 @@ class Audit:
     )
     spreads: dict[str, NumberSpread] = dataclasses.field(default_factory=dict)
     unequal_lists: dict[str, int] = dataclasses.field(default_factory=dict)
+    clipped: dict[str, int] = dataclasses.field(default_factory=dict)
     contents: dict[str, Content] = dataclasses.field(default_factory=dict, repr=False)
 
     @property

@@ -62,6 +62,7 @@ class Labels(NamedTuple):
         duration: float32 (batch,), the length in seconds of the row's video, as the first label
             that names such a column has it; NaN where it is unknown.
         outside: By task with a scenario, which rows its conditions leave outside.
+        clipped: By label of an amount that can be so large at most, bool (batch,): it was larger.
     """
 
     labels: dict[str, tf.Tensor]
@@ -73,6 +74,7 @@ class Labels(NamedTuple):
     kept: dict[str, tf.Tensor]
     duration: tf.Tensor
     outside: dict[str, LeftOut]
+    clipped: dict[str, tf.Tensor]
 
 
 class ParsedLabel(NamedTuple):
@@ -83,7 +85,7 @@ class ParsedLabel(NamedTuple):
     unlabelled: tf.Tensor
     duration: tf.Tensor | None
     faults: dict[str, tf.Tensor]
-    above_one: tf.Tensor | None = None
+    above: tf.Tensor | None = None  # the ratio was above 1, the amount above what it can be
 
 
 def read_labels(schema: Schema, columns: Columns, faults: Mapping[str, tf.Tensor]) -> Labels:
@@ -130,9 +132,11 @@ def read_labels(schema: Schema, columns: Columns, faults: Mapping[str, tf.Tensor
     durations = [label.duration for label in parsed.values() if label.duration is not None]
     duration = durations[0] if durations else tf.fill(tf.shape(everywhere), math.nan)
     culprits = _culprits([*faults_by_label.values()], reasons)
-    above_one = {n: label.above_one for n, label in parsed.items() if label.above_one is not None}
+    above = {name: label.above for name, label in parsed.items() if label.above is not None}
+    above_one = {name: rows for name, rows in above.items() if schema.label(name).kind == "ratio"}
+    clipped = {n: rows & (reasons == USABLE) for n, rows in above.items() if n not in above_one}
     return Labels(
-        labels, weights, reasons, culprits, unlabelled, above_one, kept, duration, outside
+        labels, weights, reasons, culprits, unlabelled, above_one, kept, duration, outside, clipped
     )
 
 
@@ -220,6 +224,8 @@ def parse_label(label: Label, columns: Columns) -> ParsedLabel:
         raise ValueError(f"label {label.name}: found neither a column nor times, expected one")
 
     column = single(columns[label.column], tf.float64)
+    seconds = _seconds(label, duration) if duration is not None else None
+    above = None
     if label.kind == "binary":
         valid = column.valid & ((column.values == 0.0) | (column.values == 1.0))
         value = column.values
@@ -228,17 +234,27 @@ def parse_label(label: Label, columns: Columns) -> ParsedLabel:
         if label.kind == "amount":
             value = column.values * label.multiplier
             valid &= tf.math.is_finite(tf.cast(value, tf.float32))  # as batches hold it
+            if label.is_clipped:
+                most = _most(label, seconds)
+                value, above = tf.minimum(value, most), valid & (value > most)
         else:
-            value = tf.minimum(column.values, 1.0)
+            value, above = tf.minimum(column.values, 1.0), valid & (column.values > 1.0)
 
     return ParsedLabel(
         value=tf.where(valid, value, 0.0),
         present=column.present,
         unlabelled=tf.zeros_like(column.present),
-        duration=_seconds(label, duration) if duration is not None else None,
+        duration=seconds,
         faults={"bad_label": column.present & ~valid},
-        above_one=valid & (column.values > 1.0) if label.kind == "ratio" else None,
+        above=above,
     )
+
+
+def _most(label: Label, seconds: tf.Tensor | None) -> tf.Tensor:
+    """Returns the most that an amount can be, float64: any where a duration is unknown."""
+    if not label.within_duration or seconds is None:
+        return tf.constant(label.at_most, tf.float64)
+    return tf.where(tf.math.is_nan(seconds), math.inf, tf.cast(seconds, tf.float64))
 
 
 def _ratio_of_times(label: Label, play_time: Values, duration: Values) -> ParsedLabel:
@@ -266,7 +282,7 @@ def _ratio_of_times(label: Label, play_time: Values, duration: Values) -> Parsed
         unlabelled=no_length & (label.zero_duration == "unlabelled"),
         duration=_seconds(label, duration),
         faults=faults,
-        above_one=usable & (ratio > 1.0),
+        above=usable & (ratio > 1.0),
     )
 
 

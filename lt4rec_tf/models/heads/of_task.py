@@ -5,6 +5,7 @@ Metrics, evaluation and serving all take predictions from here.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -86,7 +87,8 @@ def prediction(task: Task, outputs: tf.Tensor, seconds: tf.Tensor | None = None)
 
     With a plain head: a probability or ratio is sigmoid(o). An amount is mean + scale o, which may
     be below 0; with the loss "ziln" its expectation, scale p exp(m + d^2 / 2). With another head it
-    is that head's prediction, at least 0, of a ratio at most 1.
+    is that head's prediction, at least 0. A ratio is at most 1. An amount whose label says what is
+    possible at most is between 0 and that.
 
     Of a binary task of whose negatives the share w was kept, with p = sigmoid(o), it is
     p / (p + (1 - p) / w) = sigmoid(o + log w): the probability in the log before it was sampled.
@@ -102,15 +104,26 @@ def prediction(task: Task, outputs: tf.Tensor, seconds: tf.Tensor | None = None)
     Returns:
         float32 (...,).
     """
-    if task.head.is_plain:
-        return _plain_prediction(task, outputs)
-    found = _prediction_of_head(task, outputs, seconds)
-    return tf.clip_by_value(found, 0.0, 1.0) if task.kind == "continuous" else tf.nn.relu(found)
-
-
-def _plain_prediction(task: Task, outputs: tf.Tensor) -> tf.Tensor:
-    if task.kind != "amount":
+    if has_probability(task):
         return probability(outputs + log_kept(task) if task.negatives_kept < 1 else outputs)
+    if task.head.is_plain:
+        found = _plain_amount(task, outputs)
+    else:
+        found = tf.nn.relu(_prediction_of_head(task, outputs, seconds))
+    return _possible(task, found, seconds)
+
+
+def _possible(task: Task, found: tf.Tensor, seconds: tf.Tensor | None) -> tf.Tensor:
+    """Clips predictions to what the label can be: a ratio to 1, an amount as the schema says."""
+    if task.kind == "continuous":
+        return tf.minimum(found, 1.0)
+    if task.within_duration and seconds is not None:
+        known = tf.math.is_finite(seconds) & (seconds > 0.0)
+        return tf.clip_by_value(found, 0.0, tf.where(known, seconds, math.inf))
+    return tf.clip_by_value(found, 0.0, task.at_most) if task.at_most < math.inf else found
+
+
+def _plain_amount(task: Task, outputs: tf.Tensor) -> tf.Tensor:
     if task.loss == "mse":
         return task.mean + task.scale * outputs
     logit, mean, deviation = ziln_parts(outputs)
