@@ -254,7 +254,8 @@ def _most(label: Label, seconds: tf.Tensor | None) -> tf.Tensor:
     """Returns the most that an amount can be, float64: any where a duration is unknown."""
     if not label.within_duration or seconds is None:
         return tf.constant(label.at_most, tf.float64)
-    return tf.where(tf.math.is_nan(seconds), math.inf, tf.cast(seconds, tf.float64))
+    unknown = tf.constant(math.inf, tf.float64)
+    return tf.where(tf.math.is_nan(seconds), unknown, tf.cast(seconds, tf.float64))
 
 
 def _ratio_of_times(label: Label, play_time: Values, duration: Values) -> ParsedLabel:
