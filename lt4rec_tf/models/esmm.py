@@ -5,7 +5,7 @@ Source: ESMM (Ma et al., SIGIR 2018, arXiv 1804.07931), section 2.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -22,7 +22,10 @@ from lt4rec_tf.models.losses import (
 )
 from lt4rec_tf.models.network import OwnLosses, RankingNetwork, add_head, assemble, dense_stack
 from lt4rec_tf.models.tower_dropout import TowerDropout
-from lt4rec_tf.schema.types import Schema, chained_tasks
+from lt4rec_tf.schema.types import Schema, Task, chained_tasks
+
+# (chained task, name of the task of its population, {task: logit}, batch) -> its loss
+ChainedLoss = Callable[[Task, str, Mapping[str, tf.Tensor], Mapping[str, Any]], tf.Tensor]
 
 
 def build_esmm(
@@ -66,8 +69,12 @@ def build_esmm(
     return assemble(bottom, logits, heads, variables, own_losses=losses, counters=dropout.counters)
 
 
-def chain(schema: Schema) -> dict[str, str]:
+def chain(schema: Schema, model: str = "ESMM") -> dict[str, str]:
     """Returns task with a population -> the binary task of its scenario that predicts that label.
+
+    Args:
+        schema: Its tasks.
+        model: Its name in messages.
 
     Raises:
         ValueError: There is no such task; names the task that needs it and the label.
@@ -80,7 +87,7 @@ def chain(schema: Schema) -> dict[str, str]:
     for task in schema.tasks:
         if task.population is not None and task.name not in first_of:
             raise UnfitError(
-                f"ESMM learns task {task.name} through the probability of {task.population}: "
+                f"{model} learns task {task.name} through the probability of {task.population}: "
                 f"found tasks {', '.join(names)}, "
                 f"expected a binary task on label {task.population} over all rows among them"
                 + (f", of its scenario {task.scenario}" if task.where else "")
@@ -88,37 +95,69 @@ def chain(schema: Schema) -> dict[str, str]:
     return first_of
 
 
-def entire_space_losses(schema: Schema) -> OwnLosses:
-    """Returns ESMM's losses of all tasks, by task; a chained task has that of the product.
+def product_loss(
+    task: Task, first: str, logits: Mapping[str, tf.Tensor], batch: Mapping[str, Any]
+) -> tf.Tensor:
+    """Returns ESMM's loss of a chained task z: that of the product with y, over all impressions.
 
-    Rows whose y * z is unknown (a click without a duration) have weight 0 in it. Its labels are not
-    smoothed.
+    Its labels are not smoothed.
+
+    Args:
+        task: z, of a probability, a ratio or an amount.
+        first: Name of the task whose label is y.
+        logits: Of both tasks.
+        batch: Labels and weights of both.
+    """
+    labels, weights = batch["labels"], entire_space_weights(batch, first, task.name)
+    product_labels = labels[first] * labels[task.name]
+    if task.kind == "amount":
+        expected = probability(logits[first]) * prediction(task, logits[task.name])
+        error = (expected - product_labels) / task.scale
+        return population_mean(tf.square(error), weights)
+    product = product_logit(logits[first], logits[task.name])
+    return cross_entropy(product, product_labels, weights)
+
+
+def entire_space_weights(batch: Mapping[str, Any], first: str, task: str) -> tf.Tensor:
+    """Returns the weights of impressions whose y * z is known, float32 (batch,); 0 for others.
+
+    Without a click y * z is 0, whether z is known or not. A click without a known z (no duration)
+    has weight 0.
+
+    Args:
+        batch: Labels and weights by task.
+        first: Name of the task whose label is y.
+        task: Name of the task whose label is z.
+    """
+    weights = batch["weights"]
+    known = tf.minimum(weights[first], weights[task])
+    return tf.where(batch["labels"][first] > 0.0, known, weights[first])
+
+
+def entire_space_losses(
+    schema: Schema, chained_loss: ChainedLoss = product_loss, model: str = "ESMM"
+) -> OwnLosses:
+    """Returns the losses of all tasks, by task: of a chained one its own, of others the schema's.
+
+    Args:
+        schema: The tasks.
+        chained_loss: Of a chained task.
+        model: Its name in messages.
 
     Raises:
         ValueError: See `chain`.
     """
-    first_of = chain(schema)
+    first_of = chain(schema, model)
 
     def losses(logits: Mapping[str, tf.Tensor], batch: Mapping[str, Any]) -> dict[str, tf.Tensor]:
-        labels, weights = batch["labels"], batch["weights"]
+        weights = batch["weights"]
         loss_by_task = {}
         for task in schema.tasks:
             z = task.name
-            if z not in first_of:
-                loss_by_task[z] = loss_of(task)(logits[z], targets(batch)[z], weights[z])
-                continue
-
-            # Without a click y * z is 0, whether z is known or not.
-            y = first_of[z]
-            known = tf.minimum(weights[y], weights[z])
-            product_weights = tf.where(labels[y] > 0.0, known, weights[y])
-            if task.kind == "amount":
-                expected = probability(logits[y]) * prediction(task, logits[z])
-                error = (expected - labels[y] * labels[z]) / task.scale
-                loss_by_task[z] = population_mean(tf.square(error), product_weights)
+            if z in first_of:
+                loss_by_task[z] = chained_loss(task, first_of[z], logits, batch)
             else:
-                product = product_logit(logits[y], logits[z])
-                loss_by_task[z] = cross_entropy(product, labels[y] * labels[z], product_weights)
+                loss_by_task[z] = loss_of(task)(logits[z], targets(batch)[z], weights[z])
         return loss_by_task
 
     return losses

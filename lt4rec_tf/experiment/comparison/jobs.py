@@ -58,6 +58,7 @@ from lt4rec_tf.training.predictions import predictor_of
 DEPTHS = ("start", "dense", "tickets")
 # Settings of models that no search trains.
 _RIVAL_SETTINGS = (
+    "counterfactual_share",
     "experts",
     "own_experts",
     "shared_experts",
