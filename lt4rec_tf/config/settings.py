@@ -184,6 +184,13 @@ class ModelSettings:
     own_embedding: tuple[str, ...] = flag(
         (), "Field vectors that one task alone reads, as task=length (LT4REC's multiview)."
     )
+    counterfactual_share: float = flag(
+        0.5,
+        "escm2_ips, escm2_dr: share of the counterfactual risk in the loss of a task on clicks; "
+        "the rest is ESMM's.",
+        above=0,
+        at_most=1,
+    )
     experts: int = flag(3, "mmoe: number of experts.", at_least=1)
     own_experts: int = flag(1, "ple: experts of each task, per level.", at_least=1)
     shared_experts: int = flag(1, "ple: experts of all tasks, per level.", at_least=1)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from lt4rec_tf.config.settings import Settings
@@ -10,6 +12,7 @@ from lt4rec_tf.core.flags import expect
 from lt4rec_tf.experiment.paths import CONFIG
 from lt4rec_tf.experiment.run_folder import read_run
 from lt4rec_tf.models.aitm import calibrated_pairs
+from lt4rec_tf.models.dcmt import counterfactual_chain
 from lt4rec_tf.models.esmm import chain
 from lt4rec_tf.models.heads.of_task import smooths
 from lt4rec_tf.models.registry import masks_attention
@@ -20,6 +23,13 @@ from lt4rec_tf.training.conflict import pairs_in_conflict
 SINGLE_TASK = "base"
 # Of one task hard sharing is its tower, and ways of sharing are the levels of its search.
 SAME_OF_ONE_TASK = {"hard_sharing": "base", "s_weight_auto": "s_weight"}
+# Rows that learn tasks on clicks over all impressions -> what refuses tasks that they do not fit.
+ENTIRE_SPACE: dict[str, Callable[[Schema], object]] = {
+    "esmm": chain,
+    "escm2_ips": partial(chain, model="ESCM2"),
+    "escm2_dr": partial(chain, model="ESCM2"),
+    "dcmt": counterfactual_chain,
+}
 
 
 def distinct_rows(settings: Settings, schema: Schema, folder: Path) -> Settings:
@@ -58,8 +68,9 @@ def check_rows(settings: Settings, schema: Schema) -> None:
     masks_attention(settings, schema)
     tasks = [task.name for task in schema.tasks]
     joint = [row for row in settings.rows if row != SINGLE_TASK]
-    if "esmm" in joint:
-        chain(schema)
+    for row in joint:
+        if row in ENTIRE_SPACE:
+            ENTIRE_SPACE[row](schema)
 
     training = settings.training
     # Importance and scores are measured by one process on its batches.
@@ -69,7 +80,7 @@ def check_rows(settings: Settings, schema: Schema) -> None:
         expect(alone, "distribution", training.distribution, expected)
     if joint and training.gradient_conflict:
         pairs_in_conflict(schema, tasks)
-        own_losses = {"esmm"} | ({"aitm"} if calibrated_pairs(schema) else set())
+        own_losses = {*ENTIRE_SPACE} | ({"aitm"} if calibrated_pairs(schema) else set())
         found = sorted(own_losses & set(joint))
         expected = "none with --gradient_conflict that has losses of its own"
         expect(not found, "rows", found, expected)

@@ -5,7 +5,7 @@ Source: ESMM (Ma et al., SIGIR 2018, arXiv 1804.07931), section 2.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -16,7 +16,10 @@ from lt4rec_tf.models.heads.of_task import loss_of, prediction, targets
 from lt4rec_tf.models.losses import cross_entropy, population_mean, probability
 from lt4rec_tf.models.network import OwnLosses, RankingNetwork, add_head, assemble, dense_stack
 from lt4rec_tf.models.tower_dropout import TowerDropout
-from lt4rec_tf.schema.types import Schema, chained_tasks
+from lt4rec_tf.schema.types import Schema, Task, chained_tasks
+
+# (chained task, name of the task of its population, {task: logit}, batch) -> its loss
+ChainedLoss = Callable[[Task, str, Mapping[str, tf.Tensor], Mapping[str, Any]], tf.Tensor]
 
 
 def build_esmm(
@@ -44,16 +47,9 @@ def build_esmm(
         tower_dropout: Share of hidden units that a training step sets to 0, in [0, 1).
 
     Raises:
-        ValueError: The task that another is chained to is not there, or has another head than the
-            plain one, of which a product says nothing.
+        ValueError: See `chain`.
     """
     first_of = chain(schema)
-    for name in first_of:
-        if not schema.task(name).head.is_plain:
-            raise UnfitError(
-                f"ESMM learns task {name} through its product with {first_of[name]}: found head "
-                f"{schema.task(name).head.kind}, expected plain"
-            )
 
     dropout = TowerDropout(tower_dropout, seed)
     variables = dict(bottom.variables)
@@ -67,11 +63,16 @@ def build_esmm(
     return assemble(bottom, logits, heads, variables, own_losses=losses, counters=dropout.counters)
 
 
-def chain(schema: Schema) -> dict[str, str]:
+def chain(schema: Schema, model: str = "ESMM") -> dict[str, str]:
     """Returns task with a population -> the binary task of its scenario that predicts that label.
 
+    Args:
+        schema: Its tasks.
+        model: Its name in messages.
+
     Raises:
-        ValueError: There is no such task; names the task that needs it and the label.
+        ValueError: There is no such task, or a task with a population has another head than the
+            plain one: losses of products are made of what that one predicts.
     """
     names = [task.name for task in schema.tasks]
     first_of: dict[str, str] = {}
@@ -81,45 +82,82 @@ def chain(schema: Schema) -> dict[str, str]:
     for task in schema.tasks:
         if task.population is not None and task.name not in first_of:
             raise UnfitError(
-                f"ESMM learns task {task.name} through the probability of {task.population}: "
+                f"{model} learns task {task.name} through the probability of {task.population}: "
                 f"found tasks {', '.join(names)}, "
                 f"expected a binary task on label {task.population} over all rows among them"
                 + (f", of its scenario {task.scenario}" if task.where else "")
             )
+        if task.name in first_of and not task.head.is_plain:
+            raise UnfitError(
+                f"{model} learns task {task.name} through its product with {first_of[task.name]}: "
+                f"found head {task.head.kind}, expected plain"
+            )
     return first_of
 
 
-def entire_space_losses(schema: Schema) -> OwnLosses:
-    """Returns ESMM's losses of all tasks, by task; a chained task has that of the product.
+def product_loss(
+    task: Task, first: str, logits: Mapping[str, tf.Tensor], batch: Mapping[str, Any]
+) -> tf.Tensor:
+    """Returns ESMM's loss of a chained task z: that of the product with y, over all impressions.
 
-    Rows whose y * z is unknown (a click without a duration) have weight 0 in it. Its labels are not
-    smoothed.
+    Its labels are not smoothed.
+
+    Args:
+        task: z, of a probability, a ratio or an amount.
+        first: Name of the task whose label is y.
+        logits: Of both tasks.
+        batch: Labels and weights of both.
+    """
+    labels, weights = batch["labels"], entire_space_weights(batch, first, task.name)
+    product_labels = labels[first] * labels[task.name]
+    if task.kind == "amount":
+        expected = probability(logits[first]) * prediction(task, logits[task.name])
+        error = (expected - product_labels) / task.scale
+        return population_mean(tf.square(error), weights)
+    product = product_logit(logits[first], logits[task.name])
+    return cross_entropy(product, product_labels, weights)
+
+
+def entire_space_weights(batch: Mapping[str, Any], first: str, task: str) -> tf.Tensor:
+    """Returns the weights of impressions whose y * z is known, float32 (batch,); 0 for others.
+
+    Without a click y * z is 0, whether z is known or not. A click without a known z (no duration)
+    has weight 0.
+
+    Args:
+        batch: Labels and weights by task.
+        first: Name of the task whose label is y.
+        task: Name of the task whose label is z.
+    """
+    weights = batch["weights"]
+    known = tf.minimum(weights[first], weights[task])
+    return tf.where(batch["labels"][first] > 0.0, known, weights[first])
+
+
+def entire_space_losses(
+    schema: Schema, chained_loss: ChainedLoss = product_loss, model: str = "ESMM"
+) -> OwnLosses:
+    """Returns the losses of all tasks, by task: of a chained one its own, of others the schema's.
+
+    Args:
+        schema: The tasks.
+        chained_loss: Of a chained task.
+        model: Its name in messages.
 
     Raises:
         ValueError: See `chain`.
     """
-    first_of = chain(schema)
+    first_of = chain(schema, model)
 
     def losses(logits: Mapping[str, tf.Tensor], batch: Mapping[str, Any]) -> dict[str, tf.Tensor]:
-        labels, weights = batch["labels"], batch["weights"]
+        weights = batch["weights"]
         loss_by_task = {}
         for task in schema.tasks:
             z = task.name
-            if z not in first_of:
-                loss_by_task[z] = loss_of(task)(logits[z], targets(batch)[z], weights[z])
-                continue
-
-            # Without a click y * z is 0, whether z is known or not.
-            y = first_of[z]
-            known = tf.minimum(weights[y], weights[z])
-            product_weights = tf.where(labels[y] > 0.0, known, weights[y])
-            if task.kind == "amount":
-                expected = probability(logits[y]) * prediction(task, logits[z])
-                error = (expected - labels[y] * labels[z]) / task.scale
-                loss_by_task[z] = population_mean(tf.square(error), product_weights)
+            if z in first_of:
+                loss_by_task[z] = chained_loss(task, first_of[z], logits, batch)
             else:
-                product = product_logit(logits[y], logits[z])
-                loss_by_task[z] = cross_entropy(product, labels[y] * labels[z], product_weights)
+                loss_by_task[z] = loss_of(task)(logits[z], targets(batch)[z], weights[z])
         return loss_by_task
 
     return losses

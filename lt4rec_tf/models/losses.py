@@ -55,8 +55,11 @@ def cross_entropy(
     >>> float(cross_entropy(tf.constant([0.0]), tf.constant([1.0]), tf.constant([1.0])))
     0.6931471824645996
     """
-    losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=labels, logits=logits)
-    return population_mean(losses, weights, emphasis)
+    return population_mean(_cross_entropies(logits, labels), weights, emphasis)
+
+
+def _cross_entropies(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    return tf.nn.sigmoid_cross_entropy_with_logits(labels=labels, logits=logits)
 
 
 def focal(
@@ -67,19 +70,25 @@ def focal(
     p_y is the probability of the observed label; alpha = .75, gamma = 2 as in the LT4REC
     authors' configuration. Source: Lin et al. (arXiv 1708.02002), Eq. 5.
     """
+    return population_mean(_focal_losses(logits, labels), weights, emphasis)
+
+
+def _focal_losses(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     signs = 2.0 * labels - 1.0
     log_p = tf.math.log_sigmoid(signs * logits)
     alpha = labels * FOCAL_ALPHA + (1.0 - labels) * (1.0 - FOCAL_ALPHA)
-    losses = -alpha * tf.pow(-tf.math.expm1(log_p), FOCAL_GAMMA) * log_p
-    return population_mean(losses, weights, emphasis)
+    return -alpha * tf.pow(-tf.math.expm1(log_p), FOCAL_GAMMA) * log_p
 
 
 def mse(
     logits: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor, emphasis: tf.Tensor | None = None
 ) -> tf.Tensor:
     """Returns the mean of (sigmoid(logit) - y)^2, the CVR loss of LT4REC's authors."""
-    losses = tf.math.squared_difference(probability(logits), labels)
-    return population_mean(losses, weights, emphasis)
+    return population_mean(_squared_errors(logits, labels), weights, emphasis)
+
+
+def _squared_errors(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    return tf.math.squared_difference(probability(logits), labels)
 
 
 def population_mean(
@@ -100,6 +109,12 @@ LOSSES: dict[str, Loss] = {
     "soft_cross_entropy": cross_entropy,
     "focal": focal,
     "mse": mse,
+}
+_LOSSES_BY_ROW = {
+    "cross_entropy": _cross_entropies,
+    "soft_cross_entropy": _cross_entropies,
+    "focal": _focal_losses,
+    "mse": _squared_errors,
 }
 
 
@@ -131,8 +146,14 @@ def standardised_mse(
     >>> float(standardised_mse(tf.zeros(2), y, tf.ones(2), mean=20.0, scale=10.0))
     1.0
     """
-    losses = tf.math.squared_difference(outputs, (labels - mean) / scale)
-    return population_mean(losses, weights, emphasis)
+    errors = _standardised_errors(outputs, labels, mean=mean, scale=scale)
+    return population_mean(errors, weights, emphasis)
+
+
+def _standardised_errors(
+    outputs: tf.Tensor, labels: tf.Tensor, *, mean: float, scale: float
+) -> tf.Tensor:
+    return tf.math.squared_difference(outputs, (labels - mean) / scale)
 
 
 def ziln(
@@ -159,6 +180,10 @@ def ziln(
         emphasis: See the module.
         scale: Of the amount, above 0. For amounts much smaller, log z starts far from the draw's m.
     """
+    return population_mean(_ziln_losses(outputs, labels, scale=scale), weights, emphasis)
+
+
+def _ziln_losses(outputs: tf.Tensor, labels: tf.Tensor, *, scale: float) -> tf.Tensor:
     logit, mean, deviation = ziln_parts(outputs)
     positive = labels > 0.0
     # Of an amount of 0 the logarithm is taken of 1, as an infinity's gradient would be NaN.
@@ -171,13 +196,32 @@ def ziln(
         + 0.5 * math.log(2 * math.pi)
         + 0.5 * tf.square((log_z - mean) / deviation)
     )
-    return population_mean(is_positive + tf.where(positive, amount, 0.0), weights, emphasis)
+    return is_positive + tf.where(positive, amount, 0.0)
 
 
 def ziln_parts(outputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Returns the logit, mean and deviation that the network's outputs stand for."""
     logit, mean, raw = tf.unstack(outputs, axis=-1)
     return logit, mean, tf.maximum(tf.nn.softplus(raw), LEAST_DEVIATION)
+
+
+def losses_by_row(task: Task, outputs: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """Returns the losses whose weighted mean a task with a plain head learns, float32 (batch,).
+
+    Args:
+        task: Whose.
+        outputs: Its logits, float32 (batch,), or what its loss takes.
+        labels: float32 (batch,).
+
+    >>> task = Task("cvr", "ratio", "continuous", None, "mse", "mse", "min")
+    >>> losses_by_row(task, tf.zeros(2), tf.constant([0.5, 1.0])).numpy().tolist()
+    [0.0, 0.25]
+    """
+    if task.kind != "amount":
+        return _LOSSES_BY_ROW[task.loss](outputs, labels)
+    if task.loss == "ziln":
+        return _ziln_losses(outputs, labels, scale=task.scale)
+    return _standardised_errors(outputs, labels, mean=task.mean, scale=task.scale)
 
 
 def log_kept(task: Task) -> float:

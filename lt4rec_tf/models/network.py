@@ -28,6 +28,8 @@ CROSSED = ".crossed"  # no feature's name holds a dot
 # Begins the names of variables that transfer between tasks. A search trains one task alone: its
 # theta_0 has none of them.
 TRANSFER = "transfer/"
+# Ends the name of what a task's loss alone reads, in a model's outputs. Tasks' names hold no dot.
+AUXILIARY = ".auxiliary"
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ class RankingNetwork:
     """A functional model and its parts by name, the same for every paper's model.
 
     Attributes:
-        model: {feature: ids} -> {task: logit, float32 (batch,), or what its loss takes}.
+        model: {feature: ids} -> {task: logit, float32 (batch,), or what its loss takes;
+            <task>.auxiliary: float32 (batch,), of tasks with one}.
         bottom: {feature: ids} -> output of the cross layer, float32 (batch, width); {task: that}
             where tasks wear masks on the attention, see `crossed`.
         task_models: Task -> {feature: ids} -> logit; they share the model's layers.
@@ -50,6 +53,8 @@ class RankingNetwork:
             gradient of the loss by the mask; see `training.mask_scores`.
         attentions: Attention to events whose hidden kernels each task masks, by the beginning of
             its variables' names; none: its kernels are the same for all tasks.
+        trained_with: Task -> its logit and its auxiliary output, which its loss alone reads and no
+            prediction; none of tasks without one.
     """
 
     model: keras.Model
@@ -63,6 +68,7 @@ class RankingNetwork:
     counters: Mapping[str, tf.Variable] = field(default_factory=dict)
     scored: Sequence[tuple[tf.Variable, tf.Variable]] = ()
     attentions: Mapping[str, EventAttention] = field(default_factory=dict)
+    trained_with: Mapping[str, keras.Model] = field(default_factory=dict)
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -142,7 +148,24 @@ class RankingNetwork:
 
     def trained_by(self, task: str) -> list[tf.Variable]:
         """Returns the variables that a task's loss has a gradient for."""
+        return self.trained_with.get(task, self.task_models[task]).trainable_variables
+
+    def read_by(self, task: str) -> list[tf.Variable]:
+        """Returns the trained variables that a task's prediction reads."""
         return self.task_models[task].trainable_variables
+
+    def predicting(self) -> dict[str, tf.Variable]:
+        """Returns the variables that predictions read, by name: all but auxiliary ones."""
+        if not self.trained_with:
+            return self.variables
+        read: set[Any] = set()
+        for task in self.tasks:
+            read.update(variable.ref() for variable in self.read_by(task))
+        return {
+            name: variable
+            for name, variable in self.variables.items()
+            if any(part.ref() in read for part in parts_of(variable))
+        }
 
 
 def assemble(
@@ -155,6 +178,7 @@ def assemble(
     own_losses: OwnLosses | None = None,
     tops: Mapping[str, keras.Model] | None = None,
     counters: Mapping[str, tf.Variable] | None = None,
+    auxiliary: Mapping[str, tf.Tensor] | None = None,
 ) -> RankingNetwork:
     """Makes the Keras models of a network whose tensors are built.
 
@@ -167,9 +191,12 @@ def assemble(
         own_losses: See `RankingNetwork`.
         tops: See `RankingNetwork`.
         counters: See `RankingNetwork`; without those of the bottom.
+        auxiliary: Task -> float32 (batch,), what its loss of the model's own reads beside logits.
     """
+    auxiliary = dict(auxiliary or {})
+    read_by_losses = {f"{task}{AUXILIARY}": output for task, output in auxiliary.items()}
     network = RankingNetwork(
-        model=keras.Model(bottom.inputs, dict(logits)),
+        model=keras.Model(bottom.inputs, {**logits, **read_by_losses}),
         bottom=keras.Model(bottom.inputs, bottom.by_task or bottom.crossed),
         task_models={task: keras.Model(bottom.inputs, logit) for task, logit in logits.items()},
         towers=dict(towers) if towers is not None else {task: [] for task in logits},
@@ -179,6 +206,10 @@ def assemble(
         tops=dict(tops or {}),
         counters=bottom.counters | dict(counters or {}),
         attentions=bottom.attentions,
+        trained_with={
+            task: keras.Model(bottom.inputs, [logits[task], output])
+            for task, output in auxiliary.items()
+        },
     )
     _check_all_named(network)
     return network
@@ -226,13 +257,33 @@ def add_head(
         seed: Of all draws.
         variables: Gets "<task>/head/kernel" and "<task>/head/bias".
     """
-    name, outputs = task.name, outputs_of(task)
+    return _head_of_name(hidden, task.name, outputs_of(task), seed, variables)
+
+
+def add_auxiliary_head(
+    hidden: tf.Tensor, name: str, seed: int, variables: dict[str, tf.Variable]
+) -> tf.Tensor:
+    """Builds a Dense layer of one output that a loss alone reads, float32 (batch,).
+
+    Args:
+        hidden: float32 (batch, width).
+        name: Begins the variables' names, such as "cvr/imputation".
+        seed: Of all draws.
+        variables: Gets "<name>/head/kernel" and "<name>/head/bias".
+    """
+    return _head_of_name(hidden, name, 1, seed, variables)[1]
+
+
+def _head_of_name(
+    hidden: tf.Tensor, name: str, outputs: int, seed: int, variables: dict[str, tf.Variable]
+) -> tuple[keras.layers.Dense, tf.Tensor]:
+    layer = name.replace("/", ".")
     draw = keras.initializers.GlorotNormal(seed=seed_of(seed, f"{name}/head"))
-    head = keras.layers.Dense(outputs, kernel_initializer=draw, name=f"{name}.head")
+    head = keras.layers.Dense(outputs, kernel_initializer=draw, name=f"{layer}.head")
 
     # A single output loses its axis: losses take (batch,).
     shape = () if outputs == 1 else (outputs,)
-    logit = keras.layers.Reshape(shape, name=f"{name}.logit")(head(hidden))
+    logit = keras.layers.Reshape(shape, name=f"{layer}.logit")(head(hidden))
     variables[f"{name}/head/kernel"], variables[f"{name}/head/bias"] = head.kernel, head.bias
     return head, logit
 

@@ -17,6 +17,8 @@ from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core.flags import ConfigError, expect, from_settings, refuse
 from lt4rec_tf.models.aitm import build_aitm
 from lt4rec_tf.models.blueprint import Blueprint
+from lt4rec_tf.models.dcmt import build_dcmt
+from lt4rec_tf.models.escm2 import build_escm2
 from lt4rec_tf.models.esmm import build_esmm
 from lt4rec_tf.models.feature_encoder import Encoder
 from lt4rec_tf.models.htlnet import Transfer, build_htlnet
@@ -111,6 +113,8 @@ _own_towers = partial(_lt4rec, separate_towers=True)
 _htlnet_own_towers = partial(_htlnet, separate_towers=True)
 _htlnet_shared_tower = partial(_htlnet, separate_towers=False)
 
+_COUNTERFACTUAL = {"counterfactual_share": "counterfactual_share"}
+
 # Flags of `Model`, for lines that fit a line.
 _THETA_0 = {"starts_from_theta_0": True}
 _SIZED_BY_TICKETS = {"needs_tickets": True}
@@ -124,6 +128,17 @@ MODELS: dict[str, Model] = {
         _own_towers, "embedding and cross layer shared, a tower a task", **_THETA_0
     ),
     "esmm": Model(_published(build_esmm), "entire space multi-task model"),
+    "escm2_ips": Model(
+        _published(partial(build_escm2, doubly_robust=False), **_COUNTERFACTUAL),
+        "entire space, clicks weighed by inverse propensities",
+    ),
+    "escm2_dr": Model(
+        _published(partial(build_escm2, doubly_robust=True), **_COUNTERFACTUAL),
+        "the same, doubly robust",
+    ),
+    "dcmt": Model(
+        _published(build_dcmt), "entire space, a counterfactual twin where nobody clicked"
+    ),
     "mmoe": Model(_published(build_mmoe, experts="experts"), "multi-gate mixture of experts"),
     "ple": Model(
         _published(

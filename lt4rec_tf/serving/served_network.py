@@ -65,7 +65,7 @@ class ServedNetwork(tf.Module):
         if network.tops:
             self.towers = ServedTowers(network, self._sides, dtype)
         else:
-            above = _above(network.model, layers, owners)
+            above = _above(network, layers, owners)
             if any(network.towers.values()):
                 self.folded = FoldedKernels(network, dtype)
                 above = self.folded.in_place(above)
@@ -76,7 +76,7 @@ class ServedNetwork(tf.Module):
                 kernel for task in network.tasks for kernel in network.kernels(task).values()
             ]
             references = {variable.ref() for variable in stored}
-            self.other = [v for v in network.variables.values() if v.ref() not in references]
+            self.other = [v for v in network.predicting().values() if v.ref() not in references]
 
         # A task with tables of its own reads all of these.
         every = range(len(schema.features))
@@ -219,11 +219,11 @@ def _flat(feature: Feature, ids: tf.Tensor) -> tf.Tensor:
 
 
 def _above(
-    model: keras.Model, layers: Sequence[keras.layers.Layer], owners: Sequence[str]
+    network: RankingNetwork, layers: Sequence[keras.layers.Layer], owners: Sequence[str]
 ) -> keras.Model:
     """Returns the part of a model above its field vectors: {owner: vectors} -> {task: logit}."""
     vectors = {owner: layer.output for owner, layer in zip(owners, layers, strict=True)}
-    return keras.Model(vectors, dict(model.output))
+    return keras.Model(vectors, {task: network.model.output[task] for task in network.tasks})
 
 
 def _logits_of(

@@ -268,8 +268,10 @@ def test_a_search_for_embedding_tickets_parses(path):
 
 def test_the_rows_of_the_comparison_hold_the_papers_table_and_its_rivals():
     specs = read_rows(ROWS, (), ["ctr", "cvr"])
-    of_hybrid_targets = read_rows(ROWS.with_name("hybrid_rows.toml"), (), ["ctr", "cvr"])
-    assert {spec.row for spec in [*specs, *of_hybrid_targets]} == set(MODELS)
+    rivals = [*specs]
+    for name in ("hybrid_rows.toml", "entire_space_rows.toml"):
+        rivals += read_rows(ROWS.with_name(name), (), ["ctr", "cvr"])
+    assert {spec.row for spec in rivals} == set(MODELS)
     groups = list(dict.fromkeys(spec.group for spec in specs))
     assert groups[:3] == ["Single tasks", "Table 2 of LT4REC", "What a reader would compare with"]
     assert [spec.name for spec in specs if spec.group == groups[1]] == [

@@ -164,6 +164,8 @@ WRONG = [
     "--own_embedding=cvr=0",
     "--own_embedding=cvr=1.5",
     "--own_embedding=cvr=many",
+    "--counterfactual_share=0",
+    "--counterfactual_share=1.5",
     "--experts=0",
     "--own_experts=0",
     "--shared_experts=0",

@@ -125,6 +125,13 @@ def test_a_view_of_its_own_parts_the_towers(small_schema):
     assert cost_of(network)["multiply_adds"] == 2 * (kernels(GRAM, HIDDEN) + HIDDEN[-1]) + own
 
 
+@pytest.mark.parametrize("name", ["escm2_dr", "dcmt"])
+def test_what_a_loss_alone_reads_is_trained_and_costs_a_prediction_nothing(small_schema, name):
+    found, esmm = (cost_of(build_model(model, small_schema)) for model in (name, "esmm"))
+    assert found.pop("trained_parameters") > esmm.pop("trained_parameters")
+    assert found == esmm
+
+
 @pytest.mark.parametrize("name", ["esmm", "mmoe", "ple", "aitm"])
 def test_models_without_masks_count_every_kernel(small_schema, name):
     network = build_model(name, small_schema)

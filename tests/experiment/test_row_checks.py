@@ -19,8 +19,11 @@ def check(made, *flags):
     ("tasks", "flags", "message"),
     [
         ([], ["--rows=esmm"], "ESMM learns task refund through the probability of conv"),
+        ([], ["--rows=escm2_dr"], "ESCM2 learns task refund through the probability of conv"),
+        ([], ["--rows=base,dcmt"], "DCMT learns task refund through the probability of conv"),
         (["ctr"], ["--gradient_conflict"], "expected a binary task and a continuous one"),
         (["ctr", "cvr"], ["--gradient_conflict", "--rows=esmm"], "--rows: found .'esmm'."),
+        (["ctr", "cvr"], ["--gradient_conflict", "--rows=dcmt"], "--rows: found .'dcmt'."),
         (["ctr"], ["--balance=pcgrad"], "--tasks: found .'ctr',., expected two or more"),
     ],
 )

@@ -20,9 +20,10 @@ from lt4rec_tf.data.input.pipeline import batches
 from lt4rec_tf.data.input.source import open_source
 from lt4rec_tf.data.input.splits import SplitRule
 from lt4rec_tf.experiment.comparison import results
+from lt4rec_tf.models.escm2 import doubly_robust_risk, inverse_propensity_risk
 from lt4rec_tf.models.esmm import entire_space_losses
 from lt4rec_tf.models.heads.of_task import loss_of, outputs_of, prediction
-from lt4rec_tf.models.losses import standardised_mse, ziln
+from lt4rec_tf.models.losses import losses_by_row, standardised_mse, ziln
 from lt4rec_tf.schema.reader import load_schema
 from lt4rec_tf.schema.types import SchemaError, Task
 from lt4rec_tf.schema.writer import to_toml
@@ -31,8 +32,12 @@ from lt4rec_tf.training.evaluation import measure, split_losses
 from lt4rec_tf.training.plan import Feed, Plan
 from lt4rec_tf.training.predictions import Predictions, make_predictor
 from tests.support.amounts import schema_of, schema_text, standardised
-from tests.support.networks import BUILDERS, build_model, build_small, small_batch
+from tests.support.networks import BUILDERS, build_model, build_small, moved, small_batch
 from tests.support.training import small_trainer
+
+RISKS = (inverse_propensity_risk, doubly_robust_risk)
+# A counterfactual has no amounts; ESCM2's risks are below, what learns by them learns as ESMM.
+LEARNERS = [name for name in BUILDERS if name not in ("escm2_ips", "escm2_dr", "dcmt")]
 
 ROWS = [  # user, click, watch ratio, play_ms
     ("u1", 1, 0.5, 2000), ("u2", 0, "", 0), ("u3", 1, 0.25, 6000), ("u4", 1, 1, 0),
@@ -109,7 +114,7 @@ def test_no_prediction_is_more_than_the_label_can_be(tmp_path, loss):
     unknown = prediction(task, outputs, tf.constant([0.5, np.nan, np.nan])).numpy()
     known = prediction(task, outputs, tf.constant([0.1, 0.1, 2.0])).numpy()
     assert unknown[2] > 2
-    assert (known <= [0.1, 0.1, 2]).all()
+    assert (known <= np.array([0.1, 0.1, 2], np.float32)).all()
     assert known[2] == 2
 
 
@@ -252,7 +257,7 @@ def batch_with_amounts(rows=32, seed=0):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("loss", ["mse", "ziln"])
-@pytest.mark.parametrize("name", ["s_weight", *BUILDERS])
+@pytest.mark.parametrize("name", ["s_weight", *LEARNERS])
 def test_every_model_learns_amounts(tmp_path, name, loss):
     schema = standardised(tmp_path, loss)
     network = build_small(schema) if name == "s_weight" else build_model(name, schema)
@@ -269,6 +274,34 @@ def test_every_model_learns_amounts(tmp_path, name, loss):
     assert {"nrmse", "gini"} < set(found["ctr_watch"])  # pctr * E[amount | click]
     whole = split_losses(predictions, schema, ["watch"])["watch"]
     assert whole == pytest.approx(result["validation_loss"]["watch"], rel=1e-5)
+
+
+@pytest.mark.parametrize("loss", ["mse", "ziln"])
+def test_escm2_weighs_and_imputes_the_losses_of_amounts(tmp_path, loss):
+    schema = standardised(tmp_path, loss)
+    task, batch = schema.task("watch"), batch_with_amounts(16)
+    features = batch["features"]
+    logits = {
+        **moved(build_model("escm2_dr", schema)).model(features),
+        "ctr": tf.constant(np.random.default_rng(2).normal(size=16), tf.float32),
+    }
+    click, watched = batch["labels"]["ctr"].numpy(), batch["labels"]["watch"]
+    inverse = click * (1 + np.exp(-logits["ctr"].numpy()))
+    of_row = [
+        float(loss_of(task)(logits["watch"][i : i + 1], watched[i : i + 1], tf.ones(1)))
+        for i in range(16)
+    ]
+    imputed = logits["watch.auxiliary"].numpy().astype(float)
+    if loss == "mse":  # never below 0, as a likelihood may be
+        imputed = np.log1p(np.exp(imputed))
+
+    losses = losses_by_row(task, logits["watch"], watched)
+    np.testing.assert_allclose(losses, of_row, rtol=1e-5)
+    ips, dr = (float(risk(task, "ctr", logits, batch)) for risk in RISKS)
+    assert ips == pytest.approx(np.mean(inverse * of_row), rel=1e-4)
+    apart = of_row - imputed
+    expected = np.mean(imputed + inverse * apart + inverse * apart**2)
+    assert dr == pytest.approx(expected, rel=1e-4)
 
 
 def test_esmm_learns_the_product_with_an_amount(tmp_path):

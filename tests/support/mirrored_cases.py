@@ -32,7 +32,7 @@ CASES = {
     },
     **{f"balance {rule}": {"schedule": "both", "balance": rule} for rule in RULES[1:]},
     # A loss and a balance of their own; mmoe, ple and aitm are trained as towers are.
-    **{model: {"schedule": "both", "model": model} for model in ("esmm", "htlnet")},
+    **{model: {"schedule": "both", "model": model} for model in ("esmm", "escm2_dr", "htlnet")},
     "attention masked by each task": {"schedule": "both", "model": "masked attention"},
 }
 

@@ -6,6 +6,8 @@ import numpy as np
 import tensorflow as tf
 
 from lt4rec_tf.models.aitm import build_aitm
+from lt4rec_tf.models.dcmt import build_dcmt
+from lt4rec_tf.models.escm2 import build_escm2
 from lt4rec_tf.models.esmm import build_esmm
 from lt4rec_tf.models.feature_encoder import Encoder, build_bottom
 from lt4rec_tf.models.htlnet import Transfer, build_htlnet
@@ -29,6 +31,9 @@ TRANSFER = Transfer(
 SAMPLED = dataclasses.replace(TRANSFER, label_noise=True)
 BUILDERS = {
     "esmm": (build_esmm, {}),
+    "escm2_ips": (build_escm2, {"doubly_robust": False, "counterfactual_share": 0.5}),
+    "escm2_dr": (build_escm2, {"doubly_robust": True, "counterfactual_share": 0.5}),
+    "dcmt": (build_dcmt, {}),
     "mmoe": (build_mmoe, {"experts": 3}),
     "ple": (build_ple, {"levels": 2, "own_experts": 2, "shared_experts": 1}),
     "aitm": (build_aitm, {}),

@@ -20,6 +20,7 @@ from tests.support.networks import (
 )
 from tests.training.test_steps import step_of
 
+ENTIRE_SPACE = ("esmm", "dcmt")
 WEIGHTS = np.random.default_rng(8).integers(0, 4, 32)
 
 
@@ -31,9 +32,9 @@ def repeated(batch, weights):
     return tf.nest.map_structure(lambda values: tf.repeat(values, weights, axis=0), batch)
 
 
-@pytest.mark.parametrize("name", ["lt4rec", "lt4rec of ctr", "esmm", "aitm"])
+@pytest.mark.parametrize("name", ["lt4rec", "lt4rec of ctr", *ENTIRE_SPACE, "aitm"])
 def test_a_step_takes_a_row_of_weight_w_for_w_rows(name, small_schema):
-    schema = small_schema if name == "esmm" else with_more_tasks(small_schema)
+    schema = small_schema if name in ENTIRE_SPACE else with_more_tasks(small_schema)
     tasks = ["ctr"] if name == "lt4rec of ctr" else [task.name for task in schema.tasks]
     batch = batch_of_tasks(schema)
     stepped = []

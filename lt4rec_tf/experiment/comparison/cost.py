@@ -38,7 +38,7 @@ def cost_of(network: RankingNetwork) -> dict[str, Any]:
 
     alive = {}
     for task in network.tasks:
-        read = {variable.ref() for variable in network.trained_by(task)}
+        read = {variable.ref() for variable in network.read_by(task)}
         plain = [v for v in above.values() if v.ref() in read and v.ref() not in masked]
         uncut = sum(int(mask.sum()) for mask in of_towers(network.masks(task)).values())
         alive[task] = uncut + sum(int(np.prod(v.shape)) for v in plain)
@@ -62,7 +62,7 @@ def cost_of(network: RankingNetwork) -> dict[str, Any]:
 def _above_the_cross_layer(network: RankingNetwork) -> dict[str, Any]:
     return {
         name: variable
-        for name, variable in network.variables.items()
+        for name, variable in network.predicting().items()
         if not (name.startswith("cross/") or is_table(name) or is_attention(name))
     }
 
@@ -108,7 +108,7 @@ def _attention_cost(network: RankingNetwork) -> dict[str, Any]:
     alive: dict[str, int] = {}
     products: dict[tuple[Any, ...], int] = {}
     for task in network.tasks:
-        read = {variable.ref() for variable in network.trained_by(task)}
+        read = {variable.ref() for variable in network.read_by(task)}
         sizes = {n: _size(v) for n, v in kernels.items() if v.ref() in read}
         masks = network.masks(task)
         sizes |= {name: int(masks[name].sum()) for name in sizes if name in masks}

@@ -62,6 +62,7 @@ from lt4rec_tf.training.watch_time import timed_tasks, watch_time
 DEPTHS = ("start", "dense", "tickets")
 # Settings of models that no search trains.
 _RIVAL_SETTINGS = (
+    "counterfactual_share",
     "experts",
     "own_experts",
     "shared_experts",
