@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lt4rec_tf.experiment.comparison.tested import RowsOnTest
+from lt4rec_tf.experiment.comparison.tested import RowsOnTest, _predicted
 from lt4rec_tf.metrics.bootstrap import paired_interval
 from lt4rec_tf.metrics.groups import NO_USER
 
@@ -19,7 +19,7 @@ def test_rows_without_a_user_are_resampled_one_by_one(small_schema):
         for _ in range(2)
     )
 
-    tested._logits, tested._measured = {"row": row, "base": base}, {}
+    tested._outputs, tested._measured = {"row": row, "base": base}, {}
     found = tested._difference(small_schema.task("ctr"), "auc", "base", "row", (1, 2))
     apart = np.where(users == NO_USER, -1 - np.arange(60), users)
     logits = [np.stack([of[seed]["0/ctr"] for seed in (1, 2)]) for of in (row, base)]
@@ -36,9 +36,16 @@ def test_one_seed_has_a_difference_and_no_interval(small_schema):
     row, base = (
         {7: {"0/ctr": np.array(logits, np.float32)}} for logits in ([1, 2, 3, 4], [3, 2, 3, 4])
     )
-    tested._logits, tested._measured = {"row": row, "base": base}, {}
+    tested._outputs, tested._measured = {"row": row, "base": base}, {}
     found = tested._difference(small_schema.task("ctr"), "auc", "base", "row", (7,))
     assert (found["seeds"], found["value"], found["base"]) == (1, 1.0, 0.875)
     assert found["difference"] == 0.125
     assert np.isnan([found["low"], found["high"]]).all()
     assert found["undefined"] == 0
+
+
+def test_predictions_of_other_heads_are_taken_as_they_were_kept(small_schema):
+    task, logits = small_schema.task("cvr"), np.array([0.0, 2.0], np.float32)
+    kept = {"0/ctr": logits, "1/cvr": np.array([0.25, 0.75], np.float32)}
+    assert _predicted(task, kept).tolist() == [0.25, 0.75]
+    np.testing.assert_allclose(_predicted(small_schema.task("ctr"), kept), [0.5, 0.880797], 1e-6)

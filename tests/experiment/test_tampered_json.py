@@ -21,7 +21,7 @@ from lt4rec_tf.experiment import joint_search, paths
 from lt4rec_tf.experiment.comparison import results
 from lt4rec_tf.experiment.comparison.jobs import read_arrays
 from lt4rec_tf.experiment.comparison.results import _mean_cost, _OnTest
-from lt4rec_tf.experiment.comparison.tested import _columns
+from lt4rec_tf.experiment.comparison.tested import _check_columns
 from lt4rec_tf.experiment.daily import lineage
 from lt4rec_tf.experiment.lightgcn.search import not_reached
 from lt4rec_tf.experiment.logs import _with_standards
@@ -247,10 +247,10 @@ def test_arrays_of_a_comparison_are_checked(tmp_path):
         read_arrays(path)
 
     np.savez(path, **{"0/ctr": np.zeros(3), "1/ctr": np.zeros(2), "users": np.zeros((3, 1))})
-    assert len(_columns(path, ["0/ctr"])["0/ctr"]) == 3
+    _check_columns(path, read_arrays(path), ["0/ctr"])
     for names in [["0/ctr", "1/ctr"], ["0/ctr", "users"], ["0/ctr", "2/ctr"]]:
         with pytest.raises(RunError, match=rf"base\.npz: {names[1]}: found .* expected 3 rows"):
-            _columns(path, names)
+            _check_columns(path, read_arrays(path), names)
 
 
 def test_a_search_that_is_gone_is_not_taken_for_none(tmp_path, small_schema):

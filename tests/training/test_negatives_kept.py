@@ -49,7 +49,7 @@ def test_a_prediction_is_corrected_as_he_et_al_have_it(small_schema):
     task = kept_at(small_schema, SHARE).task("ctr")
     expected = p / (p + (1 - p) / SHARE)
     np.testing.assert_allclose(prediction(task, tf.constant(outputs)), expected, rtol=1e-5)
-    np.testing.assert_allclose(tested._predicted(task, outputs), expected, rtol=1e-12)
+    np.testing.assert_allclose(tested._predicted(task, {"0/ctr": outputs}), expected, rtol=1e-12)
     all_kept = kept_at(small_schema, 1.0).task("ctr")
     np.testing.assert_array_equal(prediction(all_kept, outputs), tf.sigmoid(outputs))
 

@@ -130,7 +130,7 @@ def test_intervals_of_a_comparison_are_by_weight(small_schema):
         tested._replicates = 50
         tested._labels = {"0/ctr": labels, "1/ctr": of_rows.astype(np.float32), "users": users}
         logits = {"row": row, "base": base}
-        tested._logits = {
+        tested._outputs = {
             line: {seed: {"0/ctr": seed * of_line} for seed in (1, 2)}
             for line, of_line in logits.items()
         }
