@@ -36,6 +36,7 @@ from lt4rec_tf.experiment.run import table_ticket
 from lt4rec_tf.models.calibration import calibrated_logits
 from lt4rec_tf.models.layers.table_layout import layout_of, with_copied_rows
 from lt4rec_tf.schema.fitted import with_vocabularies
+from lt4rec_tf.schema.label_quantiles import label_quantiles_of
 from lt4rec_tf.schema.numbers import numbers_of
 from lt4rec_tf.schema.reader import load_schema
 from lt4rec_tf.schema.vocabularies import grow
@@ -275,6 +276,23 @@ def test_amounts_stay_in_the_units_that_the_network_has_learned(first, second, t
     assert units(first) == units(second) == units(third)
     of_day = artifacts.read_json(third / "data.json")["splits"]["train"]["tasks"]["watch"]
     assert units(third)[0] != of_day["label_mean"]
+
+
+def test_quantiles_of_labels_stay_those_of_the_first_run(first, second, third):
+    runs = (run_folder.read_run(run)[1] for run in (first, second, third))
+    mine, *others = map(label_quantiles_of, runs)
+    assert set(mine) >= {"watch"}
+    kept = {task: dataclasses.replace(found, earlier=True) for task, found in mine.items()}
+    assert others == [kept, kept]
+
+
+def test_a_run_that_lost_its_quantiles_is_no_parent(home, first, tmp_path, capsys):
+    copy = tmp_path / "first"
+    shutil.copytree(first, copy)
+    (copy / "label_quantiles.json").unlink()
+    assert "label_quantiles.json: found nothing" in refused(
+        home, capsys, *day_flags(home, "day_3", copy)
+    )
 
 
 def test_bins_and_scales_stay_those_of_the_first_run(first, second, third):

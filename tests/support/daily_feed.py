@@ -79,6 +79,7 @@ kind = "amount"
 population = "click"
 loss = "mse"
 metric = "nrmse"
+head = { kind = "ordinal", bins = 4 }
 """
 
 
