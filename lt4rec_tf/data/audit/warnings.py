@@ -35,6 +35,7 @@ def warnings_of(audit: Audit, schema: Schema, split: str) -> tuple[str, ...]:
         *_about_vocabularies(audit),
         *_about_deciding(audit, schema),
         *_about_ratios(audit, schema),
+        *_about_heads(audit, schema),
         *_about_classes(audit, schema),
         *_about_side_tables(audit, schema),
     ]
@@ -149,6 +150,17 @@ def _about_ratios(audit: Audit, schema: Schema) -> Iterator[str]:
             yield (
                 f"label {label}: {share:.1f} % of the ratios of task {name} that are not 0 are "
                 "below 0.01: are the times in other units?"
+            )
+
+
+def _about_heads(audit: Audit, schema: Schema) -> Iterator[str]:
+    for task in schema.tasks:
+        found = audit.label_quantiles.get(task.name)
+        if task.head.kind == "d2q" and found is not None and not found.by_duration:
+            yield (
+                f"task {task.name}: its head d2q compares a label with those of videos as long, "
+                f"and too few of its {found.rows} rows in train have a duration: it compares with "
+                "all"
             )
 
 

@@ -11,6 +11,7 @@ from lt4rec_tf.data.audit.description import describe
 from lt4rec_tf.data.audit.findings import Audit
 from lt4rec_tf.data.audit.warnings import warnings_of
 from lt4rec_tf.data.input.splits import SplitRule
+from lt4rec_tf.schema.heads import LEVELS, Head, LabelQuantiles
 from lt4rec_tf.schema.reader import load_schema
 from tests.support.feeds import opened
 
@@ -272,6 +273,22 @@ def test_ratios_are_counted_before_they_are_clipped(tmp_path):
 
     counts = audited(tmp_path, row).ratios["cvr"]
     assert (counts.rows, counts.above_one, counts.zero, counts.tiny) == (300, 75, 75, 75)
+
+
+def test_a_head_without_groups_of_duration_is_named(usual_audit):
+    audit, schema = usual_audit
+    task = dataclasses.replace(schema.task("cvr"), head=Head("d2q"))
+    schema = dataclasses.replace(schema, tasks=(task,))
+    curve = (0.5,) * (LEVELS + 1)
+
+    def warned(quantiles):
+        found = dataclasses.replace(audit, label_quantiles={"cvr": quantiles})
+        return warnings_of(found, schema, "time")
+
+    (line,) = warned(LabelQuantiles((curve,), rows=7))
+    assert line.startswith("warning: task cvr: its head d2q compares a label")
+    assert "too few of its 7 rows" in line
+    assert warned(LabelQuantiles((curve, curve, curve), (30.0,))) == ()
 
 
 def test_splits_with_one_class_are_named(usual_audit):
