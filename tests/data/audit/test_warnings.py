@@ -278,7 +278,7 @@ def test_ratios_are_counted_before_they_are_clipped(tmp_path):
 def test_a_head_without_groups_of_duration_is_named(usual_audit):
     audit, schema = usual_audit
     task = dataclasses.replace(schema.task("cvr"), head=Head("d2q"))
-    schema = dataclasses.replace(schema, tasks=(task,))
+    schema = dataclasses.replace(schema, tasks=(schema.task("ctr"), task))
     curve = (0.5,) * (LEVELS + 1)
 
     def warned(quantiles):
