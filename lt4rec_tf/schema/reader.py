@@ -223,9 +223,13 @@ def _transform(table: TomlTable) -> str:
 
 def _label(table: TomlTable) -> Label:
     name, kind = _name(table), table.choice("kind", tuple(LABEL_KIND_OF_TASK.values()))
-    from_times = kind == "ratio" and not table.has("column")
+    # A ratio of two times, or the amount of one of them that the other limits.
+    from_times = {
+        "ratio": not table.has("column"),
+        "amount": table.has("play_time"),
+    }.get(kind, False)
     duration = None
-    if kind == "ratio":
+    if kind == "ratio" or from_times:
         duration = table.text("duration") if from_times else table.text("duration", None)
     label = Label(
         name=name,
@@ -238,7 +242,7 @@ def _label(table: TomlTable) -> Label:
         zero_duration=table.choice("zero_duration", ("bad", "exclude", "unlabelled"), "bad")
         if from_times
         else "bad",
-        multiplier=_multiplier(table) if kind == "amount" else 1.0,
+        multiplier=_multiplier(table) if kind == "amount" and not from_times else 1.0,
         unit=table.text("unit", "", empty=True) if kind == "amount" else "",
     )
     table.close()

@@ -161,7 +161,8 @@ class Label:
     """The target of a task: a 0/1 column, a ratio in [0, 1], or an amount of 0 or more.
 
     A ratio is a column, clipped to [0, 1], or clip(play_time / duration, 0, 1) of two columns. An
-    amount, such as seconds watched or money spent, is a column times a multiplier.
+    amount, such as seconds watched or money spent, is a column times a multiplier, or
+    min(play_time, duration) in seconds.
 
     Attributes:
         name: The label's name.

@@ -129,7 +129,8 @@ def _of_label(label: Label) -> list[tuple[str, Any]]:
     if label.column is None:
         keys.append(("zero_duration", label.zero_duration))
     if label.kind == "amount":
-        keys += [("multiplier", label.multiplier), ("unit", label.unit)]
+        keys += [("multiplier", label.multiplier)] if label.column is not None else []
+        keys.append(("unit", label.unit))
     return keys
 
 

@@ -126,6 +126,11 @@ def _definition(label: Label) -> str:
         "exclude": "is left out",
         "unlabelled": "has no such label",
     }[label.zero_duration]
+    if label.kind == "amount":
+        return (
+            f"column `{label.play_time}` ({label.play_time_unit}), at most column "
+            f"`{label.duration}` ({label.duration_unit}), in seconds; a row of no duration {zero}"
+        )
     return (
         f"column `{label.play_time}` ({label.play_time_unit}) / column `{label.duration}` "
         f"({label.duration_unit}), clipped to [0, 1]; a row of no duration {zero}"

@@ -215,7 +215,8 @@ def parse_label(label: Label, columns: Columns) -> ParsedLabel:
         duration = single(columns[label.duration], tf.float64)
     if label.play_time is not None and duration is not None:
         play_time = single(columns[label.play_time], tf.float64)
-        return _ratio_of_times(label, play_time, duration)
+        ratio = _ratio_of_times(label, play_time, duration)
+        return ratio if label.kind == "ratio" else _clipped_seconds(label, ratio, duration)
     if label.column is None:
         raise ValueError(f"label {label.name}: found neither a column nor times, expected one")
 
@@ -268,6 +269,14 @@ def _ratio_of_times(label: Label, play_time: Values, duration: Values) -> Parsed
         faults=faults,
         above_one=usable & (ratio > 1.0),
     )
+
+
+def _clipped_seconds(label: Label, ratio: ParsedLabel, duration: Values) -> ParsedLabel:
+    """Makes min(play time, duration) in seconds, of clip(play time / duration, 0, 1)."""
+    seconds = duration.values * UNIT_SECONDS[label.duration_unit]
+    # A duration that is no number or infinite has a ratio of 0, and times it none.
+    value = tf.where(ratio.value > 0.0, ratio.value * seconds, 0.0)
+    return ratio._replace(value=value, above_one=None)
 
 
 def _seconds(label: Label, duration: Values) -> tf.Tensor:
