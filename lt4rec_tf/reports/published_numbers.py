@@ -180,9 +180,7 @@ def _own_lines(
     return lines
 
 
-def measured_cell(
-    rows: Sequence[Mapping[str, Any]], name: str, metric: PublishedMetric
-) -> str:
+def measured_cell(rows: Sequence[Mapping[str, Any]], name: str, metric: PublishedMetric) -> str:
     """Returns the mean of a metric over a row's finished runs, with their number.
 
     Args:
