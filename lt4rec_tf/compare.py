@@ -34,6 +34,8 @@ from lt4rec_tf.experiment.comparison import grid, procedure, results
 from lt4rec_tf.experiment.comparison.trials import first_trials
 from lt4rec_tf.experiment.sizes import check_sizes
 from lt4rec_tf.models import registry
+from lt4rec_tf.reports.published_numbers import published_table, read_published
+from lt4rec_tf.training.evaluation import measured_metrics
 
 
 def main(argv: Sequence[str]) -> None:
@@ -47,6 +49,12 @@ def main(argv: Sequence[str]) -> None:
     grid.check_run_settings(settings)
     results.check_metrics(schema)
     specs = grid.read_rows(Path(flags.rows_file), flags.only, task_names)
+    published = None
+    if flags.published_file:
+        published = read_published(Path(flags.published_file), measured_metrics(schema))
+    if published is not None and flags.published_only:
+        _say(published_table(published))
+        return
 
     def parse(more: Sequence[str]) -> Settings:
         """Parses the command's flags with a row's own behind them."""
@@ -71,7 +79,7 @@ def main(argv: Sequence[str]) -> None:
             procedure.tune(comparison, pool, parse)
             procedure.train_seeds(comparison, pool)
             procedure.test_all(comparison, pool)
-        procedure.report(comparison, settings)
+        procedure.report(comparison, settings, published)
 
 
 def _say(line: str) -> None:

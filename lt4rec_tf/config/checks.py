@@ -58,7 +58,14 @@ def check(settings: Settings) -> None:
 def _check_data(data: DataSettings) -> None:
     if data.dataset:
         expect(data.simulate_rows == 0, "simulate_rows", data.simulate_rows, "0 with --dataset")
-        expect(data.split == "files", "split", data.split, "files with --dataset: its own splits")
+        # A split by time with boundaries of its own, as the flag's default would be one by mistake.
+        bounded = None not in (data.validation_from, data.test_from)
+        may_split = data.split in ("files", "random") or (data.split == "time" and bounded)
+        expected = (
+            "files with --dataset: its own splits; or random, or time with --validation_from and "
+            "--test_from"
+        )
+        expect(may_split, "split", data.split, expected)
         for name in ("validation_files", "test_files"):
             expect(not getattr(data, name), name, getattr(data, name), "nothing with --dataset")
     else:

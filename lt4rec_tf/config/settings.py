@@ -52,7 +52,8 @@ class DataSettings:
     dataset: str = flag(
         "",
         "NAME or NAME/CONFIG: have TensorFlow Datasets prepare this data set below --data_dir "
-        "first, and read it; its own splits are --split=files.",
+        "first, and read it; its own splits are --split=files, all rows of them are split anew by "
+        "random, or by time with both boundaries.",
     )
     manual_dir: str = flag(
         "",

@@ -64,15 +64,16 @@ def open_logs(data: DataSettings, schema: Schema) -> Source:
         DataError: As `open_source`, or --validation_from or --test_from is a date and the logs'
             times have none.
     """
-    if data.dataset:
-        return datasets.open_prepared(data.dataset, data.data_dir, schema)
     boundaries = {"validation_from": data.validation_from, "test_from": data.test_from}
     numbers: dict[str, Any] = {
         name: None if isinstance(boundary, str) else boundary
         for name, boundary in boundaries.items()
     }
     rule = from_settings(SplitRule, data, kind=data.split, **numbers)
-    source = open_source(schema, data.data_dir, rule)
+    if data.dataset:
+        source = datasets.open_prepared(data.dataset, data.data_dir, schema, rule)
+    else:
+        source = open_source(schema, data.data_dir, rule)
 
     dates = {name: date for name, date in boundaries.items() if isinstance(date, str)}
     return with_dates(source, dates) if dates and data.split == "time" else source

@@ -119,7 +119,11 @@ def _definition(label: Label) -> str:
         source = f"column `{label.column}`"
         if label.kind == "amount":
             times = f" x {label.multiplier:g}" if label.multiplier != 1 else ""
-            return source + times + (f", in {label.unit}" if label.unit else "")
+            source += times + (f", in {label.unit}" if label.unit else "")
+            if not label.is_clipped:
+                return source
+            most = f"column `{label.duration}`" if label.within_duration else f"{label.at_most:g}"
+            return f"{source}, at most {most}"
         return source + (", 0 or 1" if label.kind == "binary" else ", clipped to [0, 1]")
     zero = {
         "bad": "counts as unusable",

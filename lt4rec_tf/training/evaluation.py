@@ -103,6 +103,16 @@ def _product_metrics(predictions: Predictions, first: Task, second: Task) -> dic
     return {metric: _metric(products, metric) for metric in METRICS_OF_KIND[kind]}
 
 
+def measured_metrics(schema: Schema) -> dict[str, tuple[str, ...]]:
+    """Returns the names of the metrics that `measure` computes, by task and product of tasks."""
+    names = [task.name for task in schema.tasks]
+    metrics = {task.name: METRICS_OF_KIND[task.kind] for task in schema.tasks}
+    for first, second in chained_tasks(schema, names):
+        kind = "amount" if schema.task(second).kind == "amount" else "continuous"
+        metrics[product_name(first, second)] = METRICS_OF_KIND[kind]
+    return metrics
+
+
 class Population(NamedTuple):
     """What a task is measured on.
 

@@ -29,9 +29,10 @@ pytestmark = pytest.mark.slow(minutes=1)
 FLAGFILES = sorted((PROJECT / "configs").glob("*.cfg"))
 DATA_SETS = sorted((PROJECT / "configs" / "data_sets").glob("*.cfg"))
 COMPARISONS = sorted((PROJECT / "configs" / "compare").glob("*.cfg"))
+PROTOCOLS = sorted((PROJECT / "configs" / "protocols").glob("*.cfg"))
 ROWS = PROJECT / "configs" / "compare" / "rows.toml"
 EMBEDDING_TICKETS = sorted((PROJECT / "configs" / "embedding_tickets").glob("*.cfg"))
-CONFIGS = [*FLAGFILES, *DATA_SETS, *COMPARISONS, *EMBEDDING_TICKETS, ROWS]
+CONFIGS = [*FLAGFILES, *DATA_SETS, *COMPARISONS, *PROTOCOLS, *EMBEDDING_TICKETS, ROWS]
 MARKDOWN = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
 MARKDOWN += [PROJECT / "export" / "README.md"]
 MARKDOWN += [path for path in sorted(PROJECT.glob("*.md")) if path not in MARKDOWN]
@@ -289,9 +290,8 @@ def test_the_rows_of_the_comparison_hold_the_papers_table_and_its_rivals():
 
 def test_every_schema_has_a_flagfile():
     used = {Path(parsed(path).data.schema) for path in [*FLAGFILES, *DATA_SETS]}
-    for path in (PROJECT / "configs" / "compare").glob("buckets_*.cfg"):
-        (schema,) = re.findall("--schema=(.*)", path.read_text())
-        used.add(Path(schema))
+    for path in [*(PROJECT / "configs" / "compare").glob("buckets_*.cfg"), *PROTOCOLS]:
+        used.update(map(Path, re.findall("--schema=(.*)", path.read_text())))
     assert used == {
         path.relative_to(PROJECT) for path in (PROJECT / "configs" / "schemas").glob("*.toml")
     }

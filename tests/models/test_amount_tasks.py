@@ -97,6 +97,8 @@ def test_an_amount_is_clipped_to_the_most_that_it_can_be(tmp_path, said, most):
     assert found.clipped == {"seconds": 3 * int((seconds > most).sum())}
     assert f"clipped {'seconds':<16}{found.clipped['seconds']:>12}" in describe(found)
     assert Audit.from_json(found.to_json()).clipped == found.clipped
+    limit = "1.5" if most == 1.5 else "column `age`"
+    assert f"`play_ms` x 0.001, in s, at most {limit}" in labels_section(source.schema)
     again = tmp_path / "again.toml"
     again.write_text(to_toml(source.schema), encoding="utf-8")
     assert load_schema(again).label("seconds") == source.schema.label("seconds")

@@ -25,7 +25,9 @@ def write(folder: Path, text: str) -> Path:
 # Sets whose logs hold only what was played: nobody chose, so no task is learned on clicks alone.
 PLAYED_ONLY = {"byterec", "kuairec"}
 # Sets that are published without a time stamp.
-TIMELESS = {"ali_ccp", "ali_express", "tenrec"}
+TIMELESS = {"ali_ccp", "ali_express", "tenrec", "criteo_x1", "avazu_x1"}
+# Sets of a published protocol with one task: seconds watched, or clicks of nobody in particular.
+SECONDS_ONLY, CLICKS_ONLY = {"kuairec_watch_time", "kuairand_watch_time"}, {"criteo_x1", "avazu_x1"}
 
 
 @pytest.mark.parametrize("path", SCHEMAS, ids=lambda path: path.stem)
@@ -36,10 +38,14 @@ def test_every_schema_of_the_project_loads(path):
     if loaded.name in PLAYED_ONLY:
         assert "ctr" not in populations
         assert "click" not in populations.values()
+    elif loaded.name in SECONDS_ONLY:
+        assert populations == {"watch_time": None}
+    elif loaded.name in CLICKS_ONLY:
+        assert populations == {"ctr": None}
     else:
         assert loaded.tasks[0].name == "ctr"
         assert "click" in list(populations.values())[1:]
-    assert loaded.user is not None
+    assert (loaded.user is None) == (loaded.name in CLICKS_ONLY)
     assert (loaded.time is None) == (loaded.name in TIMELESS)
 
 

@@ -28,7 +28,7 @@ def known_datasets() -> tuple[str, ...]:
     """Lists the names of the data sets that have a builder.
 
     >>> known_datasets()[:3]
-    ('ali_ccp', 'ali_express', 'byterec')
+    ('ali_ccp', 'ali_express', 'avazu_x1')
     """
     return tuple(module.name for module in pkgutil.iter_modules(builders.__path__))
 
@@ -88,14 +88,18 @@ def published(dataset: str) -> tuple[Any, str | None]:
     return statistics_by_config.get(config or first_config), getattr(module, "ITEM", None)
 
 
-def open_prepared(dataset: str, data_dir: str | Path, schema: Schema) -> Source:
-    """Opens a prepared data set for reading, split as TFDS has it.
+def open_prepared(
+    dataset: str, data_dir: str | Path, schema: Schema, rule: SplitRule | None = None
+) -> Source:
+    """Opens a prepared data set for reading, split as TFDS has it or by a rule.
 
     Args:
         dataset: NAME or NAME/CONFIG, as it was prepared.
         data_dir: Where it was prepared.
         schema: Features, labels and tasks; its format, files and side tables, which may be those
             of the same logs as text, give way to the data set's.
+        rule: Splits the rows of its train, validation and test anew; None, or one by files: as
+            they are. Other splits, such as random exposure, are never read.
 
     Raises:
         DataError: There is no such data set, it is not prepared, or it does not fit the schema.
@@ -115,7 +119,9 @@ def open_prepared(dataset: str, data_dir: str | Path, schema: Schema) -> Source:
     shards = {split: _shards(builder, split) for split in SPLITS}
     # Side tables are joined already: the columns of theirs lie in the shards.
     schema = replace(schema, format="tfrecord", files=sum(shards.values(), ()), joins=())
-    rule = SplitRule(kind="files", validation_files=shards["validation"], test_files=shards["test"])
+    if rule is None or rule.kind == "files":
+        held_out = shards["validation"], shards["test"]
+        rule = SplitRule(kind="files", validation_files=held_out[0], test_files=held_out[1])
     return open_source(schema, data_dir, rule)
 
 

@@ -65,6 +65,12 @@ class CompareFlags:
         1, "Threads of a process; they decide the last digits of a result.", at_least=1
     )
     replicates: int = flag(1000, "Bootstrap replicates of an interval.", at_least=1)
+    published_file: str = flag(
+        "", "TOML file of published numbers, which the report shows beside its own."
+    )
+    published_only: bool = flag(
+        False, "--published_file: print the published numbers alone; no logs are read."
+    )
 
 
 @dataclass(frozen=True)
@@ -166,6 +172,9 @@ def check_flags(flags: CompareFlags, tasks: Sequence[str]) -> None:
     if not flags.seeds or len(set(flags.seeds)) < len(flags.seeds):
         raise ConfigError(f"--seeds: found {flags.seeds}, expected distinct numbers, one or more")
     check_fields(flags)
+    if flags.published_only:
+        expected = "a TOML file with --published_only"
+        expect(bool(flags.published_file), "published_file", flags.published_file, expected)
     few = flags.tuning_seeds <= len(flags.seeds)
     expect(few, "tuning_seeds", flags.tuning_seeds, f"at most the {len(flags.seeds)} of --seeds")
     if not flags.tune_trials:

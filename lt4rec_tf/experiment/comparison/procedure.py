@@ -26,6 +26,7 @@ from lt4rec_tf.reports.comparison import comparison_table, search_table
 from lt4rec_tf.reports.comparison_plots import figure4, overlap_bars
 from lt4rec_tf.reports.comparison_trials import trials_table
 from lt4rec_tf.reports.figures import save_png
+from lt4rec_tf.reports.published_numbers import PublishedNumbers, published_table
 from lt4rec_tf.reports.size_plots import size_figure, sizes
 
 SingleValues = dict[int, dict[str, float]]  # tuning seed -> task -> metric of its single-task row
@@ -219,8 +220,10 @@ def test_all(comparison: Comparison, pool: JobPool) -> None:
         comparison.failures[line][seed] = failure
 
 
-def report(comparison: Comparison, settings: Settings) -> None:
-    """Writes report/ and prints the table."""
+def report(
+    comparison: Comparison, settings: Settings, published: PublishedNumbers | None = None
+) -> None:
+    """Writes report/ and prints the table, with published numbers where there are some."""
     content: Mapping[str, Any] = {
         "name": settings.name,
         "split": "test",
@@ -237,6 +240,8 @@ def report(comparison: Comparison, settings: Settings) -> None:
         table += f"\n\n### Ticket searches, on validation\n\n{search_table(searches)}"
     if comparison.flags.tune_trials:
         table += f"\n\n### Trials, on validation\n\n{trials_table(content['rows'])}"
+    if published is not None:
+        table += f"\n\n{published_table(published, content['rows'])}"
     artifacts.write_atomically(folder / REPORT_TABLE, table)
     print(f"\n{table}\n")
 

@@ -45,7 +45,7 @@ class RowsOnTest:
         joint = any(
             run["status"] == "done"
             for spec in comparison.specs
-            if not spec.task
+            if not spec.task or tasks == [spec.task]
             for run in runs[spec.name]
         )
         names = ["users", *(f"{place}/{task}" for task in tasks for place in (0, 1))]

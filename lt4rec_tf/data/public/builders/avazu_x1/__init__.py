@@ -1,0 +1,1 @@
+"""avazu_x1 dataset."""

@@ -1,0 +1,50 @@
+"""Avazu_x1: clicks on mobile advertisements of Avazu, ten days, as BARS splits them."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import tensorflow_datasets as tfds
+from etils import epath
+
+from lt4rec_tf.data.public import archives
+from lt4rec_tf.data.public.archives import Column, Statistics
+from lt4rec_tf.data.public.builder import Examples, PublicBuilder
+
+COLUMNS = (
+    Column("label", "whole", "label: the advertisement was clicked, 0 or 1"),
+    *(Column(f"feat_{n}", "text", "a categorical feature") for n in range(1, 23)),
+)
+STATISTICS = {
+    # github.com/reczoo/BARS, ranking/ctr/DCNv2/DCNv2_avazu_x1: samples and positives of its log.
+    "default": Statistics(
+        rows=28_300_276 + 4_042_897 + 8_085_794,
+        click_share=(4_953_382 + 678_699 + 1_232_985) / 40_428_967,
+    )
+}
+ITEM = None  # the files name no advertisement
+FILES = {"train": "train.csv", "validation": "valid.csv", "test": "test.csv"}
+
+
+class Builder(PublicBuilder):
+    """Reads impressions; each split has a file of its own."""
+
+    columns = COLUMNS
+    homepage = "https://github.com/reczoo/Datasets"
+    BUILDER_CONFIGS: ClassVar = [
+        tfds.core.BuilderConfig(name="default", description="Mobile advertisements of Avazu.")
+    ]
+    MANUAL_DOWNLOAD_INSTRUCTIONS = (
+        "Download Avazu_x1.zip from https://huggingface.co/datasets/reczoo/Avazu_x1 and unpack it "
+        "so that manual_dir/Avazu_x1/ holds train.csv, valid.csv and test.csv."
+    )
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
+        paths = self._manual_files(dl_manager, *(f"Avazu_x1/{file}" for file in FILES.values()))
+        return {
+            split: self._generate_examples(path) for split, path in zip(FILES, paths, strict=True)
+        }
+
+    def _generate_examples(self, path: epath.Path) -> Examples:
+        for number, row in archives.read_rows(path):
+            yield number, archives.example(COLUMNS, row, f"{path.name}: row {number}")

@@ -1,0 +1,1 @@
+"""criteo_x1 dataset."""
