@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lt4rec_tf.reports.differences import number
-from lt4rec_tf.reports.text_tables import markdown_table
+from lt4rec_tf.reports.text_tables import ABSENT, markdown_table
 
 _TITLES = {"mae_s": "MAE s", "rmse_s": "RMSE s", "xauc": "XAUC", "ndcg": "NDCG by user"}
 
@@ -56,17 +56,22 @@ def _cells(
         value = number(metrics.get(name))
         text = f"{value:.3f}" if name.endswith("_s") else f"{value:.5f}"
         if alone is not None:
-            zero = number(alone.get(name))
-            gain = f"{value / zero - 1:+.1%}" if name.endswith("_s") else f"{value - zero:+.4f}"
-            text += f" ({gain})"
+            text += f" ({_gain(name, value, number(alone.get(name)))})"
         cells.append(text)
     return cells
+
+
+def _gain(name: str, value: float, alone: float) -> str:
+    """Returns what a metric is to that of the duration alone, which may be without an error."""
+    if not name.endswith("_s"):
+        return f"{value - alone:+.4f}"
+    return f"{value / alone - 1:+.1%}" if alone else ABSENT
 
 
 def _by_duration(groups: Sequence[Mapping[str, float]]) -> str:
     ends = [*(group["from_s"] for group in groups[1:]), None]
     lines = []
-    for group, end in zip(groups, ends, strict=True):
+    for group, end in zip(groups, ends, strict=False):  # no rows have no groups
         span = (
             f"{group['from_s']:g} to {end:g} s" if end is not None else f"{group['from_s']:g} s on"
         )

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import mean_absolute_error, root_mean_squared_error
 
+from lt4rec_tf.core.artifacts import undefined_as_null
 from lt4rec_tf.metrics.continuous import xauc
 from lt4rec_tf.metrics.groups import NO_USER
 from lt4rec_tf.metrics.watch_time import user_ndcg
@@ -82,6 +83,27 @@ def test_tasks_without_durations_or_quantiles_have_no_seconds(schema):
     assert timed_tasks(dataclasses.replace(schema, labels=tuple(labels)), ["cvr"]) == []
     with pytest.raises(ValueError, match="no durations"):
         watch_time(dataclasses.replace(predicted(), durations=None), schema, ["cvr"])
+
+
+def test_a_split_without_a_click_has_tables_too(schema):
+    nothing = dataclasses.replace(predicted(), weights={"cvr": np.zeros(8, np.float32)})
+    found = watch_time(nothing, schema, ["cvr"])
+    assert found["cvr"]["rows"] == 0
+    assert np.isnan(found["cvr"]["metrics"]["mae_s"])
+    plain = undefined_as_null({"row": "a", "watch_time": found})
+    tables = watch_time_tables({"tasks": [{"name": "cvr"}], "rows": [plain]}, "a")
+    assert "nan (+nan%)" in tables[1]
+    assert len(tables[3].splitlines()) == 2
+
+
+def test_a_duration_that_tells_all_has_no_error_to_compare_with():
+    known = {"mae_s": 0.0, "rmse_s": 0.0, "xauc": float("nan")}
+    found = {"metrics": {"mae_s": 0.5, "rmse_s": 0.0, "xauc": None}, "duration_alone": known}
+    group = {"from_s": 0.0, "rows": 1, "label": 0.5, "prediction": 0.5, "mae_s": 0.0, "xauc": None}
+    row = {"row": "a", "watch_time": {"cvr": found | {"groups": [group]}}}
+    _, rows, _, _ = watch_time_tables({"tasks": [{"name": "cvr"}], "rows": [row]}, "a")
+    assert "0.500 (-)" in rows
+    assert "nan (+nan)" in rows
 
 
 def test_tables_show_what_is_gained_over_the_duration_alone(schema):
