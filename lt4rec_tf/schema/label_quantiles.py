@@ -1,16 +1,77 @@
-"""What an audit finds of the labels of tasks on ratios and amounts, in a run's file of its own."""
+"""The quantiles of labels in train, which an audit finds and a run keeps in one file."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
+import numpy as np
+
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.typed_json import read_typed
-from lt4rec_tf.schema.heads import LabelQuantiles
 from lt4rec_tf.schema.types import Schema, Task
+
+LEVELS = 200  # steps between the quantiles 0 and 1
+
+
+@dataclass(frozen=True)
+class LabelQuantiles:
+    """The quantiles of a task's label over its population in train.
+
+    Attributes:
+        curves: The quantiles at the levels 0, 1/200, ..., 1, rising: those of all rows; behind
+            them, where rows have durations, those of groups of equal duration.
+        bounds: The seconds at which the second group and those after it begin, increasing.
+        rows: The rows of the population.
+        estimated: True if they are those of an even sample of the rows.
+        earlier: True if an earlier run found them, which this one goes on from.
+
+    Raises:
+        ValueError: The numbers are others.
+    """
+
+    curves: tuple[tuple[float, ...], ...]
+    bounds: tuple[float, ...] = ()
+    rows: int = 0
+    estimated: bool = False
+    earlier: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuses curves that no head can invert."""
+        groups = len(self.curves) - 1
+        if groups != len(self.bounds) + 1 and (groups or self.bounds):
+            raise ValueError(f"curves: found {len(self.curves)} with {len(self.bounds)} bounds")
+        for curve in self.curves:
+            numbers = np.array(curve)
+            if numbers.shape != (LEVELS + 1,) or not (np.diff(numbers) >= 0).all():
+                raise ValueError(f"curves: expected {LEVELS + 1} numbers that do not fall")
+            if not (numbers >= 0).all() or not np.isfinite(numbers).all():
+                raise ValueError("curves: expected finite numbers, 0 or more")
+        if not (np.diff(np.array(self.bounds)) > 0).all():
+            raise ValueError("bounds: expected increasing numbers")
+
+    @property
+    def by_duration(self) -> bool:
+        """Tells if there are curves of groups of equal duration."""
+        return len(self.curves) > 1
+
+    def at(self, levels: np.ndarray) -> np.ndarray:
+        """Returns the quantiles of all rows at some levels, in [0, 1]."""
+        return np.interp(levels, np.linspace(0, 1, LEVELS + 1), np.array(self.curves[0]))
+
+    def group_of(self, seconds: np.ndarray) -> np.ndarray:
+        """Returns which curve is whose: the first one, of all rows, where a duration is unknown."""
+        known = np.isfinite(seconds) & (seconds > 0) & self.by_duration
+        return np.where(known, 1 + np.searchsorted(self.bounds, seconds, side="right"), 0)
+
+    def means(self) -> np.ndarray:
+        """Returns the mean of the label by curve, (curves,)."""
+        curves = np.array(self.curves)
+        return (curves[:, 1:] + curves[:, :-1]).mean(axis=1) / 2
+
 
 QuantilesByTask = Mapping[str, LabelQuantiles]
 

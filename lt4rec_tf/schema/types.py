@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from lt4rec_tf.core.errors import InputError
-from lt4rec_tf.schema.heads import PLAIN, Head, LabelQuantiles
+from lt4rec_tf.schema.heads import PLAIN, Head
 
 if TYPE_CHECKING:
     from lt4rec_tf.schema.fitted import Vocabulary
+    from lt4rec_tf.schema.label_quantiles import LabelQuantiles
     from lt4rec_tf.schema.numbers import Numbers
 
 JSON_LISTS = "json"  # a separator: a row's text is a JSON list of single values

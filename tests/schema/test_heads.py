@@ -8,15 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lt4rec_tf.core.artifacts import RunError
-from lt4rec_tf.schema.heads import (
+from lt4rec_tf.schema.heads import Head, said_of_head
+from lt4rec_tf.schema.label_bins import adaptive_bins, equal_bins
+from lt4rec_tf.schema.label_quantiles import (
     LEVELS,
-    Head,
     LabelQuantiles,
-    adaptive_bins,
-    equal_bins,
-    said_of_head,
+    read_label_quantiles,
+    write_label_quantiles,
 )
-from lt4rec_tf.schema.label_quantiles import read_label_quantiles, write_label_quantiles
 from lt4rec_tf.schema.reader import load_schema
 from lt4rec_tf.schema.types import SchemaError
 from lt4rec_tf.schema.variants import with_head
@@ -165,6 +164,8 @@ def test_quantiles_are_read_back_as_they_were(tmp_path):
         {"curves": (tuple([np.nan] * (LEVELS + 1)),)},
         {"curves": (tuple([-1.0] * (LEVELS + 1)),)},
         {"curves": (tuple([0.0] * (LEVELS + 1)),) * 3},
+        {"curves": (tuple([0.0] * (LEVELS + 1)),) * 2, "bounds": (3.0,)},
+        {"curves": (tuple([0.0] * (LEVELS + 1)),), "bounds": (3.0,)},
         {"curves": (tuple([0.0] * (LEVELS + 1)),) * 4, "bounds": (3.0, 2.0)},
     ],
 )

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
-from lt4rec_tf.data.input.features import features_to_ids
 from lt4rec_tf.models.heads.of_task import prediction
 from lt4rec_tf.serving.durations import duration_input
 from lt4rec_tf.serving.rank import Ranking
 from lt4rec_tf.serving.signatures import ServedModel
-from tests.models.heads.test_of_task import OTHERS, schema_with
+from tests.support.heads import OTHERS, schema_with
 from tests.support.networks import build_small
-from tests.support.served_networks import answer, raw_rows, request
+from tests.support.served_networks import answer, keras_outputs, raw_rows, request
 from tests.support.training import random_masks
 
 
@@ -30,14 +28,7 @@ def served(request, tmp_path):
 
 
 def expected_cvr(schema, network, raw):
-    padded = {
-        f.name: np.pad(raw[f.name], [(0, 0), (0, 1)], constant_values=f.missing)
-        if f.multivalued
-        else raw[f.name]
-        for f in schema.features
-    }
-    tensors = {name: tf.constant(values) for name, values in padded.items()}
-    outputs = network.model(features_to_ids(schema, tensors), training=False)["cvr"]
+    outputs = keras_outputs(network, schema, raw)["cvr"]
     return prediction(schema.task("cvr"), outputs, duration_input(schema).of(raw)).numpy()
 
 

@@ -140,6 +140,12 @@ def raw_rows(schema, rows, lists=3, seed=0):
 
 def predictions(network, schema, raw):
     """Task -> sigmoid of the Keras model's logit, for rows of any list width."""
+    logits = keras_outputs(network, schema, raw)
+    return {task: expit(logits[task].numpy()) for task in network.tasks}
+
+
+def keras_outputs(network, schema, raw):
+    """Task -> what the Keras model's head gives, for rows of any list width."""
     padded = {
         feature.name: np.pad(raw[feature.name], [(0, 0), (0, 1)], constant_values=_missing(feature))
         if feature.multivalued
@@ -147,8 +153,7 @@ def predictions(network, schema, raw):
         for feature in schema.features
     }
     ids = features_to_ids(schema, {name: tf.constant(rows) for name, rows in padded.items()})
-    logits = network.model(ids, training=False)
-    return {task: expit(logits[task].numpy()) for task in network.tasks}
+    return network.model(ids, training=False)
 
 
 def expected_answers(network, schema, raw):

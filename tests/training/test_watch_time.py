@@ -16,7 +16,7 @@ from lt4rec_tf.reports.watch_time import watch_time_section, watch_time_tables
 from lt4rec_tf.schema.heads import usual_head
 from lt4rec_tf.training.predictions import Predictions
 from lt4rec_tf.training.watch_time import timed_tasks, watch_time
-from tests.models.heads.test_of_task import QUANTILES, schema_with
+from tests.support.heads import QUANTILES, schema_with
 
 DURATIONS = np.array([10, 10, 50, 100, np.nan, 30, 200, 5], np.float32)
 LABELS = np.array([0.5, 1.0, 0.2, 0.4, 0.9, 0.0, 0.1, 0.7], np.float32)

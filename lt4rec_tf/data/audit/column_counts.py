@@ -25,7 +25,7 @@ from lt4rec_tf.data.input.labels import USABLE
 from lt4rec_tf.data.input.splits import SPLITS
 from lt4rec_tf.schema.buckets import shared_values
 from lt4rec_tf.schema.fitted import Vocabulary, with_vocabularies
-from lt4rec_tf.schema.heads import LabelQuantiles
+from lt4rec_tf.schema.label_quantiles import LabelQuantiles
 from lt4rec_tf.schema.numbers import Numbers
 from lt4rec_tf.schema.types import Feature, Schema
 

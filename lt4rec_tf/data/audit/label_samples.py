@@ -11,8 +11,7 @@ import numpy as np
 from lt4rec_tf.data.audit.quantiles import quantiles
 from lt4rec_tf.data.input.even_sample import EvenSample
 from lt4rec_tf.metrics.calibration import mass_bins
-from lt4rec_tf.schema.heads import LEVELS, LabelQuantiles
-from lt4rec_tf.schema.label_quantiles import label_quantiles_of
+from lt4rec_tf.schema.label_quantiles import LEVELS, LabelQuantiles, label_quantiles_of
 from lt4rec_tf.schema.types import Schema
 
 _SAMPLED = 262_144  # rows of a task: of 16 groups each has some 16,000

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from lt4rec_tf.models.losses import population_mean
-from lt4rec_tf.schema.heads import Bins
+from lt4rec_tf.schema.label_bins import Bins
 
 RESTORATION, ORDER = 1.0, 2e-5  # weights of the loss's parts, as EGMN's authors have them
 HUBER = 1.0  # distance, in units, beyond which the restoration's error counts linearly

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from lt4rec_tf.schema.heads import LEVELS, LabelQuantiles
+from lt4rec_tf.schema.label_quantiles import LEVELS, LabelQuantiles
 
 
 def quantile_of(

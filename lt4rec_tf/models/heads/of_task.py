@@ -25,7 +25,8 @@ from lt4rec_tf.models.losses import (
     ziln,
     ziln_parts,
 )
-from lt4rec_tf.schema.heads import LabelQuantiles, adaptive_bins, equal_bins
+from lt4rec_tf.schema.label_bins import adaptive_bins, equal_bins
+from lt4rec_tf.schema.label_quantiles import LabelQuantiles
 from lt4rec_tf.schema.types import Schema, Task
 
 
@@ -117,10 +118,12 @@ def _possible(task: Task, found: tf.Tensor, seconds: tf.Tensor | None) -> tf.Ten
     """Clips predictions to what the label can be: a ratio to 1, an amount as the schema says."""
     if task.kind == "continuous":
         return tf.minimum(found, 1.0)
+    most = task.at_most
     if task.within_duration and seconds is not None:
         known = tf.math.is_finite(seconds) & (seconds > 0.0)
-        return tf.clip_by_value(found, 0.0, tf.where(known, seconds, math.inf))
-    return tf.clip_by_value(found, 0.0, task.at_most) if task.at_most < math.inf else found
+        most = tf.where(known, seconds, math.inf)
+    is_clipped = task.within_duration or task.at_most < math.inf
+    return tf.clip_by_value(found, 0.0, most) if is_clipped else found
 
 
 def _plain_amount(task: Task, outputs: tf.Tensor) -> tf.Tensor:

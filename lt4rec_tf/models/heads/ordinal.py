@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from lt4rec_tf.models.losses import population_mean
-from lt4rec_tf.schema.heads import LEAST_SHARE, Bins
+from lt4rec_tf.schema.label_bins import LEAST_SHARE, Bins
 
 
 def loss(

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from lt4rec_tf.data.audit.label_samples import LEAST_ROWS, LabelSamples
-from lt4rec_tf.schema.heads import LEVELS
-from lt4rec_tf.schema.label_quantiles import with_label_quantiles
+from lt4rec_tf.schema.label_quantiles import LEVELS, with_label_quantiles
 from lt4rec_tf.schema.reader import load_schema
 from tests.support.schemas import SMALL_SCHEMA
 

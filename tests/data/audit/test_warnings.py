@@ -11,7 +11,8 @@ from lt4rec_tf.data.audit.description import describe
 from lt4rec_tf.data.audit.findings import Audit
 from lt4rec_tf.data.audit.warnings import warnings_of
 from lt4rec_tf.data.input.splits import SplitRule
-from lt4rec_tf.schema.heads import LEVELS, Head, LabelQuantiles
+from lt4rec_tf.schema.heads import Head
+from lt4rec_tf.schema.label_quantiles import LEVELS, LabelQuantiles
 from lt4rec_tf.schema.reader import load_schema
 from tests.support.feeds import opened
 

@@ -11,7 +11,8 @@ from scipy.special import expit, logsumexp
 from scipy.stats import expon, truncnorm
 
 from lt4rec_tf.models.heads import cqe, cread, d2q, egmn, ordinal, wlr
-from lt4rec_tf.schema.heads import LEVELS, Bins, LabelQuantiles
+from lt4rec_tf.schema.label_bins import Bins
+from lt4rec_tf.schema.label_quantiles import LEVELS, LabelQuantiles
 
 RNG = np.random.default_rng(5)
 LABELS = np.array([0.0, 0.1, 0.35, 0.8, 1.0], np.float32)
