@@ -76,6 +76,27 @@ class PublicBuilder(tfds.core.GeneratorBasedBuilder):
         return path
 
 
+class SplitFilesBuilder(PublicBuilder, skip_registration=True):  # type: ignore[call-arg]
+    """Builds a data set whose splits have a CSV file each, in one folder.
+
+    Attributes:
+        folder: Of the files, in the manual folder.
+    """
+
+    folder: ClassVar[str]
+    files: ClassVar = {"train": "train.csv", "validation": "valid.csv", "test": "test.csv"}
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
+        names = (f"{self.folder}/{file}" for file in self.files.values())
+        paths = self._manual_files(dl_manager, *names)
+        examples = map(self._generate_examples, paths)
+        return dict(zip(self.files, examples, strict=True))
+
+    def _generate_examples(self, path: epath.Path) -> Examples:
+        for number, row in archives.read_rows(path):
+            yield number, archives.example(self.columns, row, f"{path.name}: row {number}")
+
+
 def manual_folder(manager: tfds.download.DownloadManager) -> epath.Path | None:
     """Returns the folder for files that were downloaded by hand, None if it is absent or empty."""
     try:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import tensorflow_datasets as tfds
-from etils import epath
 
-from lt4rec_tf.data.public import archives
 from lt4rec_tf.data.public.archives import Column, Statistics
-from lt4rec_tf.data.public.builder import Examples, PublicBuilder
+from lt4rec_tf.data.public.builder import SplitFilesBuilder
 
 COLUMNS = (
     Column("label", "whole", "label: the advertisement was clicked, 0 or 1"),
@@ -23,13 +21,12 @@ STATISTICS = {
     )
 }
 ITEM = None  # the files name no advertisement
-FILES = {"train": "train.csv", "validation": "valid.csv", "test": "test.csv"}
 
 
-class Builder(PublicBuilder):
+class Builder(SplitFilesBuilder):
     """Reads impressions; each split has a file of its own."""
 
-    columns = COLUMNS
+    columns, folder = COLUMNS, "Avazu_x1"
     homepage = "https://github.com/reczoo/Datasets"
     BUILDER_CONFIGS: ClassVar = [
         tfds.core.BuilderConfig(name="default", description="Mobile advertisements of Avazu.")
@@ -38,13 +35,3 @@ class Builder(PublicBuilder):
         "Download Avazu_x1.zip from https://huggingface.co/datasets/reczoo/Avazu_x1 and unpack it "
         "so that manual_dir/Avazu_x1/ holds train.csv, valid.csv and test.csv."
     )
-
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-        paths = self._manual_files(dl_manager, *(f"Avazu_x1/{file}" for file in FILES.values()))
-        return {
-            split: self._generate_examples(path) for split, path in zip(FILES, paths, strict=True)
-        }
-
-    def _generate_examples(self, path: epath.Path) -> Examples:
-        for number, row in archives.read_rows(path):
-            yield number, archives.example(COLUMNS, row, f"{path.name}: row {number}")
