@@ -38,6 +38,7 @@ from lt4rec_tf.models.esmm import (
     entire_space_losses,
     entire_space_weights,
     product_loss,
+    task_towers,
 )
 from lt4rec_tf.models.feature_encoder import Bottom
 from lt4rec_tf.models.heads.of_task import loss_of
@@ -46,9 +47,7 @@ from lt4rec_tf.models.network import (
     AUXILIARY,
     RankingNetwork,
     add_auxiliary_head,
-    add_head,
     assemble,
-    dense_stack,
 )
 from lt4rec_tf.models.tower_dropout import TowerDropout
 from lt4rec_tf.schema.types import Schema, Task
@@ -86,22 +85,18 @@ def build_dcmt(
     first_of = counterfactual_chain(schema)
 
     dropout = TowerDropout(tower_dropout, seed)
-    variables = dict(bottom.variables)
-    heads, logits, auxiliary = {}, {}, {}
-    for task in schema.tasks:
-        name = task.name
-        tower = dense_stack(bottom.crossed, hidden_units, f"{name}/tower", seed, variables, dropout)
-        heads[name], logits[name] = add_head(tower, task, seed, variables)
-        if name in first_of:
-            twin = f"{name}/counterfactual"
-            auxiliary[name] = add_auxiliary_head(tower, twin, seed, variables)
+    built = task_towers(schema, bottom, hidden_units, seed, dropout)
+    auxiliary = {
+        name: add_auxiliary_head(built.tops[name], f"{name}/counterfactual", seed, built.variables)
+        for name in first_of
+    }
 
     losses = entire_space_losses(schema, twin_loss, "DCMT") if first_of else None
     return assemble(
         bottom,
-        logits,
-        heads,
-        variables,
+        built.logits,
+        built.heads,
+        built.variables,
         own_losses=losses,
         counters=dropout.counters,
         auxiliary=auxiliary,

@@ -38,6 +38,7 @@ from lt4rec_tf.models.esmm import (
     entire_space_losses,
     entire_space_weights,
     product_loss,
+    task_towers,
 )
 from lt4rec_tf.models.feature_encoder import Bottom
 from lt4rec_tf.models.heads.of_task import loss_of
@@ -46,7 +47,6 @@ from lt4rec_tf.models.network import (
     AUXILIARY,
     RankingNetwork,
     add_auxiliary_head,
-    add_head,
     assemble,
     dense_stack,
 )
@@ -91,24 +91,20 @@ def build_escm2(
     first_of = chain(schema, "ESCM2")
 
     dropout = TowerDropout(tower_dropout, seed)
-    variables = dict(bottom.variables)
-    heads, logits, auxiliary = {}, {}, {}
-    for task in schema.tasks:
-        name = task.name
-        tower = dense_stack(bottom.crossed, hidden_units, f"{name}/tower", seed, variables, dropout)
-        heads[name], logits[name] = add_head(tower, task, seed, variables)
-        if doubly_robust and name in first_of:
-            of_loss = f"{name}/imputation"
-            imputing = dense_stack(bottom.crossed, hidden_units, of_loss, seed, variables, dropout)
-            auxiliary[name] = add_auxiliary_head(imputing, of_loss, seed, variables)
+    built = task_towers(schema, bottom, hidden_units, seed, dropout)
+    variables, auxiliary = built.variables, {}
+    for name in first_of if doubly_robust else ():
+        of_loss = f"{name}/imputation"
+        imputing = dense_stack(bottom.crossed, hidden_units, of_loss, seed, variables, dropout)
+        auxiliary[name] = add_auxiliary_head(imputing, of_loss, seed, variables)
 
     risk = doubly_robust_risk if doubly_robust else inverse_propensity_risk
     loss = partial(counterfactual_loss, risk=risk, share=counterfactual_share)
     losses = entire_space_losses(schema, loss, "ESCM2") if first_of else None
     return assemble(
         bottom,
-        logits,
-        heads,
+        built.logits,
+        built.heads,
         variables,
         own_losses=losses,
         counters=dropout.counters,

@@ -6,9 +6,10 @@ Source: ESMM (Ma et al., SIGIR 2018, arXiv 1804.07931), section 2.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
+import tf_keras as keras
 
 from lt4rec_tf.core.errors import UnfitError
 from lt4rec_tf.models.feature_encoder import Bottom
@@ -49,18 +50,58 @@ def build_esmm(
     Raises:
         ValueError: See `chain`.
     """
-    first_of = chain(schema)
-
+    losses = entire_space_losses(schema) if chain(schema) else None
     dropout = TowerDropout(tower_dropout, seed)
-    variables = dict(bottom.variables)
-    heads, logits = {}, {}
-    for task in schema.tasks:
-        name = task.name
-        tower = dense_stack(bottom.crossed, hidden_units, f"{name}/tower", seed, variables, dropout)
-        heads[name], logits[name] = add_head(tower, task, seed, variables)
+    built = task_towers(schema, bottom, hidden_units, seed, dropout)
+    return assemble(
+        bottom,
+        built.logits,
+        built.heads,
+        built.variables,
+        own_losses=losses,
+        counters=dropout.counters,
+    )
 
-    losses = entire_space_losses(schema) if first_of else None
-    return assemble(bottom, logits, heads, variables, own_losses=losses, counters=dropout.counters)
+
+class TaskTowers(NamedTuple):
+    """Towers of tasks that share the cross layer's output and no more.
+
+    Attributes:
+        tops: Task -> its last hidden layer, float32 (batch, width).
+        heads: Task -> the layer above.
+        logits: Task -> float32 (batch,), or what its loss takes.
+        variables: All trained variables by name, the bottom's included.
+    """
+
+    tops: dict[str, tf.Tensor]
+    heads: dict[str, keras.layers.Dense]
+    logits: dict[str, tf.Tensor]
+    variables: dict[str, tf.Variable]
+
+
+def task_towers(
+    schema: Schema,
+    bottom: Bottom,
+    hidden_units: Sequence[int],
+    seed: int,
+    dropout: TowerDropout,
+) -> TaskTowers:
+    """Builds a tower and a head for each task.
+
+    Args:
+        schema: Its tasks.
+        bottom: Inputs and cross layer, on which the towers are built.
+        hidden_units: Widths of the towers, from the bottom up.
+        seed: Of all draws.
+        dropout: Of the hidden units.
+    """
+    built = TaskTowers({}, {}, {}, dict(bottom.variables))
+    for task in schema.tasks:
+        name, x = task.name, bottom.crossed
+        top = dense_stack(x, hidden_units, f"{name}/tower", seed, built.variables, dropout)
+        built.tops[name] = top
+        built.heads[name], built.logits[name] = add_head(top, task, seed, built.variables)
+    return built
 
 
 def chain(schema: Schema, model: str = "ESMM") -> dict[str, str]:
