@@ -26,7 +26,7 @@ from lt4rec_tf.models.calibration import (
     calibrated_outputs,
     needs_durations,
 )
-from lt4rec_tf.models.heads.of_task import outputs_of, prediction
+from lt4rec_tf.models.heads.of_task import prediction
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.serving.durations import durations_of
@@ -128,13 +128,10 @@ def _rank_answers(
     seconds = durations_of(schema, calibrations, sent, rank=2)
     by_task = {}
     for name in network.tasks:
-        task, outputs = schema.task(name), logits[name]
-        if name in calibrations:
-            outputs = tf.reshape(outputs, shape)
-            outputs = calibrated_outputs(task, outputs, calibrations[name], seconds)
-        if outputs_of(task) > 1 or task.reads_duration:
-            outputs = tf.reshape(outputs, [*shape, *outputs.shape[1:]])
-        by_task[name] = tf.reshape(prediction(task, outputs, seconds), shape)
+        task = schema.task(name)
+        outputs = tf.reshape(logits[name], [*shape, *logits[name].shape[1:]])
+        outputs = calibrated_outputs(task, outputs, calibrations.get(name), seconds)
+        by_task[name] = prediction(task, outputs, seconds)
     answers = {f"p{task}": values.numpy() for task, values in by_task.items()}
     return {"score": score(ranking, by_task, sent).numpy(), **answers}
 

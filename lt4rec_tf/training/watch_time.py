@@ -18,7 +18,7 @@ from lt4rec_tf.metrics.groups import has_user
 from lt4rec_tf.metrics.watch_time import user_ndcg
 from lt4rec_tf.models.heads import cqe
 from lt4rec_tf.models.heads.of_task import unit_of
-from lt4rec_tf.schema.heads import LabelQuantiles
+from lt4rec_tf.schema.label_quantiles import LabelQuantiles
 from lt4rec_tf.schema.types import Schema, Task
 from lt4rec_tf.training.evaluation import as_weights
 from lt4rec_tf.training.predictions import Predictions
@@ -133,15 +133,16 @@ def _groups(rows: _Rows, quantiles: LabelQuantiles) -> list[dict[str, float]]:
     groups = []
     for group in np.unique(group_of):
         part = rows.of(group_of == group)
-        metrics = _metrics(part, part.predicted)
+        seconds = part.labels * part.seconds, part.predicted * part.seconds
+        weights = as_weights(part.weights)
         groups.append(
             {
                 "from_s": float(bounds[group - 1]) if group else 0.0,
                 "rows": len(part.labels),
                 "label": float(np.average(part.labels, weights=part.weights)),
                 "prediction": float(np.average(part.predicted, weights=part.weights)),
-                "mae_s": metrics["mae_s"],
-                "xauc": metrics["xauc"],
+                "mae_s": mae(*seconds, weights),
+                "xauc": xauc(*seconds, weights),
             }
         )
     return groups

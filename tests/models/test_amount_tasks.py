@@ -116,6 +116,7 @@ def test_no_prediction_is_more_than_the_label_can_be(tmp_path, loss):
     unknown = prediction(task, outputs, tf.constant([0.5, np.nan, np.nan])).numpy()
     known = prediction(task, outputs, tf.constant([0.1, 0.1, 2.0])).numpy()
     assert unknown[2] > 2
+    assert prediction(task, outputs).numpy().min() >= 0  # durations unknown of all rows
     assert (known <= np.array([0.1, 0.1, 2], np.float32)).all()
     assert known[2] == 2
 
