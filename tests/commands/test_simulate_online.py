@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import scipy.stats
+import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -49,10 +50,14 @@ from lt4rec_tf.experiment.online_simulation import (
 )
 from lt4rec_tf.experiment.rows import load_row
 from lt4rec_tf.metrics.sessions import SessionRatios, session_ratios
+from lt4rec_tf.models.heads.of_task import prediction
 from lt4rec_tf.reports.online import by_policy, online_table
+from lt4rec_tf.schema.label_quantiles import LEVELS, LabelQuantiles, with_label_quantiles
 from lt4rec_tf.schema.reader import load_schema
+from lt4rec_tf.schema.variants import with_head
 from lt4rec_tf.training.predictions import make_predictor
 from tests.support.commands import run_training
+from tests.support.networks import build_small
 from tests.support.paths import PROJECT
 from tests.support.schemas import few_features
 
@@ -433,6 +438,28 @@ def test_sessions_of_a_feed_with_moods_are_read_without_times(tmp_path):
     truth = feed.truth(block.day, block.candidates)
     assert block.day == 7
     assert np.abs(truth.click - truth.click_without_mood).mean() > 0.05
+
+
+def test_a_head_that_reads_durations_gets_those_of_the_candidates(tmp_path):
+    settings = FeedSettings(rows=700)
+    simulate(tmp_path, settings)
+    schema = load_schema(few_features("simulated_feed_hashed", tmp_path))
+    curve = np.linspace(0, 1, LEVELS + 1)
+    curves = [tuple(c.tolist()) for c in (curve, curve**2, curve**3, curve**4)]
+    quantiles = LabelQuantiles(tuple(curves), (20.0, 60.0))
+    schema = with_label_quantiles(with_head(schema, "d2q"), {"cvr": quantiles})
+    source = replace(open_source(schema, tmp_path, SplitRule()), schema=schema)
+    network, feed = build_small(schema), open_feed(settings)
+    (block,) = session_blocks(feed, PLAN)
+
+    predict = predictor({("one", "cvr"): (network, "cvr")}, feed, source, tmp_path)
+    found = predict(block)["one", "cvr"]
+    ids = text_to_ids(read_lines(source), candidates_as_text(feed.world, block))
+    outputs = network.task_models["cvr"](ids, training=False)
+    seconds = (feed.world.videos.duration[block.candidates.video] / 10).astype(np.float32)
+    expected = prediction(schema.task("cvr"), outputs, tf.constant(seconds)).numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert not np.allclose(found, prediction(schema.task("cvr"), outputs).numpy(), rtol=1e-2)
 
 
 def test_sessions_of_a_shop_are_refused_by_the_column_that_they_lack(tmp_path):

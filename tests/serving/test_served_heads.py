@@ -58,7 +58,10 @@ def test_candidates_are_answered_as_rows(served):
     np.testing.assert_allclose(answers["score"], answers["pctr"] * expected, rtol=1e-5, atol=1e-6)
 
 
-def test_a_duration_that_a_head_reads_is_asked_for(tmp_path):
-    schema = schema_with(tmp_path, "d2q")
-    model = ServedModel(build_small(schema), schema, minimal=True)
-    assert "length" in model.features(["cvr"])
+def test_a_duration_that_a_head_reads_is_asked_for(tmp_path, monkeypatch):
+    for kind, asked in (("d2q", ["user", "length"]), ("wlr", ["user"])):
+        schema = schema_with(tmp_path, kind)
+        model = ServedModel(build_small(schema), schema, minimal=True)
+        monkeypatch.setattr(model.network, "read_features", lambda tasks: {"user"})
+        assert model.features(["cvr"]) == asked
+        assert model.features(["ctr"]) == ["user"]

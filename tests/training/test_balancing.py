@@ -345,6 +345,14 @@ def test_a_batch_without_rows_tells_nothing_of_the_noise():
     assert s[1] == -0.5
 
 
+def test_a_likelihood_below_0_tells_of_the_noise_too():
+    rule = Uncertainty([False, True], "adagrad", 0.1)
+    rule.combine([tf.constant(-0.6), tf.constant(0.0)], [[]], [])
+    s = rule.state["s"].numpy()
+    assert s[0] < -0.5
+    assert s[1] == -0.5
+
+
 def test_squared_errors_are_those_of_the_schema(small_schema, small_network):
     weights = {"cvr": 1.0, "ctr": 1.0}
     objective = Objective(("cvr", "ctr"), "both", weights, balance="uncertainty")

@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from lt4rec_tf.models.heads.of_task import loss_of
+from lt4rec_tf.models.heads.of_task import loss_of, targets, with_targets
 from lt4rec_tf.training import importance
 from lt4rec_tf.training.importance import gate_gradients, importance_of
-from tests.support.networks import build_small
+from tests.support.heads import schema_with
+from tests.support.networks import build_small, small_batch
 from tests.support.training import small_feed
 
 STEP = 1e-3
@@ -88,3 +90,16 @@ def test_a_large_log_is_measured_by_its_first_batches(small_schema, monkeypatch)
     found = importance_of(gradients, groups, batches)
     expected = importance_of(gradients, groups, batches[:2])
     assert found.groups.tolist() == expected.groups.tolist()
+
+
+def test_a_head_s_own_target_is_what_the_loss_is_taken_of(tmp_path):
+    schema, plain = schema_with(tmp_path, "d2q"), schema_with(tmp_path, "plain")
+    network, batch = build_small(schema), small_batch()
+    batch["features"]["length"] = tf.ones(16, tf.int64)
+    shares = targets(with_targets(batch, schema.tasks))["cvr"]
+    relabelled = batch | {"labels": batch["labels"] | {"cvr": shares}}
+    found = gate_gradients(network, schema, "cvr")(batch)
+    expected = gate_gradients(network, plain, "cvr")(relabelled)
+    for mine, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-8)
+    assert max(np.abs(gradient).max() for gradient in found) > 0
