@@ -37,6 +37,7 @@ from lt4rec_tf.serving.publish import (
     publish,
     published_versions,
 )
+from lt4rec_tf.serving.quantiles import NO_QUANTILES, Quantiles, read_quantiles
 from lt4rec_tf.serving.rank import Ranking, ranking_of, score
 from lt4rec_tf.serving.requests import Signatures, rank_request, requests_of
 from lt4rec_tf.serving.scenarios import UnknownScenarioError
@@ -67,6 +68,7 @@ def checked_answers(
     source: Source,
     ranking: Ranking | None,
     calibrations: Calibrations = NO_MAPS,
+    quantiles: Quantiles = NO_QUANTILES,
 ) -> tuple[dict[str, Arrays], dict[str, Arrays]]:
     """Makes requests to every signature from rows of the test split, and the network's answers.
 
@@ -89,6 +91,8 @@ def checked_answers(
     answers = {}
     for name, factors in answer_names(schema, network.tasks).items():
         answers[name] = np.prod([by_task[task] for task in factors], axis=0)
+    for name, (task, level) in quantiles.items():
+        answers[f"p{name}"] = predictions.quantile(schema.task(task), level)
 
     expected: dict[str, Arrays] = {
         name.removeprefix("p"): {name: values} for name, values in answers.items()
@@ -175,6 +179,11 @@ class ExportFlags:
     rank_answers: Literal["all", "score"] = flag(
         "all", "What rank answers of a candidate: score and predictions, or as score does."
     )
+    quantiles: tuple[str, ...] = flag(
+        (),
+        "Quantiles to answer beside predictions, as task=level, of tasks with the head cqe: "
+        "cvr=0.9 gives pcvr_q90.",
+    )
     signature_inputs: Literal["all", "used"] = flag(
         "all", "Whether a signature asks for all features or for those alone that it reads."
     )
@@ -247,6 +256,7 @@ def export_row(
     ranking = chosen_ranking(schema, flags)
     if ranking:
         ranking = replace(ranking, scores_alone=flags.rank_answers == "score")
+    quantiles = read_quantiles(flags.quantiles, schema)
     served = ServedModel(
         network,
         schema,
@@ -255,10 +265,13 @@ def export_row(
         table_precision=table_precision,
         minimal=flags.signature_inputs == "used",
         calibrations=maps,
+        quantiles=quantiles,
     )
     signatures = served.signatures()
 
-    sample, expected = checked_answers(signatures, network, schema, source, ranking, maps)
+    sample, expected = checked_answers(
+        signatures, network, schema, source, ranking, maps, quantiles
+    )
     # Where a map is steep, it multiplies the rounding of a logit.
     steepest = max([1.0, *(found.steepest for found in maps.values())])
     return publish(
@@ -276,6 +289,7 @@ def export_row(
             sample,
             ranking,
             calibration,
+            quantiles,
             warmup=flags.warmup,
             say_maps=bool(flags.calibration),
         ),

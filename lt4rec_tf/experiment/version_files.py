@@ -29,6 +29,7 @@ from lt4rec_tf.serving.model_card import (
     model_card,
 )
 from lt4rec_tf.serving.publish import Arrays, OpenedVersion
+from lt4rec_tf.serving.quantiles import NO_QUANTILES, Quantiles
 from lt4rec_tf.serving.rank import Ranking
 from lt4rec_tf.serving.signatures import DEFAULT_SIGNATURE, OF_CANDIDATES
 from lt4rec_tf.serving.warmup import WARMUP_FILE, ServingApiMissingError, replay, warmup_records
@@ -49,6 +50,7 @@ def files_beside(
     sample: Mapping[str, Arrays],
     ranking: Ranking | None,
     calibration: RowCalibration | None = None,
+    quantiles: Quantiles = NO_QUANTILES,
     *,
     warmup: bool,
     say_maps: bool = False,
@@ -64,6 +66,7 @@ def files_beside(
         sample: Signature -> input -> values of real rows.
         ranking: How `rank` scores; None where there is no such signature.
         calibration: The version's maps; None: it has none.
+        quantiles: That the version answers.
         warmup: Adds warm-up requests, if tensorflow-serving-api is installed.
         say_maps: Prints what the maps change of the metrics.
 
@@ -99,7 +102,7 @@ def files_beside(
             warmup_requests=count,
             inputs=sample[DEFAULT_SIGNATURE],
             answers=version.answers(DEFAULT_SIGNATURE, sample[DEFAULT_SIGNATURE]),
-            other_answers={"score": _score_meaning(ranking)},
+            other_answers={"score": _score_meaning(ranking)} | _quantile_meanings(quantiles),
             maps={task: found.words for task, found in maps.items()},
             unmapped=calibration.left if calibration else {},
             fitted_on=calibration.fitted_on if calibration else "",
@@ -121,6 +124,13 @@ def _score_meaning(ranking: Ranking | None) -> str:
         tasks = ", ".join(f"`{task}`" for task in ranking.exponents)
         written = f"Eq. 3 of those of {tasks} whose scenario is the candidate's; 0 without one"
     return f"By which `rank` orders a request's candidates ({written})."
+
+
+def _quantile_meanings(quantiles: Quantiles) -> dict[str, str]:
+    return {
+        f"p{name}": f"What the label of `{task}` is below in {level:.10g} of the rows like this."
+        for name, (task, level) in quantiles.items()
+    }
 
 
 def _warmup(sample: Mapping[str, Arrays]) -> bytes:

@@ -236,7 +236,9 @@ def _transform(table: TomlTable) -> str:
 
 def _label(table: TomlTable) -> Label:
     name, kind = _name(table), table.choice("kind", tuple(LABEL_KIND_OF_TASK.values()))
-    from_times = kind == "ratio" and not table.has("column")
+    from_times = not table.has("column") and (
+        kind == "ratio" or (kind == "amount" and table.has("play_time"))
+    )
     duration = None
     if kind != "binary":
         duration = table.text("duration") if from_times else table.text("duration", None)
@@ -252,9 +254,9 @@ def _label(table: TomlTable) -> Label:
         zero_duration=table.choice("zero_duration", ("bad", "exclude", "unlabelled"), "bad")
         if from_times
         else "bad",
-        multiplier=_multiplier(table) if kind == "amount" else 1.0,
+        multiplier=_multiplier(table) if kind == "amount" and not from_times else 1.0,
         unit=unit,
-        **(_most(table, duration, unit) if kind == "amount" else {}),
+        **(_most(table, None if from_times else duration, unit) if kind == "amount" else {}),
     )
     table.close()
     return label

@@ -164,7 +164,8 @@ class Label:
     """The target of a task: a 0/1 column, a ratio in [0, 1], or an amount of 0 or more.
 
     A ratio is a column, clipped to [0, 1], or clip(play_time / duration, 0, 1) of two columns. An
-    amount, such as seconds watched or money spent, is a column times a multiplier.
+    amount, such as seconds watched or money spent, is a column times a multiplier, or
+    play_time / duration, which loops make larger than 1.
 
     Attributes:
         name: The label's name.
@@ -205,6 +206,11 @@ class Label:
     def is_clipped(self) -> bool:
         """Tells if it is an amount that cannot be as large as any."""
         return self.within_duration or self.at_most < math.inf
+
+    @property
+    def in_durations(self) -> bool:
+        """Tells if it is 1 where the whole video was watched once, whatever its length."""
+        return self.kind == "ratio" or self.play_time is not None
 
 
 @dataclass(frozen=True)

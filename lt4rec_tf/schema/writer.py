@@ -130,7 +130,8 @@ def _of_label(label: Label) -> list[tuple[str, Any]]:
     if label.column is None:
         keys.append(("zero_duration", label.zero_duration))
     if label.kind == "amount":
-        keys += [("multiplier", label.multiplier), ("unit", label.unit)]
+        keys += [("multiplier", label.multiplier)] if label.column is not None else []
+        keys.append(("unit", label.unit))
         if label.is_clipped:
             keys.append(("at_most", "duration" if label.within_duration else label.at_most))
     return keys

@@ -130,9 +130,12 @@ def _definition(label: Label) -> str:
         "exclude": "is left out",
         "unlabelled": "has no such label",
     }[label.zero_duration]
+    most = ", clipped to [0, 1]"
+    if label.kind == "amount":
+        most = f", at most {label.at_most:g}" if label.is_clipped else ""
     return (
         f"column `{label.play_time}` ({label.play_time_unit}) / column `{label.duration}` "
-        f"({label.duration_unit}), clipped to [0, 1]; a row of no duration {zero}"
+        f"({label.duration_unit}){most}; a row of no duration {zero}"
     )
 
 

@@ -1,7 +1,8 @@
 """Signatures of a served model: raw features in, one prediction per task out.
 
-serving_default: p<task> of every task, and the products of chained ones (pctcvr = pctr * pcvr).
-<task>: p<task>. <product>: p<product>, such as ctcvr.
+serving_default: p<task> of every task, the products of chained ones (pctcvr = pctr * pcvr), and
+quantiles that were asked for (pcvr_q90).
+<task>: p<task>. <product>: p<product>, such as ctcvr. <quantile>: p<quantile>, such as cvr_q90.
 rank: of a request's candidates, score and p<task> of every task. score: as rank, score alone.
 tf_example: as serving_default, of serialized tf.Examples.
 regress_<task>: p<task> of serialized tf.Examples, for TensorFlow Serving's Regress.
@@ -22,10 +23,11 @@ import tensorflow as tf
 from lt4rec_tf.data.formats.values import DTYPES
 from lt4rec_tf.data.input.features import features_to_ids, raw_specs
 from lt4rec_tf.models.calibration import Calibrations, calibrated_outputs
-from lt4rec_tf.models.heads.of_task import prediction, read_durations
+from lt4rec_tf.models.heads.of_task import prediction, quantile, read_durations
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.schema.types import Feature, Schema, chained_tasks, product_name
 from lt4rec_tf.serving.durations import duration_input, durations_of
+from lt4rec_tf.serving.quantiles import NO_QUANTILES, Quantiles
 from lt4rec_tf.serving.rank import Ranking, rank_specs, score
 from lt4rec_tf.serving.served_network import ServedNetwork
 
@@ -36,15 +38,18 @@ OF_CANDIDATES = (RANK, SCORE)  # others are of rows
 Answers = dict[str, tf.Tensor]
 
 
-def answer_names(schema: Schema, tasks: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Returns the outputs for some tasks, each with the tasks whose probabilities it multiplies.
+def answer_names(
+    schema: Schema, tasks: Sequence[str], quantiles: Quantiles = NO_QUANTILES
+) -> dict[str, tuple[str, ...]]:
+    """Returns the outputs for some tasks, each with what it multiplies: tasks, or a quantile.
 
-    Two chained tasks give {"pctr": ("ctr",), "pcvr": ("cvr",), "pctcvr": ("ctr", "cvr")}.
+    Two chained tasks give {"pctr": ("ctr",), "pcvr": ("cvr",), "pctcvr": ("ctr", "cvr")}, a
+    quantile {"pcvr_q90": ("cvr_q90",)}.
     """
     names: dict[str, tuple[str, ...]] = {f"p{task}": (task,) for task in tasks}
     for first, second in chained_tasks(schema, tasks):
         names[f"p{product_name(first, second)}"] = (first, second)
-    return names
+    return names | {f"p{name}": (name,) for name in quantiles}
 
 
 class ServedModel(tf.Module):
@@ -64,6 +69,7 @@ class ServedModel(tf.Module):
             kernels.
         minimal: Leaves out of a signature the features that it does not read.
         calibrations: By task, maps that all answers are made with; None: there are none.
+        quantiles: Answered beside the predictions of rows.
     """
 
     def __init__(
@@ -76,12 +82,14 @@ class ServedModel(tf.Module):
         table_precision: str | None = None,
         minimal: bool = False,
         calibrations: Calibrations | None = None,
+        quantiles: Quantiles = NO_QUANTILES,
     ) -> None:
         super().__init__(name="lt4rec")
         self._schema, self._tasks = schema, network.tasks
         self._ranking, self._minimal = ranking, minimal
         # Behind a proxy, as a module would track the values of a dictionary.
         self._calibrations = MappingProxyType(dict(calibrations or {}))
+        self._quantiles = MappingProxyType(dict(quantiles))
         # Signatures call the same functions, so that a version holds each once.
         self._vectors = functools.cache(self._function_of_vectors)
         self._chances = functools.cache(self._function_of_chances)
@@ -94,7 +102,7 @@ class ServedModel(tf.Module):
         Args:
             wanted: Names of those that are traced; none: of all.
         """
-        names = answer_names(self._schema, self._tasks)
+        names = answer_names(self._schema, self._tasks, self._quantiles)
         makers: dict[str, Callable[[], Any]] = {
             name.removeprefix("p"): partial(self._raw_signature, {name: factors})
             for name, factors in names.items()
@@ -118,15 +126,20 @@ class ServedModel(tf.Module):
 
         Args:
             raw: By feature; one that is absent has its missing value in every row.
-            names: Output -> the tasks whose probabilities it multiplies.
+            names: As `answer_names` returns them.
         """
         rows = tf.shape(next(iter(raw.values())))[0]
         whole = {
             feature.name: raw[feature.name] if feature.name in raw else _absent(feature, rows)
             for feature in self._schema.features
         }
-        tasks = [task for task in self._tasks if any(task in n for n in names.values())]
-        return _products(self._chances(tuple(tasks))(whole), names)
+        return _products(self._chances(self._tasks_behind(names))(whole), names)
+
+    def _tasks_behind(self, names: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+        """Returns the tasks of which some outputs are made, in the network's order."""
+        factors = {factor for of_output in names.values() for factor in of_output}
+        of_quantiles = {q.task for name, q in self._quantiles.items() if name in factors}
+        return tuple(task for task in self._tasks if task in factors | of_quantiles)
 
     def _function_of_vectors(self) -> Callable[..., Any]:
         """Returns a function of all raw features -> field vectors."""
@@ -146,12 +159,13 @@ class ServedModel(tf.Module):
         return roomy_ids(replace(self._schema, features=read), raw)
 
     def _function_of_chances(self, tasks: tuple[str, ...]) -> Callable[..., Any]:
-        """Returns a function of all raw features -> predictions of some tasks."""
+        """Returns a function of all raw features -> predictions of some tasks, and quantiles."""
 
         @tf.function(input_signature=[raw_specs(self._schema)], autograph=False)
         def chances(raw: dict[str, tf.Tensor]) -> Answers:
             outputs = self.network.logits(self._vectors()(raw), tasks)
-            return self._predictions(outputs, raw, rank=1)
+            answers = self._predictions(outputs, raw, rank=1)
+            return answers | self._quantiles_of(outputs, raw)
 
         return chances
 
@@ -167,6 +181,16 @@ class ServedModel(tf.Module):
             answers[task] = prediction(known, outputs, seconds)
         return answers
 
+    def _quantiles_of(
+        self, outputs: Mapping[str, tf.Tensor], raw: Mapping[str, tf.Tensor]
+    ) -> Answers:
+        seconds = durations_of(self._schema, self._calibrations, raw, rank=1)
+        return {
+            name: quantile(self._schema.task(task), outputs[task], level, seconds)
+            for name, (task, level) in self._quantiles.items()
+            if task in outputs
+        }
+
     def features(self, tasks: Sequence[str]) -> list[str]:
         """Returns the inputs of a signature for some tasks, in the schema's order."""
         names = [feature.name for feature in self._schema.features]
@@ -180,7 +204,7 @@ class ServedModel(tf.Module):
 
     def _raw_signature(self, names: Mapping[str, Sequence[str]]) -> Callable[..., Any]:
         specs = raw_specs(self._schema)
-        wanted = self.features(sorted({task for tasks in names.values() for task in tasks}))
+        wanted = self.features(self._tasks_behind(names))
 
         @tf.function(input_signature=[{name: specs[name] for name in wanted}], autograph=False)
         def serve(raw: dict[str, tf.Tensor]) -> Answers:

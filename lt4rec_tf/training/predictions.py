@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ import tensorflow as tf
 from lt4rec_tf.distributed.parameter_server import Opened, Pass, compile_reading, take_parts
 from lt4rec_tf.distributed.replicas import gathered
 from lt4rec_tf.metrics.in_parts import parts
-from lt4rec_tf.models.heads.of_task import prediction, read_durations
+from lt4rec_tf.models.heads.of_task import prediction, quantile, read_durations
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.schema.types import Schema, Task, sampled_by_column
 from lt4rec_tf.training.plan import Batches
@@ -55,12 +56,23 @@ class Predictions:
 
     def of(self, task: Task) -> np.ndarray:
         """Returns a task's predictions in its label's own unit, float32 (rows,)."""
+        return self._made_of_logits(task, partial(prediction, task))
+
+    def quantile(self, task: Task, level: float) -> np.ndarray:
+        """Returns quantiles of the label of a task with the head "cqe", float32 (rows,)."""
+
+        def at_level(logits: np.ndarray, seconds: np.ndarray | None) -> tf.Tensor:
+            return quantile(task, logits, level, seconds)
+
+        return self._made_of_logits(task, at_level)
+
+    def _made_of_logits(self, task: Task, make: Callable[..., tf.Tensor]) -> np.ndarray:
         logits = self.logits[task.name]
         whole = np.empty(len(logits), np.float32)
         for rows in parts(len(logits)):  # as TensorFlow keeps the memory of what it computes
             known = self.durations if task.reads_duration else None
             seconds = None if known is None else known[rows]
-            whole[rows] = np.asarray(prediction(task, logits[rows], seconds))
+            whole[rows] = np.asarray(make(logits[rows], seconds))
         return whole
 
 

@@ -19,7 +19,7 @@ from lt4rec_tf.metrics.watch_time import user_ndcg
 from lt4rec_tf.models.heads import cqe
 from lt4rec_tf.models.heads.of_task import unit_of
 from lt4rec_tf.schema.label_quantiles import LabelQuantiles
-from lt4rec_tf.schema.types import Schema, Task
+from lt4rec_tf.schema.types import Label, Schema, Task
 from lt4rec_tf.training.evaluation import as_weights
 from lt4rec_tf.training.predictions import Predictions
 
@@ -28,11 +28,11 @@ WatchTime = dict[str, dict[str, object]]
 
 
 def timed_tasks(schema: Schema, tasks: Sequence[str]) -> list[str]:
-    """Returns the tasks of which seconds watched are known: ratios of a duration, and seconds."""
+    """Returns the tasks of which seconds watched are known: parts of a duration, and seconds."""
     found = []
     for task in map(schema.task, tasks):
         label = schema.label(task.label)
-        in_seconds = label.kind == "ratio" or (label.kind == "amount" and label.unit == "s")
+        in_seconds = label.in_durations or (label.kind == "amount" and label.unit == "s")
         if in_seconds and label.duration is not None and task.quantiles is not None:
             found.append(task.name)
     return found
@@ -45,7 +45,7 @@ class _Rows(NamedTuple):
         labels: In the label's own unit, (rows,).
         predicted: The same of predictions.
         alone: The same by the duration alone.
-        seconds: What a unit of the label is in seconds, (rows,): the duration of a ratio, else 1.
+        seconds: What a unit of the label is in seconds, (rows,): the duration, or 1 of seconds.
         durations: (rows,).
         weights: (rows,).
         users: (rows,).
@@ -81,12 +81,12 @@ def watch_time(predictions: Predictions, schema: Schema, tasks: Sequence[str]) -
     if predictions.durations is None:
         raise ValueError("found no durations, expected those of all rows")
     return {
-        name: _of_task(predictions, schema, schema.task(name))
+        name: _of_task(predictions, schema.task(name), schema.label(schema.task(name).label))
         for name in timed_tasks(schema, tasks)
     }
 
 
-def _of_task(predictions: Predictions, schema: Schema, task: Task) -> dict[str, object]:
+def _of_task(predictions: Predictions, task: Task, label: Label) -> dict[str, object]:
     durations, quantiles = predictions.durations, task.quantiles
     if durations is None or quantiles is None:
         raise ValueError(f"task {task.name}: found no durations or quantiles, expected both")
@@ -97,7 +97,7 @@ def _of_task(predictions: Predictions, schema: Schema, task: Task) -> dict[str, 
         labels=predictions.labels[task.name].astype(np.float64),
         predicted=predictions.of(task).astype(np.float64),
         alone=quantiles.means()[quantiles.group_of(durations)],
-        seconds=seconds if task.kind == "continuous" else np.ones_like(seconds),
+        seconds=seconds if label.in_durations else np.ones_like(seconds),
         durations=seconds,
         weights=weights.astype(np.float64),
         users=predictions.users,

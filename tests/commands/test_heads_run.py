@@ -41,3 +41,14 @@ def test_a_head_goes_from_the_logs_to_a_version(tmp_path, capsys):
     # Its answers to rows of the logs are compared with the network's before it is published.
     run_main(export.main, f"--run={folder}", f"--export_dir={tmp_path / 'feed'}")
     assert (tmp_path / "feed" / "1" / "saved_model.pb").exists()
+
+
+def test_a_version_answers_the_quantiles_that_are_asked_for(tmp_path):
+    folder, models = tmp_path / "run", tmp_path / "feed"
+    run_training(*small(folder, "--rows=base", "--tasks=cvr", "--head=cqe", "--reading=memory"))
+    # Its answers are compared with the network's before it is published.
+    flags = [f"--run={folder}", f"--export_dir={models}", "--quantiles=cvr=0.5,cvr=0.9"]
+    run_main(export.main, *flags, "--nowarmup")
+    card = (models / "1" / "model_card.md").read_text()
+    assert "- `pcvr_q90`: What the label of `cvr` is below in 0.9 of the rows like this." in card
+    assert '"pcvr_q50"' in card

@@ -104,6 +104,37 @@ def test_an_amount_is_clipped_to_the_most_that_it_can_be(tmp_path, said, most):
     assert load_schema(again).label("seconds") == source.schema.label("seconds")
 
 
+@pytest.mark.parametrize(
+    ("said", "most", "words"),
+    [("", np.inf, "(s); a row of no"), ("at_most = 0.05", 0.05, "(s), at most 0.05; a row of no")],
+)
+def test_an_amount_of_two_times_is_how_often_the_video_was_watched(tmp_path, said, most, words):
+    rows = [*ROWS, ("u9", 1, 0.5, 61_000), ("u9", 1, 0.5, "1e300")]
+    write_logs(tmp_path, rows)
+    path = tmp_path / "loops.toml"
+    of_times = 'play_time = "play_ms"\nplay_time_unit = "ms"\nduration = "age"\n'
+    of_times += f'duration_unit = "s"\nzero_duration = "bad"\n{said}'  # an age of 30 in all rows
+    text = schema_text().replace('unit = "s"', "").replace("multiplier = 0.001", "")
+    path.write_text(text.replace('column = "play_ms"', of_times), encoding="utf-8")
+    rule = SplitRule("files", validation_files=("validation.csv",), test_files=("test.csv",))
+    source = open_source(load_schema(path), tmp_path, rule)
+    found = audit.audit(source)
+
+    ends = found.unusable.get("bad_label", 0)
+    assert ends == (3 if most == np.inf else 0)  # a number that no float32 holds, in each file
+    rows = rows[:-1] if ends else rows
+    loops = np.array([float(row[3]) for row in rows]) / 30_000
+    clicked = np.array([row[1] for row in rows])
+    (batch,) = batches(audit.complete(source, found), "train", 100)
+    np.testing.assert_allclose(
+        batch["labels"]["watch"], np.minimum(loops, most) * clicked, rtol=1e-6
+    )
+    assert found.clipped == ({"seconds": 3 * int((loops > most).sum())} if said else {})
+    assert words in labels_section(source.schema)
+    (tmp_path / "again.toml").write_text(to_toml(source.schema), encoding="utf-8")
+    assert load_schema(tmp_path / "again.toml").label("seconds") == source.schema.label("seconds")
+
+
 @pytest.mark.parametrize("loss", ["mse", "ziln"])
 def test_no_prediction_is_more_than_the_label_can_be(tmp_path, loss):
     outputs = np.array([-9.0, 0.2, 9.0], np.float32)
@@ -151,7 +182,8 @@ def test_an_amount_that_never_varies_keeps_the_scale_of_its_unit(tmp_path):
         ('metric = "nrmse"', 'metric = "auc"', "metric.*found 'auc'.*nrmse"),
         ('loss = "mse"\nmetric = "nrmse"', 'loss = "focal"\nmetric = "nrmse"', "loss.*focal"),
         ('label = "seconds"', 'label = "click"', "expected a label of kind amount"),
-        ('column = "play_ms"', 'play_time = "play_ms"', "column"),
+        ('column = "play_ms"', 'play_time = "play_ms"', "duration.*found nothing"),
+        ('column = "play_ms"', "", "column.*found nothing"),
         ('unit = "s"', 'unit = "s"\nat_most = 0', "at_most.*found 0.*a number above 0"),
         ('unit = "s"', 'unit = "s"\nat_most = "duration"', "at_most.*found 'duration'"),
         (

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lt4rec_tf.models.heads.of_task import prediction
+from lt4rec_tf.core.flags import ConfigError
+from lt4rec_tf.models.heads.of_task import prediction, quantile
 from lt4rec_tf.serving.durations import duration_input
+from lt4rec_tf.serving.quantiles import Quantile, read_quantiles
 from lt4rec_tf.serving.rank import Ranking
 from lt4rec_tf.serving.signatures import ServedModel
 from tests.support.heads import OTHERS, schema_with
@@ -65,3 +67,42 @@ def test_a_duration_that_a_head_reads_is_asked_for(tmp_path, monkeypatch):
         monkeypatch.setattr(model.network, "read_features", lambda tasks: {"user"})
         assert model.features(["cvr"]) == asked
         assert model.features(["ctr"]) == ["user"]
+
+
+def test_quantiles_are_answered_beside_predictions(tmp_path):
+    schema = schema_with(tmp_path, "cqe")
+    network = build_small(schema)
+    quantiles = read_quantiles(["cvr=0.9", "cvr=0.025"], schema)
+    assert quantiles == {"cvr_q90": Quantile("cvr", 0.9), "cvr_q2_5": Quantile("cvr", 0.025)}
+    model = ServedModel(network, schema, quantiles=quantiles, ranking=Ranking({"ctr": 1.0}))
+    signatures = model.signatures()
+
+    raw = usual(schema, raw_rows(schema, 40))
+    outputs = keras_outputs(network, schema, raw)["cvr"]
+    answers = answer(signatures["serving_default"], raw)
+    assert sorted(answers) == ["pctcvr", "pctr", "pcvr", "pcvr_q2_5", "pcvr_q90"]
+    for name, (_, level) in quantiles.items():
+        expected = quantile(schema.task("cvr"), outputs, level)
+        np.testing.assert_allclose(answers[f"p{name}"], expected, rtol=1e-5, atol=1e-6)
+        (alone,) = answer(signatures[name], raw).items()
+        assert alone[0] == f"p{name}"
+        np.testing.assert_array_equal(alone[1], answers[f"p{name}"])
+    assert (answers["pcvr_q90"] > answers["pcvr_q2_5"]).all()
+    assert answers["pcvr_q90"].max() <= 1
+    assert [*answer(signatures["cvr"], raw)] == ["pcvr"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "said", "message"),
+    [
+        ("cqe", ["cvr"], "--quantiles: found 'cvr', expected task=level, such as cvr=0.9"),
+        ("cqe", ["cvr=1"], "expected a level above 0 and below 1"),
+        ("cqe", ["cvr=nan"], "expected a level above 0 and below 1"),
+        ("cqe", ["ctr=0.9"], "expected a task with the head cqe, here cvr"),
+        ("egmn", ["cvr=0.9"], "expected a task with the head cqe, here none"),
+        ("cqe", ["cvr=0.9", "cvr=0.90"], "expected each quantile once"),
+    ],
+)
+def test_quantiles_that_cannot_be_are_refused(tmp_path, kind, said, message):
+    with pytest.raises(ConfigError, match=message):
+        read_quantiles(said, schema_with(tmp_path, kind))

@@ -75,6 +75,23 @@ def test_quantiles_say_how_many_labels_they_cover(schema):
         assert coverage["0.95"] == pytest.approx(share)
 
 
+def test_an_amount_in_durations_is_told_in_seconds_as_a_ratio_is(schema):
+    label = dataclasses.replace(
+        schema.label("watch_ratio"), kind="amount", column=None, play_time="played"
+    )
+    labels = [label if other.name == label.name else other for other in schema.labels]
+    task = dataclasses.replace(schema.task("cvr"), kind="amount", loss="mse", mean=0.4, scale=0.5)
+    loops = dataclasses.replace(schema, labels=tuple(labels), tasks=(task,))
+    found = watch_time(predicted(), loops, ["cvr"])["cvr"]
+    seconds = DURATIONS[INSIDE].astype(float)
+    expected = (0.4 + 0.5 * LOGITS[INSIDE]) * seconds
+    observed = LABELS[INSIDE] * seconds
+    mae = mean_absolute_error(observed, expected, sample_weight=WEIGHTS[INSIDE])
+    assert found["metrics"]["mae_s"] == pytest.approx(mae, rel=1e-5)
+    alone = watch_time(predicted(), schema, ["cvr"])["cvr"]["duration_alone"]
+    assert found["duration_alone"] == alone
+
+
 def test_tasks_without_durations_or_quantiles_have_no_seconds(schema):
     assert timed_tasks(schema, ["ctr", "cvr"]) == ["cvr"]
     without = dataclasses.replace(schema.task("cvr"), quantiles=None)

@@ -91,7 +91,8 @@ class ParsedLabel(NamedTuple):
 def read_labels(schema: Schema, columns: Columns, faults: Mapping[str, tf.Tensor]) -> Labels:
     """Makes every task's labels and weights.
 
-    A watch ratio is clip(play time / duration, 0, 1), both in seconds.
+    A watch ratio is clip(play time / duration, 0, 1), both in seconds; an amount made of them is
+    clipped to what it can be at most, if the schema says that.
 
     Args:
         schema: Its labels and tasks.
@@ -219,7 +220,7 @@ def parse_label(label: Label, columns: Columns) -> ParsedLabel:
         duration = single(columns[label.duration], tf.float64)
     if label.play_time is not None and duration is not None:
         play_time = single(columns[label.play_time], tf.float64)
-        return _ratio_of_times(label, play_time, duration)
+        return _of_times(label, play_time, duration)
     if label.column is None:
         raise ValueError(f"label {label.name}: found neither a column nor times, expected one")
 
@@ -258,8 +259,8 @@ def _most(label: Label, seconds: tf.Tensor | None) -> tf.Tensor:
     return tf.where(tf.math.is_nan(seconds), unknown, tf.cast(seconds, tf.float64))
 
 
-def _ratio_of_times(label: Label, play_time: Values, duration: Values) -> ParsedLabel:
-    """Makes clip(play time / duration, 0, 1), both in seconds."""
+def _of_times(label: Label, play_time: Values, duration: Values) -> ParsedLabel:
+    """Makes play time / duration, both in seconds: at most 1, or what an amount can be."""
     infinite = tf.math.is_inf(play_time.values) | tf.math.is_inf(duration.values)
     unreadable = (play_time.present & ~play_time.valid) | (duration.present & ~duration.valid)
 
@@ -271,6 +272,9 @@ def _ratio_of_times(label: Label, play_time: Values, duration: Values) -> Parsed
     usable = play_time.valid & duration.valid & ~(infinite | negative | no_length)
     scale = UNIT_SECONDS[label.play_time_unit] / UNIT_SECONDS[label.duration_unit]
     ratio = tf.math.divide_no_nan(play_time.values * scale, duration.values)
+    most = 1.0 if label.kind == "ratio" else label.at_most
+    # Batches hold float32.
+    infinite |= (most == math.inf) & tf.math.is_inf(tf.cast(ratio, tf.float32)) & usable
 
     faults = {"bad_label": unreadable | infinite, "negative_play_time": negative}
     if label.zero_duration != "unlabelled":
@@ -278,12 +282,12 @@ def _ratio_of_times(label: Label, play_time: Values, duration: Values) -> Parsed
         faults["excluded_zero_duration" if excluded else "zero_duration"] = no_length
 
     return ParsedLabel(
-        value=tf.where(usable, tf.clip_by_value(ratio, 0.0, 1.0), 0.0),
+        value=tf.where(usable, tf.clip_by_value(ratio, 0.0, most), 0.0),
         present=play_time.present & duration.present,
         unlabelled=no_length & (label.zero_duration == "unlabelled"),
         duration=_seconds(label, duration),
         faults=faults,
-        above=usable & (ratio > 1.0),
+        above=usable & (ratio > most) if most < math.inf else None,
     )
 
 

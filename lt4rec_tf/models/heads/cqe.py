@@ -81,3 +81,22 @@ def prediction(outputs: tf.Tensor, start: np.ndarray, unit: float) -> tf.Tensor:
     found = quantiles(outputs, start, unit)
     ends = (found[..., 0] + found[..., -1]) / 2.0
     return (tf.reduce_sum(found, axis=-1) + ends) / (outputs.shape[-1] + 1)
+
+
+def at_level(outputs: tf.Tensor, start: np.ndarray, unit: float, level: float) -> tf.Tensor:
+    """Returns the quantile at a level, as `prediction` takes the quantile function.
+
+    Args:
+        outputs: float32 (..., N).
+        start: As `quantiles` takes it.
+        unit: u, above 0.
+        level: In (0, 1).
+
+    Returns:
+        float32 (...,).
+    """
+    known = levels(outputs.shape[-1])
+    # What each of the N quantiles counts for.
+    shares = [np.interp(level, known, unit_vector) for unit_vector in np.eye(len(known))]
+    found = quantiles(outputs, start, unit)
+    return tf.reduce_sum(found * tf.constant(shares, tf.float32), axis=-1)

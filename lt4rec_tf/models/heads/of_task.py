@@ -114,6 +114,25 @@ def prediction(task: Task, outputs: tf.Tensor, seconds: tf.Tensor | None = None)
     return _possible(task, found, seconds)
 
 
+def quantile(
+    task: Task, outputs: tf.Tensor, level: float, seconds: tf.Tensor | None = None
+) -> tf.Tensor:
+    """Returns a quantile of a task's label, in the label's own unit.
+
+    Args:
+        task: With the head "cqe".
+        outputs: float32 (..., outputs).
+        level: In (0, 1).
+        seconds: As `prediction` takes them.
+
+    Returns:
+        float32 (...,), clipped as predictions are.
+    """
+    known = _quantiles(task)
+    start = known.at(cqe.levels(task.head.size))
+    return _possible(task, cqe.at_level(outputs, start, unit_of(known), level), seconds)
+
+
 def _possible(task: Task, found: tf.Tensor, seconds: tf.Tensor | None) -> tf.Tensor:
     """Clips predictions to what the label can be: a ratio to 1, an amount as the schema says."""
     if task.kind == "continuous":

@@ -97,6 +97,14 @@ def test_cqe_is_the_pinball_loss_of_rising_quantiles():
     )
 
 
+@pytest.mark.parametrize("level", [0.1, 0.25, 0.4, 0.75, 0.99])
+def test_cqe_is_linear_between_its_quantiles_and_constant_beyond(level):
+    o, start = outputs(3), np.array([0.1, 0.1, 0.7])
+    q = np.asarray(cqe.quantiles(o, start, 2.0))
+    expected = [np.interp(level, [0.25, 0.5, 0.75], row) for row in q]
+    np.testing.assert_allclose(cqe.at_level(o, start, 2.0, level), expected, rtol=1e-5)
+
+
 def test_the_pinball_loss_finds_the_quantiles_of_a_sample():
     y = RNG.exponential(size=4000).astype(np.float32)
     o, start = tf.Variable(tf.zeros((1, 3))), np.array([1.0, 2.0, 3.0])
