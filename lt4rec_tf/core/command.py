@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import NoReturn, TextIO
 
 from lt4rec_tf.core.errors import InputError, as_unwritable, naming_the_unwritable
+from lt4rec_tf.core.start_lines import compute_once, import_tensorflow
 
 BROKEN_PIPE = 141  # as shells have it: 128 and the number of SIGPIPE
 
 
 def before_tensorflow() -> None:
-    """Prepares a command's process: quiet TensorFlow, no Keras 3, rare garbage collection.
+    """Imports TensorFlow for a command: quietly, without Keras 3, with rare garbage collection.
 
     TensorFlow loads the Keras that `tf.keras` stands for. By default that is Keras 3, which also
     loads Matplotlib and scikit-learn and takes more than a second of every start. With
@@ -31,6 +32,7 @@ def before_tensorflow() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
     gc.set_threshold(50_000, 20, 20)
+    import_tensorflow()
 
 
 def exit_on_error(
@@ -108,6 +110,8 @@ def discard(stream: TextIO) -> None:
 
 def run(main: Callable[[Sequence[str]], None]) -> NoReturn:
     """Runs a command with the arguments of this process, and ends the process."""
+    if "TF_CONFIG" not in os.environ:  # a cluster is set up before anything is computed
+        compute_once()
     sys.exit(exit_on_error(main, sys.argv))
 
 

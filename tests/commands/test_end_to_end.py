@@ -2,6 +2,7 @@
 
 import gzip
 import math
+import re
 import shutil
 import signal
 import subprocess
@@ -105,6 +106,9 @@ def unbroken(home):
     )
     assert ended.returncode == 0, ended.stderr
     assert "Traceback" not in ended.stderr
+    assert not [
+        line for line in ended.stderr.splitlines() if re.match(r"WARNING|[IWEF]\d{4} ", line)
+    ]
     return folder, ended.stdout
 
 
