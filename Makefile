@@ -12,8 +12,9 @@ HASHED := --only-binary :all: --no-binary promise --require-hashes --requirement
 THIS := --no-deps --editable .
 
 TOOLS := build/tools
+# Of each package the files of all Pythons and platforms that it has, so that one list serves all.
 LOCK = $(TOOLS)/bin/uv pip compile --quiet --generate-hashes --no-annotate --python-version 3.11 \
-	--python-platform x86_64-manylinux_2_28 --custom-compile-command "make hashes"
+	--universal --custom-compile-command "make hashes"
 
 .PHONY: quickstart test test-fast lint hashes sbom clean
 

@@ -12,7 +12,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     license_files=["LICENSE"],
-    python_requires=">=3.11,<3.12",
+    python_requires=">=3.11,<3.14",
     packages=find_packages(include=["lt4rec_tf", "lt4rec_tf.*"]),
     package_data={
         "lt4rec_tf": ["py.typed"],
@@ -22,6 +22,7 @@ setup(
         "tensorflow>=2.21,<2.22",
         "tf_keras>=2.21,<2.22",
         "tensorflow-model-optimization==0.8.1",
+        "setuptools",  # tensorflow-model-optimization imports distutils, which Python 3.12 has not
         "tensorflow-datasets>=4.9.10,<5",
         "importlib_resources",  # tensorflow-datasets imports it and does not declare it
         "requests",  # tensorflow-datasets downloads by it, and lets its errors through
@@ -55,6 +56,8 @@ setup(
     classifiers=[
         "License :: OSI Approved :: Apache Software License",
         "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
     ],
 )

@@ -145,6 +145,15 @@ class Feature:
     nearest: int = 0
     search: str = ""
 
+    def __eq__(self, other: object) -> bool:
+        """Tells if all attributes are equal; a missing value that is NaN equals itself.
+
+        From Python 3.13 on dataclasses compare their fields one by one, by which NaN is no NaN.
+        """
+        if not isinstance(other, Feature):
+            return NotImplemented
+        return vars(self) == vars(other)  # of values, the same object is equal
+
     @property
     def is_of_events(self) -> bool:
         """Tells if it is a list of a sequence: a value that is absent keeps its place there."""
