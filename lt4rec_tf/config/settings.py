@@ -24,12 +24,14 @@ class DataSettings:
         "TOML file that says what the logs hold.",
         required=True,
         expected="the path of a schema, a TOML file",
+        main=True,
     )
     data_dir: str = flag(
         "",
         "Folder to which the schema's file patterns are relative.",
         required=True,
         expected="the folder of the logs",
+        main=True,
     )
     simulate_rows: int = flag(
         0,
@@ -64,13 +66,17 @@ class DataSettings:
         "time",
         "What separates train, validation and test; random: by rows; none: all rows train, for "
         "--warm_start.",
+        main=True,
     )
     validation_from: float | str | None = flag(
         None,
         "Time split: first time of validation, a number as in the schema's time column, or a date "
         "such as 2026-11-25 or 2026-11-25T12:00 (UTC).",
+        main=True,
     )
-    test_from: float | str | None = flag(None, "Time split: first time of test.")
+    test_from: float | str | None = flag(
+        None, "Time split: first time of test, written as that of --validation_from.", main=True
+    )
     validation_fraction: float = flag(
         0.1, "Share of validation where no boundary is given.", at_least=0, below=1
     )
@@ -217,13 +223,17 @@ class ModelSettings:
         2.0, "htlnet: temperature of the sampling at the start.", above=0
     )
     label_temperature_decay: float = flag(
-        0.9, "htlnet: its factor at each decay.", above=0, at_most=1, expected="a factor in (0, 1]"
+        0.9,
+        "htlnet: factor of the sampling's temperature at each decay.",
+        above=0,
+        at_most=1,
+        expected="a factor in (0, 1]",
     )
     label_temperature_steps: int = flag(
-        50, "htlnet: training steps between two decays.", at_least=1
+        50, "htlnet: training steps between two decays of the sampling's temperature.", at_least=1
     )
     label_temperature_floor: float = flag(
-        0.5, "htlnet: temperature below which it does not fall.", above=0
+        0.5, "htlnet: lowest temperature of the sampling.", above=0
     )
 
 
@@ -246,6 +256,7 @@ class TicketSettings:
         above=0,
         below=1,
         expected="in (0, 1)",
+        main=True,
     )
     rounds: int = flag(4, "Number of prunings of the iterative search.", at_least=1)
     rewind: Literal["initial", "step", "reinitialize"] = flag(
@@ -253,17 +264,19 @@ class TicketSettings:
     )
     rewind_step: int = flag(0, "Step of --rewind=step, counted in the dense training.", at_least=0)
     ticket_choice: Literal["best", "best_or_dense", "sparsest"] = flag(
-        "best", "By validation: best pruned level, best of all, sparsest within the tolerance."
+        "best",
+        "Which level is the ticket, by validation: the best pruned one, the best of all, or the "
+        "sparsest within --choice_tolerance.",
     )
     choice_tolerance: float = flag(
         0.001,
-        "sparsest: how far below the best, relative to it, a level may lie.",
+        "--ticket_choice=sparsest: how far below the best, relative to it, a level may lie.",
         at_least=0,
         at_most=math.inf,
         expected=">= 0",
     )
     block_width: int = flag(
-        1, "gradual: weights are cut in blocks of 1 x this many (1: unstructured)."
+        1, "--ticket_finder=gradual: weights are cut in blocks of 1 x this many; 1: one by one."
     )
     pruned_unit: Literal["weight", "neuron"] = flag(
         "weight",
@@ -320,7 +333,7 @@ class TicketSettings:
 class TrainingSettings:
     """The training of one stage."""
 
-    batch_size: int = flag(512, "Rows of a batch.", at_least=1)
+    batch_size: int = flag(512, "Rows of a batch.", at_least=1, main=True)
     search_epochs: int = flag(
         0, "Passes over train for each level of a ticket search; 0: as --epochs.", at_least=0
     )
@@ -335,6 +348,7 @@ class TrainingSettings:
         "small one, with a --patience of 1 and --rewind_tables=2; 1 on a large one, and with "
         "--warm_start.",
         at_least=0,
+        main=True,
     )
     patience: int = flag(
         0,
@@ -349,13 +363,15 @@ class TrainingSettings:
         at_least=0,
     )
     optimizer: Literal["adam", "adagrad"] = flag(
-        "adam", "Both update only the embedding rows that a batch touched."
+        "adam",
+        "Optimizer of all weights; of embedding tables it updates the rows that a batch touched.",
     )
-    learning_rate: float = flag(0.001, "Step size.", above=0)
+    learning_rate: float = flag(0.001, "Step size.", above=0, main=True)
     embedding_optimizer: Literal["same", "adam", "adam_by_row", "adagrad", "rowwise_adagrad"] = (
         flag(
             "adagrad",
-            "Of the embedding tables; same: --optimizer. adam_by_row counts the steps of each row; "
+            "Optimizer of the embedding tables; same: that of --optimizer. adam_by_row counts the "
+            "steps of each row; "
             "rowwise_adagrad has one step size for all numbers of a row.",
         )
     )
@@ -428,23 +444,30 @@ class TrainingSettings:
         "Joint stage: weigh clicked, hardly watched rows as LT4REC's gradientconflict does.",
     )
     conflict_cvr_weight: float = flag(
-        5.0, "--gradient_conflict: weight of CVR on such rows.", above=0
+        5.0, "--gradient_conflict: weight of CVR on clicked, hardly watched rows.", above=0
     )
     conflict_ctr_weight: float = flag(
-        0.2, "--gradient_conflict: weight of CTR on such rows.", above=0
+        0.2, "--gradient_conflict: weight of CTR on clicked, hardly watched rows.", above=0
     )
     conflict_long_video: float = flag(
-        60.0, "Seconds above which a video is long.", at_least=0, at_most=math.inf
+        60.0,
+        "--gradient_conflict: seconds above which a video is long.",
+        at_least=0,
+        at_most=math.inf,
     )
     conflict_long_ratio: float = flag(
         0.1,
-        "Watch ratio below which a long video is hardly watched.",
+        "--gradient_conflict: watch ratio below which a long video is hardly watched.",
         at_least=0,
         at_most=1,
         expected="a watch ratio in [0, 1]",
     )
     conflict_short_ratio: float = flag(
-        0.2, "The same for other videos.", at_least=0, at_most=1, expected="a watch ratio in [0, 1]"
+        0.2,
+        "--gradient_conflict: watch ratio below which a video that is not long is hardly watched.",
+        at_least=0,
+        at_most=1,
+        expected="a watch ratio in [0, 1]",
     )
     auto_trainings: int = flag(
         8, "s_weight_auto: joint trainings among which validation chooses.", at_least=1
@@ -483,6 +506,7 @@ class DailySettings:
         "",
         "Run whose rows the rows of the same names go on from: weights, vocabularies and, where "
         "they are kept, the optimizer's moments. The logs are a new day, which is measured first.",
+        main=True,
     )
     masks: str = flag(
         "",
@@ -512,21 +536,24 @@ class DailySettings:
 
 @dataclass(frozen=True)
 class Settings:
-    """All settings of a run."""
+    """What is trained, and all other settings of a run."""
 
     data: DataSettings
     model: ModelSettings
     tickets: TicketSettings
     training: TrainingSettings
     daily: DailySettings
-    name: str = flag("run", "Name of the run's folder, before its fingerprint.")
-    tasks: tuple[str, ...] = flag((), "Tasks of the schema to train, in order; none: all.")
+    name: str = flag("run", "Name of the run's folder, before its fingerprint.", main=True)
+    tasks: tuple[str, ...] = flag(
+        (), "Tasks of the schema to train, in order; none: all.", main=True
+    )
     rows: tuple[str, ...] = flag(
         THOROUGH_ROWS,
         "Models to train and compare; none named: those of --ticket_search.",
         required=True,
+        main=True,
     )
-    seed: int = flag(1, "Seed of initialisation and shuffling.", **SEEDS)
+    seed: int = flag(1, "Seed of initialisation and shuffling.", **SEEDS, main=True)
 
 
 @dataclass(frozen=True)
@@ -534,4 +561,6 @@ class Places:
     """The folder of a run; not part of its fingerprint."""
 
     output_dir: str = flag("runs", "Folder that holds the runs.")
-    run_dir: str = flag("", "Exact folder of this run, in place of one below --output_dir.")
+    run_dir: str = flag(
+        "", "Exact folder of this run, in place of one below --output_dir.", main=True
+    )

@@ -19,6 +19,7 @@ from typing import Any, Literal, NoReturn, TypeVar
 from absl import flags
 
 from lt4rec_tf.core.errors import InputError
+from lt4rec_tf.core.help import help_page
 
 _INTEGERS = 2**63  # whole numbers below it, and above its negative, are what TensorFlow can hold
 # Of a flag that is a seed: NumPy takes none below 0.
@@ -80,6 +81,7 @@ def flag(
     help: str,
     *,
     required: bool = False,
+    main: bool = False,
     some_of: Sequence[str] = (),
     expected: str = "",
     **limits: float,
@@ -90,6 +92,7 @@ def flag(
         default: Its value where the flag is not given.
         help: What --help prints.
         required: Refuses an empty text or list.
+        main: --help shows it; others --helpfull alone, where a command has main ones.
         some_of: Texts that a list may hold; none: any.
         expected: What can be used, in words of messages; empty: the range in words.
         limits: Of a `Range`, in which the number, or each number of the list, must lie.
@@ -97,6 +100,7 @@ def flag(
     metadata = {
         "help": help,
         "required": required,
+        "main": main,
         "some_of": some_of,
         "range": Range(**limits) if limits else None,
         "expected": expected,
@@ -115,15 +119,15 @@ def parse_flags(
     Args:
         argv: Program name and arguments.
         doc: What --help prints before the flags.
-        groups: Dataclasses of flags.
+        groups: Dataclasses of flags, each a section of --help.
         more_help: Flag -> what --help prints after its own text; None: nothing.
 
     Raises:
         ConfigError: An unknown flag, a value of the wrong type or no UTF-8, or a stray argument.
     """
-    registry, stray = _read(argv, groups, more_help or {})
-    if registry["help"].value:
-        print(f"{doc.strip()}\n\nFlags:\n{registry.get_help()}")
+    registry, stray = _read(argv, groups)
+    if registry["help"].value or registry["helpfull"].value:
+        print(help_page(doc, groups, more_help or {}, full=registry["helpfull"].value))
         sys.exit(0)
     if stray:
         raise ConfigError(f"stray argument {stray[0]!r}: expected only --flag=value")
@@ -153,22 +157,20 @@ def given_flags(argv: Sequence[str], groups: Sequence[type]) -> set[str]:
     Raises:
         ConfigError: As `parse_flags`.
     """
-    registry, _ = _read(argv, groups, {})
+    registry, _ = _read(argv, groups)
     return {name for name in registry if registry[name].present}
 
 
-def _read(
-    argv: Sequence[str], groups: Sequence[type], more_help: Mapping[str, str]
-) -> tuple[flags.FlagValues, list[str]]:
+def _read(argv: Sequence[str], groups: Sequence[type]) -> tuple[flags.FlagValues, list[str]]:
     """Returns the flags with their values, and the arguments that are no flags."""
     registry = flags.FlagValues()
-    flags.DEFINE_bool("help", False, "Print this help.", flag_values=registry, allow_override=True)
+    for name in ("help", "helpfull"):
+        flags.DEFINE_bool(name, False, "", flag_values=registry, allow_override=True)
     for group in groups:
         hints = typing.get_type_hints(group)
         for item in dataclasses.fields(group):
             if "help" in item.metadata:
-                help_text = f"{item.metadata['help']} {more_help.get(item.name, '')}".strip()
-                _define(registry, item, hints[item.name], help_text)
+                _define(registry, item, hints[item.name])
     try:
         stray = registry(list(argv))[1:]
     except (flags.Error, OSError) as error:
@@ -181,10 +183,8 @@ def _plain(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _define(
-    registry: flags.FlagValues, item: dataclasses.Field[Any], hint: Any, help_text: str
-) -> None:
-    name = item.name
+def _define(registry: flags.FlagValues, item: dataclasses.Field[Any], hint: Any) -> None:
+    name, help_text = item.name, item.metadata["help"]
     default: Any = item.default
     if typing.get_origin(hint) is Literal:
         flags.DEFINE_enum(name, default, typing.get_args(hint), help_text, flag_values=registry)

@@ -82,7 +82,9 @@ class RoleFlags:
         "Columns of 0 and 1 that are labels with a task each: COLUMN, learned on clicks where they "
         "are known, or COLUMN:POPULATION, learned where another label is 1, or all.",
     )
-    ratio_labels: tuple[str, ...] = flag((), "The same of columns that are shares in [0, 1].")
+    ratio_labels: tuple[str, ...] = flag(
+        (), "Columns that become labels and tasks too, each a share in [0, 1]."
+    )
     user_columns: tuple[str, ...] = flag((), "Features that describe the user.")
     item_columns: tuple[str, ...] = flag((), "Features that describe the item.")
     id_columns: tuple[str, ...] = flag((), "Whole numbers that are names, not amounts.")
