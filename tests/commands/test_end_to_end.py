@@ -432,7 +432,7 @@ def test_gradual_tickets_in_blocks(home):
 def test_adagrad_users_apart_and_rewinding_to_a_step(home):
     flags = ["--optimizer=adagrad", "--split=user", "--rewind=step", "--rewind_step=3"]
     flags += ["--cross=triangle", "--checkpoint_steps=2", "--ticket_choice=best_or_dense"]
-    flags += ["--rows=s_weight", "--rounds=1", "--tasks=ctr"]
+    flags += ["--rows=s_weight", "--rounds=1", "--tasks=ctr", "--reading=memory"]
     folder = home / "adagrad"
     run_training(*small(folder, *flags))
     check_evaluation(folder, ["s_weight"])

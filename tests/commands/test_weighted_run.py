@@ -106,6 +106,7 @@ def test_a_run_predicts_the_rates_of_the_log_before(logs, tmp_path, capsys, monk
         "--batch_size=256",
         "--learning_rate=0.01",
         "--calibration=isotonic",
+        "--reading=memory",
     )
     with monkeypatch.context() as patch:
         patch.setattr(calibration, "write_maps", killed)

@@ -44,6 +44,7 @@ SMALL = [
     "--embedding_dim=2",
     "--hidden_units=4",
     "--rows=hard_sharing",
+    "--reading=memory",
 ]
 SPLIT = ["--validation_from=4", "--test_from=5"]
 

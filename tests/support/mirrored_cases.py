@@ -20,8 +20,8 @@ from tests.support.networks import build_masked, build_model, build_small, read_
 from tests.support.schemas import SMALL_SCHEMA, watched_schema
 from tests.support.training import neuron_masks, random_masks, small_trainer
 
+ELSEWHERE = ("htlnet", "uncertainty")  # rules of cases with another network
 CASES = {
-    "both": {"schedule": "both"},
     "alternate, two optimisers": {  # a trainer alternates where a case does not say
         "embedding_optimizer": "rowwise_adagrad",
         "embedding_l2": 0.1,
@@ -30,10 +30,16 @@ CASES = {
         "learning_rate_decay": "linear",
         "weight_average": 0.5,
     },
-    **{f"balance {rule}": {"schedule": "both", "balance": rule} for rule in RULES[1:]},
-    # A loss and a balance of their own; mmoe, ple and aitm are trained as towers are.
-    **{model: {"schedule": "both", "model": model} for model in ("esmm", "escm2_dr", "htlnet")},
-    "attention masked by each task": {"schedule": "both", "model": "masked attention"},
+    **{rule: {"schedule": "both", "balance": rule} for rule in RULES[1:] if rule not in ELSEWHERE},
+    # Losses and networks of their own; mmoe, ple and aitm are trained as towers are.
+    "esmm": {"schedule": "both", "model": "esmm"},
+    "escm2_dr": {"schedule": "both", "model": "escm2_dr"},
+    "htlnet, balanced by its rule": {"schedule": "both", "model": "htlnet", "balance": "htlnet"},
+    "attention masked by each task, balance uncertainty": {
+        "schedule": "both",
+        "model": "masked attention",
+        "balance": "uncertainty",
+    },
 }
 
 

@@ -342,7 +342,8 @@ def test_a_file_without_header_is_trained_on(tmp_path):
     place = real_data("format_samples/byterec_sample")
     flags = [f"--columns={BYTEREC}", "--click=finish"]
     assert look(place / "byterec_sample.txt", tmp_path / "s.toml", *flags) == 0
-    small = ["--rows=base", "--rounds=1", "--epochs=1", "--hidden_units=4", "--embedding_dim=2"]
+    small = ["--rows=base", "--epochs=1", "--hidden_units=4", "--embedding_dim=2"]
+    small += ["--reading=memory"]
     places = [f"--schema={tmp_path}/s.toml", f"--data_dir={place}", f"--run_dir={tmp_path}/run"]
     run_training(*places, *small)
     assert (tmp_path / "run" / "evaluation.json").exists()

@@ -16,6 +16,7 @@ SMALL = [
     "--embedding_dim=2",
     "--hidden_units=4",
     "--batch_size=32",
+    "--reading=memory",
 ]
 
 
