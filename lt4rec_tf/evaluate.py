@@ -32,7 +32,7 @@ from lt4rec_tf.reports.watch_time import watch_time_tables
 
 @dataclass(frozen=True)
 class _Flags:
-    run: str = flag("", "Folder that holds config.json: the run to measure.")
+    run: str = flag("", "Folder that holds config.json: the run to measure.", required=True)
     data_dir: str = flag("", "Where the run's logs lie now, if not where they were.")
     split: Literal["train", "validation", "test"] = flag("test", "Split to measure.")
     importance: bool = flag(

@@ -30,9 +30,11 @@ from lt4rec_tf.serving import stores
 
 @dataclass(frozen=True)
 class _Flags:
-    run: str = flag("", "Folder that holds config.json: the run to export.")
+    run: str = flag("", "Folder that holds config.json: the run to export.", required=True)
     data_dir: str = flag("", "Where the run's logs lie now, if not where they were.")
-    export_dir: str = flag("", "The model's folder, or its URL; gets the next version.")
+    export_dir: str = flag(
+        "", "The model's folder, or its URL; gets the next version.", required=True
+    )
 
 
 def main(argv: Sequence[str]) -> None:

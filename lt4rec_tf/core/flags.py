@@ -92,7 +92,7 @@ def flag(
         default: Its value where the flag is not given.
         help: What --help prints.
         required: Refuses an empty text or list.
-        main: --help shows it; others --helpfull alone, where a command has main ones.
+        main: --help shows it where a command has too many to show all.
         some_of: Texts that a list may hold; none: any.
         expected: What can be used, in words of messages; empty: the range in words.
         limits: Of a `Range`, in which the number, or each number of the list, must lie.

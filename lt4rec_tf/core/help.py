@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 WIDTH = 88
+MANY = 40  # flags of a command, more than a page that is not full shows
 FLAGFILE = "Text file of flags, one a line; those that follow on the command line win."
 _VALUES = {
     str: "TEXT",
@@ -25,7 +26,7 @@ _VALUES = {
 def help_page(doc: str, groups: Sequence[type], more_help: Mapping[str, str], *, full: bool) -> str:
     """Returns a help page.
 
-    Where flags are marked as those that matter, a page that is not full shows these alone. A
+    Of a command with many flags, a page that is not full shows those that are marked as main. A
     section is a dataclass; its name is the first line of its docstring.
 
     Args:
@@ -36,7 +37,7 @@ def help_page(doc: str, groups: Sequence[type], more_help: Mapping[str, str], *,
     """
     by_section = {_title(group): _flags_of(group) for group in groups}
     all_flags = [item for items in by_section.values() for item, _ in items]
-    some = not full and any(item.metadata["main"] for item in all_flags)
+    some = not full and len(all_flags) > MANY
 
     parts, shown = [doc.strip()], 0
     for title, items in by_section.items():
@@ -54,12 +55,14 @@ def help_page(doc: str, groups: Sequence[type], more_help: Mapping[str, str], *,
 def _title(group: type) -> str:
     doc = group.__doc__ or ""
     written = not doc.startswith(f"{group.__name__}(")  # what dataclass writes where there is none
-    return doc.splitlines()[0].rstrip(".") if written else "Flags"
+    return doc.splitlines()[0].rstrip(".") if written else "What it reads and writes"
 
 
 def _flags_of(group: type) -> list[tuple[dataclasses.Field[Any], Any]]:
-    hints = typing.get_type_hints(group)
+    """Returns a section's flags with their types, its own before those that it inherits."""
+    hints, own = typing.get_type_hints(group), vars(group).get("__annotations__", {})
     items = [item for item in dataclasses.fields(group) if "help" in item.metadata]
+    items.sort(key=lambda item: item.name not in own)
     return [(item, hints[item.name]) for item in items]
 
 

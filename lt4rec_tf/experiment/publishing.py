@@ -142,7 +142,7 @@ def _rank_answers(
 
 @dataclass(frozen=True)
 class ExportFlags:
-    """Flags of an export."""
+    """What is exported, and what a version answers."""
 
     row: str = flag(
         "", "Row to export; none: of sparse sharing the best on validation, or the run's last."

@@ -485,10 +485,10 @@ def test_a_metric_without_intervals_is_refused(tiny, capsys):
 
 def test_help_lists_what_a_comparison_is_and_what_a_run_is(capsys):
     with pytest.raises(SystemExit) as stop:
-        compare.main(["compare", "--help"])
+        compare.main(["compare", "--helpfull"])
     assert stop.value.code == 0
     shown = capsys.readouterr().out
-    for flag in ("--rows_file:", "--seeds:", "--replicates:", "--hidden_units:", "--run_dir:"):
+    for flag in ("--rows_file=", "--seeds=", "--replicates=", "--hidden_units=", "--run_dir="):
         assert flag in shown
 
 

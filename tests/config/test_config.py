@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import pytest
 from hypothesis import given
@@ -269,15 +270,35 @@ def test_the_schema_must_be_named():
         parse(["train"], "")
 
 
-def test_help_lists_every_flag(capsys):
+def helped(capsys, flag):
     with pytest.raises(SystemExit) as stop:
-        parse(["train", "--help"], "What this does.", registry.descriptions())
-    shown = capsys.readouterr().out
+        parse(["train", flag], "What this does.", registry.descriptions())
     assert stop.value.code == 0
-    assert shown.startswith("What this does.")
+    shown = capsys.readouterr().out
+    assert shown.startswith("What this does.\n\nThe logs and their splits\n")
+    return shown
+
+
+def test_help_shows_about_a_dozen_flags_and_says_how_many_there_are_more(capsys):
+    shown, full = helped(capsys, "--help"), helped(capsys, "--helpfull")
+    flags, all_flags = (re.findall(r"^  --(?:\[no\])?(\w+)", page, re.M) for page in (shown, full))
+    assert 12 <= len(flags) <= 18
+    assert (
+        {"schema", "data_dir", "rows", "epochs", "run_dir", "flagfile"}
+        <= set(flags)
+        < set(all_flags)
+    )
+    assert shown.endswith(f"\n\n{len(all_flags) - len(flags)} more flags: --helpfull\n")
+    assert "  --schema=TEXT  (required)\n" in shown
+    assert "  --split={time|user|random|files|none}  (default: time)\n" in shown
+    assert max(map(len, shown.splitlines())) <= 88
+
+
+def test_the_full_help_lists_every_flag(capsys):
+    shown = helped(capsys, "--helpfull")
     for group in (*_GROUPS.values(), Places):
         for item in dataclasses.fields(group):
-            assert f"--{item.name}:" in shown or f"--[no]{item.name}:" in shown
+            assert f"\n  --{item.name}=" in shown or f"\n  --[no]{item.name}  " in shown
     in_one_line = " ".join(shown.split())
     for name, what in registry.descriptions().items():
         assert f"{name} ({what})" in in_one_line

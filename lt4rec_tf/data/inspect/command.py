@@ -55,7 +55,9 @@ _NO_LABEL = """
 class InspectFlags:
     """Logs to look at, and the file of the schema."""
 
-    files: tuple[str, ...] = flag((), "Folders or globs of the log files, quoted from the shell.")
+    files: tuple[str, ...] = flag(
+        (), "Folders or globs of the log files, quoted from the shell.", required=True
+    )
     schema_out: str = flag("", "TOML file to write the schema to; without, the table alone.")
     overwrite: bool = flag(False, "Replace a schema that is there.")
     format: Literal["auto", "csv", "tsv", "parquet", "tfrecord", "jsonl"] = flag(

@@ -29,19 +29,22 @@ from lt4rec_tf.schema.types import Schema
 
 @dataclass(frozen=True)
 class CompareFlags:
-    """Flags of a comparison, beyond the settings of each of its runs."""
+    """The comparison, beyond the settings of each of its runs."""
 
-    rows_file: str = flag("configs/compare/rows.toml", "TOML file of the rows.")
-    only: tuple[str, ...] = flag((), "Names of the rows to compare; none: all of the file.")
-    seeds: tuple[int, ...] = flag((1, 2, 3, 4, 5), "A run for each.", **SEEDS)
+    rows_file: str = flag("configs/compare/rows.toml", "TOML file of the rows.", main=True)
+    only: tuple[str, ...] = flag(
+        (), "Names of the rows to compare; none: all of the file.", main=True
+    )
+    seeds: tuple[int, ...] = flag((1, 2, 3, 4, 5), "A run for each.", main=True, **SEEDS)
     tuning_seeds: int = flag(
         1,
         "How many of the seeds tune, from the first on: candidates are trained with each, and the "
         "mean score chooses. More where validation is small.",
         at_least=1,
+        main=True,
     )
     learning_rates: tuple[str, ...] = flag(
-        (), "Candidates of every row, chosen on validation; none: --learning_rate."
+        (), "Candidates of every row, chosen on validation; none: --learning_rate.", main=True
     )
     cvr_weights: tuple[str, ...] = flag(
         (), "Candidates of every joint row for Eq. 2's b, the weight of the task --weighted_task."
@@ -60,7 +63,7 @@ class CompareFlags:
         "scored (pip install 'lt4rec_tf[tune]').",
     )
     against: str = flag("s_weight", "Row to which the report's second table takes all differences.")
-    jobs: int = flag(0, "Processes side by side; 0: one a core.", at_least=0)
+    jobs: int = flag(0, "Processes side by side; 0: one a core.", at_least=0, main=True)
     threads: int = flag(
         1, "Threads of a process; they decide the last digits of a result.", at_least=1
     )
