@@ -32,6 +32,7 @@ setup(
         "matplotlib>=3.9",
         "scikit-learn>=1.7",
     ],
+    entry_points={"console_scripts": ["lt4rec = lt4rec_tf.__main__:console"]},
     extras_require={
         "beam": ["apache-beam>=2.77,<3", "mlcroissant"],  # tfds's command imports the latter
         "parquet": ["pyarrow>=20"],

@@ -17,6 +17,7 @@ if __name__ == "__main__":
     before_tensorflow()
 if __name__ == "__mp_main__":  # a process of a pool, which imports this module before all else
     end_with_parent()
+    before_tensorflow()
 
 import os
 from collections.abc import Sequence

@@ -24,6 +24,7 @@ from typing import Any
 from lt4rec_tf.core.command import discard
 from lt4rec_tf.core.errors import UnwritableError, as_unwritable, naming_the_unwritable
 from lt4rec_tf.core.progress import duration
+from lt4rec_tf.core.start_lines import compute_once, import_tensorflow
 
 _PARENT = "LT4REC_TF_PARENT"  # variable by which a process knows its parent from the first
 _SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of <linux/prctl.h>
@@ -172,7 +173,9 @@ class _Counter:
 def begin(prepare: Callable[[], None]) -> None:
     """Begins a process of a pool: it watches its parent first, as preparing may take seconds."""
     end_with_parent()
+    import_tensorflow()
     prepare()
+    compute_once()
 
 
 def set_threads(within: int, between: int) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from lt4rec_tf.core.command import before_tensorflow, exit_on_error
+from lt4rec_tf.core.start_lines import compute_once
 
 if __name__ == "__main__":
     before_tensorflow()
+    compute_once()
 
 import argparse
 import sys
