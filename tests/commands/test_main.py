@@ -12,7 +12,7 @@ from lt4rec_tf.__main__ import COMMANDS, main
 from lt4rec_tf.core.errors import InputError
 from tests.support.paths import PROJECT
 
-STARTS = re.compile(r"command\.run\(main\)|sys\.exit\((exit_on_error\()?main")
+STARTS = re.compile(r'^if __name__ == "__main__":\n    (command\.run|sys\.exit)\(', re.MULTILINE)
 
 
 def test_every_module_that_is_started_has_a_name():
