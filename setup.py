@@ -10,12 +10,15 @@ setup(
     description="CTR and CVR in one shared network, each task wearing its own lottery ticket",
     long_description=(Path(__file__).parent / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
+    author="lt4rec_tf developers",
     license="Apache-2.0",
     license_files=["LICENSE"],
     python_requires=">=3.11,<3.14",
-    packages=find_packages(include=["lt4rec_tf", "lt4rec_tf.*"]),
+    packages=[*find_packages(include=["lt4rec_tf", "lt4rec_tf.*"]), "lt4rec_tf.configs"],
+    package_dir={"lt4rec_tf.configs": "configs"},  # `lt4rec quickstart` writes them to ./configs
     package_data={
         "lt4rec_tf": ["py.typed"],
+        "lt4rec_tf.configs": ["**/*"],
         "lt4rec_tf.data.public.builders": ["*/README.md", "*/CITATIONS.bib", "*/TAGS.txt"],
     },
     install_requires=[

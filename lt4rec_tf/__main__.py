@@ -12,6 +12,7 @@ from lt4rec_tf.core.errors import InputError
 
 # By the names of commands: their module, and what each does.
 COMMANDS = {
+    "quickstart": ("lt4rec_tf.quickstart", "writes ./configs and trains on a simulated feed"),
     "inspect": ("lt4rec_tf.data.inspect", "looks at logs and writes a first schema to edit"),
     "convert": ("lt4rec_tf.data.convert", "converts logs of any size to shards of TFRecords"),
     "simulate": ("lt4rec_tf.data.simulator", "writes the logs of a simulated feed"),

@@ -47,7 +47,7 @@ def test_the_version_is_that_of_the_package(capsys):
 
 def test_another_name_is_refused():
     with pytest.raises(
-        InputError, match=r"found command 'trian', expected one of inspect, .*train"
+        InputError, match=r"found command 'trian', expected one of quickstart, .*train"
     ):
         main(["lt4rec", "trian"])
 
