@@ -19,6 +19,7 @@ COMMANDS = {
     "train": ("lt4rec_tf.train", "trains models on logs, compares and exports them"),
     "evaluate": ("lt4rec_tf.evaluate", "measures the models of a run"),
     "export": ("lt4rec_tf.export", "publishes a model for TensorFlow Serving"),
+    "serve": ("lt4rec_tf.serve", "serves a model for development, as TensorFlow Serving does"),
     "compare": ("lt4rec_tf.compare", "trains many models over seeds, with intervals"),
     "simulate_online": ("lt4rec_tf.simulate_online", "what rankings earn on a simulated feed"),
     "embedding_tickets": ("lt4rec_tf.embedding_tickets", "tickets in LightGCN's table"),

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lt4rec_tf.data.convert import command as convert
-from tests.serving_stand_in.serving_stand_in import start_stand_in
+from tests.serving_stand_in.folders_served import serve_folders
 from tests.support.commands import run_training
 from tests.support.paths import PROJECT
 
@@ -80,7 +80,7 @@ def printed(reader):
         if "client.py" not in command:
             outputs[command] = run(command, reader, "", is_first)
             continue
-        with start_stand_in({"feed": Path(reader / "run" / "saved_model")}) as url:
+        with serve_folders({"feed": Path(reader / "run" / "saved_model")}) as url:
             outputs[command] = run(command, reader, url, is_first)
     return outputs
 

@@ -18,8 +18,8 @@ import tensorflow as tf
 
 from lt4rec_tf.core.errors import InputError
 from lt4rec_tf.serving.publish import opened
+from tests.serving_stand_in.folders_served import serve_folders
 from tests.serving_stand_in.served_sums import save_sums
-from tests.serving_stand_in.serving_stand_in import start_stand_in
 from tests.support.paths import PROJECT
 
 pytest.importorskip("tensorflow_serving", reason="needs tensorflow-serving-api (extra `serving`)")
@@ -78,7 +78,7 @@ def served(base):
         port = server.add_insecure_port("127.0.0.1:0")
         server.start()
         stack.callback(lambda: server.stop(None).wait())
-        url = stack.enter_context(start_stand_in({"sums": base}))
+        url = stack.enter_context(serve_folders({"sums": base}))
         yield url, f"127.0.0.1:{port}", service
 
 

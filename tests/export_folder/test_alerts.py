@@ -6,10 +6,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.serving_stand_in.serving_stand_in import answer
-from tests.serving_stand_in.serving_versions import VersionedModel
-from tests.serving_stand_in.stand_in_models import save_constant
+from lt4rec_tf.serving.development_server.server import answer
+from lt4rec_tf.serving.development_server.versions import VersionedModel
 from tests.support.paths import PROJECT
+from tests.support.served_models import save_constant
 
 EXPORT = PROJECT / "export"
 # Series that the rules may ask for: the server's, the exporter's and Prometheus's own.

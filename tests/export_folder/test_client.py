@@ -7,8 +7,8 @@ import socket
 import pytest
 
 from tests.serving_stand_in.canned_server import canned, described
+from tests.serving_stand_in.folders_served import serve_folders
 from tests.serving_stand_in.served_sums import run_script, save_sums
-from tests.serving_stand_in.serving_stand_in import start_stand_in
 
 ROWS = """request,user,age,tags,length
 r1,ann,7,a|b,2.5
@@ -25,7 +25,7 @@ def base(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def url(base):
-    with start_stand_in({"sums": base}, labels={"sums": {"stable": 1}}) as address:
+    with serve_folders({"sums": base}, labels={"sums": {"stable": 1}}) as address:
         yield address
 
 

@@ -10,8 +10,8 @@ import grpc
 import pytest
 import tensorflow as tf
 
+from tests.serving_stand_in.folders_served import serve_folders
 from tests.serving_stand_in.served_sums import run_script, save_sums
-from tests.serving_stand_in.serving_stand_in import start_stand_in
 from tests.support.paths import PROJECT
 
 pytest.importorskip("tensorflow_serving", reason="needs tensorflow-serving-api (extra `serving`)")
@@ -118,7 +118,7 @@ def answers(code, output, errors):
 @pytest.mark.parametrize("signature", ["serving_default", "rank", "tf_example", "regress_ctr"])
 @pytest.mark.parametrize("version", ["--version=", "--version=1", "--label=stable"])
 def test_grpc_answers_as_rest_does(base, target, ask, signature, version):
-    with start_stand_in({"sums": base}) as url:
+    with serve_folders({"sums": base}) as url:
         header, expected = answers(*ask(f"--url={url}", f"--signature={signature}"))
     found = answers(*ask(f"--grpc={target}", f"--signature={signature}", version))
     assert found == (header, [pytest.approx(row, abs=1e-6) for row in expected])
@@ -143,7 +143,7 @@ def test_candidates_are_filled_up_by_grpc_too(target, ask):
 
 def test_numbers_that_float32_does_not_have_are_infinite_as_by_rest(base, target, ask, rows):
     rows.write_text(ROWS.replace("2.5", "1e40").replace(",3\n", ",-1e40\n"), encoding="utf-8")
-    with start_stand_in({"sums": base}) as url:
+    with serve_folders({"sums": base}) as url:
         by_rest = answers(*ask(f"--url={url}"))
     _, by_grpc = answers(*ask(f"--grpc={target}"))
     assert [pcvr for _, pcvr in by_grpc] == [math.inf, -math.inf, -1.0]

@@ -16,8 +16,8 @@ from google.protobuf import (
     wrappers_pb2,
 )
 
+from tests.serving_stand_in.folders_served import serve_folders
 from tests.serving_stand_in.served_sums import save_sums
-from tests.serving_stand_in.serving_stand_in import start_stand_in
 from tests.support.paths import PROJECT
 
 EXPORT = PROJECT / "export"
@@ -246,10 +246,10 @@ def test_the_health_check_tells_a_served_model_from_a_server_without(tmp_path):
     command = " ".join(line.strip() for line in folded.splitlines())
     base = tmp_path / "feed"
     base.mkdir()
-    with start_stand_in({"feed": base}) as empty:
+    with serve_folders({"feed": base}) as empty:
         assert health(command, empty) != 0
     save_sums(base)
-    with start_stand_in({"feed": base}) as url:
+    with serve_folders({"feed": base}) as url:
         assert health(command, url) == 0
 
 

@@ -8,8 +8,8 @@ import threading
 import pytest
 
 from tests.serving_stand_in.canned_server import canned
+from tests.serving_stand_in.folders_served import serve_folders
 from tests.serving_stand_in.served_sums import run_script, save_sums
-from tests.serving_stand_in.serving_stand_in import start_stand_in
 
 ROWS = "user,age,tags,length\n" + "ann,7,a|b,2.5\n" * 10
 ROW = {"user": "ann", "age": 7, "tags": ["a"], "length": 2.5}
@@ -19,7 +19,7 @@ ROW = {"user": "ann", "age": 7, "tags": ["a"], "length": 2.5}
 def url(tmp_path_factory):
     base = tmp_path_factory.mktemp("models") / "sums"
     save_sums(base)
-    with start_stand_in({"sums": base}) as address:
+    with serve_folders({"sums": base}) as address:
         yield address
 
 

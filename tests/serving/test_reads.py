@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from lt4rec_tf.schema.reader import load_schema
 from lt4rec_tf.serving import towers
+from lt4rec_tf.serving.development_server.loaded_version import LoadedVersion
+from lt4rec_tf.serving.development_server.protocol import ServingError
 from lt4rec_tf.serving.rank import Ranking, sides_of
 from lt4rec_tf.serving.served_network import ServedNetwork
 from lt4rec_tf.serving.signatures import ServedModel
-from tests.serving_stand_in.serving_model import LoadedVersion
-from tests.serving_stand_in.serving_protocol import ServingError
 from tests.support.networks import build_small, moved, small_batch
 from tests.support.schemas import SMALL_SCHEMA
 from tests.support.served_networks import expected_answers, request

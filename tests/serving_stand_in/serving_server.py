@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 
 from lt4rec_tf.serving.publish import published_versions
-from tests.serving_stand_in.serving_stand_in import start_stand_in
+from tests.serving_stand_in.folders_served import serve_folders
 from tests.support.versions import session_answers
 
 DTYPES = {"DT_STRING": object, "DT_INT64": np.int64, "DT_FLOAT": np.float32}
@@ -187,7 +187,7 @@ def started_server(base: Path, model: str = "feed") -> Iterator[Server]:
         with _started_program(program, base, model) as server:
             yield server
     else:
-        with start_stand_in({model: base}) as url:
+        with serve_folders({model: base}) as url:
             yield Server(url, model, base)
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.serving_stand_in.serving_server import post, send
-from tests.serving_stand_in.stand_in_models import (
+from tests.support.served_models import (
     MODEL,
     ROW,
     SIGNATURES,

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.serving_stand_in.serving_server import post, send
-from tests.serving_stand_in.stand_in_models import MODEL, predict, refused, serve_all
+from tests.support.served_models import MODEL, predict, refused, serve_all
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,8 @@
 Nothing here knows of a model; `serving_versions` loads and runs them.
 """
 
+from __future__ import annotations
+
 import base64
 import binascii
 import json
@@ -62,6 +64,7 @@ class ServingError(Exception):
 
 
 def invalid(message: str) -> ServingError:
+    """Returns the refusal of a request that cannot be."""
     return ServingError("INVALID_ARGUMENT", message)
 
 
@@ -106,6 +109,7 @@ def _parse_decimal(text: str) -> float:
 
 
 def signature_name(request: Mapping[str, Any]) -> str:
+    """Returns the signature that a request names, serving_default where it names none."""
     name = request.get("signature_name", "")
     if not isinstance(name, str):
         raise invalid("'signature_name' key must be a string value.")
@@ -270,6 +274,7 @@ def bytes_of(value: str | dict[str, Any]) -> bytes:
 
 
 def json_type(value: Any) -> str:
+    """Returns what the server calls a JSON value's type in refusals."""
     if value is None or isinstance(value, bool):
         return {None: "Null", True: "True", False: "False"}[value]
     kinds = {dict: "Object", list: "Array", str: "String", int: "Number", float: "Number"}

@@ -1,9 +1,11 @@
-"""A stand-in for TensorFlow Serving's REST interface, for tests where the server is not there.
+"""TensorFlow Serving's REST interface, for development where the server is not there.
 
 It follows the server's documented behaviour: addresses and status codes, both forms of predict,
 regress, classify, status, metadata, version discovery, labels, warm-up. It does not batch, has no
 gRPC and no metrics, and tries to load a version once, as with --max_num_load_retries=0.
 """
+
+from __future__ import annotations
 
 import contextlib
 import json
@@ -15,14 +17,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from tests.serving_stand_in.serving_answers import (
+from lt4rec_tf.serving.development_server.answers import (
     column_answer,
     results_answer,
     row_answer,
     serialized_examples,
 )
-from tests.serving_stand_in.serving_model import LoadedVersion
-from tests.serving_stand_in.serving_protocol import (
+from lt4rec_tf.serving.development_server.loaded_version import LoadedVersion
+from lt4rec_tf.serving.development_server.protocol import (
     HTTP_STATUS,
     INT64,
     ServingError,
@@ -31,7 +33,7 @@ from tests.serving_stand_in.serving_protocol import (
     predict_inputs,
     signature_name,
 )
-from tests.serving_stand_in.serving_versions import VersionedModel
+from lt4rec_tf.serving.development_server.versions import VersionedModel
 
 VERSION_PART = r"(?:/versions/(\d+)|/labels/([^/:]+))?"
 ASKED = re.compile(
@@ -43,41 +45,40 @@ DESCRIBED = re.compile(
 
 
 @contextlib.contextmanager
-def start_stand_in(
-    models: Mapping[str, Path],
+def start_server(
+    models: Mapping[str, VersionedModel],
     *,
-    labels: Mapping[str, Mapping[str, int]] | None = None,
-    keep: int = 1,
+    host: str = "127.0.0.1",
+    port: int = 0,
     poll_seconds: float = 0.2,
 ) -> Iterator[str]:
-    """Serves models on a free port of this machine until the context ends.
+    """Serves models until the context ends.
 
     Args:
-        models: Name -> folder whose children named by integers are the versions.
-        labels: Model -> label -> version.
-        keep: How many of a model's highest versions are served.
+        models: By name.
+        host: Address to listen on.
+        port: To listen on; 0: a free one.
         poll_seconds: Between two looks for new versions.
 
     Yields:
-        The address, "http://127.0.0.1:<port>"; versions that lay there are loaded.
+        The address, "http://<host>:<port>"; versions that lay there are loaded.
+
+    Raises:
+        OSError: The address is taken, or is none of this machine.
     """
-    served = {
-        name: VersionedModel(name, Path(base), (labels or {}).get(name, {}), keep)
-        for name, base in models.items()
-    }
-    for model in served.values():
+    server = _Server((host, port), _Handler)
+    server.models = models
+    for model in models.values():
         model.poll()
-    server = _Server(("127.0.0.1", 0), _Handler)
-    server.models = served
     ended = threading.Event()
     threads = [
         threading.Thread(target=server.serve_forever, args=(0.05,)),
-        threading.Thread(target=_poll, args=(served, ended, poll_seconds)),
+        threading.Thread(target=_poll, args=(models, ended, poll_seconds)),
     ]
     for thread in threads:
         thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
+        yield f"http://{host}:{server.server_address[1]}"
     finally:
         ended.set()
         server.shutdown()
@@ -189,7 +190,8 @@ class _Handler(BaseHTTPRequestHandler):
             status, content = HTTP_STATUS[error.code], _json({"error": error.message})
         self._send(status, "application/json", content)
 
-    do_GET = do_POST = do_PUT = do_HEAD = do_DELETE = do_PATCH = do_OPTIONS = _answer
+    # Names that the base class looks for.
+    do_GET = do_POST = do_PUT = do_HEAD = do_DELETE = do_PATCH = do_OPTIONS = _answer  # noqa: N815
 
     def _send(self, status: int, kind: str, content: bytes) -> None:
         self.send_response(status)
@@ -200,4 +202,4 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(content)
 
     def log_message(self, template: str, *values: object) -> None:
-        """Says nothing: tests read answers."""
+        """Says nothing of a request that was answered."""

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.serving_stand_in.folders_served import serve_folders
 from tests.serving_stand_in.serving_server import post, send, states, wait_for
-from tests.serving_stand_in.serving_stand_in import start_stand_in
-from tests.serving_stand_in.stand_in_models import SIGNATURES, save, save_constant
+from tests.support.served_models import SIGNATURES, save, save_constant
 
 MODEL = "/v1/models/m"
 
@@ -25,7 +25,7 @@ def answer_to_1(url, version=""):
 def test_a_model_without_versions_is_not_found(tmp_path):
     (tmp_path / "latest").mkdir()
     (tmp_path / ".tmp-1").mkdir()
-    with start_stand_in({"m": tmp_path / "absent"}) as url:
+    with serve_folders({"m": tmp_path / "absent"}) as url:
         assert send(url, "GET", MODEL)[0] == 404
         assert answer_to_1(url) == 404
 
@@ -35,7 +35,7 @@ def test_the_highest_version_serves_and_the_last_is_unloaded_when_it_is_deleted(
     save_constant(tmp_path, "007", 7.0)
     for name in (".tmp-x", "v50", "5.tmp", "latest"):
         (tmp_path / name).mkdir()
-    with start_stand_in({"m": tmp_path}, poll_seconds=0.05) as url:
+    with serve_folders({"m": tmp_path}, poll_seconds=0.05) as url:
         assert states(url) == {"7": "AVAILABLE"}
         assert (answer_to_1(url), answer_to_1(url, "/versions/2")) == (7.0, 404)
         save_constant(tmp_path, 10, 10.0)
@@ -54,7 +54,7 @@ def test_two_versions_and_two_models_side_by_side(tmp_path):
         save_constant(tmp_path, number, float(number))
     labels = {"m": {"stable": 2, "canary": 3}}
     models = {"m": tmp_path, "my model": tmp_path}
-    with start_stand_in(models, labels=labels, keep=2) as url:
+    with serve_folders(models, labels=labels, keep=2) as url:
         assert list(states(url)) == ["3", "2"]
         assert list(states(url, "my%20model")) == ["3", "2"]
         assert answer_to_1(url, "/labels/stable") == answer_to_1(url, "/versions/2") == 2.0
@@ -64,7 +64,7 @@ def test_two_versions_and_two_models_side_by_side(tmp_path):
 
 def test_a_version_that_cannot_be_loaded_leaves_the_previous_one(tmp_path):
     save_constant(tmp_path, 1, 1.0)
-    with start_stand_in({"m": tmp_path}, poll_seconds=0.05) as url:
+    with serve_folders({"m": tmp_path}, poll_seconds=0.05) as url:
         (tmp_path / "2").mkdir()
         wait_for(url, {"2": "END", "1": "AVAILABLE"})
         _, _, text = send(url, "GET", f"{MODEL}/versions/2")
@@ -80,7 +80,7 @@ def test_a_half_written_version_takes_over_and_answers_nothing(tmp_path):
     """Why versions are published by a rename."""
     save_constant(tmp_path, 1, 1.0)
     save_constant(tmp_path, "whole", 2.0)
-    with start_stand_in({"m": tmp_path}, poll_seconds=0.05) as url:
+    with serve_folders({"m": tmp_path}, poll_seconds=0.05) as url:
         (tmp_path / "new").mkdir()
         shutil.copy(tmp_path / "whole" / "saved_model.pb", tmp_path / "new")
         (tmp_path / "new").rename(tmp_path / "2")
@@ -96,7 +96,7 @@ def test_no_request_fails_while_versions_change(tmp_path):
         while not ended.is_set():
             answers.append(answer_to_1(url))
 
-    with start_stand_in({"m": tmp_path}, poll_seconds=0.05) as url:
+    with serve_folders({"m": tmp_path}, poll_seconds=0.05) as url:
         threads = [threading.Thread(target=ask, args=(url,)) for _ in range(4)]
         for thread in threads:
             thread.start()
@@ -149,7 +149,7 @@ def regress_logs(signature, price):
 def loaded(base):
     """State, code and message of that version as number 2, while version 1 serves."""
     save_constant(base, 1, 1.0)
-    with start_stand_in({"m": base}, poll_seconds=0.05) as url:
+    with serve_folders({"m": base}, poll_seconds=0.05) as url:
         (base / "new").rename(base / "2")
         deadline = time.monotonic() + 60
         while states(url).get("2") not in ("AVAILABLE", "END"):

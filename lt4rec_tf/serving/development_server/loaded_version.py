@@ -1,7 +1,10 @@
 """One version of a model as TensorFlow Serving has it: loaded, warmed up, run."""
 
+from __future__ import annotations
+
 import contextlib
-from collections.abc import Mapping, Sequence
+import importlib.util
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +13,8 @@ import tensorflow as tf
 from google.protobuf import json_format
 from tensorflow.core.protobuf import config_pb2, saved_model_pb2
 
-from tests.serving_stand_in.serving_answers import class_text, decimal_text
-from tests.serving_stand_in.serving_protocol import HTTP_STATUS, ServingError, invalid
+from lt4rec_tf.serving.development_server.answers import class_text, decimal_text
+from lt4rec_tf.serving.development_server.protocol import HTTP_STATUS, ServingError, invalid
 
 VARIABLES = Path("variables", "variables.index")
 WARM_UP = Path("assets.extra", "tf_serving_warmup_requests")
@@ -20,7 +23,7 @@ CODES = {getattr(tf.errors, name): name for name in HTTP_STATUS}
 
 
 @contextlib.contextmanager
-def graph_errors():
+def graph_errors() -> Iterator[None]:
     """What TensorFlow refuses or fails at, as the error that a client reads."""
     try:
         yield
@@ -57,11 +60,7 @@ class LoadedVersion:
         try:
             with graph_errors(), graph.as_default():
                 loaded = _load_graph(self._session, folder)
-        except (
-            OSError,
-            RuntimeError,
-            ValueError,
-        ) as error:  # no SavedModel that this TensorFlow reads
+        except (OSError, RuntimeError, ValueError) as error:  # none that this TensorFlow reads
             raise ServingError("NOT_FOUND", str(error)) from error
         self.definitions = dict(loaded.signature_def)
         self._calls = {
@@ -74,7 +73,8 @@ class LoadedVersion:
             for name, definition in self.definitions.items()
             if not name.startswith("__")
         }
-        if (folder / WARM_UP).exists():
+        # Without the package of its messages requests cannot be read: the first ones are slower.
+        if (folder / WARM_UP).exists() and importlib.util.find_spec("tensorflow_serving"):
             with graph_errors():
                 replay(self, folder / WARM_UP)
 
@@ -161,7 +161,7 @@ def _check_rows(values: np.ndarray, examples: Sequence[bytes], dtype: type) -> N
 
 def replay(version: LoadedVersion, path: Path) -> None:
     """Runs the recorded requests of a warm-up file; the first that fails is raised."""
-    from tensorflow_serving.apis import prediction_log_pb2
+    from tensorflow_serving.apis import prediction_log_pb2  # type: ignore[import-untyped]
 
     for place, record in enumerate(tf.data.TFRecordDataset(str(path)).as_numpy_iterator()):
         if place == MOST_WARM_UP_RECORDS:

@@ -5,8 +5,8 @@ import json
 
 import tensorflow as tf
 
+from tests.serving_stand_in.folders_served import serve_folders
 from tests.serving_stand_in.serving_server import post
-from tests.serving_stand_in.serving_stand_in import start_stand_in
 
 MODEL = "/v1/models/m"
 ROW = {"x": 1.5, "n": 3, "s": "é"}
@@ -111,7 +111,7 @@ def save_constant(base, number, factor):
 def serve_all(base):
     """The address of a server that has all signatures as version 3 of model m."""
     save(base / "3")
-    with start_stand_in({"m": base}, labels={"m": {"stable": 3, "gone": 2}}) as url:
+    with serve_folders({"m": base}, labels={"m": {"stable": 3, "gone": 2}}) as url:
         yield url
 
 

@@ -1,5 +1,7 @@
 """What TensorFlow Serving writes: numbers, predictions, outputs; and examples as it reads them."""
 
+from __future__ import annotations
+
 import base64
 import json
 import math
@@ -9,7 +11,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tests.serving_stand_in.serving_protocol import DTYPE_NAMES, INT64, bytes_of, invalid, json_type
+from lt4rec_tf.serving.development_server.protocol import (
+    DTYPE_NAMES,
+    INT64,
+    bytes_of,
+    invalid,
+    json_type,
+)
 
 
 def row_answer(outputs: Mapping[str, np.ndarray]) -> bytes:
@@ -39,19 +47,16 @@ def column_answer(outputs: Mapping[str, np.ndarray]) -> bytes:
 
 
 def results_answer(results: list[str]) -> bytes:
+    """{"results": [...]}: what regress and classify answer."""
     return _encoded('{"results": [' + ", ".join(results) + "]}")
 
 
 def class_text(classes: np.ndarray | None, scores: np.ndarray | None, row: int) -> str:
     """One row of a classify answer: [["label", score], ...]."""
-    length = (scores if classes is None else classes).shape[1]
-    pairs = [
-        (
-            _string(b"" if classes is None else classes[row, place]),
-            decimal_text(np.float32(0) if scores is None else scores[row, place]),
-        )
-        for place in range(length)
-    ]
+    labels = [] if classes is None else [_string(value) for value in classes[row]]
+    decimals = [] if scores is None else [decimal_text(value) for value in scores[row]]
+    length = max(len(labels), len(decimals))
+    pairs = zip(labels or ['""'] * length, decimals or ["0.0"] * length, strict=True)
     return "[" + ", ".join(f"[{label}, {score}]" for label, score in pairs) + "]"
 
 
@@ -87,7 +92,7 @@ def _string(value: bytes) -> str:
     return json.dumps(value.decode("utf-8", "surrogateescape"), ensure_ascii=False)
 
 
-def decimal_text(value: np.floating) -> str:
+def decimal_text(value: Any) -> str:
     """A float32 or float64 in six digits if they tell it, else in all; ".0" after whole numbers.
 
     >>> [decimal_text(np.float32(x)) for x in (0.2, 1 / 3, 2, 9e6, 3e-5, -np.inf)]
@@ -131,9 +136,11 @@ def _example(features: Any) -> bytes:
 
 def _add(value: Any, name: str, feature: tf.train.Feature) -> None:
     """A whole number or truth value is int64, a decimal float, text bytes; never mixed."""
+    kind: str
+    content: int | float | bytes
     if isinstance(value, bool | int):
         kind, content = "int64_list", int(value)
-        if content > INT64[1]:
+        if value > INT64[1]:
             raise invalid(f"Feature: {name} has uint64 element. Only int64 is supported.")
     elif isinstance(value, float):
         with np.errstate(over="ignore"):

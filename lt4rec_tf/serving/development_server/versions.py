@@ -1,14 +1,16 @@
 """A model's folder as TensorFlow Serving keeps it: versions come, serve and go."""
 
+from __future__ import annotations
+
 import contextlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.serving_stand_in.serving_model import LoadedVersion
-from tests.serving_stand_in.serving_protocol import ServingError, invalid
+from lt4rec_tf.serving.development_server.loaded_version import LoadedVersion
+from lt4rec_tf.serving.development_server.protocol import ServingError, invalid
 
 
 @dataclass(frozen=True)
@@ -29,10 +31,19 @@ class VersionedModel:
         base: Its children named by integers are its versions.
         labels: Label -> version.
         keep: How many of the highest versions are served.
+        say: Called with a version, its state and why it ended, whenever that changes.
     """
 
-    def __init__(self, name: str, base: Path, labels: Mapping[str, int], keep: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        base: Path,
+        labels: Mapping[str, int],
+        keep: int,
+        say: Callable[[int, str, str], None] = lambda *_: None,
+    ) -> None:
         self._name, self._base, self._labels, self._keep = name, base, labels, keep
+        self._say = say
         self._states: dict[int, VersionState] = {}
         self._lock = threading.Lock()
 
@@ -62,6 +73,7 @@ class VersionedModel:
     def _set(self, number: int, state: VersionState) -> None:
         with self._lock:
             self._states[number] = state
+        self._say(number, state.state, state.message)
 
     def find(self, version: int | None, label: str | None) -> tuple[int, LoadedVersion]:
         """A version that serves: the one asked for, or the highest."""

@@ -1,0 +1,1 @@
+"""A server for development that follows TensorFlow Serving's REST protocol."""
