@@ -109,12 +109,13 @@ def normalised(name):
 
 
 def hashed(name):
-    """Package -> version, of a file that `make hashes` wrote."""
+    """Package -> version, of a file that `make hashes` wrote, without those of other platforms."""
     text = (PROJECT / "requirements" / name).read_text(encoding="utf-8").replace("\\\n", "")
     lines = [line for line in text.splitlines() if not line.startswith("#")]
-    found = [re.fullmatch(r"(\S+)==(\S+)(\s+--hash=sha256:[0-9a-f]{64})+", line) for line in lines]
+    pattern = r"(\S+)==(\S+)( ; [^\\-]+)?(\s+--hash=sha256:[0-9a-f]{64})+"
+    found = [re.fullmatch(pattern, line) for line in lines]
     assert all(found), name  # nothing without a hash, and no place to load from
-    return {one[1]: one[2] for one in found}
+    return {one[1]: one[2] for one in found if "win32" not in (one[3] or "")}
 
 
 def test_what_make_installs_has_hashes_and_the_versions_of_constraints():
