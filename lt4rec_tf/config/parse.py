@@ -54,6 +54,7 @@ _NEWER: dict[str, dict[str, Any]] = {
         "attention_units": [36],
         "transformer_blocks": 1,
         "transformer_heads": 2,
+        "counterfactual_share": 0.5,
     },
     "training": {
         "embedding_optimizer": "same",

@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lt4rec_tf.config.checks import loss_weights, own_embedding, table_dims
-from lt4rec_tf.config.parse import _GROUPS, fingerprint, from_dict, parse, parse_with, to_dict
+from lt4rec_tf.config.parse import (
+    _GROUPS,
+    _NEWER,
+    fingerprint,
+    from_dict,
+    parse,
+    parse_with,
+    to_dict,
+)
 from lt4rec_tf.config.settings import (
     DailySettings,
     DataSettings,
@@ -82,6 +90,35 @@ def test_the_seed_of_a_random_split_is_no_setting_of_earlier_runs():
     assert to_dict(random)["data"]["split_seed"] == 2
     assert from_dict(to_dict(random)) == random
     assert fingerprint(random, "") != fingerprint(parsed("--split=random"), "")
+
+
+# Settings of the first runs. A flag that comes later is named in `_NEWER`: without it no run that was
+# made before could be read, and none could go on.
+FIRST = {
+    "data": "schema data_dir simulate_rows simulate_seed simulate_click_rate simulate_conflict "
+    "simulate_purchases dataset manual_dir split validation_from test_from validation_fraction "
+    "test_fraction validation_files test_files max_bad_fraction max_duplicate_fraction "
+    "shuffle_buffer reading memory_limit_gib",
+    "model": "embedding_dim embedding_stddev bucket_share cross dcn_layers hidden_units "
+    "own_embedding experts own_experts shared_experts expert_levels label_embedding "
+    "representation fusion transfer_stop label_noise label_temperature label_temperature_decay "
+    "label_temperature_steps label_temperature_floor",
+    "tickets": "ticket_finder final_density rounds rewind rewind_step ticket_choice "
+    "choice_tolerance block_width pruned_unit ticket_score warmup_epochs embedding_density "
+    "embedding_unit embedding_rounds ticket_control",
+    "training": "batch_size search_epochs search_processes epochs patience optimizer "
+    "learning_rate task_schedule loss_weights balance core_projection core_relaxation core_clip "
+    "gradient_conflict conflict_cvr_weight conflict_ctr_weight conflict_long_video "
+    "conflict_long_ratio conflict_short_ratio auto_trainings precision distribution shard_mib "
+    "checkpoint_steps",
+    "daily": "warm_start masks frozen grow_vocabularies retrain_day",
+}
+
+
+@pytest.mark.parametrize("group", [*_GROUPS])
+def test_a_run_of_before_a_flag_is_still_read(group):
+    names = {item.name for item in dataclasses.fields(_GROUPS[group])}
+    assert names == set(FIRST[group].split()) | set(_NEWER.get(group, {}))
 
 
 @pytest.mark.parametrize(
