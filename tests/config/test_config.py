@@ -92,8 +92,8 @@ def test_the_seed_of_a_random_split_is_no_setting_of_earlier_runs():
     assert fingerprint(random, "") != fingerprint(parsed("--split=random"), "")
 
 
-# Settings of the first runs. A flag that comes later is named in `_NEWER`: without it no run that was
-# made before could be read, and none could go on.
+# Settings of the first runs. A flag that comes later is named in `_NEWER`: without it no run that
+# was made before could be read, and none could go on.
 FIRST = {
     "data": "schema data_dir simulate_rows simulate_seed simulate_click_rate simulate_conflict "
     "simulate_purchases dataset manual_dir split validation_from test_from validation_fraction "
