@@ -1,7 +1,6 @@
 """Scores logs of any size by a trained row of a run: files of predictions, part by part.
 
-    python -m lt4rec_tf.predict --run=runs/quickstart-0123456789/seed_1 \
-        --files='logs/*.parquet' --output=predictions --id_columns=user_id,video_id
+    python -m lt4rec_tf.predict --run=RUN --files='logs/*.parquet' --output=predictions
 
 The output folder holds a part for each file, or several of a large one:
 

@@ -128,8 +128,8 @@ def _with_lists(schema: Schema, layout: Layout, trained_format: str, where: str)
         if feature.multivalued and not feature.separator and is_text:
             raise DataError(
                 f"{where}: column {feature.column}: found texts, expected lists, as in the "
-                f"{trained_format} logs of the run; convert these logs as those were "
-                "(python -m lt4rec_tf.data.convert)"
+                f"{trained_format} logs of the run; write {trained_format} as there, or lists "
+                "(Parquet, JSON Lines, TFRecord)"
             )
         features.append(dataclasses.replace(feature, separator="") if is_cut else feature)
     return dataclasses.replace(schema, features=tuple(features))

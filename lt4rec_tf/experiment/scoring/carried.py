@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,6 @@ import numpy as np
 
 from lt4rec_tf.data.formats import parquet
 from lt4rec_tf.data.formats.partitions import values_of
-from lt4rec_tf.data.formats.records import Layout
 
 _TOGETHER = 4096  # rows of Parquet that are read at a time
 
@@ -20,13 +19,13 @@ class ParquetColumns:
 
     Args:
         path: The file.
-        layout: Of the logs.
-        names: The columns; partitions among them hold the text of the folder's name.
+        names: The columns.
+        partitions: Those of them whose value is the text of a folder's name.
     """
 
-    def __init__(self, path: Path, layout: Layout, names: Sequence[str]) -> None:
+    def __init__(self, path: Path, names: Sequence[str], partitions: Collection[str]) -> None:
         self._names = tuple(names)
-        self._texts = {name: values_of(path)[name] for name in names if name in layout.partitions}
+        self._texts = {name: values_of(path)[name] for name in names if name in partitions}
         own = [name for name in names if name not in self._texts]
         self._batches: Iterator[Any] = iter(())
         if own:

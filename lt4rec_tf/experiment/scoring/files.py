@@ -28,6 +28,7 @@ from lt4rec_tf.data.formats.records import Layout, OtherKinds, shown_record
 from lt4rec_tf.data.input.scan import read_with
 from lt4rec_tf.data.input.scoring import (
     GOOD,
+    ScoringLogs,
     Step,
     find_logs,
     opened_logs,
@@ -122,16 +123,16 @@ class OpenedJob:
     Attributes:
         job: What all files share.
         predictor: The row.
-        source: All logs, with their side tables.
-        carried: The id columns.
+        logs: All of them, with the id columns that are carried along.
+        source: They, opened, with their side tables.
         by_columns: Whether these are read by themselves, in types of their own.
         step: Scores records of the source's layout.
     """
 
     job: Job
     predictor: Predictor
+    logs: ScoringLogs
     source: Source
-    carried: tuple[str, ...]
     by_columns: bool
     step: Step
 
@@ -142,7 +143,7 @@ class OpenedJob:
 
 
 def _step(opened: OpenedJob, source: Source) -> Step:
-    carried, job = () if opened.by_columns else opened.carried, opened.job
+    carried, job = () if opened.by_columns else opened.logs.carried, opened.job
     return scoring_step(source, opened.predictor.answers, carried, as_missing=job.as_missing)
 
 
@@ -159,7 +160,7 @@ def opened_job(job: Job) -> OpenedJob:
     refused = sorted({*predictor.outputs} & {*job.id_columns})
     expect(not refused, "id_columns", refused, "no column that is named like a prediction")
     source, by_columns = opened_logs(logs), logs.layout.format == "parquet" and bool(logs.carried)
-    opened = OpenedJob(job, predictor, source, logs.carried, by_columns, lambda *_: {})
+    opened = OpenedJob(job, predictor, logs, source, by_columns, lambda *_: {})
     return dataclasses.replace(opened, step=_step(opened, source))
 
 
@@ -237,7 +238,7 @@ def _batches(opened: OpenedJob, path: Path, is_odd: bool, skip: int) -> Iterator
     name = path.relative_to(source.data_dir).as_posix()
     by_columns = None
     if opened.by_columns:
-        by_columns = ParquetColumns(path, source.layout, opened.carried)
+        by_columns = ParquetColumns(path, opened.logs.carried, opened.logs.layout.partitions)
         by_columns.next_rows(skip)
     lists = {f.column for f in source.schema.features if f.multivalued}
 
@@ -245,7 +246,7 @@ def _batches(opened: OpenedJob, path: Path, is_odd: bool, skip: int) -> Iterator
     for _, records, values in read_with(source, opened.step, set(), skip=skip):
         rows, is_bad = len(records), values["first_fault"] != GOOD
         kept = by_columns.next_rows(rows) if by_columns else arrays_of(values["carried"], lists)
-        columns = {name: kept[name] for name in opened.carried}
+        columns = {name: kept[name] for name in opened.logs.carried}
         for output, scores in values["answers"].items():
             columns[output] = pyarrow().array(scores, mask=is_bad)
         bad = _bad_rows(source, name, row, records, values["first_fault"])
