@@ -63,7 +63,11 @@ class _Flags:
         0.01, "Share of a file's rows that may have no predictions.", at_least=0, at_most=1
     )
     part_rows: int = flag(1_000_000, "Rows of the log after which a part ends.", at_least=1)
-    processes: int = flag(0, "Files scored side by side; 0: one a core.", at_least=0)
+    processes: int = flag(
+        0,
+        "Files scored side by side; 0: one a core, but not more than one for each 64 MiB.",
+        at_least=0,
+    )
 
 
 def main(argv: Sequence[str]) -> None:

@@ -21,6 +21,7 @@ from lt4rec_tf.data.formats.files import DataError, stamp_of
 from lt4rec_tf.data.formats.frames import FRAME, frame_layout
 from lt4rec_tf.data.formats.layouts import placed_columns, read_layout, with_columns
 from lt4rec_tf.data.formats.records import Layout, parse
+from lt4rec_tf.data.formats.text_rows import DELIMITERS
 from lt4rec_tf.data.formats.values import single
 from lt4rec_tf.data.input.features import features_to_ids
 from lt4rec_tf.data.input.labels import seconds_of
@@ -98,6 +99,9 @@ def find_logs(
     for path, other in formats.items():
         if other and other != first:
             raise DataError(f"{path}: found {other}, expected {first} as in {example}")
+
+    if columns and first not in DELIMITERS:
+        raise DataError(f"--columns: found {columns[0]!r}, expected nothing: {first} has names")
 
     trained_format = schema.format
     if first != schema.format:

@@ -183,6 +183,8 @@ def score_file(job: Job, index: int, path: Path) -> Scored:
         parts = _score(opened, index, path, is_odd)
     except OtherKinds:
         layout, _ = mixed_kinds(layout, [path])
+        for number in range(len(_parts_before(job, index))):  # their columns have other types
+            _part_result(job.output, index, number).unlink()
         parts = _score(opened.of_layout(layout), index, path, is_odd=True)
 
     rows = sum(part.rows for part in parts)

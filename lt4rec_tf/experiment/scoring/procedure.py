@@ -32,6 +32,7 @@ from lt4rec_tf.experiment.scoring.files import (
 # Begin with "_": who reads the folder as one table passes over them.
 MANIFEST, NOT_SCORED = "_manifest.json", "_not_scored.tsv"
 FORMAT_VERSION = 1
+_BYTES_OF_PROCESS = 64 << 20  # of logs, that pay for one more process
 
 
 def score_logs(job: Job, processes: int) -> dict[str, Any]:
@@ -39,7 +40,7 @@ def score_logs(job: Job, processes: int) -> dict[str, Any]:
 
     Args:
         job: What to score, and how.
-        processes: Files scored side by side; 0: one a core.
+        processes: Files scored side by side; 0: one a core, or one for each 64 MiB of logs.
 
     Returns:
         The manifest.
@@ -138,7 +139,7 @@ def _score_all(job: Job, source: Source, plan: dict[str, Any], processes: int) -
     if len(todo) < len(source.files):
         done = len(source.files) - len(todo)
         print(f"{output}: {done} of {len(source.files)} files were done before")
-    processes = processes or os.cpu_count() or 1
+    processes = processes or _processes_for([path for _, path in todo])
     _print_each(in_processes(partial(score_file, job), todo, processes), len(todo))
 
     results = [_done_before(output, index) for index in range(len(source.files))]
@@ -156,6 +157,12 @@ def _score_all(job: Job, source: Source, plan: dict[str, Any], processes: int) -
     }
     write_json(output / MANIFEST, manifest)
     return manifest
+
+
+def _processes_for(paths: list[Path]) -> int:
+    """Returns one process a core, fewer where there is little to do: each loads TensorFlow."""
+    size = sum(path.stat().st_size for path in paths)
+    return min(os.cpu_count() or 1, 1 + size // _BYTES_OF_PROCESS)
 
 
 def _done_before(output: Path, index: int) -> Scored | None:
