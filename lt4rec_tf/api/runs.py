@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from lt4rec_tf.api.models import Model
+from lt4rec_tf.api.pictures import Picture
 from lt4rec_tf.api.tables import Table
 from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core.artifacts import RunError, read_json
 from lt4rec_tf.experiment import logs, run_folder
 from lt4rec_tf.experiment.paths import evaluation_file
 from lt4rec_tf.experiment.predictor import open_predictor
-from lt4rec_tf.experiment.rows import default_row, row_names
+from lt4rec_tf.experiment.rows import SPARSE_SHARING, default_row, row_names
+from lt4rec_tf.experiment.shared_tickets import drawn_tickets, shared_masks
+from lt4rec_tf.reports.plots import overlap_figure
 from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.tickets.masks import Masks
 
@@ -104,6 +107,27 @@ class Run:
     def masks(self, task: str, row: str = "") -> Masks:
         """Returns a task's ticket in a row, see `Model.masks`."""
         return self.model(row).masks(task)
+
+    def overlap(self, row: str = "") -> Picture:
+        """Draws the shares of weights that one task's ticket keeps, both, or none.
+
+        Args:
+            row: One of `rows` whose tasks share a tower; "": the exported one, or the next that
+                does.
+
+        Raises:
+            InputError: No ticket of the row lies on a tower that tasks share.
+        """
+        if row:
+            masks = shared_masks(self.folder, row, self.settings, self.schema)
+        else:
+            row, masks = drawn_tickets(self.folder, self.settings, self.schema)
+        if not masks:
+            raise RunError(
+                f"{self.folder}: row {row or self.exported}: found no tickets on a tower that is "
+                f"shared, expected a row such as {', '.join(SPARSE_SHARING)}"
+            )
+        return Picture(overlap_figure(masks))
 
     def __repr__(self) -> str:
         return f"Run({str(self.folder)!r}: {', '.join(self.rows)})"

@@ -25,6 +25,7 @@ from tests.support import feeds
 from tests.support.commands import run_main, run_training
 from tests.support.feeds import good_row, write_json_lines, write_parquet, write_records
 
+pytestmark = pytest.mark.slow(minutes=1)
 ROWS, FIRST = 1200, 1000  # of the log; the first of test
 KEPT = ("number", "video", "tags", "length")  # what a row to be scored holds
 CALIBRATED = "--calibration=ctr=platt"
@@ -107,6 +108,8 @@ def test_a_model_has_its_network_and_its_masks(run):
     (layer,) = model.tower("ctr")
     assert layer.shared.kernel.shape[1] == 8
     assert {name: mask.all() for name, mask in run.masks("cvr").items()} == {"tower_0": True}
+    with pytest.raises(lt.InputError, match="found no tickets on a tower that is shared"):
+        run.overlap()
     with pytest.raises(ValueError, match="task: found 'like', expected one of ctr, cvr"):
         model.tower("like")
 
@@ -144,8 +147,12 @@ def test_a_frame_that_cannot_be_scored_names_column_and_row(run, changes, messag
 
 
 def test_what_is_no_run_or_no_row_is_refused(home, run):
-    with pytest.raises(lt.InputError, match=r"config\.json: no such file"):
+    with pytest.raises(lt.InputError, match=r"config\.json: no such file; expected the folder of"):
         lt.load_run(home)
+    (home / "seeds").mkdir()
+    (home / "seeds" / "seed_1").symlink_to(home / "run", target_is_directory=True)
+    with pytest.raises(lt.InputError, match=r"such as .*/seeds/seed_1$"):
+        lt.load_run(home / "seeds")
     with pytest.raises(lt.InputError, match="no row 's_weight', expected one of hard_sharing"):
         run.model("s_weight")
     with pytest.raises(lt.InputError, match="found no version"):
