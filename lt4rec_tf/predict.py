@@ -27,6 +27,7 @@ from typing import Any, Literal
 
 from lt4rec_tf.core.command import exit_on_error
 from lt4rec_tf.core.flags import build, check_fields, expect, flag, parse_flags
+from lt4rec_tf.core.locations import in_store
 from lt4rec_tf.experiment.scoring.files import Job
 from lt4rec_tf.experiment.scoring.procedure import NOT_SCORED, score_logs
 
@@ -74,9 +75,10 @@ def main(argv: Sequence[str]) -> None:
     """Scores logs, and prints where predictions lie."""
     flags = build(_Flags, parse_flags(argv, __doc__ or "", [_Flags]))
     check_fields(flags)
-    suffix = Path(flags.output).suffix in (".parquet", ".csv", ".tfrecord", ".gz")
+    is_file = Path(flags.output).suffix in (".parquet", ".csv", ".tfrecord", ".gz")
     expected = "a folder, in which parts lie; --format says of which kind they are"
-    expect(not suffix, "output", flags.output, expected)
+    expect(not is_file, "output", flags.output, expected)
+    expect(not in_store(flags.output), "output", flags.output, "a folder of this machine")
 
     job = Job(
         run=Path(flags.run),

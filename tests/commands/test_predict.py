@@ -232,6 +232,32 @@ def test_csv_and_tfrecords_hold_what_parquet_does(home, logs, measured, tmp_path
         refused(home, logs / "rows.parquet", tmp_path / "x", "--format=csv", "--id_columns=tags")
 
 
+def test_parquet_carries_columns_of_any_type_and_csv_says_what_it_cannot(home, tmp_path):
+    rows = [good_row(number) for number in range(3)]
+    moments = pa.array([1, None, 3], pa.timestamp("us", "UTC"))
+    texts = pa.array([b"a\xff", b"b", None])
+    records, kinds = (
+        pa.array([{"a": 1}, None, {"a": 2}]),
+        pa.array(["x", "y", "x"]).dictionary_encode(),
+    )
+    more = {"moment": moments, "bytes": texts, "record": records, "kind": kinds}
+    written = pq.read_table(write_parquet(tmp_path / "rows.parquet", rows, **more))
+    flag = f"--id_columns={','.join(more)}"
+    output = predicted(home, tmp_path / "rows.parquet", tmp_path / "out", flag)
+    table = pq.read_table(output)
+    for name in more:
+        assert table.column(name).equals(written.column(name)), name
+
+    for names, message in (("bytes", "cannot be written with --format=csv"), ("record", "struct")):
+        flags = ("--format=csv", f"--id_columns={names}", "--processes=1")
+        with pytest.raises(DataError, match=message):
+            refused(home, tmp_path / "rows.parquet", tmp_path / names, *flags)
+    flags = ("--format=csv", "--id_columns=moment,kind")
+    output = predicted(home, tmp_path / "rows.parquet", tmp_path / "csv", *flags)
+    lines = (output / "part-00000-0000.csv").read_text().splitlines()
+    assert lines[1].startswith('1970-01-01 00:00:00.000001Z,"x",0.')
+
+
 def test_rows_that_cannot_be_scored_are_in_their_places_and_listed(home, measured, tmp_path):
     rows = rows_of_test()
     lines = unlabelled(rows).splitlines()

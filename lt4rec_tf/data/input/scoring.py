@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from lt4rec_tf.core.locations import location
+from lt4rec_tf.data.formats import parquet
 from lt4rec_tf.data.formats.bad_rows import SHOWN
 from lt4rec_tf.data.formats.discovery import find, format_of
 from lt4rec_tf.data.formats.files import DataError, stamp_of
@@ -112,9 +113,12 @@ def find_logs(
     layout = with_needed_columns(schema, side_dir, found.paths, layout)
     if first != trained_format:
         schema = _with_lists(schema, layout, trained_format, str(found.paths[0]))
+    # Of Parquet also those of which no feature can be made.
+    held = parquet.columns(found.paths[0]) if first == "parquet" else {}
+    names = dict.fromkeys([*layout.columns, *held])
     for name in carried:
-        if name not in layout.columns:
-            listed = ", ".join(layout.columns)
+        if name not in names:
+            listed = ", ".join(names)
             raise DataError(f"{found.paths[0]}: found no column {name!r}, expected one of {listed}")
     return ScoringLogs(schema, root, found.paths, layout, side_dir, tuple(carried))
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from lt4rec_tf.data.formats import parquet
+from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.formats.partitions import values_of
 
 _TOGETHER = 4096  # rows of Parquet that are read at a time
@@ -21,6 +22,9 @@ class ParquetColumns:
         path: The file.
         names: The columns.
         partitions: Those of them whose value is the text of a folder's name.
+
+    Raises:
+        DataError: The file lacks one.
     """
 
     def __init__(self, path: Path, names: Sequence[str], partitions: Collection[str]) -> None:
@@ -28,6 +32,11 @@ class ParquetColumns:
         self._texts = {name: values_of(path)[name] for name in names if name in partitions}
         own = [name for name in names if name not in self._texts]
         self._batches: Iterator[Any] = iter(())
+        found = parquet.columns(path)
+        for name in own:
+            if name not in found:
+                listed = ", ".join(found)
+                raise DataError(f"{path}: found no column {name!r}, expected one of {listed}")
         if own:
             self._batches = parquet.arrow_batches(path, own, _TOGETHER)
         self._rest: list[Any] = []  # record batches that are not used up

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from lt4rec_tf.core.artifacts import appearing_whole
+from lt4rec_tf.core.errors import as_unwritable
 from lt4rec_tf.data.formats import parquet
 from lt4rec_tf.data.formats.examples import Ragged, encode
 from lt4rec_tf.data.formats.files import DataError
@@ -62,12 +63,21 @@ class PartWriter:
     def _flush(self) -> None:
         if not self._tables:
             return
-        table = parquet.pyarrow().concat_tables(self._tables).combine_chunks()
+        pa = parquet.pyarrow()
+        table = pa.concat_tables(self._tables).combine_chunks()
         self._tables, self._held = [], 0
-        if self._write is None:
-            opened = _WRITERS[self._format](self._temporary, table.schema, self._path)
-            self._write = self._stack.enter_context(opened)
-        self._write(table)
+        try:
+            if self._write is None:
+                opened = _WRITERS[self._format](self._temporary, table.schema, self._path)
+                self._write = self._stack.enter_context(opened)
+            self._write(table)
+        except pa.ArrowException as error:
+            if as_unwritable(error) is not None:
+                raise
+            raise DataError(
+                f"{self._path}: cannot be written with --format={self._format} ({error}); expected "
+                "id columns that it can hold"
+            ) from error
 
 
 @contextlib.contextmanager
