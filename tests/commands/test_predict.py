@@ -31,8 +31,14 @@ KEPT = ("number", "video", "tags", "length")  # what a row to be scored holds
 CALIBRATED = "--calibration=ctr=platt"
 
 
-def rows_of_test(**changes):
-    return [good_row(number, **changes) for number in range(FIRST, ROWS)]
+def clicked_row(number):
+    """A row whose click its video tells, but for every seventh."""
+    click = (number % 11 < 5) != (number % 7 == 0)
+    return good_row(number, click=str(int(click)), play_time="25" if click else "")
+
+
+def rows_of_test():
+    return [clicked_row(number) for number in range(FIRST, ROWS)]
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +46,7 @@ def home(tmp_path_factory):
     """A folder with logs, a schema and a trained run whose CTR is calibrated."""
     folder = tmp_path_factory.mktemp("predict")
     (folder / "logs").mkdir()
-    rows = [good_row(number) for number in range(ROWS)]
+    rows = [clicked_row(number) for number in range(ROWS)]
     feeds.write_lines(folder / "logs" / "a.csv", list(map(feeds.line, rows)))
     schema = feeds.schema(folder, glob="*.csv")
     run_training(
@@ -73,7 +79,9 @@ def measured(home, run):
     folder, settings, schema, source = open_run(str(home / "run"), "")
     network = run.model()._predictor.network
     found = predictor_of(network, schema)(split_batches(source, "test"))
-    found = calibrated(found, schema, maps_of_row(folder, "hard_sharing", settings, schema).maps)
+    maps = maps_of_row(folder, "hard_sharing", settings, schema).maps
+    assert list(maps) == ["ctr"]
+    found = calibrated(found, schema, maps)
     ctr, cvr = (found.of(schema.task(task)) for task in ("ctr", "cvr"))
     return {"pctr": ctr, "pcvr": cvr, "pctcvr": ctr * cvr}
 
@@ -294,6 +302,8 @@ def test_rows_that_cannot_be_scored_are_in_their_places_and_listed(home, measure
 def test_a_call_goes_on_with_the_parts_that_are_not_there(home, logs, tmp_path, monkeypatch):
     for name in ("a", "b"):
         shutil.copyfile(logs / "rows.csv", tmp_path / f"{name}.csv")
+    text = (logs / "rows.csv").read_text().replace(",1149,", ",far,")  # record 150
+    (tmp_path / "b.csv").write_text(text)
     monkeypatch.setattr("lt4rec_tf.data.input.scan._READ_TOGETHER", 60)
     flags = ("--part_rows=100", "--id_columns=number")
     files, output = tmp_path / "*.csv", tmp_path / "out"
@@ -321,6 +331,9 @@ def test_a_call_goes_on_with_the_parts_that_are_not_there(home, logs, tmp_path, 
     assert first.stat().st_mtime_ns == before
     for name in names:
         assert (output / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    listed = (output / "_not_scored.tsv").read_text()
+    assert listed.startswith("b.csv\t150\tnumber: found 'far', expected int64\t")
+    assert listed == (tmp_path / "whole" / "_not_scored.tsv").read_text()
     predicted(home, files, output, *flags)  # complete: nothing is done
     assert first.stat().st_mtime_ns == before
 

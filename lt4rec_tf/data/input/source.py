@@ -170,8 +170,10 @@ def locate_columns(
 
     if open_columns:
         searched = ", ".join([str(first_file), *(join.file for join in schema.joins)])
+        first, *others = sorted(open_columns)
+        nor = f" (nor {', '.join(map(repr, others))})" if others else ""
         raise DataError(
-            f"{searched}: found no column {sorted(open_columns)[0]!r}, which {schema.path} "
+            f"{searched}: found no column {first!r}{nor}, which {schema.path} "
             f"asks for; the log's columns are {', '.join(layout.columns)}"
         )
     return tuple(sorted(from_logs)), side_columns

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from lt4rec_tf.data.formats.files import DataError
+from lt4rec_tf.data.input.scan import read_with
 from lt4rec_tf.data.input.scoring import (
     BROKEN,
     GOOD,
@@ -119,6 +120,16 @@ def test_lists_that_are_cut_already_are_not_cut_again(scored, tmp_path):
     path = write_records(tmp_path / "a.tfrecord", [row])
     logs = find_logs(scored, [str(path)], tmp_path)
     assert {feature.separator for feature in logs.schema.features} == {""}
+
+
+@pytest.mark.parametrize("skip", [0, 3, 4, 9, 10])
+def test_rows_are_read_behind_those_that_were_scored_before(scored, tmp_path, monkeypatch, skip):
+    monkeypatch.setattr("lt4rec_tf.data.input.scan._READ_TOGETHER", 4)
+    path = write(tmp_path / "a.csv", [good_row(number) for number in range(10)])
+    source = opened_logs(find_logs(scored, [str(path)], tmp_path))
+    read = read_with(source, lambda records, _: {"records": records}, set(), skip=skip)
+    lines = [line for _, _, values in read for line in values["records"].tolist()]
+    assert [int(line.split(b",")[0]) for line in lines] == list(range(skip, 10))
 
 
 def test_a_history_is_not_made_here_which_is_said(scored, tmp_path):
