@@ -28,7 +28,7 @@ from typing import Any, Literal
 from lt4rec_tf.core.command import exit_on_error
 from lt4rec_tf.core.flags import build, check_fields, expect, flag, parse_flags
 from lt4rec_tf.core.locations import in_store
-from lt4rec_tf.experiment.scoring.files import Job
+from lt4rec_tf.experiment.scoring.job import Job
 from lt4rec_tf.experiment.scoring.procedure import NOT_SCORED, score_logs
 
 

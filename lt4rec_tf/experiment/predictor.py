@@ -18,14 +18,8 @@ from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.formats.frames import FRAME, record_batches
 from lt4rec_tf.data.formats.parquet import columns_of
 from lt4rec_tf.data.formats.parquet_lines import lines_of
-from lt4rec_tf.data.input.scoring import (
-    GOOD,
-    Step,
-    opened_frame,
-    reasons_of,
-    scoring_schema,
-    scoring_step,
-)
+from lt4rec_tf.data.input.scoring import opened_frame, scoring_schema
+from lt4rec_tf.data.input.scoring_step import GOOD, Step, reasons_of, scoring_step
 from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.experiment import logs, run_folder
 from lt4rec_tf.experiment.calibration_maps import content_of, maps_of_row

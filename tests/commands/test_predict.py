@@ -144,6 +144,10 @@ def test_absent_and_unknown_values_are_those_of_training(run):
     [
         ({"number": None}, "found no column 'number', which .* the log's columns are video, tags"),
         ({"number": ["7", "x"]}, "frame: row 1: column number: found 'x', expected int64"),
+        (
+            {"video": [1.0, 2.0**60]},
+            "frame: row 1: column video: found 1.15.*, which is no exact id",
+        ),
         ({"length": [{"a": 1}] * 2}, "frame: column length: found the type struct<a: int64>"),
     ],
 )

@@ -41,6 +41,11 @@ class ParquetColumns:
             self._batches = parquet.arrow_batches(path, own, _TOGETHER)
         self._rest: list[Any] = []  # record batches that are not used up
 
+    def skip(self, rows: int) -> None:
+        """Passes over rows."""
+        for start in range(0, rows, _TOGETHER):
+            self.next_rows(min(_TOGETHER, rows - start))
+
     def next_rows(self, rows: int) -> dict[str, Any]:
         """Returns the next rows by column, as chunked arrays."""
         pa = parquet.pyarrow()

@@ -19,14 +19,14 @@ from lt4rec_tf.core.typed_json import read_typed
 from lt4rec_tf.data.convert.workers import in_processes
 from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.experiment.predictor import Predictor
-from lt4rec_tf.experiment.scoring.files import (
+from lt4rec_tf.experiment.scoring.files import score_file
+from lt4rec_tf.experiment.scoring.job import (
     UNFINISHED,
     Job,
     Scored,
     listed_path,
     opened_job,
     result_path,
-    score_file,
 )
 
 # Begin with "_": who reads the folder as one table passes over them.
@@ -50,6 +50,7 @@ def score_logs(job: Job, processes: int) -> dict[str, Any]:
         RunError: The run cannot be read, or the folder was made from other logs, by another row or
             with other settings, or is damaged.
     """
+    opened_job.cache_clear()  # the logs may be others than at an earlier call of this process
     opened = opened_job(job)
     predictor, source, output = opened.predictor, opened.source, job.output
     with in_turn(output / UNFINISHED):

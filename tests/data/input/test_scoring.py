@@ -9,15 +9,12 @@ import tensorflow as tf
 
 from lt4rec_tf.data.formats.files import DataError
 from lt4rec_tf.data.input.scan import read_with
-from lt4rec_tf.data.input.scoring import (
+from lt4rec_tf.data.input.scoring import find_logs, opened_frame, opened_logs, scoring_schema
+from lt4rec_tf.data.input.scoring_step import (
     BROKEN,
     GOOD,
     fault_names,
-    find_logs,
-    opened_frame,
-    opened_logs,
     reasons_of,
-    scoring_schema,
     scoring_step,
 )
 from lt4rec_tf.schema.types import Join, needed_columns
@@ -130,6 +127,16 @@ def test_rows_are_read_behind_those_that_were_scored_before(scored, tmp_path, mo
     read = read_with(source, lambda records, _: {"records": records}, set(), skip=skip)
     lines = [line for _, _, values in read for line in values["records"].tolist()]
     assert [int(line.split(b",")[0]) for line in lines] == list(range(skip, 10))
+
+
+def test_a_line_of_json_that_is_no_row_says_why(scored, tmp_path):
+    path = feeds.write_json_lines(tmp_path / "a.jsonl", [good_row(0)])
+    path.write_bytes(path.read_bytes() + b"[1]\n")
+    source = opened_logs(find_logs(scored, [str(path)], tmp_path))
+    step = scoring_step(source, lambda ids, seconds: {})
+    ((_, records, values),) = read_with(source, step, set())
+    assert values["first_fault"].tolist() == [GOOD, BROKEN]
+    assert reasons_of(source, records[1:], values["first_fault"][1:]) == ["no JSON object: [1]"]
 
 
 def test_a_history_is_not_made_here_which_is_said(scored, tmp_path):
