@@ -7,6 +7,7 @@ Started again with the same flags, it goes on where it was stopped.
 
 from __future__ import annotations
 
+from lt4rec_tf.core.callable_modules import callable_as
 from lt4rec_tf.core.command import before_tensorflow
 from lt4rec_tf.core.processes import end_with_parent
 
@@ -70,6 +71,18 @@ class TrainFlags:
 
 def main(argv: Sequence[str]) -> None:
     """Runs the whole procedure, from flags to a published model."""
+    run(argv)
+
+
+def run(argv: Sequence[str]) -> Path:
+    """Does what `main` does, and returns the folder of the run.
+
+    Args:
+        argv: Program name and arguments.
+
+    Raises:
+        InputError: A flag, the schema, the logs or the folder cannot be used.
+    """
     settings, places, command_flags = parse.parse_with(
         argv, __doc__ or "", TrainFlags, registry.descriptions()
     )
@@ -97,16 +110,16 @@ def main(argv: Sequence[str]) -> None:
     if command_flags.dry_run:
         say_plan = daily_dry_run if daily.starts_from_another(settings) else dry_run
         say_plan(settings, schema, folder)
-        return
+        return folder
 
     cluster_joined = cluster.joined(training.distribution, training.shard_mib)
     if daily.starts_from_another(settings):
         with artifacts.locked(folder), cluster_joined:
             daily.train(settings, schema, folder)
-        return
+        return folder
     if cluster.is_server(training.distribution):
         cluster.serve(folder)
-        return
+        return folder
 
     # All processes of a cluster train and measure. One of them holds the folder and writes; the
     # others end when it has.
@@ -121,6 +134,7 @@ def main(argv: Sequence[str]) -> None:
             cluster.say_finished(folder)
         else:
             cluster.wait_for_writer(folder, before)
+    return folder
 
 
 def _without_equal_rows(settings: Settings, schema: Schema, folder: Path) -> Settings:
@@ -200,3 +214,5 @@ def finish(
 
 if __name__ == "__main__":
     command.run(main)
+if __name__ == "lt4rec_tf.train":  # imported, not run
+    callable_as(__name__, "lt4rec_tf.api.training", "train")

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from queue import SimpleQueue
+from types import ModuleType
 from typing import Any
 
 from lt4rec_tf.core.command import discard
@@ -168,6 +169,21 @@ class _Counter:
         end = f"FAILED: {failure.error} (log: {failure.log})" if failure else "done"
         after = f" | about {duration(seconds_left)} left" if self._done < self._number else ""
         self._say(f"{self._what} {self._done}/{self._number} | {job.name} {end}{after}")
+
+
+@contextlib.contextmanager
+def without_main_module() -> Iterator[None]:
+    """Hides the program's main module from processes that are spawned within a block.
+
+    They would run it once more. A user's script that calls this package without an
+    `if __name__ == "__main__"` would begin anew in each of them.
+    """
+    main_module = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main_module
 
 
 def begin(prepare: Callable[[], None]) -> None:

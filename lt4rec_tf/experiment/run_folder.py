@@ -232,6 +232,12 @@ class _Config(TypedDict):
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
+    if not (folder / CONFIG).exists():
+        runs = [path.parent for path in sorted(folder.glob(f"seed_*/{CONFIG}"))]
+        such = f", such as {runs[0]}" if runs else ""
+        raise artifacts.RunError(
+            f"{folder / CONFIG}: no such file; expected the folder of a run{such}"
+        )
     config: dict[str, Any] = read_typed(folder / CONFIG, dict[str, Any])
     version = config.get("format")
     if version != FORMAT_VERSION:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from lt4rec_tf import evaluate, export, simulate_online
+from lt4rec_tf import evaluate, export, predict, simulate_online
 from lt4rec_tf.config import settings
 from lt4rec_tf.config.checks import loss_weights, own_embedding
 from lt4rec_tf.config.parse import parse, parse_with
-from lt4rec_tf.core.flags import ConfigError, build, parse_flags
+from lt4rec_tf.core.flags import ConfigError, build, check_fields, parse_flags
 from lt4rec_tf.data.convert import command as convert
 from lt4rec_tf.data.inspect import command as inspect
 from lt4rec_tf.data.inspect.column_roles import RoleFlags
@@ -113,6 +113,8 @@ def check_module(module, flags):
             groups = [export._Flags, ExportFlags]
         values = parse_flags([module, *flags], "", groups)
         assert values["run"], "--run is missing"
+    elif module == "lt4rec_tf.predict":
+        check_fields(build(predict._Flags, parse_flags([module, *flags], "", [predict._Flags])))
     elif module == "lt4rec_tf.embedding_tickets":
         check_embedding_tickets(flags)
     elif module == "lt4rec_tf.data.simulator":
@@ -214,6 +216,8 @@ def test_commands_are_found():
         "python -m lt4rec_tf.evaluate --run=RUN --row=s_weight",
         "python -m lt4rec_tf.evaluate",
         "python -m lt4rec_tf.export --run=RUN --exportdir=DIR",
+        "python -m lt4rec_tf.predict --run=RUN --output=DIR",
+        "python -m lt4rec_tf.predict --run=RUN --files=*.csv --output=DIR --ids=user_id",
         "python -m lt4rec_tf.data.simulator --dir=DIR --rowz=3",
         "python -m lt4rec_tf.data.inspect --schema_out=mine.toml",
         "python -m lt4rec_tf.data.inspect --files=*.csv --clik=is_click",

@@ -25,6 +25,17 @@ def test_importing_the_package_loads_no_tensorflow():
     assert run(f"import sys, {modules}; print('tensorflow' in sys.modules)") == "False\n"
 
 
+def test_importing_the_api_loads_nothing_that_takes_time():
+    code = """
+import sys
+before = set(sys.modules)
+import lt4rec_tf as lt
+assert "load_run" in dir(lt) and not hasattr(lt, "absent")
+print(sorted({name.split(".")[0] for name in set(sys.modules) - before} - sys.stdlib_module_names))
+"""
+    assert run(code) == "['lt4rec_tf']\n"
+
+
 def test_a_command_loads_no_keras_3():
     """Which TensorFlow loads unless it is told of tf_keras; a second of every start."""
     command = [sys.executable, "-X", "importtime", "-m", "lt4rec_tf.train", "--help"]

@@ -15,7 +15,7 @@ import pytest
 from lt4rec_tf.core.artifacts import write_atomically
 from lt4rec_tf.core.command import prepare_tensorflow
 from lt4rec_tf.core.errors import UnwritableError
-from lt4rec_tf.core.processes import Failure, Job, JobPool
+from lt4rec_tf.core.processes import Failure, Job, JobPool, without_main_module
 from tests.support.paths import PROJECT
 from tests.support.refusals import ROOM, refusing
 from tests.support.turns import until
@@ -306,3 +306,25 @@ def test_a_process_whose_parent_ended_before_it_watched_ends_at_once(parent, liv
         check=False,
     )
     assert (ended.stdout, ended.returncode) == (("lives on\n", 0) if lives else ("", 1))
+
+
+def test_a_script_without_a_guard_is_not_run_again_by_its_pool(tmp_path):
+    """As one that trains with `lt4rec_tf.train` and several search processes."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from multiprocessing import get_context\n"
+        "from lt4rec_tf.core.processes import without_main_module\n"
+        "print('begun', flush=True)\n"
+        "with without_main_module(), get_context('spawn').Pool(1) as pool:\n"
+        "    print(pool.apply(abs, (-7,)))\n"
+    )
+    command = [sys.executable, str(script)]
+    made = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT, timeout=60)
+    assert made.stdout == "begun\n7\n", made.stderr
+
+
+def test_the_main_module_is_hidden_and_comes_back():
+    main_module = sys.modules["__main__"]
+    with without_main_module():
+        assert not hasattr(sys.modules["__main__"], "__file__")
+    assert sys.modules["__main__"] is main_module

@@ -5,11 +5,13 @@ import io
 import shutil
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from scipy.special import expit
 from sklearn.metrics import mean_squared_error, roc_auc_score
 
-from lt4rec_tf import export, train
+import lt4rec_tf as lt
+from lt4rec_tf import export, predict, train
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.command import exit_on_error
 from lt4rec_tf.data.input.pipeline import raw_batches
@@ -110,6 +112,37 @@ def test_a_loaded_version_answers_as_was_trained(run, whole, models):
     assert_near(rows, schema, predictions, 1e-6)
     assert_near(examples, schema, predictions, 1e-6)
     assert (models / "1" / "model_card.md").exists()
+
+
+def test_files_and_frames_get_the_predictions_of_a_server(run, whole, models, tmp_path):
+    schema, batches, predictions = whole
+    settings, _ = run_folder.read_run(run)
+    files = f"--files={settings.data.data_dir}/impressions/day_06*"  # the rows of test, in order
+    run_main(predict.main, f"--run={run}", files, f"--output={tmp_path}/out", "--processes=1")
+    table = pq.read_table(tmp_path / "out")
+    found = {
+        name: column.to_numpy()
+        for name, column in zip(table.schema.names, table.columns, strict=True)
+    }
+    assert_near(found, schema, predictions, 1e-6)
+
+    with lt.load_version(models) as version:
+        assert version.folder == models / "1"
+        assert version.features.keys() == batches[0].keys()
+        assert_near(
+            joined([version.predict(batch) for batch in batches]), schema, predictions, 1e-6
+        )
+        few = {name: values[:2] for name, values in batches[0].items()}
+        absent = version.predict(few | {"hour": [None, 7], "tags": [None, []]})
+        missing = schema.feature("hour").missing
+        given = version.predict(few | {"hour": [missing, 7], "tags": [[""], [""]]})
+        np.testing.assert_array_equal(absent["pctr"], given["pctr"])
+        with pytest.raises(lt.InputError, match="frame: row 1: column hour: found 'x', expected i"):
+            version.predict(few | {"hour": ["1", "x"]})
+        with pytest.raises(
+            lt.InputError, match=r"found no column 'age_group', which .* the columns"
+        ):
+            version.predict({"hour": [1]})
 
 
 def test_what_evaluate_measured_is_what_a_server_answers(run, whole, models):

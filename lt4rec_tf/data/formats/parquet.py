@@ -72,9 +72,23 @@ def columns(path: Path, placed: Collection[str] = ()) -> dict[str, Column]:
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{path}: cannot be read as Parquet ({error})") from error
 
+    return columns_of(schema, str(path), placed)
+
+
+def columns_of(schema: Any, where: str, placed: Collection[str] = ()) -> dict[str, Column]:
+    """Reads what one of Arrow's schemas says of its columns.
+
+    Args:
+        schema: Of a file, or of a table in memory.
+        where: What it is of, for errors.
+        placed: As `columns` takes it.
+
+    Raises:
+        DataError: There are no columns of distinct names.
+    """
     found = {field.name: _column_of(field.type, field.name in placed) for field in schema}
     if len(found) != len(schema.names) or not found:
-        raise DataError(f"{path}: found the columns {schema.names}, expected distinct names")
+        raise DataError(f"{where}: found the columns {schema.names}, expected distinct names")
     return found
 
 
@@ -202,7 +216,7 @@ def batches(
 
     for batch in arrow_batches(path, names, rows):
         arrays = zip(batch.schema.names, batch.columns, strict=True)
-        yield {name: _column(array, found[name]) for name, array in arrays}, len(batch)
+        yield {name: ragged_of(array, found[name]) for name, array in arrays}, len(batch)
 
 
 def arrow_batches(path: Path, names: Sequence[str], rows: int) -> Iterator[Any]:
@@ -252,7 +266,7 @@ def _opened(path: Path) -> Any:
     return path.open("rb") if in_store(path) else path
 
 
-def _column(array: Any, column: Column) -> Ragged:
+def ragged_of(array: Any, column: Column) -> Ragged:
     """Turns an array into a column.
 
     A null is no value, in a list too; nor is NaN, which pandas writes for one, nor an empty text by
@@ -299,7 +313,7 @@ def cast(array: Any, kind: str) -> Any:
     """Casts an array of a kind of `Column` to bytes, int64, float32 or float64."""
     pa = pyarrow()
     if pa.types.is_dictionary(array.type):
-        array = array.dictionary_decode()
+        array = _decoded(array)
     is_decimal = pa.types.is_decimal(array.type)
 
     if kind in ("text", "decimal"):
@@ -314,3 +328,13 @@ def cast(array: Any, kind: str) -> Any:
     if kind == "time":
         array = array.cast(pa.timestamp("ms"), safe=False)
     return array.cast(pa.int64())
+
+
+def _decoded(array: Any) -> Any:
+    """Returns the values that a dictionary array stands for."""
+    pa = pyarrow()
+    values = array.dictionary
+    if pa.types.is_string_view(values.type) or pa.types.is_binary_view(values.type):
+        values = values.cast(pa.large_binary())  # Arrow takes no values of views by their places
+        array = pa.DictionaryArray.from_arrays(array.indices, values)
+    return array.dictionary_decode()

@@ -54,17 +54,31 @@ def read_lines(
     """
     found = columns(path, placed)
     for batch in arrow_batches(path, [name for name in names if name in found], rows):
-        yield _lines(batch, names, found, ids, path)
+        yield lines_of(batch, names, found, ids, str(path))
 
 
-def _lines(
+def lines_of(
     batch: Any,
     names: Sequence[str],
     found: Mapping[str, Column],
     ids: Collection[str],
-    path: Path,
+    where: str,
 ) -> np.ndarray:
-    """Joins the columns of a batch to lines."""
+    """Joins the columns of one of Arrow's record batches to lines.
+
+    Args:
+        batch: The rows.
+        names: As `read_lines` takes them.
+        found: The columns that the batch has.
+        ids: As `read_lines` takes them.
+        where: What the batch is of, for errors.
+
+    Returns:
+        Lines as `quoted_lines` says, bytes in an array of objects.
+
+    Raises:
+        DataError: A text of a list holds the mark between two values.
+    """
     pa = pyarrow()
     empty = pa.array([b""] * len(batch), pa.large_binary())
     fault, texts = empty, []
@@ -72,7 +86,7 @@ def _lines(
         if name not in found:
             texts.append(empty)
             continue
-        text, inexact = _text_of(batch.column(name), found[name], f"{path}: column {name}")
+        text, inexact = _text_of(batch.column(name), found[name], f"{where}: column {name}")
         texts.append(text)
         if name in ids and inexact is not None and pa.compute.any(inexact).as_py():
             what = f"{name}: found ", ", which is no exact id"

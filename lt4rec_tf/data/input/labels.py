@@ -225,7 +225,7 @@ def parse_label(label: Label, columns: Columns) -> ParsedLabel:
         raise ValueError(f"label {label.name}: found neither a column nor times, expected one")
 
     column = single(columns[label.column], tf.float64)
-    seconds = _seconds(label, duration) if duration is not None else None
+    seconds = seconds_of(label, duration) if duration is not None else None
     above = None
     if label.kind == "binary":
         valid = column.valid & ((column.values == 0.0) | (column.values == 1.0))
@@ -285,13 +285,13 @@ def _of_times(label: Label, play_time: Values, duration: Values) -> ParsedLabel:
         value=tf.where(usable, tf.clip_by_value(ratio, 0.0, most), 0.0),
         present=play_time.present & duration.present,
         unlabelled=no_length & (label.zero_duration == "unlabelled"),
-        duration=_seconds(label, duration),
+        duration=seconds_of(label, duration),
         faults=faults,
         above=usable & (ratio > most) if most < math.inf else None,
     )
 
 
-def _seconds(label: Label, duration: Values) -> tf.Tensor:
+def seconds_of(label: Label, duration: Values) -> tf.Tensor:
     """Returns a video's length, float32 (batch,); NaN where there is none above 0."""
     seconds = tf.cast(duration.values * UNIT_SECONDS[label.duration_unit], tf.float32)
     valid = duration.valid & (seconds > 0.0) & tf.math.is_finite(seconds)

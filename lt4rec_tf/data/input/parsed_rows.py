@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +24,7 @@ from lt4rec_tf.data.input.splits import (
     split_of_users,
 )
 from lt4rec_tf.metrics.groups import NO_USER
+from lt4rec_tf.schema.types import Schema
 
 
 class Rows(NamedTuple):
@@ -68,23 +70,12 @@ def examine(
         whole_lists: Keeps all raw values of lists, as a client sends them.
     """
     schema = source.schema
-    columns, broken = parse(source.layout, records, source.columns, unparseable)
-    columns = {name: without_nulls(column, schema.nulls) for name, column in columns.items()}
-    misses = {}
-    for side in source.side_tables:
-        joined, missed = look_up(side, columns[side.join.key])
-        columns |= {name: without_nulls(column, schema.nulls) for name, column in joined.items()}
-        misses[side.join.file] = missed & ~broken
+    parsed, broken = parse(source.layout, records, source.columns, unparseable)
+    columns, misses = with_side_tables(source, parsed, broken)
 
     filtered = left_out(schema.filters, columns, broken)
     is_left_out = filtered.by >= 0
-    raw, faults, absent = {}, {}, {}
-    for feature in schema.features:
-        name, column = feature.name, columns[feature.column]
-        read = raw_feature(feature, column, whole_lists=whole_lists)
-        raw[name], faults[name], absent[name] = read
-    unequal = unequal_rows(schema, columns)
-    raw = without_events(schema, raw, unequal)
+    raw, faults, absent, unequal = read_features(schema, columns, whole_lists=whole_lists)
 
     times = tf.fill(tf.shape(records), tf.constant(np.nan, tf.float64))
     if schema.time is not None:
@@ -114,6 +105,61 @@ def examine(
         misses=misses,
         left_out=filtered,
     )
+
+
+def with_side_tables(
+    source: Source, parsed: Mapping[str, tf.Tensor | tf.RaggedTensor], broken: tf.Tensor
+) -> tuple[dict[str, tf.Tensor | tf.RaggedTensor], dict[str, tf.Tensor]]:
+    """Adds the columns of side tables to those of a batch of records.
+
+    Args:
+        source: The data set.
+        parsed: Raw columns by name, of `records.parse`.
+        broken: Bool (batch,): the record could not be taken apart.
+
+    Returns:
+        All columns, texts of absent values emptied; and by side table's file, bool (batch,): its
+        key was not found.
+    """
+    nulls = source.schema.nulls
+    columns = {name: without_nulls(column, nulls) for name, column in parsed.items()}
+    misses = {}
+    for side in source.side_tables:
+        joined, missed = look_up(side, columns[side.join.key])
+        columns |= {name: without_nulls(column, nulls) for name, column in joined.items()}
+        misses[side.join.file] = missed & ~broken
+    return columns, misses
+
+
+class RawFeatures(NamedTuple):
+    """The features of a batch, each by its name as `Rows` has it; sequences by theirs."""
+
+    raw: dict[str, tf.Tensor]
+    faults: dict[str, tf.Tensor]
+    absent: dict[str, tf.Tensor]
+    unequal: dict[str, tf.Tensor]
+
+
+def read_features(
+    schema: Schema,
+    columns: Mapping[str, tf.Tensor | tf.RaggedTensor],
+    *,
+    whole_lists: bool = False,
+) -> RawFeatures:
+    """Reads features from raw columns.
+
+    Args:
+        schema: The features.
+        columns: Of `with_side_tables`.
+        whole_lists: As `examine` takes it.
+    """
+    raw, faults, absent = {}, {}, {}
+    for feature in schema.features:
+        name, column = feature.name, columns[feature.column]
+        read = raw_feature(feature, column, whole_lists=whole_lists)
+        raw[name], faults[name], absent[name] = read
+    unequal = unequal_rows(schema, columns)
+    return RawFeatures(without_events(schema, raw, unequal), faults, absent, unequal)
 
 
 def _users(column: tf.Tensor | tf.RaggedTensor) -> Values:

@@ -59,8 +59,38 @@ def read_all(
     def step(records: tf.Tensor, unparseable: tf.Tensor) -> dict[str, Any]:
         return select(examine(source, records, unparseable))
 
-    step, seen = _traced(step), 0
+    yield from read_with(source, _traced(step), quarantine, progress)
+
+
+def read_with(
+    source: Source,
+    step: Callable[[tf.Tensor, tf.Tensor], dict[str, Any]],
+    quarantine: set[int],
+    progress: Progress | None = None,
+    skip: int = 0,
+) -> Iterator[tuple[Path, tf.Tensor, dict[str, Any]]]:
+    """Reads all records as `read_all` does, by a step of the caller's own.
+
+    Args:
+        source: Its files are read.
+        step: Returns, in graph, values of records, strings (batch,), of which Examples that are
+            malformed are marked, bool (batch,). Traced, or every batch is traced anew.
+        quarantine: Receives the fingerprints of malformed Examples.
+        progress: As `read_all` takes it.
+        skip: Records of the first file that are read and not given.
+
+    Yields:
+        As `read_all`.
+
+    Raises:
+        DataError: A file is broken from some record on.
+    """
+    seen = 0
     for path, records in _records(source):
+        if skip >= len(records):
+            skip -= len(records)
+            continue
+        records, skip = records[skip:], 0
         records = marked(source.layout, records, source.layout.mark_of(path))
         values = _step_over_malformed(source, step, records, quarantine)
         seen += len(records)

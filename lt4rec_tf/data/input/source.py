@@ -82,8 +82,8 @@ def open_source(schema: Schema, data_dir: str | Path, split: SplitRule) -> Sourc
     stamps = {path: stamp_of(path) for path in [*files, *joined]}  # before a byte is read
 
     layout = read_layout(schema, files)
-    layout = _with_needed_columns(schema, data_dir, files, layout)
-    columns, side_columns = _locate_columns(schema, data_dir, files[0], layout)
+    layout = with_needed_columns(schema, data_dir, files, layout)
+    columns, side_columns = locate_columns(schema, data_dir, files[0], layout)
     layout = with_columns(layout, columns)
     side_tables = tuple(
         load_side_table(data_dir, join, wanted)
@@ -135,7 +135,7 @@ def _check_patterns(schema: Schema, time: TimeColumn) -> None:
             ) from error
 
 
-def _with_needed_columns(
+def with_needed_columns(
     schema: Schema, data_dir: Path, files: Sequence[Path], layout: Layout
 ) -> Layout:
     """Looks for columns of TFRecords and JSON Lines that no record at the beginning has."""
@@ -150,7 +150,7 @@ def _with_needed_columns(
     return search(layout, files, needed)
 
 
-def _locate_columns(
+def locate_columns(
     schema: Schema, data_dir: Path, first_file: Path, layout: Layout
 ) -> tuple[tuple[str, ...], list[set[str]]]:
     """Finds the columns that the logs give and that each side table gives; the logs go first."""
@@ -170,8 +170,10 @@ def _locate_columns(
 
     if open_columns:
         searched = ", ".join([str(first_file), *(join.file for join in schema.joins)])
+        first, *others = sorted(open_columns)
+        nor = f" (nor {', '.join(map(repr, others))})" if others else ""
         raise DataError(
-            f"{searched}: found no column {sorted(open_columns)[0]!r}, which {schema.path} "
+            f"{searched}: found no column {first!r}{nor}, which {schema.path} "
             f"asks for; the log's columns are {', '.join(layout.columns)}"
         )
     return tuple(sorted(from_logs)), side_columns
