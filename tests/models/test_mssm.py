@@ -8,6 +8,7 @@ import tensorflow as tf
 import tf_keras as keras
 from scipy.special import expit, logit
 
+from lt4rec_tf.experiment.joint_training import train_row
 from lt4rec_tf.experiment.rows import densities
 from lt4rec_tf.models.layers.coded_dense import LEAST, MOST, PACE, TEMPERATURE, CodedDense
 from lt4rec_tf.models.layers.field_gates import FieldGates
@@ -19,6 +20,13 @@ from tests.support.networks import (
     moved,
     read_variables,
     with_more_tasks,
+)
+from tests.support.training import (
+    Killed,
+    KilledProgress,
+    assert_same_logits,
+    begin_run,
+    small_settings,
 )
 from tests.training.test_steps import step_of
 
@@ -177,3 +185,20 @@ def test_a_closed_coding_variable_takes_a_unit_away(small_schema):
     kernel = network.variables["cvr/cell/1/kernel"]
     kernel.assign(kernel + np.where(np.arange(kernel.shape[0]) < 2, 9.0, 0.0)[:, np.newaxis])
     np.testing.assert_array_equal(network.model(features)["cvr"], before)
+
+
+@pytest.mark.slow
+def test_a_training_killed_at_any_step_ends_as_an_unbroken_one(small_schema, tmp_path):
+    """Draws of the gates depend on the number of calls before, which a checkpoint holds."""
+
+    def begin(folder, progress=None):
+        settings = small_settings("--rows=mssm", "--checkpoint_steps=2")
+        return begin_run(settings, small_schema, tmp_path / folder, progress)[0]
+
+    unbroken = begin("unbroken")
+    train_row(unbroken, "mssm")
+    with pytest.raises(Killed):
+        train_row(begin("killed", KilledProgress(4)), "mssm")
+    resumed = begin("killed")
+    train_row(resumed, "mssm")
+    assert_same_logits(unbroken, resumed, "mssm")

@@ -31,8 +31,11 @@ CASES = {
         "weight_average": 0.5,
     },
     **{f"balance {rule}": {"schedule": "both", "balance": rule} for rule in RULES[1:]},
-    # A loss and a balance of their own; mmoe, ple and aitm are trained as towers are.
-    **{model: {"schedule": "both", "model": model} for model in ("esmm", "escm2_dr", "htlnet")},
+    # A loss, a penalty and a balance of their own; mmoe, ple and aitm are trained as towers are.
+    **{
+        model: {"schedule": "both", "model": model}
+        for model in ("esmm", "escm2_dr", "mssm", "htlnet")
+    },
     "attention masked by each task": {"schedule": "both", "model": "masked attention"},
 }
 

@@ -83,7 +83,7 @@ class CodedDense(keras.layers.Layer):
         return tf.sigmoid(self.log_alpha - TEMPERATURE * math.log(-LEAST / MOST))
 
     def _drawn_gates(self) -> tf.Tensor:
-        seed = seed_of_call(self.seed, self.calls)
+        seed = seed_of_call(self.seed, self.calls, by_replica=False)
         # Never 0 or 1, where a logarithm would not be finite.
         shape = tf.shape(self.coding)
         drawn = tf.random.stateless_uniform(shape, seed, minval=2.0**-24, maxval=1 - 2.0**-24)
