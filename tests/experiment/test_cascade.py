@@ -1,5 +1,7 @@
 """Tasks trained one after another: what each may change, what it wears, how the row resumes."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -151,6 +153,36 @@ def test_a_row_killed_in_any_stage_ends_as_an_unbroken_one(
     assert_same_logits(trained[0], run, ROW)
 
 
+@pytest.mark.slow
+def test_of_three_tasks_the_second_wears_what_is_kept_of_both_and_stays_too(
+    small_schema, tmp_path, monkeypatch
+):
+    third = dataclasses.replace(small_schema.task("cvr"), name="third")
+    schema = dataclasses.replace(small_schema, tasks=(*small_schema.tasks, third))
+    run = begin(schema, tmp_path, "--epochs=1")
+    answers = []
+    fit = Trainer.fit
+
+    def noted(trainer, folder, name, plan):
+        result = fit(trainer, folder, name, plan)
+        answers.append(make_predictor(trainer.network, run.tasks)(run.feed.validation()).logits)
+        return result
+
+    monkeypatch.setattr(Trainer, "fit", noted)
+    train_row(run)
+    masks = task_masks(load_row(run.folder, ROW, run.settings, schema))
+    for name, first in masks["ctr"].items():
+        second = masks["cvr"][name]
+        assert (second >= first).all()
+        # Of what was free half of the sum goes, so more than half of the weights.
+        assert 0 < second[~first].mean() < 0.5
+        assert masks["third"][name].all()
+    _, ctr, _, cvr, last = answers
+    assert ctr["ctr"].tobytes() == cvr["ctr"].tobytes() == last["ctr"].tobytes()
+    assert cvr["cvr"].tobytes() == last["cvr"].tobytes()
+
+
+@pytest.mark.slow
 def test_a_weight_that_moved_is_never_kept(small_schema, tmp_path, monkeypatch):
     """As a fault of the trainer would have it: everything may change."""
     run = begin(small_schema, tmp_path, "--epochs=1")
