@@ -18,6 +18,7 @@ COMMANDS = {
     "simulate": ("lt4rec_tf.data.simulator", "writes the logs of a simulated feed"),
     "train": ("lt4rec_tf.train", "trains models on logs, compares and exports them"),
     "evaluate": ("lt4rec_tf.evaluate", "measures the models of a run"),
+    "predict": ("lt4rec_tf.predict", "scores logs of any size"),
     "export": ("lt4rec_tf.export", "publishes a model for TensorFlow Serving"),
     "serve": ("lt4rec_tf.serve", "serves a model for development, as TensorFlow Serving does"),
     "compare": ("lt4rec_tf.compare", "trains many models over seeds, with intervals"),

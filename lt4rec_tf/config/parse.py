@@ -55,6 +55,7 @@ _NEWER: dict[str, dict[str, Any]] = {
         "transformer_blocks": 1,
         "transformer_heads": 2,
         "counterfactual_share": 0.5,
+        "mask_penalty": 0.1,
     },
     "training": {
         "embedding_optimizer": "same",
@@ -69,7 +70,12 @@ _NEWER: dict[str, dict[str, Any]] = {
         "rewind_tables": 0,
         "calibration": [],
     },
-    "tickets": {"ticket_search": "thorough", "gate_epochs": 0, "mask_attention": False},
+    "tickets": {
+        "ticket_search": "thorough",
+        "gate_epochs": 0,
+        "mask_attention": False,
+        "cascade_pruned": 0.5,
+    },
     "daily": {"add_to": ""},
 }
 

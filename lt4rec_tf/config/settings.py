@@ -198,6 +198,11 @@ class ModelSettings:
         above=0,
         at_most=1,
     )
+    mask_penalty: float = flag(
+        0.1,
+        "mssm: weight of the expected share of its coding variables that are open.",
+        at_least=0,
+    )
     experts: int = flag(3, "mmoe: number of experts.", at_least=1)
     own_experts: int = flag(1, "ple: experts of each task, per level.", at_least=1)
     shared_experts: int = flag(1, "ple: experts of all tasks, per level.", at_least=1)
@@ -293,6 +298,13 @@ class TicketSettings:
         "s_gates: passes over train in which its tickets are learned; 0: up to 4 on a small log, 1 "
         "on a large one.",
         at_least=0,
+    )
+    cascade_pruned: float = flag(
+        0.5,
+        "csmf: share of the sum of a layer's magnitudes that pruning takes from a task before the "
+        "next one; .5 leaves about a fourth of the weights.",
+        at_least=0,
+        below=1,
     )
     ticket_score: Literal["magnitude", "movement"] = flag(
         "magnitude",

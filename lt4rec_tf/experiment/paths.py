@@ -9,6 +9,7 @@
       rows/<row>/                           masks/<task>.npz, training/
       rows/s_joint/                         joint_search.json, levels/level_<k>/ beside them
       rows/s_gates/                         gates/training/ beside them
+      rows/csmf/                            cascade/<task>/training/, recovery/ beside them
       rows/<row>/                           --add_to: added_tasks.json, added/level_<k>/ beside them
       calibration/<row>.json                --calibration
       saved_model/<version>/ tensorboard/ logs/
@@ -60,6 +61,7 @@ SEARCH = "search.json"
 WIDTHS = "hidden_units.json"  # of small_dense
 CHOICE = "choice.json"  # of s_weight_auto
 LEVELS, JOINT = "levels", "joint_search.json"  # of s_joint
+CASCADE, RECOVERY = "cascade", "recovery"  # of csmf: its tasks, their trainings after pruning
 GATES = "gates"  # of s_gates: its first training, in which the tickets are learned
 ADDED_LEVELS, ADDED = "added", "added_tasks.json"  # of tasks that --add_to added
 

@@ -73,8 +73,8 @@ def check_rows(settings: Settings, schema: Schema) -> None:
             ENTIRE_SPACE[row](schema)
 
     training = settings.training
-    # Importance and scores are measured by one process on its batches.
-    for row in ("s_joint", "s_gates"):
+    # Importance and scores are measured by one process on its batches; a cascade is tried on one.
+    for row in ("s_joint", "s_gates", "csmf"):
         expected = f"none with --rows={row}"
         alone = row not in joint or training.distribution == "none"
         expect(alone, "distribution", training.distribution, expected)

@@ -45,8 +45,10 @@ from lt4rec_tf.training.plan import Batches
 from lt4rec_tf.training.predictions import Predictions, predictor_of
 from lt4rec_tf.training.watch_time import timed_tasks, watch_time
 
-# Rows whose tasks may wear tickets on one tower.
+# Rows of this project whose tasks may wear tickets on one tower; one of them is exported.
 SPARSE_SHARING = ("s_gates", "s_joint", "s_weight_auto", "s_weight")
+# These, and rivals that do: they are exported where they are named.
+ON_ONE_TOWER = (*SPARSE_SHARING, "csmf")
 
 
 def row_names(settings: Settings, schema: Schema) -> list[str]:
@@ -97,7 +99,7 @@ def shares_tower(folder: Path, row: str) -> bool:
         folder: RUN.
         row: One of the run's.
     """
-    return row in SPARSE_SHARING and network_row(folder, row) != sharing_row(separate=True)
+    return row in ON_ONE_TOWER and network_row(folder, row) != sharing_row(separate=True)
 
 
 def load_row(folder: Path, row: str, settings: Settings, schema: Schema) -> RankingNetwork:
@@ -253,7 +255,9 @@ def task_masks(network: RankingNetwork) -> dict[str, Masks]:
 
 
 def densities(network: RankingNetwork) -> dict[str, float]:
-    """Returns the density of each task's masks, in [0, 1]."""
+    """Returns the density of each task's masks or open gates, in [0, 1]."""
+    if network.kept_shares is not None:
+        return network.kept_shares()
     return {task: density(masks) for task, masks in task_masks(network).items()}
 
 

@@ -127,8 +127,18 @@ def task_trainer(
     network: RankingNetwork,
     task: str,
     before_step: Callable[[int], None] = lambda step: None,
+    *,
+    changeable: Mapping[str, np.ndarray] | None = None,
 ) -> Trainer:
-    """Makes a trainer of one task alone, for a search."""
+    """Makes a trainer of one task alone, for a search or a cascade.
+
+    Args:
+        run: The run.
+        network: Of this task, or of several.
+        task: The task.
+        before_step: See `Callbacks`.
+        changeable: See `Objective`.
+    """
     # Eq. 2 weighs tasks against each other: alone, a task's weight would only rescale its loss.
     training = run.settings.training
     objective = Objective(
@@ -136,6 +146,7 @@ def task_trainer(
         training.task_schedule,
         {task: 1.0},
         label_smoothing=training.label_smoothing,
+        changeable=changeable,
     )
     return _trainer(run, network, objective, before_step)
 

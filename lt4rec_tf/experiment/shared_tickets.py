@@ -8,7 +8,7 @@ from pathlib import Path
 from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.experiment.level_search import groups_of_inputs
 from lt4rec_tf.experiment.paths import row_masks, stage_folder
-from lt4rec_tf.experiment.rows import SPARSE_SHARING, default_row, shares_tower
+from lt4rec_tf.experiment.rows import ON_ONE_TOWER, default_row, shares_tower
 from lt4rec_tf.models.layers.cross import crossed_width
 from lt4rec_tf.models.layers.event_pooling import attention_shapes
 from lt4rec_tf.reports.attention import AttentionShares, shares_of_attention
@@ -55,7 +55,7 @@ def shared_masks(folder: Path, row: str, settings: Settings, schema: Schema) -> 
 def drawn_tickets(folder: Path, settings: Settings, schema: Schema) -> tuple[str, dict[str, Masks]]:
     """Returns the row whose tickets a run draws, with them.
 
-    It is the exported one, or the first of `SPARSE_SHARING` that has `shared_masks`.
+    It is the exported one, or the first of `ON_ONE_TOWER` that has `shared_masks`.
 
     Args:
         folder: RUN.
@@ -65,7 +65,7 @@ def drawn_tickets(folder: Path, settings: Settings, schema: Schema) -> tuple[str
     Returns:
         The row and its masks by task; an empty name and no masks where no row has any.
     """
-    for row in (default_row(settings, schema, folder), *SPARSE_SHARING):
+    for row in (default_row(settings, schema, folder), *ON_ONE_TOWER):
         if row in settings.rows and (masks := shared_masks(folder, row, settings, schema)):
             return row, masks
     return "", {}

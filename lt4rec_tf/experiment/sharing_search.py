@@ -18,7 +18,7 @@ from typing import Any
 
 from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts
-from lt4rec_tf.experiment import gate_search, joint_search, joint_training
+from lt4rec_tf.experiment import cascade, gate_search, joint_search, joint_training
 from lt4rec_tf.experiment.paths import (
     CHOICE,
     TRAINING,
@@ -71,16 +71,19 @@ def train_rows(run: Run, tickets: Sequence[Ticket]) -> None:
             joint_search.train_row(run)
         elif row == "s_gates":
             gate_search.train_row(run)
+        elif row == "csmf":
+            cascade.train_row(run)
         elif row != "base":
             joint_training.train_row(run, row, tickets)
 
 
-def pending_epochs(settings: Settings, folder: Path) -> int:
+def pending_epochs(settings: Settings, folder: Path, tasks: Sequence[str]) -> int:
     """Returns the epochs that the rows of several tasks may still take.
 
     Args:
         settings: The run's.
         folder: RUN.
+        tasks: Names of the run's tasks.
     """
     epochs = 0
     for row in set(settings.rows):
@@ -90,6 +93,8 @@ def pending_epochs(settings: Settings, folder: Path) -> int:
             epochs += joint_search.pending_epochs(settings, folder)
         elif row == "s_gates":
             epochs += gate_search.pending_epochs(settings, folder)
+        elif row == "csmf":
+            epochs += cascade.pending_epochs(settings, folder, tasks)
         elif row != "base":
             epochs += joint_training.pending_epochs(settings, folder, row)
     return epochs

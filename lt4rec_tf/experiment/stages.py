@@ -50,7 +50,7 @@ def steps_to_come(
         for task in tasks:
             epochs += ticket_search.pending_epochs(settings, searches, task)
 
-    epochs += sharing_search.pending_epochs(settings, folder)
+    epochs += sharing_search.pending_epochs(settings, folder, tasks)
     return epochs * feed.steps_per_epoch
 
 

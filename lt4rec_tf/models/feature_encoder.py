@@ -60,6 +60,9 @@ class Bottom:
         counters: Counters that its layers update in training, by name.
         by_task: Task -> output of the cross layer, where tasks wear masks on the attention.
         attentions: What they wear masks on, by the beginning of its variables' names.
+        vectors: Field vectors as the cross layer reads them, float32 (batch, fields, dimension);
+            none where `by_task` has its output.
+        cross_layer: The cross layer, from these to float32 (batch, width).
     """
 
     inputs: dict[str, tf.Tensor]
@@ -69,6 +72,8 @@ class Bottom:
     counters: dict[str, tf.Variable] = field(default_factory=dict)
     by_task: dict[str, tf.Tensor] = field(default_factory=dict)
     attentions: Mapping[str, EventAttention] = field(default_factory=dict)
+    vectors: tf.Tensor | None = None
+    cross_layer: Any = None
 
     def crossed_of(self, task: str) -> tf.Tensor:
         """Returns the output of the cross layer that a task reads."""
@@ -113,7 +118,8 @@ def build_bottom(
     variables = trained_variables(fields)
     variables |= {f"cross/{i}": weight for i, weight in enumerate(cross_layer.weights)}
     masked = {_attention_name(pool): pool.attention for pool in fields.pools} if wearers else {}
-    return Bottom(inputs, ids, crossed, variables, counters, by_task, masked)
+    shared = None if wearers else vectors
+    return Bottom(inputs, ids, crossed, variables, counters, by_task, masked, shared, cross_layer)
 
 
 def _dropped_alike(dropout: UnitDropout, vectors: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:

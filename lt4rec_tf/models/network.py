@@ -55,6 +55,10 @@ class RankingNetwork:
             its variables' names; none: its kernels are the same for all tasks.
         trained_with: Task -> its logit and its auxiliary output, which its loss alone reads and no
             prediction; none of tasks without one.
+        penalty: () -> what is added to the sum of the tasks' weighted losses, a scalar that no
+            batch changes; None: nothing is.
+        kept_shares: () -> task -> share of what the model could switch off for it that is on; None:
+            it has masks alone.
     """
 
     model: keras.Model
@@ -69,6 +73,8 @@ class RankingNetwork:
     scored: Sequence[tuple[tf.Variable, tf.Variable]] = ()
     attentions: Mapping[str, EventAttention] = field(default_factory=dict)
     trained_with: Mapping[str, keras.Model] = field(default_factory=dict)
+    penalty: Callable[[], tf.Tensor] | None = None
+    kept_shares: Callable[[], dict[str, float]] | None = None
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -179,6 +185,8 @@ def assemble(
     tops: Mapping[str, keras.Model] | None = None,
     counters: Mapping[str, tf.Variable] | None = None,
     auxiliary: Mapping[str, tf.Tensor] | None = None,
+    penalty: Callable[[], tf.Tensor] | None = None,
+    kept_shares: Callable[[], dict[str, float]] | None = None,
 ) -> RankingNetwork:
     """Makes the Keras models of a network whose tensors are built.
 
@@ -192,6 +200,8 @@ def assemble(
         tops: See `RankingNetwork`.
         counters: See `RankingNetwork`; without those of the bottom.
         auxiliary: Task -> float32 (batch,), what its loss of the model's own reads beside logits.
+        penalty: See `RankingNetwork`.
+        kept_shares: See `RankingNetwork`.
     """
     auxiliary = dict(auxiliary or {})
     read_by_losses = {f"{task}{AUXILIARY}": output for task, output in auxiliary.items()}
@@ -210,6 +220,8 @@ def assemble(
             task: keras.Model(bottom.inputs, [logits[task], output])
             for task, output in auxiliary.items()
         },
+        penalty=penalty,
+        kept_shares=kept_shares,
     )
     _check_all_named(network)
     return network

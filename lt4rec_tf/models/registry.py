@@ -26,6 +26,7 @@ from lt4rec_tf.models.layers.event_pooling import EventSizes
 from lt4rec_tf.models.layers.label_embedding import Temperature
 from lt4rec_tf.models.lt4rec import build_network
 from lt4rec_tf.models.mmoe import build_mmoe
+from lt4rec_tf.models.mssm import build_mssm
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.models.ple import build_ple
 from lt4rec_tf.schema.events import sequences_of
@@ -150,6 +151,10 @@ MODELS: dict[str, Model] = {
         "progressive layered extraction",
     ),
     "aitm": Model(_published(build_aitm), "adaptive information transfer"),
+    "mssm": Model(
+        _published(build_mssm, mask_penalty="mask_penalty"),
+        "learned masks of fields and of the cells of other tasks",
+    ),
     "htlnet": Model(
         _htlnet_own_towers, "transfers between discrete and continuous tasks", **_THETA_0
     ),
@@ -166,6 +171,12 @@ MODELS: dict[str, Model] = {
     "s_gates": Model(
         _shared_tower,
         "sparse sharing, tickets learned in one joint training",
+        starts_from_theta_0=True,
+        wears_tickets=True,
+    ),
+    "csmf": Model(
+        _shared_tower,
+        "cascaded masks: each task in turn trains what pruning left of those before",
         starts_from_theta_0=True,
         wears_tickets=True,
     ),

@@ -92,12 +92,16 @@ def compile_step(
             losses = losses_of(with_targets(batch, schema.tasks, objective.label_smoothing))
             weighted = [objective.loss_weights[task] * loss for task, loss in losses.items()]
             targets = rule.targets(weighted)
+            penalty = None if network.penalty is None else network.penalty()
         sources = [*variables, *scored_masks]
         all_gradients = gradients_over_replicas([tape.gradient(t, sources) for t in targets])
         gradients = [of_target[: len(variables)] for of_target in all_gradients]
         add_to_scores(network, [of_target[len(variables) :] for of_target in all_gradients])
 
         combined = rule.combine(weighted, gradients, variables)
+        if penalty is not None:
+            # Of weights alone: it is the same on all replicas, and no rule balances it.
+            combined = _sums(combined, tape.gradient(penalty, variables))
         adjusted = update.adjustment.of(combined, variables)
         update.before_update(adjusted, variables)
         masks = _update_masks(network, tasks) if masks_needed else {}
@@ -227,6 +231,14 @@ def _batch_spec(network: RankingNetwork, schema: Schema) -> dict[str, Any]:
     }
     kept = {"negatives_kept": {task: per_task[task] for task in sampled}}
     return spec | (kept if sampled else {})
+
+
+def _sums(gradients: Sequence[Any], added: Sequence[Any]) -> list[Any]:
+    """Adds dense gradients to those of variables that this step's tasks read."""
+    return [
+        gradient if gradient is None or more is None else gradient + more
+        for gradient, more in zip(gradients, added, strict=True)
+    ]
 
 
 def _update_masks(network: RankingNetwork, tasks: Sequence[str]) -> dict[Any, tf.Tensor]:

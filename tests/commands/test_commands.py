@@ -274,7 +274,7 @@ def test_a_search_for_embedding_tickets_parses(path):
 def test_the_rows_of_the_comparison_hold_the_papers_table_and_its_rivals():
     specs = read_rows(ROWS, (), ["ctr", "cvr"])
     rivals = [*specs]
-    for name in ("hybrid_rows.toml", "entire_space_rows.toml"):
+    for name in ("hybrid_rows.toml", "entire_space_rows.toml", "masks_rows.toml"):
         rivals += read_rows(ROWS.with_name(name), (), ["ctr", "cvr"])
     assert {spec.row for spec in rivals} == set(MODELS)
     groups = list(dict.fromkeys(spec.group for spec in specs))

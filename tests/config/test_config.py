@@ -204,6 +204,8 @@ WRONG = [
     "--own_embedding=cvr=many",
     "--counterfactual_share=0",
     "--counterfactual_share=1.5",
+    "--mask_penalty=-1",
+    "--cascade_pruned=1",
     "--experts=0",
     "--own_experts=0",
     "--shared_experts=0",

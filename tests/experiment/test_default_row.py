@@ -45,6 +45,7 @@ def exported(schema, folder, rows, *flags):
         ("s_weight,mmoe", "s_weight"),
         ("mmoe,s_weight,s_gates", "s_gates"),
         ("s_weight,s_weight_auto", "s_weight_auto"),
+        ("s_weight,csmf", "s_weight"),
     ],
 )
 def test_before_anything_is_trained_it_is_the_first_of_sparse_sharing_or_the_last_row(

@@ -388,7 +388,7 @@ def starts_nothing(run, row, tickets, monkeypatch):
 
 
 def test_all_rows_have_a_test_here():
-    in_files_of_their_own = {"base", "s_weight_auto", "s_joint", "s_gates"}
+    in_files_of_their_own = {"base", "s_weight_auto", "s_joint", "s_gates", "csmf", "mssm"}
     assert {*JOINT, *in_files_of_their_own} == set(MODELS)
 
 

@@ -31,9 +31,10 @@ CASES = {
         "weight_average": 0.5,
     },
     **{rule: {"schedule": "both", "balance": rule} for rule in RULES[1:] if rule not in ELSEWHERE},
-    # Losses and networks of their own; mmoe, ple and aitm are trained as towers are.
+    # Losses, penalties and networks of their own; mmoe, ple and aitm are trained as towers are.
     "esmm": {"schedule": "both", "model": "esmm"},
     "escm2_dr": {"schedule": "both", "model": "escm2_dr"},
+    "mssm": {"schedule": "both", "model": "mssm"},
     "htlnet, balanced by its rule": {"schedule": "both", "model": "htlnet", "balance": "htlnet"},
     "attention masked by each task, balance uncertainty": {
         "schedule": "both",

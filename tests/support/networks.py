@@ -14,6 +14,7 @@ from lt4rec_tf.models.htlnet import Transfer, build_htlnet
 from lt4rec_tf.models.layers.label_embedding import Temperature
 from lt4rec_tf.models.lt4rec import build_network, shared_name
 from lt4rec_tf.models.mmoe import build_mmoe
+from lt4rec_tf.models.mssm import build_mssm
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.models.ple import build_ple
 from lt4rec_tf.schema.types import Schema
@@ -37,6 +38,7 @@ BUILDERS = {
     "mmoe": (build_mmoe, {"experts": 3}),
     "ple": (build_ple, {"levels": 2, "own_experts": 2, "shared_experts": 1}),
     "aitm": (build_aitm, {}),
+    "mssm": (build_mssm, {"mask_penalty": 0.1}),
     "htlnet": (build_htlnet, {"separate_towers": True, "transfer": TRANSFER}),
 }
 

@@ -88,6 +88,7 @@ NETWORKS = {
     "mmoe": (THREE, partial(build_model, "mmoe")),
     "ple": (TWO, partial(build_model, "ple")),
     "aitm": (THREE, partial(build_model, "aitm")),
+    "mssm": (TWO, partial(build_model, "mssm")),
     "htlnet": (THREE, partial(build_model, "htlnet", transfer=SAMPLED)),
     "htlnet, one tower": (
         THREE,

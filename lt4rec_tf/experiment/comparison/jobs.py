@@ -63,6 +63,7 @@ DEPTHS = ("start", "dense", "tickets")
 # Settings of models that no search trains.
 _RIVAL_SETTINGS = (
     "counterfactual_share",
+    "mask_penalty",
     "experts",
     "own_experts",
     "shared_experts",
@@ -106,6 +107,7 @@ def search_settings(settings: Settings) -> Settings:
             choice_tolerance=tickets.choice_tolerance,
             ticket_control=tickets.ticket_control,
             gate_epochs=tickets.gate_epochs,
+            cascade_pruned=tickets.cascade_pruned,
         ),
         training=dataclasses.replace(
             settings.training,

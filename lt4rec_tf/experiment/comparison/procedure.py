@@ -160,6 +160,7 @@ def _train(
             "s_weight_auto": settings.training.auto_trainings,
             "s_joint": settings.tickets.rounds + 1,
             "s_gates": 2,
+            "csmf": len(comparison.schema.tasks),
         }.get(spec.row, 1)
         trainings.append(Job(name, jobs.train, (folder, spec.name, settings), passes))
 

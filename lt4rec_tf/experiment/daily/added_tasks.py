@@ -29,6 +29,7 @@ from lt4rec_tf.experiment.daily import inheritance
 from lt4rec_tf.experiment.daily.parent import Parent, check_rows, open_parent, with_known_values
 from lt4rec_tf.experiment.evaluation import evaluate_rows
 from lt4rec_tf.experiment.feed import training_feed
+from lt4rec_tf.experiment.kept_weights import check_unchanged, own_variables
 from lt4rec_tf.experiment.level_search import (
     JointSearch,
     LevelSearch,
@@ -55,7 +56,6 @@ from lt4rec_tf.experiment.rows import (
 )
 from lt4rec_tf.experiment.run import Run, joint_trainer, theta_0
 from lt4rec_tf.experiment.shared_tickets import input_shares, shared_masks
-from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.reports.inputs import input_lines
 from lt4rec_tf.reports.run_report import StageLog
 from lt4rec_tf.reports.search_tables import joint_levels
@@ -260,36 +260,14 @@ def _find_tickets(run: Run, addition: Addition) -> Mapping[str, np.ndarray]:
         run.folder, addition.row, run.settings, run.schema, without_masks=addition.new
     )
     free = free_weights([network.masks(task) for task in network.tasks if task not in addition.new])
-    changeable = free | _own_variables(network, addition.new)
+    changeable = free | own_variables(network, addition.new)
 
     trainer = joint_trainer(run, network, tasks=addition.new, changeable=changeable)
     search = LevelSearch(run, network, trainer, row, levels, addition.row)
     find_levels(search, row / ADDED)
     weights = row / TRAINING / WEIGHTS
-    for name in network.variables:
-        _check_unchanged(name, theta_0(run), weights, changeable.get(name, np.array(False)))
+    check_unchanged(network.variables, theta_0(run), weights, changeable)
     return free
-
-
-def _own_variables(network: RankingNetwork, tasks: Sequence[str]) -> dict[str, np.ndarray]:
-    """Returns the variables that these tasks alone read, changeable as a whole."""
-    own = tuple(f"{task}/" for task in tasks)
-    return {name: np.array(True) for name in network.variables if name.startswith(own)}
-
-
-def _check_unchanged(name: str, before: Path, after: Path, changeable: np.ndarray) -> None:
-    """Compares a variable where it must not change, bit for bit, before anything is served.
-
-    Raises:
-        RunError: A weight moved that is none of the new tasks'.
-    """
-    start, trained = checkpoint.read(before, name), checkpoint.read(after, name)
-    places = ~np.broadcast_to(changeable, start.shape)
-    if start[places].tobytes() != trained[places].tobytes():
-        raise artifacts.RunError(
-            f"{after}: {name}: found other weights than in {before} where other tasks wear them, "
-            "expected the same, bit for bit; remove the run's folder and begin anew"
-        )
 
 
 def _found_text(run: Run, addition: Addition, free: Mapping[str, np.ndarray]) -> str:

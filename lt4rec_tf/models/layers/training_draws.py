@@ -22,8 +22,15 @@ def call_counter(layer: keras.layers.Layer) -> tf.Variable:
     )
 
 
-def seed_of_call(seed: int, calls: tf.Variable) -> tf.Tensor:
-    """Returns the seed of a call's draw, int64 (2,), another one for each replica."""
+def seed_of_call(seed: int, calls: tf.Variable, *, by_replica: bool = True) -> tf.Tensor:
+    """Returns the seed of a call's draw, int64 (2,).
+
+    Args:
+        seed: The layer's.
+        calls: Its training calls before.
+        by_replica: Whether each replica draws its own, as for rows of a batch, which it shares with
+            no other; False: what belongs to all rows is drawn alike.
+    """
     context = tf.distribute.get_replica_context()
-    replica = 0 if context is None else context.replica_id_in_sync_group
+    replica = context.replica_id_in_sync_group if by_replica and context is not None else 0
     return tf.stack([seed + tf.cast(replica, tf.int64), calls])
