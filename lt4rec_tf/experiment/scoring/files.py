@@ -62,7 +62,7 @@ def score_file(job: Job, index: int, path: Path) -> Scored:
         parts = _score(opened, index, path, is_odd)
     except OtherKinds:
         layout, _ = mixed_kinds(layout, [path])
-        for number in range(len(_parts_before(job, index))):  # their columns have other types
+        for number in range(len(parts_before(job, index))):  # their columns have other types
             part_result_path(job.output, index, number).unlink()
         parts = _score(opened.of_layout(layout), index, path, is_odd=True)
 
@@ -83,15 +83,15 @@ def score_file(job: Job, index: int, path: Path) -> Scored:
 def _score(opened: OpenedJob, index: int, path: Path, is_odd: bool) -> list[Part]:
     """Makes the parts of a file that are not there yet."""
     job = opened.job
-    parts = _parts_before(job, index)
+    parts = parts_before(job, index)
     batches = _batches(opened, path, is_odd, sum(part.rows for part in parts))
     for first in batches:
         parts.append(_write_part(job, index, len(parts), itertools.chain([first], batches)))
     return parts
 
 
-def _parts_before(job: Job, index: int) -> list[Part]:
-    """Reads the parts that an earlier process finished, up to the first that is not there."""
+def parts_before(job: Job, index: int) -> list[Part]:
+    """Reads a file's parts that an earlier process finished, up to the first that is not there."""
     parts: list[Part] = []
     while True:
         path = part_result_path(job.output, index, len(parts))

@@ -19,7 +19,7 @@ from lt4rec_tf.core.typed_json import read_typed
 from lt4rec_tf.data.convert.workers import in_processes
 from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.experiment.predictor import Predictor
-from lt4rec_tf.experiment.scoring.files import score_file
+from lt4rec_tf.experiment.scoring.files import parts_before, score_file
 from lt4rec_tf.experiment.scoring.job import (
     UNFINISHED,
     Job,
@@ -102,7 +102,8 @@ def _claim(output: Path, plan: dict[str, Any]) -> None:
         write_json(path, plan)
         return
 
-    changes = differences(old, plan)
+    # One folder has several paths; what a run answers, its row's digest says.
+    changes = differences(old | {"run": plan["run"]}, plan)
     if changes:
         listed = "\n  ".join(changes)
         raise RunError(
@@ -141,7 +142,8 @@ def _score_all(job: Job, source: Source, plan: dict[str, Any], processes: int) -
         done = len(source.files) - len(todo)
         print(f"{output}: {done} of {len(source.files)} files were done before")
     processes = processes or _processes_for([path for _, path in todo])
-    _print_each(in_processes(partial(score_file, job), todo, processes), len(todo))
+    before_now = sum(part.rows for index, _ in todo for part in parts_before(job, index))
+    _print_each(in_processes(partial(score_file, job), todo, processes), len(todo), before_now)
 
     results = [_done_before(output, index) for index in range(len(source.files))]
     scored = [result for result in results if result is not None]
@@ -180,13 +182,14 @@ def _gather(output: Path, scored: list[Scored]) -> None:
                     shutil.copyfileobj(lines, whole)
 
 
-def _print_each(results: Iterator[Scored], files: int) -> None:
-    begun, rows = time.monotonic(), 0
+def _print_each(results: Iterator[Scored], files: int, before: int) -> None:
+    """Prints a line for each file; `before`: rows that an earlier process scored, for the speed."""
+    begun, rows = time.monotonic(), -before
     for done, result in enumerate(results, start=1):
         rows += result.rows
         seconds = time.monotonic() - begun
         print(
             f"{result.name}: {result.rows} rows, {result.not_scored} not scored; {seconds:.0f} s, "
-            f"{done} of {files} files, {rows / max(seconds, 1e-9):,.0f} rows/s",
+            f"{done} of {files} files, {max(0, rows) / max(seconds, 1e-9):,.0f} rows/s",
             flush=True,
         )
