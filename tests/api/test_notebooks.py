@@ -14,7 +14,7 @@ NOTEBOOK = PROJECT / "docs" / "notebooks" / "feed.ipynb"
 FEWER = {
     "rows = 40_000": "rows = 2_000",
     'rows=["hard_sharing", "s_gates"]': 'rows=["s_gates"], hidden_units=[16, 8], gate_epochs=1',
-    "epochs=2": "epochs=1",
+    "epochs=2": 'epochs=1, reading="memory"',
     "{ROOT}/configs/schemas/simulated_feed.toml": "{ROOT}/simulated_feed.toml",
 }
 
