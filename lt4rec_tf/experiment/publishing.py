@@ -39,7 +39,7 @@ from lt4rec_tf.serving.publish import (
 )
 from lt4rec_tf.serving.quantiles import NO_QUANTILES, Quantiles, read_quantiles
 from lt4rec_tf.serving.rank import Ranking, ranking_of, score
-from lt4rec_tf.serving.requests import Signatures, rank_request, requests_of
+from lt4rec_tf.serving.requests import Signatures, rank_request, requests_of, without_users
 from lt4rec_tf.serving.scenarios import UnknownScenarioError
 from lt4rec_tf.serving.signatures import (
     DEFAULT_SIGNATURE,
@@ -188,6 +188,9 @@ class ExportFlags:
         "all", "Whether a signature asks for all features or for those alone that it reads."
     )
     warmup: bool = flag(True, "Add requests that a server replays before it takes traffic.")
+    real_users: bool = flag(
+        False, "Keep users' ids in these requests and in the model card; else they are missing."
+    )
 
     def __post_init__(self) -> None:
         """Refuses the one number that a range cannot leave out."""
@@ -272,6 +275,7 @@ def export_row(
     sample, expected = checked_answers(
         signatures, network, schema, source, ranking, maps, quantiles
     )
+    shown = sample if flags.real_users else without_users(schema, sample)
     # Where a map is steep, it multiplies the rounding of a logit.
     steepest = max([1.0, *(found.steepest for found in maps.values())])
     return publish(
@@ -286,7 +290,7 @@ def export_row(
             network,
             schema,
             source,
-            sample,
+            shown,
             ranking,
             calibration,
             quantiles,

@@ -253,7 +253,8 @@ def _example(inputs: Arrays, answers: Arrays) -> str:
     answer = {name: _as_json(values[0]) for name, values in sorted(answers.items())}
     prediction = answer if len(answer) > 1 else next(iter(answer.values()))
     return (
-        "A row of the logs, asked of `serving_default` over REST:\n\n"
+        "A row of the logs, asked of `serving_default` over REST; ids of users are missing in it "
+        "unless `export --real_users` keeps them:\n\n"
         f"{_json_block({'instances': [row]})}\n\n"
         f"The answer:\n\n{_json_block({'predictions': [prediction]})}"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -91,6 +91,64 @@ def serialized_examples(schema: Schema, raw: Arrays) -> np.ndarray:
                 present[feature.name] = feature.dtype, values
         serialized[row] = encode_row(present)
     return serialized
+
+
+def user_ids(schema: Schema) -> tuple[str, ...]:
+    """Returns the features that name a user: those made of the schema's column of users.
+
+    Where a schema names no such column, they are a user's single values that become rows by a hash
+    or by a vocabulary fitted to the logs; a vocabulary that is written down names nobody.
+    """
+    if schema.user is not None:
+        return tuple(f.name for f in schema.features if f.column == schema.user)
+    return tuple(
+        feature.name
+        for feature in schema.features
+        if feature.side == "user"
+        and not feature.multivalued
+        and feature.ids.kind in ("hash", "fitted")
+    )
+
+
+def without_users(schema: Schema, requests: Mapping[str, Arrays]) -> dict[str, Arrays]:
+    """Returns requests in which the features that name a user are missing.
+
+    Args:
+        schema: Features.
+        requests: Signature -> input -> values, as `requests_of` and `rank_request` make them.
+    """
+    missing = {name: _of_name(schema, name).missing for name in user_ids(schema)}
+    found: dict[str, Arrays] = {}
+    for signature, inputs in requests.items():
+        is_of_examples = signature == TF_EXAMPLE or signature.startswith(REGRESS)
+        found[signature] = {
+            name: _without_features(values, missing)
+            if is_of_examples
+            else _filled(values, missing[name])
+            if name in missing
+            else values
+            for name, values in inputs.items()
+        }
+    return found
+
+
+def _of_name(schema: Schema, name: str) -> Feature:
+    return next(feature for feature in schema.features if feature.name == name)
+
+
+def _filled(values: np.ndarray, missing: str | int | float) -> np.ndarray:
+    value = missing.encode() if isinstance(missing, str) else missing
+    return np.full_like(values, value)
+
+
+def _without_features(serialized: np.ndarray, names: Iterable[str]) -> np.ndarray:
+    rows = np.empty_like(serialized)
+    for row, text in enumerate(serialized):
+        example = tf.train.Example.FromString(text)
+        for name in names:
+            example.features.feature.pop(name, None)
+        rows[row] = example.SerializeToString(deterministic=True)
+    return rows
 
 
 def _present_values(feature: Feature, value: np.ndarray) -> list[Any]:

@@ -56,4 +56,6 @@ def test_a_command_gets_its_flags_and_ends_as_by_its_module():
     command = [sys.executable, "-m", "lt4rec_tf", "evaluate", "--run=nowhere"]
     ended = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT, check=False)
     assert (ended.returncode, ended.stdout) == (2, "")
-    assert ended.stderr == "error: nowhere/config.json: no such file; expected the folder of a run\n"
+    assert (
+        ended.stderr == "error: nowhere/config.json: no such file; expected the folder of a run\n"
+    )
