@@ -5,8 +5,9 @@ of its tower; what it keeps is trained for a pass more, and frozen. The next tas
 tower and trains the freed weights alone, and so on. The last task is not pruned.
 
 Source: CSMF (Deng et al., SIGIR 2025, arXiv 2504.12920), after its abstract and public summaries;
-no code was published. PackNet (Mallya and Lazebnik, CVPR 2018) is the same for images. CSMF is made
-for retrieval by embeddings; here it is a row of a ranking model. What differs, and what is decided:
+no code of it was found. PackNet (Mallya and Lazebnik, CVPR 2018) is the same for images. CSMF is
+made for retrieval by embeddings; here it is a row of a ranking model. What differs, and what is
+decided:
 
 - **The cascade** is that of the tasks, a task after the one that predicts its population (CVR after
   CTR), otherwise in the schema's order. Exposure, CSMF's first objective, has no rows without one.

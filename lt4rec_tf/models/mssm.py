@@ -1,7 +1,7 @@
 """Multiple-level sparse sharing: tasks learn which fields they read, and which cells of which task.
 
 Source: MSSM (Ding et al., SIGIR 2021, doi 10.1145/3404835.3463022), as its abstract and public
-summaries of it describe it; no code was published. Its coding variables are those of SNR (Ma et
+summaries of it describe it; no code of it was found. Its coding variables are those of SNR (Ma et
 al., AAAI 2019), with the gates of Louizos et al. (arXiv 1712.01312).
 
 What these leave open, and what is done here:
