@@ -1,6 +1,7 @@
 # make quickstart: install, then train on a simulated feed.   make test: install, then the whole suite.
 # make test-fast: the suite without tests marked slow.
 # make hashes: requirements/ anew, from setup.py and constraints.txt.   make sbom: what is installed.
+# make screenshots: the README's picture of TensorBoard, anew, by a browser that is installed already.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -16,7 +17,7 @@ TOOLS := build/tools
 LOCK = $(TOOLS)/bin/uv pip compile --quiet --generate-hashes --no-annotate --python-version 3.11 \
 	--universal --custom-compile-command "make hashes"
 
-.PHONY: quickstart test test-fast lint hashes sbom clean
+.PHONY: quickstart test test-fast lint hashes sbom screenshots clean
 
 quickstart: $(VENV)/installed
 	$(BIN)/python -m lt4rec_tf.train --flagfile=configs/quickstart.cfg
@@ -41,6 +42,13 @@ hashes: $(TOOLS)/installed
 
 sbom: $(VENV)/installed $(TOOLS)/installed
 	$(TOOLS)/bin/cyclonedx-py environment --output-reproducible --output-file build/sbom.json $(BIN)/python
+
+BROWSER ?= $(shell command -v chromium-headless-shell || command -v chromium || echo chromium)
+
+screenshots: $(VENV)/installed
+	$(BIN)/python -m lt4rec_tf.train --flagfile=configs/quickstart.cfg --run_dir=build/screenshots
+	$(BIN)/python docs/screenshots.py --run=build/screenshots --picture=docs/images/tensorboard.png \
+		--browser=$(BROWSER)
 
 clean:
 	rm -rf $(VENV) build

@@ -18,10 +18,19 @@ from lt4rec_tf.tickets.masks import Masks
 
 # By their tags in TensorBoard.
 PICTURES = {
-    "tickets/search": "ticket_search.png",
+    "by_density/all_tasks": "ticket_search.png",
     "tickets/overlap": "overlap.png",
     "tickets/fields": "fields.png",
     "reliability": "reliability.png",
+}
+
+# HParams shows the settings that differ between runs first, then by the alphabet, and no more than
+# five: without their group's name these come first, also of a single run.
+FIRST_SETTINGS = {
+    "training.epochs": "epochs",
+    "tickets.final_density": "final_density",
+    "model.hidden_units": "hidden_units",
+    "training.learning_rate": "learning_rate",
 }
 
 
@@ -89,7 +98,7 @@ def report_run(
         joint_masks: Task -> its ticket in the joint network; empty where there is none.
         inputs: What a row's tickets keep of its inputs; None: no row's tasks share a tower.
         attention: What these keep of the attention to each sequence of events.
-        exported: The row whose calibration is drawn.
+        exported: The row whose calibration is drawn, and whose metrics HParams shows.
 
     Returns:
         The pictures' paths.
@@ -98,11 +107,11 @@ def report_run(
     summary = tensorboard.open_writer(events / "summary")
     tensorboard.log_settings(summary, settings)
     for task, masks in level_masks.items():
-        _log_search(events / "tickets" / task, masks, searches[task])
+        _log_search(events / "tickets" / task, task, masks, searches[task])
 
     figures = {}
     if searches:
-        figures["tickets/search"] = ticket_search_figure(searches)
+        figures["by_density/all_tasks"] = ticket_search_figure(searches)
     if len(joint_masks) > 1:
         figures["tickets/overlap"] = overlap_figure(joint_masks)
     if inputs:
@@ -122,26 +131,41 @@ def report_run(
     summary.close()
 
     trial = f"{folder.parent.name}/{folder.name}"
-    # Paths and splits of the logs are in the settings' text; columns of HParams are scarce.
-    compared = {name: value for name, value in settings.items() if name != "data"}
-    tensorboard.log_hparams(events / "summary", compared, _final_metrics(evaluation), trial)
+    compared = _compared_settings(settings) | {"exported_row": exported}
+    metrics = _final_metrics(evaluation, exported)
+    tensorboard.log_hparams(events / "summary", compared, metrics, trial)
     return pictures
 
 
-def _log_search(folder: Path, levels: Sequence[Masks], search: TicketSearch) -> None:
+def _log_search(folder: Path, task: str, levels: Sequence[Masks], search: TicketSearch) -> None:
     writer = tensorboard.open_writer(folder)
+    tag = f"by_density/{task}/{search['metric']}"
     for level, (masks, value) in enumerate(zip(levels, search["values"], strict=True)):
         tensorboard.log_masks(writer, level, masks)
-        tensorboard.log_scalars(writer, level, {f"ticket/{search['metric']}": value})
+        tensorboard.log_scalars(writer, level, {tag: value})
     writer.close()
 
 
-def _final_metrics(evaluation: Evaluation) -> dict[str, float]:
-    """Returns {"test/<task>_<metric>/<row>": value} of the metric that each task is judged by."""
+def _compared_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    # Paths and splits of the logs are in the settings' text; columns of HParams are scarce.
+    compared = {name: value for name, value in settings.items() if name != "data"}
+    return {FIRST_SETTINGS.get(name, name): v for name, v in tensorboard.flat(compared).items()}
+
+
+def _final_metrics(evaluation: Evaluation, exported: str) -> dict[str, float]:
+    """Returns the metric that each task is judged by, of every row on test.
+
+    By "test/<task>/<metric>" of the exported row: runs that export different rows share a column.
+    By "test_of_rows/<task>_<metric>/<row>" of all rows.
+    """
     values = {}
     for row in evaluation["rows"]:
         for task in evaluation["tasks"]:
-            value = row["metrics"].get(task["name"], {}).get(task["metric"])
-            if value is not None:
-                values[f"test/{task['name']}_{task['metric']}/{row['row']}"] = value
+            name, metric = task["name"], task["metric"]
+            value = row["metrics"].get(name, {}).get(metric)
+            if value is None:
+                continue
+            values[f"test_of_rows/{name}_{metric}/{row['row']}"] = value
+            if row["row"] == exported:
+                values[f"test/{name}/{metric}"] = value
     return values

@@ -4,12 +4,16 @@ Curves compare when they share a tag and differ in the run, which is a folder of
 each stage writes to a folder of its own and all stages use the same tags, which name the task:
 
     tensorboard/
-        hard_sharing/  s_weight/      loss/<task>, validation_loss/<task>,
-                                      validation/<task>/<metric>
+        hard_sharing/  s_weight/      by_stage/<task>/<metric>, other_metrics/<task>/<metric>,
+                                      training_loss/<task>, validation_loss/<task>
         tickets/level_<k>/            the same, of level k of every task's search
-        tickets/<task>/               at step = level: density/<kernel>, dead_neurons/<kernel>,
-                                      ticket/<metric>
+        tickets/<task>/               at step = level: by_density/<task>/<metric>,
+                                      weights/density/<kernel>, weights/neurons_dead/<kernel>
         summary/                      pictures, tables, settings, HParams
+
+TensorBoard sorts by the alphabet, and opens with the first two groups of tags: the metric on
+validation that each task is judged by, against density and by stage. Details of weights are last.
+HParams likewise shows the first metrics alone, so that test/ holds those of the exported row.
 
 Levels of different tasks share a folder because TensorBoard shows nothing at first once it holds
 more than 40 of them.
@@ -116,7 +120,7 @@ def log_scalars(writer: EventWriter, step: int, values: Mapping[str, SupportsFlo
     Args:
         writer: Where to.
         step: The training step within the stage, or the level of a ticket search.
-        values: Tag -> number, such as {"loss/cvr": 0.07, "validation/cvr/mse": 0.06}. NaN is kept.
+        values: Tag -> number, such as {"by_stage/cvr/mse": 0.06}. NaN is kept.
     """
     with writer.as_default(step=step):
         for tag, value in values.items():
@@ -132,12 +136,12 @@ def log_masks(writer: EventWriter, level: int, masks: Masks) -> None:
         masks: The ticket.
     """
     dead = dead_neurons(of_towers(masks))
-    values: dict[str, float] = {"density/all": density(masks)}
+    values: dict[str, float] = {"weights/density/all": density(masks)}
     for kernel, share in densities(masks).items():
-        values[f"density/{kernel}"] = share
-    values["dead_neurons/all"] = sum(dead.values())
+        values[f"weights/density/{kernel}"] = share
+    values["weights/neurons_dead/all"] = sum(dead.values())
     for kernel, count in dead.items():
-        values[f"dead_neurons/{kernel}"] = count
+        values[f"weights/neurons_dead/{kernel}"] = count
     log_scalars(writer, level, values)
 
 
@@ -146,7 +150,7 @@ def log_figure(writer: EventWriter, tag: str, figure: Figure, step: int) -> None
 
     Args:
         writer: Where to.
-        tag: Such as "tickets/search" or "tickets/fields".
+        tag: Such as "by_density/all_tasks" or "tickets/fields".
         figure: Of `lt4rec_tf.reports.plots` or `fields`.
         step: The step that it belongs to; 0 for a picture of the whole run.
     """
@@ -192,7 +196,7 @@ def log_hparams(
             metric of the run.
         hparams: Name -> value; nested mappings become dotted names. Numbers, booleans and strings
             stay what they are, any other value becomes its text.
-        metrics: Tag -> number, such as {"test/cvr_mse/s_weight": 0.06}.
+        metrics: Tag -> number, such as {"test/cvr/mse": 0.06}.
         trial: The name of the run among others; None: a hash of the hparams.
     """
     values = {}

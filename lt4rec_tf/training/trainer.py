@@ -266,7 +266,7 @@ class Trainer:
         if state.step % max(1, self.feed.steps_per_epoch // LOGS_PER_EPOCH) == 0:
             values = {task: np.asarray(loss) for task, loss in losses.items()}
             self._check_finite(name, state, "the loss", values)
-            tags = {f"loss/{task}": float(loss) for task, loss in values.items()}
+            tags = {f"training_loss/{task}": float(loss) for task, loss in values.items()}
             self.log(name, self._steps_done(state), tags)
 
     def _validate(self, name: str, state: _State) -> dict[str, Any]:
@@ -294,8 +294,11 @@ class Trainer:
     ) -> None:
         tags = {}
         for task, values in metrics.items():
+            judged_by = self.schema.task(task).metric if task in self.tasks else None
             for metric, value in values.items():
-                tags[f"validation/{task}/{metric}"] = value
+                # TensorBoard shows first what a task is judged by, see `reports.tensorboard`.
+                group = "by_stage" if metric == judged_by else "other_metrics"
+                tags[f"{group}/{task}/{metric}"] = value
         for task, loss in losses.items():
             tags[f"validation_loss/{task}"] = loss
         self.log(name, (state.epoch + 1) * self.feed.steps_per_epoch, tags)

@@ -12,6 +12,8 @@ import time
 import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import plugin_data_pb2
+from tensorboard.util import tensor_util
 
 from lt4rec_tf import evaluate, export, train
 from lt4rec_tf.core import artifacts
@@ -188,18 +190,53 @@ def test_tensorboard_shows_every_stage(unbroken):
     for stage in stages:
         tags = scalar_tags(events / stage)
         for task in tasks:
-            assert tags[f"loss/{task}"] == list(range(1, STEPS + 1))
+            assert tags[f"training_loss/{task}"] == list(range(1, STEPS + 1))
             assert tags[f"validation_loss/{task}"] == [STEPS]
-        assert tags["validation/ctr/auc"] == tags["validation/cvr/mse"] == [STEPS]
+        assert tags["by_stage/ctr/auc"] == tags["by_stage/cvr/mse"] == [STEPS]
+        assert tags["other_metrics/ctr/ece"] == [STEPS]
     for task in tasks:
         tags = scalar_tags(events / "tickets" / task)
         metric = {"ctr": "auc", "cvr": "mse"}[task]
-        for tag in (f"ticket/{metric}", "density/all", "density/tower_0", "dead_neurons/tower_1"):
+        of_weights = ("density/all", "density/tower_0", "neurons_dead/tower_1")
+        for tag in (f"by_density/{task}/{metric}", *(f"weights/{name}" for name in of_weights)):
             assert tags[tag] == [0, 1, 2]
     summary = scalar_tags(events / "summary")
-    pictures = {f"tickets/{name}" for name in ("search", "overlap", "fields")} | {"reliability"}
+    pictures = {"by_density/all_tasks", "tickets/overlap", "tickets/fields", "reliability"}
     assert pictures | {"tickets/inputs", "settings"} <= set(summary)
-    assert [tag for tag in summary if "s_weight" in tag and "auc" in tag]
+
+
+def test_tensorboard_opens_with_the_metrics_and_ends_with_dead_neurons(unbroken):
+    events = unbroken[0] / "tensorboard"
+    folders = {path.parent for path in events.rglob("*.tfevents.*")}
+    written = {tag for folder in folders for tag in scalar_tags(folder)}
+    tags = sorted(tag for tag in written if not tag.startswith("_hparams_"))
+    # TensorBoard opens the first two groups.
+    groups = list(dict.fromkeys(tag.split("/")[0] for tag in tags if "/" in tag))
+    assert groups[:3] == ["by_density", "by_stage", "other_metrics"]
+    assert groups[-3:] == ["training_loss", "validation_loss", "weights"]
+    assert tags[0] == "by_density/all_tasks"
+    assert tags[-1].startswith("weights/neurons_dead/")
+    # Of a run's name a narrow window shows 20 characters.
+    names = {str(folder.relative_to(events))[:20] for folder in folders}
+    assert len(names) == len(folders)
+
+
+def test_hparams_show_what_matters_of_a_single_run(unbroken):
+    events = EventAccumulator(str(unbroken[0] / "tensorboard" / "summary"))
+    events.Reload()
+    metadata = events.SummaryMetadata("_hparams_/session_start_info")
+    data = plugin_data_pb2.HParamsPluginData.FromString(metadata.plugin_data.content)
+    hparams = data.session_start_info.hparams
+    # It shows five settings and five metrics, by the alphabet.
+    first = ["epochs", "exported_row", "final_density", "hidden_units", "learning_rate"]
+    assert sorted(hparams)[:5] == first
+    assert hparams["exported_row"].string_value == "s_weight"
+    tested = {}
+    for tag in sorted(tag for tag in events.Tags()["tensors"] if tag.startswith("test")):
+        tested[tag] = tensor_util.make_ndarray(events.Tensors(tag)[0].tensor_proto).item()
+    assert list(tested)[:2] == ["test/ctr/auc", "test/cvr/mse"]
+    for tag in ("ctr/auc", "cvr/mse"):
+        assert tested[f"test/{tag}"] == tested[f"test_of_rows/{tag.replace('/', '_')}/s_weight"]
 
 
 def test_searches_side_by_side_find_the_same(home, unbroken, capsys):
@@ -219,7 +256,7 @@ def test_searches_side_by_side_find_the_same(home, unbroken, capsys):
         np.testing.assert_allclose(mine["values"], theirs["values"], rtol=1e-4)
         for level in range(3):
             tags = scalar_tags(folder / "tensorboard" / "tickets" / f"level_{level}")
-            assert tags[f"loss/{task}"] == list(range(1, STEPS + 1))
+            assert tags[f"training_loss/{task}"] == list(range(1, STEPS + 1))
         assert "level_2" in (folder / "logs" / f"{task}.log").read_text()
 
 

@@ -137,8 +137,8 @@ def test_tensorboard_shows_them_too(masked):
         accumulator.Reload()
         tags[part] = accumulator.Tags()["tensors"]
     assert "tickets/attention/watched" in tags["summary"]
-    assert "density/attention.watched/event_kernel" in tags["tickets/ctr"]
-    assert "dead_neurons/tower_0" in tags["tickets/ctr"]
+    assert "weights/density/attention.watched/event_kernel" in tags["tickets/ctr"]
+    assert "weights/neurons_dead/tower_0" in tags["tickets/ctr"]
 
 
 @pytest.mark.parametrize("row", ["s_weight", "s_gates"])

@@ -83,12 +83,12 @@ def test_masks_become_density_and_dead_neurons_by_level(tmp_path):
     log_masks(writer, 0, {"tower_0": np.ones((2, 4), bool), "tower_1": np.ones((4, 2), bool)})
     log_masks(writer, 3, {"tower_0": tower_0, "tower_1": np.ones((4, 2), bool)})
     found = scalars(tmp_path)
-    assert found["density/all"] == [(0, 1.0), (3, 11 / 16)]
-    assert found["density/tower_0"] == [(0, 1.0), (3, 3 / 8)]
-    assert found["density/tower_1"] == [(0, 1.0), (3, 1.0)]
-    assert found["dead_neurons/tower_0"] == [(0, 0.0), (3, 2.0)]
-    assert found["dead_neurons/tower_1"] == [(0, 0.0), (3, 0.0)]
-    assert found["dead_neurons/all"] == [(0, 0.0), (3, 2.0)]
+    assert found["weights/density/all"] == [(0, 1.0), (3, 11 / 16)]
+    assert found["weights/density/tower_0"] == [(0, 1.0), (3, 3 / 8)]
+    assert found["weights/density/tower_1"] == [(0, 1.0), (3, 1.0)]
+    assert found["weights/neurons_dead/tower_0"] == [(0, 0.0), (3, 2.0)]
+    assert found["weights/neurons_dead/tower_1"] == [(0, 0.0), (3, 0.0)]
+    assert found["weights/neurons_dead/all"] == [(0, 0.0), (3, 2.0)]
 
 
 def test_figure_is_stored_pixel_by_pixel(tmp_path):

@@ -524,10 +524,11 @@ def test_history_is_what_was_logged(small_schema, tmp_path):
     result = trainer.fit(tmp_path, "joint", Plan(epochs=2))
 
     assert {stage for stage, _, _ in logged} == {"joint"}
-    validations = {step: values for _, step, values in logged if "validation/ctr/auc" in values}
+    validations = {step: values for _, step, values in logged if "by_stage/ctr/auc" in values}
     assert list(validations) == [STEPS, 2 * STEPS]
     for record, values in zip(result["history"], validations.values(), strict=True):
-        assert values["validation/ctr/auc"] == record["validation"]["ctr"]["auc"]
+        assert values["by_stage/ctr/auc"] == record["validation"]["ctr"]["auc"]
+        assert values["other_metrics/ctr/ece"] == record["validation"]["ctr"]["ece"]
         assert values["validation_loss/cvr"] == record["validation_loss"]["cvr"]
 
     assert json.loads((tmp_path / "history.json").read_text()) == result

@@ -297,8 +297,9 @@ class PairTrainer:
             metrics = ranking.measure(self.vectors(), self._train, self._validation, self._plan.k)
 
         density = float(tf.reduce_mean(tf.cast(self._numbers() != 0, tf.float32)))
-        tags = {f"validation/{metric}": value for metric, value in metrics.items()}
-        tags |= {f"loss/{self._plan.loss}": loss, "density": density, "learning_rate": rate}
+        tags = {f"by_stage/{metric}": value for metric, value in metrics.items()}
+        tags[f"training_loss/{self._plan.loss}"] = loss
+        tags |= {"learning_rate": rate, "weights/density": density}
         self._log(name, state.epoch, tags)
         record = {"epoch": state.epoch, "loss": loss, "density": density, "learning_rate": rate}
         state.history.append(record | {"validation": metrics})
