@@ -47,6 +47,12 @@ class NoAnswerError(ScriptError):
     exit_code = 3
 
 
+class StoppedError(ScriptError):
+    """The server refuses one request after the other."""
+
+    exit_code = 4
+
+
 class ReaderGoneError(ScriptError):
     """Who reads the output has read enough: `| head`."""
 

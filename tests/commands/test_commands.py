@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lt4rec_tf import evaluate, export, predict, simulate_online
+from lt4rec_tf import evaluate, export, predict, serve, simulate_online
 from lt4rec_tf.config import settings
 from lt4rec_tf.config.checks import loss_weights, own_embedding
 from lt4rec_tf.config.parse import parse, parse_with
@@ -115,6 +115,8 @@ def check_module(module, flags):
         assert values["run"], "--run is missing"
     elif module == "lt4rec_tf.predict":
         check_fields(build(predict._Flags, parse_flags([module, *flags], "", [predict._Flags])))
+    elif module == "lt4rec_tf.serve":
+        assert build(serve._Flags, parse_flags([module, *flags], "", [serve._Flags])).model
     elif module == "lt4rec_tf.embedding_tickets":
         check_embedding_tickets(flags)
     elif module == "lt4rec_tf.data.simulator":

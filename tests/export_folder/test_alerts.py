@@ -13,7 +13,15 @@ from tests.support.served_models import save_constant
 
 EXPORT = PROJECT / "export"
 # Series that the rules may ask for: the server's, the exporter's and Prometheus's own.
-SERIES = {":tensorflow:cc:saved_model:load_attempt_count", "probe_success", "up"}
+SERIES = {
+    ":tensorflow:cc:saved_model:load_attempt_count",
+    ":tensorflow:serving:request_count",
+    ":tensorflow:serving:request_latency_bucket",
+    "probe_success",
+    "up",
+}
+WORDS = {"by", "histogram_quantile", "le", "model_name", "offset", "or", "rate", "sum"}
+MODULES = ("some_version", "newest_version")
 
 
 def text(name):
@@ -32,14 +40,19 @@ def expression(rule):
 
 
 def target():
-    (url,) = re.findall(r'targets: \["(http://\S+)"\]', text("prometheus.yml"))
+    urls = re.findall(r'targets: \["(http://\S+)"\]', text("prometheus.yml"))
+    assert len(urls) == len(MODULES)
+    (url,) = set(urls)
     return url
 
 
-def is_good(body):
-    """Tells what the blackbox exporter tells of an answer."""
-    patterns = re.findall(r"^ +- '(.+)'$", text("blackbox.yml"), re.MULTILINE)
-    assert len(patterns) == 2
+def is_good(body, module="newest_version"):
+    """Tells what a module of the blackbox exporter tells of an answer."""
+    parts = re.split(r"^  (\w+):\n", text("blackbox.yml"), flags=re.MULTILINE)[1:]
+    modules = dict(zip(parts[::2], parts[1::2], strict=True))
+    assert tuple(modules) == MODULES
+    patterns = re.findall(r"^ +- '(.+)'$", modules[module], re.MULTILINE)
+    assert len(patterns) == 1 + MODULES.index(module)
     return all(re.search(pattern, body) for pattern in patterns)
 
 
@@ -76,6 +89,21 @@ def test_the_probe_tells_a_newest_version_that_is_not_served(versions, good, ind
     assert is_good(json.dumps(status(*versions), indent=indent)) == good
 
 
+@pytest.mark.parametrize("indent", [None, 4])
+@pytest.mark.parametrize(
+    ("versions", "good"),
+    [
+        ([(1, "AVAILABLE", "OK")], True),
+        ([(2, "LOADING", "OK"), (1, "AVAILABLE", "OK")], True),
+        ([(2, "END", "NOT_FOUND"), (1, "AVAILABLE", "OK")], True),
+        ([(2, "END", "OK"), (1, "LOADING", "OK")], False),
+        ([(2, "START", "OK"), (1, "UNLOADING", "OK")], False),
+    ],
+)
+def test_the_other_probe_tells_a_model_of_which_no_version_is_served(versions, good, indent):
+    assert is_good(json.dumps(status(*versions), indent=indent), "some_version") == good
+
+
 def test_the_probe_reads_what_a_server_says_of_its_versions(tmp_path):
     path = urlsplit(target()).path
     model = VersionedModel("feed", tmp_path, {}, 1)
@@ -93,18 +121,26 @@ def test_the_probe_reads_what_a_server_says_of_its_versions(tmp_path):
 
 
 def test_rules_ask_for_series_that_are_there():
-    assert set(rules()) == {"NewestVersionNotServed", "LoadFailed"}
+    assert set(rules()) == {
+        "NoVersionServed", "NewestVersionNotServed", "LoadFailed", "RequestsFail", "RequestsSlow"
+    }  # fmt: skip
     asked = set()
     for rule in rules().values():
         query = expression(rule)
         for opening, closing in ("()", "[]", "{}"):
             assert query.count(opening) == query.count(closing), query
         without_labels = re.sub(r"\{[^}]*\}", "", query)
-        asked |= set(re.findall(r"[a-z_:]{2,}", without_labels)) - {"or", "offset"}
+        asked |= set(re.findall(r"[a-z_:]{2,}", without_labels)) - WORDS
         for job in re.findall(r'job="(\w+)"', query):
             assert f"job_name: {job}\n" in text("prometheus.yml")
         assert "summary: " in rule
     assert asked == SERIES
+
+
+def test_every_rule_says_how_bad_it_is_and_is_in_the_readme():
+    for name, rule in rules().items():
+        assert re.search(r"^ +severity: (critical|warning)$", rule, re.MULTILINE), name
+        assert f"| `{name}` | " in text("README.md")
 
 
 def test_a_version_that_stays_in_loading_is_told_before_a_server_would_give_up():
@@ -118,9 +154,8 @@ def test_rules_and_probe_are_wired():
     assert "- ./alerts.yml:/etc/prometheus/alerts.yml:ro\n" in compose
     assert "- ./prometheus.yml:/etc/prometheus/prometheus.yml:ro\n" in compose
 
-    (module,) = re.findall(r"module: \[(\w+)\]", prometheus)
-    assert text("blackbox.yml").count(f"\nmodules:\n  {module}:\n") == 1
-    (exporter,) = re.findall(r"replacement: (\w+):9115\n", prometheus)
+    assert re.findall(r"module: \[(\w+)\]", prometheus) == list(MODULES)
+    (exporter,) = set(re.findall(r"replacement: (\w+):9115\n", prometheus))
     service = compose.partition(f"\n  {exporter}:\n")[2]
     assert service.lstrip().startswith("image: prom/blackbox-exporter:")
     assert "- ./blackbox.yml:/etc/blackbox_exporter/config.yml:ro\n" in service

@@ -208,7 +208,8 @@ def test_answers_of_any_dtype_and_shape(run, server):
 def test_a_load_test_of_a_folder_and_of_a_page(run, server, tmp_path):
     assert run("load_test", f"--requests={tmp_path}", csv="")[0] == 2
     server.answer = http(b"<html>")
-    code, output, errors = run("load_test", csv="")
+    (tmp_path / "requests.json").write_text("{}", encoding="utf-8")
+    code, output, errors = run("load_test", f"--requests={tmp_path / 'requests.json'}", csv="")
     assert (code, output) == (1, "")
     assert "200, and no JSON: b'<html>'" in errors
 

@@ -125,6 +125,15 @@ def test_grpc_answers_as_rest_does(base, target, ask, signature, version):
 
 
 @pytest.mark.parametrize("signature", ["serving_default", "rank", "tf_example", "regress_ctr"])
+def test_a_load_by_grpc_of_requests_that_are_made_up(target, ask, capsys, signature):
+    given = [f"--grpc={target}", "--model=sums", f"--signature={signature}", "--batch_size=5"]
+    code = importlib.import_module("load_test").main([*given, "--max_requests=9", "--json"])
+    output, errors = capsys.readouterr()
+    assert (code, errors) == (0, "")
+    assert json.loads(output)["outcomes"] == {"OK": 9}
+
+
+@pytest.mark.parametrize("signature", ["serving_default", "rank", "tf_example", "regress_ctr"])
 def test_a_load_by_grpc(target, rows, ask, capsys, signature):
     flags = ["--warm_up=2", "--max_requests=9", "--concurrency=3", "--json"]
     given = [f"--csv={rows}", f"--grpc={target}", "--model=sums", f"--signature={signature}"]

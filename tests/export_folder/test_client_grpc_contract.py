@@ -274,10 +274,19 @@ def test_a_load_counts_answers_by_status(run, server):
     assert "first error: 127.0.0.1" in errors
 
 
-def test_a_load_by_grpc_needs_a_csv_and_a_server_on_this_machine(run, server, tmp_path, capfd):
+def test_a_load_that_is_refused_for_what_it_asks_ends_early(run, server):
+    server.answers["Predict"] = grpc.StatusCode.INVALID_ARGUMENT
+    flags = ("--max_requests=20", "--concurrency=1", "--most_refusals=3", "--warm_up=0")
+    code, output, errors = run("load_test", *flags)
+    assert code == 4
+    assert '"INVALID_ARGUMENT": 3' in output
+    assert "stopped: 3 requests in a row were refused" in errors
+
+
+def test_a_load_by_grpc_takes_no_bodies_and_a_server_on_this_machine(run, server, tmp_path, capfd):
     load_test = importlib.import_module("load_test")
     with pytest.raises(SystemExit):
-        load_test.main([f"--grpc={server.target}"])
-    assert "--grpc: found without --csv, expected rows" in capfd.readouterr().err
+        load_test.main([f"--grpc={server.target}", "--requests=bodies.json"])
+    assert "--requests and --grpc: found both" in capfd.readouterr().err
     assert load_test.main(["--grpc=192.0.2.1:8500", f"--csv={tmp_path / 'rows.csv'}"]) == 2
     assert "--grpc: found 192.0.2.1, expected this machine" in capfd.readouterr().err

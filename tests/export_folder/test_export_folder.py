@@ -24,7 +24,7 @@ EXPORT = PROJECT / "export"
 STEPS = sorted((EXPORT / "canary").glob("*.config"))
 DASHBOARD = EXPORT / "grafana" / "dashboards" / "serving.json"
 YAML = sorted(path for path in EXPORT.rglob("*") if path.suffix in (".yaml", ".yml"))
-SCRIPTS = ("client", "load_test", "rest", "rows", "signature", "tf_example")
+SCRIPTS = ("client", "load_test", "load_summary", "rest", "rows", "signature", "tf_example")
 # Series that TensorFlow Serving and its runtime publish.
 HISTOGRAMS = {
     ":tensorflow:serving:request_latency",

@@ -10,8 +10,10 @@ import pytest
 from tests.serving_stand_in.canned_server import canned
 from tests.serving_stand_in.folders_served import serve_folders
 from tests.serving_stand_in.served_sums import run_script, save_sums
+from tests.support.paths import PROJECT
 
 ROWS = "user,age,tags,length\n" + "ann,7,a|b,2.5\n" * 10
+SAMPLE = f"--requests={PROJECT / 'export' / 'request.json'}"
 ROW = {"user": "ann", "age": 7, "tags": ["a"], "length": 2.5}
 
 
@@ -106,17 +108,61 @@ def test_a_regress_request_of_a_file_is_sent_to_its_route(url, tmp_path):
     assert json.loads(run.stdout)["outcomes"] == {"200": 3}, run.stderr
 
 
+@pytest.mark.parametrize(
+    "signature", ["serving_default", "ctr", "rank", "tf_example", "regress_ctr"]
+)
+def test_requests_made_up_from_metadata_are_answered(url, signature):
+    flags = (f"--signature={signature}", "--batch_size=3", "--max_requests=6", "--warm_up=2")
+    run = load(url, *flags, "--json")
+    assert (run.returncode, run.stderr) == (0, "")
+    assert json.loads(run.stdout)["outcomes"] == {"200": 6}
+
+
+def test_a_load_that_is_refused_ends_early_and_says_why():
+    seen = []
+    with canned({}, 400, {"error": "Missing inputs: age"}, seen.append) as url:
+        run = load(url, SAMPLE, "--most_refusals=7", "--concurrency=2", "--warm_up=20", "--json")
+    assert run.returncode == 4
+    (refused,) = json.loads(run.stdout)["outcomes"].items()
+    assert refused in (("400", 7), ("400", 8))  # one may be on its way
+    # The first request, six or seven that warm up, and those that are counted.
+    assert len(seen) == 1 + 7 + refused[1]
+    first, stopped = run.stderr.splitlines()
+    assert first.endswith(":predict: 400: Missing inputs: age")
+    assert first.startswith("first error: POST")
+    assert stopped.startswith("stopped: 7 requests in a row were refused")
+
+
+@pytest.mark.parametrize(
+    ("status", "flags"), [(503, []), (429, []), (500, []), (400, ["--most_refusals=0"])]
+)
+def test_a_load_that_others_or_other_times_may_be_answered_goes_on(status, flags):
+    with canned({}, status, {"error": "full"}) as url:
+        run = load(url, SAMPLE, "--max_requests=25", "--warm_up=0", "--json", *flags)
+    assert run.returncode == 1
+    assert json.loads(run.stdout)["outcomes"] == {str(status): 25}
+    assert "stopped" not in run.stderr
+
+
+def test_refusals_between_answers_do_not_end_a_load(url, tmp_path):
+    good, bad = {"instances": [ROW]}, {"instances": [{"user": "ann"}]}
+    flags = (write_requests(tmp_path / "requests.json", [good, bad]), "--most_refusals=2")
+    run = load(url, *flags, "--concurrency=1", "--max_requests=20", "--json")
+    assert run.returncode == 1
+    assert json.loads(run.stdout)["outcomes"] == {"200": 10, "400": 10}
+
+
 def test_requests_are_on_their_way_at_the_same_time():
     together = threading.Barrier(3)
     with canned({}, 200, {}, lambda _: together.wait(timeout=20)) as url:
-        run = load(url, "--concurrency=3", "--warm_up=0", "--max_requests=6", "--json")
+        run = load(url, SAMPLE, "--concurrency=3", "--warm_up=0", "--max_requests=6", "--json")
     assert json.loads(run.stdout)["outcomes"] == {"200": 6}, run.stderr
 
 
 def test_requests_that_warm_the_server_up_are_sent_and_not_counted():
     seen = []
     with canned({}, 200, {}, seen.append) as url:
-        run = load(url, "--warm_up=5", "--max_requests=4", "--json")
+        run = load(url, SAMPLE, "--warm_up=5", "--max_requests=4", "--json")
     assert json.loads(run.stdout)["requests"] == 4
     assert len(seen) == 9
 
@@ -124,7 +170,7 @@ def test_requests_that_warm_the_server_up_are_sent_and_not_counted():
 def test_headers_are_sent_with_every_request():
     seen = []
     with canned({}, 200, {}, seen.append) as url:
-        load(url, "--header=Host: feed.example.org", "--warm_up=1", "--max_requests=2")
+        load(url, SAMPLE, "--header=Host: feed.example.org", "--warm_up=1", "--max_requests=2")
     assert [call.headers.get_all("Host") for call in seen] == [["feed.example.org"]] * 3
 
 
@@ -141,7 +187,7 @@ def test_no_server(rows):
     run = load(f"http://127.0.0.1:{port}")
     assert (run.returncode, run.stdout) == (3, "")
     assert "no answer" in run.stderr
-    run = load(f"http://127.0.0.1:{port}", "--warm_up=0", "--max_requests=2", "--json")
+    run = load(f"http://127.0.0.1:{port}", SAMPLE, "--warm_up=0", "--max_requests=2", "--json")
     assert run.returncode == 3
     assert json.loads(run.stdout)["outcomes"] == {"no answer": 2}
 
@@ -151,6 +197,11 @@ REFUSALS = {
     "no seconds": (["--seconds=0"], "--seconds: found 0.0"),
     "concurrency": (["--concurrency=65"], "--concurrency: found 65, expected 1 to 64"),
     "no file": (["--requests=absent.json"], "absent.json: cannot be read as JSON"),
+    "refusals": (["--most_refusals=-1"], "--most_refusals: found -1, expected 0 or more"),
+    "two sources": (["--csv=a.csv", SAMPLE], "--requests and --csv: found both, expected one"),
+    "a column of no rows": (["--request_column=user"], "--request_column: found without --csv"),
+    "candidates of rows": (["--candidates=3"], "--candidates: found with signature serving_def"),
+    "signature": (["--signature=ranks"], "signature ranks: not found, expected one of ctr,"),
     "count": (["--max_requests=-1"], "--max_requests: found -1, expected 0 or more"),
 }
 
