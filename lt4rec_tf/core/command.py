@@ -136,3 +136,4 @@ def prepare_tensorflow(threads: int) -> None:
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
     make_deterministic()
+    compute_once()

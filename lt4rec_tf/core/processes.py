@@ -189,9 +189,7 @@ def without_main_module() -> Iterator[None]:
 def begin(prepare: Callable[[], None]) -> None:
     """Begins a process of a pool: it watches its parent first, as preparing may take seconds."""
     end_with_parent()
-    import_tensorflow()
     prepare()
-    compute_once()
 
 
 def set_threads(within: int, between: int) -> None:
@@ -201,10 +199,12 @@ def set_threads(within: int, between: int) -> None:
         within: Threads of one operation.
         between: Operations that run side by side.
     """
+    import_tensorflow()
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(within)
     tf.config.threading.set_inter_op_parallelism_threads(between)
+    compute_once()
 
 
 def _run_logged(work: Callable[..., None], arguments: tuple[Any, ...], log: Path) -> str:

@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from lt4rec_tf.core.command import exit_on_error
 from lt4rec_tf.data.convert import command as convert
+from lt4rec_tf.data.inspect import command as inspect
+from lt4rec_tf.data.simulator import __main__ as simulator
 from tests.serving_stand_in.folders_served import serve_folders
 from tests.support.commands import run_training
 from tests.support.paths import PROJECT
@@ -18,6 +21,12 @@ from tests.support.paths import PROJECT
 pytestmark = pytest.mark.slow(minutes=1)
 DOCUMENT = (PROJECT / "docs" / "own_logs.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(python|bash)\n(.*?)```", DOCUMENT, re.DOTALL)
+PROCESSES = ("lt4rec_tf.train", "lt4rec_tf.data.convert")
+MAINS = {
+    "lt4rec_tf.data.convert": convert.main,
+    "lt4rec_tf.data.inspect": inspect.main,
+    "lt4rec_tf.data.simulator": lambda argv: exit_on_error(simulator.main, argv),
+}
 # The page trains all rows.
 QUICK = "--rows=hard_sharing --hidden_units=16,8 --embedding_dim=4 --reading=memory"
 
@@ -30,12 +39,12 @@ def commands():
 
 
 def run(command, folder, url, is_first):
-    """What a command prints; where another of its module ran as a process, in this one."""
+    """What a command prints; of those that write files the first of a module is a process."""
     program, *words = shlex.split(command)
     assert program == "python"
     if words[:2] == ["-m", "lt4rec_tf.train"]:
         words += shlex.split(QUICK)
-    if words[0] == "-m" and not is_first:
+    if words[0] == "-m" and not (is_first and words[1] in PROCESSES):
         return printed_here(words[1], words[2:], folder)
     if words[0] == "export/client.py":
         words = [str(PROJECT / words[0]), *words[1:], f"--url={url}"]
@@ -56,7 +65,7 @@ def printed_here(module, flags, folder):
         if module == "lt4rec_tf.train":
             run_training(*flags)
         else:
-            assert convert.main(["convert", *flags]) == 0
+            assert MAINS[module]([module, *flags]) == 0
     return out.getvalue()
 
 

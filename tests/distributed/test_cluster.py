@@ -113,7 +113,7 @@ def test_every_rule_learns_on_two_devices_as_on_one():
         text=True,
     )
     apart = json.loads(completed.stdout)
-    assert len(apart) == 9
+    assert len(apart) == 8
     assert max(apart.values()) < 1e-5, apart
 
 

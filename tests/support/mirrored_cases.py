@@ -20,7 +20,7 @@ from tests.support.networks import build_masked, build_model, build_small, read_
 from tests.support.schemas import SMALL_SCHEMA, watched_schema
 from tests.support.training import neuron_masks, random_masks, small_trainer
 
-ELSEWHERE = ("htlnet", "uncertainty")  # rules of cases with another network
+ELSEWHERE = ("htlnet", "uncertainty", "metabalance")  # rules of cases with another network
 CASES = {
     "alternate, two optimisers": {  # a trainer alternates where a case does not say
         "embedding_optimizer": "rowwise_adagrad",
@@ -34,7 +34,7 @@ CASES = {
     # Losses, penalties and networks of their own; mmoe, ple and aitm are trained as towers are.
     "esmm": {"schedule": "both", "model": "esmm"},
     "escm2_dr": {"schedule": "both", "model": "escm2_dr"},
-    "mssm": {"schedule": "both", "model": "mssm"},
+    "mssm, balance metabalance": {"schedule": "both", "model": "mssm", "balance": "metabalance"},
     "htlnet, balanced by its rule": {"schedule": "both", "model": "htlnet", "balance": "htlnet"},
     "attention masked by each task, balance uncertainty": {
         "schedule": "both",
