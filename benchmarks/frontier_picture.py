@@ -15,6 +15,7 @@ from matplotlib.transforms import Bbox
 
 from lt4rec_tf.reports.figures import (
     DASHED,
+    GREY,
     INK,
     draw_reference,
     grid_behind,
@@ -32,7 +33,6 @@ SIDES = [(1, 0.4), (1, -0.4), (-1, 0.4), (-1, -0.4), (0.5, 1), (0.5, -1), (-0.5,
 OFFSETS = [(x * far, y * far) for far in (8, 14, 22, 32, 44, 58, 74, 92, 112) for x, y in SIDES]
 # What it costs to cover a line, a point, another label, and to leave the panel.
 LINE, DOT, LABEL, OUTSIDE = 1, 30, 200, 1000
-GREY = "#808080"
 NEAR = 12  # points; a label that is farther away has a line to its point
 
 

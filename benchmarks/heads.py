@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -24,9 +23,10 @@ from lt4rec_tf.core.artifacts import read_json
 from lt4rec_tf.core.command import exit_on_error
 from lt4rec_tf.core.errors import InputError
 from lt4rec_tf.experiment.paths import REPORT, RESULTS
-from lt4rec_tf.reports.differences import interval_cell, number
+from lt4rec_tf.reports.differences import interval_cell
 from lt4rec_tf.reports.figures import (
     DASHED,
+    GREY,
     INK,
     grid_behind,
     marker,
@@ -35,14 +35,13 @@ from lt4rec_tf.reports.figures import (
     style_axes,
     task_colour,
 )
-from lt4rec_tf.reports.further_metrics import done_runs
+from lt4rec_tf.reports.further_metrics import done_runs, means
 from lt4rec_tf.reports.text_tables import ABSENT, markdown_table, metric_name
 from lt4rec_tf.schema.heads import KINDS
 
 HEAD_FLAG = "--head="
 SECONDS = {"mae_s": "MAE s", "rmse_s": "RMSE s", "xauc": "XAUC s"}
 FAR = 6.0  # per cent to the first row; what is farther stands at the edge
-GREY = "#808080"
 
 
 @dataclass(frozen=True)
@@ -111,29 +110,26 @@ def lines_of(results: Mapping[str, Any], task: str) -> list[Line]:
         if not runs or not heads:
             continue
         timed = [run["watch_time"][task] for run in runs if task in run["watch_time"]]
-        others = [known for known in own_metric if known != task and known in runs[0]["metrics"]]
+        others = {
+            other: metric
+            for other, metric in own_metric.items()
+            if other != task and other in runs[0]["metrics"]
+        }
         lines.append(
             Line(
                 group=row["group"],
                 head=heads[-1],
-                metrics=_means([run["metrics"][task] for run in runs]),
-                seconds=_means([one["metrics"] for one in timed]),
-                alone=_means([one["duration_alone"] for one in timed]),
+                metrics=means([run["metrics"][task] for run in runs]),
+                seconds=means([one["metrics"] for one in timed]),
+                alone=means([one["duration_alone"] for one in timed]),
                 difference=row["differences"].get(task),
                 others={
-                    other: number(
-                        np.mean([number(run["metrics"][other][own_metric[other]]) for run in runs])
-                    )
-                    for other in others
+                    other: means([run["metrics"][other] for run in runs])[metric]
+                    for other, metric in others.items()
                 },
             )
         )
     return lines
-
-
-def _means(found: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    names = found[0] if found else ()
-    return {name: float(np.mean([number(one[name]) for one in found])) for name in names}
 
 
 def table(lines: Sequence[Line], metric: str, tasks: Mapping[str, Any]) -> str:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import runpy
-import sys
 from collections.abc import Sequence
 
 import lt4rec_tf
-from lt4rec_tf.core.command import exit_on_error
+from lt4rec_tf.core.command import run, run_module
 from lt4rec_tf.core.errors import InputError
 
 # By the names of commands: their module, and what each does.
@@ -26,6 +24,12 @@ COMMANDS = {
     "embedding_tickets": ("lt4rec_tf.embedding_tickets", "tickets in LightGCN's table"),
 }
 HELP = ("--help", "-h", "help")
+USAGE = (
+    "CTR and CVR in one shared network, each task wearing its own lottery ticket (LT4REC).",
+    "",
+    "usage: lt4rec COMMAND [--flag=value ...]; lt4rec COMMAND --help lists a command's flags",
+    "",
+)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -45,22 +49,18 @@ def main(argv: Sequence[str]) -> None:
     elif name not in COMMANDS:
         raise InputError(f"found command {name!r}, expected one of {', '.join(COMMANDS)}")
     else:
-        sys.argv = [f"lt4rec {name}", *argv[2:]]
-        runpy.run_module(COMMANDS[name][0], run_name="__main__", alter_sys=True)
+        run_module(COMMANDS[name][0], [f"lt4rec {name}", *argv[2:]])
 
 
 def _usage() -> str:
     width = max(map(len, COMMANDS))
     lines = [f"  {name:<{width}}  {what}" for name, (_, what) in COMMANDS.items()]
-    usage = (
-        "usage: lt4rec COMMAND [--flag=value ...]; lt4rec COMMAND --help lists a command's flags"
-    )
-    return "\n".join([lt4rec_tf.__doc__ or "", "", usage, "", *lines])
+    return "\n".join([*USAGE, *lines])
 
 
 def console() -> None:
     """Runs the command line of this process, and ends it."""
-    sys.exit(exit_on_error(main, sys.argv))
+    run(main)
 
 
 if __name__ == "__main__":

@@ -10,14 +10,13 @@ from lt4rec_tf.core.command import before_tensorflow
 if __name__ == "__main__":
     before_tensorflow()
 
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lt4rec_tf.config.settings import Settings
-from lt4rec_tf.core.command import exit_on_error
+from lt4rec_tf.core import command
 from lt4rec_tf.core.flags import ConfigError, build, check_fields, flag, parse_flags
 from lt4rec_tf.core.locations import in_store, location
 from lt4rec_tf.data.input.source import Source
@@ -69,4 +68,4 @@ def _exported(
 
 
 if __name__ == "__main__":
-    sys.exit(exit_on_error(main, sys.argv))
+    command.run(main)

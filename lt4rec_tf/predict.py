@@ -19,13 +19,12 @@ from lt4rec_tf.core.command import before_tensorflow
 if __name__ == "__main__":
     before_tensorflow()
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from lt4rec_tf.core.command import exit_on_error
+from lt4rec_tf.core import command
 from lt4rec_tf.core.flags import build, check_fields, expect, flag, parse_flags
 from lt4rec_tf.core.locations import in_store
 from lt4rec_tf.experiment.scoring.job import Job
@@ -109,4 +108,4 @@ def _print_summary(output: str, manifest: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_on_error(main, sys.argv, resumes="with the parts that are not there"))
+    command.run(main, resumes="with the parts that are not there")

@@ -8,8 +8,6 @@ already stays as it is. Further flags are those of train.
 
 from __future__ import annotations
 
-import runpy
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,8 +26,8 @@ def main(argv: Sequence[str]) -> None:
     written = write_configurations(Path())
     print(f"{CONFIGS}/: {written} configurations written", flush=True)
 
-    sys.argv = ["lt4rec quickstart", f"--flagfile={CONFIGS}/quickstart.cfg", *argv[1:]]
-    runpy.run_module("lt4rec_tf.train", run_name="__main__", alter_sys=True)
+    argv = ["lt4rec quickstart", f"--flagfile={CONFIGS}/quickstart.cfg", *argv[1:]]
+    command.run_module("lt4rec_tf.train", argv)
 
 
 def write_configurations(folder: Path) -> int:

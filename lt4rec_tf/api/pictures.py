@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from lt4rec_tf.reports.figures import DOTS_PER_INCH, save_png
+from lt4rec_tf.reports.figures import DOTS_PER_INCH, png_of, save_png
 
 
 class Picture:
@@ -26,9 +25,7 @@ class Picture:
 
     def _repr_png_(self) -> bytes:
         """Returns what a notebook displays."""
-        content = io.BytesIO()
-        self.figure.savefig(content, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
-        return content.getvalue()
+        return png_of(self.figure)
 
     def __repr__(self) -> str:
         width, height = self.figure.get_size_inches() * DOTS_PER_INCH

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import runpy
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn, TextIO
+from typing import Any, NoReturn, TextIO
 
 from lt4rec_tf.core.errors import InputError, as_unwritable, naming_the_unwritable
 from lt4rec_tf.core.start_lines import compute_once, import_tensorflow
@@ -108,11 +109,28 @@ def discard(stream: TextIO) -> None:
     stream.flush()
 
 
-def run(main: Callable[[Sequence[str]], None]) -> NoReturn:
-    """Runs a command with the arguments of this process, and ends the process."""
-    if "TF_CONFIG" not in os.environ:  # a cluster is set up before anything is computed
+def run(main: Callable[[Sequence[str]], None], **how: Any) -> NoReturn:
+    """Runs a command with the arguments of this process, and ends the process.
+
+    Args:
+        main: The command.
+        how: Further arguments of `exit_on_error`.
+    """
+    # A cluster is set up before anything is computed; a command may have no need of TensorFlow.
+    if "TF_CONFIG" not in os.environ and "tensorflow" in sys.modules:
         compute_once()
-    sys.exit(exit_on_error(main, sys.argv))
+    sys.exit(exit_on_error(main, sys.argv, **how))
+
+
+def run_module(name: str, argv: Sequence[str]) -> None:
+    """Runs a module as `python -m` does, in this process, with other arguments.
+
+    Args:
+        name: Of the module.
+        argv: What the program is called, and its arguments.
+    """
+    sys.argv = list(argv)
+    runpy.run_module(name, run_name="__main__", alter_sys=True)
 
 
 def make_deterministic() -> None:
@@ -131,9 +149,20 @@ def prepare_tensorflow(threads: int) -> None:
         threads: Of TensorFlow's pools, 1 or more.
     """
     before_tensorflow()
+    set_threads(threads, threads)
+    make_deterministic()
+
+
+def set_threads(within: int, between: int) -> None:
+    """Imports TensorFlow, if it is not, and limits its threads in this process.
+
+    Args:
+        within: Threads of one operation.
+        between: Operations that run side by side.
+    """
+    import_tensorflow()
     import tensorflow as tf
 
-    tf.config.threading.set_intra_op_parallelism_threads(threads)
-    tf.config.threading.set_inter_op_parallelism_threads(threads)
-    make_deterministic()
+    tf.config.threading.set_intra_op_parallelism_threads(within)
+    tf.config.threading.set_inter_op_parallelism_threads(between)
     compute_once()

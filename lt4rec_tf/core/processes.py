@@ -25,7 +25,6 @@ from typing import Any
 from lt4rec_tf.core.command import discard
 from lt4rec_tf.core.errors import UnwritableError, as_unwritable, naming_the_unwritable
 from lt4rec_tf.core.progress import duration
-from lt4rec_tf.core.start_lines import compute_once, import_tensorflow
 
 _PARENT = "LT4REC_TF_PARENT"  # variable by which a process knows its parent from the first
 _SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of <linux/prctl.h>
@@ -190,21 +189,6 @@ def begin(prepare: Callable[[], None]) -> None:
     """Begins a process of a pool: it watches its parent first, as preparing may take seconds."""
     end_with_parent()
     prepare()
-
-
-def set_threads(within: int, between: int) -> None:
-    """Limits TensorFlow's threads in this process.
-
-    Args:
-        within: Threads of one operation.
-        between: Operations that run side by side.
-    """
-    import_tensorflow()
-    import tensorflow as tf
-
-    tf.config.threading.set_intra_op_parallelism_threads(within)
-    tf.config.threading.set_inter_op_parallelism_threads(between)
-    compute_once()
 
 
 def _run_logged(work: Callable[..., None], arguments: tuple[Any, ...], log: Path) -> str:

@@ -34,8 +34,9 @@ from lt4rec_tf.models.calibration import (
 from lt4rec_tf.models.heads.of_task import prediction, read_durations
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.schema.types import Schema
-from lt4rec_tf.serving.signatures import answer_names
+from lt4rec_tf.serving.signatures import answer_names, products
 from lt4rec_tf.tickets.search import WEIGHTS
+from lt4rec_tf.training.predictions import logits_of
 
 FRAME_ROWS = 4096  # of a table in memory that are scored together
 
@@ -92,21 +93,13 @@ class Predictor:
             By output float32 (batch,).
         """
         tasks = self.network.tasks
-        if len(tasks) == 1:
-            logits = {tasks[0]: self.network.task_models[tasks[0]](ids, training=False)}
-        else:
-            logits = self.network.model(ids, training=False)
-
         by_task = {}
-        for name in tasks:
+        for name, logits in logits_of(self.network, tasks, ids).items():
             task = self.schema.task(name)
-            outputs = calibrated_outputs(task, logits[name], self.maps.get(name), seconds)
+            outputs = calibrated_outputs(task, logits, self.maps.get(name), seconds)
             known = seconds if task.reads_duration else None
-            by_task[name] = tf.cast(prediction(task, outputs, known), tf.float32)
-        answers = {}
-        for name, factors in answer_names(self.schema, tasks).items():
-            answers[name] = functools.reduce(tf.multiply, [by_task[task] for task in factors])
-        return answers
+            by_task[name] = prediction(task, outputs, known)
+        return products(by_task, answer_names(self.schema, tasks))
 
     @functools.cached_property
     def _steps(self) -> dict[Any, Step]:

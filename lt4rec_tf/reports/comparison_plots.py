@@ -23,6 +23,7 @@ from lt4rec_tf.reports.differences import number
 from lt4rec_tf.reports.figures import (
     ALL_COLOUR,
     DASHED,
+    GREY,
     INK,
     MOST_TICKS,
     draw_reference,
@@ -43,7 +44,6 @@ from lt4rec_tf.reports.text_tables import (
 )
 
 MOST_ROWS = 6  # of panels; more do not fit on a page
-GREY = "#808080"
 
 
 def figure4(searches: Sequence[Mapping[str, Any]]) -> Figure:

@@ -27,6 +27,7 @@ NONE_COLOUR = "#EDEDED"
 ALL_COLOUR = "#2B2440"
 INK = "#333333"
 FAINT = "#D9D9D9"
+GREY = "#808080"
 MARKERS = "osD^vPX"
 DASHED = (0, (5, 4))
 MOST_TICKS = 8
@@ -42,10 +43,15 @@ def new_figure(width: float, height: float) -> Figure:
 
 def save_png(figure: Figure, path: Path) -> None:
     """Writes a figure as PNG, atomically; the same figure gives the same bytes."""
+    write_atomically(path, png_of(figure))
+
+
+def png_of(figure: Figure) -> bytes:
+    """Returns a figure as PNG; the same figure gives the same bytes."""
     content = io.BytesIO()
     # The version of matplotlib would otherwise stand in the file.
     figure.savefig(content, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
-    write_atomically(path, content.getvalue())
+    return content.getvalue()
 
 
 def to_rgba(figure: Figure) -> np.ndarray:

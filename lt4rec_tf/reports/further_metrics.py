@@ -83,6 +83,12 @@ def done_runs(row: Row) -> list[Mapping[str, Any]]:
     return [run for run in row["runs"] if run["status"] == "done"]
 
 
+def means(found: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Returns the mean of each number that some mappings hold alike; none of no mappings."""
+    names = found[0] if found else ()
+    return {name: float(np.mean([number(one[name]) for one in found])) for name in names}
+
+
 def mean_metric(done: Sequence[Mapping[str, Any]], task: ReportedTask, metric: str) -> str:
     """Returns a metric's mean over finished runs, `-` where none has the task."""
     values = [

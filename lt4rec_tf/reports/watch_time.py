@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from lt4rec_tf.reports.differences import number
+from lt4rec_tf.reports.further_metrics import means
 from lt4rec_tf.reports.text_tables import ABSENT, markdown_table
 
 _TITLES = {"mae_s": "MAE s", "rmse_s": "RMSE s", "xauc": "XAUC", "ndcg": "NDCG by user"}
@@ -106,7 +105,7 @@ def watch_time_section(rows: Sequence[Mapping[str, Any]], tasks: Sequence[str]) 
             ]
             if found:
                 of_rows[row["row"]] = {
-                    key: _mean([one[key] for one in found]) for key in ("metrics", "duration_alone")
+                    key: means([one[key] for one in found]) for key in ("metrics", "duration_alone")
                 }
         if of_rows:
             parts.append(
@@ -114,7 +113,3 @@ def watch_time_section(rows: Sequence[Mapping[str, Any]], tasks: Sequence[str]) 
             )
             parts.append(_of_rows(of_rows))
     return parts
-
-
-def _mean(found: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    return {name: float(np.mean([number(one[name]) for one in found])) for name in found[0]}

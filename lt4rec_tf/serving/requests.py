@@ -117,28 +117,20 @@ def without_users(schema: Schema, requests: Mapping[str, Arrays]) -> dict[str, A
         schema: Features.
         requests: Signature -> input -> values, as `requests_of` and `rank_request` make them.
     """
-    missing = {name: _of_name(schema, name).missing for name in user_ids(schema)}
-    found: dict[str, Arrays] = {}
-    for signature, inputs in requests.items():
-        is_of_examples = signature == TF_EXAMPLE or signature.startswith(REGRESS)
-        found[signature] = {
-            name: _without_features(values, missing)
-            if is_of_examples
-            else _filled(values, missing[name])
-            if name in missing
-            else values
-            for name, values in inputs.items()
-        }
-    return found
+    missing = {name: schema.feature(name).missing for name in user_ids(schema)}
 
+    def hidden(signature: str, name: str, values: np.ndarray) -> np.ndarray:
+        if signature == TF_EXAMPLE or signature.startswith(REGRESS):
+            return _without_features(values, missing)
+        if name not in missing:
+            return values
+        value = missing[name]
+        return np.full_like(values, value.encode() if isinstance(value, str) else value)
 
-def _of_name(schema: Schema, name: str) -> Feature:
-    return next(feature for feature in schema.features if feature.name == name)
-
-
-def _filled(values: np.ndarray, missing: str | int | float) -> np.ndarray:
-    value = missing.encode() if isinstance(missing, str) else missing
-    return np.full_like(values, value)
+    return {
+        signature: {name: hidden(signature, name, values) for name, values in inputs.items()}
+        for signature, inputs in requests.items()
+    }
 
 
 def _without_features(serialized: np.ndarray, names: Iterable[str]) -> np.ndarray:

@@ -133,7 +133,7 @@ class ServedModel(tf.Module):
             feature.name: raw[feature.name] if feature.name in raw else _absent(feature, rows)
             for feature in self._schema.features
         }
-        return _products(self._chances(self._tasks_behind(names))(whole), names)
+        return products(self._chances(self._tasks_behind(names))(whole), names)
 
     def _tasks_behind(self, names: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
         """Returns the tasks of which some outputs are made, in the network's order."""
@@ -164,32 +164,29 @@ class ServedModel(tf.Module):
         @tf.function(input_signature=[raw_specs(self._schema)], autograph=False)
         def chances(raw: dict[str, tf.Tensor]) -> Answers:
             outputs = self.network.logits(self._vectors()(raw), tasks)
-            answers = self._predictions(outputs, raw, rank=1)
-            return answers | self._quantiles_of(outputs, raw)
+            return self._predictions(outputs, raw, rank=1, quantiles=self._quantiles)
 
         return chances
 
     def _predictions(
-        self, outputs: Mapping[str, tf.Tensor], raw: Mapping[str, tf.Tensor], rank: int
+        self,
+        outputs: Mapping[str, tf.Tensor],
+        raw: Mapping[str, tf.Tensor],
+        rank: int,
+        quantiles: Quantiles = NO_QUANTILES,
     ) -> Answers:
-        """Returns calibrated predictions; rank: 1 of rows, 2 of requests' candidates."""
+        """Returns calibrated predictions and quantiles; rank: 1 of rows, 2 of candidates."""
         seconds = durations_of(self._schema, self._calibrations, raw, rank)
         answers = {}
-        for task, of_task in outputs.items():
-            known, calibration = self._schema.task(task), self._calibrations.get(task)
-            outputs = calibrated_outputs(known, of_task, calibration, seconds)
-            answers[task] = prediction(known, outputs, seconds)
+        for name, of_task in outputs.items():
+            task, calibration = self._schema.task(name), self._calibrations.get(name)
+            calibrated = calibrated_outputs(task, of_task, calibration, seconds)
+            answers[name] = prediction(task, calibrated, seconds)
+        for name, (of_quantile, level) in quantiles.items():
+            if of_quantile in outputs:
+                task = self._schema.task(of_quantile)
+                answers[name] = quantile(task, outputs[of_quantile], level, seconds)
         return answers
-
-    def _quantiles_of(
-        self, outputs: Mapping[str, tf.Tensor], raw: Mapping[str, tf.Tensor]
-    ) -> Answers:
-        seconds = durations_of(self._schema, self._calibrations, raw, rank=1)
-        return {
-            name: quantile(self._schema.task(task), outputs[task], level, seconds)
-            for name, (task, level) in self._quantiles.items()
-            if task in outputs
-        }
 
     def features(self, tasks: Sequence[str]) -> list[str]:
         """Returns the inputs of a signature for some tasks, in the schema's order."""
@@ -317,7 +314,13 @@ def _checked(raw: Mapping[str, tf.Tensor], specs: Mapping[str, tf.TensorSpec]) -
     return {name: tf.ensure_shape(raw[name], specs[name].shape) for name in raw}
 
 
-def _products(chances: Mapping[str, tf.Tensor], names: Mapping[str, Sequence[str]]) -> Answers:
+def products(chances: Mapping[str, tf.Tensor], names: Mapping[str, Sequence[str]]) -> Answers:
+    """Multiplies predictions to outputs, float32.
+
+    Args:
+        chances: By task, or by quantile.
+        names: As `answer_names` returns them.
+    """
     return {
         name: tf.cast(math.prod(chances[task] for task in factors), tf.float32)
         for name, factors in names.items()

@@ -179,13 +179,26 @@ def _compile_forward(
     """Compiles the forward pass, from features to {task: logits}."""
 
     def forward(features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        if len(tasks) == 1:
-            (task,) = tasks
-            return {task: network.task_models[task](features, training=False)}
-        logits = network.model(features, training=False)
-        return {task: logits[task] for task in tasks}
+        return logits_of(network, tasks, features)
 
     return tf.function(forward, autograph=False).get_concrete_function(network.feature_specs())
+
+
+def logits_of(
+    network: RankingNetwork, tasks: Sequence[str], features: Mapping[str, tf.Tensor]
+) -> dict[str, tf.Tensor]:
+    """Computes what the heads of some tasks give, without dropout.
+
+    Args:
+        network: What predicts.
+        tasks: One or several of it.
+        features: Ids by feature.
+    """
+    if len(tasks) == 1:
+        (task,) = tasks
+        return {task: network.task_models[task](features, training=False)}
+    logits = network.model(features, training=False)
+    return {task: logits[task] for task in tasks}
 
 
 def _one_output(values: tf.Tensor, output: int) -> tf.Tensor:

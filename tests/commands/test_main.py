@@ -36,6 +36,7 @@ def test_every_name_is_a_module_that_can_be_started(module):
 def test_help_lists_the_commands(argv, capsys):
     main(argv)
     shown = capsys.readouterr().out
+    assert shown.splitlines()[2].startswith("usage: lt4rec COMMAND")
     for name, (_, what) in COMMANDS.items():
         assert re.search(rf"^  {name} +{re.escape(what)}$", shown, re.MULTILINE)
 

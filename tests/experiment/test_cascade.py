@@ -1,6 +1,7 @@
 """Tasks trained one after another: what each may change, what it wears, how the row resumes."""
 
 import dataclasses
+from functools import partial
 
 import numpy as np
 import pytest
@@ -28,17 +29,14 @@ from tests.support.training import (
     Killed,
     KilledProgress,
     assert_same_logits,
-    begin_run,
-    small_settings,
+    begin_row,
 )
 
 FLAGS = (f"--rows={ROW}", "--epochs=2")
 STAGES = [f"{ROW}/ctr", f"{ROW}/ctr/{RECOVERY}", f"{ROW}/cvr"]
 
 
-def begin(schema, folder, *flags, progress=None):
-    run, _ = begin_run(small_settings(*FLAGS, *flags), schema, folder, progress)
-    return run
+begin = partial(begin_row, FLAGS)
 
 
 @pytest.fixture(scope="module")

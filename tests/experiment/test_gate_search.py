@@ -1,5 +1,7 @@
 """Tickets learned in a joint training: what they keep, what wears them, how they resume."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -22,8 +24,7 @@ from tests.support.training import (
     Killed,
     KilledProgress,
     assert_same_logits,
-    begin_run,
-    small_settings,
+    begin_row,
 )
 
 pytestmark = pytest.mark.slow(minutes=1)
@@ -31,9 +32,7 @@ pytestmark = pytest.mark.slow(minutes=1)
 FLAGS = (f"--rows={ROW}", "--final_density=0.25", "--gate_epochs=2")
 
 
-def begin(schema, folder, *flags, progress=None):
-    run, _ = begin_run(small_settings(*FLAGS, *flags), schema, folder, progress)
-    return run
+begin = partial(begin_row, FLAGS)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """Tickets found while all tasks train together: what a level begins with, what is kept."""
 
 import importlib
+from functools import partial
 
 import numpy as np
 import pytest
@@ -22,8 +23,7 @@ from tests.support.training import (
     Killed,
     KilledProgress,
     assert_same_logits,
-    begin_run,
-    small_settings,
+    begin_row,
 )
 
 pytestmark = pytest.mark.slow(minutes=1)
@@ -31,9 +31,7 @@ pytestmark = pytest.mark.slow(minutes=1)
 FLAGS = ("--rows=s_joint", "--rounds=2", "--final_density=0.25")
 
 
-def begin(schema, folder, *flags, progress=None):
-    run, _ = begin_run(small_settings(*FLAGS, *flags), schema, folder, progress)
-    return run
+begin = partial(begin_row, FLAGS)
 
 
 @pytest.fixture(scope="module")

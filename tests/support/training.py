@@ -143,6 +143,11 @@ def begin_run(
     return run, network_in(run, "s_weight")
 
 
+def begin_row(own_flags, schema, folder: Path, *flags, progress: Progress | None = None) -> Run:
+    """A run as `begin_run` makes it, with a test file's own flags and more."""
+    return begin_run(small_settings(*own_flags, *flags), schema, folder, progress)[0]
+
+
 def row_logits(run: Run, row: str) -> dict[str, np.ndarray]:
     """A trained row's logits on validation, read back from its folder, by task."""
     network = load_row(run.folder, row, run.settings, run.schema)

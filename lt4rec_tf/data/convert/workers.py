@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lt4rec_tf.core.artifacts import write_atomically
-from lt4rec_tf.core.processes import begin, set_threads
+from lt4rec_tf.core.command import set_threads
+from lt4rec_tf.core.processes import begin
 from lt4rec_tf.data.convert.manifest import done_before
 from lt4rec_tf.data.convert.shards import UNFINISHED, Converted, Job, convert_file
 from lt4rec_tf.data.formats.beam import import_beam

@@ -101,26 +101,28 @@ class OpenedJob:
         predictor: The row.
         logs: All of them, with the id columns that are carried along.
         source: They, opened, with their side tables.
-        by_columns: Whether these are read by themselves, in types of their own.
-        step: Scores records of the source's layout.
     """
 
     job: Job
     predictor: Predictor
     logs: ScoringLogs
     source: Source
-    by_columns: bool
-    step: Step
+
+    @property
+    def by_columns(self) -> bool:
+        """Tells if id columns are read by themselves, in types of their own."""
+        return self.logs.layout.format == "parquet" and bool(self.logs.carried)
+
+    @functools.cached_property
+    def step(self) -> Step:
+        """Returns what scores records of the source's layout."""
+        carried = () if self.by_columns else self.logs.carried
+        as_missing = self.job.as_missing
+        return scoring_step(self.source, self.predictor.answers, carried, as_missing=as_missing)
 
     def of_layout(self, layout: Layout) -> OpenedJob:
         """Returns the job for files whose records have another structure."""
-        source = dataclasses.replace(self.source, layout=layout)
-        return dataclasses.replace(self, source=source, step=_step(self, source))
-
-
-def _step(opened: OpenedJob, source: Source) -> Step:
-    carried, job = () if opened.by_columns else opened.logs.carried, opened.job
-    return scoring_step(source, opened.predictor.answers, carried, as_missing=job.as_missing)
+        return dataclasses.replace(self, source=dataclasses.replace(self.source, layout=layout))
 
 
 @functools.lru_cache(maxsize=1)
@@ -135,6 +137,4 @@ def opened_job(job: Job) -> OpenedJob:
     logs = find_logs(predictor.scored, job.globs, predictor.side_dir, job.columns, job.id_columns)
     refused = sorted({*predictor.outputs} & {*job.id_columns})
     expect(not refused, "id_columns", refused, "no column that is named like a prediction")
-    source, by_columns = opened_logs(logs), logs.layout.format == "parquet" and bool(logs.carried)
-    opened = OpenedJob(job, predictor, logs, source, by_columns, lambda *_: {})
-    return dataclasses.replace(opened, step=_step(opened, source))
+    return OpenedJob(job, predictor, logs, opened_logs(logs))
