@@ -1,6 +1,7 @@
 # make quickstart: install, then train on a simulated feed.   make test: install, then the whole suite.
-# make test-fast: the suite without tests marked slow.
+# make test-fast: the suite without tests marked slow.   make test-pythons: on other Pythons too.
 # make hashes: requirements/ anew, from setup.py and constraints.txt.   make sbom: what is installed.
+# make docs: the documents as a site, build/site/index.html.
 # make screenshots: the README's picture of TensorBoard, anew, by a browser that is installed already.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
@@ -17,7 +18,7 @@ TOOLS := build/tools
 LOCK = $(TOOLS)/bin/uv pip compile --quiet --generate-hashes --no-annotate --python-version 3.11 \
 	--universal --custom-compile-command "make hashes"
 
-.PHONY: quickstart test test-fast lint hashes sbom screenshots clean
+.PHONY: quickstart test test-fast test-pythons lint hashes sbom docs screenshots clean
 
 quickstart: $(VENV)/installed
 	$(BIN)/python -m lt4rec_tf.train --flagfile=configs/quickstart.cfg
@@ -27,6 +28,15 @@ test: $(VENV)/installed-test
 
 test-fast: $(VENV)/installed-test
 	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
+
+# Of PYTHONS those that start here, each with an environment of its own.
+PYTHONS ?= python3.12 python3.13
+
+test-pythons:
+	for python in $(PYTHONS); do \
+		$$python --version 2> /dev/null || continue; \
+		$(MAKE) test-fast PYTHON=$$python VENV=build/$$(basename $$python) || exit 1; \
+	done
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check
@@ -39,9 +49,21 @@ hashes: $(TOOLS)/installed
 	$(LOCK) setup.py -c constraints.txt -o requirements/run.txt
 	$(LOCK) setup.py --extra test --extra serving -c constraints.txt -o requirements/test.txt
 	$(LOCK) requirements/tools.in -o requirements/tools.txt
+	$(LOCK) requirements/docs.in -o requirements/docs.txt
 
 sbom: $(VENV)/installed $(TOOLS)/installed
 	$(TOOLS)/bin/cyclonedx-py environment --output-reproducible --output-file build/sbom.json $(BIN)/python
+
+DOCS := build/docs
+SITE := build/site_source
+
+# Documents keep their places, so that links between them are right here, there and in the sources.
+docs: $(DOCS)/installed
+	rm -rf $(SITE) && mkdir -p $(SITE)
+	cp -R *.md LICENSE docs configs export requirements $(SITE)
+	find $(SITE) -name "*.py[co]" -delete
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict --quiet
+	@echo build/site/index.html
 
 BROWSER ?= $(shell command -v chromium-headless-shell || command -v chromium || echo chromium)
 
@@ -49,6 +71,11 @@ screenshots: $(VENV)/installed
 	$(BIN)/python -m lt4rec_tf.train --flagfile=configs/quickstart.cfg --run_dir=build/screenshots
 	$(BIN)/python docs/screenshots.py --run=build/screenshots --picture=docs/images/tensorboard.png \
 		--browser=$(BROWSER)
+
+$(DOCS)/installed: requirements/docs.txt
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python -m pip install --quiet --only-binary :all: --require-hashes --requirement $<
+	touch $@
 
 clean:
 	rm -rf $(VENV) build

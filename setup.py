@@ -6,7 +6,7 @@ from setuptools import find_packages, setup
 
 setup(
     name="lt4rec_tf",
-    version="0.1.0",
+    version="0.2.0",
     description="CTR and CVR in one shared network, each task wearing its own lottery ticket",
     long_description=(Path(__file__).parent / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",

@@ -65,13 +65,13 @@ def ways(tasks: str, new: str, own: int, folder: Path) -> dict[str, list[str]]:
     """
     first = f"s_joint of {tasks.replace(',', ' and ')}"
     every = f"--tasks={tasks},{new}"
-    adding = [every, "--rows=s_joint", f"--add_to={folder / first.replace(' ', '_')}"]
+    adding = [every, "--models=s_joint", f"--add_to={folder / first.replace(' ', '_')}"]
     return {
-        ALONE: [every, "--rows=base"],
-        first: [f"--tasks={tasks}", "--rows=s_joint"],
+        ALONE: [every, "--models=base"],
+        first: [f"--tasks={tasks}", "--models=s_joint"],
         f"{new} added": adding,
         f"{new} added, {own} numbers a field of its own": [*adding, f"--own_embedding={new}={own}"],
-        "s_joint of all at once": [every, "--rows=s_joint"],
+        "s_joint of all at once": [every, "--models=s_joint"],
     }
 
 
@@ -94,22 +94,23 @@ def table(evaluations: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
         shares = [[one[name] for one in densities if name in one] for name in names]
         means = [number_cell(float(np.mean(share)), 3) if share else ABSENT for share in shares]
         cells.append(" / ".join(means))
-        seconds = [sum(row["seconds"] for row in evaluation["rows"]) for evaluation in seeds]
+        seconds = [sum(model["seconds"] for model in evaluation["rows"]) for evaluation in seeds]
         lines.append([*cells, f"{np.mean(seconds):.0f}"])
     return markdown_table(["model", *titles, f"density ({' / '.join(names)})", "seconds"], lines)
 
 
 def _of_task(evaluation: Mapping[str, Any], task: Mapping[str, Any]) -> float | None:
-    """Returns a task's metric in the one row that has it; None: no row has."""
-    for row in evaluation["rows"]:
-        if task["name"] in row["metrics"]:
-            value: float = row["metrics"][task["name"]][task["metric"]]
+    """Returns a task's metric in the one model that has it; None: no model has."""
+    for model in evaluation["rows"]:
+        if task["name"] in model["metrics"]:
+            value: float = model["metrics"][task["name"]][task["metric"]]
             return value
     return None
 
 
 def _densities(evaluation: Mapping[str, Any]) -> dict[str, float]:
-    return {task: share for row in evaluation["rows"] for task, share in row["density"].items()}
+    models = evaluation["rows"]
+    return {task: share for model in models for task, share in model["density"].items()}
 
 
 def _mean_and_spread(values: Sequence[float]) -> str:

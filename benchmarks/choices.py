@@ -2,9 +2,9 @@
 
     python benchmarks/choices.py --kuairand=DIR
 
-One flag at a time on hard sharing (configs/compare/choices_rows.toml), three seeds, on the KuaiRand
-sample in DIR and on the simulated feed. Prints one table: means over the seeds, best pass of each,
-and how far the seeds of the defaults lie apart. Goes on where it was stopped.
+One flag at a time on hard sharing (configs/compare/choices_models.toml), three seeds, on the
+KuaiRand sample in DIR and on the simulated feed. Prints one table: means over the seeds, best pass
+of each, and how far the seeds of the defaults lie apart. Goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ import numpy as np
 
 from lt4rec_tf import compare
 from lt4rec_tf.core import artifacts
-from lt4rec_tf.experiment.comparison.grid import RowSpec, read_rows
+from lt4rec_tf.experiment.comparison.grid import ModelSpec, read_models
 from lt4rec_tf.experiment.comparison.results import tested_runs
 from lt4rec_tf.experiment.paths import stage_folder
 from lt4rec_tf.reports.text_tables import markdown_table
 from lt4rec_tf.tickets.search import HISTORY
 
-ROWS = Path("configs/compare/choices_rows.toml")
+MODELS = Path("configs/compare/choices_models.toml")
 METRICS = {("ctr", "auc"): "CTR AUC", ("cvr", "mse"): "CVR MSE"}
 
 Values = dict[str, np.ndarray]  # by choice: float64 (seeds, metrics)
@@ -54,7 +54,7 @@ def main() -> None:
                 f"--flagfile=configs/{name}.cfg",
                 f"--data_dir={data}",
                 f"--run_dir={folder}",
-                f"--rows_file={ROWS}",
+                f"--models_file={MODELS}",
                 f"--seeds={','.join(map(str, places.seeds))}",
                 "--against=defaults",
                 "--cvr_weights=3",
@@ -66,7 +66,7 @@ def main() -> None:
         values[name] = on_validation(folder)
 
     tasks = [task for task, _ in METRICS]
-    choices = [spec for spec in read_rows(ROWS, (), tasks) if not spec.task]
+    choices = [spec for spec in read_models(MODELS, (), tasks) if not spec.task]
     print(f"\n{choices_table(choices, values)}")
 
 
@@ -82,7 +82,7 @@ def on_validation(comparison: Path) -> Values:
     return {choice: np.array(seeds) for choice, seeds in measured.items()}
 
 
-def choices_table(choices: Sequence[RowSpec], values: Mapping[str, Values]) -> str:
+def choices_table(choices: Sequence[ModelSpec], values: Mapping[str, Values]) -> str:
     """Returns a line for each choice, its difference to the defaults behind each mean.
 
     Args:

@@ -4,12 +4,12 @@
     python benchmarks/entire_space.py --comparison=runs/compare_entire_space-0123456789
 
 A log knows the watch ratio of clicks alone. The simulator knows what each impression's would be on
-average, had it been clicked: the truth. Every row's predictions for the test split are measured on
-clicks, against what was watched and against the truth, and against the truth on all impressions and
-on those without a click. Intervals are of a bootstrap over users and seeds, differences paired with
-those of `--against`. The last table estimates each row's mean error on all impressions from clicks
-alone: as they are, weighed by 1 / the row's own pCTR, and by 1 / the true chance of a click, which
-again a simulator alone knows. Nothing is trained.
+average, had it been clicked: the truth. Every model's predictions for the test split are measured
+on clicks, against what was watched and against the truth, and against the truth on all impressions
+and on those without a click. Intervals are of a bootstrap over users and seeds, differences paired
+with those of `--against`. The last table estimates each model's mean error on all impressions from
+clicks alone: as they are, weighed by 1 / the model's own pCTR, and by 1 / the true chance of a
+click, which again a simulator alone knows. Nothing is trained.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.experiment.comparison.results import tested_runs
 from lt4rec_tf.experiment.evaluation import open_run
 from lt4rec_tf.experiment.feed import split_batches
-from lt4rec_tf.experiment.rows import load_row, row_names
+from lt4rec_tf.experiment.trained_models import load_model, model_names
 from lt4rec_tf.metrics.bootstrap import Resampled, difference, resampled
 from lt4rec_tf.reports.differences import interval_cell
 from lt4rec_tf.reports.text_tables import markdown_table
@@ -75,10 +75,10 @@ class Rows:
 
 
 def main() -> None:
-    """Measures all rows of a comparison and prints the tables."""
+    """Measures all models of a comparison and prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--comparison", type=Path, required=True, help="folder of the comparison")
-    parser.add_argument("--against", default="hard_sharing", help="row of all differences")
+    parser.add_argument("--against", default="hard_sharing", help="model of all differences")
     parser.add_argument("--replicates", type=int, default=1000, help="of the bootstrap")
     flags = parser.parse_args()
 
@@ -103,9 +103,9 @@ def predicted(comparison: Path) -> tuple[dict[str, dict[str, np.ndarray]], Rows]
     for runs in tested_runs(comparison).values():
         for line, run in runs.items():
             folder, settings, schema, source = open_run(str(run), "")
-            names = row_names(settings, schema)  # a line may have another name than its row
-            row = line if line in names else names[-1]
-            network = load_row(folder, row, settings, schema)
+            names = model_names(settings, schema)  # a line may have another name than its model
+            model = line if line in names else names[-1]
+            network = load_model(folder, model, settings, schema)
             if CVR not in network.tasks:
                 continue
             predictions = predictor_of(network, schema)(split_batches(source, "test"))
@@ -115,7 +115,7 @@ def predicted(comparison: Path) -> tuple[dict[str, dict[str, np.ndarray]], Rows]
             for task in network.tasks:
                 of_line.setdefault(task, []).append(predictions.of(schema.task(task)))
     if rows is None:
-        raise InputError(f"{comparison}: found no row with task {CVR}, expected one or more")
+        raise InputError(f"{comparison}: found no model with task {CVR}, expected one or more")
     scores = {
         line: {task: np.stack(of_seeds) for task, of_seeds in of_line.items()}
         for line, of_line in by_line.items()
@@ -164,7 +164,7 @@ def facts(rows: Rows) -> str:
 def tables(
     scores: Mapping[str, np.ndarray], rows: Rows, against: str, replicates: int
 ) -> Iterator[str]:
-    """Yields the tables: errors, their differences to a row, bias, order.
+    """Yields the tables: errors, their differences to a model, bias, order.
 
     Args:
         scores: Line -> CVR, (seeds, rows).
@@ -173,7 +173,7 @@ def tables(
         replicates: Of the bootstrap.
     """
     populations = rows.populations()
-    header = ["row", *populations]
+    header = ["model", *populations]
     seeds = len(scores[against])
     constant = np.full((seeds, len(rows.clicked)), rows.ratios[rows.clicked].mean())
     errors = {
@@ -256,7 +256,7 @@ def mean_error(
 
 
 def estimates(scores: Mapping[str, Mapping[str, np.ndarray]], rows: Rows) -> str:
-    """Returns what clicks tell of the mean error on all impressions, a line for each joint row.
+    """Returns what clicks tell of the mean error on all impressions, a line for each joint model.
 
     The mean of prediction - watched over clicks, each weighed by 1 / the chance of a click, over
     the sum of these weights.

@@ -1,15 +1,15 @@
-"""Quality against time: every row of a finished comparison a point.
+"""Quality against time: every model of a finished comparison a point.
 
     python -m lt4rec_tf.compare --flagfile=configs/compare/simulated_rewound.cfg
     python benchmarks/frontier.py --comparison=runs/compare_simulated_rewound-0123456789 \\
         --name=simulated
 
-Quality is what the comparison measured on test, over all its seeds. Times are those of a row's
-seed whose tickets have the median density: the row is exported, and `rank` is asked about
+Quality is what the comparison measured on test, over all its seeds. Times are those of a model's
+seed whose tickets have the median density: the model is exported, and `rank` is asked about
 --candidates of the logs' own rows by the session loader, as in serving.py; then a training step is
 taken by the run's own trainer on batches of its logs, in the precision of the run. Single-task
 models are asked, and trained, one after the other: they are what times of `rank` are ratios to.
-Times of a step are ratios to those of the row --dense.
+Times of a step are ratios to those of the model --dense.
 
 Models take turns. Shown are medians and ratios of medians. The picture is written to
 --images/frontier_<name>.png.
@@ -50,13 +50,13 @@ Line = Mapping[str, Any]  # of results.json
 
 
 def main(argv: Sequence[str]) -> None:
-    """Exports and times the rows, prints the table, draws the picture."""
+    """Exports and times the models, prints the table, draws the picture."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--comparison", type=Path, required=True, help="folder of a comparison")
     parser.add_argument("--name", required=True, help="of the picture: frontier_<name>.png")
     parser.add_argument("--data_dir", default="", help="where the logs lie now, if elsewhere")
     parser.add_argument("--images", type=Path, default=Path("docs/images"), help="its folder")
-    parser.add_argument("--dense", default="shared_bottom", help="row whose steps are 1")
+    parser.add_argument("--dense", default="shared_bottom", help="model whose steps are 1")
     parser.add_argument("--candidates", type=int, default=512, help="of a request to rank")
     parser.add_argument("--rounds", type=int, default=30, help="turns of each model, asked")
     parser.add_argument("--training_rounds", type=int, default=5, help="and trained")
@@ -91,12 +91,12 @@ def main(argv: Sequence[str]) -> None:
 
 
 def frontier_table(tasks: Sequence[ReportedTask], points: Mapping[str, Point], dense: str) -> str:
-    """Returns a line a row: quality on test with its difference to single tasks, times, size.
+    """Returns a line a model: quality on test with its difference to single tasks, times, size.
 
     Args:
         tasks: Of the comparison.
-        points: By row; single-task models come first.
-        dense: The row whose steps are 1.
+        points: By model; single-task models come first.
+        dense: The model whose steps are 1.
     """
     header = ["model"]
     for task in tasks:

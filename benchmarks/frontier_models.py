@@ -1,4 +1,4 @@
-"""The rows of a comparison as frontier.py times them: exported, and trained by their trainers."""
+"""The models of a comparison as frontier.py times them: exported, and trained by their trainers."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from lt4rec_tf.experiment.feed import training_feed
 from lt4rec_tf.experiment.logs import read_audit
 from lt4rec_tf.experiment.passes import settled
 from lt4rec_tf.experiment.paths import searches_of
-from lt4rec_tf.experiment.publishing import ExportFlags, export_row
-from lt4rec_tf.experiment.rows import load_row
+from lt4rec_tf.experiment.publishing import ExportFlags, export_model
 from lt4rec_tf.experiment.run import Run, joint_trainer, task_trainer
+from lt4rec_tf.experiment.trained_models import load_model
 from lt4rec_tf.reports.further_metrics import done_runs
 from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.serving.model_card import folder_size
@@ -44,26 +44,26 @@ Train = Callable[[int], None]  # takes so many steps
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained row, opened.
+    """A trained model, opened.
 
     Attributes:
         folder: RUN.
         settings: Of the run.
         schema: Of the run, with all its tasks.
         source: Its logs.
-        row: Its name in the run: base_<task> where it has one task alone.
+        model: Its name in the run: base_<task> where it has one task alone.
     """
 
     folder: Path
     settings: Settings
     schema: Schema
     source: Source
-    row: str
+    model: str
 
 
 @dataclass(frozen=True)
 class Model:
-    """A row of the comparison.
+    """A model of the comparison.
 
     Attributes:
         group: Its heading in the comparison.
@@ -77,7 +77,7 @@ class Model:
 
 
 def models_of(comparison: Path, results: Mapping[str, Any], data_dir: str) -> dict[str, Model]:
-    """Opens a seed of every row of a comparison that has results: that of the median density.
+    """Opens a seed of every model of a comparison that has results: that of the median density.
 
     Args:
         comparison: Its folder.
@@ -85,7 +85,7 @@ def models_of(comparison: Path, results: Mapping[str, Any], data_dir: str) -> di
         data_dir: Folder of the logs; empty: the one that was compared on.
 
     Returns:
-        Name -> row; single-task models are one, which comes first.
+        Name -> model; single-task models are one, which comes first.
 
     Raises:
         InputError: A single task has no result.
@@ -96,11 +96,11 @@ def models_of(comparison: Path, results: Mapping[str, Any], data_dir: str) -> di
         done = done_runs(line)
         if not done:
             continue
-        (row,) = line["settings"]["rows"]
-        alone = row == "base"
+        (trained,) = line["settings"]["rows"]
+        alone = trained == "base"
         task = next(iter(done[0]["metrics"]))
         folder = folders[seed_of_median_density(done)][line["row"]]
-        part = Trained(*open_run(str(folder), data_dir), f"base_{task}" if alone else row)
+        part = Trained(*open_run(str(folder), data_dir), f"base_{task}" if alone else trained)
         name = TASKS_ALONE if alone else line["row"]
         model = models.setdefault(name, Model(line["group"], [], []))
         model.lines.append(line["row"])
@@ -157,8 +157,8 @@ def rank_seconds(
 
 
 def _exported(part: Trained, base: Path) -> Path:
-    flags = ExportFlags(row=part.row, warmup=False)
-    return export_row(part.folder, part.settings, part.schema, part.source, base, flags)
+    flags = ExportFlags(model=part.model, warmup=False)
+    return export_model(part.folder, part.settings, part.schema, part.source, base, flags)
 
 
 def _request(part: Trained, candidates: int) -> Mapping[str, np.ndarray]:
@@ -201,15 +201,15 @@ def step_seconds(models: Mapping[str, Model], rounds: int, steps: int) -> dict[s
 
 
 def _trainer(part: Trained) -> Train:
-    """Returns what takes steps of a row's own training, from its trained weights and masks."""
+    """Returns what takes steps of a model's own training, from its trained weights and masks."""
     feed = training_feed(part.source, read_audit(part.folder), part.settings)
     settings = settled(part.settings, feed)
     progress = Progress(0, settings.training.batch_size, io.StringIO())
     searches = searches_of(part.folder)
     run = Run(settings, part.schema, part.folder, searches, feed, progress, _log_nothing)
 
-    network = load_row(part.folder, part.row, settings, part.schema)
-    alone = part.row.startswith("base_")
+    network = load_model(part.folder, part.model, settings, part.schema)
+    alone = part.model.startswith("base_")
     trainer = task_trainer(run, network, *network.tasks) if alone else joint_trainer(run, network)
     batches = [*itertools.islice(feed.train(0, 0), BATCHES)]
 

@@ -96,12 +96,12 @@ def pareto(points: Mapping[str, tuple[float, float]], direction: str) -> list[st
 def frontier_figure(tasks: Sequence[ReportedTask], points: Mapping[str, Point]) -> Figure:
     """Draws each task's metric against the time of `rank`, of single-task models'; better is up.
 
-    A point is a row, with the interval of its difference to single tasks; the line is the front of
-    rows that none beats in both.
+    A point is a model, with the interval of its difference to single tasks; the line is the front
+    of models that none beats in both.
 
     Args:
         tasks: Of the comparison, a panel each.
-        points: By row; single-task models come first.
+        points: By model; single-task models come first.
 
     Returns:
         A figure of 100 dots per inch.
@@ -126,7 +126,7 @@ _Place = tuple[float, float]  # in the axes' data
 def _draw_task(
     axes: Axes, task: ReportedTask, points: Mapping[str, Point]
 ) -> tuple[dict[str, _Place], list[tuple[_Place, _Place]]]:
-    """Draws a panel; returns each row's place, and the ends of the lines that labels keep off."""
+    """Draws a panel; returns each model's place, and the ends of the lines that labels keep off."""
     style_axes(axes)
     single = next(iter(points.values()))
     groups = list(dict.fromkeys(point.group for point in points.values()))

@@ -3,8 +3,8 @@
     python -m lt4rec_tf.compare --flagfile=configs/compare/kuairand_heads.cfg --data_dir=DIR
     python benchmarks/heads.py --comparison=runs/compare_kuairand_heads-0123456789 --name=kuairand
 
-A table of all rows with the task, means over their seeds on test, and a picture: a line for each
-head, a point for each group of rows. The picture is written to --images/heads_<name>.png.
+A table of all models with the task, means over their seeds on test, and a picture: a line for each
+head, a point for each group of models. The picture is written to --images/heads_<name>.png.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ from lt4rec_tf.schema.heads import KINDS
 
 HEAD_FLAG = "--head="
 SECONDS = {"mae_s": "MAE s", "rmse_s": "RMSE s", "xauc": "XAUC s"}
-FAR = 6.0  # per cent to the first row; what is farther stands at the edge
+FAR = 6.0  # per cent to the first model; what is farther stands at the edge
 
 
 @dataclass(frozen=True)
 class Line:
-    """A row of the comparison, means over its seeds.
+    """A model of the comparison, means over its seeds.
 
     Attributes:
         group: Its heading in the comparison.
@@ -54,7 +54,7 @@ class Line:
         metrics: Of the task, in its label's unit.
         seconds: The same of seconds, as `training.watch_time` names them.
         alone: Of the predictor that knows the duration alone.
-        difference: Of the task's metric to the first row, as results.json holds it; None: it is
+        difference: Of the task's metric to the first model, as results.json holds it; None: it is
             the first.
         others: Other task -> its metric.
     """
@@ -84,7 +84,9 @@ def main(argv: Sequence[str]) -> None:
     metric = tasks[flags.task]["metric"]
     lines = lines_of(results, flags.task)
     if not lines:
-        raise InputError(f"{flags.comparison}: found no row with a head of {flags.task} that ended")
+        raise InputError(
+            f"{flags.comparison}: found no model with a head of {flags.task} that ended"
+        )
 
     print(table(lines, metric, tasks))
     alone = lines[0].alone
@@ -96,7 +98,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def lines_of(results: Mapping[str, Any], task: str) -> list[Line]:
-    """Returns the rows that ended and name a head.
+    """Returns the models that ended and name a head.
 
     Args:
         results: As results.json holds them.
@@ -104,9 +106,9 @@ def lines_of(results: Mapping[str, Any], task: str) -> list[Line]:
     """
     own_metric = {known["name"]: known["metric"] for known in results["tasks"]}
     lines = []
-    for row in results["rows"]:
-        runs = [run for run in done_runs(row) if task in run["metrics"]]
-        heads = [f.removeprefix(HEAD_FLAG) for f in row["flags"] if f.startswith(HEAD_FLAG)]
+    for model in results["rows"]:
+        runs = [run for run in done_runs(model) if task in run["metrics"]]
+        heads = [f.removeprefix(HEAD_FLAG) for f in model["flags"] if f.startswith(HEAD_FLAG)]
         if not runs or not heads:
             continue
         timed = [run["watch_time"][task] for run in runs if task in run["watch_time"]]
@@ -117,12 +119,12 @@ def lines_of(results: Mapping[str, Any], task: str) -> list[Line]:
         }
         lines.append(
             Line(
-                group=row["group"],
+                group=model["group"],
                 head=heads[-1],
                 metrics=means([run["metrics"][task] for run in runs]),
                 seconds=means([one["metrics"] for one in timed]),
                 alone=means([one["duration_alone"] for one in timed]),
-                difference=row["differences"].get(task),
+                difference=model["differences"].get(task),
                 others={
                     other: means([run["metrics"][other] for run in runs])[metric]
                     for other, metric in others.items()
@@ -133,7 +135,7 @@ def lines_of(results: Mapping[str, Any], task: str) -> list[Line]:
 
 
 def table(lines: Sequence[Line], metric: str, tasks: Mapping[str, Any]) -> str:
-    """Returns the rows as a table; a group's name stands at its first row."""
+    """Returns the models as a table; a group's name stands at its first one."""
     of_label = [name for name in ("mae", "xauc", "ece", "pcoc") if name in lines[0].metrics]
     of_seconds = [name for name in SECONDS if name in lines[0].seconds]
     others = list(dict.fromkeys(other for line in lines for other in line.others))
@@ -155,7 +157,7 @@ def table(lines: Sequence[Line], metric: str, tasks: Mapping[str, Any]) -> str:
 
 
 def figure(lines: Sequence[Line], metric: str) -> Figure:
-    """Draws three panels: the task's metric to the first row, the order of rows, and seconds.
+    """Draws three panels: the task's metric to the first model, the order of rows, and seconds.
 
     Args:
         lines: The first is what others are compared with.

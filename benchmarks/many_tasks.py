@@ -2,11 +2,11 @@
 
     python benchmarks/many_tasks.py
 
-A comparison (configs/simulated_reactions.cfg, configs/compare/many_tasks_rows.toml) for each number
-of tasks, which are the first ones of the schema: clicks, the watch ratio, reactions. All rows take
-five passes with tables rewound after each and the same step size; nothing is tuned. Requests of 512
-candidates to `rank` go to each model by the session loader in this process, in turns, with the
-weights of the first seed; single-task models are asked one after the other.
+A comparison (configs/simulated_reactions.cfg, configs/compare/many_tasks_models.toml) for each
+number of tasks, which are the first ones of the schema: clicks, the watch ratio, reactions. All
+models take five passes with tables rewound after each and the same step size; nothing is tuned.
+Requests of 512 candidates to `rank` go to each model by the session loader in this process, in
+turns, with the weights of the first seed; single-task models are asked one after the other.
 
 Prints a line for each number of tasks and model, a line for each task of the largest number, and
 draws docs/images/many_tasks.png. Goes on where it was stopped.
@@ -36,7 +36,7 @@ from lt4rec_tf.data.input.pipeline import request_rows
 from lt4rec_tf.experiment.comparison.results import tested_runs
 from lt4rec_tf.experiment.evaluation import open_run
 from lt4rec_tf.experiment.paths import REPORT, RESULTS
-from lt4rec_tf.experiment.rows import load_row
+from lt4rec_tf.experiment.trained_models import load_model
 from lt4rec_tf.reports.figures import save_png
 from lt4rec_tf.serving.publish import opened
 from lt4rec_tf.serving.rank import Ranking
@@ -70,7 +70,7 @@ def main() -> None:
             [
                 "compare",
                 "--flagfile=configs/simulated_reactions.cfg",
-                "--rows_file=configs/compare/many_tasks_rows.toml",
+                "--models_file=configs/compare/many_tasks_models.toml",
                 f"--only={','.join(MODELS if count > 1 else MODELS_OF_ONE)}",
                 f"--tasks={','.join(TASKS[:count])}",
                 f"--simulate_rows={flags.rows}",
@@ -107,7 +107,7 @@ def rank_seconds(comparison: Path, rounds: int) -> dict[str, float]:
             asked = []
             for line in lines:
                 folder, settings, schema, source = open_run(str(runs[line]), "")
-                network = load_row(folder, line, settings, schema)
+                network = load_model(folder, line, settings, schema)
                 version = saved(Path(temporary), model, network, schema, "float32")
                 raw = request_rows(source, "test", CANDIDATES)
                 request, _ = rank_request(schema, Ranking({}), raw, 1)

@@ -55,13 +55,14 @@ def measured(report: Mapping[str, Any]) -> dict[str, Measured]:
     Args:
         report: As results.json holds it.
     """
-    rows: dict[str, list[Mapping[str, Any]]] = {}
-    for row in report["rows"]:
-        rows.setdefault(BASE if row["row"].startswith(f"{BASE}_") else row["row"], []).append(row)
+    by_model: dict[str, list[Mapping[str, Any]]] = {}
+    for line in report["rows"]:
+        name = line["row"]
+        by_model.setdefault(BASE if name.startswith(f"{BASE}_") else name, []).append(line)
 
-    base = _values(report["tasks"], rows[BASE])
+    base = _values(report["tasks"], by_model[BASE])
     models = {}
-    for model, lines in rows.items():
+    for model, lines in by_model.items():
         values = _values(report["tasks"], lines)
         seconds = [np.mean([run["seconds"] for run in line["runs"]]) for line in lines]
         gains = gains_over(report["tasks"], values, base)

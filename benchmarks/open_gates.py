@@ -1,8 +1,8 @@
-"""What the gates of a run's MSSM row leave open: cells of other tasks by layer, fields by test row.
+"""What the gates of a run's MSSM leave open: cells of other tasks by layer, fields by test row.
 
     python benchmarks/open_gates.py --run=RUN
 
-RUN is a run with the row mssm, such as one of a comparison. The first table has the share of the
+RUN is a run with the model mssm, such as one of a comparison. The first table has the share of the
 coding variables that a task's layer, or the shared subnetwork's, has above 0, by whose cells they
 read. The second has the share of test rows for which a task's gate of a field is open, and the mean
 of the gate where it is. Nothing is trained.
@@ -25,23 +25,23 @@ import tf_keras as keras
 
 from lt4rec_tf.experiment.evaluation import open_run
 from lt4rec_tf.experiment.feed import split_batches
-from lt4rec_tf.experiment.rows import load_row
+from lt4rec_tf.experiment.trained_models import load_model
 from lt4rec_tf.models.mssm import SHARED
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.reports.text_tables import markdown_table
 
-ROW = "mssm"
+MODEL = "mssm"
 
 
 def main() -> None:
-    """Reads the row and prints both tables."""
+    """Reads the model and prints both tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", required=True, help="folder that holds config.json")
     parser.add_argument("--data_dir", default="", help="where the logs lie now")
     flags = parser.parse_args()
 
     folder, settings, schema, source = open_run(flags.run, flags.data_dir)
-    network = load_row(folder, ROW, settings, schema)
+    network = load_model(folder, MODEL, settings, schema)
     print(cells_table(network))
     fields = [feature.name for feature in schema.features]
     print(f"\n{fields_table(fields, open_fields(network, split_batches(source, 'test')))}")

@@ -30,7 +30,7 @@ from lt4rec_tf.reports.text_tables import markdown_table
 FLAGS = (
     "--flagfile=configs/simulated_one_pass.cfg",
     "--simulate_rows=6000",
-    "--rows=base,s_weight",
+    "--models=base,s_weight",
     "--rounds=2",
     "--checkpoint_steps=5",
 )
@@ -89,7 +89,8 @@ def numbers_of(disk: Path) -> tuple[Any, float]:
     if done.returncode:
         return done.stderr.strip().splitlines()[-1:], seconds
     evaluation = json.loads((disk / "run" / "evaluation.json").read_text(encoding="utf-8"))
-    return [{"row": row["row"], "metrics": row["metrics"]} for row in evaluation["rows"]], seconds
+    models = evaluation["rows"]
+    return [{"row": one["row"], "metrics": one["metrics"]} for one in models], seconds
 
 
 def cut_run(image: Path, disk: Path, moments: list[float]) -> list[tuple[float, Path]]:

@@ -4,10 +4,10 @@
     python benchmarks/scenarios.py --kuairand=DIR
 
 Scenarios are the networks of the simulated feed (configs/simulated_scenarios.cfg), or how active a
-user of the KuaiRand feedback sample is. Three comparisons (configs/compare/many_tasks_rows.toml):
+user of the KuaiRand feedback sample is. Three comparisons (configs/compare/many_tasks_models.toml):
 of a CTR and a CVR task for each scenario; the same with each scenario's losses weighing as its rows
 are many; and of one CTR and one CVR task over all rows, whose networks are then measured on the
-test rows of each scenario. In all the scenario's column is a feature. All rows take five passes
+test rows of each scenario. In all the scenario's column is a feature. All models take five passes
 with tables rewound after each and the same step size; nothing is tuned.
 
 Prints a line for each model and a line for each task. Goes on where it was stopped.
@@ -45,7 +45,7 @@ from lt4rec_tf.experiment.comparison.results import tested_runs
 from lt4rec_tf.experiment.evaluation import open_run
 from lt4rec_tf.experiment.feed import split_batches
 from lt4rec_tf.experiment.paths import AUDIT, REPORT, RESULTS
-from lt4rec_tf.experiment.rows import load_row
+from lt4rec_tf.experiment.trained_models import load_model
 from lt4rec_tf.reports.text_tables import ABSENT, markdown_table
 from lt4rec_tf.schema.reader import load_schema
 from lt4rec_tf.schema.types import Filter, Schema
@@ -95,7 +95,7 @@ def main() -> None:
     common = [
         *logs,
         f"--schema={schema}",
-        "--rows_file=configs/compare/many_tasks_rows.toml",
+        "--models_file=configs/compare/many_tasks_models.toml",
         f"--seeds={','.join(map(str, flags.seeds))}",
         "--against=s_joint",
         "--reading=memory",
@@ -127,7 +127,7 @@ def compared(
     Args:
         folder: Of the comparison.
         tasks: Of all models.
-        models: Rows of the file of rows.
+        models: Names in the file of models.
         common: Flags.
         weights: Task -> weight of its loss, three times as much for CVR; None: 1 each.
     """
@@ -220,14 +220,14 @@ def metrics_by_scenario(run: Path, line: str, source: Source) -> dict[str, Mappi
 
     Args:
         run: Its folder.
-        line: Its row.
+        line: Its model.
         source: Logs whose schema has the tasks of the scenarios.
 
     Returns:
         Task of a scenario -> metric -> value, of the tasks that the network has.
     """
     folder, settings, schema, _ = open_run(str(run), "")
-    network = load_row(folder, line, settings, schema)
+    network = load_model(folder, line, settings, schema)
     predict = predictor_of(network, schema)
 
     metrics = {}

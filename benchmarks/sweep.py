@@ -1,10 +1,10 @@
-"""The rows' differences to single task as the feed changes: its size, clicks, conflict.
+"""The models' differences to single task as the feed changes: its size, clicks, conflict.
 
     python benchmarks/sweep.py
 
 Each point is a comparison (configs/compare/sweep.cfg) on a simulated feed of its own below
 data/sweep, so that a sweep that was stopped resumes. One flag varies at a time; all others are the
-quickstart's. Prints, for each row and point, the differences to single task with their intervals.
+quickstart's. Prints, for each model and point, the differences to single task with their intervals.
 """
 
 from __future__ import annotations
@@ -62,23 +62,23 @@ def main() -> None:
 
 
 def sweep_table(task: dict[str, Any], reports: dict[str, dict[str, Any]]) -> str:
-    """Returns a task's differences to single task: one line per row, one column per point.
+    """Returns a task's differences to single task: one line per model, one column per point.
 
     Args:
         task: As results.json holds it.
         reports: Point -> its comparison's results.json.
     """
-    cells_by_row: dict[str, dict[str, str]] = {}
+    cells_by_model: dict[str, dict[str, str]] = {}
     for point, report in reports.items():
-        for row in report["rows"]:
-            if row["differences"]:
-                cells = cells_by_row.setdefault(row["row"], {})
-                cells[point] = difference_cell(row["differences"], task)
+        for model in report["rows"]:
+            if model["differences"]:
+                cells = cells_by_model.setdefault(model["row"], {})
+                cells[point] = difference_cell(model["differences"], task)
 
     lines = []
-    for name, cells in cells_by_row.items():
+    for name, cells in cells_by_model.items():
         lines.append([name, *(cells.get(point, ABSENT) for point in reports)])
-    return markdown_table(["row", *reports], lines)
+    return markdown_table(["model", *reports], lines)
 
 
 if __name__ == "__main__":

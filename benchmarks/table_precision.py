@@ -28,7 +28,7 @@ from serving import medians_of, prepared
 from lt4rec_tf.data.input.pipeline import request_rows
 from lt4rec_tf.experiment.evaluation import open_run
 from lt4rec_tf.experiment.feed import split_batches
-from lt4rec_tf.experiment.rows import default_row, load_row
+from lt4rec_tf.experiment.trained_models import default_model, load_model
 from lt4rec_tf.reports.text_tables import markdown_table
 from lt4rec_tf.serving.embedding_tables import round_tables
 from lt4rec_tf.serving.publish import opened
@@ -55,7 +55,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", required=True, help="folder of a run")
     parser.add_argument("--data_dir", default="", help="where its logs lie now")
-    parser.add_argument("--row", default="", help="which of its rows; none: the default one")
+    parser.add_argument(
+        "--model", "--row", default="", help="which of its models; none: the default one"
+    )
     parser.add_argument("--rounds", type=int, default=50, help="turns of each precision")
     flags = parser.parse_args()
 
@@ -74,9 +76,9 @@ def main() -> None:
 
 
 def measured(flags: argparse.Namespace, precision: str, folder: Path) -> tuple[Measured, dict]:
-    """Measures a run's row with rounded tables, and saves it; returns a request to it too."""
+    """Measures a run's model with rounded tables, and saves it; returns a request to it too."""
     run, settings, schema, source = open_run(flags.run, flags.data_dir)
-    network = load_row(run, flags.row or default_row(settings, schema, run), settings, schema)
+    network = load_model(run, flags.model or default_model(settings, schema, run), settings, schema)
     schema = schema.with_tasks(network.tasks)
     round_tables(network, tf.as_dtype(precision))
 

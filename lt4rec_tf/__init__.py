@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from lt4rec_tf.api.versions import load_version as load_version
     from lt4rec_tf.core.errors import InputError as InputError
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # `train` is the command's module, which can be called.
 _HOMES = {

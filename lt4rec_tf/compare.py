@@ -1,10 +1,10 @@
-"""Trains every row of a comparison over several seeds and writes one table with intervals.
+"""Trains every model of a comparison over several seeds and writes one table with intervals.
 
     python -m lt4rec_tf.compare --flagfile=configs/compare/simulated.cfg
 
-The first seed tunes, or the first --tuning_seeds: each row's candidates are trained, validation
+The first seed tunes, or the first --tuning_seeds: each model's candidates are trained, validation
 chooses. The other seeds train what was chosen. Test is measured once, at the end. Started again
-with the same flags, it goes on where it was stopped; rows that were added to the file are trained
+with the same flags, it goes on where it was stopped; models that were added to the file are trained
 beside those that are done.
 """
 
@@ -49,7 +49,7 @@ def main(argv: Sequence[str]) -> None:
     grid.check_flags(flags, task_names)
     grid.check_run_settings(settings)
     results.check_metrics(schema)
-    specs = grid.read_rows(Path(flags.rows_file), flags.only, task_names)
+    specs = grid.read_models(Path(flags.models_file), flags.only, task_names)
     published = None
     if flags.published_file:
         published = read_published(Path(flags.published_file), measured_metrics(schema))
@@ -58,7 +58,7 @@ def main(argv: Sequence[str]) -> None:
         return
 
     def parse(more: Sequence[str]) -> Settings:
-        """Parses the command's flags with a row's own behind them."""
+        """Parses the command's flags with a model's own behind them."""
         parsed, _, _ = parse_with([*argv, *more], "", grid.CompareFlags)
         grid.check_run_settings(parsed)
         check_tasks(parsed, task_names)

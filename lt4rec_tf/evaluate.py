@@ -1,4 +1,4 @@
-"""Measures every row of a run over a whole split and writes evaluation.json.
+"""Measures every model of a run over a whole split and writes evaluation.json.
 
     python -m lt4rec_tf.evaluate --run=runs/quickstart-0123456789/seed_1
 
@@ -18,10 +18,10 @@ from typing import Literal
 
 from lt4rec_tf.core import artifacts, command
 from lt4rec_tf.core.flags import flag, parse_flags
-from lt4rec_tf.experiment.evaluation import evaluate_rows, open_run
+from lt4rec_tf.experiment.evaluation import evaluate_models, open_run
 from lt4rec_tf.experiment.importance import feature_importance
 from lt4rec_tf.experiment.paths import evaluation_file, importance_file, reliability_file
-from lt4rec_tf.experiment.rows import default_row
+from lt4rec_tf.experiment.trained_models import default_model
 from lt4rec_tf.reports.calibration import calibration_table
 from lt4rec_tf.reports.figures import save_png
 from lt4rec_tf.reports.importance import importance_tables
@@ -41,14 +41,14 @@ class _Flags:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Reads a run, measures its rows, prints and writes their metrics."""
+    """Reads a run, measures its models, prints and writes their metrics."""
     values = parse_flags(argv, __doc__ or "", [_Flags])
     folder, settings, schema, source = open_run(values["run"], values["data_dir"])
     # Where all rows train, evaluation.json holds what was measured before.
     split = "train" if settings.data.split == "none" else values["split"]
 
-    evaluation = evaluate_rows(folder, settings, schema, source, split)
-    exported = default_row(settings, schema, folder)
+    evaluation = evaluate_models(folder, settings, schema, source, split)
+    exported = default_model(settings, schema, folder)
     tables = [evaluation_table(evaluation), full_table(evaluation)]
     if calibration := calibration_table(evaluation):
         tables.append(calibration)

@@ -1,4 +1,4 @@
-"""Publishes a trained row of a run as a SavedModel for TensorFlow Serving.
+"""Publishes a trained model of a run as a SavedModel for TensorFlow Serving.
 
 python -m lt4rec_tf.export --run=runs/quickstart-0123456789/seed_1 --export_dir=models/feed
 """
@@ -21,8 +21,8 @@ from lt4rec_tf.core.flags import ConfigError, build, check_fields, flag, parse_f
 from lt4rec_tf.core.locations import in_store, location
 from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.experiment.evaluation import open_run
-from lt4rec_tf.experiment.publishing import ExportFlags, export_row
-from lt4rec_tf.experiment.rows import default_row
+from lt4rec_tf.experiment.publishing import ExportFlags, export_model
+from lt4rec_tf.experiment.trained_models import default_model
 from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.serving import stores
 
@@ -37,7 +37,7 @@ class _Flags:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Reads a run's row, publishes it, prints where."""
+    """Reads a run's model, publishes it, prints where."""
     values = parse_flags(argv, __doc__ or "", [_Flags, ExportFlags])
     flags = build(ExportFlags, values)
     if not values["export_dir"]:
@@ -46,7 +46,7 @@ def main(argv: Sequence[str]) -> None:
 
     folder, settings, schema, source = open_run(values["run"], values["data_dir"])
     version = _exported(values["export_dir"], folder, settings, schema, source, flags)
-    print(f"published {flags.row or default_row(settings, schema, folder)} as {version}")
+    print(f"published {flags.model or default_model(settings, schema, folder)} as {version}")
 
 
 def _exported(
@@ -59,11 +59,11 @@ def _exported(
 ) -> Path:
     """Publishes to a folder, or to a store by way of a temporary folder."""
     if not in_store(export_dir):
-        return export_row(folder, settings, schema, source, Path(export_dir), flags)
+        return export_model(folder, settings, schema, source, Path(export_dir), flags)
 
     base = location(export_dir)
     with tempfile.TemporaryDirectory() as temporary:
-        version = export_row(folder, settings, schema, source, Path(temporary), flags)
+        version = export_model(folder, settings, schema, source, Path(temporary), flags)
         return stores.put(version, base, flags.keep_versions)
 
 

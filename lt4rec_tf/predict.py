@@ -1,4 +1,4 @@
-"""Scores logs of any size by a trained row of a run: files of predictions, part by part.
+"""Scores logs of any size by a trained model of a run: files of predictions, part by part.
 
     python -m lt4rec_tf.predict --run=RUN --files='logs/*.parquet' --output=predictions
 
@@ -6,7 +6,7 @@ The output folder holds a part for each file, or several of a large one:
 
     part-<file>-<part>.parquet    id columns, then pctr, pcvr, pctcvr; a row for each row of the log
     _not_scored.tsv               rows that have no predictions: file, record, reason, their start
-    _manifest.json                written last: run, row, sources, parts, checksums
+    _manifest.json                written last: run, row (the model), sources, parts, checksums
 
 Labels are not needed. A row that cannot be read is in its place, without predictions. The same
 command goes on with the parts that are not there. docs/python.md says more.
@@ -49,8 +49,10 @@ class _Flags:
     id_columns: tuple[str, ...] = flag(
         (), "Columns of the logs that predictions carry along, as they are there."
     )
-    row: str = flag(
-        "", "Row that scores; none: of sparse sharing the best on validation, or the run's last."
+    model: str = flag(
+        "",
+        "Model that scores; none: of sparse sharing the best on validation, or the run's last.",
+        alias="row",
     )
     columns: tuple[str, ...] = flag((), "Column names of CSV and TSV without a header line.")
     data_dir: str = flag("", "Where the run's side tables lie now, if not where they were.")
@@ -81,7 +83,7 @@ def main(argv: Sequence[str]) -> None:
 
     job = Job(
         run=Path(flags.run),
-        row=flags.row,
+        model=flags.model,
         data_dir=flags.data_dir,
         globs=flags.files,
         columns=flags.columns,

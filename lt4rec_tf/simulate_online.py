@@ -1,9 +1,10 @@
-"""Table 3 of LT4REC on the simulated feed: what rankings by a run's rows earn in sessions.
+"""Table 3 of LT4REC on the simulated feed: what rankings by a run's models earn in sessions.
 
     python -m lt4rec_tf.simulate_online --runs=runs/quickstart-0123456789/seed_1
     python -m lt4rec_tf.simulate_online --runs=runs/compare_simulated-0123456789
 
-A folder of `compare` stands for a run of each of its seeds, with the rows as validation chose them.
+A folder of `compare` stands for a run of each of its seeds, with the models as validation chose
+them.
 """
 
 from __future__ import annotations
@@ -68,11 +69,11 @@ def main(argv: Sequence[str]) -> None:
     plan = from_settings(SessionPlan, flags)
     exponents = Exponents(flags.ctr_exponent, flags.cvr_exponent, flags.length_exponent)
 
-    rows_of_runs = []
+    folders_of_runs = []
     for run in flags.runs:
-        rows_of_runs += online_simulation.folders_by_row(Path(run))
+        folders_of_runs += online_simulation.folders_by_model(Path(run))
     opened = [
-        open_run(str(next(iter(folders.values()))), flags.data_dir) for folders in rows_of_runs
+        open_run(str(next(iter(folders.values()))), flags.data_dir) for folders in folders_of_runs
     ]
     settings = online_simulation.shared_feed([source for *_, source in opened])
     feed = open_feed(settings)
@@ -80,7 +81,7 @@ def main(argv: Sequence[str]) -> None:
     rows = plan.sessions_of_block * plan.requests * plan.candidates
     totals = []
     with Progress(len(opened) * plan.blocks, rows) as progress:
-        for folders, (folder, _, schema, source) in zip(rows_of_runs, opened, strict=True):
+        for folders, (folder, _, schema, source) in zip(folders_of_runs, opened, strict=True):
             networks = online_simulation.load_networks(folders, schema)
             progress.start_stage(str(folder), 1, plan.blocks)
             predict = online_simulation.predictor(networks, feed, source, folder)

@@ -32,11 +32,11 @@ from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.distributed import cluster, replicas
 from lt4rec_tf.experiment import (
     calibration,
+    model_checks,
     passes,
     paths,
     publishing,
     report,
-    row_checks,
     run_folder,
     sizes,
     stages,
@@ -46,11 +46,11 @@ from lt4rec_tf.experiment.daily import added_tasks
 from lt4rec_tf.experiment.daily import procedure as daily
 from lt4rec_tf.experiment.daily.dry_run import dry_run as daily_dry_run
 from lt4rec_tf.experiment.dry_run import dry_run
-from lt4rec_tf.experiment.evaluation import evaluate_rows
+from lt4rec_tf.experiment.evaluation import evaluate_models
 from lt4rec_tf.experiment.feed import training_feed
-from lt4rec_tf.experiment.rows import default_row
 from lt4rec_tf.experiment.run import Run
 from lt4rec_tf.experiment.ticket_search import Ticket
+from lt4rec_tf.experiment.trained_models import default_model
 from lt4rec_tf.models import registry
 from lt4rec_tf.reports.run_report import StageLog
 from lt4rec_tf.reports.text_tables import Evaluation
@@ -92,13 +92,13 @@ def run(argv: Sequence[str]) -> Path:
     expect(alone or not command_flags.dry_run, "dry_run", command_flags.dry_run, expected)
     cluster.check(training.distribution)
     schema = run_folder.read_schema(settings.data.schema, settings)
-    if not parse.gives_rows(argv, TrainFlags):
+    if not parse.gives_models(argv, TrainFlags):
         if settings.daily.add_to:
-            settings = added_tasks.with_exported_row(settings)
+            settings = added_tasks.with_exported_model(settings)
         else:
-            settings = _without_equal_rows(settings, schema, paths.run_folder(settings, places))
+            settings = _without_equal_models(settings, schema, paths.run_folder(settings, places))
     checks.check_tasks(settings, [task.name for task in schema.tasks])
-    row_checks.check_rows(settings, schema)
+    model_checks.check_models(settings, schema)
     methods_of(settings.training.calibration, schema)
     sizes.check_sizes(settings, schema)
     folder = paths.run_folder(settings, places)
@@ -137,14 +137,14 @@ def run(argv: Sequence[str]) -> Path:
     return folder
 
 
-def _without_equal_rows(settings: Settings, schema: Schema, folder: Path) -> Settings:
-    """Returns the settings without default rows that would be the same network, and says so."""
-    distinct = row_checks.distinct_rows(settings, schema, folder)
-    left_out = [row for row in settings.rows if row not in distinct.rows]
-    for row in left_out:
+def _without_equal_models(settings: Settings, schema: Schema, folder: Path) -> Settings:
+    """Returns the settings without default models that would be the same network, and says so."""
+    distinct = model_checks.distinct_models(settings, schema, folder)
+    left_out = [model for model in settings.models if model not in distinct.models]
+    for model in left_out:
         print(
-            f"one task: {row} would be what {row_checks.SAME_OF_ONE_TASK[row]} is, and is not "
-            f"trained again; --rows={','.join(settings.rows)} trains it"
+            f"one task: {model} would be what {model_checks.SAME_OF_ONE_TASK[model]} is, and is "
+            f"not trained again; --models={','.join(settings.models)} trains it"
         )
     return distinct
 
@@ -152,7 +152,7 @@ def _without_equal_rows(settings: Settings, schema: Schema, folder: Path) -> Set
 def learn(
     settings: Settings, schema: Schema, folder: Path
 ) -> tuple[Source, list[Ticket], Evaluation]:
-    """Trains and measures every row; each process of a cluster does it, and one writes.
+    """Trains and measures every model; each process of a cluster does it, and one writes.
 
     Returns:
         The logs; each task's search with the ticket that it chose; the content of evaluation.json.
@@ -167,10 +167,10 @@ def learn(
         feed = training_feed(source, audit, settings)
         if note := passes.note_on_passes(settings, feed):
             say(note)
-        tickets = train_rows(passes.settled(settings, feed), schema, folder, feed, log)
+        tickets = train_models(passes.settled(settings, feed), schema, folder, feed, log)
 
-    calibration.calibrate_rows(folder, settings, source, say)
-    evaluation = evaluate_rows(folder, settings, schema, source, "test")
+    calibration.calibrate_models(folder, settings, source, say)
+    evaluation = evaluate_models(folder, settings, schema, source, "test")
     artifacts.write_json(folder / paths.EVALUATION, artifacts.undefined_as_null(evaluation))
     return source, tickets, evaluation
 
@@ -179,10 +179,10 @@ def _say_nothing(text: str) -> None:
     """Stands for `print` in all processes but one."""
 
 
-def train_rows(
+def train_models(
     settings: Settings, schema: Schema, folder: Path, feed: Feed, log: StageLog
 ) -> list[Ticket]:
-    """Finds tickets and trains every row; what an earlier process finished is skipped.
+    """Finds tickets and trains every model; what an earlier process finished is skipped.
 
     Returns:
         Each task's search with the ticket that it chose.
@@ -206,7 +206,7 @@ def finish(
     """Exports the network, draws the searches, prints all results."""
     schema = source.schema
     version = publishing.published_version(folder, settings, schema, source)
-    exported = default_row(settings, schema, folder)
+    exported = default_model(settings, schema, folder)
     pictures = report.draw_run(settings, schema, folder, tickets, evaluation, exported)
     report.print_run(settings, schema, folder, evaluation)
     report.print_places(folder, exported, version, pictures)

@@ -1,4 +1,4 @@
-"""A trained row of a run, as an object."""
+"""A trained model of a run, as an object."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lt4rec_tf.tickets.masks import Masks
 
 
 class Model:
-    """A trained row: its network, its tickets, its predictions.
+    """A trained model: its network, its tickets, its predictions.
 
     Made by `Run.model`.
 
@@ -26,9 +26,9 @@ class Model:
         self._predictor = predictor
 
     @property
-    def row(self) -> str:
-        """Returns the name of the row, such as "s_weight"."""
-        return self._predictor.row
+    def name(self) -> str:
+        """Returns its name, such as "s_weight"."""
+        return self._predictor.name
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -91,4 +91,4 @@ class Model:
         return task
 
     def __repr__(self) -> str:
-        return f"Model({self.row!r} of {self._predictor.folder}: {', '.join(self.outputs)})"
+        return f"Model({self.name!r} of {self._predictor.folder}: {', '.join(self.outputs)})"

@@ -15,8 +15,8 @@ from lt4rec_tf.core.artifacts import RunError, read_json
 from lt4rec_tf.experiment import logs, run_folder
 from lt4rec_tf.experiment.paths import evaluation_file
 from lt4rec_tf.experiment.predictor import open_predictor
-from lt4rec_tf.experiment.rows import SPARSE_SHARING, default_row, row_names
 from lt4rec_tf.experiment.shared_tickets import drawn_tickets, shared_masks
+from lt4rec_tf.experiment.trained_models import SPARSE_SHARING, default_model, model_names
 from lt4rec_tf.reports.plots import overlap_figure
 from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.tickets.masks import Masks
@@ -52,14 +52,14 @@ class Run:
         self._model = functools.cache(self._open)
 
     @property
-    def rows(self) -> tuple[str, ...]:
-        """Returns the names of its rows, in the order of its table."""
-        return tuple(row_names(self.settings, self.schema))
+    def models(self) -> tuple[str, ...]:
+        """Returns the names of its models, in the order of its table."""
+        return tuple(model_names(self.settings, self.schema))
 
     @property
     def exported(self) -> str:
-        """Returns the row that is exported where none is named."""
-        return default_row(self.settings, self.schema, self.folder)
+        """Returns the model that is exported where none is named."""
+        return default_model(self.settings, self.schema, self.folder)
 
     @property
     def evaluation(self) -> dict[str, Any]:
@@ -78,66 +78,67 @@ class Run:
     def metrics(self) -> Table:
         """Returns evaluation.json as a table.
 
-        A line is a row; columns are <task>_<metric>, <task>_<metric>_calibrated of a run with
-        maps, density_<task>, overlap and seconds. NaN where a row has none.
+        A line is a model; columns are model, <task>_<metric>, <task>_<metric>_calibrated of a run
+        with maps, density_<task>, overlap and seconds. NaN where a model has none.
 
         Raises:
             InputError: As `evaluation`.
         """
-        entries = [_line_of(row) for row in self.evaluation["rows"]]
+        entries = [_line_of(entry) for entry in self.evaluation["rows"]]
         names = dict.fromkeys(name for entry in entries for name in entry)
         last = ("overlap", "seconds")
         ordered = [*(name for name in names if name not in last), *last]
         return Table({name: [entry.get(name) for entry in entries] for name in ordered})
 
-    def model(self, row: str = "") -> Model:
-        """Opens a trained row; the same object each time.
+    def model(self, model: str = "") -> Model:
+        """Opens a trained model; the same object each time.
 
         Args:
-            row: One of `rows`; "": the one that is exported.
+            model: One of `models`; "": the one that is exported.
 
         Raises:
-            InputError: There is no such row, or it is not trained.
+            InputError: There is no such model, or it is not trained.
         """
-        return self._model(row or self.exported)
+        return self._model(model or self.exported)
 
-    def _open(self, row: str) -> Model:
-        return Model(open_predictor(self.folder, row, self._data_dir))
+    def _open(self, model: str) -> Model:
+        return Model(open_predictor(self.folder, model, self._data_dir))
 
-    def masks(self, task: str, row: str = "") -> Masks:
-        """Returns a task's ticket in a row, see `Model.masks`."""
-        return self.model(row).masks(task)
+    def masks(self, task: str, model: str = "") -> Masks:
+        """Returns a task's ticket in a model, see `Model.masks`."""
+        return self.model(model).masks(task)
 
-    def overlap(self, row: str = "") -> Picture:
+    def overlap(self, model: str = "") -> Picture:
         """Draws the shares of weights that one task's ticket keeps, both, or none.
 
         Args:
-            row: One of `rows` whose tasks share a tower; "": the exported one, or the next that
-                does.
+            model: One of `models` whose tasks share a tower; "": the exported one, or the next
+                that does.
 
         Raises:
-            InputError: No ticket of the row lies on a tower that tasks share.
+            InputError: No ticket of the model lies on a tower that tasks share.
         """
-        if row:
-            masks = shared_masks(self.folder, row, self.settings, self.schema)
+        if model:
+            masks = shared_masks(self.folder, model, self.settings, self.schema)
         else:
-            row, masks = drawn_tickets(self.folder, self.settings, self.schema)
+            model, masks = drawn_tickets(self.folder, self.settings, self.schema)
         if not masks:
             raise RunError(
-                f"{self.folder}: row {row or self.exported}: found no tickets on a tower that is "
-                f"shared, expected a row such as {', '.join(SPARSE_SHARING)}"
+                f"{self.folder}: model {model or self.exported}: found no tickets on a tower that "
+                f"is shared, expected a model such as {', '.join(SPARSE_SHARING)}"
             )
         return Picture(overlap_figure(masks))
 
     def __repr__(self) -> str:
-        return f"Run({str(self.folder)!r}: {', '.join(self.rows)})"
+        return f"Run({str(self.folder)!r}: {', '.join(self.models)})"
 
 
-def _line_of(row: Mapping[str, Any]) -> dict[str, Any]:
-    line: dict[str, Any] = {"row": row["row"]}
-    for task, values in row["metrics"].items():
+def _line_of(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a model's line of the table, from its entry of evaluation.json."""
+    line: dict[str, Any] = {"model": entry["row"]}
+    for task, values in entry["metrics"].items():
         line |= {f"{task}_{name}": value for name, value in values.items()}
-    for task, values in row.get("calibrated", {}).get("metrics", {}).items():
+    for task, values in entry.get("calibrated", {}).get("metrics", {}).items():
         line |= {f"{task}_{name}_calibrated": value for name, value in values.items()}
-    line |= {f"density_{task}": share for task, share in row["density"].items()}
-    return line | {"overlap": row["overlap"], "seconds": row["seconds"]}
+    line |= {f"density_{task}": share for task, share in entry["density"].items()}
+    return line | {"overlap": entry["overlap"], "seconds": entry["seconds"]}

@@ -19,7 +19,7 @@ def train(*, data: str | Path = "", **flags: Any) -> Run:
 
     Args:
         data: Folder of the logs, the flag data_dir.
-        flags: Any flag of the command, such as schema="feed.toml", epochs=2, rows=["s_weight"]; a
+        flags: Any flag of the command, such as schema="feed.toml", epochs=2, models=["s_weight"]; a
             list or tuple for one that takes several values, True or False for a switch.
 
     Returns:
@@ -39,8 +39,8 @@ def train(*, data: str | Path = "", **flags: Any) -> Run:
 def _argument(name: str, value: Any) -> str:
     """Writes a flag as the command line has it.
 
-    >>> _argument("rows", ["base", "s_weight"]), _argument("calibrate", False)
-    ('--rows=base,s_weight', '--calibrate=false')
+    >>> _argument("models", ["base", "s_weight"]), _argument("calibrate", False)
+    ('--models=base,s_weight', '--calibrate=false')
     """
     if isinstance(value, bool):
         value = str(value).lower()

@@ -15,8 +15,8 @@ from lt4rec_tf.config.settings import (
 from lt4rec_tf.core.flags import by_name, check_fields, expect, expect_folder_name
 from lt4rec_tf.core.time_units import is_date
 
-# Rows whose tasks read the cross layer by a tower alone.
-ROWS_OF_MASKED_ATTENTION = (
+# Models whose tasks read the cross layer by a tower alone.
+MODELS_OF_MASKED_ATTENTION = (
     "base",
     "shared_bottom",
     "hard_sharing",
@@ -116,9 +116,9 @@ def _check_tickets(tickets: TicketSettings, model: ModelSettings) -> None:
 def _check_masked_attention(settings: Settings) -> None:
     """Refuses what knows tickets of towers alone."""
     tickets, with_flag = settings.tickets, "with --mask_attention"
-    for row in settings.rows:
-        expected = f"some of {', '.join(ROWS_OF_MASKED_ATTENTION)} {with_flag}"
-        expect(row in ROWS_OF_MASKED_ATTENTION, "rows", row, expected)
+    for model in settings.models:
+        expected = f"some of {', '.join(MODELS_OF_MASKED_ATTENTION)} {with_flag}"
+        expect(model in MODELS_OF_MASKED_ATTENTION, "models", model, expected)
     unit, finder = tickets.pruned_unit, tickets.ticket_finder
     expect(unit == "weight", "pruned_unit", unit, f"weight {with_flag}")
     expect(finder == "iterative", "ticket_finder", finder, f"iterative {with_flag}")
@@ -192,7 +192,12 @@ def _check_daily(settings: Settings) -> None:
         expect(data.split == "none", "split", data.split, f"none with {source}: all rows train")
         expect(data.simulate_rows == 0, "simulate_rows", data.simulate_rows, f"0 with {source}")
 
-    expect("base" not in settings.rows, "rows", settings.rows, f"no base with {source}: no search")
+    expect(
+        "base" not in settings.models,
+        "models",
+        settings.models,
+        f"no base with {source}: no search",
+    )
     expect(tickets.warmup_epochs == 0, "warmup_epochs", tickets.warmup_epochs, f"0 with {source}")
     control, kind = tickets.ticket_control, settings.training.distribution
     expect(control == "none", "ticket_control", control, f"none with {source}")

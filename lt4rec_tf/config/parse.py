@@ -13,9 +13,9 @@ from typing import Any
 
 from lt4rec_tf.config.checks import check
 from lt4rec_tf.config.settings import (
-    DISTRIBUTED_ROWS,
-    FAST_ROWS,
-    THOROUGH_ROWS,
+    DISTRIBUTED_MODELS,
+    FAST_MODELS,
+    THOROUGH_MODELS,
     DailySettings,
     DataSettings,
     ModelSettings,
@@ -78,6 +78,8 @@ _NEWER: dict[str, dict[str, Any]] = {
     },
     "daily": {"add_to": ""},
 }
+# --models by its first name, under which the runs made before it was renamed hold it.
+_STORED_MODELS = "rows"
 
 
 def parse(
@@ -88,7 +90,7 @@ def parse(
     Args:
         argv: Program name and arguments, as `sys.argv`.
         doc: What `--help` prints before the flags.
-        models: Name -> description of the models that --rows may hold, as
+        models: Name -> description of the models that --models may hold, as
             `models.registry.descriptions` returns them; None: names are not checked.
 
     Raises:
@@ -103,8 +105,8 @@ class _NoMore:
     """No further flags."""
 
 
-def gives_rows(argv: Sequence[str], more: type = _NoMore) -> bool:
-    """Tells if arguments that `parse_with` takes say which rows to train.
+def gives_models(argv: Sequence[str], more: type = _NoMore) -> bool:
+    """Tells if arguments that `parse_with` takes name the models to train.
 
     Args:
         argv: Program name and arguments.
@@ -113,7 +115,8 @@ def gives_rows(argv: Sequence[str], more: type = _NoMore) -> bool:
     Raises:
         ConfigError: As `parse`.
     """
-    return "rows" in given_flags(argv, [*_GROUPS.values(), Settings, Places, more])
+    given = given_flags(argv, [*_GROUPS.values(), Settings, Places, more])
+    return bool({"models", "rows"} & given)
 
 
 def parse_with(
@@ -122,24 +125,24 @@ def parse_with(
     """Reads flags as `parse` does, with those of one more dataclass."""
     groups = [*_GROUPS.values(), Settings, Places, more]
     listed = ", ".join(f"{name} ({what})" for name, what in (models or {}).items())
-    values = parse_flags(argv, doc, groups, {"rows": f"One or more of {listed}."})
+    values = parse_flags(argv, doc, groups, {"models": f"One or more of {listed}."})
 
     by_group: dict[str, Any] = {name: build(cls, values) for name, cls in _GROUPS.items()}
-    if not gives_rows(argv, more):
-        values |= {"rows": _default_rows(by_group["tickets"], by_group["training"])}
+    if not gives_models(argv, more):
+        values |= {"models": _default_models(by_group["tickets"], by_group["training"])}
     settings = build(Settings, values | by_group)
     check(settings)
     if models is not None:
-        known = set(settings.rows) <= set(models)
-        expect(known, "rows", settings.rows, f"some of {tuple(models)}")
+        known = set(settings.models) <= set(models)
+        expect(known, "models", settings.models, f"some of {tuple(models)}")
     return settings, build(Places, values), build(more, values)
 
 
-def _default_rows(tickets: TicketSettings, training: TrainingSettings) -> tuple[str, ...]:
-    """Returns the rows that are trained where flags name none."""
+def _default_models(tickets: TicketSettings, training: TrainingSettings) -> tuple[str, ...]:
+    """Returns the models that are trained where flags name none."""
     if tickets.ticket_search == "fast":
-        return FAST_ROWS
-    return THOROUGH_ROWS if training.distribution == "none" else DISTRIBUTED_ROWS
+        return FAST_MODELS
+    return THOROUGH_MODELS if training.distribution == "none" else DISTRIBUTED_MODELS
 
 
 def to_dict(settings: Settings) -> dict[str, Any]:
@@ -149,6 +152,7 @@ def to_dict(settings: Settings) -> dict[str, Any]:
     than the first runs where they are as in these.
     """
     values = json.loads(json.dumps(dataclasses.asdict(settings)))
+    values[_STORED_MODELS] = values.pop("models")
     if settings.daily == DailySettings():
         del values["daily"]
     for group, values_before in _NEWER.items():
@@ -165,6 +169,8 @@ def from_dict(values: Mapping[str, Any]) -> Settings:
         ConfigError: A field is missing or unknown, or a value cannot be used.
     """
     values = {"daily": {}} | dict(values)
+    if _STORED_MODELS in values:
+        values["models"] = values.pop(_STORED_MODELS)
     for name, newer in _NEWER.items():
         if isinstance(values.get(name), Mapping):
             values[name] = newer | dict(values[name])

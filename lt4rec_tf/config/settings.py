@@ -8,10 +8,10 @@ from typing import Literal
 
 from lt4rec_tf.core.flags import SEEDS, flag
 
-# Rows that are trained where none is named.
-THOROUGH_ROWS = ("base", "hard_sharing", "s_weight", "s_gates")
-FAST_ROWS = ("s_gates",)
-DISTRIBUTED_ROWS = ("base", "hard_sharing", "s_weight", "s_weight_auto")
+# Models that are trained where none is named.
+THOROUGH_MODELS = ("base", "hard_sharing", "s_weight", "s_gates")
+FAST_MODELS = ("s_gates",)
+DISTRIBUTED_MODELS = ("base", "hard_sharing", "s_weight", "s_weight_auto")
 CALIBRATIONS = ("none", "isotonic", "platt", "duration")
 
 
@@ -248,7 +248,7 @@ class TicketSettings:
 
     ticket_search: Literal["thorough", "fast"] = flag(
         "thorough",
-        "What is trained where --rows names nothing. fast: s_gates, whose tickets are learned in "
+        "What is trained where --models names nothing. fast: s_gates, whose tickets are learned in "
         "a joint training. thorough: Algorithm 1 (s_weight) and what they are compared with too.",
     )
     ticket_finder: Literal["iterative", "gradual"] = flag(
@@ -319,7 +319,7 @@ class TicketSettings:
     embedding_density: float = flag(
         1.0,
         "Share of the embedding tables' numbers or rows that a ticket keeps, which is found first "
-        "and which all rows wear; 1: all. Tables of --own_embedding stay whole.",
+        "and which all models wear; 1: all. Tables of --own_embedding stay whole.",
         above=0,
         at_most=1,
     )
@@ -356,7 +356,7 @@ class TrainingSettings:
     )
     epochs: int = flag(
         0,
-        "Passes over train for each row of the comparison. 0: by the size of train: up to 6 on a "
+        "Passes over train for each model. 0: by the size of train: up to 6 on a "
         "small one, with a --patience of 1 and --rewind_tables=2; 1 on a large one, and with "
         "--warm_start.",
         at_least=0,
@@ -501,8 +501,8 @@ class TrainingSettings:
     )
     calibration: tuple[str, ...] = flag(
         (),
-        "What turns predictions of a trained row into calibrated ones, fitted on validation: none, "
-        "isotonic, platt, or duration, an isotonic map for each of up to eight groups of "
+        "What turns predictions of a trained model into calibrated ones, fitted on validation: "
+        "none, isotonic, platt, or duration, an isotonic map for each of up to eight groups of "
         "durations, which changes the order between them. For some tasks, as task=method.",
     )
     checkpoint_steps: int = flag(
@@ -516,19 +516,21 @@ class DailySettings:
 
     warm_start: str = flag(
         "",
-        "Run whose rows the rows of the same names go on from: weights, vocabularies and, where "
-        "they are kept, the optimizer's moments. The logs are a new day, which is measured first.",
+        "Run whose models the models of the same names go on from: weights, vocabularies and, "
+        "where they are kept, the optimizer's moments. The logs are a new day, which is measured "
+        "first.",
         main=True,
     )
     masks: str = flag(
         "",
-        "Run whose tickets the rows of the same names wear, in place of a search; none: with "
+        "Run whose tickets the models of the same names wear, in place of a search; none: with "
         "--warm_start, those of that run.",
     )
     add_to: str = flag(
         "",
         "Run to whose network new tasks are added: --tasks names its tasks and the new ones, "
-        "--rows one of its rows; none: the exported one. What its tasks wear stays bit for bit.",
+        "--models one of its models; none: the exported one. What its tasks wear stays bit for "
+        "bit.",
     )
     frozen: str = flag(
         "",
@@ -559,11 +561,12 @@ class Settings:
     tasks: tuple[str, ...] = flag(
         (), "Tasks of the schema to train, in order; none: all.", main=True
     )
-    rows: tuple[str, ...] = flag(
-        THOROUGH_ROWS,
+    models: tuple[str, ...] = flag(
+        THOROUGH_MODELS,
         "Models to train and compare; none named: those of --ticket_search.",
         required=True,
         main=True,
+        alias="rows",
     )
     seed: int = flag(1, "Seed of initialisation and shuffling.", **SEEDS, main=True)
 

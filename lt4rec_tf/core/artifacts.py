@@ -5,7 +5,7 @@
         initial/                         theta_0, the weights every stage starts from
         tables/                          the search for a ticket of the embedding tables, if any
         tickets/<task>/level_<k>/        one training of Algorithm 1: masks, weights, validation
-        rows/<row>/                      a network of the comparison (hard_sharing, s_weight)
+        rows/<model>/                    a network of the comparison (hard_sharing, s_weight)
         saved_model/<version>/           what TensorFlow Serving loads
         tensorboard/
 

@@ -82,6 +82,7 @@ def flag(
     *,
     required: bool = False,
     main: bool = False,
+    alias: str = "",
     some_of: Sequence[str] = (),
     expected: str = "",
     **limits: float,
@@ -93,6 +94,8 @@ def flag(
         help: What --help prints.
         required: Refuses an empty text or list.
         main: --help shows it where a command has too many to show all.
+        alias: Another name that is taken for the flag's, such as one of earlier versions; empty:
+            none.
         some_of: Texts that a list may hold; none: any.
         expected: What can be used, in words of messages; empty: the range in words.
         limits: Of a `Range`, in which the number, or each number of the list, must lie.
@@ -101,6 +104,7 @@ def flag(
         "help": help,
         "required": required,
         "main": main,
+        "alias": alias,
         "some_of": some_of,
         "range": Range(**limits) if limits else None,
         "expected": expected,
@@ -131,7 +135,8 @@ def parse_flags(
         sys.exit(0)
     if stray:
         raise ConfigError(f"stray argument {stray[0]!r}: expected only --flag=value")
-    values = {name: _plain(registry[name].value) for name in registry}
+    aliases = {item.metadata["alias"] for group in groups for item in _flag_fields(group)}
+    values = {name: _plain(registry[name].value) for name in registry if name not in aliases}
     for name, value in values.items():
         for text in value if isinstance(value, tuple) else (value,):
             if isinstance(text, str) and not _is_utf_8(text):
@@ -168,15 +173,20 @@ def _read(argv: Sequence[str], groups: Sequence[type]) -> tuple[flags.FlagValues
         flags.DEFINE_bool(name, False, "", flag_values=registry, allow_override=True)
     for group in groups:
         hints = typing.get_type_hints(group)
-        for item in dataclasses.fields(group):
-            if "help" in item.metadata:
-                _define(registry, item, hints[item.name])
+        for item in _flag_fields(group):
+            _define(registry, item, hints[item.name])
+            if alias := item.metadata["alias"]:
+                flags.DEFINE_alias(alias, item.name, flag_values=registry)
     try:
         stray = registry(list(argv))[1:]
     except (flags.Error, OSError) as error:
         raise ConfigError(f"{error} (--help lists the flags)") from error
 
     return registry, stray
+
+
+def _flag_fields(group: type) -> list[dataclasses.Field[Any]]:
+    return [item for item in dataclasses.fields(group) if "help" in item.metadata]
 
 
 def _plain(value: Any) -> Any:
@@ -269,9 +279,8 @@ def check_fields(group: object) -> None:
         ConfigError: Naming the flag, what was found and what was expected.
     """
     hints = typing.get_type_hints(type(group))
-    for item in dataclasses.fields(group):  # type: ignore[arg-type]
-        if "help" in item.metadata:
-            _check_field(item, hints[item.name], getattr(group, item.name))
+    for item in _flag_fields(type(group)):
+        _check_field(item, hints[item.name], getattr(group, item.name))
 
 
 def _check_field(item: dataclasses.Field[Any], hint: Any, value: Any) -> None:

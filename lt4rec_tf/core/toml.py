@@ -45,6 +45,16 @@ class TomlTable:
         """Tells if the table has the key."""
         return key in self._values
 
+    def renamed(self, key: str, earlier: str) -> str:
+        """Returns a key, or the name that it had in earlier versions where the table has that.
+
+        Raises:
+            TomlError: The table has both.
+        """
+        if self.has(key) and self.has(earlier):
+            raise self.error(key, Words(f"both {key} and {earlier}"), f"{key} alone")
+        return earlier if self.has(earlier) else key
+
     def names(self) -> list[str]:
         """Returns the table's keys, in the order of the file."""
         return list(self._values)

@@ -41,7 +41,11 @@ LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineEx
 LOST_INSIDE = "originally returned UnavailableError"
 # What it writes of a process that was started again so soon that nobody noticed.
 OF_ANOTHER_PROCESS, REMOTE = ("unknown device", "tensor remote_handle"), "remote target"
-_WORDS_OF_LOSS = ("connect", "socket closed", "context_id", *OF_ANOTHER_PROCESS)
+# The service by which workers of `multi_worker` know of each other: when the worker that runs it is
+# started again, it answers the others with errors of several kinds.
+COORDINATION = "CoordinationService"
+_AGAIN = "must be registered"
+_WORDS_OF_LOSS = ("connect", "socket closed", "context_id", _AGAIN, *OF_ANOTHER_PROCESS)
 RESTARTS, MOST_RESTARTS = "LT4REC_TF_RESTARTS", 100
 
 
@@ -205,6 +209,8 @@ def reason_of_loss(error: Exception) -> str | None:
 
 def _says_loss(error: Exception, message: str) -> bool:
     """Tells if an error says that another process is lost, or was and is a new one."""
+    if isinstance(error, tf.errors.OpError) and COORDINATION in message:
+        return True
     if isinstance(error, tf.errors.InternalError):
         return LOST_INSIDE in message
     if isinstance(error, tf.errors.InvalidArgumentError):

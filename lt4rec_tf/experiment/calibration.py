@@ -1,4 +1,4 @@
-"""Calibrates the rows of a run, after training, on rows that no weight was trained on."""
+"""Calibrates the models of a run, after training, on rows that no weight was trained on."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pathlib import Path
 from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.experiment.calibration_maps import (
-    RowCalibration,
+    ModelCalibration,
     fit_maps,
-    maps_of_row,
+    maps_of_model,
     methods_of,
     write_maps,
 )
 from lt4rec_tf.experiment.feed import measuring_batches
 from lt4rec_tf.experiment.paths import calibration_file
-from lt4rec_tf.experiment.rows import load_row, row_names
+from lt4rec_tf.experiment.trained_models import load_model, model_names
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.training.plan import Batches
@@ -31,7 +31,7 @@ def fit_network(
     methods: Mapping[str, str],
     batches: Batches,
     fitted_on: str,
-) -> RowCalibration:
+) -> ModelCalibration:
     """Fits the maps of a network's tasks.
 
     Args:
@@ -45,13 +45,13 @@ def fit_network(
     return fit_maps(predict(batches), schema, methods, fitted_on)
 
 
-def calibrate_rows(
+def calibrate_models(
     folder: Path, settings: Settings, source: Source, say: Callable[[str], None]
 ) -> None:
-    """Fits the maps of every row on validation; what an earlier process finished is read.
+    """Fits the maps of every model on validation; what an earlier process finished is read.
 
     Args:
-        folder: RUN, whose rows are trained.
+        folder: RUN, whose models are trained.
         settings: The run's.
         source: Its audited logs.
         say: Called with each line to print.
@@ -61,27 +61,27 @@ def calibrate_rows(
     if not methods:
         return
 
-    for row in row_names(settings, schema):
-        if not calibration_file(folder, row).exists():
-            network = load_row(folder, row, settings, schema)
+    for model in model_names(settings, schema):
+        if not calibration_file(folder, model).exists():
+            network = load_model(folder, model, settings, schema)
             batches = measuring_batches(source, VALIDATION, settings.data)
-            write_maps(folder, row, fit_network(network, schema, methods, batches, VALIDATION))
+            write_maps(folder, model, fit_network(network, schema, methods, batches, VALIDATION))
     say_maps(folder, settings, schema, say)
 
 
 def say_maps(folder: Path, settings: Settings, schema: Schema, say: Callable[[str], None]) -> None:
-    """Says which maps the rows of a run have."""
-    for row in row_names(settings, schema):
-        found = maps_of_row(folder, row, settings, schema)
-        for line in [] if found is None else lines_of(row, found):
+    """Says which maps the models of a run have."""
+    for model in model_names(settings, schema):
+        found = maps_of_model(folder, model, settings, schema)
+        for line in [] if found is None else lines_of(model, found):
             say(line)
 
 
-def lines_of(row: str, found: RowCalibration) -> list[str]:
-    """Returns a line for each task of a row: its map, or why it has none.
+def lines_of(model: str, found: ModelCalibration) -> list[str]:
+    """Returns a line for each task of a model: its map, or why it has none.
 
     Args:
-        row: Its name.
+        model: Its name.
         found: Its maps.
     """
     lines = []
@@ -96,5 +96,5 @@ def lines_of(row: str, found: RowCalibration) -> list[str]:
                     f"; of all rows together {fitted.distance:.4f} from the {fitted.steps:,} steps "
                     "of isotonic regression on average"
                 )
-        lines.append(f"calibration of {row} on {found.fitted_on}: {task}: {what}")
+        lines.append(f"calibration of {model} on {found.fitted_on}: {task}: {what}")
     return lines

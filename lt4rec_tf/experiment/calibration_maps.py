@@ -1,4 +1,4 @@
-"""A row's calibration maps: which tasks get one, the fit, the file that keeps them."""
+"""A model's calibration maps: which tasks get one, the fit, the file that keeps them."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ FLAG = "calibration"
 
 
 @dataclass(frozen=True)
-class RowCalibration:
-    """What calibration found for a row.
+class ModelCalibration:
+    """What calibration found for a model.
 
     Attributes:
         methods: Task -> method, as flags say it.
@@ -43,7 +43,7 @@ class RowCalibration:
 
 
 @dataclass(frozen=True)
-class _Kept(RowCalibration):
+class _Kept(ModelCalibration):
     """The content of a file: a changed byte would give other predictions, and no error."""
 
     digest: str  # of all else
@@ -79,44 +79,44 @@ def methods_of(texts: Sequence[str], schema: Schema) -> dict[str, str]:
 
 def fit_maps(
     predictions: Predictions, schema: Schema, methods: Mapping[str, str], fitted_on: str
-) -> RowCalibration:
-    """Fits the maps of a row's tasks.
+) -> ModelCalibration:
+    """Fits the maps of a model's tasks.
 
     Args:
         predictions: For rows that no weight was trained on; by duration with durations.
         schema: The run's.
         methods: Of `methods_of`.
-        fitted_on: As `RowCalibration` has it.
+        fitted_on: As `ModelCalibration` has it.
     """
-    of_row = {name: method for name, method in methods.items() if name in predictions.logits}
+    of_model = {name: method for name, method in methods.items() if name in predictions.logits}
     maps, left = {}, {}
-    for name, method in of_row.items():
+    for name, method in of_model.items():
         try:
             maps[name] = fit(method, predictions, schema.task(name))
         except UncalibratedError as error:
             left[name] = str(error)
-    return RowCalibration(of_row, fitted_on, maps, left)
+    return ModelCalibration(of_model, fitted_on, maps, left)
 
 
-def content_of(found: RowCalibration) -> dict[str, Any]:
-    """Returns what a file holds of a row's maps, as plain values."""
+def content_of(found: ModelCalibration) -> dict[str, Any]:
+    """Returns what a file holds of a model's maps, as plain values."""
     content = asdict(found)
     return {**content, "digest": digest(content)}
 
 
-def write_maps(folder: Path, row: str, found: RowCalibration) -> None:
-    """Keeps a row's maps in RUN."""
-    artifacts.write_json(calibration_file(folder, row), content_of(found))
+def write_maps(folder: Path, model: str, found: ModelCalibration) -> None:
+    """Keeps a model's maps in RUN."""
+    artifacts.write_json(calibration_file(folder, model), content_of(found))
 
 
-def maps_of_row(
-    folder: Path, row: str, settings: Settings, schema: Schema
-) -> RowCalibration | None:
-    """Reads the maps of a run's row; None where the run's flags ask for none.
+def maps_of_model(
+    folder: Path, model: str, settings: Settings, schema: Schema
+) -> ModelCalibration | None:
+    """Reads the maps of a run's model; None where the run's flags ask for none.
 
     Args:
         folder: RUN.
-        row: One of its rows.
+        model: One of its models.
         settings: The run's.
         schema: The run's, with all its tasks.
 
@@ -124,15 +124,15 @@ def maps_of_row(
         RunError: The file is absent, is no such file, or is of other methods.
     """
     methods = methods_of(settings.training.calibration, schema)
-    task = single_task(row)
+    task = single_task(model)
     if task is not None:
         methods = {name: method for name, method in methods.items() if name == task}
     if not methods:
         return None
 
-    path = calibration_file(folder, row)
+    path = calibration_file(folder, model)
     if not path.exists():
-        raise artifacts.RunError(f"{path}: no such file; run train again to calibrate {row}")
+        raise artifacts.RunError(f"{path}: no such file; run train again to calibrate {model}")
     values = read_typed(path, _Kept)
     expected = digest({name: value for name, value in values.items() if name != "digest"})
     if values["digest"] != expected:
@@ -144,7 +144,7 @@ def maps_of_row(
         maps = {name: _calibration(value) for name, value in values["maps"].items()}
     except ValueError as error:
         raise artifacts.RunError(f"{path}: {error}") from error
-    found = RowCalibration(values["methods"], values["fitted_on"], maps, values["left"])
+    found = ModelCalibration(values["methods"], values["fitted_on"], maps, values["left"])
     if found.methods != methods or {*found.maps, *found.left} != {*methods}:
         raise artifacts.RunError(
             f"{path}: found maps of {found.methods or 'no task'}, expected those of {methods}"
@@ -153,18 +153,18 @@ def maps_of_row(
 
 
 def measured_with(
-    calibration: RowCalibration, schema: Schema, tasks: Sequence[str], predictions: Predictions
+    calibration: ModelCalibration, schema: Schema, tasks: Sequence[str], predictions: Predictions
 ) -> dict[str, Any]:
-    """Measures predictions as a row's maps change them.
+    """Measures predictions as a model's maps change them.
 
     Args:
-        calibration: Of the row.
+        calibration: Of the model.
         schema: The run's.
-        tasks: Of the row's network.
+        tasks: Of the model's network.
         predictions: Its own, of a split.
 
     Returns:
-        As "calibrated" of `rows.measure_rows`.
+        As "calibrated" of `trained_models.measure_models`.
     """
     after = calibrated(predictions, schema, calibration.maps)
     return {

@@ -1,4 +1,4 @@
-"""Tasks that are learned one after another in one tower, each in what the others left: row csmf.
+"""Tasks that are learned one after another in one tower, each in what the others left: model csmf.
 
 The first task of a chain trains the whole network. Pruning frees the smaller weights of each layer
 of its tower; what it keeps is trained for a pass more, and frozen. The next task reads all of the
@@ -6,7 +6,7 @@ tower and trains the freed weights alone, and so on. The last task is not pruned
 
 Source: CSMF (Deng et al., SIGIR 2025, arXiv 2504.12920), after its abstract and public summaries;
 no code of it was found. PackNet (Mallya and Lazebnik, CVPR 2018) is the same for images. CSMF is
-made for retrieval by embeddings; here it is a row of a ranking model. What differs, and what is
+made for retrieval by embeddings; here it is a ranking model. What differs, and what is
 decided:
 
 - **The cascade** is that of the tasks, a task after the one that predicts its population (CVR after
@@ -34,7 +34,7 @@ from lt4rec_tf.config import checks
 from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.experiment.kept_weights import check_unchanged, own_variables
-from lt4rec_tf.experiment.paths import CASCADE, RECOVERY, TRAINING, row_folder, row_masks
+from lt4rec_tf.experiment.paths import CASCADE, RECOVERY, TRAINING, model_folder, model_masks
 from lt4rec_tf.experiment.run import Run, load_start, network_in, plan_of, task_trainer
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.schema.types import Schema
@@ -44,18 +44,18 @@ from lt4rec_tf.tickets.masks import Masks, read_masks, write_masks
 from lt4rec_tf.tickets.search import WEIGHTS, read_result
 from lt4rec_tf.training.stage import finish
 
-ROW = "csmf"
+MODEL = "csmf"
 RECOVERY_EPOCHS = 1
 
 
-def train_row(run: Run) -> None:
+def train_model(run: Run) -> None:
     """Trains the tasks one after another; what an earlier process finished is skipped."""
-    folder = row_folder(run.folder, ROW)
+    folder = model_folder(run.folder, MODEL)
     if artifacts.is_done(folder / TRAINING):
         epochs = _all_epochs(run.settings, len(run.tasks))
         run.progress.skip(epochs * run.feed.steps_per_epoch)
     else:
-        network = network_in(run, ROW)
+        network = network_in(run, MODEL)
         load_start(run, network)
         order = cascade(run.schema)
         for place, task in enumerate(order):
@@ -91,11 +91,11 @@ def pending_epochs(settings: Settings, folder: Path, tasks: Sequence[str]) -> in
         folder: RUN.
         tasks: Of the run.
     """
-    row = row_folder(folder, ROW)
-    if artifacts.is_done(row / TRAINING):
+    own = model_folder(folder, MODEL)
+    if artifacts.is_done(own / TRAINING):
         return 0
-    trained = sum(artifacts.is_done(_stage(row, task)) for task in tasks)
-    recovered = sum(artifacts.is_done(_stage(row, task, RECOVERY)) for task in tasks)
+    trained = sum(artifacts.is_done(_stage(own, task)) for task in tasks)
+    recovered = sum(artifacts.is_done(_stage(own, task, RECOVERY)) for task in tasks)
     done = trained * settings.training.epochs + recovered * RECOVERY_EPOCHS
     return _all_epochs(settings, len(tasks)) - done
 
@@ -104,9 +104,9 @@ def _all_epochs(settings: Settings, tasks: int) -> int:
     return tasks * settings.training.epochs + (tasks - 1) * RECOVERY_EPOCHS
 
 
-def _stage(row: Path, task: str, stage: str = TRAINING) -> Path:
+def _stage(folder: Path, task: str, stage: str = TRAINING) -> Path:
     """Returns the folder of a task's training, or of its recovery."""
-    return row / CASCADE / task / stage
+    return folder / CASCADE / task / stage
 
 
 def _train_task(
@@ -117,14 +117,14 @@ def _train_task(
     Args:
         run: The run.
         network: With the weights and masks that the task before left.
-        folder: The row's.
+        folder: The model's.
         done: The tasks before, in order.
         task: The task.
     """
     changeable = _changeable(network, done, task) if done else None
     trainer = task_trainer(run, network, task, changeable=changeable)
     plan = plan_of(run, run.settings.training.epochs)
-    trainer.fit(_stage(folder, task), f"{ROW}/{task}", plan)
+    trainer.fit(_stage(folder, task), f"{MODEL}/{task}", plan)
     if changeable is not None:
         before = _stage(folder, done[-1], RECOVERY) / WEIGHTS
         check_unchanged(network.variables, before, _stage(folder, task) / WEIGHTS, changeable)
@@ -138,19 +138,19 @@ def _recover(
     Args:
         run: The run.
         network: As `_train_task` leaves it, whose arguments the others are.
-        folder: The row's.
+        folder: The model's.
         done: The tasks before, in order.
         task: The task.
     """
     changeable = _changeable(network, done, task)
-    path, shapes = row_masks(folder, task), network.kernel_shapes(task)
+    path, shapes = model_masks(folder, task), network.kernel_shapes(task)
     if not path.exists():
         write_masks(path, _pruned(network, task, changeable, run.settings.tickets.cascade_pruned))
     network.wear(task, read_masks(path, shapes))
 
     trainer = task_trainer(run, network, task, changeable=changeable)
     plan = dataclasses.replace(plan_of(run, RECOVERY_EPOCHS), rewind_tables=0)
-    trainer.fit(_stage(folder, task, RECOVERY), f"{ROW}/{task}/{RECOVERY}", plan)
+    trainer.fit(_stage(folder, task, RECOVERY), f"{MODEL}/{task}/{RECOVERY}", plan)
 
 
 def _pruned(
@@ -183,18 +183,18 @@ def _changeable(network: RankingNetwork, done: Sequence[str], task: str) -> dict
 
 
 def _keep_result(run: Run, network: RankingNetwork, folder: Path, order: Sequence[str]) -> None:
-    """Leaves the last task's weights as the row's, with what all stages found.
+    """Leaves the last task's weights as the model's, with what all stages found.
 
     Each task's validation is that of its last stage, after which nothing that it reads moved.
 
     Args:
         run: The run.
         network: Trained to the end.
-        folder: The row's.
+        folder: The model's.
         order: The tasks, as they were trained.
     """
     last = order[-1]
-    write_masks(row_masks(folder, last), network.masks(last))  # nothing is cut of it
+    write_masks(model_masks(folder, last), network.masks(last))  # nothing is cut of it
     artifacts.copy_folder(_stage(folder, last) / WEIGHTS, folder / TRAINING / WEIGHTS)
     finish(folder / TRAINING, _result(run, folder, order))
 
@@ -226,7 +226,7 @@ def _result(run: Run, folder: Path, order: Sequence[str]) -> dict[str, Any]:
 
 
 def _forget_weights(folder: Path, tasks: Sequence[str]) -> None:
-    """Removes the stages' weights, which the row's own have all of."""
+    """Removes the stages' weights, which the model's own have all of."""
     for task in tasks:
         for stage in (TRAINING, RECOVERY):
             artifacts.remove(_stage(folder, task, stage) / WEIGHTS)

@@ -13,7 +13,7 @@ from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.experiment import logs, passes, run_folder, stages
 from lt4rec_tf.experiment.feed import training_feed
 from lt4rec_tf.experiment.paths import SAVED_MODEL
-from lt4rec_tf.experiment.rows import default_row
+from lt4rec_tf.experiment.trained_models import default_model
 from lt4rec_tf.schema.types import Schema
 from lt4rec_tf.serving.publish import published_versions
 
@@ -42,7 +42,7 @@ def dry_run(settings: Settings, schema: Schema, folder: Path) -> None:
     names = [task.name for task in source.schema.tasks]
     steps = stages.steps_to_come(planned, names, folder, folder, feed)
     most = "at most " * stages.may_take_fewer(planned)
-    print(f"rows of results: {', '.join(settings.rows)}")
+    print(f"models: {', '.join(settings.models)}")
     if note := passes.note_on_passes(settings, feed):
         print(note)
     print(f"steps to train: {most}{steps:,}, {feed.steps_per_epoch:,} in a pass over train")
@@ -62,27 +62,27 @@ def dry_title(folder: Path) -> str:
 
 
 def pass_text(settings: Settings, source: Source, audit: Audit, pending: int) -> str:
-    """Returns the steps that rows which all train alike take, in words.
+    """Returns the steps that models which all train alike take, in words.
 
     Args:
         settings: All flags.
         source: The logs, audited.
         audit: Their audit.
-        pending: The rows that are not trained to the end.
+        pending: The models that are not trained to the end.
     """
     feed = training_feed(source, audit, settings)
     epochs = passes.settled(settings, feed).training.epochs
     steps = feed.steps_per_epoch
     return (
-        f"steps to train: {pending * epochs * steps:,} (rows of results to train: {pending}; "
+        f"steps to train: {pending * epochs * steps:,} (models to train: {pending}; "
         f"passes over the logs: {epochs}; steps of a pass: {steps:,})"
     )
 
 
 def export_text(settings: Settings, schema: Schema, folder: Path) -> str:
     """Returns what would be exported, and where, in words."""
-    row, base = default_row(settings, schema, folder), folder / SAVED_MODEL
+    model, base = default_model(settings, schema, folder), folder / SAVED_MODEL
     published = published_versions(base)
     if published:
-        return f"SavedModel ({row}): {published[-1]} is exported already"
-    return f"SavedModel ({row}): to be {base / '1'}"
+        return f"SavedModel ({model}): {published[-1]} is exported already"
+    return f"SavedModel ({model}): to be {base / '1'}"

@@ -1,4 +1,4 @@
-"""Evaluation of a finished run: its folder is opened, its rows are measured."""
+"""Evaluation of a finished run: its folder is opened, its models are measured."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.experiment import logs, run_folder
 from lt4rec_tf.experiment.feed import measuring_batches
 from lt4rec_tf.experiment.paths import searches_of, table_search
-from lt4rec_tf.experiment.rows import measure_rows, reported_tasks
 from lt4rec_tf.experiment.ticket_search import read_searches
+from lt4rec_tf.experiment.trained_models import measure_models, reported_tasks
 from lt4rec_tf.schema.types import Schema
 
 
@@ -42,21 +42,21 @@ def open_run(run: str, data_dir: str) -> tuple[Path, Settings, Schema, Source]:
     return folder, settings, source.schema, source
 
 
-def evaluate_rows(
+def evaluate_models(
     folder: Path, settings: Settings, schema: Schema, source: Source, split: str
 ) -> Any:
-    """Measures every row; returns the content of evaluation.json.
+    """Measures every model; returns the content of evaluation.json.
 
-    That is: split, tasks, rows with their metrics, ticket searches, and "tables", the search for a
-    ticket of the embedding tables, null if there was none.
+    That is: split, tasks, "rows" with the models' metrics, ticket searches, and "tables", the
+    search for a ticket of the embedding tables, null if there was none.
     """
-    rows = measure_rows(
+    entries = measure_models(
         folder, settings, schema, lambda: measuring_batches(source, split, settings.data)
     )
     return {
         "split": split,
         "tasks": reported_tasks(schema),
-        "rows": list(rows),
+        "rows": list(entries),
         "searches": read_searches(searches_of(folder), schema),
         "tables": table_search(searches_of(folder)),
     }

@@ -1,8 +1,8 @@
-"""Sparse sharing whose tickets are learned, not searched: the row s_gates.
+"""Sparse sharing whose tickets are learned, not searched: the model s_gates.
 
 One joint training of a few passes learns, beside the weights, what each weight is worth to each
 task (`training.mask_scores`), and keeps ever fewer for it. What is left at its end are the tasks'
-tickets. They are worn from theta_0 on in a second joint training, the row's.
+tickets. They are worn from theta_0 on in a second joint training, the model's.
 """
 
 from __future__ import annotations
@@ -13,31 +13,31 @@ from pathlib import Path
 from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.experiment.level_search import groups_of_inputs
-from lt4rec_tf.experiment.paths import GATES, TRAINING, row_folder, row_masks
-from lt4rec_tf.experiment.rows import masked_network
+from lt4rec_tf.experiment.paths import GATES, TRAINING, model_folder, model_masks
 from lt4rec_tf.experiment.run import Run, joint_trainer, load_start, network_in, plan_of
+from lt4rec_tf.experiment.trained_models import masked_network
 from lt4rec_tf.tickets.masks import Masks, ones_like, write_masks
 from lt4rec_tf.tickets.parts import prune_parts
 from lt4rec_tf.tickets.scores import Scores, keep_best_pieces, keep_highest
 from lt4rec_tf.tickets.search import WEIGHTS
 from lt4rec_tf.training.mask_scores import Prune, cut_along, scores_of, with_scores
 
-ROW = "s_gates"
+MODEL = "s_gates"
 
 
-def train_row(run: Run) -> None:
+def train_model(run: Run) -> None:
     """Learns the tickets, then trains all tasks wearing them; what is done is skipped."""
-    folder = row_folder(run.folder, ROW)
-    if all(row_masks(folder, task).exists() for task in run.tasks):
+    folder = model_folder(run.folder, MODEL)
+    if all(model_masks(folder, task).exists() for task in run.tasks):
         run.progress.skip(run.settings.tickets.gate_epochs * run.feed.steps_per_epoch)
     else:
         _learn_tickets(run, folder)
     artifacts.remove(folder / GATES / TRAINING / WEIGHTS)
 
-    network = masked_network(run.folder, ROW, run.settings, run.schema)
+    network = masked_network(run.folder, MODEL, run.settings, run.schema)
     load_start(run, network)
     plan = plan_of(run, run.settings.training.epochs)
-    joint_trainer(run, network).fit(folder / TRAINING, ROW, plan)
+    joint_trainer(run, network).fit(folder / TRAINING, MODEL, plan)
 
 
 def pending_epochs(settings: Settings, folder: Path) -> int:
@@ -47,16 +47,16 @@ def pending_epochs(settings: Settings, folder: Path) -> int:
         settings: The run's.
         folder: RUN.
     """
-    row = row_folder(folder, ROW)
-    if artifacts.is_done(row / TRAINING):
+    own = model_folder(folder, MODEL)
+    if artifacts.is_done(own / TRAINING):
         return 0
-    learned = artifacts.is_done(row / GATES / TRAINING)
+    learned = artifacts.is_done(own / GATES / TRAINING)
     return settings.training.epochs + (0 if learned else settings.tickets.gate_epochs)
 
 
 def _learn_tickets(run: Run, folder: Path) -> None:
     """Trains with scores, and writes the masks that they end with."""
-    plain = network_in(run, ROW)
+    plain = network_in(run, MODEL)
     load_start(run, plain)
     network = with_scores(plain)
 
@@ -67,10 +67,10 @@ def _learn_tickets(run: Run, folder: Path) -> None:
     # The schedule runs to its end, whatever validation says on the way.
     plan = dataclasses.replace(plan_of(run, epochs), patience=0, keep_last=True)
     trainer = joint_trainer(run, network, before_step=cut)
-    trainer.fit(folder / GATES / TRAINING, f"{ROW}/gates", plan)
+    trainer.fit(folder / GATES / TRAINING, f"{MODEL}/gates", plan)
 
     for task in run.tasks:
-        write_masks(row_masks(folder, task), prune(scores_of(network, task), final_density))
+        write_masks(model_masks(folder, task), prune(scores_of(network, task), final_density))
 
 
 def _prune_of(run: Run) -> Prune:

@@ -13,7 +13,7 @@ from lt4rec_tf.data.input.in_memory import HeldRows, draw
 from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.experiment.feed import EVALUATION_BATCH, split_batches
 from lt4rec_tf.experiment.paths import single_task
-from lt4rec_tf.experiment.rows import default_row, load_row, row_names
+from lt4rec_tf.experiment.trained_models import default_model, load_model, model_names
 from lt4rec_tf.schema.types import Schema, Task
 from lt4rec_tf.training.evaluation import task_metric
 from lt4rec_tf.training.plan import Batches
@@ -47,9 +47,9 @@ def feature_importance(
         say: Called with what is measured.
 
     Returns:
-        split, rows (measured), rows_of_split, repeats; tasks: {task: row, metric, direction,
-        value, features}, the features by falling mean: feature, mean, sd, drops (one each
-        permutation; above 0: the metric got worse).
+        split, rows (measured), rows_of_split, repeats; tasks: {task: row (the model), metric,
+        direction, value, features}, the features by falling mean: feature, mean, sd, drops (one
+        each permutation; above 0: the metric got worse).
 
     Source: Breiman, Random Forests (2001, doi 10.1023/A:1010933404324); Fisher et al. (2019, arXiv
     1801.01489).
@@ -58,8 +58,8 @@ def feature_importance(
     together = moved_together(schema)
     say(f"permuting each of {len(together)} features {REPEATS} times over {len(rows):,} rows")
     found: dict[str, Any] = {}
-    for name, tasks in _tasks_by_row(settings, schema, folder).items():
-        network = load_row(folder, name, settings, schema)
+    for name, tasks in _tasks_by_model(settings, schema, folder).items():
+        network = load_model(folder, name, settings, schema)
         predict = predictor_of(network, schema)
         for task, entry in _measured(schema, tasks, rows, predict).items():
             found[task] = {"row": name, **entry}
@@ -72,12 +72,12 @@ def feature_importance(
     }
 
 
-def _tasks_by_row(settings: Settings, schema: Schema, folder: Path) -> dict[str, list[Task]]:
-    """Returns the exported row with all tasks; single-task rows each with theirs."""
-    exported = default_row(settings, schema, folder)
+def _tasks_by_model(settings: Settings, schema: Schema, folder: Path) -> dict[str, list[Task]]:
+    """Returns the exported model with all tasks; single-task ones each with theirs."""
+    exported = default_model(settings, schema, folder)
     if single_task(exported) is None:
         return {exported: list(schema.tasks)}
-    names = row_names(settings, schema)
+    names = model_names(settings, schema)
     return {f"base_{task.name}": [task] for task in schema.tasks if f"base_{task.name}" in names}
 
 

@@ -1,4 +1,4 @@
-"""Sparse sharing whose tickets are found while all tasks train together: the row s_joint.
+"""Sparse sharing whose tickets are found while all tasks train together: the model s_joint.
 
 One training of a few passes finds the tickets and trains what wears them, where Algorithm 1 trains
 each task anew for each level. `level_search` says how.
@@ -18,21 +18,21 @@ from lt4rec_tf.experiment.level_search import (
     find_levels,
     pending_levels,
 )
-from lt4rec_tf.experiment.paths import JOINT, LEVELS, row_folder
+from lt4rec_tf.experiment.paths import JOINT, LEVELS, model_folder
 from lt4rec_tf.experiment.run import Run, joint_trainer, network_in
 
-ROW = "s_joint"
+MODEL = "s_joint"
 
 
-def train_row(run: Run) -> None:
-    """Trains all levels, and keeps the one that validation chooses as the row's network.
+def train_model(run: Run) -> None:
+    """Trains all levels, and keeps the one that validation chooses as the model's network.
 
     Levels that an earlier process finished are skipped.
     """
-    folder = row_folder(run.folder, ROW)
-    network = network_in(run, ROW)
+    folder = model_folder(run.folder, MODEL)
+    network = network_in(run, MODEL)
     trainer = joint_trainer(run, network)
-    search = LevelSearch(run, network, trainer, folder, folder / LEVELS, ROW)
+    search = LevelSearch(run, network, trainer, folder, folder / LEVELS, MODEL)
     find_levels(search, folder / JOINT)
 
 
@@ -43,16 +43,16 @@ def pending_epochs(settings: Settings, folder: Path) -> int:
         settings: The run's.
         folder: RUN.
     """
-    row = row_folder(folder, ROW)
-    levels = pending_levels(row, row / LEVELS, settings.tickets.rounds)
+    own = model_folder(folder, MODEL)
+    levels = pending_levels(own, own / LEVELS, settings.tickets.rounds)
     return levels * settings.training.search_epochs
 
 
 def read_joint_search(folder: Path, tasks: Sequence[str]) -> JointSearch | None:
-    """Reads a finished search; None: the row was trained without one, as in daily training.
+    """Reads a finished search; None: the model was trained without one, as in daily training.
 
     Args:
-        folder: The row's.
+        folder: The model's.
         tasks: Of the run.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Joint training of a row's tasks: sparse sharing, its controls, its alternatives."""
+"""Joint training of a model's tasks: sparse sharing, its controls, its alternatives."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy as np
 
 from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts
-from lt4rec_tf.experiment.paths import TRAINING, WIDTHS, row_folder, row_masks, ticket_folder
+from lt4rec_tf.experiment.paths import TRAINING, WIDTHS, model_folder, model_masks, ticket_folder
 from lt4rec_tf.experiment.run import (
     Run,
     draw_afresh,
     joint_trainer,
     load_start,
+    model_network,
     plan_of,
-    row_network,
     table_ticket,
 )
 from lt4rec_tf.experiment.ticket_search import Ticket, prune_of, score_of
@@ -31,30 +31,30 @@ from lt4rec_tf.tickets.search import WEIGHTS, level_folder
 from lt4rec_tf.training import checkpoint
 
 
-def train_row(run: Run, row: str, tickets: Sequence[Ticket] = ()) -> dict[str, Any]:
-    """Trains all tasks of a row's network together: Algorithm 1's second half, or a rival.
+def train_model(run: Run, model: str, tickets: Sequence[Ticket] = ()) -> dict[str, Any]:
+    """Trains all tasks of a model's network together: Algorithm 1's second half, or a rival.
 
     Args:
         run: The run.
-        row: The row's name, which names its folder.
-        tickets: One for each task, for rows whose masks or widths depend on them.
+        model: The model's name, which names its folder.
+        tickets: One for each task, for models whose masks or widths depend on them.
 
     Returns:
         The stage's result.
     """
-    folder = row_folder(run.folder, row)
-    if row == "small_dense":
+    folder = model_folder(run.folder, model)
+    if model == "small_dense":
         artifacts.write_json(folder / WIDTHS, _small_widths(run, tickets))
     tables = table_ticket(run.searches, run.settings, run.schema)
-    network = row_network(folder, row, run.settings, run.schema, tables)
+    network = model_network(folder, model, run.settings, run.schema, tables)
 
-    if MODELS[row].starts_from_theta_0:
+    if MODELS[model].starts_from_theta_0:
         load_start(run, network)
-    if MODELS[row].wears_tickets:
+    if MODELS[model].wears_tickets:
         apply_tickets(run, network, folder, tickets)
 
     plan = plan_of(run, run.settings.training.epochs)
-    return joint_trainer(run, network).fit(folder / TRAINING, row, plan)
+    return joint_trainer(run, network).fit(folder / TRAINING, model, plan)
 
 
 def apply_tickets(
@@ -65,7 +65,7 @@ def apply_tickets(
     Masks that an earlier process saved are read back.
     """
     for ticket in tickets:
-        path = row_masks(folder, ticket.task)
+        path = model_masks(folder, ticket.task)
         if not path.exists():
             write_masks(path, _task_masks(run, network, ticket))
         network.wear(ticket.task, read_masks(path, network.kernel_shapes(ticket.task)))
@@ -73,15 +73,15 @@ def apply_tickets(
         draw_afresh(run, network, "joint")
 
 
-def pending_epochs(settings: Settings, folder: Path, row: str) -> int:
-    """Returns the epochs that a row's training may still take.
+def pending_epochs(settings: Settings, folder: Path, model: str) -> int:
+    """Returns the epochs that a model's training may still take.
 
     Args:
         settings: The run's.
         folder: RUN.
-        row: The row's name.
+        model: The model's name.
     """
-    done = artifacts.is_done(row_folder(folder, row) / TRAINING)
+    done = artifacts.is_done(model_folder(folder, model) / TRAINING)
     return 0 if done else settings.training.epochs
 
 
@@ -112,7 +112,7 @@ def _cut_at_once(run: Run, network: RankingNetwork, ticket: Ticket) -> Masks:
     trained = {name: kernel.numpy() for name, kernel in kernels.items()}
 
     scores = score_of(run, network, ticket.task)(trained)
-    load_start(run, network)  # reading the dense weights has overwritten the row's start
+    load_start(run, network)  # reading the dense weights has overwritten the model's start
     return _cut_to_density(run, scores, ticket)
 
 

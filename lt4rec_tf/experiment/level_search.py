@@ -18,7 +18,7 @@ import numpy as np
 
 from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts
-from lt4rec_tf.experiment.paths import TRAINING, row_masks
+from lt4rec_tf.experiment.paths import TRAINING, model_masks
 from lt4rec_tf.experiment.run import Run, load_start, plan_of
 from lt4rec_tf.models.feature_encoder import is_table
 from lt4rec_tf.models.layers.cross import input_groups
@@ -43,7 +43,7 @@ class JointLevel(TypedDict):
 
 
 class JointSearch(TypedDict):
-    """What a search leaves in its row's folder."""
+    """What a search leaves in its model's folder."""
 
     levels: list[JointLevel]
     chosen: int
@@ -59,7 +59,7 @@ class LevelSearch:
         run: Its theta_0 is what level 0 starts from, and what tables go back to.
         network: With masks of the tasks whose tickets are not sought.
         trainer: Of the tasks whose tickets are sought.
-        row: Folder of the row, which gets the chosen level's masks and training.
+        folder: Of the model, which gets the chosen level's masks and training.
         levels: Folder of the levels.
         name: In progress lines.
     """
@@ -67,7 +67,7 @@ class LevelSearch:
     run: Run
     network: RankingNetwork
     trainer: Trainer
-    row: Path
+    folder: Path
     levels: Path
     name: str
 
@@ -89,7 +89,7 @@ class LevelSearch:
 
 
 def find_levels(search: LevelSearch, result: Path) -> None:
-    """Trains all levels, and keeps the one that validation chooses as the row's network.
+    """Trains all levels, and keeps the one that validation chooses as the model's network.
 
     What an earlier process finished is skipped.
 
@@ -99,7 +99,7 @@ def find_levels(search: LevelSearch, result: Path) -> None:
     """
     run = search.run
     steps = run.settings.training.search_epochs * run.feed.steps_per_epoch
-    if artifacts.is_done(search.row / TRAINING):
+    if artifacts.is_done(search.folder / TRAINING):
         run.progress.skip((search.last + 1) * steps)
         return
 
@@ -119,15 +119,15 @@ def find_levels(search: LevelSearch, result: Path) -> None:
     _keep_chosen(search, result)
 
 
-def pending_levels(row: Path, levels: Path, rounds: int) -> int:
+def pending_levels(folder: Path, levels: Path, rounds: int) -> int:
     """Returns the number of levels that are not trained yet.
 
     Args:
-        row: As `LevelSearch.row`.
+        folder: As `LevelSearch.folder`.
         levels: As `LevelSearch.levels`.
         rounds: Number of the last level.
     """
-    if artifacts.is_done(row / TRAINING):
+    if artifacts.is_done(folder / TRAINING):
         return 0
     return sum(not artifacts.is_done(level_folder(levels, k)) for k in range(rounds + 1))
 
@@ -163,7 +163,7 @@ def check_levels(
 
 def _tighten(search: LevelSearch, here: Path, level: int) -> None:
     """Has every task wear its ticket of a level, pruned from the level below if there is none."""
-    paths = {task: row_masks(here, task) for task in search.tasks}
+    paths = {task: model_masks(here, task) for task in search.tasks}
     if level and not all(path.exists() for path in paths.values()):
         below = level_folder(here.parent, level - 1)
         _wear(search, below)
@@ -182,7 +182,7 @@ def _wear(search: LevelSearch, level: Path) -> None:
 
 def _masks_in(search: LevelSearch, level: Path) -> dict[str, Masks]:
     return {
-        task: read_masks(row_masks(level, task), search.network.kernel_shapes(task))
+        task: read_masks(model_masks(level, task), search.network.kernel_shapes(task))
         for task in search.tasks
     }
 
@@ -197,7 +197,7 @@ def _pruned(search: LevelSearch, task: str, level: int) -> Masks:
     total = sum(int(np.prod(shape)) for shape in shapes.values())
     keep = alive_at_level(total, tickets.final_density, tickets.rounds, level)
     groups = [*groups_of_inputs(run.settings, run.schema).values()]
-    # Of one process: rows with such a search are refused where workers take a pass in parts.
+    # Of one process: models with such a search are refused where workers take a pass in parts.
     batches = cast(Iterable[dict[str, Any]], run.feed.train(0, 0))
     importance = importance_of(search.gradients[task], groups, batches)
     return prune_groups(importance, network.masks(task), keep, groups)
@@ -250,14 +250,14 @@ def _forget_weights(search: LevelSearch, level: int) -> None:
 
 
 def _keep_chosen(search: LevelSearch, result: Path) -> None:
-    """Copies the chosen level to where a row's network lies; the training comes last."""
+    """Copies the chosen level to where a model's network lies; the training comes last."""
     levels = _levels(search, search.last)
     chosen = _choose(search, levels)
     for task, masks in _masks_in(search, chosen.folder).items():
-        write_masks(row_masks(search.row, task), masks)
+        write_masks(model_masks(search.folder, task), masks)
 
     artifacts.write_json(result, _found(search, levels, chosen))
-    artifacts.copy_folder(chosen.folder / TRAINING, search.row / TRAINING)
+    artifacts.copy_folder(chosen.folder / TRAINING, search.folder / TRAINING)
     for one in levels:
         artifacts.remove(one.folder / TRAINING / WEIGHTS)
 

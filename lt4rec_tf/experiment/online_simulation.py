@@ -29,13 +29,13 @@ from lt4rec_tf.data.simulator.writer import simulate
 from lt4rec_tf.experiment import run_folder
 from lt4rec_tf.experiment.comparison.results import tested_runs
 from lt4rec_tf.experiment.paths import REPORT, RESULTS
-from lt4rec_tf.experiment.rows import load_row, row_names
+from lt4rec_tf.experiment.trained_models import load_model, model_names
 from lt4rec_tf.metrics.sessions import SessionRatios, session_ratios
 from lt4rec_tf.models.heads.of_task import prediction
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.schema.types import Schema, chained_tasks
 
-# Policy -> the rows of a run that predict pctr and pcvr; "base" is each task's single-task row.
+# Policy -> the models of a run that predict pctr and pcvr; "base" is each task's single-task one.
 POLICIES = {
     "base": ("base", "base"),
     "hard_cvr": ("base", "hard_sharing"),
@@ -45,7 +45,7 @@ POLICIES = {
 ORACLE = "oracle"  # ranks by the true chances
 NAMES = (*POLICIES, ORACLE)
 REPLICATES = 1000  # of the bootstrap
-# The candidates of a block -> by (row of POLICIES, "ctr" or "cvr") probabilities (candidates,).
+# The candidates of a block -> by (model of POLICIES, "ctr" or "cvr") probabilities (candidates,).
 Predict = Callable[[SessionBlock], Mapping[tuple[str, str], np.ndarray]]
 
 
@@ -81,8 +81,8 @@ def shared_feed(sources: Sequence[Source]) -> FeedSettings:
     return next(iter(manifests))
 
 
-def folders_by_row(run: Path) -> list[dict[str, Path]]:
-    """Returns the folders of trained rows: for each seed, row -> RUN.
+def folders_by_model(run: Path) -> list[dict[str, Path]]:
+    """Returns the folders of trained models: for each seed, model -> RUN.
 
     Args:
         run: RUN, or the folder of a comparison with its report.
@@ -91,7 +91,7 @@ def folders_by_row(run: Path) -> list[dict[str, Path]]:
         RunError: It is neither.
     """
     if not (run / REPORT / RESULTS).exists():
-        return [dict.fromkeys(row_names(*run_folder.read_run(run)), run)]
+        return [dict.fromkeys(model_names(*run_folder.read_run(run)), run)]
     by_seed = tested_runs(run)
     return [by_seed[seed] for seed in sorted(by_seed)]
 
@@ -99,37 +99,38 @@ def folders_by_row(run: Path) -> list[dict[str, Path]]:
 def load_networks(
     folders: Mapping[str, Path], schema: Schema
 ) -> dict[tuple[str, str], tuple[RankingNetwork, str]]:
-    """Reads the rows of a run that the policies rank by.
+    """Reads the models of a run that the policies rank by.
 
     Args:
-        folders: Row -> RUN.
+        folders: Model -> RUN.
         schema: The run's.
 
     Returns:
-        By (row of POLICIES, "ctr" or "cvr") the network and its task.
+        By (model of POLICIES, "ctr" or "cvr") the network and its task.
 
     Raises:
-        RunError: A row is missing, or not trained.
+        RunError: A model is missing, or not trained.
         ConfigError: The tasks are not a click and what it is worth.
     """
     click, watch = ranking_tasks(schema)
     wanted = {(ctr, "ctr", click) for ctr, _ in POLICIES.values()}
     wanted |= {(cvr, "cvr", watch) for _, cvr in POLICIES.values()}
     names = {
-        (row, kind): f"base_{task}" if row == "base" else row for row, kind, task in sorted(wanted)
+        (model, kind): f"base_{task}" if model == "base" else model
+        for model, kind, task in sorted(wanted)
     }
 
     absent = sorted(set(names.values()) - set(folders))
     if absent:
         raise artifacts.RunError(
-            f"found rows {', '.join(folders)}, expected {', '.join(absent)} too"
+            f"found models {', '.join(folders)}, expected {', '.join(absent)} too"
         )
 
     loaded = {
-        name: load_row(folders[name], name, *run_folder.read_run(folders[name]))
+        name: load_model(folders[name], name, *run_folder.read_run(folders[name]))
         for name in set(names.values())
     }
-    return {(row, kind): (loaded[names[row, kind]], task) for row, kind, task in wanted}
+    return {(model, kind): (loaded[names[model, kind]], task) for model, kind, task in wanted}
 
 
 def ranking_tasks(schema: Schema) -> tuple[str, str]:
@@ -156,7 +157,7 @@ def predictor(
     source: Source,
     folder: Path,
 ) -> Predict:
-    """Makes a function from candidates to the probabilities that a run's rows predict.
+    """Makes a function from candidates to the probabilities that a run's models predict.
 
     Args:
         networks: Of `load_networks`.
@@ -182,10 +183,10 @@ def predictor(
         seconds = (feed.world.videos.duration[block.candidates.video] / 10).astype(np.float32)
         outputs = forward(candidates_as_text(feed.world, block), seconds)
         probabilities = {key: chances.numpy() for key, chances in outputs.items()}
-        for (row, kind), chances in probabilities.items():
+        for (model, kind), chances in probabilities.items():
             if np.isnan(chances).any():
                 raise artifacts.RunError(
-                    f"{folder}: found p{kind} NaN of row {row}, which diverged"
+                    f"{folder}: found p{kind} NaN of model {model}, which diverged"
                 )
         return probabilities
 

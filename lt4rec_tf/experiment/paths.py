@@ -6,17 +6,17 @@
       tables/level_<k>/ ticket.npz start/   the search for a ticket of the embedding tables
       warmup/training/                      --warmup_epochs
       tickets/<task>/level_<k>/             a search: masks.npz, training/; search.json
-      rows/<row>/                           masks/<task>.npz, training/
+      rows/<model>/                         masks/<task>.npz, training/
       rows/s_joint/                         joint_search.json, levels/level_<k>/ beside them
       rows/s_gates/                         gates/training/ beside them
       rows/csmf/                            cascade/<task>/training/, recovery/ beside them
-      rows/<row>/                           --add_to: added_tasks.json, added/level_<k>/ beside them
-      calibration/<row>.json                --calibration
+      rows/<model>/                         --add_to: added_tasks.json, added/level_<k>/ beside them
+      calibration/<model>.json              --calibration
       saved_model/<version>/ tensorboard/ logs/
 
     COMPARISON = runs/<name>-<fingerprint>/
-      searches/<fingerprint>/seed_<n>/      theta_0 and searches, shared by rows that agree
-      rows/<row>/<fingerprint>/seed_<n>/    a RUN; beside its files test/<row>.json, <row>.npz
+      searches/<fingerprint>/seed_<n>/      theta_0 and searches, shared by models that agree
+      rows/<model>/<fingerprint>/seed_<n>/  a RUN; beside its files test/<model>.json, <model>.npz
       test_labels.npz report/
 
 A run's searches lie in its own folder, unless several runs share them (`searches_of`).
@@ -47,13 +47,14 @@ SEARCHES = "searches.json"  # where the searches lie, if not in RUN
 
 # Of RUN, written by training and after it.
 INITIAL, TABLES, WARMUP = "initial", "tables", "warmup"
+# Models were once called rows. Folders and keys of JSON keep the word, so that runs are still read.
 TICKETS, ROWS = "tickets", "rows"
 EVALUATION = "evaluation.json"
-CALIBRATION = "calibration"  # its rows' maps
+CALIBRATION = "calibration"  # its models' maps
 CALIBRATION_FILE = "calibration.json"  # of a version
 TENSORBOARD, SAVED_MODEL, LOGS = "tensorboard", "saved_model", "logs"
 
-# Of a search, a row or a level.
+# Of a search, a model or a level.
 TRAINING = search.TRAINING
 MASK_FOLDER = "masks"
 TABLE_MASKS, TABLE_START = "ticket.npz", "start"  # of the search of tables
@@ -79,7 +80,7 @@ THRESHOLD = Path("pep", "threshold")  # the training of PEP's threshold
 EMBEDDING_PICTURE = "embedding_tickets.png"
 
 # Of a comparison.
-SEARCH_RUNS = "searches"  # its rows lie in ROWS
+SEARCH_RUNS = "searches"  # its models lie in ROWS
 TEST, TEST_LABELS = "test", "test_labels.npz"
 REPORT, RESULTS, REPORT_TABLE = "report", "results.json", "table2.md"
 SEARCH_PICTURE, OVERLAP_PICTURE, SIZE_PICTURE = "figure4.png", "overlap.png", "table_sizes.png"
@@ -105,7 +106,7 @@ def seed_folder(places: Places, name: str, fingerprint: str, seed: int) -> Path:
 
 
 def evaluation_file(folder: Path, split: str) -> Path:
-    """Returns the file of the metrics of a run's rows on a split."""
+    """Returns the file of the metrics of a run's models on a split."""
     return folder / (EVALUATION if split == "test" else f"evaluation_{split}.json")
 
 
@@ -119,13 +120,13 @@ def reliability_file(folder: Path, split: str) -> Path:
     return folder / ("reliability.png" if split == "test" else f"reliability_{split}.png")
 
 
-def calibration_file(folder: Path, row: str) -> Path:
-    """Returns the file of a row's calibration maps.
+def calibration_file(folder: Path, model: str) -> Path:
+    """Returns the file of a model's calibration maps.
 
     >>> calibration_file(Path("RUN"), "mmoe").as_posix()
     'RUN/calibration/mmoe.json'
     """
-    return folder / CALIBRATION / f"{row}.json"
+    return folder / CALIBRATION / f"{model}.json"
 
 
 def has_begun(folder: Path) -> bool:
@@ -192,42 +193,42 @@ def ticket_folder(searches: Path, task: str) -> Path:
     return searches / TICKETS / task
 
 
-def row_folder(folder: Path, row: str) -> Path:
-    """Returns the folder of a row whose tasks are trained together.
+def model_folder(folder: Path, model: str) -> Path:
+    """Returns the folder of a model whose tasks are trained together.
 
-    >>> row_folder(Path("RUN"), "mmoe").as_posix()
+    >>> model_folder(Path("RUN"), "mmoe").as_posix()
     'RUN/rows/mmoe'
     """
-    return folder / ROWS / row
+    return folder / ROWS / model
 
 
-def row_masks(row_folder: Path, task: str) -> Path:
-    """Returns the file of a row's masks for a task."""
-    return row_folder / MASK_FOLDER / f"{task}.npz"
+def model_masks(model_folder: Path, task: str) -> Path:
+    """Returns the file of a model's masks for a task."""
+    return model_folder / MASK_FOLDER / f"{task}.npz"
 
 
-def single_task(row: str) -> str | None:
-    """Returns the task of a single-task row; None of other rows.
+def single_task(model: str) -> str | None:
+    """Returns the task of a single-task model; None of other models.
 
     >>> single_task("base_cvr"), single_task("mmoe")
     ('cvr', None)
     """
-    return row.removeprefix("base_") if row.startswith("base_") else None
+    return model.removeprefix("base_") if model.startswith("base_") else None
 
 
-def stage_folder(folder: Path, row: str) -> Path:
-    """Returns the folder of the training whose weights a row has.
+def stage_folder(folder: Path, model: str) -> Path:
+    """Returns the folder of the training whose weights a model has.
 
     Args:
         folder: RUN.
-        row: As `rows.row_names` has it: base_<task> for single tasks.
+        model: As `trained_models.model_names` has it: base_<task> for single tasks.
     """
-    task = single_task(row)
+    task = single_task(model)
     if task is not None:
         return search.level_folder(ticket_folder(searches_of(folder), task), 0) / TRAINING
 
-    parent = row_folder(folder, row)
-    if row == "s_weight_auto" and (parent / CHOICE).exists():
+    parent = model_folder(folder, model)
+    if model == "s_weight_auto" and (parent / CHOICE).exists():
         parent = chosen_folder(parent)
     return parent / TRAINING
 
@@ -250,13 +251,13 @@ class Choice(TypedDict):
     tried: list[Tried]
 
 
-def read_choice(row_folder: Path) -> dict[str, Any]:
+def read_choice(model_folder: Path) -> dict[str, Any]:
     """Reads which way of sharing was chosen: what `sharing_search.train_auto` returned.
 
     Raises:
         RunError: None is chosen yet.
     """
-    path = row_folder / CHOICE
+    path = model_folder / CHOICE
     choice: dict[str, Any] = read_typed(path, Choice)
     if not _WAY.fullmatch(choice["chosen"]):
         raise artifacts.RunError(
@@ -265,35 +266,35 @@ def read_choice(row_folder: Path) -> dict[str, Any]:
     return choice
 
 
-def chosen_folder(row_folder: Path) -> Path:
+def chosen_folder(model_folder: Path) -> Path:
     """Returns the folder of the chosen way of sharing, with its masks and training.
 
     Raises:
         RunError: None is chosen yet.
     """
-    return row_folder / read_choice(row_folder)["chosen"]
+    return model_folder / read_choice(model_folder)["chosen"]
 
 
-def network_row(folder: Path, row: str) -> str:
-    """Returns the row whose network a saved row has.
+def network_model(folder: Path, model: str) -> str:
+    """Returns the model whose network a saved model has.
 
     Args:
         folder: RUN.
-        row: One of `registry.MODELS`.
+        model: One of `registry.MODELS`.
 
     Raises:
         RunError: No way of sharing is chosen yet for s_weight_auto.
     """
-    if row != "s_weight_auto":
-        return row
-    choice = read_choice(row_folder(folder, row))
-    return sharing_row(separate=is_separate(choice))
+    if model != "s_weight_auto":
+        return model
+    choice = read_choice(model_folder(folder, model))
+    return sharing_model(separate=is_separate(choice))
 
 
-def sharing_row(*, separate: bool) -> str:
-    """Returns the row whose network a way of sharing has.
+def sharing_model(*, separate: bool) -> str:
+    """Returns the model whose network a way of sharing has.
 
-    >>> sharing_row(separate=False), sharing_row(separate=True)
+    >>> sharing_model(separate=False), sharing_model(separate=True)
     ('s_weight', 'pruned_towers')
     """
     return "pruned_towers" if separate else "s_weight"

@@ -1,4 +1,4 @@
-"""A trained row of a run as a function of raw rows, with the answers of a served version."""
+"""A trained model of a run as a function of raw rows, with the answers of a served version."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from lt4rec_tf.data.input.scoring import opened_frame, scoring_schema
 from lt4rec_tf.data.input.scoring_step import GOOD, Step, reasons_of, scoring_step
 from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.experiment import logs, run_folder
-from lt4rec_tf.experiment.calibration_maps import content_of, maps_of_row
+from lt4rec_tf.experiment.calibration_maps import content_of, maps_of_model
 from lt4rec_tf.experiment.paths import CONFIG, stage_folder
-from lt4rec_tf.experiment.rows import default_row, load_row
+from lt4rec_tf.experiment.trained_models import default_model, load_model
 from lt4rec_tf.models.calibration import (
     NO_MAPS,
     Calibrations,
@@ -43,11 +43,11 @@ FRAME_ROWS = 4096  # of a table in memory that are scored together
 
 @dataclass(frozen=True, eq=False)
 class Predictor:
-    """A trained row, ready to score.
+    """A trained model, ready to score.
 
     Attributes:
         folder: RUN.
-        row: One of the run's.
+        name: The model's, one of the run's.
         settings: The run's.
         schema: The run's, with the tasks of the network.
         network: With its masks and weights.
@@ -57,7 +57,7 @@ class Predictor:
     """
 
     folder: Path
-    row: str
+    name: str
     settings: Settings
     schema: Schema
     network: RankingNetwork
@@ -155,38 +155,38 @@ def _refuse_faults(source: Source, records: tf.Tensor, faults: np.ndarray, befor
     raise DataError(f"{FRAME}: row {before + int(first[0])}: column {reason}{more}")
 
 
-def open_predictor(folder: Path, row: str, data_dir: str = "") -> Predictor:
-    """Opens a trained row of a run; its logs are not read.
+def open_predictor(folder: Path, model: str, data_dir: str = "") -> Predictor:
+    """Opens a trained model of a run; its logs are not read.
 
     Args:
         folder: RUN.
-        row: One of the run's; "": the one that is exported.
+        model: One of the run's; "": the one that is exported.
         data_dir: The folder of side tables; "": that of the run's logs.
 
     Raises:
-        RunError: The folder is no run, or the row is none of it or is not trained.
+        RunError: The folder is no run, or the model is none of it or is not trained.
     """
     settings, schema = run_folder.read_run(folder)
     schema = logs.learned_schema(schema, folder)
-    row = row or default_row(settings, schema, folder)
-    network = load_row(folder, row, settings, schema)
-    calibration = maps_of_row(folder, row, settings, schema)
+    model = model or default_model(settings, schema, folder)
+    network = load_model(folder, model, settings, schema)
+    calibration = maps_of_model(folder, model, settings, schema)
     content = content_of(calibration) if calibration else None
     return Predictor(
         folder=folder,
-        row=row,
+        name=model,
         settings=settings,
         schema=schema.with_tasks(network.tasks),
         network=network,
         maps=calibration.maps if calibration else NO_MAPS,
         side_dir=data_dir or settings.data.data_dir,
-        identity=digest({"files": _file_digests(folder, row), "maps": content}),
+        identity=digest({"files": _file_digests(folder, model), "maps": content}),
     )
 
 
-def _file_digests(folder: Path, row: str) -> dict[str, str]:
-    """Returns the SHA-256 of each file that decides what a row answers."""
-    stage = stage_folder(folder, row)
+def _file_digests(folder: Path, model: str) -> dict[str, str]:
+    """Returns the SHA-256 of each file that decides what a model answers."""
+    stage = stage_folder(folder, model)
     paths = [folder / CONFIG, *(stage / WEIGHTS).rglob("*"), *stage.parent.rglob("*.npz")]
     files = sorted(path for path in paths if path.is_file())
     return {path.relative_to(folder).as_posix(): artifacts.sha256(path) for path in files}

@@ -1,4 +1,4 @@
-"""Publishes a row of a run: its checked answers, warm-up requests and model card."""
+"""Publishes a model of a run: its checked answers, warm-up requests and model card."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from lt4rec_tf.core.flags import expect, flag
 from lt4rec_tf.data.input.pipeline import batches, request_rows
 from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.experiment.calibration import VALIDATION, fit_network, lines_of
-from lt4rec_tf.experiment.calibration_maps import RowCalibration, maps_of_row, methods_of
+from lt4rec_tf.experiment.calibration_maps import ModelCalibration, maps_of_model, methods_of
 from lt4rec_tf.experiment.feed import measuring_batches
 from lt4rec_tf.experiment.paths import SAVED_MODEL
-from lt4rec_tf.experiment.rows import default_row, load_row
+from lt4rec_tf.experiment.trained_models import default_model, load_model
 from lt4rec_tf.experiment.version_files import files_beside
 from lt4rec_tf.models.calibration import (
     NO_MAPS,
@@ -144,8 +144,10 @@ def _rank_answers(
 class ExportFlags:
     """What is exported, and what a version answers."""
 
-    row: str = flag(
-        "", "Row to export; none: of sparse sharing the best on validation, or the run's last."
+    model: str = flag(
+        "",
+        "Model to export; none: of sparse sharing the best on validation, or the run's last.",
+        alias="row",
     )
     keep_versions: int = flag(
         0,
@@ -210,7 +212,7 @@ def published_version(folder: Path, settings: Settings, schema: Schema, source: 
     published = published_versions(export_dir)
     if published:
         return published[-1]
-    return export_row(folder, settings, schema, source, export_dir, ExportFlags())
+    return export_model(folder, settings, schema, source, export_dir, ExportFlags())
 
 
 def chosen_ranking(schema: Schema, flags: ExportFlags) -> Ranking | None:
@@ -234,7 +236,7 @@ def chosen_ranking(schema: Schema, flags: ExportFlags) -> Ranking | None:
         return None
 
 
-def export_row(
+def export_model(
     folder: Path,
     settings: Settings,
     schema: Schema,
@@ -242,14 +244,16 @@ def export_row(
     export_dir: Path,
     flags: ExportFlags,
 ) -> Path:
-    """Publishes a row whose answers equal the model's on rows of the test split.
+    """Publishes a model whose answers equal its network's on rows of the test split.
 
     Returns:
         The version's folder.
     """
-    row = flags.row or default_row(settings, schema, folder)
-    network = load_row(folder, row, settings, schema)
-    calibration = _calibration_of(folder, row, settings, schema, source, network, flags.calibration)
+    model = flags.model or default_model(settings, schema, folder)
+    network = load_model(folder, model, settings, schema)
+    calibration = _calibration_of(
+        folder, model, settings, schema, source, network, flags.calibration
+    )
     maps = calibration.maps if calibration else NO_MAPS
     schema = schema.with_tasks(network.tasks)
 
@@ -286,7 +290,7 @@ def export_row(
         expected,
         extra=files_beside(
             folder,
-            row,
+            model,
             network,
             schema,
             source,
@@ -304,16 +308,16 @@ def export_row(
 
 def _calibration_of(
     folder: Path,
-    row: str,
+    model: str,
     settings: Settings,
     schema: Schema,
     source: Source,
     network: RankingNetwork,
     asked: Sequence[str],
-) -> RowCalibration | None:
+) -> ModelCalibration | None:
     """Returns a version's maps: the run's own, or those that --calibration of export asks for."""
     if not asked:
-        return maps_of_row(folder, row, settings, schema)
+        return maps_of_model(folder, model, settings, schema)
     methods = methods_of(asked, schema)
     if not methods:
         return None
@@ -321,5 +325,5 @@ def _calibration_of(
     expect(settings.data.split != "none", "calibration", ",".join(asked), expected)
     batches = measuring_batches(source, VALIDATION, settings.data)
     found = fit_network(network, schema, methods, batches, VALIDATION)
-    print(*lines_of(row, found), sep="\n", flush=True)
+    print(*lines_of(model, found), sep="\n", flush=True)
     return found

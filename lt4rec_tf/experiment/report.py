@@ -16,12 +16,11 @@ from lt4rec_tf.experiment.paths import (
     EVALUATION,
     JOINT,
     TENSORBOARD,
+    model_folder,
     read_choice,
-    row_folder,
     single_task,
     stage_folder,
 )
-from lt4rec_tf.experiment.rows import row_names
 from lt4rec_tf.experiment.shared_tickets import (
     attention_shares,
     drawn_tickets,
@@ -29,6 +28,7 @@ from lt4rec_tf.experiment.shared_tickets import (
     shared_masks,
 )
 from lt4rec_tf.experiment.ticket_search import Ticket, level_masks
+from lt4rec_tf.experiment.trained_models import model_names
 from lt4rec_tf.reports.attention import attention_table, attention_title
 from lt4rec_tf.reports.calibration import calibration_table
 from lt4rec_tf.reports.inputs import input_lines
@@ -50,7 +50,7 @@ from lt4rec_tf.training.nothing_learned import warning_of
 
 
 def print_run(settings: Settings, schema: Schema, folder: Path, evaluation: Evaluation) -> None:
-    """Prints the tables of a run: its searches on validation, its rows on test.
+    """Prints the tables of a run: its searches on validation, its models on test.
 
     Args:
         settings: The run's.
@@ -66,23 +66,24 @@ def print_run(settings: Settings, schema: Schema, folder: Path, evaluation: Eval
         print(f"\nticket search of {task}, on validation\n\n{ticket_table(task, search)}")
 
     names = [task.name for task in schema.tasks]
-    if "s_weight_auto" in settings.rows:
-        choice = read_choice(row_folder(folder, "s_weight_auto"))
+    if "s_weight_auto" in settings.models:
+        choice = read_choice(model_folder(folder, "s_weight_auto"))
         print(f"\nsharing, on validation\n\n{sharing_table(names, choice)}")
 
-    if joint := read_joint_search(row_folder(folder, "s_joint"), names):
+    if joint := read_joint_search(model_folder(folder, "s_joint"), names):
         levels = joint_levels(joint, evaluation["tasks"])
         print(f"\njoint search, on validation\n\n{levels}")
 
-    for row in settings.rows:
-        if masks := shared_masks(folder, row, settings, schema):
-            lines = input_lines(input_shares(row, masks, settings, schema))
-            print(f"\ninputs of {row}\n\n{lines}")
+    for model in settings.models:
+        if masks := shared_masks(folder, model, settings, schema):
+            lines = input_lines(input_shares(model, masks, settings, schema))
+            print(f"\ninputs of {model}\n\n{lines}")
             for shares in attention_shares(masks, settings, schema):
-                print(f"\n{attention_title(shares, row)}\n\n{attention_table(shares)}")
+                print(f"\n{attention_title(shares, model)}\n\n{attention_table(shares)}")
 
     print_evaluation(evaluation)
-    results = {row: read_result(stage_folder(folder, row)) for row in row_names(settings, schema)}
+    names = model_names(settings, schema)
+    results = {model: read_result(stage_folder(folder, model)) for model in names}
     for line in nothing_learned_lines(results):
         print(line)
     for line in advice_on_passes(settings, folder, results):
@@ -90,22 +91,22 @@ def print_run(settings: Settings, schema: Schema, folder: Path, evaluation: Eval
 
 
 def print_evaluation(evaluation: Evaluation) -> None:
-    """Prints what rows measure on test, and what calibration changes of it."""
+    """Prints what models measure on test, and what calibration changes of it."""
     print(f"\non test\n\n{evaluation_table(evaluation)}\n")
     if table := calibration_table(evaluation):
         print(f"before and after calibration, on test\n\n{table}\n")
 
 
 def nothing_learned_lines(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Says which rows learned nothing of a task, and each likely cause once.
+    """Says which models learned nothing of a task, and each likely cause once.
 
     Args:
-        results: By row what its stage left, see `tickets.search.StageResult`.
+        results: By model what its stage left, see `tickets.search.StageResult`.
     """
     lines, causes = [], {}
-    for row, result in results.items():
+    for model, result in results.items():
         for task, why in result.get("nothing_learned", {}).items():
-            lines.append(warning_of(row, task, why["what"]))
+            lines.append(warning_of(model, task, why["what"]))
             causes.update(dict.fromkeys(why["causes"]))
     return [*lines, *(f"  likely cause: {cause}" for cause in causes)]
 
@@ -113,37 +114,39 @@ def nothing_learned_lines(results: Mapping[str, Mapping[str, Any]]) -> list[str]
 def advice_on_passes(
     settings: Settings, folder: Path, results: Mapping[str, dict[str, Any]]
 ) -> list[str]:
-    """Returns what the passes of the rows that were trained jointly, and learned, say.
+    """Returns what the passes of the models that were trained jointly, and learned, say.
 
     A search over levels takes passes at each of them: those of the chosen one say nothing.
 
     Args:
         settings: The run's.
         folder: RUN.
-        results: By row what its stage left, see `tickets.search.StageResult`.
+        results: By model what its stage left, see `tickets.search.StageResult`.
     """
-    passes_by_row = {}
-    for row, result in results.items():
-        of_levels = (row_folder(folder, row) / JOINT).exists()
-        if single_task(row) is None and not of_levels and not result.get("nothing_learned"):
-            passes_by_row[row] = Passes(len(result["history"]), result["best_epoch"] + 1)
+    passes_by_model = {}
+    for model, result in results.items():
+        of_levels = (model_folder(folder, model) / JOINT).exists()
+        if single_task(model) is None and not of_levels and not result.get("nothing_learned"):
+            passes_by_model[model] = Passes(len(result["history"]), result["best_epoch"] + 1)
 
     rows = read_audit(folder).splits["train"].rows
     steps = math.ceil(rows / settings.training.batch_size)
     most = settings.training.epochs or most_passes(steps)
-    return advice(passes_by_row, most, steps)
+    return advice(passes_by_model, most, steps)
 
 
-def print_places(folder: Path, row: str, version: Path, pictures: list[Path] | None = None) -> None:
+def print_places(
+    folder: Path, model: str, version: Path, pictures: list[Path] | None = None
+) -> None:
     """Prints where the results of a run lie.
 
     Args:
         folder: RUN.
-        row: The row that is exported.
+        model: The model that is exported.
         version: Its SavedModel.
         pictures: Of `draw_run`; None: the run draws none.
     """
-    print(f"SavedModel ({row}): {version}")
+    print(f"SavedModel ({model}): {version}")
     print(f"TensorBoard: tensorboard --logdir {folder / TENSORBOARD}")
     if pictures is not None:
         print("pictures:", ", ".join(map(str, pictures)) or "none")
@@ -160,8 +163,8 @@ def draw_run(
 ) -> list[Path]:
     """Draws a run's searches, tickets and calibration, beside its files and in TensorBoard.
 
-    Inputs are drawn of the exported row, or, where its tasks share no tower, of the next row of
-    sparse sharing.
+    Inputs are drawn of the exported model, or, where its tasks share no tower, of the next model
+    of sparse sharing.
 
     Args:
         settings: The run's.
@@ -169,7 +172,7 @@ def draw_run(
         folder: RUN.
         tickets: Each task's search; those that cut nothing are not drawn.
         evaluation: Content of evaluation.json.
-        exported: The row that is exported, whose calibration is drawn.
+        exported: The model that is exported, whose calibration is drawn.
 
     Returns:
         The pictures' paths.
@@ -178,11 +181,12 @@ def draw_run(
     masks_of_levels = {ticket.task: level_masks(ticket) for ticket in searched}
     tickets_found = {ticket.task: ticket.masks for ticket in searched}
 
-    row, masks = drawn_tickets(folder, settings, schema)
-    inputs = input_shares(row, masks, settings, schema) if masks else None
+    model, masks = drawn_tickets(folder, settings, schema)
+    inputs = input_shares(model, masks, settings, schema) if masks else None
     attention = attention_shares(masks, settings, schema) if masks else []
     overlapping = tickets_found or masks
     values = to_dict(settings)
+    values["models"] = values.pop("rows")  # as the flag is called
     return report_run(
         folder, values, evaluation, masks_of_levels, overlapping, inputs, attention, exported
     )

@@ -37,7 +37,7 @@ class Run:
     Attributes:
         settings: All flags.
         schema: Its tasks are those of the run, in order.
-        folder: RUN, with the rows.
+        folder: RUN, with the models.
         searches: Folder of theta_0 and the ticket searches: RUN, unless several runs share them.
         feed: The logs.
         progress: Told of every step.
@@ -83,14 +83,14 @@ def table_ticket(searches: Path, settings: Settings, schema: Schema) -> TableTic
 
 def network_in(
     run: Run,
-    row: str,
+    model: str,
     *,
     schema: Schema | None = None,
     seed: int | None = None,
 ) -> RankingNetwork:
-    """Builds a row's network with the tables that the run's ticket keeps; see `network_of`."""
+    """Builds a model's network with the tables that the run's ticket keeps; see `network_of`."""
     tables = table_ticket(run.searches, run.settings, run.schema)
-    return network_of(run.settings, schema or run.schema, row, seed=seed, tables=tables)
+    return network_of(run.settings, schema or run.schema, model, seed=seed, tables=tables)
 
 
 def theta_0(run: Run) -> Path:
@@ -103,7 +103,7 @@ def load_start(run: Run, network: RankingNetwork) -> None:
     warm = run.searches / WARMUP / TRAINING / WEIGHTS
     start = warm if run.settings.tickets.warmup_epochs else theta_0(run)
 
-    # Separate towers start from the shared tower's weights: rows differ by sharing alone.
+    # Separate towers start from the shared tower's weights: models differ by sharing alone.
     renames = {name: shared_name(name, network.tasks) for name in network.variables}
     # Of HTLNet's transfer layers theta_0 has nothing: they keep the draw of their own network.
     variables = {n: v for n, v in network.variables.items() if not n.startswith(TRANSFER)}
@@ -219,20 +219,20 @@ def plan_of(run: Run, epochs: int) -> Plan:
     return Plan(epochs, training.patience, pauses, rewind_tables=training.rewind_tables)
 
 
-def row_network(
-    folder: Path, row: str, settings: Settings, schema: Schema, tables: TableTicket | None
+def model_network(
+    folder: Path, model: str, settings: Settings, schema: Schema, tables: TableTicket | None
 ) -> RankingNetwork:
-    """Builds a row's network; widths that settings do not say are read from its folder.
+    """Builds a model's network; widths that settings do not say are read from its folder.
 
     Args:
-        folder: The row's.
-        row: One of `registry.MODELS`.
+        folder: The model's.
+        model: One of `registry.MODELS`.
         settings: The run's.
-        schema: With the row's tasks.
+        schema: With the model's tasks.
         tables: Ticket of the embedding tables; None: they are whole.
     """
-    widths = _read_widths(folder / WIDTHS, settings) if row == "small_dense" else ()
-    return network_of(settings, schema, row, hidden_units=widths, tables=tables)
+    widths = _read_widths(folder / WIDTHS, settings) if model == "small_dense" else ()
+    return network_of(settings, schema, model, hidden_units=widths, tables=tables)
 
 
 def _read_widths(path: Path, settings: Settings) -> Sequence[int]:

@@ -1,4 +1,4 @@
-"""The tickets of a run's rows of sparse sharing, read back for pictures and tables."""
+"""The tickets of a run's models of sparse sharing, read back for pictures and tables."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 
 from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.experiment.level_search import groups_of_inputs
-from lt4rec_tf.experiment.paths import row_masks, stage_folder
-from lt4rec_tf.experiment.rows import ON_ONE_TOWER, default_row, shares_tower
+from lt4rec_tf.experiment.paths import model_masks, stage_folder
+from lt4rec_tf.experiment.trained_models import ON_ONE_TOWER, default_model, shares_tower
 from lt4rec_tf.models.layers.cross import crossed_width
 from lt4rec_tf.models.layers.event_pooling import attention_shapes
 from lt4rec_tf.reports.attention import AttentionShares, shares_of_attention
@@ -20,40 +20,40 @@ from lt4rec_tf.tickets.masks import Masks, read_masks
 from lt4rec_tf.tickets.parts import ATTENTION, of_attention, of_towers
 
 
-def shared_masks(folder: Path, row: str, settings: Settings, schema: Schema) -> dict[str, Masks]:
-    """Reads each task's ticket of a trained row of sparse sharing.
+def shared_masks(folder: Path, model: str, settings: Settings, schema: Schema) -> dict[str, Masks]:
+    """Reads each task's ticket of a trained model of sparse sharing.
 
     Args:
         folder: RUN.
-        row: One of the run's.
+        model: One of the run's.
         settings: The run's.
         schema: The run's, with all its tasks.
 
     Returns:
-        Task -> masks; none of other rows, of a single task, and where each task has a tower of its
-        own.
+        Task -> masks; none of other models, of a single task, and where each task has a tower of
+        its own.
 
     Raises:
         MaskError: A file is gone or damaged.
     """
-    if len(schema.tasks) < 2 or not shares_tower(folder, row):
+    if len(schema.tasks) < 2 or not shares_tower(folder, model):
         return {}
 
-    model = settings.model
+    network = settings.model
     shapes: dict[str, tuple[int, ...]] = {}
     if settings.tickets.mask_attention:
         for sequence in sequences_of(schema):
-            of_list = attention_shapes(sequence, model.embedding_dim, model.attention_units)
+            of_list = attention_shapes(sequence, network.embedding_dim, network.attention_units)
             shapes |= {f"{ATTENTION}{sequence.name}/{name}": s for name, s in of_list.items()}
-    inputs = crossed_width(model.cross, len(schema.features), model.embedding_dim)
-    widths = pairwise([inputs, *model.hidden_units])
+    inputs = crossed_width(network.cross, len(schema.features), network.embedding_dim)
+    widths = pairwise([inputs, *network.hidden_units])
     shapes |= {f"tower_{depth}": shape for depth, shape in enumerate(widths)}
-    parent = stage_folder(folder, row).parent
-    return {t.name: read_masks(row_masks(parent, t.name), shapes) for t in schema.tasks}
+    parent = stage_folder(folder, model).parent
+    return {t.name: read_masks(model_masks(parent, t.name), shapes) for t in schema.tasks}
 
 
 def drawn_tickets(folder: Path, settings: Settings, schema: Schema) -> tuple[str, dict[str, Masks]]:
-    """Returns the row whose tickets a run draws, with them.
+    """Returns the model whose tickets a run draws, with them.
 
     It is the exported one, or the first of `ON_ONE_TOWER` that has `shared_masks`.
 
@@ -63,21 +63,21 @@ def drawn_tickets(folder: Path, settings: Settings, schema: Schema) -> tuple[str
         schema: The run's, with all its tasks.
 
     Returns:
-        The row and its masks by task; an empty name and no masks where no row has any.
+        The model and its masks by task; an empty name and no masks where no model has any.
     """
-    for row in (default_row(settings, schema, folder), *ON_ONE_TOWER):
-        if row in settings.rows and (masks := shared_masks(folder, row, settings, schema)):
-            return row, masks
+    for model in (default_model(settings, schema, folder), *ON_ONE_TOWER):
+        if model in settings.models and (masks := shared_masks(folder, model, settings, schema)):
+            return model, masks
     return "", {}
 
 
 def input_shares(
-    row: str, masks_by_task: dict[str, Masks], settings: Settings, schema: Schema
+    model: str, masks_by_task: dict[str, Masks], settings: Settings, schema: Schema
 ) -> InputShares:
     """Returns what tickets keep of each field's vector and of each product of two fields.
 
     Args:
-        row: Whose tickets they are.
+        model: Whose tickets they are.
         masks_by_task: As `shared_masks` returns them, of two tasks or more.
         settings: The run's.
         schema: The run's.
@@ -85,7 +85,7 @@ def input_shares(
     fields = [feature.name for feature in schema.features]
     groups = groups_of_inputs(settings, schema)
     shares = {task: shares_kept(of_towers(masks), groups) for task, masks in masks_by_task.items()}
-    return InputShares(row, fields, shares)
+    return InputShares(model, fields, shares)
 
 
 def attention_shares(

@@ -22,10 +22,10 @@ from lt4rec_tf.experiment import cascade, gate_search, joint_search, joint_train
 from lt4rec_tf.experiment.paths import (
     CHOICE,
     TRAINING,
+    model_folder,
+    model_masks,
     read_choice,
-    row_folder,
-    row_masks,
-    sharing_row,
+    sharing_model,
 )
 from lt4rec_tf.experiment.run import Run, joint_trainer, load_start, network_in, plan_of
 from lt4rec_tf.experiment.ticket_search import Ticket, level_masks
@@ -57,28 +57,28 @@ class Way:
         return "_".join(["separate" if self.separate else "shared", *map(str, self.levels)])
 
 
-def train_rows(run: Run, tickets: Sequence[Ticket]) -> None:
-    """Trains the run's rows of several tasks, in order; single tasks come from the searches.
+def train_models(run: Run, tickets: Sequence[Ticket]) -> None:
+    """Trains the run's models of several tasks, in order; single tasks come from the searches.
 
     Args:
         run: The run.
-        tickets: Each task's search, in the order of the tasks, if a row needs tickets.
+        tickets: Each task's search, in the order of the tasks, if a model needs tickets.
     """
-    for row in run.settings.rows:
-        if row == "s_weight_auto":
+    for model in run.settings.models:
+        if model == "s_weight_auto":
             train_auto(run, tickets)
-        elif row == "s_joint":
-            joint_search.train_row(run)
-        elif row == "s_gates":
-            gate_search.train_row(run)
-        elif row == "csmf":
-            cascade.train_row(run)
-        elif row != "base":
-            joint_training.train_row(run, row, tickets)
+        elif model == "s_joint":
+            joint_search.train_model(run)
+        elif model == "s_gates":
+            gate_search.train_model(run)
+        elif model == "csmf":
+            cascade.train_model(run)
+        elif model != "base":
+            joint_training.train_model(run, model, tickets)
 
 
 def pending_epochs(settings: Settings, folder: Path, tasks: Sequence[str]) -> int:
-    """Returns the epochs that the rows of several tasks may still take.
+    """Returns the epochs that the models of several tasks may still take.
 
     Args:
         settings: The run's.
@@ -86,17 +86,17 @@ def pending_epochs(settings: Settings, folder: Path, tasks: Sequence[str]) -> in
         tasks: Names of the run's tasks.
     """
     epochs = 0
-    for row in set(settings.rows):
-        if row == "s_weight_auto":
-            epochs += _pending_auto_epochs(settings, row_folder(folder, row))
-        elif row == "s_joint":
+    for model in set(settings.models):
+        if model == "s_weight_auto":
+            epochs += _pending_auto_epochs(settings, model_folder(folder, model))
+        elif model == "s_joint":
             epochs += joint_search.pending_epochs(settings, folder)
-        elif row == "s_gates":
+        elif model == "s_gates":
             epochs += gate_search.pending_epochs(settings, folder)
-        elif row == "csmf":
+        elif model == "csmf":
             epochs += cascade.pending_epochs(settings, folder, tasks)
-        elif row != "base":
-            epochs += joint_training.pending_epochs(settings, folder, row)
+        elif model != "base":
+            epochs += joint_training.pending_epochs(settings, folder, model)
     return epochs
 
 
@@ -120,7 +120,7 @@ def train_auto(run: Run, tickets: Sequence[Ticket]) -> dict[str, Any]:
         "seconds"}]}, kept as `choice.json`; `gain` is `mean_relative_gain` over the single tasks
         on validation.
     """
-    folder = row_folder(run.folder, "s_weight_auto")
+    folder = model_folder(run.folder, "s_weight_auto")
     if (folder / CHOICE).exists():
         return read_choice(folder)
 
@@ -177,19 +177,19 @@ def _train_way(run: Run, tickets: Sequence[Ticket], folder: Path, way: Way) -> d
     for ticket, level in zip(tickets, way.levels, strict=True):
         masks_by_task[ticket.task] = level_masks(ticket)[level]
     for task, masks in masks_by_task.items():
-        write_masks(row_masks(folder / way.name, task), masks)
+        write_masks(model_masks(folder / way.name, task), masks)
 
-    same_row = _row_trained_alike(run, tickets, way)
-    if same_row and not stage.exists():
-        artifacts.copy_folder(same_row, stage)
+    same_model = _model_trained_alike(run, tickets, way)
+    if same_model and not stage.exists():
+        artifacts.copy_folder(same_model, stage)
 
     if artifacts.is_done(stage):
-        # As a row, or by an earlier process, which may have removed its weights: nothing is
+        # As a model, or by an earlier process, which may have removed its weights: nothing is
         # restored.
         result = read_result(stage)
         run.progress.skip(run.settings.training.epochs * run.feed.steps_per_epoch)
     else:
-        network = network_in(run, sharing_row(separate=way.separate))
+        network = network_in(run, sharing_model(separate=way.separate))
         load_start(run, network)
         for task, masks in masks_by_task.items():
             network.wear(task, masks)
@@ -205,12 +205,12 @@ def _train_way(run: Run, tickets: Sequence[Ticket], folder: Path, way: Way) -> d
     }
 
 
-def _row_trained_alike(run: Run, tickets: Sequence[Ticket], way: Way) -> Path | None:
-    """Returns the training of a row with this way's start, masks and batches; None: no row has."""
+def _model_trained_alike(run: Run, tickets: Sequence[Ticket], way: Way) -> Path | None:
+    """Returns the training of a model with this way's start, masks and batches; None: none has."""
     same = {Way(True, (0,) * len(tickets)): "hard_sharing"}
     if run.settings.tickets.ticket_control == "none":
         same[Way(False, tuple(ticket.chosen.level for ticket in tickets))] = "s_weight"
-    stage = row_folder(run.folder, same.get(way, "")) / TRAINING
+    stage = model_folder(run.folder, same.get(way, "")) / TRAINING
     return stage if way in same and artifacts.is_done(stage) else None
 
 

@@ -40,7 +40,7 @@ def check_sizes(settings: Settings, schema: Schema) -> None:
         _check_tables(settings, schema)
     _check_towers(settings, schema)
 
-    if need_tickets(settings.rows):
+    if need_tickets(settings.models):
         _check_final_density(settings, schema)
     _check_embedding_density(settings, schema)
 
@@ -94,11 +94,11 @@ def _check_towers(settings: Settings, schema: Schema) -> None:
 
 
 def _towers(settings: Settings, tasks: int) -> tuple[int, str]:
-    """Returns how many towers or experts the largest row has, and the flags that say so."""
+    """Returns how many towers or experts the largest model has, and the flags that say so."""
     model, towers, flags = settings.model, 1, ""
-    if "mmoe" in settings.rows:
+    if "mmoe" in settings.models:
         towers, flags = model.experts, f" and --experts={model.experts:,}"
-    if "ple" in settings.rows:
+    if "ple" in settings.models:
         experts = model.expert_levels * (tasks * model.own_experts + model.shared_experts)
         if experts > towers:
             towers, flags = experts, f" and {experts:,} experts of ple"

@@ -14,10 +14,10 @@ from lt4rec_tf.training.plan import Feed
 
 
 def train_stages(run: Run) -> list[Ticket]:
-    """Runs Algorithm 1 and trains every row; what an earlier process finished is skipped.
+    """Runs Algorithm 1 and trains every model; what an earlier process finished is skipped.
 
     Returns:
-        Each task's search with the ticket that it chose; none if no row needs a search.
+        Each task's search with the ticket that it chose; none if no model needs a search.
     """
     initial_weights.keep_start(run)
 
@@ -26,9 +26,9 @@ def train_stages(run: Run) -> list[Ticket]:
         parallel_searches.search_in_parallel(run)
         shared = network_in(run, "s_weight")
         tickets = [ticket_search.find_ticket(run, shared, task) for task in run.tasks]
-        del shared  # its tables would lie beside those of each row
+        del shared  # its tables would lie beside those of each model
 
-    sharing_search.train_rows(run, tickets)
+    sharing_search.train_models(run, tickets)
     return tickets
 
 

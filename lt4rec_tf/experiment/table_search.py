@@ -1,4 +1,4 @@
-"""Search for a ticket of the embedding tables, which all rows of a run use."""
+"""Search for a ticket of the embedding tables, which all models of a run use."""
 
 from __future__ import annotations
 

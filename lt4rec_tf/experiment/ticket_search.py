@@ -48,13 +48,13 @@ class Ticket:
 
 
 def is_needed(settings: Settings) -> bool:
-    """Tells if a run searches tickets: for rows that use them, or for single tasks, level 0."""
-    return "base" in settings.rows or need_tickets(settings.rows)
+    """Tells if a run searches tickets: for models that use them, or for single tasks, level 0."""
+    return "base" in settings.models or need_tickets(settings.models)
 
 
 def search_rounds(settings: Settings) -> int:
-    """Returns the number of prunings of a search; 0 if no row uses tickets."""
-    return settings.tickets.rounds if need_tickets(settings.rows) else 0
+    """Returns the number of prunings of a search; 0 if no model uses tickets."""
+    return settings.tickets.rounds if need_tickets(settings.models) else 0
 
 
 def searched_levels(settings: Settings) -> int:

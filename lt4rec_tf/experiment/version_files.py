@@ -13,10 +13,10 @@ from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.typed_json import read_typed
 from lt4rec_tf.data.audit.findings import Audit
 from lt4rec_tf.data.input.source import Source
-from lt4rec_tf.experiment.calibration_maps import RowCalibration, content_of
+from lt4rec_tf.experiment.calibration_maps import ModelCalibration, content_of
 from lt4rec_tf.experiment.feed import split_batches
 from lt4rec_tf.experiment.paths import AUDIT, CALIBRATION_FILE
-from lt4rec_tf.experiment.rows import task_masks
+from lt4rec_tf.experiment.trained_models import task_masks
 from lt4rec_tf.models.calibration import NO_MAPS, needs_durations
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.schema.types import Schema
@@ -43,13 +43,13 @@ WARMUP_BATCHES = (8, 64)
 
 def files_beside(
     folder: Path,
-    row: str,
+    model: str,
     network: RankingNetwork,
     schema: Schema,
     source: Source,
     sample: Mapping[str, Arrays],
     ranking: Ranking | None,
-    calibration: RowCalibration | None = None,
+    calibration: ModelCalibration | None = None,
     quantiles: Quantiles = NO_QUANTILES,
     *,
     warmup: bool,
@@ -59,7 +59,7 @@ def files_beside(
 
     Args:
         folder: RUN.
-        row: Name of the exported row.
+        model: Name of the exported model.
         network: The trained network.
         schema: With the network's tasks.
         source: The run's logs.
@@ -91,7 +91,7 @@ def files_beside(
         uncalibrated = measure(own, schema, network.tasks) if maps else {}
         facts = CardFacts(
             run=f"{folder.parent.name}/{folder.name}",
-            row=row,
+            model=model,
             data=read_typed(folder / AUDIT, Audit),
             measured="test" if split == "test" else "the rows it was trained on",
             metrics=metrics,

@@ -6,7 +6,7 @@ crossed: every seed predicts for every user. Bounds are percentiles over replica
 
 With one seed the interval is that of these two trained models over users: it holds what other users
 would change and nothing of what another training would, which is often more. It says nothing of a
-row of a comparison, and reports leave it out.
+model of a comparison, and reports leave it out.
 
 Drawing both independently somewhat overstates the variance of what users and seeds do together;
 drawing n seeds understates the variance between seeds by the factor (n - 1) / n, which counts where

@@ -37,7 +37,7 @@ def build_aitm(
     x is the cross layer's output. Every task keeps its loss and its population: a watch ratio is
     learned on clicks. Nothing holds the gradient back: a task teaches the towers before its own.
     Kernels are drawn Xavier-normal (the paper draws embeddings and transfer from N(0, .01)), as in
-    every model here: rows of a comparison are trained alike.
+    every model here: models that are compared are trained alike.
 
     Args:
         schema: Its tasks, of any kind, in the order in which their events happen.

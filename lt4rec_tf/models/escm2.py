@@ -7,7 +7,7 @@ Source: ESCM2 (Wang et al., SIGIR 2022, arXiv 2204.05125), its IPS and DR regula
 paper leaves open, and what is done here:
 
 - **Losses.** Its labels are binary and its l is the log loss. Here l is the loss that the schema
-  gives the task: as for hard sharing, so that rows of a comparison differ in what l is averaged
+  gives the task: as for hard sharing, so that models of a comparison differ in what l is averaged
   over. The product is learned as in ESMM.
 - **Weights.** The counterfactual risk has the share `--counterfactual_share` of the task's weight,
   the product's loss the rest. Half each is what PaddleRec's implementation has; at 1 the risk is

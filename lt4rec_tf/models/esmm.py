@@ -37,8 +37,8 @@ def build_esmm(
     cross entropy of pctr * pcvr against y * z over all impressions, y the click: with a ratio z it
     is the soft cross entropy. Of an amount z it is the mean of ((pctr * e - y * z) / scale)^2, e
     its prediction. Its gradient reaches both towers. Other tasks keep the losses that the schema
-    gives them. Kernels are drawn Xavier-normal, as in every model here: rows of a comparison are
-    trained alike.
+    gives them. Kernels are drawn Xavier-normal, as in every model here: models that are compared
+    are trained alike.
 
     Args:
         schema: Its tasks; one with a population needs the task that predicts this population.

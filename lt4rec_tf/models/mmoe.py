@@ -28,7 +28,8 @@ def build_mmoe(
 ) -> RankingNetwork:
     """Builds y_k = h_k(sum_i softmax(x W_k)_i E_i(x)) for each task k, x the cross layer's output.
 
-    Kernels are drawn Xavier-normal, as in every model here: rows of a comparison are trained alike.
+    Kernels are drawn Xavier-normal, as in every model here: models that are compared are trained
+    alike.
 
     Args:
         schema: Its tasks, of any kind.

@@ -34,8 +34,8 @@ def build_ple(
     At every level a task's gate reads the task's input and mixes the task's own and the shared
     experts into its next input; below the last level, a shared gate mixes all experts of all tasks
     into the shared experts' next input. The first level's inputs are the cross layer's output.
-    Kernels are drawn Xavier-normal, as in every model here: rows of a comparison are trained alike.
-    Each task's loss is over its own population (PLE, section 4.3).
+    Kernels are drawn Xavier-normal, as in every model here: models that are compared are trained
+    alike. Each task's loss is over its own population (PLE, section 4.3).
 
     Args:
         schema: Its tasks, of any kind.

@@ -1,4 +1,4 @@
-"""All models that `--rows` may name, a line each: what a model is, and what builds its network.
+"""All models that `--models` may name, a line each: what a model is, and what builds its network.
 
 docs/own_model.md adds one.
 """
@@ -212,7 +212,7 @@ def need_tickets(names: Sequence[str]) -> bool:
 def network_of(
     settings: Settings,
     schema: Schema,
-    row: str,
+    model_name: str,
     *,
     hidden_units: Sequence[int] = (),
     seed: int | None = None,
@@ -223,7 +223,7 @@ def network_of(
     Args:
         settings: The run's.
         schema: The tasks to build: all of the run, or one alone for a search.
-        row: One of `MODELS`.
+        model_name: One of `MODELS`.
         hidden_units: Widths in place of the settings'; none: the settings'.
         seed: Of the draw, in place of the settings'; None: the settings'.
         tables: Ticket of the embedding tables; None: they are whole.
@@ -231,8 +231,8 @@ def network_of(
     Raises:
         ConfigError: There is no such model, as in a run of a version that had more.
     """
-    if row not in MODELS:
-        raise ConfigError(f"--rows: found {row!r}, expected some of {', '.join(MODELS)}")
+    if model_name not in MODELS:
+        raise ConfigError(f"--models: found {model_name!r}, expected some of {', '.join(MODELS)}")
 
     model = settings.model
     numbers = sum(schema.table_rows.values()) * model.embedding_dim
@@ -252,7 +252,7 @@ def network_of(
     )
 
     # No layer needs AutoGraph, whose rewriting of them is a fifteenth of a small run.
-    build = tf.autograph.experimental.do_not_convert(MODELS[row].build)
+    build = tf.autograph.experimental.do_not_convert(MODELS[model_name].build)
     return build(blueprint)
 
 

@@ -17,7 +17,7 @@ Blocks = dict[str, tuple[str, slice]]  # what it is about -> kernel, its rows
 
 @dataclass(frozen=True)
 class AttentionShares:
-    """What the tickets of a row keep of the attention to one sequence of events.
+    """What the tickets of a model keep of the attention to one sequence of events.
 
     Attributes:
         sequence: Its name.
@@ -94,11 +94,11 @@ def shares_of_attention(
     return AttentionShares(sequence.name, shares, overlaps, kept, weights)
 
 
-def attention_title(shares: AttentionShares, row: str) -> str:
+def attention_title(shares: AttentionShares, model: str) -> str:
     """Returns a line that says what `attention_table` shows, and how many weights are kept."""
     kept = " and ".join(f"{task} {count:,}" for task, count in shares.kept.items())
     return (
-        f"what each task's ticket of {row} keeps of the attention to {shares.sequence}: "
+        f"what each task's ticket of {model} keeps of the attention to {shares.sequence}: "
         f"{kept} of {shares.weights:,} weights"
     )
 
@@ -107,7 +107,7 @@ def attention_table(shares: AttentionShares) -> str:
     """Returns the shares that tasks keep of what they look at, and how far the tickets overlap.
 
     Args:
-        shares: Of a row's tickets.
+        shares: Of a model's tickets.
 
     Returns:
         A Markdown table.

@@ -14,19 +14,19 @@ def calibration_table(evaluation: Evaluation) -> str:
     """Returns two lines for each task, or product of tasks, whose predictions maps change.
 
     Args:
-        evaluation: A run's tasks and rows.
+        evaluation: A run's tasks and models.
 
     Returns:
-        A Markdown table; "" where no row has a map.
+        A Markdown table; "" where no model has a map.
     """
     lines: list[list[str]] = []
     names = [task["name"] for task in evaluation["tasks"]]
-    for row in evaluation["rows"]:
-        after = row.get("calibrated")
+    for model in evaluation["rows"]:
+        after = model.get("calibrated")
         if after:
-            both = row["metrics"], after["metrics"]
-            lines += [[row["row"], *cells] for cells in metric_lines(*both, after["maps"], names)]
-    return markdown_table(["row", *HEADER], lines, texts=3) if lines else ""
+            both = model["metrics"], after["metrics"]
+            lines += [[model["row"], *cells] for cells in metric_lines(*both, after["maps"], names)]
+    return markdown_table(["model", *HEADER], lines, texts=3) if lines else ""
 
 
 def metric_lines(

@@ -48,7 +48,7 @@ def _difference_lines(results: Mapping[str, Any], tasks: Sequence[ReportedTask])
     """Returns what differences and their intervals are; those of one seed have none."""
     errors = " and ".join(task["name"].upper() for task in tasks if task["metric"] in RELATIVE)
     relative = f"; for {errors} in per cent of the single-task mean" if errors else ""
-    what = "- to single task: paired difference to the single-task row over the seeds that both "
+    what = "- to single task: paired difference to the single-task model over the seeds that both "
     drawn = results.get("resampled", "users")
     seeds = _seeds_of_differences(results)
 
@@ -71,8 +71,8 @@ def _difference_lines(results: Mapping[str, Any], tasks: Sequence[ReportedTask])
 def _seeds_of_differences(results: Mapping[str, Any]) -> set[int]:
     """Returns the numbers of seeds that differences are over; 0: not said."""
     seeds: set[int] = set()
-    for row in results["rows"]:
-        for differences in (row["differences"], row["against"]):
+    for model in results["rows"]:
+        for differences in (model["differences"], model["against"]):
             seeds.update(difference.get("seeds", 0) for difference in differences.values())
     return seeds
 

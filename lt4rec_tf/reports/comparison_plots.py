@@ -34,7 +34,7 @@ from lt4rec_tf.reports.figures import (
     task_colour,
     write_in_middle,
 )
-from lt4rec_tf.reports.further_metrics import Row, done_runs
+from lt4rec_tf.reports.further_metrics import ModelEntry, done_runs
 from lt4rec_tf.reports.search_tables import check_search
 from lt4rec_tf.reports.text_tables import (
     BETTER,
@@ -43,20 +43,20 @@ from lt4rec_tf.reports.text_tables import (
     metric_name,
 )
 
-MOST_ROWS = 6  # of panels; more do not fit on a page
+MOST_MODELS = 6  # of panels; more do not fit on a page
 
 
 def figure4(searches: Sequence[Mapping[str, Any]]) -> Figure:
     """Draws the validation metric against the density: Figure 4 of LT4REC over seeds.
 
-    A column of panels per task, a line of panels per row that searched, all of a task on one scale.
-    A thin line is a seed, the bold one their mean with a band of one standard deviation over the
-    seeds; the dense network stands at the left, its mean carried along dashed; a ring on each
-    seed's line marks the level that it chose. The first row's mean is repeated, dotted, below it.
+    A column of panels per task, a line of panels per model that searched, all of a task on one
+    scale. A thin line is a seed, the bold one their mean with a band of one standard deviation over
+    the seeds; the dense network stands at the left, its mean carried along dashed; a ring on each
+    seed's line marks the level that it chose. The first model's mean is repeated, dotted, below it.
 
     Args:
-        searches: One per row and seed: row, seed, searches {task: search}; values may be None or
-            NaN (left out). Of more than `MOST_ROWS` rows the first ones are drawn, the others
+        searches: One per model and seed: row, seed, searches {task: search}; values may be None or
+            NaN (left out). Of more than `MOST_MODELS` models the first ones are drawn, the others
             named.
 
     Returns:
@@ -67,31 +67,32 @@ def figure4(searches: Sequence[Mapping[str, Any]]) -> Figure:
 
     Source: arXiv 2008.09872.
     """
-    rows = list(dict.fromkeys(search["row"] for search in searches))
-    drawn_rows, left_out = rows[:MOST_ROWS], rows[MOST_ROWS:]
+    models = list(dict.fromkeys(search["row"] for search in searches))
+    drawn_models, left_out = models[:MOST_MODELS], models[MOST_MODELS:]
     tasks: dict[str, None] = {}  # in the order of their first appearance
     for search in searches:
-        if search["row"] in drawn_rows:
+        if search["row"] in drawn_models:
             tasks.update(dict.fromkeys(search["searches"]))
     if not tasks:
         raise ValueError("figure 4: found no search, expected at least one")
 
-    height = 3.2 if len(drawn_rows) == 1 else 2.4
-    figure = new_figure(max(6.0, 5.2 * len(tasks)), 1.2 + height * len(drawn_rows))
-    panels = figure.subplots(len(drawn_rows), len(tasks), squeeze=False, sharex="col", sharey="col")
+    height = 3.2 if len(drawn_models) == 1 else 2.4
+    figure = new_figure(max(6.0, 5.2 * len(tasks)), 1.2 + height * len(drawn_models))
+    lines = len(drawn_models)
+    panels = figure.subplots(lines, len(tasks), squeeze=False, sharex="col", sharey="col")
     for column, task in enumerate(tasks):
-        searches_by_row = {row: searches_of(searches, row, task) for row in drawn_rows}
-        _draw_column(list(panels[:, column]), task, searches_by_row, task_colour(column))
+        searches_by_model = {model: searches_of(searches, model, task) for model in drawn_models}
+        _draw_column(list(panels[:, column]), task, searches_by_model, task_colour(column))
     note = f"not shown: {', '.join(left_out)}" if left_out else ""
-    _add_legend(figure, _search_handles(drawn_rows), 3 if len(tasks) == 1 else 6, note)
+    _add_legend(figure, _search_handles(drawn_models), 3 if len(tasks) == 1 else 6, note)
     return figure
 
 
 def overlap_bars(results: Mapping[str, Any]) -> Figure:
-    """Draws how far each row's tickets overlap, and their densities: bars are means, dots seeds.
+    """Draws how far each model's tickets overlap, and their densities: bars are means, dots seeds.
 
-    The overlap ratio is `|AND_t M_t| / |OR_t M_t|` (Sun et al. 2020, arXiv 1911.05034). Rows whose
-    tasks all keep every weight are named below instead of drawn.
+    The overlap ratio is `|AND_t M_t| / |OR_t M_t|` (Sun et al. 2020, arXiv 1911.05034). Models
+    whose tasks all keep every weight are named below instead of drawn.
 
     Args:
         results: As results.json holds them.
@@ -99,9 +100,9 @@ def overlap_bars(results: Mapping[str, Any]) -> Figure:
     Returns:
         A figure of 100 dots per inch; it says so where no finished run has tickets.
     """
-    rows_with_masks = [row for row in results["rows"] if _overlaps(row)]
-    pruned = [row for row in rows_with_masks if _is_pruned(row)]
-    whole = [row["row"] for row in rows_with_masks if not _is_pruned(row)]
+    models_with_masks = [model for model in results["rows"] if _overlaps(model)]
+    pruned = [model for model in models_with_masks if _is_pruned(model)]
+    whole = [model["row"] for model in models_with_masks if not _is_pruned(model)]
     tasks = results["tasks"]
 
     figure = new_figure(11.0, 2.0 + max(1, len(pruned)) * (0.2 + 0.16 * len(tasks)))
@@ -121,21 +122,21 @@ def overlap_bars(results: Mapping[str, Any]) -> Figure:
 def _draw_column(
     panels: Sequence[Axes],
     task: str,
-    searches_by_row: Mapping[str, Sequence[TicketSearch]],
+    searches_by_model: Mapping[str, Sequence[TicketSearch]],
     colour: str,
 ) -> None:
-    """Draws a task's searches, a panel per row."""
-    first, *_ = searches_by_row.values()
-    for line, (axes, row) in enumerate(zip(panels, searches_by_row, strict=True)):
-        for search in searches_by_row[row]:
+    """Draws a task's searches, a panel per model."""
+    first, *_ = searches_by_model.values()
+    for line, (axes, model) in enumerate(zip(panels, searches_by_model, strict=True)):
+        for search in searches_by_model[model]:
             check_search(task, search)
         style_axes(axes)
         if line and first:
             _draw_first_mean(axes, first)
-        _draw_searches(axes, searches_by_row[row], colour)
-        axes.set_title(f"{task.upper()}, {row}", color=INK, fontsize=11, loc="left")
+        _draw_searches(axes, searches_by_model[model], colour)
+        axes.set_title(f"{task.upper()}, {model}", color=INK, fontsize=11, loc="left")
 
-    drawn = chain.from_iterable(searches_by_row.values())
+    drawn = chain.from_iterable(searches_by_model.values())
     _label_column(panels, max(drawn, key=lambda search: len(search["values"])))
 
 
@@ -171,7 +172,7 @@ def _draw_first_mean(axes: Axes, searches: Sequence[TicketSearch]) -> None:
     densities, values = _by_level(searches)
     axes.plot(
         densities, values.mean(axis=0),
-        color=GREY, linestyle=":", linewidth=1.6, label="first row", zorder=3,
+        color=GREY, linestyle=":", linewidth=1.6, label="first model", zorder=3,
     )  # fmt: skip
 
 
@@ -204,7 +205,7 @@ def _label_column(panels: Sequence[Axes], longest: TicketSearch) -> None:
     panels[-1].set_xlabel("density (share of weights kept)", color=INK)
 
 
-def _search_handles(rows: Sequence[str]) -> list[Artist]:
+def _search_handles(models: Sequence[str]) -> list[Artist]:
     handles: list[Artist] = [
         Line2D([], [], color=GREY, linewidth=0.9, label="one seed"),
         Line2D([], [], color=GREY, linewidth=2.6, label="mean"),
@@ -212,49 +213,51 @@ def _search_handles(rows: Sequence[str]) -> list[Artist]:
         Line2D([], [], color=INK, linestyle=DASHED, linewidth=1, label="dense, mean"),
         _ring([], [], label="level that a seed chose"),
     ]
-    if len(rows) > 1:
-        label = f"mean of {rows[0]}"
+    if len(models) > 1:
+        label = f"mean of {models[0]}"
         handles.append(Line2D([], [], color=GREY, linestyle=":", linewidth=1.6, label=label))
     return handles
 
 
-def _overlaps(row: Row) -> list[float]:
-    return [run["overlap"] for run in done_runs(row) if run["overlap"] is not None]
+def _overlaps(model: ModelEntry) -> list[float]:
+    return [run["overlap"] for run in done_runs(model) if run["overlap"] is not None]
 
 
-def _densities(row: Row, task: str) -> list[float]:
-    return [run["density"][task] for run in done_runs(row) if task in run["density"]]
+def _densities(model: ModelEntry, task: str) -> list[float]:
+    return [run["density"][task] for run in done_runs(model) if task in run["density"]]
 
 
-def _is_pruned(row: Row) -> bool:
-    return any(min(run["density"].values(), default=1) < 1 for run in done_runs(row))
+def _is_pruned(model: ModelEntry) -> bool:
+    return any(min(run["density"].values(), default=1) < 1 for run in done_runs(model))
 
 
-def _draw_overlaps(axes: Axes, rows: Sequence[Row]) -> None:
+def _draw_overlaps(axes: Axes, models: Sequence[ModelEntry]) -> None:
     style_axes(axes)
-    for line, row in enumerate(rows):
-        ratios = _overlaps(row)
+    for line, model in enumerate(models):
+        ratios = _overlaps(model)
         _draw_bar(axes, line, 0.62, ratios, ALL_COLOUR)
         axes.text(1.01, line, f"{np.mean(ratios):.2f}", va="center", color=INK, fontsize=10)
-    if rows:
+    if models:
         axes.text(1.01, -0.5, "mean", va="bottom", color=INK, fontsize=10)
     else:
         write_in_middle(axes, "no finished run wears tickets")
 
-    axes.set_yticks(range(len(rows)), [row["row"] for row in rows])
-    axes.set_ylim(max(1, len(rows)) - 0.5, -0.5)
+    axes.set_yticks(range(len(models)), [model["row"] for model in models])
+    axes.set_ylim(max(1, len(models)) - 0.5, -0.5)
     axes.set_title("overlap of the tasks' tickets", color=INK, fontsize=12)
     axes.set_xlabel("weights kept by all tasks / kept by any", color=INK)
     _style_share_axis(axes)
 
 
-def _draw_densities(axes: Axes, rows: Sequence[Row], tasks: Sequence[ReportedTask]) -> None:
+def _draw_densities(
+    axes: Axes, models: Sequence[ModelEntry], tasks: Sequence[ReportedTask]
+) -> None:
     style_axes(axes)
     height = 0.76 / len(tasks)
-    for line, row in enumerate(rows):
+    for line, model in enumerate(models):
         for index, task in enumerate(tasks):
             middle = line + height * (index - (len(tasks) - 1) / 2)
-            densities = _densities(row, task["name"])
+            densities = _densities(model, task["name"])
             _draw_bar(axes, middle, 0.9 * height, densities, task_colour(index))
 
     axes.set_title("density of each task's ticket", color=INK, fontsize=12)

@@ -11,26 +11,26 @@ from lt4rec_tf.reports.text_tables import ABSENT, markdown_table
 _NO_SETTINGS = ("trial", "passes", "score", "error")
 
 
-def trials_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Returns a line for each training of a trial, the longest trainings of a row last.
+def trials_table(models: Sequence[Mapping[str, Any]]) -> str:
+    """Returns a line for each training of a trial, the longest trainings of a model last.
 
     Args:
-        rows: As results.json holds them; each of their `candidates` has settings and score, trial
-            and passes (None: as many as the row's flags say), and where it failed error.
+        models: As results.json holds them; each of their `candidates` has settings and score, trial
+            and passes (None: as many as the model's flags say), and where it failed error.
     """
     settings: dict[str, None] = {}  # in the order of their first appearance
-    for row in rows:
-        for tried in row["candidates"]:
+    for model in models:
+        for tried in model["candidates"]:
             settings.update(dict.fromkeys(name for name in tried if name not in _NO_SETTINGS))
 
     lines = []
-    for row in rows:
-        for tried in row["candidates"]:
+    for model in models:
+        for tried in model["candidates"]:
             values = {name: tried[name] for name in settings if name in tried}
-            is_chosen = tried["passes"] is None and values == row["chosen"]
+            is_chosen = tried["passes"] is None and values == model["chosen"]
             lines.append(
                 [
-                    row["row"],
+                    model["row"],
                     *(values.get(name, ABSENT) for name in settings),
                     str(tried["trial"]),
                     "all" if tried["passes"] is None else str(tried["passes"]),
@@ -38,7 +38,7 @@ def trials_table(rows: Sequence[Mapping[str, Any]]) -> str:
                     "yes" if is_chosen else "",
                 ]
             )
-    header = ["row", *map(spelled, settings), "trial", "passes", "score", "chosen"]
+    header = ["model", *map(spelled, settings), "trial", "passes", "score", "chosen"]
     return markdown_table(header, lines, texts=1)
 
 

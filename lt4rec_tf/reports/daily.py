@@ -9,8 +9,8 @@ from typing import Any, NotRequired, TypedDict
 from lt4rec_tf.reports import tensorboard
 from lt4rec_tf.reports.text_tables import (
     ABSENT,
+    EvaluatedModel,
     Evaluation,
-    EvaluationRow,
     ReportedTask,
     judged_metrics,
     markdown_table,
@@ -83,14 +83,14 @@ class Day(TypedDict):
     first_time: float | None
     last_time: float | None
     drift: NotRequired[Drift]  # of all but the first
-    measured: NotRequired[Sequence[EvaluationRow]]  # before it was trained on
-    frozen: NotRequired[Sequence[EvaluationRow]]  # the rows that are not updated
+    measured: NotRequired[Sequence[EvaluatedModel]]  # before it was trained on
+    frozen: NotRequired[Sequence[EvaluatedModel]]  # the models that are not updated
 
 
 class DayEvaluation(Evaluation):
-    """What a day's rows measured before it was trained on."""
+    """What a day's models measured before it was trained on."""
 
-    frozen: Sequence[EvaluationRow]
+    frozen: Sequence[EvaluatedModel]
 
 
 def measured_days(days: Sequence[Day]) -> list[Day]:
@@ -106,9 +106,9 @@ def days_table(tasks: Sequence[ReportedTask], days: Sequence[Day]) -> str:
         days: Of the chain, in order.
 
     Returns:
-        A Markdown table with a line for each day and row; `-` where a metric is undefined.
+        A Markdown table with a line for each day and model; `-` where a metric is undefined.
     """
-    models = [row for day in measured_days(days) for _, row in _models(day)]
+    models = [model for day in measured_days(days) for _, model in _models(day)]
     columns = judged_metrics(tasks, models)
     titles = []
     for task, metric in columns:
@@ -119,16 +119,16 @@ def days_table(tasks: Sequence[ReportedTask], days: Sequence[Day]) -> str:
 
     lines = []
     for day in measured_days(days):
-        for name, row in _models(day):
-            metrics = [metric_cell(row, task["name"], metric) for task, metric in columns]
+        for name, model in _models(day):
+            metrics = [metric_cell(model, task["name"], metric) for task, metric in columns]
             lines.append([day["name"], name, str(day["rows"]), *metrics])
     return markdown_table(["day", "model", "rows", *titles], lines, texts=2)
 
 
 def _models(day: Day) -> list[tuple[str, Any]]:
-    """Returns (name, row) of each network that was measured on a day."""
-    updated = [(row["row"], row) for row in day["measured"]]
-    return updated + [(f"{row['row']}, not updated", row) for row in day["frozen"]]
+    """Returns (name, numbers) of each model that was measured on a day."""
+    updated = [(model["row"], model) for model in day["measured"]]
+    return updated + [(f"{model['row']}, not updated", model) for model in day["frozen"]]
 
 
 def files_table(files: Mapping[str, Mapping[str, Any]], known: Mapping[str, str]) -> str:
@@ -205,9 +205,9 @@ def log_days(folder: Path, days: Sequence[Day]) -> None:
     """
     points_by_model: dict[str, list[tuple[int, dict[str, float]]]] = {}
     for step, day in enumerate(measured_days(days), 1):
-        for name, row in _models(day):
+        for name, model in _models(day):
             file_name = name.replace(", ", "_").replace(" ", "_")
-            points_by_model.setdefault(file_name, []).append((step, _metric_scalars(row)))
+            points_by_model.setdefault(file_name, []).append((step, _metric_scalars(model)))
         points_by_model.setdefault("logs", []).append((step, _drift_scalars(day["drift"])))
 
     for name, points in points_by_model.items():
@@ -217,10 +217,10 @@ def log_days(folder: Path, days: Sequence[Day]) -> None:
         writer.close()
 
 
-def _metric_scalars(row: Mapping[str, Any]) -> dict[str, float]:
-    """Returns a row's defined metrics by tag."""
+def _metric_scalars(model: Mapping[str, Any]) -> dict[str, float]:
+    """Returns a model's defined metrics by tag."""
     values = {}
-    for task, metrics in row["metrics"].items():
+    for task, metrics in model["metrics"].items():
         for metric, value in metrics.items():
             if value is not None:
                 values[f"day/{task}/{metric}"] = value

@@ -1,4 +1,4 @@
-"""A paired difference of two rows of a comparison, as tables print it."""
+"""A paired difference of two models of a comparison, as tables print it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def difference_cell(differences: Mapping[str, Mapping[str, Any]], task: Reported
     """Returns a task's difference, `-` where there is none; see `interval_cell`.
 
     Args:
-        differences: Of a row, as results.json holds them.
+        differences: Of a model, as results.json holds them.
         task: Of the schema.
     """
     if task["name"] not in differences:

@@ -36,7 +36,7 @@ def fields_figure(inputs: InputShares) -> Figure:
     with tickets of single weights, it shows how their shares, less each task's mean, differ.
 
     Args:
-        inputs: Of a row's tickets, of two tasks or more.
+        inputs: Of a model's tickets, of two tasks or more.
 
     Returns:
         A figure of 100 dots per inch.
@@ -49,7 +49,7 @@ def fields_figure(inputs: InputShares) -> Figure:
         raise ValueError(f"fields figure: found tasks {tasks}, expected at least two")
     places, columns = _places(inputs)
     figure, panels = _canvas(inputs, columns, len(tasks) + 1)
-    figure.suptitle(f"{inputs.row}: fields and products of two that the tasks read", color=INK)
+    figure.suptitle(f"{inputs.model}: fields and products of two that the tasks read", color=INK)
 
     colours = _shares_colours()
     shares = np.array([inputs.of(group) for group in inputs.groups])

@@ -1,4 +1,4 @@
-"""Metrics of a comparison by which no row is judged: means, and differences with intervals."""
+"""Metrics of a comparison by which no model is judged: means, and differences with intervals."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from lt4rec_tf.reports.differences import interval_cell, number
 from lt4rec_tf.reports.text_tables import ABSENT, ReportedTask, markdown_table, metric_name
 
-Row = Mapping[str, Any]
+ModelEntry = Mapping[str, Any]  # a model of results.json
 FURTHER_METRICS = {
     "binary": ("auc", "gauc", "log_loss", "ne", "ece"),
     "continuous": ("mse", "mae", "xauc", "ece"),
@@ -18,58 +18,58 @@ FURTHER_METRICS = {
 }
 
 
-def further_sections(rows: Sequence[Row], tasks: Sequence[ReportedTask]) -> list[str]:
+def further_sections(models: Sequence[ModelEntry], tasks: Sequence[ReportedTask]) -> list[str]:
     """Returns headings and tables of the metrics that a task is not judged by.
 
     Args:
-        rows: As results.json holds them.
+        models: As results.json holds them.
         tasks: In the order of the columns.
     """
-    parts = ["### Further metrics, mean over the seeds", _means(rows, tasks)]
-    if any(row.get("further") for row in rows):
-        parts += ["### Further metrics, difference to single task", _differences(rows, tasks)]
+    parts = ["### Further metrics, mean over the seeds", _means(models, tasks)]
+    if any(model.get("further") for model in models):
+        parts += ["### Further metrics, difference to single task", _differences(models, tasks)]
     return parts
 
 
-def _means(rows: Sequence[Row], tasks: Sequence[ReportedTask]) -> str:
+def _means(models: Sequence[ModelEntry], tasks: Sequence[ReportedTask]) -> str:
     columns = []
     for task in tasks:
         # Without a column of users there is no GAUC; older runs lack newer metrics.
-        measured = _measured(rows, task)
+        measured = _measured(models, task)
         further = [metric for metric in FURTHER_METRICS[task["kind"]] if metric in measured]
         columns += [(task, metric) for metric in further if metric != task["metric"]]
 
     lines = []
-    for row in rows:
-        done = done_runs(row)
-        lines.append([row["row"], *(mean_metric(done, task, metric) for task, metric in columns)])
-    return markdown_table(["row", *_titles(columns)], lines)
+    for model in models:
+        done = done_runs(model)
+        lines.append([model["row"], *(mean_metric(done, task, metric) for task, metric in columns)])
+    return markdown_table(["model", *_titles(columns)], lines)
 
 
-def _differences(rows: Sequence[Row], tasks: Sequence[ReportedTask]) -> str:
+def _differences(models: Sequence[ModelEntry], tasks: Sequence[ReportedTask]) -> str:
     columns: list[tuple[ReportedTask, str]] = []
     for task in tasks:
         compared: dict[str, None] = {}  # in the order of their first appearance
-        for row in rows:
-            compared.update(dict.fromkeys(row.get("further", {}).get(task["name"], {})))
+        for model in models:
+            compared.update(dict.fromkeys(model.get("further", {}).get(task["name"], {})))
         columns += [(task, metric) for metric in compared]
 
     lines = []
-    for row in rows:
-        if further := row.get("further"):
+    for model in models:
+        if further := model.get("further"):
             cells = []
             for task, metric in columns:
                 numbers = further.get(task["name"], {}).get(metric)
                 cells.append(interval_cell(numbers) if numbers else ABSENT)
-            lines.append([row["row"], *cells])
-    return markdown_table(["row", *_titles(columns)], lines)
+            lines.append([model["row"], *cells])
+    return markdown_table(["model", *_titles(columns)], lines)
 
 
-def _measured(rows: Sequence[Row], task: ReportedTask) -> set[str]:
+def _measured(models: Sequence[ModelEntry], task: ReportedTask) -> set[str]:
     """Returns the metrics that some run has of a task."""
     measured: set[str] = set()
-    for row in rows:
-        for run in done_runs(row):
+    for model in models:
+        for run in done_runs(model):
             measured.update(run["metrics"].get(task["name"], {}))
     return measured
 
@@ -78,9 +78,9 @@ def _titles(columns: Sequence[tuple[ReportedTask, str]]) -> list[str]:
     return [f"{task['name'].upper()} {metric_name(metric)}" for task, metric in columns]
 
 
-def done_runs(row: Row) -> list[Mapping[str, Any]]:
-    """Returns the runs of a row that have results."""
-    return [run for run in row["runs"] if run["status"] == "done"]
+def done_runs(model: ModelEntry) -> list[Mapping[str, Any]]:
+    """Returns the runs of a model that have results."""
+    return [run for run in model["runs"] if run["status"] == "done"]
 
 
 def means(found: Sequence[Mapping[str, Any]]) -> dict[str, float]:

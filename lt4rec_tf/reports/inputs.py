@@ -17,16 +17,16 @@ MOST_DIFFERENT = 5  # named where every task reads everything
 
 @dataclass(frozen=True)
 class InputShares:
-    """What the tickets of a row keep of each field's vector and of each product of two.
+    """What the tickets of a model keep of each field's vector and of each product of two.
 
     Attributes:
-        row: Whose tickets they are.
+        model: Whose tickets they are.
         fields: Names of the field vectors, in their order.
         shares: Task -> "field", "field, crossed" or "field x field" -> share of the group's weights
             in the first kernel that the task keeps, in [0, 1]; all tasks have the same groups.
     """
 
-    row: str
+    model: str
     fields: Sequence[str]
     shares: Mapping[str, Mapping[str, float]]
 
@@ -77,7 +77,7 @@ def input_lines(inputs: InputShares) -> str:
     shares kept, .38 / .19 (ctr / cvr) on average, differ most at user .50 / .12, video .25 / .25
 
     Args:
-        inputs: Of a row's tickets.
+        inputs: Of a model's tickets.
     """
     groups = inputs.groups
     reads: dict[str, list[str]] = {task: [] for task in inputs.tasks}
@@ -101,7 +101,7 @@ def inputs_table(inputs: InputShares) -> str:
     Then come the inputs at which the tasks' shares differ most.
 
     Args:
-        inputs: Of a row's tickets.
+        inputs: Of a model's tickets.
 
     Returns:
         A Markdown table of `MOST_LINES` lines at most, below it how many inputs are left out.

@@ -9,7 +9,7 @@ SMALL_LOG = 2_000  # steps of a pass below which one pass is seldom enough
 
 
 class Passes(NamedTuple):
-    """The passes that a row was trained for.
+    """The passes that a model was trained for.
 
     Attributes:
         taken: Their number.
@@ -20,36 +20,38 @@ class Passes(NamedTuple):
     best: int
 
 
-def advice(passes_by_row: Mapping[str, Passes], most: int, steps: int) -> list[str]:
+def advice(passes_by_model: Mapping[str, Passes], most: int, steps: int) -> list[str]:
     """Returns a line for each thing that the passes say.
 
     Args:
-        passes_by_row: By row.
+        passes_by_model: By model.
         most: Passes that it could take (--epochs).
         steps: Of a pass.
 
     >>> advice({"base": Passes(3, 3), "s_weight": Passes(2, 1)}, most=3, steps=40)[0]
     'base: the last of 3 passes was the best on validation; more may help (--epochs=6 --patience=1)'
     """
-    return list(_lines(passes_by_row, most, steps))
+    return list(_lines(passes_by_model, most, steps))
 
 
-def _lines(passes_by_row: Mapping[str, Passes], most: int, steps: int) -> Iterator[str]:
+def _lines(passes_by_model: Mapping[str, Passes], most: int, steps: int) -> Iterator[str]:
     if most == 1:
-        if steps < SMALL_LOG and passes_by_row:
+        if steps < SMALL_LOG and passes_by_model:
             yield (
                 f"one pass of {steps} steps was taken over train; on a small log more may help "
                 "(--epochs=6 --search_epochs=6 --patience=1)"
             )
         return
 
-    last = [row for row, passes in passes_by_row.items() if passes.taken == passes.best == most]
+    last = [
+        model for model, passes in passes_by_model.items() if passes.taken == passes.best == most
+    ]
     if last:
         yield (
             f"{', '.join(last)}: the last of {most} passes was the best on validation; more may "
             f"help (--epochs={2 * most} --patience=1)"
         )
-    first = [row for row, p in passes_by_row.items() if p.best == 1 and p.taken > 1]
+    first = [model for model, p in passes_by_model.items() if p.best == 1 and p.taken > 1]
     if first:
         yield (
             f"{', '.join(first)}: the first pass was the best on validation; a smaller "

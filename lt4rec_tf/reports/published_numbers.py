@@ -14,7 +14,7 @@ A TOML file holds what others published on one data set, split and metric:
 
     [[models]]
     name = "AITM"
-    row = "aitm"                  # optional: the comparison's row of this model
+    model = "aitm"                # optional: its name in the comparison
     values = [0.7256]             # one for each metric
     source = "second-hand"        # optional: of this line alone
 """
@@ -53,10 +53,17 @@ class PublishedMetric:
 
 @dataclass(frozen=True)
 class PublishedModel:
-    """A model's published numbers, one for each metric; row: of the comparison, "" for none."""
+    """A model's published numbers.
+
+    Attributes:
+        name: As published.
+        own: Its name in the comparison; empty: it has none.
+        values: One for each metric.
+        source: Of this model alone; empty: that of all.
+    """
 
     name: str
-    row: str
+    own: str
     values: tuple[float, ...]
     source: str
 
@@ -114,7 +121,7 @@ def _model(table: TomlTable, metrics: int) -> PublishedModel:
         raise table.error("values", values, f"{metrics} numbers, one for each of [[metrics]]")
     model = PublishedModel(
         name=table.text("name"),
-        row=table.text("row", ""),
+        own=table.text(table.renamed("model", "row"), ""),
         values=tuple(map(float, values)),
         source=table.text("source", ""),
     )
@@ -122,24 +129,24 @@ def _model(table: TomlTable, metrics: int) -> PublishedModel:
     return model
 
 
-def published_table(numbers: PublishedNumbers, rows: Sequence[Mapping[str, Any]] = ()) -> str:
+def published_table(numbers: PublishedNumbers, models: Sequence[Mapping[str, Any]] = ()) -> str:
     """Returns published numbers beside measured ones, as Markdown that reads well as text.
 
-    A model whose row the comparison does not have is "not run here"; one without such a row here
-    has "-". Rows that nobody published follow, with "-" as published.
+    A published model that the comparison could have but lacks is "not run here"; one without a name
+    in comparisons has "-". Models that nobody published follow, with "-" as published.
 
     Args:
         numbers: From `read_published`.
-        rows: As results.json holds them; none: nothing was run.
+        models: As results.json holds them; none: nothing was run.
     """
     own_sources = any(model.source for model in numbers.models)
-    header = ["model", "row", *(["source"] if own_sources else [])]
+    header = ["published model", "model", *(["source"] if own_sources else [])]
     texts = len(header)
     for metric in numbers.metrics:
         header += [f"{metric.title}, published", "measured"]
 
-    lines = [_published_line(model, numbers, rows, own_sources) for model in numbers.models]
-    lines += _own_lines(numbers, rows, own_sources)
+    lines = [_published_line(model, numbers, models, own_sources) for model in numbers.models]
+    lines += _own_lines(numbers, models, own_sources)
     parts = [
         f"### {numbers.title}: published numbers beside measured ones",
         markdown_table(header, lines, texts),
@@ -152,48 +159,49 @@ def published_table(numbers: PublishedNumbers, rows: Sequence[Mapping[str, Any]]
 def _published_line(
     model: PublishedModel,
     numbers: PublishedNumbers,
-    rows: Sequence[Mapping[str, Any]],
+    models: Sequence[Mapping[str, Any]],
     own_sources: bool,
 ) -> list[str]:
-    line = [model.name, model.row or ABSENT, *([model.source or "as below"] if own_sources else [])]
+    sources = [model.source or "as below"] if own_sources else []
+    line = [model.name, model.own or ABSENT, *sources]
     for metric, value in zip(numbers.metrics, model.values, strict=True):
-        measured = measured_cell(rows, model.row, metric) if model.row else ABSENT
+        measured = measured_cell(models, model.own, metric) if model.own else ABSENT
         line += [f"{value:.{metric.digits}f}", measured]
     return line
 
 
 def _own_lines(
-    numbers: PublishedNumbers, rows: Sequence[Mapping[str, Any]], own_sources: bool
+    numbers: PublishedNumbers, models: Sequence[Mapping[str, Any]], own_sources: bool
 ) -> list[list[str]]:
-    """Returns the lines of rows that no published model is."""
-    published = {model.row for model in numbers.models if model.row}
-    # Lines of single tasks bear the task's name behind the row's.
-    published |= {f"{row}_{metric.task}" for row in published for metric in numbers.metrics}
+    """Returns the lines of models that no published model is."""
+    published = {model.own for model in numbers.models if model.own}
+    # Lines of single tasks bear the task's name behind the model's.
+    published |= {f"{name}_{metric.task}" for name in published for metric in numbers.metrics}
     lines = []
-    for row in rows:
-        if row["row"] not in published:
-            line = [ABSENT, row["row"], *([ABSENT] if own_sources else [])]
+    for model in models:
+        if model["row"] not in published:
+            line = [ABSENT, model["row"], *([ABSENT] if own_sources else [])]
             for metric in numbers.metrics:
-                cell = measured_cell(rows, row["row"], metric)
+                cell = measured_cell(models, model["row"], metric)
                 line += [ABSENT, ABSENT if cell == NOT_RUN else cell]
             lines.append(line)
     return lines
 
 
-def measured_cell(rows: Sequence[Mapping[str, Any]], name: str, metric: PublishedMetric) -> str:
-    """Returns the mean of a metric over a row's finished runs, with their number.
+def measured_cell(models: Sequence[Mapping[str, Any]], name: str, metric: PublishedMetric) -> str:
+    """Returns the mean of a metric over a model's finished runs, with their number.
 
     Args:
-        rows: As results.json holds them.
-        name: Of a row, or of rows of single tasks without the tasks' names.
+        models: As results.json holds them.
+        name: Of a model, or of models of single tasks without the tasks' names.
         metric: The column.
     """
     names = (name, f"{name}_{metric.task}")
     values = [
         run["metrics"].get(metric.task, {}).get(metric.metric)
-        for row in rows
-        if row["row"] in names
-        for run in row["runs"]
+        for model in models
+        if model["row"] in names
+        for run in model["runs"]
         if run["status"] == "done"
     ]
     measured = [value for value in values if value is not None]

@@ -20,8 +20,8 @@ from lt4rec_tf.reports.figures import (
     task_colour,
 )
 from lt4rec_tf.reports.text_tables import (
+    EvaluatedModel,
     Evaluation,
-    EvaluationRow,
     ReportedTask,
     markdown_table,
     number_cell,
@@ -29,21 +29,21 @@ from lt4rec_tf.reports.text_tables import (
 )
 
 
-def shown_rows(evaluation: Evaluation, preferred: str) -> dict[str, EvaluationRow]:
-    """Returns the row that stands for each task: the preferred one, else the last that has it.
+def shown_models(evaluation: Evaluation, preferred: str) -> dict[str, EvaluatedModel]:
+    """Returns the model that stands for each task: the preferred one, else the last that has it.
 
     Args:
-        evaluation: A run's tasks and rows.
-        preferred: Name of a row, such as the one that is exported.
+        evaluation: A run's tasks and models.
+        preferred: Name of a model, such as the one that is exported.
     """
-    rows: dict[str, EvaluationRow] = {}
+    shown: dict[str, EvaluatedModel] = {}
     for task in evaluation["tasks"]:
-        for row in evaluation["rows"]:
-            has_task = bool(row.get("reliability", {}).get(task["name"]))
-            chosen = rows.get(task["name"])
+        for model in evaluation["rows"]:
+            has_task = bool(model.get("reliability", {}).get(task["name"]))
+            chosen = shown.get(task["name"])
             if has_task and (chosen is None or chosen["row"] != preferred):
-                rows[task["name"]] = row
-    return rows
+                shown[task["name"]] = model
+    return shown
 
 
 def reliability_figure(evaluation: Evaluation, preferred: str) -> Figure:
@@ -53,30 +53,30 @@ def reliability_figure(evaluation: Evaluation, preferred: str) -> Figure:
     Where a calibration map changes the predictions, their bins are drawn too.
 
     Args:
-        evaluation: A run's tasks and rows with their bins, as evaluation.json holds them.
-        preferred: The row to draw where it has the task.
+        evaluation: A run's tasks and models with their bins, as evaluation.json holds them.
+        preferred: The model to draw where it has the task.
 
     Returns:
         A figure of 100 dots per inch.
 
     Raises:
-        ValueError: No row has bins.
+        ValueError: No model has bins.
     """
-    rows = shown_rows(evaluation, preferred)
-    tasks = [task for task in evaluation["tasks"] if task["name"] in rows]
+    shown = shown_models(evaluation, preferred)
+    tasks = [task for task in evaluation["tasks"] if task["name"] in shown]
     if not tasks:
         raise ValueError("reliability figure: found no task with bins, expected at least one")
     figure = new_figure(5.2 * len(tasks), 4.6)
     panels = figure.subplots(1, len(tasks), squeeze=False)[0]
     for index, (axes, task) in enumerate(zip(panels, tasks, strict=True)):
-        _draw_task(axes, task, rows[task["name"]], task_colour(index))
+        _draw_task(axes, task, shown[task["name"]], task_colour(index))
     return figure
 
 
-def _draw_task(axes: Axes, task: ReportedTask, row: EvaluationRow, colour: str) -> None:
+def _draw_task(axes: Axes, task: ReportedTask, model: EvaluatedModel, colour: str) -> None:
     style_axes(axes)
-    after = row.get("calibrated", {})
-    bins = row["reliability"][task["name"]]
+    after = model.get("calibrated", {})
+    bins = model["reliability"][task["name"]]
     predictions, labels, low, high = (
         np.array([number(part[name]) for part in bins])
         for name in ("prediction", "label", "low", "high")
@@ -92,7 +92,7 @@ def _draw_task(axes: Axes, task: ReportedTask, row: EvaluationRow, colour: str) 
     )  # fmt: skip
     axes.plot(
         predictions, labels,
-        color=colour, marker="o", markersize=5, linewidth=1.2, label=row["row"], zorder=3,
+        color=colour, marker="o", markersize=5, linewidth=1.2, label=model["row"], zorder=3,
     )  # fmt: skip
 
     if task["name"] in after.get("maps", {}):
@@ -107,7 +107,7 @@ def _draw_task(axes: Axes, task: ReportedTask, row: EvaluationRow, colour: str) 
     axes.set_xlabel(f"mean prediction ({_counts(bins)})", color=INK)
     axes.set_ylabel("mean label, 95 % interval", color=INK)
     title = f"{task['name'].upper()} over {population_words(task)}"
-    error = row["metrics"][task["name"]].get("ece")
+    error = model["metrics"][task["name"]].get("ece")
     if error is not None:
         title += f", ECE {error:.4f}"
         if task["name"] in after.get("maps", {}):
@@ -133,15 +133,15 @@ def label_tables(evaluation: Evaluation, preferred: str) -> list[str]:
     """Returns a table for each task that is not binary: errors by bin of the label.
 
     Args:
-        evaluation: A run's tasks and rows with their bins, as evaluation.json holds them.
-        preferred: The row to show where it has the task.
+        evaluation: A run's tasks and models with their bins, as evaluation.json holds them.
+        preferred: The model to show where it has the task.
 
     Returns:
-        Of each a line that names task and row, an empty line and a Markdown table.
+        Of each a line that names task and model, an empty line and a Markdown table.
     """
     tables = []
-    for task, row in shown_rows(evaluation, preferred).items():
-        bins = row["by_label"].get(task)
+    for task, model in shown_models(evaluation, preferred).items():
+        bins = model["by_label"].get(task)
         if not bins:
             continue
         lines = []
@@ -150,7 +150,7 @@ def label_tables(evaluation: Evaluation, preferred: str) -> list[str]:
             lines.append([_span(part["low"], part["high"]), f"{part['rows']:,}", *cells])
         header = [f"{task} label", "rows", "mean label", "mean prediction", "MSE", "MAE"]
         table = markdown_table(header, lines)
-        tables.append(f"{task.upper()} of {row['row']}, by label\n\n{table}")
+        tables.append(f"{task.upper()} of {model['row']}, by label\n\n{table}")
     return tables
 
 

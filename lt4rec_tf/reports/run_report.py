@@ -12,7 +12,7 @@ from lt4rec_tf.reports.fields import fields_figure
 from lt4rec_tf.reports.figures import save_png
 from lt4rec_tf.reports.inputs import InputShares, inputs_table
 from lt4rec_tf.reports.plots import overlap_figure, ticket_search_figure
-from lt4rec_tf.reports.reliability import reliability_figure, shown_rows
+from lt4rec_tf.reports.reliability import reliability_figure, shown_models
 from lt4rec_tf.reports.text_tables import Evaluation, TicketSearch
 from lt4rec_tf.tickets.masks import Masks
 
@@ -96,9 +96,9 @@ def report_run(
         evaluation: Content of evaluation.json.
         level_masks: Task -> the masks of its levels; empty where no ticket was searched.
         joint_masks: Task -> its ticket in the joint network; empty where there is none.
-        inputs: What a row's tickets keep of its inputs; None: no row's tasks share a tower.
+        inputs: What a model's tickets keep of its inputs; None: no model's tasks share a tower.
         attention: What these keep of the attention to each sequence of events.
-        exported: The row whose calibration is drawn, and whose metrics HParams shows.
+        exported: The model whose calibration is drawn, and whose metrics HParams shows.
 
     Returns:
         The pictures' paths.
@@ -120,7 +120,7 @@ def report_run(
     for shares in attention:
         tag = f"tickets/attention/{shares.sequence}"
         tensorboard.log_text(summary, tag, attention_table(shares))
-    if shown_rows(evaluation, exported):
+    if shown_models(evaluation, exported):
         figures["reliability"] = reliability_figure(evaluation, exported)
 
     pictures = []
@@ -131,7 +131,7 @@ def report_run(
     summary.close()
 
     trial = f"{folder.parent.name}/{folder.name}"
-    compared = _compared_settings(settings) | {"exported_row": exported}
+    compared = _compared_settings(settings) | {"exported_model": exported}
     metrics = _final_metrics(evaluation, exported)
     tensorboard.log_hparams(events / "summary", compared, metrics, trial)
     return pictures
@@ -153,19 +153,19 @@ def _compared_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _final_metrics(evaluation: Evaluation, exported: str) -> dict[str, float]:
-    """Returns the metric that each task is judged by, of every row on test.
+    """Returns the metric that each task is judged by, of every model on test.
 
-    By "test/<task>/<metric>" of the exported row: runs that export different rows share a column.
-    By "test_of_rows/<task>_<metric>/<row>" of all rows.
+    By "test/<task>/<metric>" of the exported model: runs that export different ones share a column.
+    By "test_of_models/<task>_<metric>/<model>" of all models.
     """
     values = {}
-    for row in evaluation["rows"]:
+    for model in evaluation["rows"]:
         for task in evaluation["tasks"]:
             name, metric = task["name"], task["metric"]
-            value = row["metrics"].get(name, {}).get(metric)
+            value = model["metrics"].get(name, {}).get(metric)
             if value is None:
                 continue
-            values[f"test_of_rows/{name}_{metric}/{row['row']}"] = value
-            if row["row"] == exported:
+            values[f"test_of_models/{name}_{metric}/{model['row']}"] = value
+            if model["row"] == exported:
                 values[f"test/{name}/{metric}"] = value
     return values

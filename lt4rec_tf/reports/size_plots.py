@@ -1,4 +1,4 @@
-"""The picture of a comparison whose rows have embedding tables of different sizes."""
+"""The picture of a comparison whose models have embedding tables of different sizes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from lt4rec_tf.reports.figures import (
     style_value_axis,
     task_colour,
 )
-from lt4rec_tf.reports.further_metrics import Row, done_runs
+from lt4rec_tf.reports.further_metrics import ModelEntry, done_runs
 from lt4rec_tf.reports.text_tables import BETTER, ReportedTask, metric_name
 
 MEGABYTE = 1e6
@@ -29,15 +29,15 @@ LEAST_RATIO = 1.33  # of one tick to the next
 
 
 def sizes(results: Mapping[str, Any]) -> set[int]:
-    """Returns the sizes of the rows' embedding tables, in bytes."""
-    return {row["cost"]["table_bytes"] for row in results["rows"] if row["cost"]}
+    """Returns the sizes of the models' embedding tables, in bytes."""
+    return {model["cost"]["table_bytes"] for model in results["rows"] if model["cost"]}
 
 
 def size_figure(results: Mapping[str, Any]) -> Figure:
-    """Draws each task's metric on test against the tables' size, a line per group of rows.
+    """Draws each task's metric on test against the tables' size, a line per group of models.
 
-    A point is a row's mean over seeds, with a bar of one standard error; the row that others are
-    compared with is a dashed line. Single-task rows are left out: each has tables of its own.
+    A point is a model's mean over seeds, with a bar of one standard error; the model that others
+    are compared with is a dashed line. Single-task models are left out: each has tables of its own.
 
     Args:
         results: As results.json holds them.
@@ -46,45 +46,45 @@ def size_figure(results: Mapping[str, Any]) -> Figure:
         A figure of 100 dots per inch.
     """
     tasks = results["tasks"]
-    rows = [row for row in results["rows"] if row["cost"] and _measures_all(row, tasks)]
+    models = [model for model in results["rows"] if model["cost"] and _measures_all(model, tasks)]
     figure = new_figure(max(6.0, 5.4 * len(tasks)), 4.4)
     panels = figure.subplots(1, len(tasks), squeeze=False)[0]
     for axes, task in zip(panels, tasks, strict=True):
-        _draw_task(axes, rows, task, results["against"])
+        _draw_task(axes, models, task, results["against"])
     add_legend(figure.axes[-1])
     return figure
 
 
-def _measures_all(row: Row, tasks: Sequence[ReportedTask]) -> bool:
-    done = done_runs(row)
+def _measures_all(model: ModelEntry, tasks: Sequence[ReportedTask]) -> bool:
+    done = done_runs(model)
     return bool(done) and all(task["name"] in done[0]["metrics"] for task in tasks)
 
 
-def _draw_task(axes: Axes, rows: Sequence[Row], task: ReportedTask, against: str) -> None:
+def _draw_task(axes: Axes, models: Sequence[ModelEntry], task: ReportedTask, against: str) -> None:
     style_axes(axes)
-    rows_by_group: dict[str, list[Row]] = {}
-    for row in rows:
-        if row["row"] == against:
-            draw_reference(axes, float(np.mean(_values(row, task))), against)
+    models_by_group: dict[str, list[ModelEntry]] = {}
+    for model in models:
+        if model["row"] == against:
+            draw_reference(axes, float(np.mean(_values(model, task))), against)
         else:
-            rows_by_group.setdefault(row["group"], []).append(row)
-    for index, (group, members) in enumerate(rows_by_group.items()):
+            models_by_group.setdefault(model["group"], []).append(model)
+    for index, (group, members) in enumerate(models_by_group.items()):
         _draw_group(axes, index, group, sorted(members, key=_megabytes), task)
 
-    _label_sizes(axes, rows)
+    _label_sizes(axes, models)
     style_value_axis(axes)
     name = metric_name(task["metric"])
     axes.set_ylabel(f"{task['name'].upper()} {name} ({BETTER[task['direction']]})", color=INK)
 
 
 def _draw_group(
-    axes: Axes, index: int, group: str, rows: Sequence[Row], task: ReportedTask
+    axes: Axes, index: int, group: str, models: Sequence[ModelEntry], task: ReportedTask
 ) -> None:
-    values = [_values(row, task) for row in rows]
+    values = [_values(model, task) for model in models]
     axes.errorbar(
-        [_megabytes(row) for row in rows],
-        [float(np.mean(values_of_row)) for values_of_row in values],
-        yerr=[_standard_error(values_of_row) for values_of_row in values],
+        [_megabytes(model) for model in models],
+        [float(np.mean(values_of_model)) for values_of_model in values],
+        yerr=[_standard_error(values_of_model) for values_of_model in values],
         label=group,
         color=task_colour(index),
         marker=marker(index),
@@ -94,11 +94,11 @@ def _draw_group(
     )
 
 
-def _label_sizes(axes: Axes, rows: Sequence[Row]) -> None:
+def _label_sizes(axes: Axes, models: Sequence[ModelEntry]) -> None:
     axes.set_xscale("log")
     axes.xaxis.set_minor_locator(NullLocator())
-    # Two digits: rows of nearly the same size share a tick.
-    ticks = _apart(sorted({float(f"{_megabytes(row):.2g}") for row in rows}))
+    # Two digits: models of nearly the same size share a tick.
+    ticks = _apart(sorted({float(f"{_megabytes(model):.2g}") for model in models}))
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set_xlabel("embedding tables in a version, MB", color=INK)
 
@@ -116,9 +116,9 @@ def _apart(ticks: Sequence[float]) -> list[float]:
     return spaced
 
 
-def _megabytes(row: Row) -> float:
-    return row["cost"]["table_bytes"] / MEGABYTE
+def _megabytes(model: ModelEntry) -> float:
+    return model["cost"]["table_bytes"] / MEGABYTE
 
 
-def _values(row: Row, task: ReportedTask) -> list[float]:
-    return [number(run["metrics"][task["name"]][task["metric"]]) for run in done_runs(row)]
+def _values(model: ModelEntry, task: ReportedTask) -> list[float]:
+    return [number(run["metrics"][task["name"]][task["metric"]]) for run in done_runs(model)]

@@ -13,7 +13,7 @@ each stage writes to a folder of its own and all stages use the same tags, which
 
 TensorBoard sorts by the alphabet, and opens with the first two groups of tags: the metric on
 validation that each task is judged by, against density and by stage. Details of weights are last.
-HParams likewise shows the first metrics alone, so that test/ holds those of the exported row.
+HParams likewise shows the first metrics alone, so that test/ holds those of the exported model.
 
 Levels of different tasks share a folder because TensorBoard shows nothing at first once it holds
 more than 40 of them.

@@ -21,17 +21,17 @@ class ReportedTask(TypedDict):
     where: NotRequired[str]  # the conditions of its scenario, if it is of one
 
 
-class EvaluationRow(TypedDict):
-    """One trained network of the comparison (`base_ctr`, `hard_sharing`, `s_weight`, ...)."""
+class EvaluatedModel(TypedDict):
+    """What was measured of one trained model (`base_ctr`, `hard_sharing`, `s_weight`, ...)."""
 
-    row: str
+    row: str  # its name; models were once called rows, see `experiment.paths`
     metrics: Mapping[str, Mapping[str, float | None]]  # task -> metric -> value
     rows: NotRequired[Mapping[str, int]]  # task -> rows that its metrics are over
     without_user: NotRequired[Mapping[str, Mapping[str, int]]]  # task -> rows, without_user
     # Task -> bins of its prediction, and of its label, as `metrics.calibration` has them.
     reliability: NotRequired[Mapping[str, Sequence[Mapping[str, Any]]]]
     by_label: NotRequired[Mapping[str, Sequence[Mapping[str, Any]]]]
-    # By --calibration: "maps", "left", "metrics", "reliability", see `rows.measure_rows`.
+    # By --calibration: "maps", "left", "metrics", "reliability"; see `measure_models`.
     calibrated: NotRequired[Mapping[str, Any]]
     # Task -> metrics of seconds, see `training.watch_time`; absent in earlier versions.
     watch_time: NotRequired[Mapping[str, Mapping[str, Any]]]
@@ -54,7 +54,7 @@ class Evaluation(TypedDict):
     """The content of a run's `evaluation.json`, as far as tables need it."""
 
     tasks: Sequence[ReportedTask]
-    rows: Sequence[EvaluationRow]
+    rows: Sequence[EvaluatedModel]
     searches: Mapping[str, TicketSearch]  # by task
     tables: Mapping[str, Any] | None  # the search for a ticket of the embedding tables
 
@@ -88,8 +88,8 @@ def markdown_table(header: Sequence[str], lines: Sequence[Sequence[str]], texts:
     Raises:
         ValueError: A row is not as long as the header.
 
-    >>> print(markdown_table(["row", "AUC"], [["dense", "0.7"], ["s_weight", "0.71"]]))
-    | row      |  AUC |
+    >>> print(markdown_table(["model", "AUC"], [["dense", "0.7"], ["s_weight", "0.71"]]))
+    | model    |  AUC |
     | :------- | ---: |
     | dense    |  0.7 |
     | s_weight | 0.71 |
@@ -118,17 +118,17 @@ def _aligned(cells: Sequence[str], widths: Sequence[int], texts: int) -> str:
 
 
 def judged_metrics(
-    tasks: Iterable[ReportedTask], rows: Iterable[Mapping[str, Any]]
+    tasks: Iterable[ReportedTask], models: Iterable[Mapping[str, Any]]
 ) -> list[tuple[ReportedTask, str]]:
-    """Returns each task with its own metric, and with GAUC where rows have it.
+    """Returns each task with its own metric, and with GAUC where models have it.
 
     Args:
         tasks: In any order; continuous ones come first in the result.
-        rows: With "metrics"; those of a schema without a user column have no GAUC.
+        models: With "metrics"; those of a schema without a user column have no GAUC.
     """
     with_gauc: set[str] = set()
-    for row in rows:
-        with_gauc.update(task for task, metrics in row["metrics"].items() if "gauc" in metrics)
+    for model in models:
+        with_gauc.update(task for task, metrics in model["metrics"].items() if "gauc" in metrics)
 
     columns = []
     for task in continuous_first(tasks):
@@ -144,17 +144,17 @@ def evaluation_table(evaluation: Evaluation) -> str:
     Continuous tasks stand before binary ones, as in Table 2 of LT4REC (arXiv 2008.09872).
 
     Args:
-        evaluation: A run's tasks and rows.
+        evaluation: A run's tasks and models.
 
     Returns:
-        A Markdown table; `-` where a row lacks a task, or GAUC all users; `nan` where a metric is
+        A Markdown table; `-` where a model lacks a task, or GAUC all users; `nan` where a metric is
         undefined. Below it, the rows that each task is measured on, and a line for each task some
         of whose rows have no user.
     """
     columns = judged_metrics(evaluation["tasks"], evaluation["rows"])
     names = [task["name"] for task in evaluation["tasks"]]
     header = [
-        "row",
+        "model",
         *(metric_title(task, metric) for task, metric in columns),
         f"density ({' / '.join(names)})",
         "mask overlap",
@@ -162,12 +162,12 @@ def evaluation_table(evaluation: Evaluation) -> str:
     ]
 
     lines = []
-    for row in evaluation["rows"]:
-        metrics = [metric_cell(row, task["name"], metric) for task, metric in columns]
-        densities = [number_cell(row["density"].get(name), 3) for name in names]
-        overlap = number_cell(row["overlap"], 3)
-        seconds = number_cell(row["seconds"], 1)
-        lines.append([row["row"], *metrics, " / ".join(densities), overlap, seconds])
+    for model in evaluation["rows"]:
+        metrics = [metric_cell(model, task["name"], metric) for task, metric in columns]
+        densities = [number_cell(model["density"].get(name), 3) for name in names]
+        overlap = number_cell(model["overlap"], 3)
+        seconds = number_cell(model["seconds"], 1)
+        lines.append([model["row"], *metrics, " / ".join(densities), overlap, seconds])
     below = [_measured_on(evaluation), *_left_out_of_gauc(evaluation)]
     return "\n\n".join([markdown_table(header, lines), *below])
 
@@ -191,8 +191,8 @@ def population_words(task: ReportedTask) -> str:
 def _measured_on(evaluation: Evaluation) -> str:
     """Returns a line with the rows that each task's metrics are over."""
     counts: dict[str, int] = {}
-    for row in evaluation["rows"]:
-        counts.update(row.get("rows", {}))
+    for model in evaluation["rows"]:
+        counts.update(model.get("rows", {}))
 
     parts = []
     for task in continuous_first(evaluation["tasks"]):
@@ -205,8 +205,8 @@ def _measured_on(evaluation: Evaluation) -> str:
 def _left_out_of_gauc(evaluation: Evaluation) -> list[str]:
     """Returns a line for each task of whose rows GAUC leaves some out; all networks read them."""
     counts_by_task: dict[str, Mapping[str, int]] = {}
-    for row in evaluation["rows"]:
-        counts_by_task.update(row.get("without_user", {}))
+    for model in evaluation["rows"]:
+        counts_by_task.update(model.get("without_user", {}))
 
     lines = []
     for task, counts in counts_by_task.items():
@@ -219,25 +219,25 @@ def _left_out_of_gauc(evaluation: Evaluation) -> list[str]:
 
 
 def full_table(evaluation: Evaluation) -> str:
-    """Returns every metric of every row: one line per row and task, one column per metric.
+    """Returns every metric of every model: one line per model and task, one column per metric.
 
     Args:
-        evaluation: A run's tasks and rows; metrics of products of tasks (`ctcvr`) are included.
+        evaluation: A run's tasks and models; metrics of products of tasks (`ctcvr`) are included.
 
     Returns:
         A Markdown table; `-` where a metric does not belong to a task.
     """
     metrics: dict[str, None] = {}  # in the order of their first appearance
-    for row in evaluation["rows"]:
-        for metrics_of_task in row["metrics"].values():
+    for model in evaluation["rows"]:
+        for metrics_of_task in model["metrics"].values():
             metrics.update(dict.fromkeys(metrics_of_task))
 
     lines = []
-    for row in evaluation["rows"]:
-        for task in row["metrics"]:
-            cells = [metric_cell(row, task, metric) for metric in metrics]
-            lines.append([row["row"], task, *cells])
-    return markdown_table(["row", "task", *map(metric_name, metrics)], lines, texts=2)
+    for model in evaluation["rows"]:
+        for task in model["metrics"]:
+            cells = [metric_cell(model, task, metric) for metric in metrics]
+            lines.append([model["row"], task, *cells])
+    return markdown_table(["model", "task", *map(metric_name, metrics)], lines, texts=2)
 
 
 def metric_title(task: ReportedTask, metric: str) -> str:
@@ -246,9 +246,9 @@ def metric_title(task: ReportedTask, metric: str) -> str:
     return f"{task['name'].upper()} {metric_name(metric)}{population}"
 
 
-def metric_cell(row: Mapping[str, Any], task: str, metric: str) -> str:
-    """Returns a metric of a row, `-` where the row lacks it."""
-    return number_cell(row["metrics"].get(task, {}).get(metric), 5)
+def metric_cell(model: Mapping[str, Any], task: str, metric: str) -> str:
+    """Returns a metric of a model, `-` where the model lacks it."""
+    return number_cell(model["metrics"].get(task, {}).get(metric), 5)
 
 
 def number_cell(value: float | None, decimals: int) -> str:

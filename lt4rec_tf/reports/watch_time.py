@@ -13,38 +13,38 @@ _TITLES = {"mae_s": "MAE s", "rmse_s": "RMSE s", "xauc": "XAUC", "ndcg": "NDCG b
 
 
 def watch_time_tables(evaluation: Mapping[str, Any], preferred: str) -> list[str]:
-    """Returns a table of all rows' metrics of seconds, and one by duration of the preferred row.
+    """Returns a table of all models' metrics of seconds, and one by duration of a single one.
 
     Args:
-        evaluation: A run's tasks and rows, as evaluation.json holds them.
-        preferred: The row shown by duration, if it has the task.
+        evaluation: A run's tasks and models, as evaluation.json holds them.
+        preferred: The model shown by duration, if it has the task.
 
     Returns:
-        For each task with seconds two tables with a line above each; none where no row has one.
+        For each task with seconds two tables with a line above each; none where no model has one.
     """
     parts = []
     for task in [task["name"] for task in evaluation["tasks"]]:
-        rows = {
-            row["row"]: row["watch_time"][task]
-            for row in evaluation["rows"]
-            if task in row.get("watch_time", {})
+        found = {
+            model["row"]: model["watch_time"][task]
+            for model in evaluation["rows"]
+            if task in model.get("watch_time", {})
         }
-        if not rows:
+        if not found:
             continue
-        shown = preferred if preferred in rows else [*rows][-1]
+        shown = preferred if preferred in found else [*found][-1]
         parts.append(f"{task}, in seconds; the last line knows the duration of the video alone")
-        parts.append(_of_rows(rows))
+        parts.append(_of_models(found))
         parts.append(f"{task}, by duration: {shown}")
-        parts.append(_by_duration(rows[shown]["groups"]))
+        parts.append(_by_duration(found[shown]["groups"]))
     return parts
 
 
-def _of_rows(rows: Mapping[str, Any]) -> str:
-    alone = next(iter(rows.values()))["duration_alone"]
+def _of_models(models: Mapping[str, Any]) -> str:
+    alone = next(iter(models.values()))["duration_alone"]
     names = [name for name in _TITLES if name in alone]
-    lines = [[row, *_cells(found["metrics"], names, alone)] for row, found in rows.items()]
+    lines = [[model, *_cells(found["metrics"], names, alone)] for model, found in models.items()]
     lines.append(["duration alone", *_cells(alone, names)])
-    return markdown_table(["row", *(_TITLES[name] for name in names)], lines)
+    return markdown_table(["model", *(_TITLES[name] for name in names)], lines)
 
 
 def _cells(
@@ -87,29 +87,29 @@ def _by_duration(groups: Sequence[Mapping[str, float]]) -> str:
     return markdown_table(["duration", "rows", "label", "prediction", "MAE s", "XAUC"], lines)
 
 
-def watch_time_section(rows: Sequence[Mapping[str, Any]], tasks: Sequence[str]) -> list[str]:
+def watch_time_section(models: Sequence[Mapping[str, Any]], tasks: Sequence[str]) -> list[str]:
     """Returns a comparison's headings and tables of seconds, means over the seeds.
 
     Args:
-        rows: As results.json holds them.
+        models: As results.json holds them.
         tasks: In their order.
     """
     parts = []
     for task in tasks:
-        of_rows: dict[str, Any] = {}
-        for row in rows:
+        of_models: dict[str, Any] = {}
+        for model in models:
             found = [
                 run["watch_time"][task]
-                for run in row["runs"]
+                for run in model["runs"]
                 if run["status"] == "done" and task in run.get("watch_time", {})
             ]
             if found:
-                of_rows[row["row"]] = {
+                of_models[model["row"]] = {
                     key: means([one[key] for one in found]) for key in ("metrics", "duration_alone")
                 }
-        if of_rows:
+        if of_models:
             parts.append(
                 f"### {task.upper()} in seconds, mean over the seeds (to the duration alone)"
             )
-            parts.append(_of_rows(of_rows))
+            parts.append(_of_models(of_models))
     return parts

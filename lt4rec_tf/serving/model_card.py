@@ -59,7 +59,7 @@ class CardFacts:
 
     Attributes:
         run: The training run's name.
-        row: The exported network of the run.
+        model: The exported model of the run.
         data: The content of the run's data.json, as far as "splits", "files", "validation_from",
             "test_from" and "times".
         metrics: Task, or product of tasks -> metric -> value on `measured`; None where undefined.
@@ -80,7 +80,7 @@ class CardFacts:
     """
 
     run: str
-    row: str
+    model: str
     data: Mapping[str, Any]
     metrics: Mapping[str, Mapping[str, float | None]]
     calibration: Mapping[str, Sequence[Bin]]
@@ -122,10 +122,11 @@ def model_card(schema: Schema, signatures: Mapping[str, Any], facts: CardFacts) 
         "Example": _example(facts.inputs, facts.answers),
         "Made with": _versions(facts),
     }
+    tasks = " and ".join(task.name for task in schema.tasks)
     title = (
-        f"# Model card: {schema.name}, {facts.row}\n\nRow `{facts.row}` of run `{facts.run}`: one "
-        f"network for {' and '.join(task.name for task in schema.tasks)}. What it learned holds "
-        "for traffic like that of its data, below."
+        f"# Model card: {schema.name}, {facts.model}\n\n"
+        f"Model `{facts.model}` of run `{facts.run}`: one network for {tasks}. What it learned "
+        "holds for traffic like that of its data, below."
     )
     return "\n\n".join([title, *(f"## {name}\n\n{text}" for name, text in sections.items())]) + "\n"
 

@@ -79,8 +79,8 @@ def find_tickets(
 ) -> list[Level]:
     """Trains, prunes and rewinds a task's network, keeping every level's masks and metric.
 
-    Level 0 is the dense single-task model, whose weights stay in its folder: it is the
-    comparison's single-task row. Level k trains with k prunings; the smallest weights of its best
+    Level 0 is the dense single-task model, whose weights stay in its folder: it is
+    base_<task> among the models. Level k trains with k prunings; the smallest weights of its best
     epoch are cut to make level k + 1. Levels that an earlier process finished are skipped.
 
     Args:

@@ -137,7 +137,7 @@ def warning_of(stage: str, task: str, what: str) -> str:
     """Writes that a stage learned nothing of a task.
 
     Args:
-        stage: The stage's name, or the row's.
+        stage: The stage's name, or the model's.
         task: The task's name.
         what: The sign of it.
     """

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow(minutes=1)
 NOTEBOOK = PROJECT / "docs" / "notebooks" / "feed.ipynb"
 FEWER = {
     "rows = 40_000": "rows = 2_000",
-    'rows=["hard_sharing", "s_gates"]': 'rows=["s_gates"], hidden_units=[16, 8], gate_epochs=1',
+    'models=["hard_sharing", "s_gates"]': 'models=["s_gates"], hidden_units=[16, 8], gate_epochs=1',
     "epochs=2": 'epochs=1, reading="memory"',
     "{ROOT}/configs/schemas/simulated_feed.toml": "{ROOT}/simulated_feed.toml",
 }

@@ -17,7 +17,7 @@ from lt4rec_tf.data.inspect import command as inspect
 from lt4rec_tf.data.inspect.column_roles import RoleFlags
 from lt4rec_tf.data.simulator.world import FeedSettings
 from lt4rec_tf.experiment import run_folder
-from lt4rec_tf.experiment.comparison.grid import CompareFlags, candidates, read_rows
+from lt4rec_tf.experiment.comparison.grid import CompareFlags, candidates, read_models
 from lt4rec_tf.experiment.lightgcn.settings import EmbeddingSettings, check
 from lt4rec_tf.experiment.publishing import ExportFlags
 from lt4rec_tf.models.registry import MODELS
@@ -30,9 +30,9 @@ FLAGFILES = sorted((PROJECT / "configs").glob("*.cfg"))
 DATA_SETS = sorted((PROJECT / "configs" / "data_sets").glob("*.cfg"))
 COMPARISONS = sorted((PROJECT / "configs" / "compare").glob("*.cfg"))
 PROTOCOLS = sorted((PROJECT / "configs" / "protocols").glob("*.cfg"))
-ROWS = PROJECT / "configs" / "compare" / "rows.toml"
+MODELS_FILE = PROJECT / "configs" / "compare" / "models.toml"
 EMBEDDING_TICKETS = sorted((PROJECT / "configs" / "embedding_tickets").glob("*.cfg"))
-CONFIGS = [*FLAGFILES, *DATA_SETS, *COMPARISONS, *PROTOCOLS, *EMBEDDING_TICKETS, ROWS]
+CONFIGS = [*FLAGFILES, *DATA_SETS, *COMPARISONS, *PROTOCOLS, *EMBEDDING_TICKETS, MODELS_FILE]
 MARKDOWN = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
 MARKDOWN += [PROJECT / "export" / "README.md"]
 MARKDOWN += [path for path in sorted(PROJECT.glob("*.md")) if path not in MARKDOWN]
@@ -155,7 +155,7 @@ def check_comparison(flags):
     settings, _, compare = parse_with(argv, "", CompareFlags)
     schema = run_folder.read_schema(existing(settings.data.schema), settings)
     tasks = [task.name for task in schema.tasks]
-    specs = read_rows(Path(compare.rows_file), compare.only, tasks)
+    specs = read_models(Path(compare.models_file), compare.only, tasks)
     return settings, {spec.name: candidates(spec, compare, parse) for spec in specs}
 
 
@@ -215,7 +215,7 @@ def test_commands_are_found():
         "python -m lt4rec_tf.train --flagfile=configs/quikstart.cfg",
         "python -m lt4rec_tf.train --flagfile=configs/quickstart.cfg --epoch=3",
         "python -m lt4rec_tf.train --schema=configs/schemas/absent.toml",
-        "python -m lt4rec_tf.evaluate --run=RUN --row=s_weight",
+        "python -m lt4rec_tf.evaluate --run=RUN --model=s_weight",
         "python -m lt4rec_tf.evaluate",
         "python -m lt4rec_tf.export --run=RUN --exportdir=DIR",
         "python -m lt4rec_tf.predict --run=RUN --output=DIR",
@@ -229,7 +229,7 @@ def test_commands_are_found():
         "python -m lt4rec_tf.compare --flagfile=configs/compare/smoke.cfg --weighted_task=like",
         "python -m lt4rec_tf.train --flagfile=configs/compare/smoke.cfg",
         "python -m lt4rec_tf.simulate_online --sessions=9",
-        "python -m lt4rec_tf.simulate_online --runs=RUN --row=base",
+        "python -m lt4rec_tf.simulate_online --runs=RUN --model=base",
     ],
 )
 def test_commands_that_there_are_not_are_noticed(command):
@@ -273,12 +273,12 @@ def test_a_search_for_embedding_tickets_parses(path):
     assert check_embedding_tickets([f"--flagfile={path}"]).name == path.stem
 
 
-def test_the_rows_of_the_comparison_hold_the_papers_table_and_its_rivals():
-    specs = read_rows(ROWS, (), ["ctr", "cvr"])
+def test_the_models_of_the_comparison_hold_the_papers_table_and_its_rivals():
+    specs = read_models(MODELS_FILE, (), ["ctr", "cvr"])
     rivals = [*specs]
-    for name in ("hybrid_rows.toml", "entire_space_rows.toml", "masks_rows.toml"):
-        rivals += read_rows(ROWS.with_name(name), (), ["ctr", "cvr"])
-    assert {spec.row for spec in rivals} == set(MODELS)
+    for name in ("hybrid_models.toml", "entire_space_models.toml", "masks_models.toml"):
+        rivals += read_models(MODELS_FILE.with_name(name), (), ["ctr", "cvr"])
+    assert {spec.model for spec in rivals} == set(MODELS)
     groups = list(dict.fromkeys(spec.group for spec in specs))
     assert groups[:3] == ["Single tasks", "Table 2 of LT4REC", "What a reader would compare with"]
     assert [spec.name for spec in specs if spec.group == groups[1]] == [
@@ -291,7 +291,7 @@ def test_the_rows_of_the_comparison_hold_the_papers_table_and_its_rivals():
         "s_weight_biggernet",
         "s_weight_tuning",
     ]
-    assert len({(spec.row, spec.task, spec.flags, spec.weights) for spec in specs}) == len(specs)
+    assert len({(spec.model, spec.task, spec.flags, spec.weights) for spec in specs}) == len(specs)
 
 
 def test_every_schema_has_a_flagfile():

@@ -18,12 +18,12 @@ from lt4rec_tf.experiment.comparison.cost import cost_of
 from lt4rec_tf.experiment.comparison.grid import (
     CompareFlags,
     Comparison,
-    RowSpec,
+    ModelSpec,
     candidates,
-    read_rows,
+    read_models,
 )
-from lt4rec_tf.experiment.comparison.procedure import _row_name, _search_jobs, tune
-from lt4rec_tf.experiment.rows import load_row
+from lt4rec_tf.experiment.comparison.procedure import _model_name, _search_jobs, tune
+from lt4rec_tf.experiment.trained_models import load_model
 from lt4rec_tf.metrics.gain import mean_relative_gain
 from lt4rec_tf.schema.reader import load_schema
 from lt4rec_tf.serving.publish import published_versions
@@ -31,24 +31,24 @@ from tests.support.feeds import good_row, line, schema, write_lines
 from tests.support.paths import PROJECT
 from tests.support.schemas import few_features
 
-ROWS = PROJECT / "configs" / "compare" / "rows.toml"
+MODELS = PROJECT / "configs" / "compare" / "models.toml"
 TASKS = ("ctr", "cvr")
 FIRST = ["base_ctr", "base_cvr", "hard_sharing", "s_weight"]
-# Rows that cannot end well: one diverges, the other's searches rewind to a step that never comes.
+# Models that cannot end well: one diverges, the other's searches rewind to a step that never comes.
 BROKEN = """
-[[rows]]
+[[models]]
 name = "diverges"
 group = "Broken"
-row = "shared_bottom"
+model = "shared_bottom"
 flags = ["--learning_rate=1e30"]
 
-[[rows]]
+[[models]]
 name = "never_rewinds"
 group = "Broken"
-row = "s_weight"
+model = "s_weight"
 flags = ["--rewind=step", "--rewind_step=9999"]
 """
-# Lines of the file of all kinds: more rows, tickets and warm-ups are trained by
+# Lines of the file of all kinds: more models, tickets and warm-ups are trained by
 # test_joint_training.py, rules of balance by test_balancing.py; test_commands.py reads all lines.
 SHARED = ["s_weight_gradientconflict"]  # with the search of s_weight
 OWN = ["s_neuron"]
@@ -64,7 +64,7 @@ def home(tmp_path_factory):
 def run_compare(home, folder, *flags):
     """Compares in home/folder and returns the report."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(PROJECT)  # flagfiles, rows and schemas are named from here
+        patch.chdir(PROJECT)  # flagfiles, models and schemas are named from here
         argv = [
             "compare",
             "--flagfile=configs/compare/smoke.cfg",
@@ -93,7 +93,7 @@ def report(folder):
 
 
 def by_name(found):
-    return {row["row"]: row for row in found["rows"]}
+    return {model["row"]: model for model in found["rows"]}
 
 
 def times(folder, *below):
@@ -114,57 +114,58 @@ def first(home):
     return home / "first", found, times(home / "first", ".")
 
 
-def settings_of(row, seed):
-    values = row["settings"] | {"seed": seed}
+def settings_of(model, seed):
+    values = model["settings"] | {"seed": seed}
     return from_dict(values)
 
 
-def folder_of(folder, row, seed):
-    return jobs.row_folder(folder, row["row"], settings_of(row, seed))
+def folder_of(folder, model, seed):
+    return jobs.model_folder(folder, model["row"], settings_of(model, seed))
 
 
 @pytest.mark.slow(minutes=2)
-def test_the_report_holds_every_row_run_and_setting(first):
+def test_the_report_holds_every_model_run_and_setting(first):
     folder, found, _ = first
-    assert [row["row"] for row in found["rows"]] == FIRST
+    assert [model["row"] for model in found["rows"]] == FIRST
     assert found["seeds"] == [1, 2]
     assert [task["name"] for task in found["tasks"]] == list(TASKS)
-    for row in found["rows"]:
-        assert [(run["seed"], run["status"]) for run in row["runs"]] == [(1, "done"), (2, "done")]
-        tasks = [row["row"].removeprefix("base_")] if "base" in row["row"] else list(TASKS)
-        for run in row["runs"]:
+    for model in found["rows"]:
+        assert [(run["seed"], run["status"]) for run in model["runs"]] == [(1, "done"), (2, "done")]
+        tasks = [model["row"].removeprefix("base_")] if "base" in model["row"] else list(TASKS)
+        for run in model["runs"]:
             assert set(tasks) <= set(run["metrics"])
             assert run["seconds"] > 0
-            assert artifacts.is_done(folder_of(folder, row, run["seed"]) / "rows")
-        assert settings_of(row, 1).rows == (("base",) if "base" in row["row"] else (row["row"],))
-        assert list(row["cost"]["alive_parameters"]) == tasks
+            assert artifacts.is_done(folder_of(folder, model, run["seed"]) / "rows")
+        trained = "base" if "base" in model["row"] else model["row"]
+        assert settings_of(model, 1).models == (trained,)
+        assert list(model["cost"]["alive_parameters"]) == tasks
     for name in ("table2.md", "figure4.png", "overlap.png"):
         assert (folder / "report" / name).stat().st_size > 0
     table = (folder / "report" / "table2.md").read_text()
-    for row in found["rows"]:
-        assert f"| {row['row']}" in table
+    for model in found["rows"]:
+        assert f"| {model['row']}" in table
     assert "Failed runs" not in table
 
 
 @pytest.mark.slow
 def test_validation_chooses_among_the_candidates(first):
     folder, found, _ = first
-    rows = by_name(found)
+    models = by_name(found)
     base = {}
     for task, metric in zip(TASKS, ("auc", "mse"), strict=True):
-        row = rows[f"base_{task}"]
-        assert row["chosen"] == {"learning_rate": "0.001"}
+        model = models[f"base_{task}"]
+        assert model["chosen"] == {"learning_rate": "0.001"}
         (stage,) = (folder / "searches").glob(f"*/seed_1/tickets/{task}/level_0/training")
         base[task] = artifacts.read_json(stage / "history.json")["validation"][task][metric]
         expected = base[task] if task == "ctr" else -base[task]
-        assert [tried["score"] for tried in row["candidates"]] == [expected]
+        assert [tried["score"] for tried in model["candidates"]] == [expected]
     for name in ("hard_sharing", "s_weight"):
-        row = rows[name]
-        assert [tried["loss_weights"] for tried in row["candidates"]] == ["cvr=1", "cvr=3"]
-        for tried in row["candidates"]:
-            weighted = dict(row["settings"]["training"], loss_weights=[tried["loss_weights"]])
-            settings = from_dict(row["settings"] | {"training": weighted, "seed": 1})
-            stage = jobs.row_folder(folder, name, settings) / "rows" / name / "training"
+        model = models[name]
+        assert [tried["loss_weights"] for tried in model["candidates"]] == ["cvr=1", "cvr=3"]
+        for tried in model["candidates"]:
+            weighted = dict(model["settings"]["training"], loss_weights=[tried["loss_weights"]])
+            settings = from_dict(model["settings"] | {"training": weighted, "seed": 1})
+            stage = jobs.model_folder(folder, name, settings) / "rows" / name / "training"
             values = artifacts.read_json(stage / "history.json")["validation"]
             gain = mean_relative_gain(
                 {"ctr": values["ctr"]["auc"], "cvr": values["cvr"]["mse"]},
@@ -172,8 +173,8 @@ def test_validation_chooses_among_the_candidates(first):
                 {"ctr": "max", "cvr": "min"},
             )
             assert tried["score"] == pytest.approx(gain)
-        best = max(row["candidates"], key=lambda tried: tried["score"])
-        assert row["chosen"] == {name: best[name] for name in row["chosen"]}
+        best = max(model["candidates"], key=lambda tried: tried["score"])
+        assert model["chosen"] == {name: best[name] for name in model["chosen"]}
         # The seed that tunes trains every candidate, the other one what was chosen.
         trained = sorted(path.name for path in (folder / "rows" / name).glob("*/seed_*"))
         assert trained == ["seed_1", "seed_1", "seed_2"]
@@ -185,24 +186,24 @@ def test_the_best_trials_are_trained_for_longer(home):
     flags = ("--only=base,hard_sharing", "--seeds=1", "--tune_trials=2", "--jobs=1")
     flags += ("--cvr_weights=", "--epochs=2", "--search_epochs=1")
     found = run_compare(home, "trials", *flags)
-    rows = by_name(found)
-    for name, row in rows.items():
+    models = by_name(found)
+    for name, model in models.items():
         # A single task takes --search_epochs passes, one.
-        ended = [(tried["trial"], tried["passes"]) for tried in row["candidates"]]
+        ended = [(tried["trial"], tried["passes"]) for tried in model["candidates"]]
         short = [] if "base" in name else [1, 2]
         assert ended[: len(short)] == [(trial, 1) for trial in short]
-        longest = row["candidates"][len(short) :]
+        longest = model["candidates"][len(short) :]
         assert all(tried["passes"] is None for tried in longest)
         assert len(longest) == (1 if short else 2)
         best = max(longest, key=lambda tried: tried["score"])
-        assert row["chosen"] == {name: best[name] for name in row["chosen"]}
-        settings = settings_of(row, 1)
+        assert model["chosen"] == {name: best[name] for name in model["chosen"]}
+        settings = settings_of(model, 1)
         assert settings.training.epochs == 2
-        assert f"{settings.training.learning_rate:g}" == row["chosen"]["learning_rate"]
-        assert f"{settings.model.field_dropout:g}" == row["chosen"]["field_dropout"]
-    short = rows["hard_sharing"]["candidates"][:2]
+        assert f"{settings.training.learning_rate:g}" == model["chosen"]["learning_rate"]
+        assert f"{settings.model.field_dropout:g}" == model["chosen"]["field_dropout"]
+    short = models["hard_sharing"]["candidates"][:2]
     best = max(short, key=lambda tried: tried["score"])
-    assert rows["hard_sharing"]["candidates"][2]["trial"] == best["trial"]
+    assert models["hard_sharing"]["candidates"][2]["trial"] == best["trial"]
     table = (folder / "report" / "table2.md").read_text()
     assert "### Trials, on validation" in table
 
@@ -212,7 +213,7 @@ def test_the_best_trials_are_trained_for_longer(home):
 
 
 @pytest.mark.slow
-def test_rows_that_agree_share_their_searches(first):
+def test_models_that_agree_share_their_searches(first):
     folder, found, _ = first
     assert len(list((folder / "searches").glob("*/seed_1"))) == 1
     assert len(list((folder / "searches").glob("*/seed_2"))) == 1
@@ -230,23 +231,23 @@ def test_rows_that_agree_share_their_searches(first):
 @pytest.mark.slow
 def test_differences_are_of_the_metrics_of_paired_runs(first):
     folder, found, _ = first
-    rows = by_name(found)
+    models = by_name(found)
     labels = jobs.read_arrays(folder / "test_labels.npz")
     clicked = labels["1/cvr"] > 0
-    assert not rows["base_ctr"]["differences"]
+    assert not models["base_ctr"]["differences"]
     for name in ("hard_sharing", "s_weight"):
         for task, metric in zip(TASKS, ("auc", "mse"), strict=True):
             values = {}
-            for row in (rows[name], rows[f"base_{task}"]):
-                stem = row["row"] if row["row"] == name else f"base_{task}"
+            for model in (models[name], models[f"base_{task}"]):
+                stem = model["row"] if model["row"] == name else f"base_{task}"
                 values[stem] = [
-                    measured(folder_of(folder, row, seed), stem, task, labels, clicked)
+                    measured(folder_of(folder, model, seed), stem, task, labels, clicked)
                     for seed in (1, 2)
                 ]
-                of_runs = [run["metrics"][task][metric] for run in row["runs"]]
+                of_runs = [run["metrics"][task][metric] for run in model["runs"]]
                 # A run's metrics are of float32 probabilities, which tie some of these rows.
                 np.testing.assert_allclose(values[stem], of_runs, rtol=1e-4)
-            difference = rows[name]["differences"][task]
+            difference = models[name]["differences"][task]
             mean, alone = np.mean(values[name]), np.mean(values[f"base_{task}"])
             assert difference["metric"] == metric
             assert difference["seeds"] == 2
@@ -256,9 +257,9 @@ def test_differences_are_of_the_metrics_of_paired_runs(first):
             assert difference["low"] < difference["difference"] < difference["high"]
 
 
-def measured(folder, row, task, labels, clicked):
+def measured(folder, model, task, labels, clicked):
     """A run's metric on test, from its logits."""
-    logits = jobs.read_arrays(folder / "test" / f"{row}.npz")[f"0/{task}"]
+    logits = jobs.read_arrays(folder / "test" / f"{model}.npz")[f"0/{task}"]
     truth = labels[f"0/{task}"]
     assert logits.shape == truth.shape == labels["users"].shape
     if task == "ctr":
@@ -270,18 +271,18 @@ def measured(folder, row, task, labels, clicked):
 @pytest.mark.slow
 def test_costs_are_means_over_the_runs(first):
     folder, found, _ = first
-    row = by_name(found)["s_weight"]
+    model = by_name(found)["s_weight"]
     costs = []
     for seed in (1, 2):
-        settings, made = run_folder.read_run(folder_of(folder, row, seed))
-        network = load_row(folder_of(folder, row, seed), "s_weight", settings, made)
+        settings, made = run_folder.read_run(folder_of(folder, model, seed))
+        network = load_model(folder_of(folder, model, seed), "s_weight", settings, made)
         costs.append(cost_of(network))
         density = {task: np.mean([np.mean(m) for m in [flat(network, task)]]) for task in TASKS}
-        assert row["runs"][seed - 1]["density"] == pytest.approx(density)
-    assert row["cost"]["multiply_adds"] == round(np.mean([c["multiply_adds"] for c in costs]))
+        assert model["runs"][seed - 1]["density"] == pytest.approx(density)
+    assert model["cost"]["multiply_adds"] == round(np.mean([c["multiply_adds"] for c in costs]))
     for task in TASKS:
         alive = round(np.mean([cost["alive_parameters"][task] for cost in costs]))
-        assert row["cost"]["alive_parameters"][task] == alive
+        assert model["cost"]["alive_parameters"][task] == alive
 
 
 def flat(network, task):
@@ -314,29 +315,29 @@ def test_a_finished_comparison_is_only_reported_again(first, home, capsys):
 
 @pytest.mark.slow
 def test_one_process_gives_the_numbers_of_two(first, home):
-    rows = by_name(first[1])
-    weight = rows["hard_sharing"]["chosen"]["loss_weights"].removeprefix("cvr=")
+    models = by_name(first[1])
+    weight = models["hard_sharing"]["chosen"]["loss_weights"].removeprefix("cvr=")
     flags = ("--only=base,hard_sharing", "--seeds=1", f"--cvr_weights={weight}", "--jobs=1")
     found = by_name(run_compare(home, "alone", *flags))
     assert list(found) == FIRST[:3]
-    for name, row in found.items():
-        assert row["chosen"] == rows[name]["chosen"]
-        assert row["candidates"][0] in rows[name]["candidates"]
-        alone, beside = (dict(r["runs"][0], seconds=0) for r in (row, rows[name]))
+    for name, model in found.items():
+        assert model["chosen"] == models[name]["chosen"]
+        assert model["candidates"][0] in models[name]["candidates"]
+        alone, beside = (dict(r["runs"][0], seconds=0) for r in (model, models[name]))
         assert alone == beside
 
 
 @pytest.mark.slow
 def test_a_lines_run_is_one_for_evaluate_and_export(first, home, capsys):
     folder, found, _ = first
-    row = by_name(found)["base_cvr"]
-    run = folder_of(folder, row, 2)
+    model = by_name(found)["base_cvr"]
+    run = folder_of(folder, model, 2)
     assert exit_on_error(evaluate.main, ["evaluate", f"--run={run}"]) == 0
     assert "| base_cvr" in capsys.readouterr().out
     measured = {r["row"]: r for r in artifacts.read_json(run / "evaluation.json")["rows"]}
-    for task, metrics in row["runs"][1]["metrics"].items():
+    for task, metrics in model["runs"][1]["metrics"].items():
         assert measured["base_cvr"]["metrics"][task] == pytest.approx(metrics, rel=1e-5)
-    assert measured["base_cvr"]["seconds"] == row["runs"][1]["seconds"]
+    assert measured["base_cvr"]["seconds"] == model["runs"][1]["seconds"]
     models = home / "models"
     argv = ["export", f"--run={folder_of(folder, by_name(found)['s_weight'], 1)}"]
     assert exit_on_error(export.main, [*argv, f"--export_dir={models}"]) == 0
@@ -345,50 +346,56 @@ def test_a_lines_run_is_one_for_evaluate_and_export(first, home, capsys):
 
 @pytest.fixture(scope="module")
 def everything(first, home):
-    """(report, folder, times before and after) of more rows, two of them broken, added to `first`.
+    """(report, folder, times before and after) of more models, two broken, added to `first`.
 
     With one seed and one candidate of b, which `first` has already.
     """
     folder = home / "first"
-    rows = home / "rows.toml"
-    rows.write_text(ROWS.read_text() + BROKEN)
+    models = home / "models.toml"
+    models.write_text(MODELS.read_text() + BROKEN)
     before = times(folder, "rows", "searches")
     only = ",".join(["base", *KINDS, "diverges", "never_rewinds"])
-    flags = (f"--rows_file={rows}", f"--only={only}", "--seeds=1", "--cvr_weights=1", "--jobs=2")
+    flags = (
+        f"--models_file={models}",
+        f"--only={only}",
+        "--seeds=1",
+        "--cvr_weights=1",
+        "--jobs=2",
+    )
     found = run_compare(home, "first", *flags)
     return found, folder, before, times(folder, "rows", "searches")
 
 
 @pytest.mark.slow
-def test_rows_that_are_added_train_only_themselves(everything):
+def test_models_that_are_added_train_only_themselves(everything):
     _, _, before, after = everything
     assert {path: after[path] for path in before} == before
     assert len(after) > len(before)
 
 
 @pytest.mark.slow
-def test_rows_of_every_kind_end_with_numbers(everything):
+def test_models_of_every_kind_end_with_numbers(everything):
     found, folder, _, _ = everything
-    rows = by_name(found)
-    assert {*rows} == {*FIRST, *KINDS, "diverges", "never_rewinds"}
-    failed = {name: row["runs"][0].get("error") for name, row in rows.items()}
+    models = by_name(found)
+    assert {*models} == {*FIRST, *KINDS, "diverges", "never_rewinds"}
+    failed = {name: model["runs"][0].get("error") for name, model in models.items()}
     assert {name for name, error in failed.items() if error} == {"diverges", "never_rewinds"}
-    for name, row in rows.items():
-        (run,) = row["runs"]
+    for name, model in models.items():
+        (run,) = model["runs"]
         if run["status"] == "failed":
             continue
         for metrics in run["metrics"].values():
             assert all(math.isfinite(value) for value in metrics.values()), name
         if "base" not in name:
-            assert set(row["differences"]) == set(TASKS)
-        assert row["cost"]["trained_parameters"] > 0
+            assert set(model["differences"]) == set(TASKS)
+        assert model["cost"]["trained_parameters"] > 0
     table = (folder / "report" / "table2.md").read_text()
-    for name in rows:
+    for name in models:
         assert f"| {name}" in table or f"`{name}`" in table
 
 
 @pytest.mark.slow
-def test_failed_rows_are_reported_with_their_logs(everything):
+def test_failed_models_are_reported_with_their_logs(everything):
     found, folder, _, _ = everything
     table = (folder / "report" / "table2.md").read_text()
     failed = {
@@ -396,30 +403,30 @@ def test_failed_rows_are_reported_with_their_logs(everything):
         "never_rewinds": ("ConfigError", "--rewind_step"),
     }
     for name, (error, said) in failed.items():
-        row = by_name(found)[name]
-        (run,) = row["runs"]
+        model = by_name(found)[name]
+        (run,) = model["runs"]
         assert run["status"] == "failed"
         assert run["error"].startswith(f"{error}: ")
         assert said in run["error"]
         with open(run["log"], encoding="utf-8") as log:  # noqa: PTH123
             assert run["error"] in log.read()
-        assert row["settings"] is None
-        assert row["cost"] is None
-        assert not row["differences"]
-        assert row["candidates"][0]["error"] == run["error"]
+        assert model["settings"] is None
+        assert model["cost"] is None
+        assert not model["differences"]
+        assert model["candidates"][0]["error"] == run["error"]
         assert run["log"] in table
         assert run["error"] in table
     assert "### Failed runs" in table
 
 
 @pytest.mark.slow
-def test_rows_that_differ_in_their_search_have_one_of_their_own(everything):
+def test_models_that_differ_in_their_search_have_one_of_their_own(everything):
     found, folder, _, _ = everything
     searched = [search["row"] for search in found["searches"]]
     assert not {*SHARED} & {*searched}
     assert {"s_weight", *OWN} <= {*searched}
     assert len(set(searched)) == len(searched)
-    # And one for each row whose search failed.
+    # And one for each model whose search failed.
     assert len(list((folder / "searches").glob("*/seed_1"))) == len(searched) + 2
 
 
@@ -436,7 +443,7 @@ def tiny(tmp_path):
         f"--schema={tmp_path}/small.toml",
         f"--data_dir={tmp_path}/logs",
         f"--run_dir={tmp_path}/run",
-        f"--rows_file={ROWS}",
+        f"--models_file={MODELS}",
     ]
 
 
@@ -445,7 +452,7 @@ def tiny(tmp_path):
     [
         (["--only=base,star"], "--only: found ['star']"),
         (["--only=s_weight"], "expected one"),
-        (["--rows_file=absent.toml"], "absent.toml: cannot be read"),
+        (["--models_file=absent.toml"], "absent.toml: cannot be read"),
         (["--cvr_weights=much"], "--loss_weights: found 'cvr=much'"),
         (["--weighted_task=like", "--cvr_weights=3"], "--loss_weights: found 'like'"),
         (["--weighted_task=like", "--tune_trials=3"], "--weighted_task: found 'like'"),
@@ -488,20 +495,20 @@ def test_help_lists_what_a_comparison_is_and_what_a_run_is(capsys):
         compare.main(["compare", "--helpfull"])
     assert stop.value.code == 0
     shown = capsys.readouterr().out
-    for flag in ("--rows_file=", "--seeds=", "--replicates=", "--hidden_units=", "--run_dir="):
+    for flag in ("--models_file=", "--seeds=", "--replicates=", "--hidden_units=", "--run_dir="):
         assert flag in shown
 
 
-def test_rows_share_a_search_where_nothing_that_it_depends_on_differs(tmp_path):
+def test_models_share_a_search_where_nothing_that_it_depends_on_differs(tmp_path):
     def folder(*flags):
         argv = ["train", "--schema=s.toml", "--data_dir=logs", "--epochs=1", "--search_epochs=1"]
         return jobs.search_folder(tmp_path, parse([*argv, *flags], "")[0])
 
-    same = folder("--rows=s_weight")
+    same = folder("--models=s_weight")
     for flags in (
-        ["--rows=base"],
-        ["--rows=mmoe", "--experts=5"],
-        ["--rows=ple", "--expert_levels=1"],
+        ["--models=base"],
+        ["--models=mmoe", "--experts=5"],
+        ["--models=ple", "--expert_levels=1"],
         ["--loss_weights=cvr=3"],
         ["--balance=pcgrad"],
         ["--gradient_conflict"],
@@ -509,7 +516,7 @@ def test_rows_share_a_search_where_nothing_that_it_depends_on_differs(tmp_path):
         ["--epochs=5"],
         ["--ticket_choice=sparsest"],
         ["--ticket_control=shuffle"],
-        ["--rows=s_weight_auto", "--auto_trainings=3"],
+        ["--models=s_weight_auto", "--auto_trainings=3"],
         ["--name=other"],
     ):
         assert folder(*flags) == same, flags
@@ -536,12 +543,12 @@ def test_rows_share_a_search_where_nothing_that_it_depends_on_differs(tmp_path):
 
 
 def score_of(made, values, base):
-    spec = RowSpec("mine", "group", "mmoe", "", (), None, "")
+    spec = ModelSpec("mine", "group", "mmoe", "", (), None, "")
     metrics = {"ctr": {"auc": values[0]}, "cvr": {"mse": values[1]}}
     return results.score(made, spec, metrics, base)
 
 
-def test_joint_rows_are_scored_against_single_tasks(tmp_path):
+def test_joint_models_are_scored_against_single_tasks(tmp_path):
     made = load_schema(schema(tmp_path).path)
     base = {"ctr": 0.8, "cvr": 0.5}
     assert score_of(made, (0.84, 0.4), base) == pytest.approx((0.05 + 0.2) / 2)
@@ -559,12 +566,12 @@ def tuned(tmp_path, monkeypatch, outcomes, single=(0.06,)):
     argv = ["compare", "--schema=s.toml", "--data_dir=logs"]
     seeds = tuple(range(1, len(single) + 2))
     flags = CompareFlags(cvr_weights=tuple(outcomes), seeds=seeds, tuning_seeds=len(single))
-    rows = read_rows(ROWS, ("base", "hard_sharing"), TASKS)
+    models = read_models(MODELS, ("base", "hard_sharing"), TASKS)
     grid = {
         spec.name: candidates(spec, flags, lambda more: parse([*argv, *more], "")[0])
-        for spec in rows
+        for spec in models
     }
-    comparison = Comparison(tmp_path, made, flags, rows, grid)
+    comparison = Comparison(tmp_path, made, flags, models, grid)
 
     def outcome(spec, settings):
         ended = outcomes[settings.training.loss_weights[0].partition("=")[2]]
@@ -573,7 +580,7 @@ def tuned(tmp_path, monkeypatch, outcomes, single=(0.06,)):
 
     def train(comparison, pool, what, wanted):
         return {
-            _row_name(comparison, spec, settings): Failure("died", tmp_path / "log")
+            _model_name(comparison, spec, settings): Failure("died", tmp_path / "log")
             for spec, settings in wanted
             if not spec.task and outcome(spec, settings)["cvr"]["mse"] is None
         }
@@ -621,21 +628,23 @@ def test_the_mean_over_the_tuning_seeds_chooses(tmp_path, monkeypatch):
     assert third["error"] == "died"
 
 
-def test_a_row_of_which_every_candidate_failed_has_none(tmp_path, monkeypatch):
+def test_a_model_of_which_every_candidate_failed_has_none(tmp_path, monkeypatch):
     comparison = tuned(tmp_path, monkeypatch, {"1": None, "3": None})
     assert comparison.chosen["hard_sharing"] is None
     assert comparison.failures["hard_sharing"][1].error == "died"
     assert comparison.chosen["base_ctr"] is not None
 
 
-def test_a_search_goes_as_far_as_its_most_demanding_row_needs(tmp_path):
+def test_a_search_goes_as_far_as_its_most_demanding_model_needs(tmp_path):
     made = load_schema(schema(tmp_path).path)
     argv = ["train", "--schema=s.toml", "--data_dir=logs", "--rounds=4"]
 
     def depths(*names):
-        rows = [spec for spec in read_rows(ROWS, (), TASKS) if spec.name in names]
-        comparison = Comparison(tmp_path, made, CompareFlags(), rows, {})
-        wanted = [(spec, parse([*argv, f"--rows={spec.row}", *spec.flags], "")[0]) for spec in rows]
+        models = [spec for spec in read_models(MODELS, (), TASKS) if spec.name in names]
+        comparison = Comparison(tmp_path, made, CompareFlags(), models, {})
+        wanted = [
+            (spec, parse([*argv, f"--models={spec.model}", *spec.flags], "")[0]) for spec in models
+        ]
         return [(job.arguments[2], job.passes) for job in _search_jobs(comparison, wanted)]
 
     assert depths("hard_sharing", "mmoe", "pcgrad") == [("start", 0)]

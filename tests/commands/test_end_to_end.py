@@ -19,7 +19,7 @@ from lt4rec_tf import evaluate, export, train
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.data.input.pipeline import raw_batches
 from lt4rec_tf.experiment import logs, run_folder
-from lt4rec_tf.experiment.rows import load_row
+from lt4rec_tf.experiment.trained_models import load_model
 from lt4rec_tf.serving.publish import published_versions
 from lt4rec_tf.tickets.masks import density, overlap, read_masks
 from tests.support.commands import ROWS, run_main, run_training, small
@@ -30,7 +30,7 @@ from tests.support.versions import session_answers
 pytestmark = pytest.mark.slow(minutes=4)
 
 STEPS = 12  # of an epoch
-ALL_ROWS = ["base_ctr", "base_cvr", "hard_sharing", "s_weight"]
+ALL_MODELS = ["base_ctr", "base_cvr", "hard_sharing", "s_weight"]
 
 
 def command(module, *flags):
@@ -51,27 +51,27 @@ def numbers(folder):
     return without_seconds(evaluation(folder))
 
 
-def check_evaluation(folder, rows):
-    """Every row is there with finite metrics and densities in (0, 1]."""
+def check_evaluation(folder, models):
+    """Every model is there with finite metrics and densities in (0, 1]."""
     found = evaluation(folder)
-    assert [row["row"] for row in found["rows"]] == rows
-    for row in found["rows"]:
+    assert [model["row"] for model in found["rows"]] == models
+    for model in found["rows"]:
         tasks = [task["name"] for task in found["tasks"]]
-        if row["row"].startswith("base_"):
-            tasks = [row["row"].removeprefix("base_")]
-        assert set(row["density"]) == set(tasks)
-        assert set(tasks) <= set(row["metrics"])
-        for task, values in row["metrics"].items():
-            assert all(math.isfinite(value) for value in values.values()), (row["row"], task)
-        assert set(row["reliability"]) == set(tasks) == set(row["rows"])
-        assert set(row["by_label"]) == set(tasks) & {"cvr"}
-        assert row["seconds"] > 0
-        for task, share in row["density"].items():
+        if model["row"].startswith("base_"):
+            tasks = [model["row"].removeprefix("base_")]
+        assert set(model["density"]) == set(tasks)
+        assert set(tasks) <= set(model["metrics"])
+        for task, values in model["metrics"].items():
+            assert all(math.isfinite(value) for value in values.values()), (model["row"], task)
+        assert set(model["reliability"]) == set(tasks) == set(model["rows"])
+        assert set(model["by_label"]) == set(tasks) & {"cvr"}
+        assert model["seconds"] > 0
+        for task, share in model["density"].items():
             expected = 1.0
-            if row["row"] == "s_weight":
+            if model["row"] == "s_weight":
                 search = found["searches"][task]
                 expected = search["densities"][search["chosen"]]
-            elif row["row"] == "s_gates":
+            elif model["row"] == "s_gates":
                 expected = pytest.approx(0.2, abs=1e-3)  # the default, of whole weights
             assert share == expected
     return found
@@ -114,13 +114,13 @@ def unbroken(home):
     return folder, ended.stdout
 
 
-def test_a_run_ends_with_finite_metrics_of_every_row(unbroken):
+def test_a_run_ends_with_finite_metrics_of_every_model(unbroken):
     folder, _ = unbroken
-    found = check_evaluation(folder, ALL_ROWS)
+    found = check_evaluation(folder, ALL_MODELS)
     assert found["split"] == "test"
     shares, rest = found["searches"], ["ctcvr"]
-    for row in found["rows"][2:]:
-        assert sorted(row["metrics"]) == sorted(["ctr", "cvr", *rest])
+    for model in found["rows"][2:]:
+        assert sorted(model["metrics"]) == sorted(["ctr", "cvr", *rest])
     for task in ("ctr", "cvr"):
         # rate = 1 - 0.2 ** (1 / 2) of 16 * (inputs + 8) weights, cut to whole weights
         np.testing.assert_allclose(shares[task]["densities"], [1, 0.2**0.5, 0.2], atol=1e-3)
@@ -142,9 +142,9 @@ def test_a_run_keeps_the_masks_that_it_reports(unbroken):
                 for name in ("tower_0", "tower_1")
             }
         worn[task] = read_masks(kept, shapes)
-    row = found["rows"][-1]
-    assert row["density"] == {task: density(masks) for task, masks in worn.items()}
-    assert row["overlap"] == overlap(list(worn.values()))
+    model = found["rows"][-1]
+    assert model["density"] == {task: density(masks) for task, masks in worn.items()}
+    assert model["overlap"] == overlap(list(worn.values()))
 
 
 def test_a_run_prints_its_tables_and_where_everything_lies(unbroken):
@@ -152,15 +152,15 @@ def test_a_run_prints_its_tables_and_where_everything_lies(unbroken):
     assert f"run: {folder}\n" in printed
     assert f"\n{ROWS} records, 0 without use\n" in printed  # a slow machine says more between
     lines = printed.splitlines()
-    header = next(line for line in lines if line.startswith("| row "))
+    header = next(line for line in lines if line.startswith("| model "))
     for column in ("CVR MSE on clicks", "CTR AUC", "CTR GAUC", "density", "overlap", "seconds"):
         assert column in header
     table = lines[lines.index(header) + 2 :][:4]
-    assert [line.split()[1] for line in table] == ALL_ROWS
-    for row, line in zip(evaluation(folder)["rows"], table, strict=True):
+    assert [line.split()[1] for line in table] == ALL_MODELS
+    for model, line in zip(evaluation(folder)["rows"], table, strict=True):
         for task, metric in (("ctr", "auc"), ("cvr", "mse")):
-            if task in row["metrics"]:
-                assert f"{row['metrics'][task][metric]:.5f}" in line
+            if task in model["metrics"]:
+                assert f"{model['metrics'][task][metric]:.5f}" in line
     for task in ("ctr", "cvr"):
         assert f"ticket search of {task}, on validation" in printed
     assert f"SavedModel (s_weight): {folder}/saved_model/1\n" in printed
@@ -172,7 +172,7 @@ def test_a_run_prints_its_tables_and_where_everything_lies(unbroken):
         assert (folder / name).stat().st_size > 0
 
 
-def test_a_run_serves_its_sparse_row(unbroken):
+def test_a_run_serves_its_sparse_model(unbroken):
     folder, _ = unbroken
     check_served(folder, ["ctr", "cvr"])
 
@@ -228,20 +228,20 @@ def test_hparams_show_what_matters_of_a_single_run(unbroken):
     data = plugin_data_pb2.HParamsPluginData.FromString(metadata.plugin_data.content)
     hparams = data.session_start_info.hparams
     # It shows five settings and five metrics, by the alphabet.
-    first = ["epochs", "exported_row", "final_density", "hidden_units", "learning_rate"]
+    first = ["epochs", "exported_model", "final_density", "hidden_units", "learning_rate"]
     assert sorted(hparams)[:5] == first
-    assert hparams["exported_row"].string_value == "s_weight"
+    assert hparams["exported_model"].string_value == "s_weight"
     tested = {}
     for tag in sorted(tag for tag in events.Tags()["tensors"] if tag.startswith("test")):
         tested[tag] = tensor_util.make_ndarray(events.Tensors(tag)[0].tensor_proto).item()
     assert list(tested)[:2] == ["test/ctr/auc", "test/cvr/mse"]
     for tag in ("ctr/auc", "cvr/mse"):
-        assert tested[f"test/{tag}"] == tested[f"test_of_rows/{tag.replace('/', '_')}/s_weight"]
+        assert tested[f"test/{tag}"] == tested[f"test_of_models/{tag.replace('/', '_')}/s_weight"]
 
 
 def test_searches_side_by_side_find_the_same(home, unbroken, capsys):
     folder = home / "side_by_side"
-    flags = ["--checkpoint_steps=5", "--search_processes=2", "--rows=s_weight"]
+    flags = ["--checkpoint_steps=5", "--search_processes=2", "--models=s_weight"]
     run_training(*small(folder, *flags))
     said = capsys.readouterr()
     assert "2 ticket searches side by side" in said.err
@@ -278,11 +278,11 @@ def test_measuring_again_gives_the_same_file(unbroken, capsys):
             assert f"| {feature['feature']} " in out
 
 
-def test_rows_are_published_as_one_version_after_another(unbroken, tmp_path, capsys):
+def test_models_are_published_as_one_version_after_another(unbroken, tmp_path, capsys):
     folder, _ = unbroken
     (tmp_path / "models" / "6").mkdir(parents=True)
     shutil.copytree(folder / "saved_model" / "1", tmp_path / "models" / "7")
-    run_main(export.main, f"--run={folder}", f"--export_dir={tmp_path}/models", "--row=base_cvr")
+    run_main(export.main, f"--run={folder}", f"--export_dir={tmp_path}/models", "--model=base_cvr")
     assert "published base_cvr as" in capsys.readouterr().out
     versions = published_versions(tmp_path / "models")
     assert [version.name for version in versions] == ["6", "7", "8"]
@@ -328,7 +328,7 @@ def test_a_seed_decides_the_numbers(unbroken, home):
     """Also where other stages ran before in the process, and checkpoints lie elsewhere."""
     expected = numbers(unbroken[0])["rows"][2]
     for seed in ("1", "2"):
-        flags = [f"--seed={seed}", "--checkpoint_steps=0", "--rows=hard_sharing"]
+        flags = [f"--seed={seed}", "--checkpoint_steps=0", "--models=hard_sharing"]
         run_training(*small(home / f"seed_{seed}", *flags))
         (found,) = numbers(home / f"seed_{seed}")["rows"]
         assert found["row"] == expected["row"]
@@ -343,7 +343,7 @@ def mask_files(folder):
 
 # One process a line: it is killed as soon as something fits one of the patterns. What a stage
 # removes when it ends is joined by what it leaves, lest a fast machine is waited for in vain.
-# In the training of a row, a run is killed in test_daily.py.
+# In the training of a model, a run is killed in test_daily.py.
 KILLS = [
     ["tickets/ctr/level_1/training/progress/0*", "tickets/ctr/level_1/done"],
     ["saved_model/.tmp-*", "saved_model/1"],
@@ -352,7 +352,7 @@ KILLS = [
 
 def test_a_run_that_is_killed_again_and_again_ends_as_an_unbroken_one(unbroken, home, tmp_path):
     folder = home / "killed"
-    flags = small(folder, "--checkpoint_steps=5", "--rows=s_weight")
+    flags = small(folder, "--checkpoint_steps=5", "--models=s_weight")
     with (tmp_path / "log").open("w") as log:
         for patterns in KILLS:
             process = subprocess.Popen(
@@ -401,7 +401,7 @@ def real_flags(monkeypatch, tmp_path, name, data):
 def test_the_authors_sample(monkeypatch, tmp_path):
     data = real_data("tencent_video_sample")
     flags = real_flags(monkeypatch, tmp_path, "tencent_video", data)
-    run_training(*flags, "--rows=hard_sharing")  # tickets of real rows: the test below
+    run_training(*flags, "--models=hard_sharing")  # tickets of real rows: the test below
     folder = tmp_path / "run"
     check_evaluation(folder, ["hard_sharing"])
     data = artifacts.read_json(folder / "data.json")
@@ -429,7 +429,7 @@ def test_three_tasks_of_the_kuairand_sample_in_turn(monkeypatch, tmp_path, capsy
     data = tenth_of_kuairand(real_data("kuairand_feedback_sample"), tmp_path / "data")
     flags = real_flags(monkeypatch, tmp_path, "kuairand_three_tasks", data)
     flags += ["--task_schedule=alternate", "--loss_weights=cvr=2,long_view=0.5"]
-    flags += ["--rows=s_weight", f"--schema={few_features('kuairand_feedback', tmp_path)}"]
+    flags += ["--models=s_weight", f"--schema={few_features('kuairand_feedback', tmp_path)}"]
     run_main(train.main, *flags)
     folder = tmp_path / "run"
     tasks = ["ctr", "cvr", "long_view"]
@@ -448,11 +448,11 @@ def test_three_tasks_of_the_kuairand_sample_in_turn(monkeypatch, tmp_path, capsy
 
 def test_gradual_tickets_in_blocks(home):
     flags = ["--ticket_finder=gradual", "--block_width=4", "--final_density=0.3", "--rounds=4"]
-    flags += ["--rows=s_weight", "--reading=memory"]
+    flags += ["--models=s_weight", "--reading=memory"]
     folder = home / "gradual"
     run_training(*small(folder, *flags))
     found = check_evaluation(folder, ["s_weight"])
-    network = load_row(folder, "s_weight", *run_folder.read_run(folder))
+    network = load_model(folder, "s_weight", *run_folder.read_run(folder))
     for task, search in found["searches"].items():
         assert search["chosen"] == 1
         assert search["densities"] == pytest.approx([1, 0.3], abs=0.02)
@@ -469,7 +469,7 @@ def test_gradual_tickets_in_blocks(home):
 def test_adagrad_users_apart_and_rewinding_to_a_step(home):
     flags = ["--optimizer=adagrad", "--split=user", "--rewind=step", "--rewind_step=3"]
     flags += ["--cross=triangle", "--checkpoint_steps=2", "--ticket_choice=best_or_dense"]
-    flags += ["--rows=s_weight", "--rounds=1", "--tasks=ctr", "--reading=memory"]
+    flags += ["--models=s_weight", "--rounds=1", "--tasks=ctr", "--reading=memory"]
     folder = home / "adagrad"
     run_training(*small(folder, *flags))
     check_evaluation(folder, ["s_weight"])
@@ -483,7 +483,7 @@ def test_files_apart_fresh_draws_and_the_sparsest_ticket(unbroken, home):
     flags += ["--ticket_choice=sparsest", "--choice_tolerance=9", "--search_epochs=2"]
     flags += ["--rounds=1", "--reading=memory"]
     folder = home / "files"
-    run_training(*small(folder, *flags, "--rows=s_weight"))
+    run_training(*small(folder, *flags, "--models=s_weight"))
     found = check_evaluation(folder, ["s_weight"])
     assert {search["chosen"] for search in found["searches"].values()} == {1}
     # Days 5 and 6, as the split by time has them.
@@ -492,21 +492,21 @@ def test_files_apart_fresh_draws_and_the_sparsest_ticket(unbroken, home):
 
 
 def test_one_task_trains_no_network_twice(home, capsys):
-    small(home / "distinct")  # which writes the flags: here without --rows
+    small(home / "distinct")  # which writes the flags: here without --models
     text = (home / "small.cfg").read_text()
-    lines = [line for line in text.splitlines() if not line.startswith("--rows")]
-    (home / "no_rows.cfg").write_text("\n".join(lines) + "\n")
-    flags = [f"--flagfile={home}/no_rows.cfg", "--tasks=ctr", f"--run_dir={home}/distinct"]
+    lines = [line for line in text.splitlines() if not line.startswith("--models")]
+    (home / "no_models.cfg").write_text("\n".join(lines) + "\n")
+    flags = [f"--flagfile={home}/no_models.cfg", "--tasks=ctr", f"--run_dir={home}/distinct"]
     flags += ["--reading=memory", "--rounds=1"]
     run_training(*flags)
     assert "one task: hard_sharing would be what base is" in capsys.readouterr().out
     check_evaluation(home / "distinct", ["base_ctr", "s_weight", "s_gates"])
 
 
-def test_one_task_in_rows_that_are_named(home, capsys):
+def test_one_task_in_models_that_are_named(home, capsys):
     """Named, they are trained: hard sharing of one task is that task alone."""
     folder = home / "twice"
-    flags = ["--tasks=cvr", "--rows=base,hard_sharing", "--reading=memory"]
+    flags = ["--tasks=cvr", "--models=base,hard_sharing", "--reading=memory"]
     run_training(*small(folder, *flags))
     assert "one task" not in capsys.readouterr().out
     found = check_evaluation(folder, ["base_cvr", "hard_sharing"])

@@ -69,7 +69,7 @@ def test_one_seed_has_no_interval(frontier):
     assert (found.interval, found.difference_cell) == (None, "+0.0100")
 
 
-def test_table_has_ratios_to_single_task_models_and_to_the_dense_row(frontier, picture):
+def test_table_has_ratios_to_single_task_models_and_to_the_dense_model(frontier, picture):
     table = frontier.frontier_table([CTR, CVR], points_of(picture), "shared_bottom")
     lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
     assert lines[0] == [
@@ -121,7 +121,7 @@ def test_names_cover_neither_each_other_nor_points_where_there_is_room(picture):
             assert not any(box.contains(x, y) for box in boxes)
 
 
-def test_a_comparison_without_the_dense_row_is_refused(frontier, tmp_path, monkeypatch):
+def test_a_comparison_without_the_dense_model_is_refused(frontier, tmp_path, monkeypatch):
     (tmp_path / "report").mkdir()
     (tmp_path / "report" / "results.json").write_text('{"rows": [], "tasks": []}')
     monkeypatch.setattr(frontier, "models_of", lambda *arguments: {"single-task models": None})

@@ -31,7 +31,7 @@ def run(mse, mae_s, auc=None, status="done"):
     return {"status": status, "metrics": metrics, "watch_time": {"cvr": timed}}
 
 
-def row(name, head, runs, difference=None, group="Single tasks"):
+def model(name, head, runs, difference=None, group="Single tasks"):
     found = {"row": name, "group": group, "flags": [f"--head={head}"], "runs": runs}
     return found | {"differences": {"cvr": difference} if difference else {}}
 
@@ -43,20 +43,20 @@ def difference(value, half):
 
 @pytest.fixture
 def results():
-    rows = [
-        row("base_cvr", "plain", [run(0.08, 12.0), run(0.12, 14.0)]),
-        row("base_d2q_cvr", "d2q", [run(0.12, 10.0)] * 2, difference(0.02, 0.005)),
-        row(
+    models = [
+        model("base_cvr", "plain", [run(0.08, 12.0), run(0.12, 14.0)]),
+        model("base_d2q_cvr", "d2q", [run(0.12, 10.0)] * 2, difference(0.02, 0.005)),
+        model(
             "s_gates",
             "plain",
             [run(0.10, 12.0, 0.75), run(0.10, 12.0, 0.77)],
             difference(-0.001, 0.002),
             "Learned tickets",
         ),
-        row("s_gates_cqe", "cqe", [run(0.5, 50.0, status="failed")], group="Learned tickets"),
+        model("s_gates_cqe", "cqe", [run(0.5, 50.0, status="failed")], group="Learned tickets"),
     ]
-    without_head = row("mmoe", "", [run(0.1, 12.0)])
-    return {"tasks": TASKS, "rows": [*rows, without_head | {"flags": ["--experts=3"]}]}
+    without_head = model("mmoe", "", [run(0.1, 12.0)])
+    return {"tasks": TASKS, "rows": [*models, without_head | {"flags": ["--experts=3"]}]}
 
 
 def test_lines_are_means_over_the_seeds_that_ended(heads, results):
@@ -101,5 +101,5 @@ def test_what_has_no_heads_is_refused(heads, tmp_path):
     argv = ["heads", f"--comparison={tmp_path}", "--name=x"]
     with pytest.raises(InputError, match="--task: found like, expected one of ctr, cvr"):
         heads.main([*argv, "--task=like"])
-    with pytest.raises(InputError, match="found no row with a head of cvr that ended"):
+    with pytest.raises(InputError, match="found no model with a head of cvr that ended"):
         heads.main(argv)

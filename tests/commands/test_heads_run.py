@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow(minutes=1)
 
 def test_a_head_goes_from_the_logs_to_a_version(tmp_path, capsys):
     folder = tmp_path / "run"
-    run_training(*small(folder, "--rows=hard_sharing", "--head=d2q", "--reading=memory"))
+    run_training(*small(folder, "--models=hard_sharing", "--head=d2q", "--reading=memory"))
     settings, schema = read_run(folder)
     assert settings.model.head == "d2q"
     assert schema.task("cvr").head == usual_head("d2q")
@@ -33,9 +33,9 @@ def test_a_head_goes_from_the_logs_to_a_version(tmp_path, capsys):
     assert "cvr, in seconds; the last line knows the duration of the video alone" in printed
     assert "| duration alone |" in printed
     assert "cvr, by duration: hard_sharing" in printed
-    (row,) = json.loads((folder / "evaluation.json").read_text())["rows"]
-    found = row["watch_time"]["cvr"]
-    assert found["rows"] == row["rows"]["cvr"]
+    (model,) = json.loads((folder / "evaluation.json").read_text())["rows"]
+    found = model["watch_time"]["cvr"]
+    assert found["rows"] == model["rows"]["cvr"]
     assert sum(group["rows"] for group in found["groups"]) == found["rows"]
 
     # Its answers to rows of the logs are compared with the network's before it is published.
@@ -45,7 +45,7 @@ def test_a_head_goes_from_the_logs_to_a_version(tmp_path, capsys):
 
 def test_a_version_answers_the_quantiles_that_are_asked_for(tmp_path):
     folder, models = tmp_path / "run", tmp_path / "feed"
-    run_training(*small(folder, "--rows=base", "--tasks=cvr", "--head=cqe", "--reading=memory"))
+    run_training(*small(folder, "--models=base", "--tasks=cvr", "--head=cqe", "--reading=memory"))
     # Its answers are compared with the network's before it is published.
     flags = [f"--run={folder}", f"--export_dir={models}", "--quantiles=cvr=0.5,cvr=0.9"]
     run_main(export.main, *flags, "--nowarmup")

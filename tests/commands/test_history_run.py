@@ -41,7 +41,7 @@ def logs(tmp_path_factory):
     return folder
 
 
-MASKED = ("--rows=s_weight,s_gates", "--mask_attention", "--epochs=2", "--gate_epochs=2")
+MASKED = ("--models=s_weight,s_gates", "--mask_attention", "--epochs=2", "--gate_epochs=2")
 
 
 def flags(logs, folder):
@@ -50,7 +50,7 @@ def flags(logs, folder):
         f"--data_dir={logs}",
         f"--run_dir={folder}",
         "--split=random",
-        "--rows=base,s_weight",
+        "--models=base,s_weight",
         "--hidden_units=16,8",
         "--embedding_dim=8",
         "--epochs=6",
@@ -79,9 +79,9 @@ def masked(logs, tmp_path_factory):
     return folder, out.getvalue()
 
 
-def ctr_auc(folder, row):
-    rows = json.loads((folder / "evaluation.json").read_text())["rows"]
-    return next(found["metrics"]["ctr"]["auc"] for found in rows if found["row"] == row)
+def ctr_auc(folder, model):
+    models = json.loads((folder / "evaluation.json").read_text())["rows"]
+    return next(found["metrics"]["ctr"]["auc"] for found in models if found["row"] == model)
 
 
 def test_a_candidate_is_weighed_by_the_last_event(run, logs, tmp_path):
@@ -95,7 +95,7 @@ def test_a_candidate_is_weighed_by_the_last_event(run, logs, tmp_path):
 def test_a_run_is_evaluated_and_exported_again(run):
     evaluate.main(["evaluate", f"--run={run}", "--importance"])
     folder = run.parent / "exported"
-    export.main(["export", f"--run={run}", "--row=s_weight", f"--export_dir={folder}"])
+    export.main(["export", f"--run={run}", "--model=s_weight", f"--export_dir={folder}"])
     assert (folder / "1").is_dir()
 
 
@@ -120,8 +120,8 @@ def test_a_loaded_version_ranks_by_the_history(run):
 
 def test_a_run_says_what_each_ticket_keeps_of_the_attention(masked):
     folder, printed = masked
-    for row in ("s_weight", "s_gates"):
-        assert f"what each task's ticket of {row} keeps of the attention to watched" in printed
+    for model in ("s_weight", "s_gates"):
+        assert f"what each task's ticket of {model} keeps of the attention to watched" in printed
     for line in ("event's watched", "event's ago", "candidate's video", "watched x video"):
         assert printed.count(f"| {line} ") == 2
     for found in json.loads((folder / "evaluation.json").read_text())["rows"]:
@@ -141,13 +141,13 @@ def test_tensorboard_shows_them_too(masked):
     assert "weights/neurons_dead/tower_0" in tags["tickets/ctr"]
 
 
-@pytest.mark.parametrize("row", ["s_weight", "s_gates"])
-def test_a_version_of_such_a_run_ranks_as_it_answers_rows(masked, row, capsys):
+@pytest.mark.parametrize("model", ["s_weight", "s_gates"])
+def test_a_version_of_such_a_run_ranks_as_it_answers_rows(masked, model, capsys):
     folder, _ = masked
     evaluate.main(["evaluate", f"--run={folder}"])
-    assert row in capsys.readouterr().out
-    exported = folder.parent / row
-    export.main(["export", f"--run={folder}", f"--row={row}", f"--export_dir={exported}"])
+    assert model in capsys.readouterr().out
+    exported = folder.parent / model
+    export.main(["export", f"--run={folder}", f"--model={model}", f"--export_dir={exported}"])
     signatures = tf.saved_model.load(str(exported / "1")).signatures
 
     asking = {"user": "u1", "source": "v1", "age": 30.0, "watched": ["2", "4"], "ago": [50.0, 99.0]}
@@ -173,9 +173,9 @@ def test_the_next_day_goes_on_with_the_same_masks(masked, logs, tmp_path):
     goes_on = [*flags(logs, day), *MASKED, f"--warm_start={folder}", "--split=none"]
     goes_on.append("--retrain_day")
     train.main(["train", *goes_on])
-    for row in ("s_weight", "s_gates"):
+    for model in ("s_weight", "s_gates"):
         for task in ("ctr", "cvr"):
-            mask = f"rows/{row}/masks/{task}.npz"
+            mask = f"rows/{model}/masks/{task}.npz"
             assert (day / mask).read_bytes() == (folder / mask).read_bytes()
 
     goes_on.remove("--mask_attention")

@@ -12,7 +12,7 @@ from lt4rec_tf.core import artifacts
 from lt4rec_tf.data.input.pipeline import raw_batches
 from lt4rec_tf.experiment.evaluation import open_run
 from lt4rec_tf.experiment.feed import split_batches
-from lt4rec_tf.experiment.rows import load_row
+from lt4rec_tf.experiment.trained_models import load_model
 from lt4rec_tf.serving.publish import opened, published_versions
 from lt4rec_tf.serving.rank import Ranking
 from lt4rec_tf.serving.requests import rank_request
@@ -33,13 +33,13 @@ SMALL = [
     "--balance=htlnet",
     "--reading=memory",
 ]
-ROWS = ["base", "s_weight", "htlnet", "htlnet_tickets", "htlnet_s_weight"]
+MODELS = ["base", "s_weight", "htlnet", "htlnet_tickets", "htlnet_s_weight"]
 EXPRESSION = "ctr * (0.1 * purchase + log1p(max(amount, 0)))"
 
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory):
-    """A run of every row on a small simulated shop."""
+    """A run of every model on a small simulated shop."""
     folder = tmp_path_factory.mktemp("shop")
     run_training(
         f"--flagfile={PROJECT}/configs/simulated_shop.cfg",
@@ -47,7 +47,7 @@ def shop(tmp_path_factory):
         f"--data_dir={folder}/feed",
         f"--run_dir={folder}/run",
         "--simulate_rows=6000",
-        f"--rows={','.join(ROWS)}",
+        f"--models={','.join(MODELS)}",
         *SMALL,
         pictures=True,
     )
@@ -57,22 +57,22 @@ def shop(tmp_path_factory):
 def check_metrics(folder, amount):
     found = artifacts.read_json(folder / "evaluation.json")
     of_amount = {"rmse", "mae", "nrmse", "nmae", "spearman", "gini", "xauc", "pcoc"}
-    for row in found["rows"]:
-        for task, metrics in row["metrics"].items():
+    for model in found["rows"]:
+        for task, metrics in model["metrics"].items():
             if task == amount:
                 assert set(metrics) == of_amount
-            assert all(math.isfinite(value) for value in metrics.values()), (row["row"], task)
+            assert all(math.isfinite(value) for value in metrics.values()), (model["row"], task)
     return found
 
 
-def test_every_row_is_measured_by_the_amounts_metrics(shop):
+def test_every_model_is_measured_by_the_amounts_metrics(shop):
     found = check_metrics(shop, "amount")
-    names = ["base_ctr", "base_purchase", "base_amount", *ROWS[1:]]
-    assert [row["row"] for row in found["rows"]] == names
-    worn = {row["row"]: row for row in found["rows"]}
-    for row in ("s_weight", "htlnet_tickets", "htlnet_s_weight"):
-        assert set(worn[row]["density"]) == {"ctr", "purchase", "amount"}
-        assert list(worn[row]["density"].values()) == pytest.approx([0.2] * 3, abs=1e-3)
+    names = ["base_ctr", "base_purchase", "base_amount", *MODELS[1:]]
+    assert [model["row"] for model in found["rows"]] == names
+    worn = {model["row"]: model for model in found["rows"]}
+    for model in ("s_weight", "htlnet_tickets", "htlnet_s_weight"):
+        assert set(worn[model]["density"]) == {"ctr", "purchase", "amount"}
+        assert list(worn[model]["density"].values()) == pytest.approx([0.2] * 3, abs=1e-3)
     assert worn["htlnet"]["density"] == dict.fromkeys(("ctr", "purchase", "amount"), 1.0)
     assert worn["htlnet_s_weight"]["overlap"] is not None
     assert worn["htlnet_tickets"]["overlap"] is None
@@ -80,16 +80,16 @@ def test_every_row_is_measured_by_the_amounts_metrics(shop):
 
 
 def test_a_version_ranks_by_an_expression_of_all_tasks(shop, tmp_path):
-    row = "htlnet_tickets"  # other networks: test_served_amounts.py
+    model = "htlnet_tickets"  # other networks: test_served_amounts.py
     run_main(
         export.main,
         f"--run={shop}",
         f"--export_dir={tmp_path}/shop",
-        f"--row={row}",
+        f"--model={model}",
         f"--rank_expression={EXPRESSION}",
     )
     _, settings, schema, source = open_run(str(shop), "")
-    network = load_row(shop, row, settings, schema)
+    network = load_model(shop, model, settings, schema)
     predictions = make_predictor(network, network.tasks)(split_batches(source, "test"))
     expected = {task.name: predictions.of(task) for task in schema.tasks}
     raw = {n: v.numpy() for n, v in next(iter(raw_batches(source, "test", 500))).items()}
@@ -114,11 +114,11 @@ def test_a_zero_inflated_log_normal_amount(shop, tmp_path, capsys):
         f"--run_dir={tmp_path}/run",
         "--simulate_rows=6000",
         "--tasks=ctr,purchase,amount_ziln",
-        "--rows=htlnet",
+        "--models=htlnet",
         *SMALL,
     )
     found = check_metrics(tmp_path / "run", "amount_ziln")
-    assert [row["row"] for row in found["rows"]] == ["htlnet"]
+    assert [model["row"] for model in found["rows"]] == ["htlnet"]
     assert "NRMSE" in capsys.readouterr().out
 
 
@@ -128,7 +128,7 @@ def test_watch_time_on_the_kuairand_sample(tmp_path):
         f"--schema={few_features('kuairand_feedback', tmp_path)}",
         f"--data_dir={real_data('kuairand_feedback_sample')}",
         f"--run_dir={tmp_path}/run",
-        "--rows=base,htlnet",
+        "--models=base,htlnet",
         "--search_epochs=1",
         "--epochs=1",
         *SMALL,
@@ -136,7 +136,7 @@ def test_watch_time_on_the_kuairand_sample(tmp_path):
     )
     found = check_metrics(tmp_path / "run", "watch_time")
     base, htlnet = (
-        next(row for row in found["rows"] if row["row"] == name)["metrics"]["watch_time"]
+        next(model for model in found["rows"] if model["row"] == name)["metrics"]["watch_time"]
         for name in ("base_watch_time", "htlnet")
     )
     for metrics in (base, htlnet):

@@ -95,7 +95,7 @@ def test_hosts_are_given_one_run_and_end_with_it(tmp_path):
             f"--data_dir={tmp_path}/feed",
             f"--run_dir={tmp_path}/run with a space",
             "--split=time",
-            "--rows=shared_bottom",
+            "--models=shared_bottom",
             "--hidden_units=8",
             "--epochs=1",
             "--embedding_dim=4",

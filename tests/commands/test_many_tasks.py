@@ -31,7 +31,7 @@ def eight(tmp_path_factory):
         f"--schema={few_features('simulated_reactions', folder)}",
         f"--data_dir={folder}/feed",
         f"--run_dir={folder}/run",
-        "--rows=shared_bottom,s_joint",
+        "--models=shared_bottom,s_joint",
         *SMALL_RUN,
     )
     return folder / "run"
@@ -41,10 +41,10 @@ def test_every_task_is_measured_and_wears_a_ticket_of_its_own(eight):
     found = artifacts.read_json(eight / "evaluation.json")
     assert [task["name"] for task in found["tasks"]] == TASKS
     shared, joint = found["rows"]
-    for row in (shared, joint):
+    for model in (shared, joint):
         for task in TASKS:
-            value = row["metrics"][task]["mse" if task == "cvr" else "auc"]
-            assert math.isfinite(value), (row["row"], task)
+            value = model["metrics"][task]["mse" if task == "cvr" else "auc"]
+            assert math.isfinite(value), (model["row"], task)
     assert set(shared["density"].values()) == {1.0}
     assert set(joint["density"]) == set(TASKS)
     assert all(0.1 < density <= 0.2 for density in joint["density"].values())

@@ -28,7 +28,7 @@ MAINS = {
     "lt4rec_tf.data.simulator": lambda argv: exit_on_error(simulator.main, argv),
 }
 # The page trains all rows.
-QUICK = "--rows=hard_sharing --hidden_units=16,8 --embedding_dim=4 --reading=memory"
+QUICK = "--models=hard_sharing --hidden_units=16,8 --embedding_dim=4 --reading=memory"
 
 
 def commands():

@@ -15,7 +15,7 @@ from lt4rec_tf import predict, train
 from lt4rec_tf.core.artifacts import RunError
 from lt4rec_tf.core.flags import ConfigError
 from lt4rec_tf.data.formats.files import DataError
-from lt4rec_tf.experiment.calibration_maps import maps_of_row
+from lt4rec_tf.experiment.calibration_maps import maps_of_model
 from lt4rec_tf.experiment.evaluation import open_run
 from lt4rec_tf.experiment.feed import split_batches
 from lt4rec_tf.experiment.scoring.parts import PartWriter
@@ -53,7 +53,7 @@ def home(tmp_path_factory):
         f"--schema={schema.path}",
         f"--data_dir={folder / 'logs'}",
         f"--run_dir={folder / 'run'}",
-        "--rows=hard_sharing",
+        "--models=hard_sharing",
         "--hidden_units=8",
         "--embedding_dim=4",
         "--epochs=1",
@@ -79,7 +79,7 @@ def measured(home, run):
     folder, settings, schema, source = open_run(str(home / "run"), "")
     network = run.model()._predictor.network
     found = predictor_of(network, schema)(split_batches(source, "test"))
-    maps = maps_of_row(folder, "hard_sharing", settings, schema).maps
+    maps = maps_of_model(folder, "hard_sharing", settings, schema).maps
     assert list(maps) == ["ctr"]
     found = calibrated(found, schema, maps)
     ctr, cvr = (found.of(schema.task(task)) for task in ("ctr", "cvr"))
@@ -97,13 +97,13 @@ def as_frame(rows):
 
 
 def test_a_run_holds_what_evaluation_json_does(home, run):
-    assert run.rows == ("hard_sharing",)
+    assert run.models == ("hard_sharing",)
     assert run.schema.name == "small"
     assert run.settings.training.epochs == 1
-    (row,) = json.loads((home / "run" / "evaluation.json").read_text())["rows"]
-    assert run.metrics["row"].tolist() == ["hard_sharing"]
-    assert run.metrics["ctr_auc"].tolist() == [row["metrics"]["ctr"]["auc"]]
-    after = row["calibrated"]["metrics"]["ctr"]["auc"]
+    (model,) = json.loads((home / "run" / "evaluation.json").read_text())["rows"]
+    assert run.metrics["model"].tolist() == ["hard_sharing"]
+    assert run.metrics["ctr_auc"].tolist() == [model["metrics"]["ctr"]["auc"]]
+    after = model["calibrated"]["metrics"]["ctr"]["auc"]
     assert run.metrics["ctr_auc_calibrated"].tolist() == [after]
     assert run.metrics["density_cvr"].tolist() == [1.0]
 
@@ -111,6 +111,7 @@ def test_a_run_holds_what_evaluation_json_does(home, run):
 def test_a_model_has_its_network_and_its_masks(run):
     model = run.model()
     assert run.model("hard_sharing") is model
+    assert model.name == "hard_sharing"
     assert model.tasks == ("ctr", "cvr")
     assert sorted(model.keras.input) == sorted(KEPT)
     (layer,) = model.tower("ctr")
@@ -158,14 +159,14 @@ def test_a_frame_that_cannot_be_scored_names_column_and_row(run, changes, messag
         run.model().predict(frame)
 
 
-def test_what_is_no_run_or_no_row_is_refused(home, run):
+def test_what_is_no_run_or_no_model_is_refused(home, run):
     with pytest.raises(lt.InputError, match=r"config\.json: no such file; expected the folder of"):
         lt.load_run(home)
     (home / "seeds").mkdir()
     (home / "seeds" / "seed_1").symlink_to(home / "run", target_is_directory=True)
     with pytest.raises(lt.InputError, match=r"such as .*/seeds/seed_1$"):
         lt.load_run(home / "seeds")
-    with pytest.raises(lt.InputError, match="no row 's_weight', expected one of hard_sharing"):
+    with pytest.raises(lt.InputError, match="no model 's_weight', expected one of hard_sharing"):
         run.model("s_weight")
     with pytest.raises(lt.InputError, match="found no version"):
         lt.load_version(home)
@@ -353,7 +354,8 @@ def test_a_call_goes_on_with_the_parts_that_are_not_there(home, logs, tmp_path, 
     ("flags", "error", "message"),
     [
         (["--id_columns=nothing"], DataError, "found no column 'nothing', expected one of user, "),
-        (["--id_columns=user", "--row=s_joint"], RunError, "no row 's_joint'"),
+        (["--id_columns=user", "--model=s_joint"], RunError, "no model 's_joint'"),
+        (["--id_columns=user", "--row=s_joint"], RunError, "no model 's_joint'"),  # its first name
         (["--format=parquet", "--output=a.parquet"], ConfigError, "--output: found 'a.parquet'"),
     ],
 )
@@ -372,7 +374,7 @@ def test_a_column_that_is_nowhere_is_named_with_those_that_are_there(home, tmp_p
 def test_train_can_be_called_with_flags_as_arguments(home, monkeypatch):
     seen = []
     monkeypatch.setattr(train, "run", lambda argv: seen.extend(argv) or home / "run")
-    run = lt.train(schema="a.toml", data="logs", epochs=2, rows=["base", "s_weight"], warmup=True)
-    expected = ["--schema=a.toml", "--epochs=2", "--rows=base,s_weight", "--warmup=true"]
+    run = lt.train(schema="a.toml", data="logs", epochs=2, models=["base", "s_weight"], warmup=True)
+    expected = ["--schema=a.toml", "--epochs=2", "--models=base,s_weight", "--warmup=true"]
     assert seen == ["train", *expected, "--data_dir=logs"]
     assert run.folder == home / "run"

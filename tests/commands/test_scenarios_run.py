@@ -31,7 +31,7 @@ def flags(folder, run, *more, tasks=TASKS, scenarios=True):
         f"--loss_weights={','.join(weights)}",
         f"--data_dir={folder}/feed",
         f"--run_dir={folder}/{run}",
-        "--rows=s_joint",
+        "--models=s_joint",
         *SMALL_RUN,
         *more,
     ]
@@ -63,10 +63,10 @@ def test_every_scenario_is_measured_on_its_own_rows(run):
     found = artifacts.read_json(run / "evaluation.json")
     assert [task["name"] for task in found["tasks"]] == TASKS
     assert found["tasks"][0]["where"] == 'network == "wifi"'
-    (row,) = found["rows"]
+    (model,) = found["rows"]
     for task in TASKS:
-        assert math.isfinite(row["metrics"][task]["mse" if task.startswith("cvr") else "auc"])
-    assert {*row["metrics"]} == {*TASKS, "ctr_wifi_cvr_wifi", "ctr_4g_cvr_4g"}
+        assert math.isfinite(model["metrics"][task]["mse" if task.startswith("cvr") else "auc"])
+    assert {*model["metrics"]} == {*TASKS, "ctr_wifi_cvr_wifi", "ctr_4g_cvr_4g"}
 
     _, _, _, source = open_run(str(run), "")
     networks = {"ctr_wifi": 2, "ctr_4g": 3}  # ids of the vocabulary
@@ -77,7 +77,7 @@ def test_every_scenario_is_measured_on_its_own_rows(run):
             rows[task] += int((weights.numpy() > 0).sum())
             if task in networks:
                 assert ((weights.numpy() > 0) == (network == networks[task])).all()
-    assert row["rows"] == rows
+    assert model["rows"] == rows
     assert rows["ctr_wifi"] > rows["ctr_4g"] > rows["cvr_4g"] > 0
 
 
@@ -131,7 +131,7 @@ def test_a_run_goes_on_from_one_of_the_same_scenarios_alone(home, run, capsys):
 
 
 def test_without_the_column_as_a_feature_there_is_no_rank(home, capsys):
-    run = trained(home, "hidden", "--rows=shared_bottom", scenarios=False)
+    run = trained(home, "hidden", "--models=shared_bottom", scenarios=False)
     capsys.readouterr()
     version = exported(run)
     said = capsys.readouterr().out

@@ -41,14 +41,14 @@ from lt4rec_tf.data.simulator.world import FeedSettings, SimulatorError
 from lt4rec_tf.data.simulator.writer import simulate
 from lt4rec_tf.experiment.evaluation import open_run
 from lt4rec_tf.experiment.online_simulation import (
-    folders_by_row,
+    folders_by_model,
     load_networks,
     measure,
     predictor,
     ranking_tasks,
     shared_feed,
 )
-from lt4rec_tf.experiment.rows import load_row
+from lt4rec_tf.experiment.trained_models import load_model
 from lt4rec_tf.metrics.sessions import SessionRatios, session_ratios
 from lt4rec_tf.models.heads.of_task import prediction
 from lt4rec_tf.reports.online import by_policy, online_table
@@ -500,13 +500,13 @@ def home(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(home):
-    """A small run with all rows on a simulated feed."""
+    """A small run with all models on a simulated feed."""
     flags = [
         f"--schema={few_features('simulated_feed', home)}", f"--data_dir={home}/feed",
         "--simulate_rows=3000", "--split=time",
         "--hidden_units=8,4", "--embedding_dim=2", "--rounds=1", "--epochs=1", "--batch_size=256",
         "--learning_rate=0.01", "--reading=memory", f"--run_dir={home}/run",
-        "--rows=base,hard_sharing,s_weight",
+        "--models=base,hard_sharing,s_weight",
     ]  # fmt: skip
     run_training(*flags)
     return home / "run"
@@ -536,28 +536,28 @@ def test_candidates_are_read_and_scored_as_the_log_is(run):
     text = candidates_as_text(feed.world, block)
     same_features(text_to_ids(read_lines(source), text), batch["features"])
 
-    networks = load_networks(folders_by_row(folder)[0], schema)
+    networks = load_networks(folders_by_model(folder)[0], schema)
     found = predictor(networks, feed, source, folder)(block)
-    rows = {"base": None, "hard_sharing": ["cvr"], "s_weight": ["ctr", "cvr"]}
+    models = {"base": None, "hard_sharing": ["cvr"], "s_weight": ["ctr", "cvr"]}
     assert set(found) == {
         ("base", "ctr"), ("base", "cvr"), ("hard_sharing", "cvr"), ("s_weight", "ctr"),
         ("s_weight", "cvr"),
     }  # fmt: skip
-    for row, task in found:
-        name = f"base_{task}" if rows[row] is None else row
-        network = load_row(folder, name, settings, schema)
+    for model, task in found:
+        name = f"base_{task}" if models[model] is None else model
+        network = load_model(folder, name, settings, schema)
         predictions = make_predictor(network, network.tasks)(batches(source, "test", 500))
         expected = predictions.of(schema.task(task))
-        np.testing.assert_allclose(found[row, task], expected, rtol=1e-5)
+        np.testing.assert_allclose(found[model, task], expected, rtol=1e-5)
 
 
-def test_a_row_that_diverged_is_named(run):
+def test_a_model_that_diverged_is_named(run):
     folder, _, schema, source = open_run(str(run), "")
     feed = Feed(shared_feed([source]))
-    networks = load_networks(folders_by_row(folder)[0], schema)
+    networks = load_networks(folders_by_model(folder)[0], schema)
     networks["hard_sharing", "cvr"][0].heads["cvr"].bias.assign([np.nan])
     predict = predictor(networks, feed, source, folder)
-    with pytest.raises(artifacts.RunError, match="pcvr NaN of row hard_sharing, which diverged"):
+    with pytest.raises(artifacts.RunError, match="pcvr NaN of model hard_sharing, which diverged"):
         predict(next(session_blocks(feed, replace(PLAN, sessions=2))))
 
 
@@ -679,16 +679,16 @@ def test_logs_that_are_no_simulated_feed_are_refused(run, tmp_path):
     refused("found different feeds, expected runs on one", source.data_dir, other)
 
 
-def test_a_run_without_a_row_is_refused(run, home, capsys):
+def test_a_run_without_a_model_is_refused(run, home, capsys):
     lacking = home / "lacking"
     shutil.copytree(run, lacking)
     (lacking / "rows" / "s_weight" / "training" / "done").unlink()
-    assert "row s_weight is not trained" in refusal(capsys, f"--runs={lacking}", *SMALL)
+    assert "model s_weight is not trained" in refusal(capsys, f"--runs={lacking}", *SMALL)
     found = artifacts.read_json(lacking / "config.json")
     found["settings"]["rows"] = ["base", "hard_sharing"]
     artifacts.write_json(lacking / "config.json", found)
     message = refusal(capsys, f"--runs={lacking}", *SMALL)
-    assert "found rows base_ctr, base_cvr, hard_sharing, expected s_weight too" in message
+    assert "found models base_ctr, base_cvr, hard_sharing, expected s_weight too" in message
 
 
 def test_the_tasks_must_be_a_click_and_what_it_is_worth():

@@ -8,10 +8,10 @@ import pytest
 
 from lt4rec_tf import train
 from lt4rec_tf.experiment import calibration
-from lt4rec_tf.experiment.calibration_maps import RowCalibration, content_of
+from lt4rec_tf.experiment.calibration_maps import ModelCalibration, content_of
 from lt4rec_tf.experiment.evaluation import open_run
 from lt4rec_tf.experiment.feed import split_batches
-from lt4rec_tf.experiment.rows import load_row
+from lt4rec_tf.experiment.trained_models import load_model
 from lt4rec_tf.serving.publish import published_versions
 from lt4rec_tf.training.calibration import fit
 from lt4rec_tf.training.predictions import predictor_of
@@ -92,13 +92,13 @@ def killed(*arguments):
 
 
 def test_a_run_predicts_the_rates_of_the_log_before(logs, tmp_path, capsys, monkeypatch):
-    """The process ends as its row is to be calibrated, and the same command goes on."""
+    """The process ends as its model is to be calibrated, and the same command goes on."""
     folder, rate = logs
     flags = (
         f"--schema={folder}/schema.toml",
         f"--data_dir={folder}",
         f"--run_dir={tmp_path}/run",
-        "--rows=hard_sharing",
+        "--models=hard_sharing",
         "--hidden_units=8",
         "--epochs=1",
         "--embedding_dim=4",
@@ -118,14 +118,14 @@ def test_a_run_predicts_the_rates_of_the_log_before(logs, tmp_path, capsys, monk
     for part in ('kind != "advert"', "0 without use", "of weight", "of the negatives kept"):
         assert part in printed
 
-    (row,) = json.loads((tmp_path / "run" / "evaluation.json").read_text())["rows"]
-    metrics = row["metrics"]["ctr"]
+    (model,) = json.loads((tmp_path / "run" / "evaluation.json").read_text())["rows"]
+    metrics = model["metrics"]["ctr"]
     assert metrics["pcoc"] == pytest.approx(1, abs=0.1)
     assert metrics["auc"] > 0.65
-    after = row["calibrated"]["metrics"]["ctr"]
+    after = model["calibrated"]["metrics"]["ctr"]
     assert after["auc"] == pytest.approx(metrics["auc"], abs=1e-5)
     assert after["log_loss"] != metrics["log_loss"]
-    words = row["calibrated"]["maps"]["ctr"]
+    words = model["calibrated"]["maps"]["ctr"]
     assert f"calibration of hard_sharing on validation: ctr: {words}" in printed
     for cells in (f"none {metrics['log_loss']:.5f}", f"{words} {after['log_loss']:.5f}"):
         assert re.search(cells.replace(" 0.", r" +\|[^|]+\| +- \| +0."), printed)
@@ -147,8 +147,8 @@ def test_a_run_predicts_the_rates_of_the_log_before(logs, tmp_path, capsys, monk
 def expected_maps(run):
     """Fitted to the weighted rows of validation, each kept negative for all that it stands for."""
     folder, settings, schema, source = open_run(str(run), "")
-    network = load_row(folder, "hard_sharing", settings, schema)
+    network = load_model(folder, "hard_sharing", settings, schema)
     found = predictor_of(network, schema)(split_batches(source, "validation"))
     maps = {"ctr": fit("isotonic", found, schema.task("ctr"))}
-    expected = RowCalibration({"ctr": "isotonic"}, "validation", maps, {})
+    expected = ModelCalibration({"ctr": "isotonic"}, "validation", maps, {})
     return json.loads(json.dumps(content_of(expected)))

@@ -14,6 +14,7 @@ from lt4rec_tf.config.parse import (
     _NEWER,
     fingerprint,
     from_dict,
+    gives_models,
     parse,
     parse_with,
     to_dict,
@@ -29,7 +30,7 @@ from lt4rec_tf.config.settings import (
 )
 from lt4rec_tf.core import flags as core_flags
 from lt4rec_tf.core.flags import ConfigError, differences
-from lt4rec_tf.experiment.row_checks import check_rows
+from lt4rec_tf.experiment.model_checks import check_models
 from lt4rec_tf.models import registry
 
 NEEDED = ("train", "--schema=s.toml", "--data_dir=logs")
@@ -70,18 +71,38 @@ def test_boundaries_are_numbers_or_dates():
     assert parsed().data.test_from is None
 
 
-def test_what_is_trained_where_no_row_is_named():
-    assert parsed("--ticket_search=fast").rows == ("s_gates",)
-    assert parsed("--ticket_search=fast", "--rows=base,s_weight").rows == ("base", "s_weight")
-    assert parsed("--ticket_search=thorough").rows == parsed().rows
-    assert {"base", "s_weight", "s_gates"} <= set(parsed().rows)
+def test_what_is_trained_where_no_model_is_named():
+    assert parsed("--ticket_search=fast").models == ("s_gates",)
+    assert parsed("--ticket_search=fast", "--models=base,s_weight").models == ("base", "s_weight")
+    assert parsed("--ticket_search=thorough").models == parsed().models
+    assert {"base", "s_weight", "s_gates"} <= set(parsed().models)
 
 
-def test_workers_are_given_no_row_that_they_refuse_where_none_is_named(small_schema):
+def test_models_were_once_called_rows(tmp_path, capsys):
+    flagfile = tmp_path / "earlier.cfg"
+    flagfile.write_text("--rows=base,s_weight\n")
+    for flag in ("--rows=base,s_weight", f"--flagfile={flagfile}"):
+        assert parsed(flag) == parsed("--models=base,s_weight")
+        assert gives_models([*NEEDED, flag])
+    # It is one flag of two names: the last one wins.
+    assert parsed("--models=base", "--rows=s_weight").models == ("s_weight",)
+    assert parsed("--rows=base", "--models=s_weight").models == ("s_weight",)
+    with pytest.raises(ConfigError, match=r"--models: found \('stitch',\), expected some of"):
+        parsed("--rows=stitch")
+    assert "--rows" not in helped(capsys, "--helpfull")
+
+    # Runs keep the first name, so that those of earlier versions are read.
+    stored = to_dict(parsed("--models=base"))
+    assert stored["rows"] == ["base"]
+    assert "models" not in stored
+    assert from_dict(stored).models == ("base",)
+
+
+def test_workers_are_given_no_model_that_they_refuse_where_none_is_named(small_schema):
     for distribution in ("mirrored", "multi_worker", "parameter_server"):
         settings = parsed(f"--distribution={distribution}")
-        assert "s_weight_auto" in settings.rows
-        check_rows(settings, small_schema)
+        assert "s_weight_auto" in settings.models
+        check_models(settings, small_schema)
 
 
 def test_the_seed_of_a_random_split_is_no_setting_of_earlier_runs():
@@ -265,8 +286,8 @@ WRONG = [
     "--name=",
     "--name=..",
     "--name=a/b",
-    "--rows=",
-    "--rows=base,cross_stitch",
+    "--models=",
+    "--models=base,cross_stitch",
     "--epoch_s=3",
 ]
 
@@ -323,7 +344,7 @@ def test_help_shows_about_a_dozen_flags_and_says_how_many_there_are_more(capsys)
     flags, all_flags = (re.findall(r"^  --(?:\[no\])?(\w+)", page, re.M) for page in (shown, full))
     assert 12 <= len(flags) <= 18
     assert (
-        {"schema", "data_dir", "rows", "epochs", "run_dir", "flagfile"}
+        {"schema", "data_dir", "models", "epochs", "run_dir", "flagfile"}
         <= set(flags)
         < set(all_flags)
     )
@@ -382,7 +403,7 @@ settings_trees = st.builds(
     daily=st.just(DailySettings()),
     name=st.just("run"),
     tasks=st.lists(st.text()).map(tuple),
-    rows=st.sampled_from([("base",), ("base", "s_weight")]),
+    models=st.sampled_from([("base",), ("base", "s_weight")]),
     seed=st.integers(0, 2**63 - 1),
 )
 
@@ -445,7 +466,7 @@ def settings_that_differ_once():
                 values, **{item.name: other_value(getattr(values, item.name))}
             )
             yield f"{name}.{item.name}", dataclasses.replace(settings, **{name: new})
-    for name in ("name", "tasks", "rows"):
+    for name in ("name", "tasks", "models"):
         value = other_value(getattr(settings, name))
         yield name, dataclasses.replace(settings, **{name: value})
 

@@ -20,7 +20,7 @@ from lt4rec_tf.data.simulator.world import FeedSettings
 from lt4rec_tf.data.simulator.writer import simulate
 from lt4rec_tf.distributed import cluster
 from lt4rec_tf.experiment import run_folder
-from lt4rec_tf.experiment.rows import load_row
+from lt4rec_tf.experiment.trained_models import load_model
 from lt4rec_tf.serving.publish import published_versions
 from tests.support.cluster_processes import Cluster
 from tests.support.commands import run_training
@@ -30,7 +30,7 @@ from tests.support.schemas import few_features
 ROWS = 6_000
 FLAGS = [
     "--split=time",
-    "--rows=base,s_weight",
+    "--models=base,s_weight",
     "--hidden_units=16,8",
     "--epochs=1",
     "--embedding_dim=4",
@@ -40,7 +40,7 @@ FLAGS = [
     "--checkpoint_steps=8",
     "--unknown_dropout=none",  # each replica draws its own
 ]
-OF_ONE_TASK = ["--tasks=ctr", "--rows=s_weight"]  # of a run whose processes are killed
+OF_ONE_TASK = ["--tasks=ctr", "--models=s_weight"]  # of a run whose processes are killed
 ON_LOGICAL_DEVICES = """
 import sys
 import tensorflow as tf
@@ -118,29 +118,29 @@ def test_every_rule_learns_on_two_devices_as_on_one():
 
 
 def metrics(folder, *more):
-    """{(row, task, metric): value} of each task's own metric and of more."""
+    """{(model, task, metric): value} of each task's own metric and of more."""
     evaluation = artifacts.read_json(folder / "evaluation.json")
     own = {task["name"]: task["metric"] for task in evaluation["tasks"]}
     return {
-        (row["row"], task, metric): row["metrics"][task][metric]
-        for row in evaluation["rows"]
+        (model["row"], task, metric): model["metrics"][task][metric]
+        for model in evaluation["rows"]
         for task in own
-        if task in row["metrics"]
+        if task in model["metrics"]
         for metric in (own[task], *more)
     }
 
 
-def is_whole(folder, row="s_weight"):
-    """Whether a run is measured and published, and a row's network is read by one process."""
+def is_whole(folder, model="s_weight"):
+    """Whether a run is measured and published, and a model's network is read by one process."""
     settings, schema = run_folder.read_run(folder)
-    network = load_row(folder, row, settings, schema)
+    network = load_model(folder, model, settings, schema)
     finite = all(np.isfinite(v.numpy()).all() for v in network.variables.values())
     return finite and len(published_versions(folder / "saved_model")) == 1
 
 
 @pytest.mark.slow
 def test_one_device_gives_its_own_numbers(one_file, alone, tmp_path):
-    run_training(*flags_of(one_file, tmp_path, "--distribution=mirrored", "--rows=base"))
+    run_training(*flags_of(one_file, tmp_path, "--distribution=mirrored", "--models=base"))
     check_base(metrics(tmp_path, "pcoc"), alone, rel=1e-6)
 
 
@@ -162,7 +162,7 @@ def test_two_devices_give_the_numbers_of_one(one_file, alone, tmp_path):
 @pytest.mark.slow
 def test_two_workers_on_one_file_give_the_numbers_of_one_process(one_file, alone, tmp_path):
     folder = tmp_path / "run"
-    flags = flags_of(one_file, folder, "--distribution=multi_worker", "--rows=base")
+    flags = flags_of(one_file, folder, "--distribution=multi_worker", "--models=base")
     with closing(Cluster("multi_worker", flags, tmp_path)) as workers:
         workers.start()
         assert workers.ends("worker:0") == 0, workers.told("worker:0")
@@ -209,6 +209,21 @@ def test_a_loss_that_an_operation_passed_on_is_known():
     assert cluster.reason_of_loss(bare) == "UnavailableError"
     fault = tf.errors.InternalError(None, None, "failed to connect the graph's nodes")
     assert cluster.reason_of_loss(fault) is None
+
+
+@pytest.mark.parametrize(
+    "kind", [tf.errors.InvalidArgumentError, tf.errors.FailedPreconditionError]
+)
+def test_a_coordinator_that_was_started_again_is_a_loss(kind):
+    says = (
+        "Collective ops is aborted by: Task with task_name=/job:worker/replica:0/task:1 must be "
+        "registered before sending heartbeat messages."
+    )
+    message = (
+        f"Graph execution error:\n\nDetected at node CollectiveReduceV2_1 defined at\n\n{says}\n\n"
+        "RPC: /tensorflow.CoordinationService/Heartbeat\nThe error could be from a previous one."
+    )
+    assert cluster.reason_of_loss(kind(None, None, message)) == says
 
 
 REMOTE = "\nAdditional GRPC error information from remote target /job:ps/replica:0/task:1 while"

@@ -12,7 +12,7 @@ from lt4rec_tf.core.command import exit_on_error
 from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.experiment import logs, run_folder
 from lt4rec_tf.experiment.daily import added_tasks
-from lt4rec_tf.experiment.rows import load_row, task_masks
+from lt4rec_tf.experiment.trained_models import load_model, task_masks
 from lt4rec_tf.models.feature_encoder import is_table
 from lt4rec_tf.training import trainer
 from tests.support.commands import run_main, run_training
@@ -66,34 +66,34 @@ def home(tmp_path_factory):
     return folder
 
 
-ROWS = ("s_weight", "s_joint")
+MODELS = ("s_weight", "s_joint")
 
 
 @pytest.fixture(scope="module")
 def first(home):
-    run_training(*of_run(home, "first", f"--rows={','.join(ROWS)},hard_sharing"))
+    run_training(*of_run(home, "first", f"--models={','.join(MODELS)},hard_sharing"))
     return home / "first"
 
 
 @pytest.fixture(scope="module")
 def added(home, first):
-    """The run of each row with the task "again", by row."""
-    return {row: add(home, f"added_{row}", first, f"--rows={row}") for row in ROWS}
+    """The run of each model with the task "again", by model."""
+    return {model: add(home, f"added_{model}", first, f"--models={model}") for model in MODELS}
 
 
-def network_of(folder, row):
+def network_of(folder, model):
     settings, schema = run_folder.read_run(folder)
-    return load_row(folder, row, settings, schema)
+    return load_model(folder, model, settings, schema)
 
 
 def measured(folder):
-    rows = json.loads((folder / "evaluation.json").read_text())["rows"]
-    return {row["row"]: row["metrics"] for row in rows}
+    models = json.loads((folder / "evaluation.json").read_text())["rows"]
+    return {model["row"]: model["metrics"] for model in models}
 
 
-@pytest.mark.parametrize("row", ROWS)
-def test_what_others_wear_stays_bit_for_bit_and_the_new_task_learns(added, first, row):
-    before, after = network_of(first, row), network_of(added[row], row)
+@pytest.mark.parametrize("model", MODELS)
+def test_what_others_wear_stays_bit_for_bit_and_the_new_task_learns(added, first, model):
+    before, after = network_of(first, model), network_of(added[model], model)
     assert after.tasks == ("ctr", "watch", "again")
     for task in before.tasks:
         for name, mask in before.masks(task).items():
@@ -113,7 +113,7 @@ def test_what_others_wear_stays_bit_for_bit_and_the_new_task_learns(added, first
             moved += np.count_nonzero(value[~kept] != new[name][~kept])
     assert moved > 0
     for task in ("ctr", "watch"):
-        assert measured(added[row])[row][task] == measured(first)[row][task]
+        assert measured(added[model])[model][task] == measured(first)[model][task]
 
 
 def test_a_new_ticket_is_of_neurons_and_inputs_and_as_small_as_asked(added):
@@ -138,7 +138,7 @@ def test_later_logs_have_the_ids_and_the_units_of_the_network(home, first):
         f"--test_from={FIRST + 3}",
     ]
     folder = add(
-        home, "later_run", first, "--rows=s_joint", *later, tasks="seconds_again,watch,ctr"
+        home, "later_run", first, "--models=s_joint", *later, tasks="seconds_again,watch,ctr"
     )
 
     standards = json.loads((folder / "standards.json").read_text())
@@ -157,14 +157,15 @@ def test_later_logs_have_the_ids_and_the_units_of_the_network(home, first):
 def test_a_task_is_added_to_a_run_with_an_added_task(home, added):
     parent = added["s_joint"]
     folder = add(home, "fourth", parent, tasks="ctr,watch,again,seconds_again")
-    assert run_folder.read_run(folder)[0].rows == ("s_joint",)  # the exported one
+    assert run_folder.read_run(folder)[0].models == ("s_joint",)  # the exported one
     for task in ("ctr", "watch", "again"):
         assert measured(folder)["s_joint"][task] == measured(parent)["s_joint"][task]
 
 
 def test_tasks_are_added_together_one_with_an_embedding_of_its_own(home, first, capsys):
     own = ("--own_embedding=again=3", "--calibration=again=isotonic")
-    folder = add(home, "both", first, "--rows=s_joint", *own, tasks="ctr,watch,again,seconds_again")
+    tasks = "ctr,watch,again,seconds_again"
+    folder = add(home, "both", first, "--models=s_joint", *own, tasks=tasks)
     found = json.loads((folder / "rows/s_joint/added_tasks.json").read_text())
     assert set(found["levels"][0]["density"]) == {"again", "seconds_again"}
     assert set(found["reads"]) == {"ctr", "watch", "again", "seconds_again"}
@@ -174,7 +175,7 @@ def test_tasks_are_added_together_one_with_an_embedding_of_its_own(home, first, 
         assert measured(folder)["s_joint"][task] == measured(first)["s_joint"][task]
     kept = json.loads((folder / "calibration/s_joint.json").read_text())
     assert (kept["fitted_on"], list(kept["maps"])) == ("validation", ["again"])
-    assert "\nbefore and after calibration, on test\n\n| row " in capsys.readouterr().out
+    assert "\nbefore and after calibration, on test\n\n| model " in capsys.readouterr().out
 
 
 class KilledProgress(Progress):
@@ -193,8 +194,8 @@ def test_a_killed_run_goes_on_and_ends_as_an_unbroken_one(home, first, added, mo
         patch.setattr(added_tasks, "Progress", KilledProgress)
         KilledProgress.left = 14  # in the second of two levels of 10 steps
         with pytest.raises(Killed):
-            add(home, name, first, "--rows=s_joint")
-    folder = add(home, name, first, "--rows=s_joint")
+            add(home, name, first, "--models=s_joint")
+    folder = add(home, name, first, "--models=s_joint")
     expected = read_variables(network_of(added["s_joint"], "s_joint"))
     for variable, value in read_variables(network_of(folder, "s_joint")).items():
         assert value.tobytes() == expected[variable].tobytes(), variable
@@ -204,7 +205,7 @@ def test_a_version_serves_old_tasks_as_before_and_the_new_one(home, first, added
     parts = {}
     for name, folder in (("old", first), ("new", added["s_joint"])):
         out = home / f"models_{name}"
-        run_main(export.main, f"--run={folder}", "--row=s_joint", f"--export_dir={out}")
+        run_main(export.main, f"--run={folder}", "--model=s_joint", f"--export_dir={out}")
         request = {"user": ["u3", "u9"], "device": ["phone", "tv"], "video": ["v1", "v19"]}
         inputs = {key: np.array(value, object) for key, value in request.items()}
         for feature in ("length", "length_bin", "length_place"):
@@ -227,7 +228,7 @@ def test_daily_training_goes_on_from_a_run_with_an_added_task(home, added):
     write_day(home / "day_3", 3)
     folder, parent = home / "next_day", added["s_joint"]
     run_training(
-        *flags(home, f"--run_dir={folder}", f"--data_dir={home}/day_3", "--rows=s_joint"),
+        *flags(home, f"--run_dir={folder}", f"--data_dir={home}/day_3", "--models=s_joint"),
         *(f"--warm_start={parent}", "--split=none", f"--schema={home}/more.toml"),
         "--tasks=ctr,watch,again",
     )
@@ -240,8 +241,8 @@ def test_daily_training_goes_on_from_a_run_with_an_added_task(home, added):
 
 
 def test_a_dry_run_says_what_is_to_come_and_leaves_nothing(home, first, capsys):
-    said = dry(home, capsys, first, "--rows=s_joint")
-    assert "new tasks: again; row: s_joint" in said
+    said = dry(home, capsys, first, "--models=s_joint")
+    assert "new tasks: again; model: s_joint" in said
     assert f"steps to train: at most {2 * 10}" in said
     assert not (home / "dry").exists()
 
@@ -256,9 +257,9 @@ def dry(home, capsys, parent, *more, tasks="ctr,watch,again", code=0):
 REFUSED = {
     "no new task": ({"tasks": "ctr,watch"}, [], "expected all of ctr, watch"),
     "a task is left out": ({"tasks": "ctr,again"}, [], "expected all of ctr, watch"),
-    "towers of their own": ({}, ["--rows=hard_sharing"], "tickets of one tower"),
-    "a row that is not there": ({}, ["--rows=mmoe"], "--rows: found 'mmoe', expected rows of"),
-    "two rows": ({}, ["--rows=s_weight,s_joint"], "expected one row of --add_to"),
+    "towers of their own": ({}, ["--models=hard_sharing"], "tickets of one tower"),
+    "a model that is not there": ({}, ["--models=mmoe"], "found 'mmoe', expected models of"),
+    "two models": ({}, ["--models=s_weight,s_joint"], "expected one model of --add_to"),
     "another shape": ({}, ["--hidden_units=8,5"], "hidden_units"),
     "an embedding of an old task": ({}, ["--own_embedding=ctr=2"], "own_embedding"),
     "daily training": ({}, ["--warm_start=x", "--split=none"], "nothing with --warm_start"),
@@ -279,7 +280,7 @@ def test_a_run_that_is_not_there_is_refused(home, capsys):
 
 def test_weights_that_moved_are_never_served(home, first, monkeypatch, capsys):
     monkeypatch.setattr(trainer, "_changeable_in_places", lambda network, changeable: {})
-    argv = adding(home, "moved", first, "--rows=s_joint")
+    argv = adding(home, "moved", first, "--models=s_joint")
     assert exit_on_error(train.main, ["train", *argv]) == 2
     assert "expected the same, bit for bit" in capsys.readouterr().err
     assert not (home / "moved/saved_model").exists()

@@ -10,9 +10,9 @@ from lt4rec_tf.core.artifacts import RunError
 from lt4rec_tf.core.flags import ConfigError, digest
 from lt4rec_tf.experiment.calibration import lines_of
 from lt4rec_tf.experiment.calibration_maps import (
-    RowCalibration,
+    ModelCalibration,
     fit_maps,
-    maps_of_row,
+    maps_of_model,
     methods_of,
     write_maps,
 )
@@ -26,7 +26,7 @@ MAPS = {
     "ctr": Calibration("isotonic", (CURVE,), rows=900, steps=3, distance=0.0125),
     "cvr": Calibration("duration", (CURVE, Curve((0.0,), (1.0,)), CURVE), (9.5,), 400, 5, 0.02),
 }
-FOUND = RowCalibration({"ctr": "isotonic", "cvr": "duration"}, "validation", MAPS, {})
+FOUND = ModelCalibration({"ctr": "isotonic", "cvr": "duration"}, "validation", MAPS, {})
 FLAG = "--calibration=isotonic,cvr=duration"
 
 
@@ -73,18 +73,18 @@ def test_durations_that_no_request_holds_are_refused(small_schema, schema):
 def test_maps_are_read_as_they_were_written(schema, tmp_path):
     settings = small_settings(FLAG)
     write_maps(tmp_path, "s_weight", FOUND)
-    assert maps_of_row(tmp_path, "s_weight", settings, schema) == FOUND
-    assert maps_of_row(tmp_path, "s_weight", small_settings(), schema) is None
+    assert maps_of_model(tmp_path, "s_weight", settings, schema) == FOUND
+    assert maps_of_model(tmp_path, "s_weight", small_settings(), schema) is None
     only = dataclasses.replace(FOUND, methods={"ctr": "isotonic"}, maps={"ctr": MAPS["ctr"]})
     write_maps(tmp_path, "base_ctr", only)
-    assert maps_of_row(tmp_path, "base_ctr", settings, schema) == only
+    assert maps_of_model(tmp_path, "base_ctr", settings, schema) == only
     named = small_settings("--calibration=cvr=platt")
-    assert maps_of_row(tmp_path, "base_ctr", named, schema) is None
+    assert maps_of_model(tmp_path, "base_ctr", named, schema) is None
 
 
 def test_a_run_that_was_stopped_before_is_told_what_to_do(schema, tmp_path):
     with pytest.raises(RunError, match=r"mmoe\.json: no such file; run train again to calibrate"):
-        maps_of_row(tmp_path, "mmoe", small_settings(FLAG), schema)
+        maps_of_model(tmp_path, "mmoe", small_settings(FLAG), schema)
 
 
 def changed(**values):
@@ -122,7 +122,7 @@ def test_a_file_that_was_changed_is_refused_with_its_name(schema, tmp_path, valu
     path.parent.mkdir()
     path.write_text(json.dumps(signed(changed(**values))))
     with pytest.raises(RunError, match=rf"s_weight\.json: .*{complaint}"):
-        maps_of_row(tmp_path, "s_weight", small_settings(FLAG), schema)
+        maps_of_model(tmp_path, "s_weight", small_settings(FLAG), schema)
 
 
 def test_a_number_that_was_changed_is_refused_though_it_would_be_a_map(schema, tmp_path):
@@ -130,7 +130,7 @@ def test_a_number_that_was_changed_is_refused_though_it_would_be_a_map(schema, t
     path = tmp_path / "calibration" / "s_weight.json"
     path.write_text(path.read_text().replace("0.125", "0.225", 1))
     with pytest.raises(RunError, match=r"s_weight\.json: digest: found '\w+', expected '\w+'"):
-        maps_of_row(tmp_path, "s_weight", small_settings(FLAG), schema)
+        maps_of_model(tmp_path, "s_weight", small_settings(FLAG), schema)
 
 
 def test_a_file_that_holds_anything_else_is_refused_or_a_map(schema, tmp_path):
@@ -140,7 +140,7 @@ def test_a_file_that_holds_anything_else_is_refused_or_a_map(schema, tmp_path):
     for content in tampered(changed()):
         path.write_text(json.dumps(signed(content)))
         try:
-            found = maps_of_row(tmp_path, "s_weight", settings, schema)
+            found = maps_of_model(tmp_path, "s_weight", settings, schema)
         except RunError as error:
             named.append(str(path) in str(error))
         else:

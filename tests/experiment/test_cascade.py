@@ -1,4 +1,4 @@
-"""Tasks trained one after another: what each may change, what it wears, how the row resumes."""
+"""Tasks trained one after another: what each may change, what it wears, how the model resumes."""
 
 import dataclasses
 from functools import partial
@@ -10,12 +10,17 @@ from lt4rec_tf.config.parse import parse
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.flags import ConfigError
 from lt4rec_tf.experiment import cascade
-from lt4rec_tf.experiment.cascade import ROW, train_row
-from lt4rec_tf.experiment.paths import CASCADE, RECOVERY, TRAINING, row_folder
-from lt4rec_tf.experiment.row_checks import check_rows
-from lt4rec_tf.experiment.rows import load_row, row_seconds, shared_overlap, task_masks
+from lt4rec_tf.experiment.cascade import MODEL, train_model
+from lt4rec_tf.experiment.model_checks import check_models
+from lt4rec_tf.experiment.paths import CASCADE, RECOVERY, TRAINING, model_folder
 from lt4rec_tf.experiment.shared_tickets import drawn_tickets
 from lt4rec_tf.experiment.stages import steps_to_come
+from lt4rec_tf.experiment.trained_models import (
+    load_model,
+    shared_overlap,
+    task_masks,
+    training_seconds,
+)
 from lt4rec_tf.models.feature_encoder import is_table
 from lt4rec_tf.tickets.cumulative import prune_by_cumulative_magnitude
 from lt4rec_tf.tickets.free_weights import free_weights
@@ -29,14 +34,14 @@ from tests.support.training import (
     Killed,
     KilledProgress,
     assert_same_logits,
-    begin_row,
+    begin_model,
 )
 
-FLAGS = (f"--rows={ROW}", "--epochs=2")
-STAGES = [f"{ROW}/ctr", f"{ROW}/ctr/{RECOVERY}", f"{ROW}/cvr"]
+FLAGS = (f"--models={MODEL}", "--epochs=2")
+STAGES = [f"{MODEL}/ctr", f"{MODEL}/ctr/{RECOVERY}", f"{MODEL}/cvr"]
 
 
-begin = partial(begin_row, FLAGS)
+begin = partial(begin_model, FLAGS)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +60,7 @@ def trained(small_schema, tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "fit", noted)
-        train_row(run)
+        train_model(run)
     return run, seen
 
 
@@ -106,23 +111,23 @@ def test_the_next_task_trains_what_was_freed_and_the_first_stays_bit_for_bit(tra
     assert any(is_table(name) for name in before)
     assert answers["ctr"].tobytes() == recovered["ctr"].tobytes()
 
-    network = load_row(run.folder, ROW, run.settings, run.schema)
+    network = load_model(run.folder, MODEL, run.settings, run.schema)
     loaded = make_predictor(network, run.tasks)(run.feed.validation()).logits
     for task, values in loaded.items():
         assert values.tobytes() == answers[task].tobytes()
     kept = sum(int(mask.sum()) for mask in masks["ctr"].values())
     total = sum(mask.size for mask in masks["ctr"].values())
     assert shared_overlap(network) == pytest.approx(kept / total)
-    row, tickets = drawn_tickets(run.folder, run.settings, run.schema)
-    assert row == ROW
+    model, tickets = drawn_tickets(run.folder, run.settings, run.schema)
+    assert model == MODEL
     for name, mask in masks["ctr"].items():
         np.testing.assert_array_equal(tickets["ctr"][name], mask)
 
 
 @pytest.mark.slow
-def test_the_row_s_result_is_that_of_all_its_stages(trained):
+def test_the_model_s_result_is_that_of_all_its_stages(trained):
     run, _ = trained
-    folder = row_folder(run.folder, ROW)
+    folder = model_folder(run.folder, MODEL)
     parts = [f"ctr/{TRAINING}", f"ctr/{RECOVERY}", f"cvr/{TRAINING}"]
     stages = [read_result(folder / CASCADE / part) for part in parts]
     whole = read_result(folder / TRAINING)
@@ -131,24 +136,24 @@ def test_the_row_s_result_is_that_of_all_its_stages(trained):
     losses = whole["validation_loss"]
     assert whole["history"][0]["score"] == pytest.approx(-losses["ctr"] - losses["cvr"])
     seconds = sum(stage["seconds"] for stage in stages)
-    assert row_seconds(run.folder, ROW, run.tasks) == pytest.approx(seconds)
+    assert training_seconds(run.folder, MODEL, run.tasks) == pytest.approx(seconds)
     assert not any((folder / CASCADE / part / WEIGHTS).exists() for part in parts)
     assert steps_to_come(run.settings, run.tasks, run.folder, run.folder, run.feed) == 0
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("at", "left"), [(2 * STEPS + 2, 3), (4 * STEPS + 3, 2)])
-def test_a_row_killed_in_any_stage_ends_as_an_unbroken_one(
+def test_a_model_killed_in_any_stage_ends_as_an_unbroken_one(
     trained, small_schema, tmp_path, at, left
 ):
     flags = ["--checkpoint_steps=2"]
     with pytest.raises(Killed):
-        train_row(begin(small_schema, tmp_path, *flags, progress=KilledProgress(at)))
+        train_model(begin(small_schema, tmp_path, *flags, progress=KilledProgress(at)))
     run = begin(small_schema, tmp_path, *flags)
     to_come = steps_to_come(run.settings, run.tasks, run.folder, run.folder, run.feed)
     assert to_come == left * STEPS
-    train_row(run)
-    assert_same_logits(trained[0], run, ROW)
+    train_model(run)
+    assert_same_logits(trained[0], run, MODEL)
 
 
 @pytest.mark.slow
@@ -167,8 +172,8 @@ def test_of_three_tasks_the_second_wears_what_is_kept_of_both_and_stays_too(
         return result
 
     monkeypatch.setattr(Trainer, "fit", noted)
-    train_row(run)
-    masks = task_masks(load_row(run.folder, ROW, run.settings, schema))
+    train_model(run)
+    masks = task_masks(load_model(run.folder, MODEL, run.settings, schema))
     for name, first in masks["ctr"].items():
         second = masks["cvr"][name]
         assert (second >= first).all()
@@ -187,8 +192,8 @@ def test_a_weight_that_moved_is_never_kept(small_schema, tmp_path, monkeypatch):
     trainer = cascade.task_trainer
     monkeypatch.setattr(cascade, "task_trainer", lambda *known, changeable=None: trainer(*known))
     with pytest.raises(artifacts.RunError, match=r"found other weights than in .*, expected the"):
-        train_row(run)
-    assert not artifacts.is_done(row_folder(run.folder, ROW) / TRAINING)
+        train_model(run)
+    assert not artifacts.is_done(model_folder(run.folder, MODEL) / TRAINING)
 
 
 def test_the_cascade_follows_populations(small_schema, tmp_path):
@@ -199,7 +204,7 @@ def test_the_cascade_follows_populations(small_schema, tmp_path):
 
 
 def test_workers_are_refused(small_schema):
-    flags = ["--schema=s.toml", "--data_dir=d", f"--rows={ROW}", "--distribution=mirrored"]
+    flags = ["--schema=s.toml", "--data_dir=d", f"--models={MODEL}", "--distribution=mirrored"]
     settings, _ = parse(["train", *flags], "")
     with pytest.raises(ConfigError, match=r"--distribution: found 'mirrored', expected none with"):
-        check_rows(settings, small_schema)
+        check_models(settings, small_schema)

@@ -22,7 +22,7 @@ from lt4rec_tf.data.audit.times import Times
 from lt4rec_tf.data.input.features import features_to_ids
 from lt4rec_tf.data.input.pipeline import batches, raw_batches
 from lt4rec_tf.experiment import logs, run_folder
-from lt4rec_tf.experiment.calibration_maps import maps_of_row
+from lt4rec_tf.experiment.calibration_maps import maps_of_model
 from lt4rec_tf.experiment.daily import inheritance, new_day, procedure
 from lt4rec_tf.experiment.daily.lineage import (
     DayError,
@@ -31,8 +31,8 @@ from lt4rec_tf.experiment.daily.lineage import (
     refuse_known_files,
 )
 from lt4rec_tf.experiment.daily.parent import open_parent
-from lt4rec_tf.experiment.rows import load_row, measure_row
 from lt4rec_tf.experiment.run import table_ticket
+from lt4rec_tf.experiment.trained_models import load_model, measure_model
 from lt4rec_tf.models.calibration import calibrated_logits
 from lt4rec_tf.models.layers.table_layout import layout_of, with_copied_rows
 from lt4rec_tf.schema.fitted import with_vocabularies
@@ -63,8 +63,8 @@ def run_train(home, name, *more):
 
 
 def day_flags(home, day, parent, *more):
-    rows = "--rows=s_weight"
-    return [f"--data_dir={home}/{day}", f"--warm_start={parent}", "--split=none", rows, *more]
+    models = "--models=s_weight"
+    return [f"--data_dir={home}/{day}", f"--warm_start={parent}", "--split=none", models, *more]
 
 
 @pytest.fixture(scope="module")
@@ -80,8 +80,8 @@ def home(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def first(home):
-    rows = "--rows=s_weight,s_weight_auto"
-    return run_train(home, "first", f"--data_dir={home}/first_days", rows)
+    models = "--models=s_weight,s_weight_auto"
+    return run_train(home, "first", f"--data_dir={home}/first_days", models)
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +129,7 @@ class KilledProgress(Progress):
 
 
 def weights(folder):
-    network = load_row(folder, "s_weight", *run_folder.read_run(folder))
+    network = load_model(folder, "s_weight", *run_folder.read_run(folder))
     return {name: variable.numpy() for name, variable in network.variables.items()}
 
 
@@ -138,7 +138,7 @@ def check_started_from(folder, parent):
     schema = run_folder.read_run(folder)[1]
     assert schema.feature("device").ids.vocabulary == ("phone", "tv", "watch")
     start = checkpoint.read_all(folder / "initial" / "s_weight" / "weights")
-    network = load_row(parent, "s_weight", *run_folder.read_run(parent))
+    network = load_model(parent, "s_weight", *run_folder.read_run(parent))
     assert set(start) == set(network.variables)
     for name, variable in network.variables.items():
         if not name.startswith("embedding/"):
@@ -173,23 +173,23 @@ def test_a_day_is_measured_by_the_network_of_the_day_before(second):
         for run_folder in artifacts.read_json(second / "days.json")
         if "measured" in run_folder
     ]
-    measured = {row["row"]: row["metrics"] for row in day["measured"]}
-    frozen = {row["row"]: row["metrics"] for row in day["frozen"]}
+    measured = {model["row"]: model["metrics"] for model in day["measured"]}
+    frozen = {model["row"]: model["metrics"] for model in day["frozen"]}
     # The first day's network is the first run's; its new rows are copies of the unknown row.
-    for row, metrics in frozen.items():
+    for model, metrics in frozen.items():
         for task, values in metrics.items():
-            assert measured[row][task] == pytest.approx(values, rel=1e-6)
+            assert measured[model][task] == pytest.approx(values, rel=1e-6)
 
 
 def test_the_next_day_is_measured_by_what_the_last_one_trained(second, third):
     settings, schema = run_folder.read_run(third)
     source = logs.read_audited(logs.open_logs(settings.data, schema), third)
-    network = load_row(second, "s_weight", *run_folder.read_run(second))
+    network = load_model(second, "s_weight", *run_folder.read_run(second))
     # The network of the day before knows the values of its own day.
     schema = with_vocabularies(source.schema, logs.read_audit(second).vocabularies)
     assert schema.table_rows["user"] < source.schema.table_rows["user"]
     source = dataclasses.replace(source, schema=schema)
-    found = measure_row("s_weight", network, source.schema, batches(source, "train", 100))
+    found = measure_model("s_weight", network, source.schema, batches(source, "train", 100))
     measured = artifacts.read_json(third / "evaluation.json")["rows"][0]
     for task in ("ctr", "watch"):
         assert measured["metrics"][task] == pytest.approx(found["metrics"][task], rel=1e-5)
@@ -243,7 +243,7 @@ def test_killed_twice_is_as_if_never_killed(home, first, second):
 
 def test_masks_stay_and_what_is_cut_for_all_stays_as_it_was(first, second):
     before, after = [
-        load_row(run, "s_weight", *run_folder.read_run(run)) for run in (first, second)
+        load_model(run, "s_weight", *run_folder.read_run(run)) for run in (first, second)
     ]
     moved = 0
     for task in before.tasks:
@@ -324,10 +324,10 @@ def test_the_version_of_a_day_answers_as_its_network_does(third):
     raw = next(iter(raw_batches(source, "train", 9)))
     raw = {name: values.numpy() for name, values in raw.items()}
     raw["device"][:3] = b"watch"
-    network = load_row(third, "s_weight", settings, schema)
+    network = load_model(third, "s_weight", settings, schema)
     ids = features_to_ids(schema, {name: tf.constant(values) for name, values in raw.items()})
     assert ids["device"].numpy()[0] == 4
-    calibration = maps_of_row(third, "s_weight", settings, schema).maps["ctr"]
+    calibration = maps_of_model(third, "s_weight", settings, schema).maps["ctr"]
     logits = network.model(ids, training=False)["ctr"]
     expected = tf.sigmoid(calibrated_logits(calibration, logits)).numpy()
     assert np.abs(expected - tf.sigmoid(logits)).max() > 0.01
@@ -386,8 +386,8 @@ def test_a_run_of_other_shape_is_refused_with_each_difference(home, second, caps
     for part in ("model.hidden_units: was (8, 4), is (8, 8)", "model.embedding_dim: was 4, is 2"):
         assert part in message
     assert "tasks: was ['ctr', 'watch'], is ['ctr']" in message
-    message = refused(home, capsys, *day_flags(home, "day_4", second), "--rows=hard_sharing")
-    assert "--rows: found 'hard_sharing', expected rows of --warm_start=" in message
+    message = refused(home, capsys, *day_flags(home, "day_4", second), "--models=hard_sharing")
+    assert "--models: found 'hard_sharing', expected models of --warm_start=" in message
     message = refused(home, capsys, *day_flags(home, "day_4", home / "nowhere"))
     assert "--warm_start: found no run in" in message
 
@@ -412,7 +412,7 @@ def test_a_run_with_ids_of_another_kind_is_refused_with_what_to_do(tmp_path):
 def test_masks_alone_train_from_the_theta_0_they_were_found_with(home, first):
     wanted = [f"--data_dir={home}/first_days", f"--masks={first}", "--seed=9"]
     wanted.append("--calibration=ctr=platt")
-    folder = run_train(home, "masks_alone", *wanted, "--rows=s_weight_auto")
+    folder = run_train(home, "masks_alone", *wanted, "--models=s_weight_auto")
     found = numbers_of(run_folder.read_run(folder)[1])
     assert all(of_table.earlier for of_table in found.values())  # the bins, too, are the first's
     theirs, mine = (checkpoint.read_all(run / "initial") for run in (first, folder))
@@ -422,10 +422,10 @@ def test_masks_alone_train_from_the_theta_0_they_were_found_with(home, first):
     found = artifacts.read_json(folder / "evaluation.json")
     expected = artifacts.read_json(first / "evaluation.json")
     assert found["split"] == "test"
-    (row,), theirs = found["rows"], expected["rows"][1]
-    assert (row["density"], row["overlap"]) == (theirs["density"], theirs["overlap"])
-    assert row["seconds"] > 0
-    assert row["calibrated"]["maps"].keys() | row["calibrated"]["left"].keys() == {"ctr"}
+    (model,), theirs = found["rows"], expected["rows"][1]
+    assert (model["density"], model["overlap"]) == (theirs["density"], theirs["overlap"])
+    assert model["seconds"] > 0
+    assert model["calibrated"]["maps"].keys() | model["calibrated"]["left"].keys() == {"ctr"}
     choices = [
         artifacts.read_json(run / "rows/s_weight_auto/choice.json") for run in (first, folder)
     ]
@@ -541,16 +541,16 @@ def test_the_same_time_may_come_in_two_deliveries():
         refuse_earlier_day(20261110.0, days, times)
 
 
-WARM = ["--warm_start=R", "--split=none", "--rows=s_weight"]
+WARM = ["--warm_start=R", "--split=none", "--models=s_weight"]
 
 
 @pytest.mark.parametrize(
     ("given", "flag"),
     [
         (["--split=none"], "split"),
-        (["--warm_start=R", "--rows=s_weight"], "split"),
-        (["--warm_start=R", "--split=none"], "rows"),
-        (["--masks=R"], "rows"),
+        (["--warm_start=R", "--models=s_weight"], "split"),
+        (["--warm_start=R", "--split=none"], "models"),
+        (["--masks=R"], "models"),
         (["--frozen=R"], "frozen"),
         (["--retrain_day"], "retrain_day"),
         (["--grow_vocabularies=3"], "grow_vocabularies"),

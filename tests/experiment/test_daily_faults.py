@@ -16,7 +16,7 @@ from lt4rec_tf.experiment import logs, run_folder
 from lt4rec_tf.experiment.daily import inheritance, new_day, procedure
 from lt4rec_tf.experiment.daily.lineage import DayError, refuse_known_rows
 from lt4rec_tf.experiment.paths import AUDIT
-from lt4rec_tf.experiment.rows import load_row
+from lt4rec_tf.experiment.trained_models import load_model
 from lt4rec_tf.serving.publish import published_versions
 from lt4rec_tf.training import checkpoint
 from tests.data.input.test_negatives_kept import sampled_schema, write_feed
@@ -26,7 +26,7 @@ from tests.support.feeds import opened
 from tests.support.training import Killed
 
 pytestmark = pytest.mark.slow(minutes=1)
-SMALLER = ["--embedding_density=1", "--rows=s_weight", "--reading=stream"]
+SMALLER = ["--embedding_density=1", "--models=s_weight", "--reading=stream"]
 
 
 def of_day(home, day, parent, *more):
@@ -78,7 +78,7 @@ def goes_on(monkeypatch, *argv):
 
 
 def values_of(run):
-    network = load_row(run, "s_weight", *run_folder.read_run(run))
+    network = load_model(run, "s_weight", *run_folder.read_run(run))
     return network, {name: variable.numpy() for name, variable in network.variables.items()}
 
 
@@ -125,9 +125,9 @@ def test_a_day_without_a_click_trains_the_clicks_alone(home, parent, capsys):
         if "watch/" in name:
             np.testing.assert_array_equal(states[1][name], states[0][name], err_msg=name)
 
-    (row,) = artifacts.read_json(run / "evaluation.json")["rows"]
-    assert set(row["metrics"]["watch"].values()) == {None}
-    assert row["metrics"]["ctr"]["log_loss"] > 0
+    (model,) = artifacts.read_json(run / "evaluation.json")["rows"]
+    assert set(model["metrics"]["watch"].values()) == {None}
+    assert model["metrics"]["ctr"]["log_loss"] > 0
     history = artifacts.read_json(run / "rows/s_weight/training/history.json")
     assert set(history["history"][0]["train_loss"]) == {"ctr"}
     assert len(published_versions(run / "saved_model")) == 1
@@ -270,7 +270,7 @@ def test_files_that_come_late_are_a_part_of_their_own(home, parent, capsys, monk
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(procedure, "train_rows", stop)  # the day has begun
+        patch.setattr(procedure, "train_models", stop)  # the day has begun
         with pytest.raises(Killed):
             train.main(["train", *argv])
     write_day(home / "half", 5, name="b.csv")
@@ -319,7 +319,7 @@ def test_a_run_that_lost_a_file_is_refused(home, parent, capsys, lost):
 
 @pytest.mark.parametrize("lost", ["weights", "state", "../masks/ctr.npz"])
 def test_a_run_without_weights_state_or_masks_is_refused(home, parent, lost):
-    broken = home / "runs" / "broken_row"
+    broken = home / "runs" / "broken_model"
     shutil.rmtree(broken, ignore_errors=True)
     shutil.copytree(parent, broken)
     path = broken / "rows/s_weight/training" / lost
@@ -328,7 +328,7 @@ def test_a_run_without_weights_state_or_masks_is_refused(home, parent, lost):
     opened = new_day.Parent(broken, settings, schema)
 
     def read():
-        load_row(broken, "s_weight", settings, schema)
+        load_model(broken, "s_weight", settings, schema)
         return [*inheritance.read_start(opened, "s_weight", settings)]
 
     with pytest.raises(artifacts.InputError) as refused:
@@ -361,12 +361,11 @@ def test_a_dry_run_says_what_a_day_would_do_and_leaves_nothing(home, parent, cap
         "| feature      |",
         "vocabulary device: 1 new values: watch",
         "times: 20261105 (2026-11-05) to 20261105 (2026-11-05); the chain ends at 20261104 (2026",
-        "steps to train: 20 (rows of results to train: 1; passes over the logs: 2; steps of a pass"
-        ": 10)",
+        "steps to train: 20 (models to train: 1; passes over the logs: 2; steps of a pass: 10)",
         f"SavedModel (s_weight): to be {home}/runs/tomorrow/saved_model/1",
     ):
         assert line in said, line
-    assert f"row s_weight: density of its masks, of {parent}: ctr 0." in said
+    assert f"model s_weight: density of its masks, of {parent}: ctr 0." in said
 
 
 def test_a_dry_run_refuses_what_the_run_refuses_with_the_same_message(home, parent, capsys):
@@ -404,7 +403,7 @@ def test_a_dry_run_of_an_ordinary_run_says_its_steps(home, parent, capsys):
     code, said, _ = outcome(
         capsys, *first, f"--masks={home}/runs/first", f"--run_dir={home}/runs/other"
     )
-    assert (code, "steps to train: 10 (rows of results to train: 1;" in said) == (0, True), said
+    assert (code, "steps to train: 10 (models to train: 1;" in said) == (0, True), said
     code, _, said = outcome(capsys, *first, f"--run_dir={home}/runs/first", "--epochs=3")
     assert (code, "settings.training.epochs: was 1, is 3" in said) == (2, True), said
     code, _, said = outcome(capsys, *first, "--distribution=mirrored")

@@ -8,13 +8,18 @@ import pytest
 from lt4rec_tf.config.parse import parse
 from lt4rec_tf.core.flags import ConfigError
 from lt4rec_tf.experiment import gate_search
-from lt4rec_tf.experiment.gate_search import ROW, train_row
+from lt4rec_tf.experiment.gate_search import MODEL, train_model
 from lt4rec_tf.experiment.level_search import groups_of_inputs
-from lt4rec_tf.experiment.paths import GATES, TRAINING, row_folder
-from lt4rec_tf.experiment.row_checks import check_rows
-from lt4rec_tf.experiment.rows import default_row, load_row, row_seconds, task_masks
+from lt4rec_tf.experiment.model_checks import check_models
+from lt4rec_tf.experiment.paths import GATES, TRAINING, model_folder
 from lt4rec_tf.experiment.run import load_start, network_in
 from lt4rec_tf.experiment.stages import steps_to_come
+from lt4rec_tf.experiment.trained_models import (
+    default_model,
+    load_model,
+    task_masks,
+    training_seconds,
+)
 from lt4rec_tf.tickets.masks import density
 from lt4rec_tf.tickets.search import WEIGHTS, read_result
 from lt4rec_tf.training.trainer import Trainer
@@ -24,15 +29,15 @@ from tests.support.training import (
     Killed,
     KilledProgress,
     assert_same_logits,
-    begin_row,
+    begin_model,
 )
 
 pytestmark = pytest.mark.slow(minutes=1)
 
-FLAGS = (f"--rows={ROW}", "--final_density=0.25", "--gate_epochs=2")
+FLAGS = (f"--models={MODEL}", "--final_density=0.25", "--gate_epochs=2")
 
 
-begin = partial(begin_row, FLAGS)
+begin = partial(begin_model, FLAGS)
 
 
 @pytest.fixture(scope="module")
@@ -49,14 +54,14 @@ def trained(small_schema, tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "fit", noted)
-        train_row(run)
+        train_model(run)
     return run, begun
 
 
 def test_both_trainings_begin_at_theta_0(trained):
     run, begun = trained
-    assert [name for name, _, _ in begun] == [f"{ROW}/gates", ROW]
-    network = network_in(run, ROW)
+    assert [name for name, _, _ in begun] == [f"{MODEL}/gates", MODEL]
+    network = network_in(run, MODEL)
     load_start(run, network)
     for _, weights, _ in begun:
         for name, value in read_variables(network).items():
@@ -72,19 +77,19 @@ def test_a_ticket_keeps_as_many_weights_as_asked_and_differs_between_tasks(train
         assert sum(int(mask.sum()) for mask in masks.values()) == round(0.25 * total)
     assert any((worn["ctr"][name] != worn["cvr"][name]).any() for name in worn["ctr"])
 
-    network = load_row(run.folder, ROW, run.settings, run.schema)
+    network = load_model(run.folder, MODEL, run.settings, run.schema)
     for task, masks in task_masks(network).items():
         for name, mask in masks.items():
             assert np.array_equal(mask, worn[task][name])
-    assert default_row(run.settings, run.schema, run.folder) == ROW
+    assert default_model(run.settings, run.schema, run.folder) == MODEL
 
 
-def test_a_row_s_seconds_are_those_of_both_trainings_and_nothing_is_left_to_do(trained):
+def test_a_model_s_seconds_are_those_of_both_trainings_and_nothing_is_left_to_do(trained):
     run, _ = trained
-    folder = row_folder(run.folder, ROW)
+    folder = model_folder(run.folder, MODEL)
     stages = (folder / GATES / TRAINING, folder / TRAINING)
     both = [read_result(stage)["seconds"] for stage in stages]
-    assert row_seconds(run.folder, ROW, run.tasks) == pytest.approx(sum(both))
+    assert training_seconds(run.folder, MODEL, run.tasks) == pytest.approx(sum(both))
     assert min(both) > 0
     assert not (folder / GATES / TRAINING / WEIGHTS).exists()
     assert steps_to_come(run.settings, run.tasks, run.folder, run.folder, run.feed) == 0
@@ -92,8 +97,8 @@ def test_a_row_s_seconds_are_those_of_both_trainings_and_nothing_is_left_to_do(t
 
 def test_by_neurons_whole_pieces_are_kept(small_schema, tmp_path):
     run = begin(small_schema, tmp_path, "--pruned_unit=neuron")
-    train_row(run)
-    network = load_row(run.folder, ROW, run.settings, run.schema)
+    train_model(run)
+    network = load_model(run.folder, MODEL, run.settings, run.schema)
     for masks in task_masks(network).values():
         assert 0.1 < density(masks) <= 0.25
         for mask in masks.values():
@@ -107,16 +112,16 @@ def test_by_neurons_whole_pieces_are_kept(small_schema, tmp_path):
 def test_a_training_killed_at_any_step_ends_as_an_unbroken_one(trained, small_schema, tmp_path, at):
     flags = ["--checkpoint_steps=2"]
     with pytest.raises(Killed):
-        train_row(begin(small_schema, tmp_path, *flags, progress=KilledProgress(at)))
+        train_model(begin(small_schema, tmp_path, *flags, progress=KilledProgress(at)))
     run = begin(small_schema, tmp_path, *flags)
     left = steps_to_come(run.settings, run.tasks, run.folder, run.folder, run.feed)
     assert left == (1 if at > 2 * STEPS else 3) * STEPS
-    train_row(run)
-    assert_same_logits(trained[0], run, ROW)
+    train_model(run)
+    assert_same_logits(trained[0], run, MODEL)
 
 
 @pytest.mark.parametrize("task", ["ctr", "cvr"])
-def test_a_row_killed_while_its_tickets_are_written_ends_as_an_unbroken_one(
+def test_a_model_killed_while_its_tickets_are_written_ends_as_an_unbroken_one(
     trained, small_schema, tmp_path, monkeypatch, task
 ):
     write = gate_search.write_masks
@@ -129,15 +134,15 @@ def test_a_row_killed_while_its_tickets_are_written_ends_as_an_unbroken_one(
     with monkeypatch.context() as patch:
         patch.setattr(gate_search, "write_masks", killed)
         with pytest.raises(Killed):
-            train_row(begin(small_schema, tmp_path))
+            train_model(begin(small_schema, tmp_path))
     run = begin(small_schema, tmp_path)
-    train_row(run)
-    assert_same_logits(trained[0], run, ROW)
-    assert not (row_folder(run.folder, ROW) / GATES / TRAINING / WEIGHTS).exists()
+    train_model(run)
+    assert_same_logits(trained[0], run, MODEL)
+    assert not (model_folder(run.folder, MODEL) / GATES / TRAINING / WEIGHTS).exists()
 
 
 def test_workers_are_refused(small_schema):
-    flags = ["--schema=s.toml", "--data_dir=d", f"--rows={ROW}", "--distribution=mirrored"]
+    flags = ["--schema=s.toml", "--data_dir=d", f"--models={MODEL}", "--distribution=mirrored"]
     settings, _ = parse(["train", *flags], "")
     with pytest.raises(ConfigError, match=r"--distribution: found 'mirrored', expected none with"):
-        check_rows(settings, small_schema)
+        check_models(settings, small_schema)

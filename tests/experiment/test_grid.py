@@ -1,4 +1,4 @@
-"""Candidates of a grid search and the rows of a comparison."""
+"""Candidates of a grid search and the models of a comparison."""
 
 import pytest
 
@@ -7,101 +7,132 @@ from lt4rec_tf.core.flags import ConfigError
 from lt4rec_tf.core.toml import TomlError
 from lt4rec_tf.experiment.comparison.grid import (
     CompareFlags,
-    RowSpec,
+    ModelSpec,
     candidates,
     check_run_settings,
-    read_rows,
+    read_models,
     single_lines,
 )
 
 TASKS = ["ctr", "cvr"]
-BASE = 'name = "base"\ngroup = "Single tasks"\nrow = "base"\n'
-SPARSE = 'name = "s_weight"\ngroup = "Table 2"\nrow = "s_weight"\n'
+BASE = 'name = "base"\ngroup = "Single tasks"\nmodel = "base"\n'
+SPARSE = 'name = "s_weight"\ngroup = "Table 2"\nmodel = "s_weight"\n'
 
 
 @pytest.fixture
-def rows_file(tmp_path):
-    def write(*rows):
-        path = tmp_path / "rows.toml"
-        path.write_text("".join(f"[[rows]]\n{row}\n" for row in rows), encoding="utf-8")
+def models_file(tmp_path):
+    def write(*models):
+        path = tmp_path / "models.toml"
+        path.write_text("".join(f"[[models]]\n{model}\n" for model in models), encoding="utf-8")
         return path
 
     return write
 
 
-# The rows
+# The models
 
 
-def test_base_becomes_a_line_a_task(rows_file):
-    path = rows_file(BASE + 'flags = ["--epochs=2"]\nnote = "alone"\n', SPARSE)
-    lines = read_rows(path, (), TASKS)
+def test_base_becomes_a_line_a_task(models_file):
+    path = models_file(BASE + 'flags = ["--epochs=2"]\nnote = "alone"\n', SPARSE)
+    lines = read_models(path, (), TASKS)
     assert lines == [
-        RowSpec("base_ctr", "Single tasks", "base", "ctr", ("--epochs=2",), (), "alone"),
-        RowSpec("base_cvr", "Single tasks", "base", "cvr", ("--epochs=2",), (), "alone"),
-        RowSpec("s_weight", "Table 2", "s_weight", "", (), None, ""),
+        ModelSpec("base_ctr", "Single tasks", "base", "ctr", ("--epochs=2",), (), "alone"),
+        ModelSpec("base_cvr", "Single tasks", "base", "cvr", ("--epochs=2",), (), "alone"),
+        ModelSpec("s_weight", "Table 2", "s_weight", "", (), None, ""),
     ]
-    assert [line.name for line in read_rows(path, (), ["cvr"])] == ["base_cvr", "s_weight"]
+    assert [line.name for line in read_models(path, (), ["cvr"])] == ["base_cvr", "s_weight"]
 
 
-def test_only_keeps_the_named_rows_in_the_order_of_the_file(rows_file):
-    path = rows_file(BASE, SPARSE, SPARSE.replace('"s_weight"', '"other"', 1))
-    names = [line.name for line in read_rows(path, ("other", "base"), ["ctr"])]
+def test_only_keeps_the_named_models_in_the_order_of_the_file(models_file):
+    path = models_file(BASE, SPARSE, SPARSE.replace('"s_weight"', '"other"', 1))
+    names = [line.name for line in read_models(path, ("other", "base"), ["ctr"])]
     assert names == ["base_ctr", "other"]
 
 
 @pytest.mark.parametrize(
-    ("rows", "key", "found"),
+    ("models", "key", "found"),
     [
-        ([BASE, SPARSE + 'colour = "red"\n'], r"rows\[s_weight\].colour", "an unknown key"),
-        ([BASE, SPARSE.replace('row = "s_weight"', 'row = "star"')], r"\.row", "'star'"),
-        ([BASE, 'group = "a"\nrow = "base"\n'], r"rows\[1\].name", "nothing"),
-        ([BASE, 'name = "a"\nrow = "base"\n'], r"rows\[a\].group", "nothing"),
-        ([BASE, 'name = "a"\ngroup = "a"\n'], r"rows\[a\].row", "nothing"),
+        ([BASE, SPARSE + 'colour = "red"\n'], r"models\[s_weight\].colour", "an unknown key"),
+        ([BASE, SPARSE.replace('model = "s_weight"', 'model = "star"')], r"\.model", "'star'"),
+        ([BASE, 'group = "a"\nmodel = "base"\n'], r"models\[1\].name", "nothing"),
+        ([BASE, 'name = "a"\nmodel = "base"\n'], r"models\[a\].group", "nothing"),
+        ([BASE, 'name = "a"\ngroup = "a"\n'], r"models\[a\].model", "nothing"),
         ([BASE, SPARSE + 'flags = "--epochs=2"\n'], r"\.flags", "'--epochs=2'"),
         ([BASE, SPARSE + "weights = [3]\n"], r"\.weights", r"\[3\]"),
         ([BASE, SPARSE + "note = 3\n"], r"\.note", "3"),
-        ([BASE, SPARSE.replace('"s_weight"', '"a/b"', 1)], r"rows\[a/b\].name", "'a/b'"),
-        ([BASE, SPARSE.replace('"s_weight"', '".."', 1)], r"rows\[\.\.\].name", r"'\.\.'"),
-        ([], "rows", "nothing"),
+        ([BASE, SPARSE.replace('"s_weight"', '"a/b"', 1)], r"models\[a/b\].name", "'a/b'"),
+        ([BASE, SPARSE.replace('"s_weight"', '".."', 1)], r"models\[\.\.\].name", r"'\.\.'"),
+        ([], "models", "nothing"),
     ],
 )
-def test_rows_that_cannot_be_are_refused_by_name(rows_file, rows, key, found):
-    with pytest.raises(TomlError, match=rf"rows\.toml: .*{key}: found {found}, expected"):
-        read_rows(rows_file(*rows), (), TASKS)
+def test_models_that_cannot_be_are_refused_by_name(models_file, models, key, found):
+    with pytest.raises(TomlError, match=rf"models\.toml: .*{key}: found {found}, expected"):
+        read_models(models_file(*models), (), TASKS)
 
 
-def test_other_keys_and_absent_files_are_refused(rows_file, tmp_path):
-    path = rows_file(BASE)
+def test_other_keys_and_absent_files_are_refused(models_file, tmp_path):
+    path = models_file(BASE)
     path.write_text('title = "mine"\n' + path.read_text())
-    with pytest.raises(TomlError, match="title: found an unknown key, expected one of rows"):
-        read_rows(path, (), TASKS)
+    with pytest.raises(TomlError, match="title: found an unknown key, expected one of models"):
+        read_models(path, (), TASKS)
     with pytest.raises(TomlError, match=r"absent\.toml: cannot be read"):
-        read_rows(tmp_path / "absent.toml", (), TASKS)
+        read_models(tmp_path / "absent.toml", (), TASKS)
+
+
+def earlier(text):
+    """A file's text as earlier versions had it, which called models rows."""
+    return text.replace("[[models]]", "[[rows]]").replace("\nmodel = ", "\nrow = ")
+
+
+def test_files_of_earlier_versions_are_read_alike(models_file):
+    path = models_file(BASE, SPARSE)
+    expected = read_models(path, (), TASKS)
+    path.write_text(earlier(path.read_text()))
+    assert "rows" in path.read_text()
+    assert read_models(path, (), TASKS) == expected
+
+
+def test_a_name_beside_that_of_earlier_versions_is_refused(models_file):
+    path = models_file(BASE, SPARSE)
+    both = path.read_text() + earlier(path.read_text())
+    path.write_text(both)
+    with pytest.raises(TomlError, match="models: found both models and rows, expected models al"):
+        read_models(path, (), TASKS)
+    path = models_file(BASE, SPARSE + 'row = "s_weight"\n')
+    found = r"models\[s_weight\]\.model: found both model and row, expected model alone"
+    with pytest.raises(TomlError, match=found):
+        read_models(path, (), TASKS)
+
+
+@pytest.mark.parametrize("name", ["models_file", "rows_file"])
+def test_the_file_is_named_by_a_flag_or_by_its_earlier_name(name):
+    argv = ["compare", "--schema=s", "--data_dir=d", f"--{name}=mine.toml"]
+    assert parse_with(argv, "", CompareFlags)[2].models_file == "mine.toml"
 
 
 @pytest.mark.parametrize(
-    ("rows", "only", "expected"),
+    ("models", "only", "expected"),
     [
         (
             [BASE, SPARSE],
             ("base", "mine"),
-            r"--only: found \['mine'\], expected rows of .*s_weight",
+            r"--only: found \['mine'\], expected models of .*s_weight",
         ),
-        ([BASE, SPARSE], ("s_weight",), "found none with row 'base'"),
-        ([SPARSE], (), "found none with row 'base'"),
+        ([BASE, SPARSE], ("s_weight",), "found none of model 'base'"),
+        ([SPARSE], (), "found none of model 'base'"),
         # Lines of one name would share a folder, and the later one hide the other.
         ([BASE, SPARSE, SPARSE], (), r"found \['s_weight'\] more than once"),
         ([BASE, SPARSE.replace('"s_weight"', '"base_ctr"', 1)], (), r"found \['base_ctr'\] more"),
     ],
 )
-def test_names_that_cannot_be_compared_are_refused(rows_file, rows, only, expected):
+def test_names_that_cannot_be_compared_are_refused(models_file, models, only, expected):
     with pytest.raises(ConfigError, match=expected):
-        read_rows(rows_file(*rows), only, TASKS)
+        read_models(models_file(*models), only, TASKS)
 
 
-def test_differences_are_to_the_first_row_of_single_tasks(rows_file):
+def test_differences_are_to_the_first_model_of_single_tasks(models_file):
     other = BASE.replace('"base"', '"alone"', 1)
-    specs = read_rows(rows_file(SPARSE, other, BASE), (), TASKS)
+    specs = read_models(models_file(SPARSE, other, BASE), (), TASKS)
     assert [spec.name for spec in specs if spec.task] == [
         *(f"alone_{task}" for task in TASKS),
         *(f"base_{task}" for task in TASKS),
@@ -132,8 +163,8 @@ def parser_of(*command):
     return parsed
 
 
-def spec(row="s_weight", task="", flags=(), weights=None):
-    return RowSpec("mine", "group", row, task, tuple(flags), weights, "")
+def spec(model="s_weight", task="", flags=(), weights=None):
+    return ModelSpec("mine", "group", model, task, tuple(flags), weights, "")
 
 
 def shown(found):
@@ -153,7 +184,7 @@ def test_candidates_are_every_pair_of_rate_and_weight():
         training = candidate.settings.training
         assert f"{training.learning_rate:g}" == candidate.chosen["learning_rate"]
         assert ",".join(training.loss_weights) == candidate.chosen["loss_weights"]
-        assert candidate.settings.rows == ("s_weight",)
+        assert candidate.settings.models == ("s_weight",)
 
 
 def test_without_a_grid_the_commands_flags_are_the_one_candidate():
@@ -165,16 +196,16 @@ def test_without_a_grid_the_commands_flags_are_the_one_candidate():
     assert found.settings.training.loss_weights == ()
 
 
-def test_a_rows_flags_come_after_the_commands_and_the_grids_after_both():
-    row = spec(flags=["--epochs=7", "--learning_rate=0.5"])
+def test_a_models_flags_come_after_the_commands_and_the_grids_after_both():
+    model = spec(flags=["--epochs=7", "--learning_rate=0.5"])
     flags = CompareFlags(learning_rates=("0.25",))
-    (found,) = candidates(row, flags, parser_of("--epochs=2", "--hidden_units=8,4"))
+    (found,) = candidates(model, flags, parser_of("--epochs=2", "--hidden_units=8,4"))
     assert found.settings.training.epochs == 7
     assert found.settings.training.learning_rate == 0.25
     assert found.settings.model.hidden_units == (8, 4)
 
 
-def test_a_rows_weights_take_the_grids_place():
+def test_a_models_weights_take_the_grids_place():
     flags = CompareFlags(cvr_weights=("1", "3"))
     found = candidates(spec(weights=("5", "9")), flags, parser_of())
     assert [candidate.chosen["loss_weights"] for candidate in found] == ["cvr=5", "cvr=9"]
@@ -194,7 +225,7 @@ def test_a_single_task_has_no_weight_to_tune():
     assert shown(found) == [{"learning_rate": "0.1"}, {"learning_rate": "0.2"}]
 
 
-def test_a_rows_wrong_flag_is_refused_by_name():
+def test_a_models_wrong_flag_is_refused_by_name():
     with pytest.raises(ConfigError, match="epoch_s"):
         candidates(spec(flags=["--epoch_s=3"]), CompareFlags(), parser_of())
 

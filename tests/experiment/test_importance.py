@@ -117,16 +117,16 @@ def test_tables_say_which_rows_were_measured_and_by_how_much():
     assert "over all 100 rows" in importance_tables({**FOUND, "rows_of_split": 100})[0]
 
 
-def test_single_task_rows_are_measured_each_with_its_task(source, tmp_path):
+def test_single_task_models_are_measured_each_with_its_task(source, tmp_path):
     made = source.schema
 
     @dataclasses.dataclass
     class Settings:
-        rows: tuple[str, ...]
+        models: tuple[str, ...]
 
-    def tasks_of(*rows):
-        found = importance._tasks_by_row(Settings(rows), made, tmp_path)
-        return {row: [task.name for task in tasks] for row, tasks in found.items()}
+    def tasks_of(*models):
+        found = importance._tasks_by_model(Settings(models), made, tmp_path)
+        return {model: [task.name for task in tasks] for model, tasks in found.items()}
 
     assert tasks_of("base", "s_weight") == {"s_weight": ["ctr", "cvr"]}
     assert tasks_of("base") == {"base_ctr": ["ctr"], "base_cvr": ["cvr"]}

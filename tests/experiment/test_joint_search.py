@@ -8,11 +8,11 @@ import pytest
 
 from lt4rec_tf.config.parse import parse
 from lt4rec_tf.core.flags import ConfigError
-from lt4rec_tf.experiment.joint_search import read_joint_search, train_row
-from lt4rec_tf.experiment.paths import row_folder
-from lt4rec_tf.experiment.row_checks import check_rows
-from lt4rec_tf.experiment.rows import load_row, row_seconds, task_masks
+from lt4rec_tf.experiment.joint_search import read_joint_search, train_model
+from lt4rec_tf.experiment.model_checks import check_models
+from lt4rec_tf.experiment.paths import model_folder
 from lt4rec_tf.experiment.stages import steps_to_come
+from lt4rec_tf.experiment.trained_models import load_model, task_masks, training_seconds
 from lt4rec_tf.models.feature_encoder import is_table
 from lt4rec_tf.models.layers.cross import input_groups
 from lt4rec_tf.tickets.magnitude import alive_at_level
@@ -23,15 +23,15 @@ from tests.support.training import (
     Killed,
     KilledProgress,
     assert_same_logits,
-    begin_row,
+    begin_model,
 )
 
 pytestmark = pytest.mark.slow(minutes=1)
 
-FLAGS = ("--rows=s_joint", "--rounds=2", "--final_density=0.25")
+FLAGS = ("--models=s_joint", "--rounds=2", "--final_density=0.25")
 
 
-begin = partial(begin_row, FLAGS)
+begin = partial(begin_model, FLAGS)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def trained(small_schema, tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "fit", noted)
-        train_row(run)
+        train_model(run)
     return run, begun, ended
 
 
@@ -85,22 +85,22 @@ def test_each_level_keeps_whole_pieces_of_the_level_below_and_as_many_as_asked(t
     assert any((begun[2][2]["ctr"][name] != begun[2][2]["cvr"][name]).any() for name in masks)
 
 
-def test_the_row_is_the_best_pruned_level_and_is_read_back_as_it_was_trained(trained):
+def test_the_model_is_the_best_pruned_level_and_is_read_back_as_it_was_trained(trained):
     run, begun, ended = trained
-    folder = row_folder(run.folder, "s_joint")
+    folder = model_folder(run.folder, "s_joint")
     found = read_joint_search(folder, run.tasks)
     scores = [result["history"][0]["score"] for _, _, result in ended]
     assert [level["score"] for level in found["levels"]] == scores
     best = found["chosen"]
     assert best == 1 + int(np.argmax(scores[1:]))
 
-    network = load_row(run.folder, "s_joint", run.settings, run.schema)
+    network = load_model(run.folder, "s_joint", run.settings, run.schema)
     for name, value in read_variables(network).items():
         assert value.tobytes() == ended[best][1][name].tobytes(), name
     for task, masks in task_masks(network).items():
         for name, mask in masks.items():
             assert np.array_equal(mask, begun[best][2][task][name])
-    assert row_seconds(run.folder, "s_joint", run.tasks) == pytest.approx(
+    assert training_seconds(run.folder, "s_joint", run.tasks) == pytest.approx(
         sum(result["seconds"] for _, _, result in ended)
     )
     assert not [*folder.glob("levels/*/training/weights")]
@@ -111,11 +111,11 @@ def test_the_row_is_the_best_pruned_level_and_is_read_back_as_it_was_trained(tra
 def test_a_search_killed_at_any_level_ends_as_an_unbroken_one(trained, small_schema, tmp_path, at):
     flags = ["--checkpoint_steps=2"]
     with pytest.raises(Killed):
-        train_row(begin(small_schema, tmp_path, *flags, progress=KilledProgress(at)))
+        train_model(begin(small_schema, tmp_path, *flags, progress=KilledProgress(at)))
     run = begin(small_schema, tmp_path, *flags)
     left = steps_to_come(run.settings, run.tasks, run.folder, run.folder, run.feed)
     assert left == (3 - (at - 1) // STEPS) * STEPS
-    train_row(run)
+    train_model(run)
     assert_same_logits(trained[0], run, "s_joint")
 
 
@@ -145,14 +145,14 @@ def test_a_search_killed_between_levels_ends_as_an_unbroken_one(
     with monkeypatch.context() as patch:
         patch.setattr(name, killed)
         with pytest.raises(Killed):
-            train_row(begin(small_schema, tmp_path))
+            train_model(begin(small_schema, tmp_path))
     run = begin(small_schema, tmp_path)
-    train_row(run)
+    train_model(run)
     assert_same_logits(trained[0], run, "s_joint")
 
 
 def test_workers_are_refused(small_schema):
-    flags = ["--schema=s.toml", "--data_dir=d", "--rows=s_joint", "--distribution=mirrored"]
+    flags = ["--schema=s.toml", "--data_dir=d", "--models=s_joint", "--distribution=mirrored"]
     settings, _ = parse(["train", *flags], "")
     with pytest.raises(ConfigError, match=r"--distribution: found 'mirrored', expected none with"):
-        check_rows(settings, small_schema)
+        check_models(settings, small_schema)

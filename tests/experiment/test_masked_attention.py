@@ -7,10 +7,10 @@ from lt4rec_tf.config.parse import parse, to_dict
 from lt4rec_tf.core.flags import ConfigError
 from lt4rec_tf.experiment import joint_training, sharing_search
 from lt4rec_tf.experiment.comparison.cost import cost_of
-from lt4rec_tf.experiment.row_checks import check_rows
-from lt4rec_tf.experiment.rows import load_row, shared_overlap, task_masks
+from lt4rec_tf.experiment.model_checks import check_models
 from lt4rec_tf.experiment.shared_tickets import attention_shares, input_shares, shared_masks
 from lt4rec_tf.experiment.ticket_search import find_ticket, level_masks, read_ticket
+from lt4rec_tf.experiment.trained_models import load_model, shared_overlap, task_masks
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.models.registry import network_of
 from lt4rec_tf.tickets.masks import density, overlap
@@ -43,26 +43,26 @@ def begin(schema, folder, *flags, progress=None):
     return begin_run(small_settings(*FLAGS, *flags), schema, folder, progress)
 
 
-def trained_row(schema, folder, row, *flags):
-    """A run whose row is trained, with the tickets that this needs."""
-    run, network = begin(schema, folder, f"--rows={row}", *flags)
+def trained_model(schema, folder, model, *flags):
+    """A run whose model is trained, with the tickets that this needs."""
+    run, network = begin(schema, folder, f"--models={model}", *flags)
     tickets = []
-    if row != "s_gates":
+    if model != "s_gates":
         tickets = [find_ticket(run, network, task) for task in run.tasks]
-    sharing_search.train_rows(run, tickets)
+    sharing_search.train_models(run, tickets)
     return run, tickets
 
 
 @pytest.fixture(scope="module")
 def learned(schema, tmp_path_factory):
-    run, _ = trained_row(schema, tmp_path_factory.mktemp("gates"), "s_gates")
+    run, _ = trained_model(schema, tmp_path_factory.mktemp("gates"), "s_gates")
     return run
 
 
 @pytest.fixture(scope="module")
 def searched(schema, tmp_path_factory):
     folder = tmp_path_factory.mktemp("search")
-    return trained_row(schema, folder, "s_weight", "--rounds=2")
+    return trained_model(schema, folder, "s_weight", "--rounds=2")
 
 
 def is_cut_alike(masks, share):
@@ -72,7 +72,7 @@ def is_cut_alike(masks, share):
 
 
 def test_learned_tickets_cover_the_attention(learned):
-    network = load_row(learned.folder, "s_gates", learned.settings, learned.schema)
+    network = load_model(learned.folder, "s_gates", learned.settings, learned.schema)
     masks = task_masks(network)
     for of_task in masks.values():
         unit = of_attention(of_task, "watched")
@@ -88,7 +88,7 @@ def test_levels_of_a_search_cut_the_attention_to_the_tower_s_density(searched):
     for ticket in tickets:
         for level, masks in zip(ticket.levels, level_masks(ticket), strict=True):
             assert is_cut_alike(masks, 0.25 ** (level.level / 2))
-    network = load_row(run.folder, "s_weight", run.settings, run.schema)
+    network = load_model(run.folder, "s_weight", run.settings, run.schema)
     for ticket in tickets:
         for name, mask in network.masks(ticket.task).items():
             assert np.array_equal(mask, ticket.masks[name])
@@ -105,43 +105,43 @@ def test_a_search_is_read_back(searched):
 
 @pytest.mark.parametrize("at", [3, 2 * STEPS + 3])
 def test_a_training_that_was_stopped_goes_on_as_the_same_one(learned, schema, tmp_path, at):
-    flags = ["--rows=s_gates", "--checkpoint_steps=2"]
+    flags = ["--models=s_gates", "--checkpoint_steps=2"]
     run, _ = begin(schema, tmp_path, *flags, progress=KilledProgress(at))
     with pytest.raises(Killed):
-        sharing_search.train_rows(run, [])
+        sharing_search.train_models(run, [])
     run, _ = begin(schema, tmp_path, *flags)
-    sharing_search.train_rows(run, [])
+    sharing_search.train_models(run, [])
     assert_same_logits(learned, run, "s_gates")
 
 
 def test_a_search_that_was_stopped_goes_on_as_the_same_one(searched, schema, tmp_path):
-    flags = ["--rows=s_weight", "--rounds=2", "--checkpoint_steps=2"]
+    flags = ["--models=s_weight", "--rounds=2", "--checkpoint_steps=2"]
     run, network = begin(schema, tmp_path, *flags, progress=KilledProgress(2 * STEPS + 3))
     with pytest.raises(Killed):
         find_ticket(run, network, "ctr")
-    trained_row(schema, tmp_path, "s_weight", *flags[1:])
+    trained_model(schema, tmp_path, "s_weight", *flags[1:])
     assert_same_logits(searched[0], run, "s_weight")
 
 
-@pytest.mark.parametrize("row", ["shared_bottom", "pruned_towers", "s_weight_auto"])
-def test_other_rows_of_towers_wear_them_too(schema, tmp_path, row):
+@pytest.mark.parametrize("model", ["shared_bottom", "pruned_towers", "s_weight_auto"])
+def test_other_models_of_towers_wear_them_too(schema, tmp_path, model):
     flags = ["--rounds=1", "--auto_trainings=4"]
-    run, _ = trained_row(schema, tmp_path, row, *flags)
-    network = load_row(run.folder, row, run.settings, run.schema)
+    run, _ = trained_model(schema, tmp_path, model, *flags)
+    network = load_model(run.folder, model, run.settings, run.schema)
     for masks in task_masks(network).values():
         share = density(of_attention(masks, "watched"))
         assert share == pytest.approx(density(of_towers(masks)), abs=0.02)
-    if row == "pruned_towers":
+    if model == "pruned_towers":
         assert shared_overlap(network) is None  # of kernels of their own
 
 
 @pytest.mark.parametrize("control", ["shuffle", "one_shot", "draw"])
 def test_controls_keep_as_many_weights_of_each_part(searched, schema, tmp_path, control):
     run, tickets = searched
-    flags = ["--rows=s_weight", "--rounds=2", f"--ticket_control={control}"]
+    flags = ["--models=s_weight", "--rounds=2", f"--ticket_control={control}"]
     controlled, _ = begin_run(small_settings(*FLAGS, *flags), schema, tmp_path, searches=run.folder)
-    joint_training.train_row(controlled, "s_weight", tickets)
-    network = load_row(tmp_path, "s_weight", controlled.settings, schema)
+    joint_training.train_model(controlled, "s_weight", tickets)
+    network = load_model(tmp_path, "s_weight", controlled.settings, schema)
     for ticket in tickets:
         masks = network.masks(ticket.task)
         for part, worn in zip(parts_of(ticket.masks), parts_of(masks), strict=True):
@@ -176,7 +176,7 @@ def test_what_tickets_keep_of_the_attention_is_reported(learned):
 
 
 def test_without_the_flag_nothing_is_reported(schema):
-    settings = small_settings("--rows=s_gates")
+    settings = small_settings("--models=s_gates")
     assert attention_shares({}, settings, schema) == []
 
 
@@ -221,15 +221,15 @@ def test_equal_towers_count_once_only_where_they_read_the_same(schema):
 @pytest.mark.parametrize(
     ("flags", "named"),
     [
-        (["--rows=s_weight,mmoe"], "--rows"),
-        (["--rows=s_joint"], "--rows"),
-        (["--rows=htlnet_s_weight"], "--rows"),
-        (["--rows=small_dense"], "--rows"),
-        (["--rows=s_gates", "--pruned_unit=neuron"], "--pruned_unit"),
-        (["--rows=s_weight", "--ticket_finder=gradual"], "--ticket_finder"),
-        (["--rows=s_weight", "--own_embedding=cvr=2"], "--own_embedding"),
-        (["--rows=s_weight", "--distribution=parameter_server"], "--distribution"),
-        (["--rows=s_weight", "--add_to=runs/a"], "--add_to"),
+        (["--models=s_weight,mmoe"], "--models"),
+        (["--models=s_joint"], "--models"),
+        (["--models=htlnet_s_weight"], "--models"),
+        (["--models=small_dense"], "--models"),
+        (["--models=s_gates", "--pruned_unit=neuron"], "--pruned_unit"),
+        (["--models=s_weight", "--ticket_finder=gradual"], "--ticket_finder"),
+        (["--models=s_weight", "--own_embedding=cvr=2"], "--own_embedding"),
+        (["--models=s_weight", "--distribution=parameter_server"], "--distribution"),
+        (["--models=s_weight", "--add_to=runs/a"], "--add_to"),
     ],
 )
 def test_what_knows_tickets_of_towers_alone_is_refused(flags, named):
@@ -238,8 +238,8 @@ def test_what_knows_tickets_of_towers_alone_is_refused(flags, named):
 
 
 def test_a_schema_without_such_a_list_is_refused(small_schema):
-    settings = small_settings("--rows=s_gates", "--mask_attention")
-    for use in (check_rows, lambda settings, schema: network_of(settings, schema, "s_gates")):
+    settings = small_settings("--models=s_gates", "--mask_attention")
+    for use in (check_models, lambda settings, schema: network_of(settings, schema, "s_gates")):
         with pytest.raises(ConfigError, match="--mask_attention: found True, expected False"):
             use(settings, small_schema)
 
@@ -248,6 +248,6 @@ def test_by_default_the_attention_is_not_masked(schema):
     settings, _ = parse(["train", "--schema=s.toml", "--data_dir=d"], "")
     assert not settings.tickets.mask_attention
     assert "mask_attention" not in to_dict(settings)["tickets"]  # as of runs of earlier versions
-    network = network_of(small_settings("--rows=s_gates"), schema, "s_gates")
+    network = network_of(small_settings("--models=s_gates"), schema, "s_gates")
     assert not network.attentions
     assert all(name.startswith("tower_") for name in network.kernels("ctr"))

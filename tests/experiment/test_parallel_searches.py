@@ -10,7 +10,7 @@ from lt4rec_tf.training.stage import TrainingError
 from tests.support.training import begin_run, small_settings
 
 pytestmark = pytest.mark.slow(minutes=1)
-FLAGS = ("--rows=s_weight", "--rounds=2")
+FLAGS = ("--models=s_weight", "--rounds=2")
 
 
 def test_a_search_that_fails_is_named_with_its_log(small_schema, tmp_path):

@@ -81,7 +81,7 @@ def test_tickets_are_learned_in_several_passes_of_a_small_log(steps, flags, expe
 
 def test_one_pass_is_taken_where_nothing_tells_which_is_best():
     assert passes(100, validation=False)[:2] == (1, 1)
-    warm = ["--split=none", "--warm_start=runs/a/seed_1", "--rows=hard_sharing"]
+    warm = ["--split=none", "--warm_start=runs/a/seed_1", "--models=hard_sharing"]
     assert passes(100, *warm, validation=False)[:2] == (1, 1)
 
 
@@ -111,8 +111,8 @@ def test_what_the_size_decides_is_said_and_what_flags_decide_is_not():
         (["--epochs=6", "--patience=1"], True),
         (["--epochs=2", "--patience=1"], False),
         (["--epochs=6"], False),
-        (["--epochs=1", "--search_epochs=6", "--patience=1", "--rows=s_weight"], True),
-        (["--epochs=1", "--search_epochs=6", "--patience=1", "--rows=hard_sharing"], False),
+        (["--epochs=1", "--search_epochs=6", "--patience=1", "--models=s_weight"], True),
+        (["--epochs=1", "--search_epochs=6", "--patience=1", "--models=hard_sharing"], False),
     ],
 )
 def test_the_steps_to_come_are_the_most_where_patience_may_end_a_stage(flags, fewer):

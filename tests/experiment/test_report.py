@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 from lt4rec_tf.experiment import report
-from lt4rec_tf.experiment.paths import JOINT, row_folder
+from lt4rec_tf.experiment.paths import JOINT, model_folder
 from tests.support.training import small_settings
 
 
@@ -16,7 +16,7 @@ def test_passes_of_a_search_over_levels_are_no_reason_for_advice(tmp_path, monke
 
     (line,) = report.advice_on_passes(settings, tmp_path, results)
     assert line.startswith("shared_bottom, s_joint: the first pass was the best")
-    joint = row_folder(tmp_path, "s_joint")
+    joint = model_folder(tmp_path, "s_joint")
     joint.mkdir(parents=True)
     (joint / JOINT).touch()
     (line,) = report.advice_on_passes(settings, tmp_path, results)

@@ -43,7 +43,7 @@ SMALL = [
     "--epochs=1",
     "--embedding_dim=2",
     "--hidden_units=4",
-    "--rows=hard_sharing",
+    "--models=hard_sharing",
     "--reading=memory",
 ]
 SPLIT = ["--validation_from=4", "--test_from=5"]
@@ -268,18 +268,18 @@ def test_a_vocabulary_in_another_order_is_refused(folder, capsys):
     assert read_run(run)[1].features[1].ids.vocabulary == ("v2", "v1")
 
 
-def test_a_row_that_is_not_trained_is_named(untrained, folder, capsys):
+def test_a_model_that_is_not_trained_is_named(untrained, folder, capsys):
     for main, more in [(evaluate.main, []), (export.main, [f"--export_dir={folder}/models"])]:
         message = one_line(refusal(capsys, main, f"--run={untrained}", *more))
-        assert f"{untrained}: row hard_sharing is not trained; run train again" in message
+        assert f"{untrained}: model hard_sharing is not trained; run train again" in message
 
 
-def test_a_row_that_the_run_does_not_have_is_named(trained, capsys, tmp_path):
+def test_a_model_that_the_run_does_not_have_is_named(trained, capsys, tmp_path):
     _, run, _ = trained
     message = refusal(
-        capsys, export.main, f"--run={run}", f"--export_dir={tmp_path}/m", "--row=s_weight"
+        capsys, export.main, f"--run={run}", f"--export_dir={tmp_path}/m", "--model=s_weight"
     )
-    assert "no row 's_weight', expected one of hard_sharing" in one_line(message)
+    assert "no model 's_weight', expected one of hard_sharing" in one_line(message)
     assert not (tmp_path / "m").exists()
 
 
@@ -412,7 +412,7 @@ def test_a_process_that_refuses_says_so_without_a_stack_trace():
         ("--data_dir={folder}/absent", "absent: no file matches '*.csv'"),
         ("--data_dir={folder}/small.toml", "small.toml: no file matches '*.csv'"),
         ("--tasks=ctr,like", "like"),
-        ("--rows=cross_stitch", "--rows: found ('cross_stitch',), expected some of"),
+        ("--models=cross_stitch", "--models: found ('cross_stitch',), expected some of"),
         ("--run_dir={folder}/small.toml", "small.toml"),
         ("--run_dir={folder}/small.toml/run", "small.toml"),
         ("--loss_weights=like=2", "--loss_weights: found 'like'"),

@@ -1,10 +1,10 @@
-"""Tickets of a run's rows, read back without its network."""
+"""Tickets of a run's models, read back without its network."""
 
 import numpy as np
 import pytest
 
 from lt4rec_tf.core import artifacts
-from lt4rec_tf.experiment.paths import CHOICE, row_folder, row_masks
+from lt4rec_tf.experiment.paths import CHOICE, model_folder, model_masks
 from lt4rec_tf.experiment.report import draw_run
 from lt4rec_tf.experiment.shared_tickets import drawn_tickets, input_shares, shared_masks
 from lt4rec_tf.models.registry import network_of
@@ -18,14 +18,14 @@ def write_tickets(folder, network):
         masks = {name: np.ones(shape, bool) for name, shape in network.kernel_shapes(task).items()}
         masks["tower_0"][:, number:] = False
         masks["tower_0"][: 2 * number] = False
-        write_masks(row_masks(folder, task), masks)
+        write_masks(model_masks(folder, task), masks)
 
 
 @pytest.mark.parametrize("cross", ["gram", "triangle", "dcn_v2", "none"])
 def test_tickets_fit_the_network_of_every_cross_layer(small_schema, tmp_path, cross):
-    settings = small_settings("--rows=s_joint", f"--cross={cross}")
+    settings = small_settings("--models=s_joint", f"--cross={cross}")
     network = network_of(settings, small_schema, "s_joint")
-    write_tickets(row_folder(tmp_path, "s_joint"), network)
+    write_tickets(model_folder(tmp_path, "s_joint"), network)
     found = shared_masks(tmp_path, "s_joint", settings, small_schema)
     assert [*found] == ["ctr", "cvr"]
     for task, masks in found.items():
@@ -39,8 +39,8 @@ def test_tickets_fit_the_network_of_every_cross_layer(small_schema, tmp_path, cr
     assert min(shares.shares["cvr"].values()) < 2 / 8
 
 
-def test_other_rows_single_tasks_and_separate_towers_have_none(small_schema, tmp_path):
-    settings = small_settings("--rows=base,hard_sharing,s_weight_auto")
+def test_other_models_single_tasks_and_separate_towers_have_none(small_schema, tmp_path):
+    settings = small_settings("--models=base,hard_sharing,s_weight_auto")
     assert shared_masks(tmp_path, "hard_sharing", settings, small_schema) == {}
     alone = small_schema.with_tasks(["ctr"])
     assert shared_masks(tmp_path, "s_weight_auto", settings, alone) == {}
@@ -50,40 +50,40 @@ def test_other_rows_single_tasks_and_separate_towers_have_none(small_schema, tmp
 
 def chosen(folder, name, *, separate):
     way = {"name": name, "separate": separate, "levels": [1, 1], "gain": 0.1, "seconds": 1.0}
-    path = row_folder(folder, "s_weight_auto") / CHOICE
+    path = model_folder(folder, "s_weight_auto") / CHOICE
     artifacts.write_json(path, {"chosen": name, "tried": [way]})
 
 
 def test_s_weight_auto_has_the_tickets_of_the_chosen_way(small_schema, tmp_path):
-    settings = small_settings("--rows=s_weight_auto")
+    settings = small_settings("--models=s_weight_auto")
     chosen(tmp_path, "shared_1_1", separate=False)
     with pytest.raises(MaskError, match="shared_1_1"):
         shared_masks(tmp_path, "s_weight_auto", settings, small_schema)
     network = network_of(settings, small_schema, "s_weight")
-    write_tickets(row_folder(tmp_path, "s_weight_auto") / "shared_1_1", network)
+    write_tickets(model_folder(tmp_path, "s_weight_auto") / "shared_1_1", network)
     assert shared_masks(tmp_path, "s_weight_auto", settings, small_schema)["cvr"]["tower_0"].any()
 
 
-def test_drawn_are_the_tickets_of_the_first_row_to_export_that_shares_a_tower(
+def test_drawn_are_the_tickets_of_the_first_model_to_export_that_shares_a_tower(
     small_schema, tmp_path
 ):
-    settings = small_settings("--rows=s_weight,s_weight_auto,s_joint")
+    settings = small_settings("--models=s_weight,s_weight_auto,s_joint")
     network = network_of(settings, small_schema, "s_weight")
-    for row in ("s_weight", "s_joint"):
-        write_tickets(row_folder(tmp_path, row), network)
+    for model in ("s_weight", "s_joint"):
+        write_tickets(model_folder(tmp_path, model), network)
     chosen(tmp_path, "separate_1_1", separate=True)
     assert drawn_tickets(tmp_path, settings, small_schema)[0] == "s_joint"
-    settings = small_settings("--rows=s_weight,s_weight_auto")
-    row, masks = drawn_tickets(tmp_path, settings, small_schema)
-    assert (row, [*masks]) == ("s_weight", ["ctr", "cvr"])
-    settings = small_settings("--rows=base,s_weight_auto")
+    settings = small_settings("--models=s_weight,s_weight_auto")
+    model, masks = drawn_tickets(tmp_path, settings, small_schema)
+    assert (model, [*masks]) == ("s_weight", ["ctr", "cvr"])
+    settings = small_settings("--models=base,s_weight_auto")
     assert drawn_tickets(tmp_path, settings, small_schema) == ("", {})
 
 
-def test_a_run_without_searches_draws_the_exported_rows_tickets(small_schema, tmp_path):
-    settings = small_settings("--rows=s_joint")
+def test_a_run_without_searches_draws_the_exported_models_tickets(small_schema, tmp_path):
+    settings = small_settings("--models=s_joint")
     network = network_of(settings, small_schema, "s_joint")
-    write_tickets(row_folder(tmp_path, "s_joint"), network)
+    write_tickets(model_folder(tmp_path, "s_joint"), network)
     evaluation = {"tasks": [], "rows": [], "searches": {}, "tables": None}
     pictures = draw_run(settings, small_schema, tmp_path, [], evaluation, "s_joint")
     assert [path.name for path in pictures] == ["overlap.png", "fields.png"]

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.experiment import sharing_search
-from lt4rec_tf.experiment.paths import CHOICE, SEARCHES, row_masks
-from lt4rec_tf.experiment.rows import load_row, measure_rows, row_seconds, task_masks
+from lt4rec_tf.experiment.paths import CHOICE, SEARCHES, model_masks
 from lt4rec_tf.experiment.sharing_search import Way, train_auto
 from lt4rec_tf.experiment.stages import steps_to_come
 from lt4rec_tf.experiment.ticket_search import (
@@ -22,6 +21,12 @@ from lt4rec_tf.experiment.ticket_search import (
     level_masks,
     read_ticket,
     search_seconds,
+)
+from lt4rec_tf.experiment.trained_models import (
+    load_model,
+    measure_models,
+    task_masks,
+    training_seconds,
 )
 from lt4rec_tf.metrics.gain import mean_relative_gain
 from lt4rec_tf.models.lt4rec import shared_name
@@ -181,7 +186,7 @@ def searched(small_schema, tmp_path_factory):
 
 
 def auto_settings(*flags):
-    return small_settings("--rows=s_weight_auto", *FLAGS, *flags)
+    return small_settings("--models=s_weight_auto", *FLAGS, *flags)
 
 
 def auto_run(searched, schema, folder, *flags, progress=None):
@@ -209,7 +214,7 @@ def found(searched, small_schema, tmp_path_factory):
     return run, tickets, starts, choice
 
 
-def row_folder(run):
+def model_folder(run):
     return run.folder / "rows" / "s_weight_auto"
 
 
@@ -240,7 +245,7 @@ def test_gains_are_measured_on_validation_against_the_single_tasks(found):
     run, tickets, _, choice = found
     alone = {ticket.task: ticket.levels[0].value for ticket in tickets}
     for way in choice["tried"]:
-        stage = row_folder(run) / way["name"] / "training"
+        stage = model_folder(run) / way["name"] / "training"
         history = artifacts.read_json(stage / "history.json")
         values = history["validation"]
         by_hand = (
@@ -255,26 +260,26 @@ def test_the_best_is_chosen_and_alone_keeps_its_weights(found):
     run, _, _, choice = found
     best = max(choice["tried"], key=lambda way: way["gain"])
     assert choice["chosen"] == best["name"]
-    assert artifacts.read_json(row_folder(run) / CHOICE) == choice
+    assert artifacts.read_json(model_folder(run) / CHOICE) == choice
     for way in choice["tried"]:
-        weights = row_folder(run) / way["name"] / "training" / "weights"
+        weights = model_folder(run) / way["name"] / "training" / "weights"
         assert weights.exists() == (way["name"] == best["name"])
 
 
 def test_the_chosen_way_is_read_back_with_its_answers(found):
     run, tickets, _, choice = found
-    loaded = load_row(run.folder, "s_weight_auto", run.settings, run.schema)
+    loaded = load_model(run.folder, "s_weight_auto", run.settings, run.schema)
     (way,) = [way for way in choice["tried"] if way["name"] == choice["chosen"]]
     separate = any(name.startswith("cvr/tower") for name in loaded.variables)
     assert separate == way["separate"]
     for ticket, level in zip(tickets, way["levels"], strict=True):
         for name, mask in level_masks(ticket)[level].items():
             np.testing.assert_array_equal(loaded.masks(ticket.task)[name], mask)
-    (row,) = measure_rows(run.folder, run.settings, run.schema, run.feed.validation)
-    stage = row_folder(run) / way["name"] / "training"
+    (model,) = measure_models(run.folder, run.settings, run.schema, run.feed.validation)
+    stage = model_folder(run) / way["name"] / "training"
     kept = artifacts.read_json(stage / "history.json")["validation"]
     for task in run.tasks:
-        assert row["metrics"][task] == pytest.approx(kept[task], rel=1e-6)
+        assert model["metrics"][task] == pytest.approx(kept[task], rel=1e-6)
 
 
 @pytest.mark.parametrize(("name", "place"), [("separate_0_0", 2), ("shared_2_1", 3)])
@@ -302,7 +307,7 @@ def test_whichever_way_is_chosen_is_read_back(
         patch.setattr(Trainer, "fit", noted)
         patch.setattr(sharing_search, "gain_over_single_tasks", gain)
         assert train_auto(run, tickets)["chosen"] == name
-    loaded = load_row(tmp_path, "s_weight_auto", run.settings, run.schema)
+    loaded = load_model(tmp_path, "s_weight_auto", run.settings, run.schema)
     for task, answer in answers_of(loaded, run).items():
         np.testing.assert_array_equal(answer, answers[f"auto/{name}"][task])
 
@@ -315,7 +320,7 @@ def test_it_takes_the_time_of_all_ways_and_all_searches(found, searched):
     run, _, _, choice = found
     seconds = sum(way["seconds"] for way in choice["tried"])
     seconds += sum(search_seconds(searched, task) for task in run.tasks)
-    assert row_seconds(run.folder, "s_weight_auto", run.tasks) == pytest.approx(seconds)
+    assert training_seconds(run.folder, "s_weight_auto", run.tasks) == pytest.approx(seconds)
 
 
 def test_a_finished_choice_trains_nothing(found, monkeypatch):
@@ -357,7 +362,7 @@ def test_one_that_is_killed_in_a_way_and_after_one_ends_as_an_unbroken_one(
         patch.setattr(sharing_search, "_forget_all_but_best", stop)
         with pytest.raises(Killed):
             train_auto(killed, tickets)
-    assert not (row_folder(killed) / CHOICE).exists()
+    assert not (model_folder(killed) / CHOICE).exists()
     again, tickets = auto_run(searched, small_schema, tmp_path)
     trained = []
     epoch = Trainer._epoch
@@ -372,11 +377,13 @@ def test_one_that_is_killed_in_a_way_and_after_one_ends_as_an_unbroken_one(
     expected = found[3]
     assert without_seconds(choice) == without_seconds(expected)
     assert trained == [f"auto/{way['name']}" for way in expected["tried"][4:]]
-    check_same_row(again, found[0])
+    check_same_model(again, found[0])
 
 
-def check_same_row(run, other):
-    mine, others = (load_row(r.folder, "s_weight_auto", r.settings, r.schema) for r in (run, other))
+def check_same_model(run, other):
+    mine, others = (
+        load_model(r.folder, "s_weight_auto", r.settings, r.schema) for r in (run, other)
+    )
     values = read_variables(others)
     for name, value in read_variables(mine).items():
         np.testing.assert_array_equal(value, values[name])
@@ -385,11 +392,11 @@ def check_same_row(run, other):
             np.testing.assert_array_equal(mask, others.masks(task)[name])
 
 
-def test_ways_that_the_run_has_trained_as_rows_are_not_trained_again(
+def test_ways_that_the_run_has_trained_as_models_are_not_trained_again(
     found, searched, small_schema, tmp_path, monkeypatch
 ):
-    rows = "--rows=hard_sharing,s_weight,s_weight_auto"
-    run, tickets = auto_run(searched, small_schema, tmp_path, rows)
+    models = "--models=hard_sharing,s_weight,s_weight_auto"
+    run, tickets = auto_run(searched, small_schema, tmp_path, models)
     trained = []
     fit = Trainer.fit
 
@@ -399,34 +406,34 @@ def test_ways_that_the_run_has_trained_as_rows_are_not_trained_again(
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "fit", noted)
-        sharing_search.train_rows(run, tickets)
-    choice = artifacts.read_json(row_folder(run) / CHOICE)
+        sharing_search.train_models(run, tickets)
+    choice = artifacts.read_json(model_folder(run) / CHOICE)
     assert without_seconds(choice) == without_seconds(found[3])
     chosen = Way(False, tuple(ticket.chosen.level for ticket in tickets))
     known = {separate(0, 0).name, chosen.name}
     ways = [f"auto/{way['name']}" for way in choice["tried"] if way["name"] not in known]
     assert trained == ["hard_sharing", "s_weight", *ways]
-    check_same_row(run, found[0])
+    check_same_model(run, found[0])
     assert (tmp_path / "rows" / "hard_sharing" / "training" / "weights").exists()
 
 
-def test_a_row_in_other_masks_than_its_tickets_is_no_way_of_sharing(
+def test_a_model_in_other_masks_than_its_tickets_is_no_way_of_sharing(
     searched, small_schema, tmp_path
 ):
-    flags = ("--rows=s_weight,s_weight_auto", "--ticket_control=shuffle")
+    flags = ("--models=s_weight,s_weight_auto", "--ticket_control=shuffle")
     run, tickets = auto_run(searched, small_schema, tmp_path, *flags)
     artifacts.mark_done(tmp_path / "rows" / "s_weight" / "training")
     chosen = Way(False, tuple(ticket.chosen.level for ticket in tickets))
-    assert sharing_search._row_trained_alike(run, tickets, chosen) is None
+    assert sharing_search._model_trained_alike(run, tickets, chosen) is None
 
 
 def test_a_way_keeps_its_masks_beside_its_training(found):
     run, tickets, _, choice = found
     for way in choice["tried"]:
-        folder = row_folder(run) / way["name"]
+        folder = model_folder(run) / way["name"]
         for ticket, level in zip(tickets, way["levels"], strict=True):
             shapes = {name: mask.shape for name, mask in ticket.masks.items()}
-            kept = read_masks(row_masks(folder, ticket.task), shapes)
+            kept = read_masks(model_masks(folder, ticket.task), shapes)
             assert density(kept) == ticket.levels[level].density
 
 
@@ -440,4 +447,4 @@ def test_a_choice_without_a_finite_gain_is_still_json(
     def refuse(constant):
         raise AssertionError(f"{constant} is no JSON")
 
-    json.loads((row_folder(run) / CHOICE).read_text(), parse_constant=refuse)
+    json.loads((model_folder(run) / CHOICE).read_text(), parse_constant=refuse)

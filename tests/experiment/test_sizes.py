@@ -85,7 +85,7 @@ def test_tables_that_the_audit_will_fit_are_measured_once_it_has(made):
 
 
 def test_densities_do_not_matter_where_no_ticket_is_searched(made):
-    check(made, "--rows=hard_sharing", "--final_density=0.0001")
+    check(made, "--models=hard_sharing", "--final_density=0.0001")
 
 
 def test_tables_beyond_memory_are_refused_with_their_size(tmp_path, memory):
@@ -129,11 +129,11 @@ def test_towers_beyond_memory_are_refused_with_their_size(made, memory):
 
 def test_experts_beyond_memory_are_refused(made, memory):
     with pytest.raises(ConfigError, match="--experts=1,000,000;"):
-        check(made, "--rows=mmoe", "--experts=1000000")
+        check(made, "--models=mmoe", "--experts=1000000")
     of_ple = ("--own_experts=1000000", "--shared_experts=3", "--expert_levels=1")
     with pytest.raises(ConfigError, match="2,000,003 experts of ple"):
-        check(made, "--rows=ple", *of_ple)
-    check(made, "--rows=hard_sharing", "--experts=1000000", *of_ple)
+        check(made, "--models=ple", *of_ple)
+    check(made, "--models=hard_sharing", "--experts=1000000", *of_ple)
 
 
 def test_batches_beyond_memory_are_refused_unless_the_logs_are_small(tmp_path, monkeypatch):

@@ -8,9 +8,9 @@ from lt4rec_tf import train
 from lt4rec_tf.data.input.features import features_to_ids
 from lt4rec_tf.data.input.pipeline import raw_batches
 from lt4rec_tf.experiment import logs, run_folder
-from lt4rec_tf.experiment.joint_training import train_row
-from lt4rec_tf.experiment.rows import load_row
+from lt4rec_tf.experiment.joint_training import train_model
 from lt4rec_tf.experiment.run import given_tables, table_ticket, theta_0
+from lt4rec_tf.experiment.trained_models import load_model
 from lt4rec_tf.models.registry import network_of
 from lt4rec_tf.training import checkpoint
 from tests.support.commands import run_main, run_training
@@ -22,9 +22,9 @@ from tests.support.versions import session_answers
 DIMS = "--table_dims=video=2,user=1"
 
 
-def built(schema, *more, row="s_weight"):
+def built(schema, *more, model="s_weight"):
     settings = small_settings(*more)
-    return network_of(settings, schema, row, tables=given_tables(settings, schema))
+    return network_of(settings, schema, model, tables=given_tables(settings, schema))
 
 
 def tables_of(variables):
@@ -71,22 +71,22 @@ def test_tables_of_two_lengths_do_not_draw_the_same_numbers(small_schema):
         np.testing.assert_array_equal(part.numpy(), again[name].numpy())
 
 
-@pytest.mark.parametrize("row", ["base", "mmoe"])
-def test_every_network_has_tables_of_these_lengths(small_schema, row):
-    found = tables_of(built(small_schema, DIMS, row=row).variables)
+@pytest.mark.parametrize("model", ["base", "mmoe"])
+def test_every_network_has_tables_of_these_lengths(small_schema, model):
+    found = tables_of(built(small_schema, DIMS, model=model).variables)
     assert found == shapes_by_width(small_schema.table_rows)
 
 
-def test_rows_start_from_short_tables_and_train_them(small_schema, tmp_path):
-    settings = small_settings(DIMS, "--rows=hard_sharing", "--own_embedding=cvr=3")
+def test_models_start_from_short_tables_and_train_them(small_schema, tmp_path):
+    settings = small_settings(DIMS, "--models=hard_sharing", "--own_embedding=cvr=3")
     run, searched = begin_run(settings, small_schema, tmp_path)
     start = checkpoint.read_all(theta_0(run))
     expected = shapes_by_width(small_schema.table_rows)
     assert tables_of(start) == tables_of(searched.variables) == expected
     assert start["cvr/embedding/table"].shape == (sum(small_schema.table_rows.values()), 3)
 
-    train_row(run, "hard_sharing")
-    trained = read_variables(load_row(tmp_path, "hard_sharing", settings, small_schema))
+    train_model(run, "hard_sharing")
+    trained = read_variables(load_model(tmp_path, "hard_sharing", settings, small_schema))
     assert tables_of(trained) == expected
     for name in expected:
         assert np.any(trained[name] != start[name])
@@ -101,7 +101,7 @@ def home(tmp_path_factory):
     common = [
         DIMS,
         "--embedding_density=1",
-        "--rows=hard_sharing",
+        "--models=hard_sharing",
         "--tasks=ctr",
         "--batch_size=99",
     ]
@@ -118,11 +118,11 @@ def home(tmp_path_factory):
 @pytest.mark.slow(minutes=1)
 def test_the_next_day_goes_on_with_short_tables_of_more_users(home):
     settings, schema = run_folder.read_run(home / "first")
-    before = read_variables(load_row(home / "first", "hard_sharing", settings, schema))
+    before = read_variables(load_model(home / "first", "hard_sharing", settings, schema))
     assert tables_of(before) == shapes_by_width(schema.table_rows)
 
     settings, grown = run_folder.read_run(home / "next")
-    after = read_variables(load_row(home / "next", "hard_sharing", settings, grown))
+    after = read_variables(load_model(home / "next", "hard_sharing", settings, grown))
     assert tables_of(after) == shapes_by_width(grown.table_rows)
     assert grown.table_rows["user"] > schema.table_rows["user"]
     assert table_ticket(home / "next", settings, grown).masks["user"].sum() == 1
@@ -138,7 +138,7 @@ def test_the_served_version_answers_as_the_network_does(home):
     source = logs.read_audited(logs.open_logs(settings.data, schema), home / "next")
     raw = next(iter(raw_batches(source, "train", 9)))
     raw = {name: values.numpy() for name, values in raw.items()}
-    network = load_row(home / "next", "hard_sharing", settings, schema)
+    network = load_model(home / "next", "hard_sharing", settings, schema)
     ids = features_to_ids(schema, {name: tf.constant(values) for name, values in raw.items()})
     expected = tf.sigmoid(network.model(ids, training=False)["ctr"]).numpy()
     answers = session_answers(home / "next" / "saved_model" / "1", "ctr", raw)

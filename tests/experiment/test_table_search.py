@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.flags import ConfigError
 from lt4rec_tf.experiment.initial_weights import keep_start
-from lt4rec_tf.experiment.joint_training import train_row
+from lt4rec_tf.experiment.joint_training import train_model
 from lt4rec_tf.experiment.paths import table_search
-from lt4rec_tf.experiment.rows import load_row, row_seconds
 from lt4rec_tf.experiment.run import table_ticket, theta_0
 from lt4rec_tf.experiment.stages import steps_to_come
 from lt4rec_tf.experiment.ticket_search import find_ticket
+from lt4rec_tf.experiment.trained_models import load_model, training_seconds
 from lt4rec_tf.models.layers.field_vectors import FieldVectors
 from lt4rec_tf.models.layers.table_layout import layout_of, table_offsets
 from lt4rec_tf.models.registry import network_of
@@ -224,21 +224,21 @@ def test_a_server_finds_the_rows_that_training_had(small_schema, seed, share, at
     np.testing.assert_array_equal(served.tables().row_of.numpy(), layer.layout.row_of)
 
 
-# Searches and rows
+# Searches and models
 
-FLAGS = ("--embedding_density=0.4", "--embedding_rounds=2", "--rounds=1", "--rows=s_weight")
+FLAGS = ("--embedding_density=0.4", "--embedding_rounds=2", "--rounds=1", "--models=s_weight")
 
 
 def ended(folder, settings, schema):
     """A run's theta_0, tickets and sparse sharing, as `train` makes them."""
     run, network = begin_run(settings, schema, folder)
     tickets = [find_ticket(run, network, task) for task in run.tasks]
-    train_row(run, "s_weight", tickets)
+    train_model(run, "s_weight", tickets)
     return run
 
 
 @pytest.mark.parametrize("unit", UNITS)
-def test_all_rows_wear_the_ticket_of_the_tables(unit, small_schema, tmp_path):
+def test_all_models_wear_the_ticket_of_the_tables(unit, small_schema, tmp_path):
     settings = small_settings(*FLAGS, f"--embedding_unit={unit}")
     run = ended(tmp_path, settings, small_schema)
     rows = rows_of(small_schema)
@@ -260,7 +260,7 @@ def test_all_rows_wear_the_ticket_of_the_tables(unit, small_schema, tmp_path):
     for name, values in layout.taken(drawn).items():
         start = checkpoint.read(theta_0(run), f"embedding/{name}")
         np.testing.assert_array_equal(start, values)
-    network = load_row(tmp_path, "s_weight", settings, small_schema)
+    network = load_model(tmp_path, "s_weight", settings, small_schema)
     trained = {n: v for n, v in read_variables(network).items() if n.startswith("embedding/")}
     assert sum(values.size for values in trained.values()) == sum(
         part.rows * part.width for part in layout.parts
@@ -269,7 +269,7 @@ def test_all_rows_wear_the_ticket_of_the_tables(unit, small_schema, tmp_path):
         assert (trained["embedding/table"][~layout.mask] == 0).all()
     histories = (tmp_path / "tables").glob("level_*/training/history.json")
     searching = sum(artifacts.read_json(path)["seconds"] for path in histories)
-    assert row_seconds(tmp_path, "s_weight", run.tasks) > searching > 0
+    assert training_seconds(tmp_path, "s_weight", run.tasks) > searching > 0
     assert not list((tmp_path / "tables").glob("level_*/training/weights"))
 
 
@@ -282,7 +282,7 @@ def test_rows_that_training_never_looks_up_go_first(small_schema, tmp_path):
                 seen[feature.table][batch["features"][feature.name].numpy().ravel()] = True
     density = 0.5 * sum(map(np.sum, seen.values())) / sum(map(len, seen.values()))
     flags = ("--embedding_stddev=1", f"--embedding_density={density}", "--embedding_rounds=1")
-    settings = small_settings(*flags, "--rows=s_weight")
+    settings = small_settings(*flags, "--models=s_weight")
     begin_run(settings, small_schema, tmp_path)
     kept = table_ticket(tmp_path, settings, small_schema).masks
     assert not any((kept[name] & ~seen[name]).any() for name in ("user", "video", "tag"))

@@ -42,7 +42,7 @@ from tests.support.tampering import tampered
 TASK = {"kind": "binary", "metric": "auc", "direction": "max", "population": None}
 TASKS = [TASK | {"name": "ctr"}]
 METRICS = {"ctr": {"auc": 0.5, "gauc": None}}
-ROW = {"row": "base_ctr", "metrics": METRICS, "density": {}, "overlap": None, "seconds": 1.5}
+MEASURED = {"row": "base_ctr", "metrics": METRICS, "density": {}, "overlap": None, "seconds": 1.5}
 MOVED = {
     "rows": {"before": None, "after": 3},
     "tasks": {"ctr": {"before": None, "after": {"label_mean": 0.5}}},
@@ -59,10 +59,16 @@ DAY = {
     "first_time": None,
     "last_time": 4.0,
     "drift": MOVED,
-    "measured": [ROW],
+    "measured": [MEASURED],
     "frozen": [],
 }
-EVALUATION = {"tasks": TASKS, "rows": [ROW], "searches": {}, "tables": None, "frozen": [ROW]}
+EVALUATION = {
+    "tasks": TASKS,
+    "rows": [MEASURED],
+    "searches": {},
+    "tables": None,
+    "frozen": [MEASURED],
+}
 SEARCH = {"metric": "auc", "direction": "max", "densities": [1, 0.5], "values": [0.5, None]}
 LEVEL = {"numbers": 9, "density": 0.5, "kept": {"user": 3}, "validation": METRICS}
 JOINT_LEVEL = {

@@ -18,7 +18,7 @@ from lt4rec_tf.experiment.comparison.grid import (
     Candidate,
     CompareFlags,
     Comparison,
-    RowSpec,
+    ModelSpec,
     check_flags,
 )
 from lt4rec_tf.experiment.comparison.space import Rule, drawn, read_space
@@ -35,14 +35,14 @@ def parser_of(*command):
     return parsed
 
 
-def spec(row="s_weight", task="", flags=(), weights=None, name="mine"):
-    return RowSpec(name, "group", row, task, tuple(flags), () if task else weights, "")
+def spec(model="s_weight", task="", flags=(), weights=None, name="mine"):
+    return ModelSpec(name, "group", model, task, tuple(flags), () if task else weights, "")
 
 
-def tuned(row, *command, **flags):
-    """The names of what is tuned of a row."""
+def tuned(model, *command, **flags):
+    """The names of what is tuned of a model."""
     compare = CompareFlags(tune_trials=9, **flags)
-    (first, *_) = first_trials(row, compare, parser_of(*command))
+    (first, *_) = first_trials(model, compare, parser_of(*command))
     return list(first.values)
 
 
@@ -61,7 +61,7 @@ def test_a_rule_covers_its_range_evenly():
     assert listed.count("a") == listed.count("b") == 5000
 
 
-def test_rows_draw_alike_what_they_share():
+def test_models_draw_alike_what_they_share():
     space = {"learning_rate": Rule(0.001, 0.1, log=True), "rounds": Rule(1, 9, whole=True)}
     draws = [drawn(space, 1, trial) for trial in range(20)]
     alone = [drawn({"learning_rate": space["learning_rate"]}, 1, trial) for trial in range(20)]
@@ -70,14 +70,14 @@ def test_rows_draw_alike_what_they_share():
     assert draws != [drawn(space, 2, trial) for trial in range(20)]
 
 
-def test_a_row_is_tuned_by_what_it_uses():
+def test_a_model_is_tuned_by_what_it_uses():
     assert set(tuned(spec())) == {*JOINT, "loss_weights=cvr", "final_density"}
     assert set(tuned(spec("mmoe"))) == {*JOINT, "loss_weights=cvr"}
     assert set(tuned(spec("base", "ctr"))) == set(JOINT)
     assert set(tuned(spec("small_dense"))) >= {"final_density"}
 
 
-def test_a_rows_own_flags_are_not_tuned():
+def test_a_models_own_flags_are_not_tuned():
     fixed = spec(flags=["--final_density=0.04", "--rounds=8", "--learning_rate=.01"])
     assert set(tuned(fixed)) == {*JOINT[1:], "loss_weights=cvr"}
     found = first_trials(fixed, CompareFlags(tune_trials=5), parser_of())
@@ -118,8 +118,8 @@ def test_more_trials_keep_the_first_ones():
 
 
 def test_trials_that_are_equal_are_one():
-    row = spec("base", "ctr", flags=["--learning_rate=1", "--embedding_learning_rate=1"])
-    found = first_trials(row, CompareFlags(tune_trials=20), parser_of())
+    model = spec("base", "ctr", flags=["--learning_rate=1", "--embedding_learning_rate=1"])
+    found = first_trials(model, CompareFlags(tune_trials=20), parser_of())
     assert sorted(one.chosen["field_dropout"] for one in found) == ["0", "0.1", "0.2", "0.3"]
 
 
@@ -179,7 +179,7 @@ def test_its_values_become_flags(mine):
         assert ctr in ("ctr=1", "ctr=2")
         assert 0.5 <= float(cvr.removeprefix("cvr=")) <= 5
         assert one.chosen["loss_weights"] == f"{ctr},{cvr}"
-    # A row whose weights the file of rows lists has these alone.
+    # A model whose weights the file of models lists has these alone.
     found = first_trials(spec("mmoe", weights=("7",)), compare, parser_of())
     assert {one.settings.training.loss_weights for one in found} == {("cvr=7",)}
 
@@ -219,7 +219,7 @@ def test_flags_of_trials_need_trials(flags):
 # Halving
 
 
-def test_a_short_training_has_fewer_passes_of_rows_and_searches():
+def test_a_short_training_has_fewer_passes_of_models_and_searches():
     settings = parser_of("--epochs=5", "--search_epochs=3")([])
     training = Candidate(settings, {}, passes=4).with_seed(7).training
     assert (training.epochs, training.search_epochs) == (4, 3)

@@ -7,10 +7,10 @@ from scipy.special import expit
 
 from lt4rec_tf.config.parse import parse
 from lt4rec_tf.core.errors import UnfitError
-from lt4rec_tf.experiment.row_checks import check_rows
+from lt4rec_tf.experiment.model_checks import check_models
 from lt4rec_tf.models.dcmt import PRIOR_WEIGHT, twin_loss
 from lt4rec_tf.models.esmm import product_loss
-from tests.experiment.test_row_checks import NEEDED
+from tests.experiment.test_model_checks import NEEDED
 from tests.models.test_amount_tasks import standardised
 from tests.models.test_escm2 import (
     CHANCES,
@@ -78,6 +78,6 @@ def test_an_amount_has_no_counterfactual(tmp_path):
 
 
 def test_an_amount_is_refused_before_the_logs_are_read(tmp_path):
-    settings = parse([*NEEDED, "--rows=dcmt"], "")[0]
+    settings = parse([*NEEDED, "--models=dcmt"], "")[0]
     with pytest.raises(UnfitError, match="DCMT learns task watch"):
-        check_rows(settings, standardised(tmp_path, "mse"))
+        check_models(settings, standardised(tmp_path, "mse"))

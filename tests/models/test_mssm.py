@@ -8,8 +8,8 @@ import tensorflow as tf
 import tf_keras as keras
 from scipy.special import expit, logit
 
-from lt4rec_tf.experiment.joint_training import train_row
-from lt4rec_tf.experiment.rows import densities
+from lt4rec_tf.experiment.joint_training import train_model
+from lt4rec_tf.experiment.trained_models import densities
 from lt4rec_tf.models.layers.coded_dense import LEAST, MOST, PACE, TEMPERATURE, CodedDense
 from lt4rec_tf.models.layers.field_gates import FieldGates
 from lt4rec_tf.models.mssm import SHARED
@@ -192,13 +192,13 @@ def test_a_training_killed_at_any_step_ends_as_an_unbroken_one(small_schema, tmp
     """Draws of the gates depend on the number of calls before, which a checkpoint holds."""
 
     def begin(folder, progress=None):
-        settings = small_settings("--rows=mssm", "--checkpoint_steps=2")
+        settings = small_settings("--models=mssm", "--checkpoint_steps=2")
         return begin_run(settings, small_schema, tmp_path / folder, progress)[0]
 
     unbroken = begin("unbroken")
-    train_row(unbroken, "mssm")
+    train_model(unbroken, "mssm")
     with pytest.raises(Killed):
-        train_row(begin("killed", KilledProgress(4)), "mssm")
+        train_model(begin("killed", KilledProgress(4)), "mssm")
     resumed = begin("killed")
-    train_row(resumed, "mssm")
+    train_model(resumed, "mssm")
     assert_same_logits(unbroken, resumed, "mssm")

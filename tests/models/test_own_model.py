@@ -1,4 +1,4 @@
-"""docs/own_model.md: its model is trained, evaluated and exported, its comparison's row is read."""
+"""docs/own_model.md: its model is trained, evaluated and exported, and compared."""
 
 import importlib.util
 import json
@@ -7,7 +7,7 @@ import re
 import pytest
 
 from lt4rec_tf import export, train
-from lt4rec_tf.experiment.comparison.grid import read_rows
+from lt4rec_tf.experiment.comparison.grid import read_models
 from lt4rec_tf.models import registry
 from tests.support.commands import run_main, run_training, small
 from tests.support.paths import PROJECT
@@ -47,23 +47,23 @@ def test_help_and_a_comparison_know_the_model(forked, tmp_path, capsys):
         train.main(["train", "--help"])
     assert "forked (a shared stack" in " ".join(capsys.readouterr().out.split())
 
-    rows = tmp_path / "rows.toml"
-    base = '[[rows]]\nname = "base"\ngroup = "Single tasks"\nrow = "base"\n\n'
-    rows.write_text(base + blocks("toml")[0], encoding="utf-8")
-    specs = read_rows(rows, [], ["ctr", "cvr"])
-    assert [spec.row for spec in specs] == ["base", "base", "forked"]
+    models = tmp_path / "models.toml"
+    base = '[[models]]\nname = "base"\ngroup = "Single tasks"\nmodel = "base"\n\n'
+    models.write_text(base + blocks("toml")[0], encoding="utf-8")
+    specs = read_models(models, [], ["ctr", "cvr"])
+    assert [spec.model for spec in specs] == ["base", "base", "forked"]
 
 
 @pytest.mark.slow
 def test_the_model_is_trained_evaluated_and_exported(forked, tmp_path):
     folder = tmp_path / "run"
-    run_training(*small(folder, "--rows=base,forked", "--reading=memory"))
+    run_training(*small(folder, "--models=base,forked", "--reading=memory"))
     evaluation = json.loads((folder / "evaluation.json").read_text())
-    results = {row["row"]: row for row in evaluation["rows"]}
+    results = {model["row"]: model for model in evaluation["rows"]}
     assert set(results) == {"base_ctr", "base_cvr", "forked"}
     assert results["forked"]["metrics"]["ctr"]["auc"] > 0.5
 
     # The export compares the version with the network before it appears.
     versions = tmp_path / "models"
-    run_main(export.main, f"--run={folder}", "--row=forked", f"--export_dir={versions}")
+    run_main(export.main, f"--run={folder}", "--model=forked", f"--export_dir={versions}")
     assert (versions / "1" / "saved_model.pb").exists()

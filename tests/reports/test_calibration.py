@@ -5,7 +5,7 @@ from tests.support.evaluations import CTR, CVR
 
 BEFORE = {"ctr": {"auc": 0.75, "pcoc": 1.5}, "cvr": {"mse": 0.25}, "ctcvr": {"mse": 0.5}}
 AFTER = {"ctr": {"auc": 0.75, "pcoc": 1.0}, "cvr": {"mse": 0.25}, "ctcvr": {"mse": 0.125}}
-ROWS = [
+MODELS = [
     {"row": "base_cvr", "metrics": BEFORE, "calibrated": {"maps": {}, "metrics": AFTER}},
     {"row": "mmoe", "metrics": BEFORE},
     {
@@ -17,12 +17,12 @@ ROWS = [
 
 
 def test_a_task_with_a_map_has_a_line_before_and_a_line_after():
-    table = calibration_table({"tasks": [CTR, CVR], "rows": ROWS})
+    table = calibration_table({"tasks": [CTR, CVR], "rows": MODELS})
     header, _, *lines = [
         [cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()
     ]
     assert header == [
-        "row",
+        "model",
         "task",
         "calibration",
         "AUC",
@@ -39,4 +39,4 @@ def test_a_task_with_a_map_has_a_line_before_and_a_line_after():
         ["s_weight", "ctcvr", "none", "-", "0.50000", "-"],
         ["s_weight", "ctcvr", "of its tasks", "-", "0.12500", "-"],
     ]
-    assert calibration_table({"tasks": [CTR, CVR], "rows": ROWS[:2]}) == ""
+    assert calibration_table({"tasks": [CTR, CVR], "rows": MODELS[:2]}) == ""

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.sweep import sweep_table
 from lt4rec_tf.reports.comparison import comparison_table, search_table
-from lt4rec_tf.reports.comparison_plots import MOST_ROWS, figure4, overlap_bars
+from lt4rec_tf.reports.comparison_plots import MOST_MODELS, figure4, overlap_bars
 from lt4rec_tf.reports.figures import TASK_COLOURS, save_png, to_rgba
 from lt4rec_tf.reports.size_plots import size_figure, sizes
 from tests.support.evaluations import CTR, CVR
@@ -107,8 +107,8 @@ def search(values=(0.70, 0.72, 0.71), **changes):
     return {**fields, "values": list(values), **changes}
 
 
-def searched(row, seed, **by_task):
-    return {"row": row, "seed": seed, "searches": by_task}
+def searched(model, seed, **by_task):
+    return {"row": model, "seed": seed, "searches": by_task}
 
 
 MSE = {"metric": "mse", "direction": "min"}
@@ -129,7 +129,7 @@ RESULTS = {
 
 
 def tables(text):
-    """Group -> row -> {column: cell}."""
+    """Group -> model -> {column: cell}."""
     found, group, header = {}, None, None
     for line in text.splitlines():
         if line.startswith("### "):
@@ -140,18 +140,18 @@ def tables(text):
                 header = cells
             elif not set(cells[0]) <= {":", "-"}:
                 named = dict(zip(header, cells, strict=True))
-                found.setdefault(group, {})[named["row"]] = named
+                found.setdefault(group, {})[named["model"]] = named
     return found
 
 
-def cells_of(row, **changes):
-    results = {**RESULTS, "rows": [{**row, **changes}]}
-    return tables(comparison_table(results))[row["group"]][row["row"]]
+def cells_of(model, **changes):
+    results = {**RESULTS, "rows": [{**model, **changes}]}
+    return tables(comparison_table(results))[model["group"]][model["row"]]
 
 
-def test_every_number_of_a_row_stands_in_its_column():
+def test_every_number_of_a_model_stands_in_its_column():
     assert cells_of(S_WEIGHT) == {
-        "row": "s_weight",
+        "model": "s_weight",
         "CVR MSE": "0.04000",
         "CVR to single task": "**-20.00 %** [-30.00, -10.00]",
         "CTR AUC": "0.75000",
@@ -167,9 +167,9 @@ def test_every_number_of_a_row_stands_in_its_column():
     }
 
 
-def test_rows_stand_under_their_groups_in_order():
+def test_models_stand_under_their_groups_in_order():
     found = tables(comparison_table(RESULTS))
-    assert {group: list(rows) for group, rows in found.items()} == {
+    assert {group: list(models) for group, models in found.items()} == {
         "Single tasks": ["base_cvr"],
         "Table 2 of LT4REC": ["s_weight", "s_neuron"],
         "Controls": ["shared_bottom"],
@@ -177,7 +177,7 @@ def test_rows_stand_under_their_groups_in_order():
     }
 
 
-def test_what_rows_are_not_judged_by_stands_apart():
+def test_what_models_are_not_judged_by_stands_apart():
     watch = {"name": "watch", "kind": "amount", "metric": "nrmse", "direction": "min"}
     runs = [
         {**run, "metrics": {**run["metrics"], "watch": {"nrmse": 0.9, "spearman": 0.25 + seed / 8}}}
@@ -189,7 +189,7 @@ def test_what_rows_are_not_judged_by_stands_apart():
         "rows": [{**S_WEIGHT, "runs": runs, "differences": {}, "against": {}}],
     }
     assert tables(comparison_table(results))[FURTHER]["s_weight"] == {
-        "row": "s_weight",
+        "model": "s_weight",
         "WATCH Spearman": "0.31250",
     }
 
@@ -205,7 +205,7 @@ def test_differences_by_further_metrics_have_a_table_with_intervals():
     text = comparison_table({**RESULTS, "rows": [BASE, {**S_WEIGHT, "further": further}]})
     assert tables(text)["Further metrics, difference to single task"] == {
         "s_weight": {
-            "row": "s_weight",
+            "model": "s_weight",
             "CVR ECE": "-0.0100",
             "CTR NE": "**+0.1000** [+0.0400, +0.1600]",
             "CTR ECE": "+0.0020 [+0.0000, +0.0040]",
@@ -214,17 +214,17 @@ def test_differences_by_further_metrics_have_a_table_with_intervals():
     assert "difference to single task" not in comparison_table(RESULTS)
 
 
-def test_differences_to_one_row_have_a_table_of_their_own():
+def test_differences_to_one_model_have_a_table_of_their_own():
     against = {"cvr": difference(0.04, 0.05, 0.002, 0.018)}
-    rows = [S_WEIGHT, {**SHARED, "against": against}]
-    found = tables(comparison_table({**RESULTS, "rows": rows}))["Differences to s_weight"]
-    shared = {"row": "shared_bottom", "CVR MSE": "**+25.00 %** [+5.00, +45.00]", "CTR AUC": "-"}
+    models = [S_WEIGHT, {**SHARED, "against": against}]
+    found = tables(comparison_table({**RESULTS, "rows": models}))["Differences to s_weight"]
+    shared = {"model": "shared_bottom", "CVR MSE": "**+25.00 %** [+5.00, +45.00]", "CTR AUC": "-"}
     assert found == {"shared_bottom": shared}
 
 
 def test_a_group_that_comes_again_is_not_repeated():
-    rows = [S_WEIGHT, SHARED, {**S_WEIGHT, "row": "later"}]
-    text = comparison_table({**RESULTS, "rows": rows})
+    models = [S_WEIGHT, SHARED, {**S_WEIGHT, "row": "later"}]
+    text = comparison_table({**RESULTS, "rows": models})
     assert text.count("### Table 2 of LT4REC") == 1
     assert list(tables(text)["Table 2 of LT4REC"]) == ["s_weight", "later"]
 
@@ -260,8 +260,8 @@ def test_a_difference_that_is_printed_as_zero_is_not_bold():
 
 def test_one_seed_has_no_interval_and_the_legend_says_why():
     alone = {"seeds": 1, **difference(0.05, 0.04, None, None)}
-    row = {**S_WEIGHT, "differences": {"cvr": alone}}
-    text = comparison_table({**RESULTS, "rows": [BASE, row]})
+    model = {**S_WEIGHT, "differences": {"cvr": alone}}
+    text = comparison_table({**RESULTS, "rows": [BASE, model]})
     found = tables(text)["Table 2 of LT4REC"]["s_weight"]
     assert found["CVR to single task"] == "-20.00 %"
     assert "95 %" not in text
@@ -273,8 +273,8 @@ def test_nothing_is_said_of_users_without_a_column_of_users():
     runs = copy.deepcopy(S_WEIGHT["runs"])
     for run in runs:
         del run["metrics"]["ctr"]["gauc"]
-    rows = [{**S_WEIGHT, "runs": runs}]
-    text = comparison_table({**RESULTS, "rows": rows, "resampled": "rows"})
+    models = [{**S_WEIGHT, "runs": runs}]
+    text = comparison_table({**RESULTS, "rows": models, "resampled": "rows"})
     assert "bootstrap over rows and seeds" in text
     assert "user" not in text
     assert "GAUC" not in text
@@ -286,10 +286,10 @@ def test_means_are_over_finished_runs_and_the_table_says_how_many():
     assert (found["seeds"], found["CTR AUC"], found["seconds"]) == ("1 of 2", "0.72000", "60.0")
 
 
-def test_a_row_without_a_finished_run_keeps_its_line():
+def test_a_model_without_a_finished_run_keeps_its_line():
     found = tables(comparison_table(RESULTS))["Table 2 of LT4REC"]["s_neuron"]
     assert found.pop("seeds") == "0 of 2"
-    assert found.pop("row") == "s_neuron"
+    assert found.pop("model") == "s_neuron"
     assert found.pop("alive (cvr / ctr)") == "- / -"
     assert set(found.values()) == {"-"}
 
@@ -325,12 +325,12 @@ def test_an_undefined_number_is_shown_as_such():
     assert (found["CTR AUC"], found["CTR to single task"]) == ("nan", "nan")
 
 
-def test_the_legend_explains_every_column_and_row():
+def test_the_legend_explains_every_column_and_model():
     text = comparison_table(RESULTS)
     legend = text.partition("### Columns")[2]
     for column in next(iter(tables(text)["Single tasks"].values())):
         name = column.partition(" (")[0].removeprefix("CVR ").removeprefix("CTR ")
-        assert name == "row" or name in legend, column
+        assert name == "model" or name in legend, column
     assert "- CVR MSE: lower is better; over impressions with click = 1, mean over" in text
     assert "- CTR AUC: higher is better; over all impressions, mean over the seeds" in text
     assert "for CVR in per cent of the single-task mean" in text
@@ -347,7 +347,7 @@ def test_a_search_is_a_line_a_level_over_seeds():
         for line in search_table(SEARCHES).splitlines()
     ]
     assert lines[0] == [
-        "row", "task", "metric", "level", "density", "validation", "sd", "chosen",
+        "model", "task", "metric", "level", "density", "validation", "sd", "chosen",
     ]  # fmt: skip
     # By hand: level 2 of 0.71 and 0.75, sd 0.04 / sqrt(2).
     assert lines[4] == ["s_weight", "ctr", "AUC", "2", "0.250", "0.73000", "0.02828", "1 of 2"]
@@ -397,9 +397,9 @@ def test_figure_4_shows_seeds_mean_dense_and_choices():
         sorted(set(edges[np.isclose(edges[:, 0], 0.25)][:, 1].round(9))),
         [0.73 - 0.04 / math.sqrt(2), 0.73 + 0.04 / math.sqrt(2)],
     )
-    # One seed has no band; below the first row its mean is repeated.
+    # One seed has no band; below the first model its mean is repeated.
     assert not neuron.collections
-    (reference,) = labelled(neuron, "first row")
+    (reference,) = labelled(neuron, "first model")
     np.testing.assert_array_equal(reference.get_ydata(), mean.get_ydata())
     assert [text.get_text() for text in empty.texts] == ["no finite value"]
 
@@ -414,12 +414,14 @@ def test_figure_4_prunes_to_the_right_on_one_scale():
     ]  # fmt: skip
 
 
-def test_figure_4_names_rows_that_it_has_no_room_for():
-    searches = [searched(f"row_{n}", 1, ctr=search()) for n in range(MOST_ROWS + 2)]
+def test_figure_4_names_models_that_it_has_no_room_for():
+    searches = [searched(f"model_{n}", 1, ctr=search()) for n in range(MOST_MODELS + 2)]
     figure = figure4(searches)
-    assert len(figure.axes) == MOST_ROWS
+    assert len(figure.axes) == MOST_MODELS
     (legend,) = figure.legends
-    assert legend.get_title().get_text() == f"not shown: row_{MOST_ROWS}, row_{MOST_ROWS + 1}"
+    assert (
+        legend.get_title().get_text() == f"not shown: model_{MOST_MODELS}, model_{MOST_MODELS + 1}"
+    )
 
 
 def test_figure_4_draws_undefined_values_and_no_weights():
@@ -463,7 +465,7 @@ def test_overlap_bars_are_means_with_a_dot_a_seed():
     assert len(set(ctr.get_ydata())) == 2  # equal seeds do not hide each other
 
 
-def test_rows_that_cut_nothing_are_named_and_not_drawn():
+def test_models_that_cut_nothing_are_named_and_not_drawn():
     (legend,) = overlap_bars(RESULTS).legends
     assert legend.get_title().get_text() == "every weight kept by every task: shared_bottom"
 
@@ -485,21 +487,24 @@ def test_pictures_are_written_and_reports_change_nothing(tmp_path):
     assert before == RESULTS
 
 
-def test_a_sweep_shows_each_rows_differences_point_by_point():
-    more_rows = [BASE, {**S_WEIGHT, "differences": {"cvr": difference(0.04, 0.05, -0.002, 0.018)}}]
+def test_a_sweep_shows_each_models_differences_point_by_point():
+    more_models = [
+        BASE,
+        {**S_WEIGHT, "differences": {"cvr": difference(0.04, 0.05, -0.002, 0.018)}},
+    ]
     found = {
         "rows=30": {"rows": [BASE, S_WEIGHT, S_NEURON]},
-        "rows=60": {"rows": [*more_rows, {**SHARED, "differences": S_WEIGHT["differences"]}]},
+        "rows=60": {"rows": [*more_models, {**SHARED, "differences": S_WEIGHT["differences"]}]},
     }
     assert tables(f"### CVR\n{sweep_table(CVR, found)}") == {
         "CVR": {
             "s_weight": {
-                "row": "s_weight",
+                "model": "s_weight",
                 "rows=30": "**-20.00 %** [-30.00, -10.00]",
                 "rows=60": "+25.00 % [-5.00, +45.00]",
             },
             "shared_bottom": {
-                "row": "shared_bottom",
+                "model": "shared_bottom",
                 "rows=30": "-",
                 "rows=60": "**-20.00 %** [-30.00, -10.00]",
             },
@@ -509,13 +514,14 @@ def test_a_sweep_shows_each_rows_differences_point_by_point():
     assert (ctr["rows=30"], ctr["rows=60"]) == ("+0.0050 [-0.0010, +0.0110]", "-")
 
 
-def with_tables(row, name, table_bytes, group="Tickets of rows"):
-    return {**row, "row": name, "group": group, "cost": row["cost"] | {"table_bytes": table_bytes}}
+def with_tables(model, name, table_bytes, group="Tickets of rows"):
+    cost = model["cost"] | {"table_bytes": table_bytes}
+    return {**model, "row": name, "group": group, "cost": cost}
 
 
 def test_metrics_are_drawn_against_the_size_of_tables():
-    rows = [with_tables(S_WEIGHT, "half", 2_000_000), with_tables(S_WEIGHT, "tenth", 400_000)]
-    results = {**RESULTS, "rows": [BASE, SHARED, *rows, S_NEURON], "against": "shared_bottom"}
+    models = [with_tables(S_WEIGHT, "half", 2_000_000), with_tables(S_WEIGHT, "tenth", 400_000)]
+    results = {**RESULTS, "rows": [BASE, SHARED, *models, S_NEURON], "against": "shared_bottom"}
     assert sizes(results) == {4321, 2_000_000, 400_000}
     ctr, cvr = size_figure(results).axes
     assert ctr.get_ylabel() == "CTR AUC (higher is better)"

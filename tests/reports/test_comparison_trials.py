@@ -7,7 +7,7 @@ def tried(trial, passes, score, rate, **more):
     return {"learning_rate": rate, "score": score, "trial": trial, "passes": passes, **more}
 
 
-ROWS = [
+MODELS = [
     {
         "row": "base_ctr",
         "chosen": {"learning_rate": "0.002"},
@@ -27,10 +27,10 @@ ROWS = [
 
 
 def test_a_line_for_each_training_of_a_trial():
-    head, _, *lines = trials_table(ROWS).splitlines()
+    head, _, *lines = trials_table(MODELS).splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in (head, *lines)]
     assert cells == [
-        ["row", "learning rate", "loss weights", "trial", "passes", "score", "chosen"],
+        ["model", "learning rate", "loss weights", "trial", "passes", "score", "chosen"],
         ["base_ctr", "0.001", "-", "1", "all", "0.70000", ""],
         ["base_ctr", "0.002", "-", "2", "all", "0.75000", "yes"],
         ["mmoe", "0.001", "cvr=3", "1", "1", "0.01250", ""],

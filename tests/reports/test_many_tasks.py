@@ -7,8 +7,8 @@ from benchmarks.many_tasks_results import cost_table, measured, picture, task_ta
 from tests.support.evaluations import CTR, CVR
 
 
-def row(name, values, alive, products=100, seconds=10.0):
-    """A row of a comparison whose seeds have these metrics, a dictionary of tasks each."""
+def model(name, values, alive, products=100, seconds=10.0):
+    """A model of a comparison whose seeds have these metrics, a dictionary of tasks each."""
     runs = []
     for seed, metrics in enumerate(values):
         by_task = {
@@ -22,9 +22,9 @@ def row(name, values, alive, products=100, seconds=10.0):
 REPORT = {
     "tasks": [CTR, CVR],
     "rows": [
-        row("base_ctr", [{"ctr": 0.70}, {"ctr": 0.80}], {"ctr": 50}),
-        row("base_cvr", [{"cvr": 0.05}, {"cvr": 0.04}], {"cvr": 70}),
-        row("s_joint", [{"ctr": 0.77, "cvr": 0.04}, {"ctr": 0.80, "cvr": 0.06}],
+        model("base_ctr", [{"ctr": 0.70}, {"ctr": 0.80}], {"ctr": 50}),
+        model("base_cvr", [{"cvr": 0.05}, {"cvr": 0.04}], {"cvr": 70}),
+        model("s_joint", [{"ctr": 0.77, "cvr": 0.04}, {"ctr": 0.80, "cvr": 0.06}],
             {"ctr": 10, "cvr": 20}, products=60),
     ],
 }  # fmt: skip

@@ -13,14 +13,14 @@ def test_one_pass_over_a_small_log_is_said():
     assert advice({}, most=1, steps=32) == []
 
 
-def test_rows_whose_last_pass_was_the_best_want_more():
+def test_models_whose_last_pass_was_the_best_want_more():
     passes = {"a": Passes(3, 3), "b": Passes(3, 2), "c": Passes(3, 3)}
     [line] = advice(passes, most=3, steps=9999)
     assert line.startswith("a, c: the last of 3 passes was the best on validation")
     assert "--epochs=6 " in line
 
 
-def test_rows_whose_first_pass_was_the_best_want_smaller_steps():
+def test_models_whose_first_pass_was_the_best_want_smaller_steps():
     passes = {"a": Passes(2, 1), "b": Passes(3, 2)}
     [line] = advice(passes, most=4, steps=32)
     assert line.startswith("a: the first pass was the best on validation; a smaller")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lt4rec_tf.reports.reliability import label_tables, reliability_figure, shown_rows
+from lt4rec_tf.reports.reliability import label_tables, reliability_figure, shown_models
 from tests.support.evaluations import CTR, CVR
 
 
@@ -35,10 +35,10 @@ EVALUATION = {"tasks": [CTR, CVR], "rows": [ALONE, JOINT, LATER]}
 
 
 def names(evaluation, preferred):
-    return {task: row["row"] for task, row in shown_rows(evaluation, preferred).items()}
+    return {task: model["row"] for task, model in shown_models(evaluation, preferred).items()}
 
 
-def test_the_exported_row_is_shown_where_it_has_the_task():
+def test_the_exported_model_is_shown_where_it_has_the_task():
     assert names(EVALUATION, "s_weight") == {"ctr": "s_weight", "cvr": "s_weight"}
     assert names(EVALUATION, "base_ctr") == {"ctr": "base_ctr", "cvr": "s_weight"}
     assert names(EVALUATION, "base_cvr") == {"ctr": "mmoe", "cvr": "s_weight"}
@@ -69,8 +69,8 @@ def test_where_a_map_changes_predictions_their_bins_are_drawn_too():
         "metrics": {"ctr": {"ece": 0.03125}, "cvr": {}},
         "reliability": {"ctr": [part(31, 0.25, 0.375)], "cvr": JOINT["reliability"]["cvr"]},
     }
-    rows = [ALONE, {**JOINT, "calibrated": after}]
-    ctr, cvr = reliability_figure({**EVALUATION, "rows": rows}, "s_weight").axes
+    models = [ALONE, {**JOINT, "calibrated": after}]
+    ctr, cvr = reliability_figure({**EVALUATION, "rows": models}, "s_weight").axes
     assert ctr.get_title() == "CTR over all impressions, ECE 0.0625 to 0.0312"
     lines = {line.get_label(): line for line in ctr.lines}
     np.testing.assert_array_equal(lines["with its map"].get_xydata(), [[0.25, 0.375]])

@@ -59,7 +59,7 @@ def test_evaluation_table_has_the_columns_and_values_of_the_run():
     assert measured == "measured: CVR over impressions with click = 1, CTR over all impressions"
     assert parse(table) == [
         [
-            "row",
+            "model",
             "CVR MSE on clicks",
             "CTR AUC",
             "CTR GAUC",
@@ -85,8 +85,8 @@ def test_what_gauc_leaves_out_stands_below_the_table():
     )
     assert parse(table)[2][3] == "-"
     assert text == "CTR GAUC leaves out 1,500 of 4,000 rows: they have no user"
-    for row in some["rows"]:
-        row["without_user"]["ctr"]["without_user"] = 0
+    for model in some["rows"]:
+        model["without_user"]["ctr"]["without_user"] = 0
     assert "leaves out" not in evaluation_table(some)
 
 
@@ -94,10 +94,10 @@ def test_evaluation_table_of_three_tasks():
     follow = {**CTR, "name": "follow", "metric": "log_loss", "direction": "min"}
     like = {**CTR, "name": "like", "metric": "gauc", "population": "click"}
     metrics = {"follow": {"log_loss": 0.5, "gauc": 0.6}, "like": {"gauc": 0.6}}
-    row = {"row": "base", "metrics": metrics, "density": {}, "overlap": None, "seconds": 1.0}
-    evaluation = {"tasks": [follow, CVR, like], "rows": [row]}
+    model = {"row": "base", "metrics": metrics, "density": {}, "overlap": None, "seconds": 1.0}
+    evaluation = {"tasks": [follow, CVR, like], "rows": [model]}
     assert parse(evaluation_table(evaluation).split("\n\n")[0])[0] == [
-        "row",
+        "model",
         "CVR MSE on clicks",
         "FOLLOW log loss",
         "FOLLOW GAUC",
@@ -124,9 +124,9 @@ def test_tables_leave_their_input_alone():
     assert EVALUATION["tasks"] == before
 
 
-def test_full_table_has_a_line_per_row_and_task_and_every_metric():
+def test_full_table_has_a_line_per_model_and_task_and_every_metric():
     assert parse(full_table(EVALUATION)) == [
-        ["row", "task", "AUC", "GAUC", "log loss", "PCOC", "MSE", "MAE", "XAUC"],
+        ["model", "task", "AUC", "GAUC", "log loss", "PCOC", "MSE", "MAE", "XAUC"],
         ["base_ctr", "ctr", "0.70000", "0.60000", "0.55000", "1.02000", "-", "-", "-"],
         ["s_weight", "ctr", "0.71235", "nan", "0.54000", "0.99000", "-", "-", "-"],
         ["s_weight", "cvr", "-", "-", "-", "-", "0.06000", "0.20000", "0.61000"],

@@ -133,7 +133,7 @@ def version(tmp_path_factory):
 def facts(**changes):
     known = {
         "run": "quick-0123/seed_1",
-        "row": "s_weight",
+        "model": "s_weight",
         "data": DATA,
         "metrics": {"ctr": {"auc": 0.712346, "log_loss": None}, "ctcvr": {"mse": 0.125}},
         "calibration": {
@@ -172,7 +172,7 @@ def card(schema, version):
 
 def test_a_card_names_the_model_first(schema, version):
     text = model_card(schema, version.signatures, facts())
-    assert text.startswith("# Model card: small, s_weight\n\nRow `s_weight` of run `quick-0123/")
+    assert text.startswith("# Model card: small, s_weight\n\nModel `s_weight` of run `quick-0123/")
     assert "one network for ctr and cvr and watch" in " ".join(text.split())
     assert text.endswith("\n")
 

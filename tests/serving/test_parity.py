@@ -18,7 +18,7 @@ from lt4rec_tf.data.input.pipeline import raw_batches
 from lt4rec_tf.experiment import logs, publishing, run_folder
 from lt4rec_tf.experiment.feed import split_batches
 from lt4rec_tf.experiment.publishing import TOLERANCES
-from lt4rec_tf.experiment.rows import load_row
+from lt4rec_tf.experiment.trained_models import load_model
 from lt4rec_tf.serving.model_card import folder_size
 from lt4rec_tf.serving.publish import opened, publish, published_versions
 from lt4rec_tf.serving.rank import Ranking
@@ -39,7 +39,7 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("parity") / "run"
     flags = (
         f"--schema={PROJECT}/configs/schemas/simulated_feed.toml",
-        "--rows=s_weight",
+        "--models=s_weight",
         "--pruned_unit=neuron",
         "--ticket_choice=sparsest",
         "--choice_tolerance=9",
@@ -59,7 +59,7 @@ def whole(run):
         {name: values.numpy() for name, values in batch.items()}
         for batch in raw_batches(source, "test", 200)
     ]
-    network = load_row(run, "s_weight", settings, schema)
+    network = load_model(run, "s_weight", settings, schema)
     predictions = make_predictor(network, network.tasks)(split_batches(source, "test"))
     return schema, batches, predictions
 
@@ -71,7 +71,7 @@ def published(run, folder, *flags):
 
 @pytest.fixture(scope="module")
 def models(run, tmp_path_factory):
-    """Where the run has published its row, below a model's name."""
+    """Where the run has published its model, below a name."""
     return shutil.copytree(run / "saved_model", tmp_path_factory.mktemp("models") / "feed")
 
 
@@ -280,7 +280,8 @@ def test_flags_say_what_is_published(run, chosen):
 @pytest.mark.parametrize(
     ("flag", "message"),
     [
-        ("--row=mmoe", "no row 'mmoe', expected one of s_weight"),
+        ("--model=mmoe", "no model 'mmoe', expected one of s_weight"),
+        ("--row=mmoe", "no model 'mmoe', expected one of s_weight"),  # as it was once called
         ("--length_feature=hour", "--length_feature: found 'hour'"),
         (
             "--keep_versions=-1",

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from lt4rec_tf.core.flags import ConfigError, parse_flags
 from lt4rec_tf.experiment import publishing
-from lt4rec_tf.experiment.publishing import ExportFlags, export_row
+from lt4rec_tf.experiment.publishing import ExportFlags, export_model
 from lt4rec_tf.serving.expression import parse_expression
 from lt4rec_tf.serving.publish import publish
 from lt4rec_tf.serving.rank import LOWEST, Ranking, rank_specs, ranking_of, score, sides_of
@@ -329,10 +329,10 @@ def test_export_takes_the_expression_from_its_flag(schema, monkeypatch):
         raise Stopped
 
     network = SimpleNamespace(tasks=("ctr", "cvr"), model=SimpleNamespace(layers=()))
-    monkeypatch.setattr(publishing, "load_row", lambda *_: network)
-    monkeypatch.setattr(publishing, "maps_of_row", lambda *_: None)
+    monkeypatch.setattr(publishing, "load_model", lambda *_: network)
+    monkeypatch.setattr(publishing, "maps_of_model", lambda *_: None)
     monkeypatch.setattr(publishing, "ServedModel", serve)
-    flags = dataclasses.replace(flags, row="s_weight")
+    flags = dataclasses.replace(flags, model="s_weight")
     with pytest.raises(Stopped):
-        export_row(None, None, schema, None, None, flags)
+        export_model(None, None, schema, None, None, flags)
     assert served == [written(text, length="length")]

@@ -17,7 +17,7 @@ SMALL = f"""\
 --name=small
 --simulate_rows={ROWS}
 --split=time
---rows=base,hard_sharing,s_weight
+--models=base,hard_sharing,s_weight
 --hidden_units=16,8
 --epochs=1
 --embedding_dim=4
@@ -44,7 +44,7 @@ def run_main(main, *flags):
 def run_training(*flags, pictures=False):
     """Runs train in this process without its export, which takes as long as some trainings."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(publishing, "export_row", lambda folder, *others: folder / SAVED_MODEL)
+        patch.setattr(publishing, "export_model", lambda folder, *others: folder / SAVED_MODEL)
         if not pictures:
             patch.setattr(report, "draw_run", lambda *arguments: [])
         run_main(train.main, *flags)

@@ -392,7 +392,7 @@ def tried(
         tally.files["read"] += 1
         check_counts(found, file, tally)
         if reading:
-            check_rows(auditing.complete(source, found), found, file)
+            check_models(auditing.complete(source, found), found, file)
         assert len(listed.getvalue().splitlines()) == listed_count(found)
         return
     assert str(folder) in message
@@ -409,7 +409,7 @@ def check_counts(found: Audit, file: File, tally: Tally) -> None:
     tally.rows.update({"usable": usable, "left out": left_out, **found.unusable})
 
 
-def check_rows(source: Source, found: Audit, file: File) -> None:
+def check_models(source: Source, found: Audit, file: File) -> None:
     """Compares what training reads with an audit, and with the rows that were not changed."""
     numbers: set[int] = set()
     for split in SPLITS:

@@ -27,7 +27,7 @@ from lt4rec_tf.reports.text_tables import markdown_table  # noqa: E402
 from tests.support.commands import small  # noqa: E402
 from tests.support.tampering import tampered  # noqa: E402
 
-ROWS = "--rows=base,hard_sharing,s_weight,small_dense,s_weight_auto"
+MODELS = "--models=base,hard_sharing,s_weight,small_dense,s_weight_auto"
 MORE = (
     "--simulate_rows=1500",
     "--rounds=1",
@@ -101,7 +101,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         whole = Path(folder, "run")
         for main, flags in [
-            (train.main, small(whole, ROWS, *MORE)),
+            (train.main, small(whole, MODELS, *MORE)),
             (evaluate.main, [f"--run={whole}"]),
         ]:
             code, message = ended(main, *flags)

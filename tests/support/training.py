@@ -11,8 +11,8 @@ from lt4rec_tf.config.parse import parse
 from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.experiment.initial_weights import keep_start
-from lt4rec_tf.experiment.rows import load_row
 from lt4rec_tf.experiment.run import Run, network_in
+from lt4rec_tf.experiment.trained_models import load_model
 from lt4rec_tf.models.network import RankingNetwork
 from lt4rec_tf.training.plan import Callbacks, Feed, Objective, Optimization
 from lt4rec_tf.training.predictions import make_predictor
@@ -143,19 +143,19 @@ def begin_run(
     return run, network_in(run, "s_weight")
 
 
-def begin_row(own_flags, schema, folder: Path, *flags, progress: Progress | None = None) -> Run:
+def begin_model(own_flags, schema, folder: Path, *flags, progress: Progress | None = None) -> Run:
     """A run as `begin_run` makes it, with a test file's own flags and more."""
     return begin_run(small_settings(*own_flags, *flags), schema, folder, progress)[0]
 
 
-def row_logits(run: Run, row: str) -> dict[str, np.ndarray]:
-    """A trained row's logits on validation, read back from its folder, by task."""
-    network = load_row(run.folder, row, run.settings, run.schema)
+def model_logits(run: Run, model: str) -> dict[str, np.ndarray]:
+    """A trained model's logits on validation, read back from its folder, by task."""
+    network = load_model(run.folder, model, run.settings, run.schema)
     return make_predictor(network, network.tasks)(run.feed.validation()).logits
 
 
-def assert_same_logits(one: Run, other: Run, row: str) -> None:
-    """Checks that a row ended with the same bits in two runs."""
-    found = row_logits(other, row)
-    for task, values in row_logits(one, row).items():
+def assert_same_logits(one: Run, other: Run, model: str) -> None:
+    """Checks that a model ended with the same bits in two runs."""
+    found = model_logits(other, model)
+    for task, values in model_logits(one, model).items():
         assert values.tobytes() == found[task].tobytes(), task

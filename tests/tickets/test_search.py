@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.flags import ConfigError
 from lt4rec_tf.experiment import ticket_search
-from lt4rec_tf.experiment.joint_training import train_row
+from lt4rec_tf.experiment.joint_training import train_model
 from lt4rec_tf.experiment.paths import SEARCH
 from lt4rec_tf.experiment.stages import steps_to_come
 from lt4rec_tf.tickets import search
@@ -384,14 +384,14 @@ def test_a_rewind_step_after_the_dense_training_is_refused(small_schema, tmp_pat
 
 def test_a_step_to_rewind_to_is_kept_where_tickets_are_searched_later(small_schema, tmp_path):
     flags = ("--rewind=step", "--rewind_step=3")
-    run, network = small_run(small_schema, tmp_path, *flags, "--rows=base")
+    run, network = small_run(small_schema, tmp_path, *flags, "--models=base")
     assert len(ticket_search.find_ticket(run, network, "ctr").levels) == 1
-    run, network = small_run(small_schema, tmp_path, *flags, "--rows=base,s_weight")
+    run, network = small_run(small_schema, tmp_path, *flags, "--models=base,s_weight")
     assert len(ticket_search.find_ticket(run, network, "ctr").levels) == 3
 
 
 def test_a_run_without_tickets_searches_none(small_schema, tmp_path):
-    run, network = small_run(small_schema, tmp_path, "--rows=base,mmoe")
+    run, network = small_run(small_schema, tmp_path, "--models=base,mmoe")
     ticket = ticket_search.find_ticket(run, network, "cvr")
     assert ticket.chosen == ticket.levels[0]
     assert all(mask.all() for mask in ticket.masks.values())
@@ -401,7 +401,7 @@ def test_a_run_without_tickets_searches_none(small_schema, tmp_path):
 
 @pytest.mark.parametrize("finder", ["iterative", "gradual"])
 def test_a_finished_search_is_read_without_training(small_schema, tmp_path, finder):
-    flags = (f"--ticket_finder={finder}", "--rows=s_weight")
+    flags = (f"--ticket_finder={finder}", "--models=s_weight")
     run, network = small_run(small_schema, tmp_path, *flags)
     ticket = ticket_search.find_ticket(run, network, "cvr")
     other, _ = small_run(small_schema, tmp_path, *flags, progress=KilledProgress(1))
@@ -415,15 +415,15 @@ def test_a_finished_search_is_read_without_training(small_schema, tmp_path, find
 
 
 def test_another_choice_is_made_from_the_same_search(small_schema, tmp_path):
-    run, network = small_run(small_schema, tmp_path, "--rows=s_weight")
+    run, network = small_run(small_schema, tmp_path, "--models=s_weight")
     ticket_search.find_ticket(run, network, "ctr")
     sparsest = ("--ticket_choice=sparsest", "--choice_tolerance=9")
-    other, _ = small_run(small_schema, tmp_path, "--rows=s_weight", *sparsest)
+    other, _ = small_run(small_schema, tmp_path, "--models=s_weight", *sparsest)
     assert ticket_search.read_ticket(other, network, "ctr").chosen.level == 2
 
 
 def test_tickets_of_neurons_are_whole_neurons(small_schema, tmp_path):
-    run, network = small_run(small_schema, tmp_path, "--pruned_unit=neuron", "--rows=s_weight")
+    run, network = small_run(small_schema, tmp_path, "--pruned_unit=neuron", "--models=s_weight")
     ticket = ticket_search.find_ticket(run, network, "ctr")
     assert [level.level for level in ticket.levels] == [0, 1, 2]
     for masks, most in zip(ticket_search.level_masks(ticket), (1.0, 0.5, 0.25), strict=True):
@@ -435,7 +435,7 @@ def test_tickets_of_neurons_are_whole_neurons(small_schema, tmp_path):
 
 
 def test_movement_cuts_what_training_moved_least(small_schema, tmp_path, monkeypatch):
-    flags = ("--ticket_score=movement", "--rows=s_weight")
+    flags = ("--ticket_score=movement", "--models=s_weight")
     run, network = small_run(small_schema, tmp_path, *flags)
     theta_0 = read_variables(network)
     trained = []
@@ -465,7 +465,7 @@ def test_movement_cuts_what_training_moved_least(small_schema, tmp_path, monkeyp
 
 
 def test_steps_to_come_count_down_to_nothing(small_schema, tmp_path):
-    flags = ("--rows=base,hard_sharing,s_weight", "--search_epochs=2", "--epochs=3")
+    flags = ("--models=base,hard_sharing,s_weight", "--search_epochs=2", "--epochs=3")
     run, network = small_run(small_schema, tmp_path, *flags)
 
     def to_come():
@@ -476,5 +476,5 @@ def test_steps_to_come_count_down_to_nothing(small_schema, tmp_path):
     for left, task in ((1, "ctr"), (0, "cvr")):
         tickets.append(ticket_search.find_ticket(run, network, task))
         assert to_come() == STEPS * (left * 3 * 2 + 2 * 3)
-    train_row(run, "s_weight", tickets)
+    train_model(run, "s_weight", tickets)
     assert to_come() == STEPS * 3

@@ -117,21 +117,21 @@ def test_a_duration_that_tells_all_has_no_error_to_compare_with():
     known = {"mae_s": 0.0, "rmse_s": 0.0, "xauc": float("nan")}
     found = {"metrics": {"mae_s": 0.5, "rmse_s": 0.0, "xauc": None}, "duration_alone": known}
     group = {"from_s": 0.0, "rows": 1, "label": 0.5, "prediction": 0.5, "mae_s": 0.0, "xauc": None}
-    row = {"row": "a", "watch_time": {"cvr": found | {"groups": [group]}}}
-    _, rows, _, _ = watch_time_tables({"tasks": [{"name": "cvr"}], "rows": [row]}, "a")
-    assert "0.500 (-)" in rows
-    assert "nan (+nan)" in rows
+    model = {"row": "a", "watch_time": {"cvr": found | {"groups": [group]}}}
+    _, models, _, _ = watch_time_tables({"tasks": [{"name": "cvr"}], "rows": [model]}, "a")
+    assert "0.500 (-)" in models
+    assert "nan (+nan)" in models
 
 
 def test_tables_show_what_is_gained_over_the_duration_alone(schema):
     found = watch_time(predicted(), schema, ["cvr"])
     evaluation = {"tasks": [{"name": "cvr"}], "rows": [{"row": "a", "watch_time": found}]}
-    title, rows, by_title, groups = watch_time_tables(evaluation, "s_weight")
+    title, models, by_title, groups = watch_time_tables(evaluation, "s_weight")
     assert "seconds" in title
     assert by_title.endswith("by duration: a")
     mine, alone = (found["cvr"][key]["mae_s"] for key in ("metrics", "duration_alone"))
-    assert f"{mine:.3f} ({mine / alone - 1:+.1%})" in rows
-    assert f"{alone:.3f} |" in rows.splitlines()[-1]
+    assert f"{mine:.3f} ({mine / alone - 1:+.1%})" in models
+    assert f"{alone:.3f} |" in models.splitlines()[-1]
     assert "| 0 to 30 s |" in groups
     assert "| 30 s on   |" in groups
     assert watch_time_tables({"tasks": [{"name": "ctr"}], "rows": [{"row": "a"}]}, "a") == []

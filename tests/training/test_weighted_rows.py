@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lt4rec_tf.experiment.comparison.tested import RowsOnTest
+from lt4rec_tf.experiment.comparison.tested import ModelsOnTest
 from lt4rec_tf.experiment.version_files import _calibration
 from lt4rec_tf.training.evaluation import measure, split_losses, without_user
 from lt4rec_tf.training.predictions import Predictions
@@ -123,22 +123,22 @@ def test_intervals_of_a_comparison_are_by_weight(small_schema):
     rng = np.random.default_rng(2)
     weights = np.where(np.arange(60) < 15, 0, rng.integers(1, 4, 60))
     click, users = rng.integers(0, 2, 60).astype(np.float32), np.arange(60) // 5
-    row, base = (rng.normal(size=60).astype(np.float32) for _ in range(2))
+    model, base = (rng.normal(size=60).astype(np.float32) for _ in range(2))
 
-    def difference(labels, of_rows, users, row, base):
-        tested = object.__new__(RowsOnTest)
+    def difference(labels, of_rows, users, model, base):
+        tested = object.__new__(ModelsOnTest)
         tested._replicates = 50
         tested._labels = {"0/ctr": labels, "1/ctr": of_rows.astype(np.float32), "users": users}
-        logits = {"row": row, "base": base}
+        logits = {"model": model, "base": base}
         tested._outputs = {
             line: {seed: {"0/ctr": seed * of_line} for seed in (1, 2)}
             for line, of_line in logits.items()
         }
         tested._measured = {}
-        return tested._difference(small_schema.task("ctr"), "log_loss", "base", "row", (1, 2))
+        return tested._difference(small_schema.task("ctr"), "log_loss", "base", "model", (1, 2))
 
-    found = difference(click, weights, users, row, base)
-    columns = [np.repeat(column, weights) for column in (click, users, row, base)]
+    found = difference(click, weights, users, model, base)
+    columns = [np.repeat(column, weights) for column in (click, users, model, base)]
     expected = difference(columns[0], np.ones(weights.sum()), *columns[1:])
     for name in ("low", "high", "difference", "value"):
         assert found[name] == pytest.approx(expected[name], rel=1e-10)

@@ -1,4 +1,4 @@
-"""Cost of a row: its parameters, its storage, the multiply-adds of a prediction."""
+"""Cost of a model: its parameters, its storage, the multiply-adds of a prediction."""
 
 from __future__ import annotations
 

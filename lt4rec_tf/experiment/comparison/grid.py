@@ -1,11 +1,12 @@
-"""Rows of a comparison, read from a TOML file, each with its candidate settings.
+"""Models of a comparison, read from a TOML file, each with its candidate settings.
 
-A row is one of train's rows with flags of its own, so whatever `train` can do can be a row:
+A model of a comparison is one of train's models with flags of its own, so whatever `train` can do
+can be compared:
 
-    [[rows]]
+    [[models]]
     name = "s_neuron"
     group = "Table 2 of LT4REC"
-    row = "s_weight"
+    model = "s_weight"
     flags = ["--pruned_unit=neuron"]
 """
 
@@ -31,9 +32,11 @@ from lt4rec_tf.schema.types import Schema
 class CompareFlags:
     """The comparison, beyond the settings of each of its runs."""
 
-    rows_file: str = flag("configs/compare/rows.toml", "TOML file of the rows.", main=True)
+    models_file: str = flag(
+        "configs/compare/models.toml", "TOML file of the models.", main=True, alias="rows_file"
+    )
     only: tuple[str, ...] = flag(
-        (), "Names of the rows to compare; none: all of the file.", main=True
+        (), "Names of the models to compare; none: all of the file.", main=True
     )
     seeds: tuple[int, ...] = flag((1, 2, 3, 4, 5), "A run for each.", main=True, **SEEDS)
     tuning_seeds: int = flag(
@@ -44,16 +47,16 @@ class CompareFlags:
         main=True,
     )
     learning_rates: tuple[str, ...] = flag(
-        (), "Candidates of every row, chosen on validation; none: --learning_rate.", main=True
+        (), "Candidates of every model, chosen on validation; none: --learning_rate.", main=True
     )
     cvr_weights: tuple[str, ...] = flag(
-        (), "Candidates of every joint row for Eq. 2's b, the weight of the task --weighted_task."
+        (), "Candidates of every joint model for Eq. 2's b, the weight of the task --weighted_task."
     )
     weighted_task: str = flag("cvr", "Task whose weight in Eq. 2 is tuned.")
     tune_trials: int = flag(
         0,
-        "Trials of every row in place of a grid: drawn step sizes, weights, dropout and densities, "
-        "all trained for one pass, the best for longer (docs/compare.md); 0: the grid.",
+        "Trials of every model in place of a grid: drawn step sizes, weights, dropout and "
+        "densities, all trained for one pass, the best for longer (docs/compare.md); 0: the grid.",
         at_least=0,
     )
     tune_space: str = flag("", "--tune_trials: TOML file of the flags to tune and their values.")
@@ -62,7 +65,9 @@ class CompareFlags:
         "--tune_trials: how values are drawn; tpe: later trials by Optuna, from what earlier ones "
         "scored (pip install 'lt4rec_tf[tune]').",
     )
-    against: str = flag("s_weight", "Row to which the report's second table takes all differences.")
+    against: str = flag(
+        "s_weight", "Model to which the report's second table takes all differences."
+    )
     jobs: int = flag(0, "Processes side by side; 0: one a core.", at_least=0, main=True)
     threads: int = flag(
         1, "Threads of a process; they decide the last digits of a result.", at_least=1
@@ -77,14 +82,14 @@ class CompareFlags:
 
 
 @dataclass(frozen=True)
-class RowSpec:
+class ModelSpec:
     """One line of the comparison.
 
     Attributes:
         name: Of the line, also of its folder.
         group: Heading above it.
-        row: Its name in --rows of `train`.
-        task: The task of a single-task row; empty for all others.
+        model: Its name in --models of `train`.
+        task: The task of a single-task model; empty for all others.
         flags: Flags of `train` that it is trained with.
         weights: Candidates for the tuned weight in place of --cvr_weights; None: those.
         note: A line about it.
@@ -92,7 +97,7 @@ class RowSpec:
 
     name: str
     group: str
-    row: str
+    model: str
     task: str
     flags: tuple[str, ...]
     weights: tuple[str, ...] | None
@@ -101,13 +106,13 @@ class RowSpec:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One way to train a row.
+    """One way to train a model.
 
     Attributes:
         settings: All flags, seed aside.
         chosen: Tuned settings: name -> value, as reports show it.
         passes: Over train at most, where fewer than the settings say; 0: as these say.
-        trial: Its number among the row's trials; None: it is of a grid.
+        trial: Its number among the model's trials; None: it is of a grid.
         values: Of a trial: what was drawn, by name in the space.
     """
 
@@ -123,7 +128,7 @@ class Candidate:
         if not self.passes:
             return settings
         training = settings.training
-        # Searches of 0 passes take as many as rows.
+        # Searches of 0 passes take as many as models.
         training = dataclasses.replace(
             training,
             epochs=min(training.epochs or self.passes, self.passes),
@@ -150,7 +155,7 @@ class Comparison:
     folder: Path
     schema: Schema
     flags: CompareFlags
-    specs: list[RowSpec]
+    specs: list[ModelSpec]
     grid: dict[str, list[Candidate]]
     failures: dict[str, dict[int, Failure]] = field(default_factory=dict)
     chosen: dict[str, Candidate | None] = field(default_factory=dict)
@@ -210,36 +215,36 @@ def check_run_settings(settings: Settings) -> None:
         raise ConfigError(f"--calibration: found {','.join(maps)}, expected none in a comparison")
 
 
-def read_rows(path: Path, only: Sequence[str], tasks: Sequence[str]) -> list[RowSpec]:
-    """Reads the rows of a comparison; `base` becomes one line for each task.
+def read_models(path: Path, only: Sequence[str], tasks: Sequence[str]) -> list[ModelSpec]:
+    """Reads the models of a comparison; `base` becomes one line for each task.
 
     Args:
-        path: TOML file with a list `rows`.
+        path: TOML file with a list `models`.
         only: Names to keep; none: all.
         tasks: The comparison's.
 
     Raises:
         TomlError: The file is absent, or a key or value cannot be used.
-        ConfigError: `only` names a row that the file lacks, a name stands twice, or there is
-            no row of single tasks.
+        ConfigError: `only` names a model that the file lacks, a name stands twice, or there is
+            no model of single tasks.
     """
     file = read_toml(path)
-    specs = [_read_row(table) for table in file.tables("rows")]
+    specs = [_read_model(table) for table in file.tables(file.renamed("models", "rows"))]
     file.close()
 
     names = [spec.name for spec in specs]
     unknown = [name for name in only if name not in names]
     if unknown:
-        raise ConfigError(f"--only: found {unknown}, expected rows of {path}: {', '.join(names)}")
+        raise ConfigError(f"--only: found {unknown}, expected models of {path}: {', '.join(names)}")
     chosen = [spec for spec in specs if not only or spec.name in only]
 
-    if all(spec.row != "base" for spec in chosen):
+    if all(spec.model != "base" for spec in chosen):
         raise ConfigError(
-            f"{path}: found none with row 'base' among the rows to compare, expected one or more: "
-            "all differences are to the first of them"
+            f"{path}: found none of model 'base' among the models to compare, expected one or "
+            "more: all differences are to the first of them"
         )
 
-    lines: list[RowSpec] = []
+    lines: list[ModelSpec] = []
     for spec in chosen:
         lines += _lines(spec, tasks)
 
@@ -250,11 +255,11 @@ def read_rows(path: Path, only: Sequence[str], tasks: Sequence[str]) -> list[Row
     return lines
 
 
-def _read_row(table: TomlTable) -> RowSpec:
-    spec = RowSpec(
+def _read_model(table: TomlTable) -> ModelSpec:
+    spec = ModelSpec(
         name=table.text("name"),
         group=table.text("group"),
-        row=table.choice("row", tuple(MODELS)),
+        model=table.choice(table.renamed("model", "row"), tuple(MODELS)),
         task="",
         flags=table.texts("flags", ()),
         weights=table.texts("weights") if table.has("weights") else None,
@@ -266,16 +271,16 @@ def _read_row(table: TomlTable) -> RowSpec:
     return spec
 
 
-def _lines(spec: RowSpec, tasks: Sequence[str]) -> list[RowSpec]:
-    if spec.row != "base":
+def _lines(spec: ModelSpec, tasks: Sequence[str]) -> list[ModelSpec]:
+    if spec.model != "base":
         return [spec]
     return [
-        RowSpec(f"{spec.name}_{task}", spec.group, "base", task, spec.flags, (), spec.note)
+        ModelSpec(f"{spec.name}_{task}", spec.group, "base", task, spec.flags, (), spec.note)
         for task in tasks
     ]
 
 
-def single_lines(specs: Sequence[RowSpec]) -> dict[str, str]:
+def single_lines(specs: Sequence[ModelSpec]) -> dict[str, str]:
     """Returns task -> the line of its network alone, to which others are compared: the first."""
     lines: dict[str, str] = {}
     for spec in specs:
@@ -285,19 +290,19 @@ def single_lines(specs: Sequence[RowSpec]) -> dict[str, str]:
 
 
 def candidates(
-    spec: RowSpec, compare: CompareFlags, parse: Callable[[Sequence[str]], Settings]
+    spec: ModelSpec, compare: CompareFlags, parse: Callable[[Sequence[str]], Settings]
 ) -> list[Candidate]:
-    """Returns a row's candidates: every pair of a learning rate and a weight.
+    """Returns a model's candidates: every pair of a learning rate and a weight.
 
     Args:
-        spec: The row.
+        spec: The model.
         compare: Holds the grid.
         parse: More flags -> settings, after those of the command.
     """
     weights = compare.cvr_weights if spec.weights is None else spec.weights
     pairs = []
     for rate, weight in itertools.product(compare.learning_rates or [""], weights or [""]):
-        flags = [f"--rows={spec.row}", *spec.flags]
+        flags = [f"--models={spec.model}", *spec.flags]
         if rate:
             flags.append(f"--learning_rate={rate}")
         if weight:
@@ -308,9 +313,9 @@ def candidates(
     return pairs
 
 
-def shown_settings(spec: RowSpec, settings: Settings) -> dict[str, str]:
-    """Returns a row's step size and, of a joint row, weights, as reports show them."""
+def shown_settings(spec: ModelSpec, settings: Settings) -> dict[str, str]:
+    """Returns a model's step size and, of a joint model, weights, as reports show them."""
     shown = {"learning_rate": f"{settings.training.learning_rate:g}"}
-    if spec.row != "base":
+    if spec.model != "base":
         shown["loss_weights"] = ",".join(settings.training.loss_weights) or "1"
     return shown

@@ -1,6 +1,6 @@
 """The jobs of a comparison, each a function that a process of its own can run.
 
-`paths` shows the comparison's folder. Rows whose search settings agree share a search's folder.
+`paths` shows the comparison's folder. Models whose search settings agree share a search's folder.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from lt4rec_tf.core.progress import Progress
 from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.experiment import logs, run_folder
 from lt4rec_tf.experiment.comparison.cost import cost_of
-from lt4rec_tf.experiment.comparison.grid import RowSpec
+from lt4rec_tf.experiment.comparison.grid import ModelSpec
 from lt4rec_tf.experiment.feed import repeated_batches, training_feed
 from lt4rec_tf.experiment.initial_weights import keep_start
 from lt4rec_tf.experiment.passes import may_end_early, settled
@@ -45,10 +45,15 @@ from lt4rec_tf.experiment.paths import (
     VOCABULARIES,
     stage_folder,
 )
-from lt4rec_tf.experiment.rows import densities, load_row, row_seconds, shared_overlap
 from lt4rec_tf.experiment.run import Run, network_in
-from lt4rec_tf.experiment.sharing_search import train_rows
+from lt4rec_tf.experiment.sharing_search import train_models
 from lt4rec_tf.experiment.ticket_search import find_ticket, read_ticket
+from lt4rec_tf.experiment.trained_models import (
+    densities,
+    load_model,
+    shared_overlap,
+    training_seconds,
+)
 from lt4rec_tf.models.heads.of_task import has_probability
 from lt4rec_tf.models.registry import need_tickets
 from lt4rec_tf.schema.fitted import vocabularies_of, write_vocabularies
@@ -83,7 +88,7 @@ _RIVAL_SETTINGS = (
 def search_settings(settings: Settings) -> Settings:
     """Returns what a search depends on: settings that do not change it take their defaults.
 
-    Rows with equal search settings share theta_0 and tickets.
+    Models with equal search settings share theta_0 and tickets.
     """
     tickets, training, model = TicketSettings(), TrainingSettings(), ModelSettings()
     model_defaults = {name: getattr(model, name) for name in _RIVAL_SETTINGS}
@@ -99,7 +104,7 @@ def search_settings(settings: Settings) -> Settings:
     return dataclasses.replace(
         settings,
         name="search",
-        rows=("s_weight",),
+        models=("s_weight",),
         model=dataclasses.replace(settings.model, **model_defaults),
         tickets=dataclasses.replace(
             settings.tickets,
@@ -127,14 +132,14 @@ def search_folder(comparison: Path, settings: Settings) -> Path:
     return comparison / SEARCH_RUNS / key / f"seed_{settings.seed}"
 
 
-def row_folder(comparison: Path, row: str, settings: Settings) -> Path:
+def model_folder(comparison: Path, model: str, settings: Settings) -> Path:
     """Returns the folder of a line's run with these settings."""
-    return comparison / ROWS / row / fingerprint(settings, "") / f"seed_{settings.seed}"
+    return comparison / ROWS / model / fingerprint(settings, "") / f"seed_{settings.seed}"
 
 
-def test_name(spec: RowSpec) -> str:
-    """Returns the name that a line's row has in the line's run."""
-    return f"base_{spec.task}" if spec.task else spec.row
+def test_name(spec: ModelSpec) -> str:
+    """Returns the name that a line's model has in the line's run."""
+    return f"base_{spec.task}" if spec.task else spec.model
 
 
 def is_searched(comparison: Path, settings: Settings, depth: str) -> bool:
@@ -143,32 +148,32 @@ def is_searched(comparison: Path, settings: Settings, depth: str) -> bool:
     return any(artifacts.is_done(folder / reached) for reached in DEPTHS[DEPTHS.index(depth) :])
 
 
-def is_trained(comparison: Path, spec: RowSpec, settings: Settings) -> bool:
+def is_trained(comparison: Path, spec: ModelSpec, settings: Settings) -> bool:
     """Tells if `train` is done."""
-    return artifacts.is_done(row_folder(comparison, spec.name, settings) / ROWS)
+    return artifacts.is_done(model_folder(comparison, spec.name, settings) / ROWS)
 
 
-def is_tested(comparison: Path, spec: RowSpec, settings: Settings) -> bool:
+def is_tested(comparison: Path, spec: ModelSpec, settings: Settings) -> bool:
     """Tells if `test` is done."""
-    return test_file(row_folder(comparison, spec.name, settings), test_name(spec)).exists()
+    return test_file(model_folder(comparison, spec.name, settings), test_name(spec)).exists()
 
 
-def test_file(folder: Path, row: str) -> Path:
+def test_file(folder: Path, model: str) -> Path:
     """Returns the file of a run's metrics on test; its logits lie beside it, as npz."""
-    return folder / TEST / f"{row}.json"
+    return folder / TEST / f"{model}.json"
 
 
 def search(comparison: Path, settings: Settings, depth: str) -> None:
-    """Makes what rows start from: theta_0 or its warm-up, single tasks, tickets.
+    """Makes what models start from: theta_0 or its warm-up, single tasks, tickets.
 
     Args:
         comparison: Its folder.
-        settings: Of a row.
+        settings: Of a model.
         depth: One of `DEPTHS`, each with what stands before it.
     """
     folder = search_folder(comparison, settings)
-    row = "s_weight" if depth == "tickets" else "base"  # base: a search of no rounds
-    settings = dataclasses.replace(search_settings(settings), rows=(row,))
+    model = "s_weight" if depth == "tickets" else "base"  # base: a search of no rounds
+    settings = dataclasses.replace(search_settings(settings), models=(model,))
 
     with artifacts.locked(folder):
         artifacts.sweep(folder)
@@ -183,8 +188,8 @@ def search(comparison: Path, settings: Settings, depth: str) -> None:
 
 
 def train(comparison: Path, line: str, settings: Settings) -> None:
-    """Trains a line's row; its searches are done."""
-    folder = row_folder(comparison, line, settings)
+    """Trains a line's model; its searches are done."""
+    folder = model_folder(comparison, line, settings)
     searches = search_folder(comparison, settings)
     with artifacts.locked(folder):
         artifacts.sweep(folder)
@@ -192,29 +197,29 @@ def train(comparison: Path, line: str, settings: Settings) -> None:
         _make_a_run(comparison, run, settings)
 
         tickets = []
-        if need_tickets(settings.rows):
+        if need_tickets(settings.models):
             network = network_in(run, "s_weight")
             tickets = [read_ticket(run, network, task) for task in run.tasks]
-        train_rows(run, tickets)
+        train_models(run, tickets)
         artifacts.mark_done(folder / ROWS)
 
 
-def test(comparison: Path, line: str, settings: Settings, row: str) -> None:
+def test(comparison: Path, line: str, settings: Settings, model: str) -> None:
     """Measures a trained run on test, once: metrics, logits, cost."""
-    folder = row_folder(comparison, line, settings)
+    folder = model_folder(comparison, line, settings)
     source = _source(comparison, settings)
     schema = source.schema
-    network = load_row(folder, row, settings, schema)
+    network = load_model(folder, model, settings, schema)
     batches = repeated_batches(source, "test", settings.data)
     timed = bool(timed_tasks(schema, network.tasks))
     predictions = predictor_of(network, schema, durations=timed)(batches)
 
-    # All runs are measured on the same rows: labels are kept once, by a row that has all tasks.
+    # All runs are measured on the same rows: labels are kept once, by a model that has all tasks.
     labels = comparison / TEST_LABELS
     if len(network.tasks) == len(schema.tasks) and not labels.exists():
         weights = {task.name: predictions.measured_weights(task) for task in schema.tasks}
         _write_arrays(labels, predictions.labels, weights, users=predictions.users)
-    path = test_file(folder, row)
+    path = test_file(folder, model)
     of_tasks = [schema.task(task) for task in network.tasks]
     logits = {t.name: predictions.logits[t.name] for t in of_tasks if has_probability(t)}
     others = {t.name: predictions.of(t) for t in of_tasks if not has_probability(t)}
@@ -225,9 +230,9 @@ def test(comparison: Path, line: str, settings: Settings, row: str) -> None:
         "watch_time": watch_time(predictions, schema, network.tasks) if timed else {},
         "density": densities(network),
         "overlap": shared_overlap(network),
-        "seconds": row_seconds(folder, row, network.tasks),
+        "seconds": training_seconds(folder, model, network.tasks),
         "cost": cost_of(network),
-        "nothing_learned": read_result(stage_folder(folder, row)).get("nothing_learned", {}),
+        "nothing_learned": read_result(stage_folder(folder, model)).get("nothing_learned", {}),
     }
     artifacts.write_json(path, artifacts.undefined_as_null(result))
 
@@ -250,7 +255,7 @@ def _log_nothing(stage: str, step: int, values: dict[str, float]) -> None:
 
 
 def _source(comparison: Path, settings: Settings) -> Source:
-    """Returns the comparison's logs, audited; a process opens them once for all rows alike."""
+    """Returns the comparison's logs, audited; a process opens them once for all models alike."""
     alike = Settings(
         settings.data,
         dataclasses.replace(

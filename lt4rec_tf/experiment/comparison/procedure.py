@@ -9,7 +9,7 @@ from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.processes import Failure, Job, JobPool
 from lt4rec_tf.experiment.comparison import jobs, results
-from lt4rec_tf.experiment.comparison.grid import Candidate, Comparison, RowSpec, single_lines
+from lt4rec_tf.experiment.comparison.grid import Candidate, Comparison, ModelSpec, single_lines
 from lt4rec_tf.experiment.comparison.trials import Parse, Scored, halved
 from lt4rec_tf.experiment.paths import (
     OVERLAP_PICTURE,
@@ -19,8 +19,8 @@ from lt4rec_tf.experiment.paths import (
     SEARCH_PICTURE,
     SIZE_PICTURE,
 )
-from lt4rec_tf.experiment.rows import reported_tasks
 from lt4rec_tf.experiment.ticket_search import searched_levels
+from lt4rec_tf.experiment.trained_models import reported_tasks
 from lt4rec_tf.models.registry import MODELS
 from lt4rec_tf.reports.comparison import comparison_table, search_table
 from lt4rec_tf.reports.comparison_plots import figure4, overlap_bars
@@ -29,7 +29,7 @@ from lt4rec_tf.reports.figures import save_png
 from lt4rec_tf.reports.published_numbers import PublishedNumbers, published_table
 from lt4rec_tf.reports.size_plots import size_figure, sizes
 
-SingleValues = dict[int, dict[str, float]]  # tuning seed -> task -> metric of its single-task row
+SingleValues = dict[int, dict[str, float]]  # tuning seed -> task -> metric of its single-task model
 
 
 def tune(comparison: Comparison, pool: JobPool, parse: Parse) -> None:
@@ -74,7 +74,7 @@ def _attempt(
         pool: Runs the trainings.
         wanted: Line -> candidates.
         what: Named before each step.
-        single_values: Gets those of the best single-task rows so far.
+        single_values: Gets those of the best single-task models so far.
     """
     specs = [spec for spec in comparison.specs if spec.name in wanted]
     runs = [
@@ -86,7 +86,7 @@ def _attempt(
     failures = _train(comparison, pool, what, runs)
 
     tried, singles = {}, single_lines(comparison.specs)
-    # Single tasks first: joint rows are scored against them.
+    # Single tasks first: joint models are scored against them.
     for spec in sorted(specs, key=lambda spec: not spec.task):
         tried[spec.name] = [
             _score(comparison, spec, candidate, failures, single_values)
@@ -102,7 +102,7 @@ def _attempt(
 
 def _score(
     comparison: Comparison,
-    spec: RowSpec,
+    spec: ModelSpec,
     candidate: Candidate,
     failures: Mapping[str, Failure],
     single_values: SingleValues,
@@ -111,7 +111,7 @@ def _score(
     metrics, scores = {}, []
     for seed in comparison.tuning_seeds:
         settings = candidate.with_seed(seed)
-        failure = failures.get(_row_name(comparison, spec, settings))
+        failure = failures.get(_model_name(comparison, spec, settings))
         if failure is not None:
             return Scored(candidate, failure, {}, float("-inf"))
         metrics[seed] = results.validation_metrics(comparison.folder, spec, settings)
@@ -131,18 +131,18 @@ def train_seeds(comparison: Comparison, pool: JobPool) -> None:
 
     failures = _train(comparison, pool, "other seeds:", wanted)
     for spec, settings in wanted:
-        failure = failures.get(_row_name(comparison, spec, settings))
+        failure = failures.get(_model_name(comparison, spec, settings))
         if failure:
             comparison.failures[spec.name][settings.seed] = failure
 
 
 def _train(
-    comparison: Comparison, pool: JobPool, what: str, wanted: list[tuple[RowSpec, Settings]]
+    comparison: Comparison, pool: JobPool, what: str, wanted: list[tuple[ModelSpec, Settings]]
 ) -> dict[str, Failure]:
     """Searches, then trains; what is done is skipped.
 
     Returns:
-        Name of a run, as `_row_name` has it -> why it failed, or why its search did.
+        Name of a run, as `_model_name` has it -> why it failed, or why its search did.
     """
     folder = comparison.folder
     wanted = [pair for pair in wanted if not jobs.is_trained(folder, *pair)]
@@ -151,7 +151,7 @@ def _train(
     trainings: list[Job] = []
     failures: dict[str, Failure] = {}
     for spec, settings in wanted:
-        name = _row_name(comparison, spec, settings)
+        name = _model_name(comparison, spec, settings)
         search_name = _search_name(comparison, settings)
         if search_name in failed_searches:
             failures[name] = failed_searches[search_name]
@@ -161,18 +161,18 @@ def _train(
             "s_joint": settings.tickets.rounds + 1,
             "s_gates": 2,
             "csmf": len(comparison.schema.tasks),
-        }.get(spec.row, 1)
+        }.get(spec.model, 1)
         trainings.append(Job(name, jobs.train, (folder, spec.name, settings), passes))
 
     # The longest first, so that no process is left with one at the end.
     trainings.sort(key=lambda job: -job.passes)
-    return failures | pool.run(f"{what} rows", trainings)
+    return failures | pool.run(f"{what} models", trainings)
 
 
-def _search_jobs(comparison: Comparison, wanted: list[tuple[RowSpec, Settings]]) -> list[Job]:
+def _search_jobs(comparison: Comparison, wanted: list[tuple[ModelSpec, Settings]]) -> list[Job]:
     """Returns a job for each search that is not done, the longest first."""
     searches: dict[str, Job] = {}
-    # Where several rows share a search, it must find what the most demanding of them needs.
+    # Where several models share a search, it must find what the most demanding of them needs.
     for spec, settings in sorted(wanted, key=lambda pair: -jobs.DEPTHS.index(_depth(pair[0]))):
         depth, name = _depth(spec), _search_name(comparison, settings)
         if name not in searches and not jobs.is_searched(comparison.folder, settings, depth):
@@ -182,11 +182,11 @@ def _search_jobs(comparison: Comparison, wanted: list[tuple[RowSpec, Settings]])
     return sorted(searches.values(), key=lambda job: -job.passes)
 
 
-def _depth(spec: RowSpec) -> str:
-    """Returns how far a row needs its search to go, one of `jobs.DEPTHS`."""
-    if MODELS[spec.row].needs_tickets:
+def _depth(spec: ModelSpec) -> str:
+    """Returns how far a model needs its search to go, one of `jobs.DEPTHS`."""
+    if MODELS[spec.model].needs_tickets:
         return "tickets"
-    return "dense" if spec.row == "base" else "start"
+    return "dense" if spec.model == "base" else "start"
 
 
 def _search_name(comparison: Comparison, settings: Settings) -> str:
@@ -194,8 +194,8 @@ def _search_name(comparison: Comparison, settings: Settings) -> str:
     return folder.relative_to(comparison.folder).as_posix()
 
 
-def _row_name(comparison: Comparison, spec: RowSpec, settings: Settings) -> str:
-    folder = jobs.row_folder(comparison.folder, spec.name, settings)
+def _model_name(comparison: Comparison, spec: ModelSpec, settings: Settings) -> str:
+    folder = jobs.model_folder(comparison.folder, spec.name, settings)
     return folder.relative_to(comparison.folder).as_posix()
 
 
@@ -211,7 +211,7 @@ def test_all(comparison: Comparison, pool: JobPool) -> None:
             settings = candidate.with_seed(seed)
             if jobs.is_tested(comparison.folder, spec, settings):
                 continue
-            name = f"test/{_row_name(comparison, spec, settings)}"
+            name = f"test/{_model_name(comparison, spec, settings)}"
             arguments = (comparison.folder, spec.name, settings, jobs.test_name(spec))
             tests.append(Job(name, jobs.test, arguments))
             owners[name] = (spec.name, seed)

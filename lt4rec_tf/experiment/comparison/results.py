@@ -14,9 +14,9 @@ from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.flags import ConfigError
 from lt4rec_tf.core.typed_json import read_typed
-from lt4rec_tf.experiment.comparison.grid import Comparison, RowSpec, single_lines
-from lt4rec_tf.experiment.comparison.jobs import row_folder, test_name
-from lt4rec_tf.experiment.comparison.tested import RowsOnTest, test_file_of
+from lt4rec_tf.experiment.comparison.grid import Comparison, ModelSpec, single_lines
+from lt4rec_tf.experiment.comparison.jobs import model_folder, test_name
+from lt4rec_tf.experiment.comparison.tested import ModelsOnTest, test_file_of
 from lt4rec_tf.experiment.paths import REPORT, RESULTS, searches_of, stage_folder
 from lt4rec_tf.experiment.ticket_search import read_searches
 from lt4rec_tf.metrics.bootstrap import METRICS
@@ -42,20 +42,20 @@ def check_metrics(schema: Schema) -> None:
             )
 
 
-def validation_metrics(comparison: Path, spec: RowSpec, settings: Settings) -> Metrics:
+def validation_metrics(comparison: Path, spec: ModelSpec, settings: Settings) -> Metrics:
     """Reads a trained run's metrics on validation, at its best epoch.
 
     Raises:
         RunError: The run is not trained.
     """
-    folder = row_folder(comparison, spec.name, settings)
+    folder = model_folder(comparison, spec.name, settings)
     return read_result(stage_folder(folder, test_name(spec)))["validation"]
 
 
-def score(schema: Schema, spec: RowSpec, metrics: Metrics, base: Mapping[str, float]) -> float:
+def score(schema: Schema, spec: ModelSpec, metrics: Metrics, base: Mapping[str, float]) -> float:
     """Returns what candidates are chosen by, on validation; more is better.
 
-    A single task by its own metric; a joint row by `mean_relative_gain` over the single tasks.
+    A single task by its own metric; a joint model by `mean_relative_gain` over the single tasks.
     """
     tasks = {task.name: task for task in schema.tasks}
     if not spec.task and set(base) != set(tasks):
@@ -74,14 +74,14 @@ def score(schema: Schema, spec: RowSpec, metrics: Metrics, base: Mapping[str, fl
 def collect(comparison: Comparison) -> Results:
     """Collects everything that the report of a tested comparison shows."""
     runs = {spec.name: _runs(comparison, spec) for spec in comparison.specs}
-    tested = RowsOnTest(comparison, runs)
+    tested = ModelsOnTest(comparison, runs)
     against, singles = comparison.flags.against, single_lines(comparison.specs).values()
 
-    rows = []
+    models = []
     for spec in comparison.specs:
         done = [run for run in runs[spec.name] if run["status"] == "done"]
         candidate = comparison.chosen[spec.name]
-        rows.append(
+        models.append(
             {
                 "row": spec.name,
                 "group": spec.group,
@@ -98,10 +98,10 @@ def collect(comparison: Comparison) -> Results:
             }
         )
 
-    return {"against": against, "rows": rows, "searches": _searches(comparison)}
+    return {"against": against, "rows": models, "searches": _searches(comparison)}
 
 
-def _runs(comparison: Comparison, spec: RowSpec) -> list[dict[str, Any]]:
+def _runs(comparison: Comparison, spec: ModelSpec) -> list[dict[str, Any]]:
     """Returns a line's entry for each seed: its result on test, or why there is none."""
     candidate, failures = comparison.chosen[spec.name], comparison.failures[spec.name]
     runs: list[dict[str, Any]] = []
@@ -163,11 +163,11 @@ def _searches(comparison: Comparison) -> list[dict[str, Any]]:
     entries: list[dict[str, Any]] = []
     for spec in comparison.specs:
         candidate = comparison.chosen[spec.name]
-        if candidate is None or spec.row != "s_weight":
+        if candidate is None or spec.model != "s_weight":
             continue
 
         for seed in comparison.flags.seeds:
-            folder = row_folder(comparison.folder, spec.name, candidate.with_seed(seed))
+            folder = model_folder(comparison.folder, spec.name, candidate.with_seed(seed))
             searches = searches_of(folder)
             if searches in seen or not searches.exists():
                 continue
@@ -211,7 +211,7 @@ def tested_runs(comparison: Path) -> dict[int, dict[str, Path]]:
                     settings = from_dict((line["settings"] or {}) | {"seed": run["seed"]})
                 except ConfigError as error:
                     raise artifacts.RunError(f"{path}: {line['row']}: settings: {error}") from error
-                folder = row_folder(comparison, line["row"], settings)
+                folder = model_folder(comparison, line["row"], settings)
                 runs.setdefault(run["seed"], {})[line["row"]] = folder
     return runs
 

@@ -15,12 +15,12 @@ import numpy as np
 from lt4rec_tf.config.settings import ModelSettings, Settings, TicketSettings, TrainingSettings
 from lt4rec_tf.core.flags import by_name, from_settings
 from lt4rec_tf.core.toml import TomlTable, read_toml
-from lt4rec_tf.experiment.comparison.grid import CompareFlags, RowSpec
+from lt4rec_tf.experiment.comparison.grid import CompareFlags, ModelSpec
 from lt4rec_tf.models.registry import MODELS
 from lt4rec_tf.training.plan import Optimization
 
 LOSS_WEIGHTS = "loss_weights"
-# What a row keeps, whatever a space says: halving decides on passes.
+# What a model keeps, whatever a space says: halving decides on passes.
 _NOT_TUNED = ("epochs", "search_epochs", "search_processes", "distribution")
 _FACTOR = 4.0  # step sizes lie between a quarter and four times those of the command
 _WEIGHTS, _DENSITIES = (0.3, 10.0), (0.1, 0.8)
@@ -81,7 +81,7 @@ def default_space(compare: CompareFlags, settings: Settings) -> Space:
 
     Args:
         compare: Its candidates of step sizes and weights take the ranges' place.
-        settings: Of the row, which its first trial takes.
+        settings: Of the model, which its first trial takes.
     """
     rates, weights, task = compare.learning_rates, compare.cvr_weights, compare.weighted_task
     rate = settings.training.learning_rate
@@ -106,20 +106,21 @@ def _around(rate: float) -> Rule:
     return Rule(rate / _FACTOR, rate * _FACTOR, log=True, first=f"{rate:g}")
 
 
-def of_row(space: Space, spec: RowSpec, weighted_task: str) -> Space:
-    """Returns what is tuned of a row: neither its own flags nor what it does not use.
+def of_model(space: Space, spec: ModelSpec, weighted_task: str) -> Space:
+    """Returns what is tuned of a model: neither its own flags nor what it does not use.
 
-    Weights of tasks are for rows of several tasks, and settings of tickets for rows that need them.
+    Weights of tasks are for models of several tasks, and settings of tickets for models that need
+    them.
 
     Args:
         space: Of the comparison.
-        spec: The row; weights of its own are the only ones of its loss.
+        spec: The model; weights of its own are the only ones of its loss.
         weighted_task: Whose weights these are.
     """
     fixed = {flag.lstrip("-").partition("=")[0] for flag in spec.flags}
     if spec.task or spec.weights is not None:
         fixed.add(LOSS_WEIGHTS)
-    if not (MODELS[spec.row].needs_tickets or MODELS[spec.row].wears_tickets):
+    if not (MODELS[spec.model].needs_tickets or MODELS[spec.model].wears_tickets):
         fixed |= {field.name for field in dataclasses.fields(TicketSettings)}
 
     rules = {name: rule for name, rule in space.items() if flag_of(name) not in fixed}
@@ -131,10 +132,10 @@ def of_row(space: Space, spec: RowSpec, weighted_task: str) -> Space:
 def drawn(space: Space, seed: int, trial: int) -> dict[str, str]:
     """Draws a trial's values; those of a flag do not depend on what else the space holds.
 
-    Rows draw alike, so those that search for the same tickets share a search.
+    Models draw alike, so those that search for the same tickets share a search.
 
     Args:
-        space: Of a row.
+        space: Of a model.
         seed: Of the comparison.
         trial: Its number, from 0.
     """

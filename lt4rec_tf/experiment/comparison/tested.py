@@ -1,4 +1,4 @@
-"""Paired differences of a comparison's rows on test, from the predictions of all their runs."""
+"""Paired differences of a comparison's models on test, from the predictions of all their runs."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from lt4rec_tf.core.artifacts import RunError
-from lt4rec_tf.experiment.comparison.grid import Candidate, Comparison, RowSpec, single_lines
-from lt4rec_tf.experiment.comparison.jobs import read_arrays, row_folder, test_file, test_name
+from lt4rec_tf.experiment.comparison.grid import Candidate, Comparison, ModelSpec, single_lines
+from lt4rec_tf.experiment.comparison.jobs import model_folder, read_arrays, test_file, test_name
 from lt4rec_tf.experiment.paths import TEST_LABELS
 from lt4rec_tf.metrics.bootstrap import METRICS, Resampled, difference, resampled
 from lt4rec_tf.metrics.groups import own_groups
@@ -23,13 +23,13 @@ from lt4rec_tf.schema.types import Task
 from lt4rec_tf.training.evaluation import as_weights
 
 
-def test_file_of(comparison: Path, spec: RowSpec, candidate: Candidate, seed: int) -> Path:
+def test_file_of(comparison: Path, spec: ModelSpec, candidate: Candidate, seed: int) -> Path:
     """Returns the file of a line's metrics on test, of one seed."""
-    folder = row_folder(comparison, spec.name, candidate.with_seed(seed))
+    folder = model_folder(comparison, spec.name, candidate.with_seed(seed))
     return test_file(folder, test_name(spec))
 
 
-class RowsOnTest:
+class ModelsOnTest:
     """Logits of all runs on test, next to the labels that they share.
 
     Args:
@@ -40,7 +40,7 @@ class RowsOnTest:
     def __init__(self, comparison: Comparison, runs: Mapping[str, list[dict[str, Any]]]) -> None:
         self._schema = comparison.schema
         self._replicates = comparison.flags.replicates
-        # Only rows that have all tasks leave labels, and are compared by them.
+        # Only models that have all tasks leave labels, and are compared by them.
         tasks = [task.name for task in self._schema.tasks]
         joint = any(
             run["status"] == "done"
@@ -71,7 +71,7 @@ class RowsOnTest:
         # A line is compared several times, each time on the same draws.
         self._measured: dict[tuple[Any, ...], Resampled] = {}
 
-    def differences(self, spec: RowSpec, against: str | None = None) -> dict[str, Any]:
+    def differences(self, spec: ModelSpec, against: str | None = None) -> dict[str, Any]:
         """Compares a line with another, over the seeds that both have.
 
         Args:
@@ -92,7 +92,7 @@ class RowsOnTest:
                 differences[task.name] = found
         return differences
 
-    def further(self, spec: RowSpec) -> dict[str, dict[str, Any]]:
+    def further(self, spec: ModelSpec) -> dict[str, dict[str, Any]]:
         """Compares a joint line with the single tasks by the metrics that no task is judged by.
 
         Returns:
@@ -109,7 +109,7 @@ class RowsOnTest:
                 }
         return found
 
-    def _tasks(self, spec: RowSpec) -> list[Task]:
+    def _tasks(self, spec: ModelSpec) -> list[Task]:
         return [task for task in self._schema.tasks if spec.task in ("", task.name)]
 
     def _common_seeds(self, *lines: str) -> tuple[int, ...]:

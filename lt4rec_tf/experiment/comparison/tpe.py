@@ -34,7 +34,7 @@ def proposed(space: Space, told: Told, seed: int, trial: int) -> dict[str, str]:
     """Proposes a trial by Optuna's tree-structured Parzen estimator.
 
     Args:
-        space: Of a row.
+        space: Of a model.
         told: Its trials so far, none of which failed.
         seed: Of the comparison.
         trial: The number of this one; others of the same `told` are drawn otherwise.

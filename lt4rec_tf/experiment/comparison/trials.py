@@ -1,7 +1,7 @@
 """Candidates of `compare --tune_trials`, and which of them are trained for longer.
 
-Successive halving (Jamieson and Talwalkar, arXiv 1502.07943): all trials of a row are trained for
-one pass, the best third for three, and so on; the last ones for as long as the row's flags say.
+Successive halving (Jamieson and Talwalkar, arXiv 1502.07943): all trials of a model are trained for
+one pass, the best third for three, and so on; the last ones for as long as the model's flags say.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from lt4rec_tf.experiment.comparison.grid import (
     Candidate,
     CompareFlags,
     Comparison,
-    RowSpec,
+    ModelSpec,
     shown_settings,
 )
 from lt4rec_tf.models.registry import MODELS
@@ -66,22 +66,22 @@ class Scored:
 Attempt = Callable[[Mapping[str, list[Candidate]], str], dict[str, list[Scored]]]
 
 
-def row_space(spec: RowSpec, compare: CompareFlags, parse: Parse) -> spaces.Space:
-    """Returns what is tuned of a row."""
+def model_space(spec: ModelSpec, compare: CompareFlags, parse: Parse) -> spaces.Space:
+    """Returns what is tuned of a model."""
     if compare.tune_space:
         space = spaces.read_space(Path(compare.tune_space))
     else:
-        space = spaces.default_space(compare, parse([f"--rows={spec.row}", *spec.flags]))
-    return spaces.of_row(space, spec, compare.weighted_task)
+        space = spaces.default_space(compare, parse([f"--models={spec.model}", *spec.flags]))
+    return spaces.of_model(space, spec, compare.weighted_task)
 
 
-def first_trials(spec: RowSpec, compare: CompareFlags, parse: Parse) -> list[Candidate]:
-    """Returns a row's drawn trials, each once: all, or with --tune_sampler=tpe the first wave."""
+def first_trials(spec: ModelSpec, compare: CompareFlags, parse: Parse) -> list[Candidate]:
+    """Returns a model's drawn trials, each once: all, or with --tune_sampler=tpe the first wave."""
     count = compare.tune_trials
     if compare.tune_sampler == "tpe":
         tpe.need_optuna()
         count = math.ceil(count / WAVES)
-    space = row_space(spec, compare, parse)
+    space = model_space(spec, compare, parse)
     found: list[Candidate] = []
     for trial in range(count):
         values = spaces.drawn(space, compare.seeds[0], trial)
@@ -90,18 +90,18 @@ def first_trials(spec: RowSpec, compare: CompareFlags, parse: Parse) -> list[Can
 
 
 def more_trials(
-    spec: RowSpec, compare: CompareFlags, parse: Parse, tried: Sequence[Scored], numbers: range
+    spec: ModelSpec, compare: CompareFlags, parse: Parse, tried: Sequence[Scored], numbers: range
 ) -> list[Candidate]:
     """Returns trials that Optuna proposes, without those that were tried.
 
     Args:
-        spec: The row.
+        spec: The model.
         compare: Names the space.
         parse: More flags -> settings, after those of the command.
-        tried: All of the row so far.
+        tried: All of the model so far.
         numbers: Of the trials.
     """
-    space = row_space(spec, compare, parse)
+    space = model_space(spec, compare, parse)
     told = [
         (scored.candidate.values, scored.score) for scored in tried if math.isfinite(scored.score)
     ]
@@ -118,7 +118,7 @@ def _add(found: list[Candidate], candidate: Candidate) -> None:
         found.append(candidate)
 
 
-def _candidate(spec: RowSpec, values: Mapping[str, str], trial: int, parse: Parse) -> Candidate:
+def _candidate(spec: ModelSpec, values: Mapping[str, str], trial: int, parse: Parse) -> Candidate:
     """Makes a candidate of a trial's values; the weights of several tasks are one flag."""
     by_flag: dict[str, list[str]] = {}
     for name, value in values.items():
@@ -126,14 +126,14 @@ def _candidate(spec: RowSpec, values: Mapping[str, str], trial: int, parse: Pars
         by_flag.setdefault(flag, []).append(f"{task}={value}" if task else value)
     tuned = {flag: ",".join(texts) for flag, texts in by_flag.items()}
 
-    flags = [f"--rows={spec.row}", *spec.flags]
+    flags = [f"--models={spec.model}", *spec.flags]
     settings = parse([*flags, *(f"--{flag}={text}" for flag, text in tuned.items())])
     shown = shown_settings(spec, settings) | tuned
     return Candidate(settings, shown, trial=trial, values=dict(values))
 
 
 def rungs(most: int) -> list[int]:
-    """Returns the passes of each round; 0: as many as the row's flags say.
+    """Returns the passes of each round; 0: as many as the model's flags say.
 
     Args:
         most: The passes that they say; 0: they leave it to the log's size.
@@ -148,13 +148,13 @@ def rungs(most: int) -> list[int]:
     return [*passes, 0]
 
 
-def passes_of(spec: RowSpec, settings: Settings) -> int:
-    """Returns the most passes that a training of a row takes; 0: by the size of the log."""
+def passes_of(spec: ModelSpec, settings: Settings) -> int:
+    """Returns the most passes that a training of a model takes; 0: by the size of the log."""
     training = settings.training
     search = training.search_epochs or training.epochs
     if spec.task:
         return search
-    if not training.epochs or not MODELS[spec.row].needs_tickets:
+    if not training.epochs or not MODELS[spec.model].needs_tickets:
         return training.epochs
     return max(training.epochs, search)
 

@@ -24,10 +24,10 @@ from lt4rec_tf.core.typed_json import read_typed
 from lt4rec_tf.data.audit.findings import Audit
 from lt4rec_tf.data.input.source import Source
 from lt4rec_tf.experiment import logs, report, run_folder
-from lt4rec_tf.experiment.calibration import calibrate_rows
+from lt4rec_tf.experiment.calibration import calibrate_models
 from lt4rec_tf.experiment.daily import inheritance
-from lt4rec_tf.experiment.daily.parent import Parent, check_rows, open_parent, with_known_values
-from lt4rec_tf.experiment.evaluation import evaluate_rows
+from lt4rec_tf.experiment.daily.parent import Parent, check_models, open_parent, with_known_values
+from lt4rec_tf.experiment.evaluation import evaluate_models
 from lt4rec_tf.experiment.feed import training_feed
 from lt4rec_tf.experiment.kept_weights import check_unchanged, own_variables
 from lt4rec_tf.experiment.level_search import (
@@ -48,14 +48,14 @@ from lt4rec_tf.experiment.paths import (
     stage_folder,
     theta_0_of,
 )
-from lt4rec_tf.experiment.rows import (
-    default_row,
+from lt4rec_tf.experiment.run import Run, joint_trainer, theta_0
+from lt4rec_tf.experiment.shared_tickets import input_shares, shared_masks
+from lt4rec_tf.experiment.trained_models import (
+    default_model,
     masked_network,
     reported_tasks,
     shares_tower,
 )
-from lt4rec_tf.experiment.run import Run, joint_trainer, theta_0
-from lt4rec_tf.experiment.shared_tickets import input_shares, shared_masks
 from lt4rec_tf.reports.inputs import input_lines
 from lt4rec_tf.reports.run_report import StageLog
 from lt4rec_tf.reports.search_tables import joint_levels
@@ -76,28 +76,28 @@ class Addition:
 
     Attributes:
         parent: The run.
-        row: Its row.
+        model: The model of it that they are added to.
         new: Names of the new tasks, in order.
         schema: Of all tasks, with the vocabularies, bins and scales that the network knows.
         schema_text: Its TOML.
     """
 
     parent: Parent
-    row: str
+    model: str
     new: tuple[str, ...]
     schema: Schema
     schema_text: str
 
 
-def with_exported_row(settings: Settings) -> Settings:
-    """Returns the settings with the row that --add_to exports, where flags name none.
+def with_exported_model(settings: Settings) -> Settings:
+    """Returns the settings with the model that --add_to exports, where flags name none.
 
     Raises:
         RunError: There is no such run.
     """
     parent = Path(settings.daily.add_to)
     theirs, their_schema = run_folder.read_run(parent)
-    return dataclasses.replace(settings, rows=(default_row(theirs, their_schema, parent),))
+    return dataclasses.replace(settings, models=(default_model(theirs, their_schema, parent),))
 
 
 def train(settings: Settings, schema: Schema, folder: Path) -> tuple[Source, list[Path]]:
@@ -118,7 +118,7 @@ def train(settings: Settings, schema: Schema, folder: Path) -> tuple[Source, lis
     addition, source, audit = open_addition(settings, schema, folder, f"run: {folder}")
     if not has_start(folder):
         inheritance.take_tables(addition.parent, folder, source.schema)
-        inheritance.take_masks(addition.parent, addition.row, folder)
+        inheritance.take_masks(addition.parent, addition.model, folder)
         _take_start(addition, settings, source.schema, folder)
 
     feed = training_feed(source, audit, settings)
@@ -135,12 +135,12 @@ def train(settings: Settings, schema: Schema, folder: Path) -> tuple[Source, lis
         run = Run(settings, source.schema, folder, folder, feed, progress, log)
         free = _find_tickets(run, addition)
 
-    calibrate_rows(folder, settings, source, print)
-    evaluation: Any = evaluate_rows(folder, settings, source.schema, source, "test")
+    calibrate_models(folder, settings, source, print)
+    evaluation: Any = evaluate_models(folder, settings, source.schema, source, "test")
     artifacts.write_json(folder / EVALUATION, artifacts.undefined_as_null(evaluation))
     print(_found_text(run, addition, free))
     report.print_evaluation(evaluation)
-    pictures = report.draw_run(settings, source.schema, folder, [], evaluation, addition.row)
+    pictures = report.draw_run(settings, source.schema, folder, [], evaluation, addition.model)
     return source, pictures
 
 
@@ -153,10 +153,10 @@ def steps_to_come(settings: Settings, feed: Feed, folder: Path) -> int:
         folder: RUN.
     """
     planned = settled(settings, feed)
-    (row,) = planned.rows
+    (model,) = planned.models
     begun = has_start(folder)
     rounds = planned.tickets.rounds
-    levels = pending_levels(*_places(folder, row), rounds) if begun else rounds + 1
+    levels = pending_levels(*_places(folder, model), rounds) if begun else rounds + 1
     return levels * planned.training.search_epochs * feed.steps_per_epoch
 
 
@@ -207,20 +207,21 @@ def _addition(settings: Settings, schema: Schema) -> Addition:
     expected = f"all of {', '.join(theirs)}, those of --{FLAG}, and one more or several"
     expect(set(theirs) <= set(mine) and bool(new), "tasks", ", ".join(mine), expected)
 
-    one = len(settings.rows) == 1
-    expect(one, "rows", settings.rows, f"one row of --{FLAG}={folder}")
-    (row,) = settings.rows
+    one = len(settings.models) == 1
+    expect(one, "models", settings.models, f"one model of --{FLAG}={folder}")
+    (model,) = settings.models
     of_theirs = _without_embeddings_of(new, settings)
     parent = open_parent(FLAG, of_theirs, schema.with_tasks(theirs))
-    check_rows(FLAG, parent, settings.rows)
-    if not shares_tower(folder, row):
+    check_models(FLAG, parent, settings.models)
+    if not shares_tower(folder, model):
         raise artifacts.RunError(
-            f"--rows: found {row}, expected a row of {folder} whose tasks wear tickets of one tower"
+            f"--models: found {model}, expected a model of {folder} whose tasks wear tickets of "
+            "one tower"
         )
 
     known = with_known_values(schema, parent)
     text = Path(settings.data.schema).read_text(encoding="utf-8")
-    return Addition(parent, row, new, known, with_growth(text, growth_between(schema, known)))
+    return Addition(parent, model, new, known, with_growth(text, growth_between(schema, known)))
 
 
 def _without_embeddings_of(new: Sequence[str], settings: Settings) -> Settings:
@@ -232,14 +233,14 @@ def _without_embeddings_of(new: Sequence[str], settings: Settings) -> Settings:
 
 
 def _take_start(addition: Addition, settings: Settings, schema: Schema, folder: Path) -> None:
-    """Keeps theta_0: the row's weights, and a draw of what is the new tasks' alone.
+    """Keeps theta_0: the model's weights, and a draw of what is the new tasks' alone.
 
     Values that the network has not seen get rows that equal its row of unknown values. Once it has
     returned, the run of --add_to is not needed for training.
     """
-    network = masked_network(folder, addition.row, settings, schema, without_masks=addition.new)
-    taken = folder / INITIAL / addition.row
-    inheritance.take_weights(addition.parent, addition.row, settings, schema, taken)
+    network = masked_network(folder, addition.model, settings, schema, without_masks=addition.new)
+    taken = folder / INITIAL / addition.model
+    inheritance.take_weights(addition.parent, addition.model, settings, schema, taken)
     names = checkpoint.read_all(taken / WEIGHTS).keys()
     checkpoint.restore(taken / WEIGHTS, {name: network.variables[name] for name in names})
     checkpoint.save(theta_0_of(folder, settings), network.variables)
@@ -247,41 +248,41 @@ def _take_start(addition: Addition, settings: Settings, schema: Schema, folder: 
     artifacts.mark_done(folder / INITIAL)
 
 
-def _places(folder: Path, row: str) -> tuple[Path, Path]:
-    """Returns the folder of a row's network and that of the levels of its new tasks."""
-    parent = stage_folder(folder, row).parent
+def _places(folder: Path, model: str) -> tuple[Path, Path]:
+    """Returns the folder of a model's network and that of the levels of its new tasks."""
+    parent = stage_folder(folder, model).parent
     return parent, parent / ADDED_LEVELS
 
 
 def _find_tickets(run: Run, addition: Addition) -> Mapping[str, np.ndarray]:
     """Finds the new tasks' tickets; returns where weights may have changed, see `free_weights`."""
-    row, levels = _places(run.folder, addition.row)
+    folder, levels = _places(run.folder, addition.model)
     network = masked_network(
-        run.folder, addition.row, run.settings, run.schema, without_masks=addition.new
+        run.folder, addition.model, run.settings, run.schema, without_masks=addition.new
     )
     free = free_weights([network.masks(task) for task in network.tasks if task not in addition.new])
     changeable = free | own_variables(network, addition.new)
 
     trainer = joint_trainer(run, network, tasks=addition.new, changeable=changeable)
-    search = LevelSearch(run, network, trainer, row, levels, addition.row)
-    find_levels(search, row / ADDED)
-    weights = row / TRAINING / WEIGHTS
+    search = LevelSearch(run, network, trainer, folder, levels, addition.model)
+    find_levels(search, folder / ADDED)
+    weights = folder / TRAINING / WEIGHTS
     check_unchanged(network.variables, theta_0(run), weights, changeable)
     return free
 
 
 def _found_text(run: Run, addition: Addition, free: Mapping[str, np.ndarray]) -> str:
     """Returns what is printed about the new tasks' tickets."""
-    row, _ = _places(run.folder, addition.row)
+    folder, _ = _places(run.folder, addition.model)
     tasks: Any = [task for task in reported_tasks(run.schema) if task["name"] in addition.new]
-    found: JointSearch = read_typed(row / ADDED, JointSearch)
-    check_levels(row / ADDED, found, addition.new, run.tasks)
-    masks_by_task = shared_masks(run.folder, addition.row, run.settings, run.schema)
-    inputs = input_shares(addition.row, masks_by_task, run.settings, run.schema)
+    found: JointSearch = read_typed(folder / ADDED, JointSearch)
+    check_levels(folder / ADDED, found, addition.new, run.tasks)
+    masks_by_task = shared_masks(run.folder, addition.model, run.settings, run.schema)
+    inputs = input_shares(addition.model, masks_by_task, run.settings, run.schema)
 
     others = " and ".join(task for task in run.tasks if task not in addition.new)
     lines = [
-        f"\n{', '.join(addition.new)}, added to {addition.row} of {addition.parent.folder}, "
+        f"\n{', '.join(addition.new)}, added to {addition.model} of {addition.parent.folder}, "
         f"on validation\n\n{joint_levels(found, tasks)}\n",
         input_lines(inputs),
         f"{others}: all weights compared with those before, none moved",

@@ -24,7 +24,7 @@ from lt4rec_tf.experiment.daily.procedure import open_with_masks
 from lt4rec_tf.experiment.dry_run import dry_title, export_text, pass_text, scratch_folder
 from lt4rec_tf.experiment.feed import training_feed
 from lt4rec_tf.experiment.paths import SCHEMA, has_begun, stage_folder
-from lt4rec_tf.experiment.rows import densities, load_row
+from lt4rec_tf.experiment.trained_models import densities, load_model
 from lt4rec_tf.reports.daily import files_table
 from lt4rec_tf.schema.types import Schema
 
@@ -52,13 +52,13 @@ def dry_run(settings: Settings, schema: Schema, folder: Path) -> None:
     else:
         source, audit = _read_with_masks(settings, schema, folder)
 
-    pending = [row for row in settings.rows if not _is_trained(folder, row)]
+    pending = [model for model in settings.models if not _is_trained(folder, model)]
     print(pass_text(settings, source, audit, len(pending)))
     print(export_text(settings, source.schema, folder))
 
 
-def _is_trained(folder: Path, row: str) -> bool:
-    return has_begun(folder) and artifacts.is_done(stage_folder(folder, row))
+def _is_trained(folder: Path, model: str) -> bool:
+    return has_begun(folder) and artifacts.is_done(stage_folder(folder, model))
 
 
 def _read_new_day(settings: Settings, schema: Schema, folder: Path) -> tuple[Source, Audit]:
@@ -75,24 +75,26 @@ def _read_new_day(settings: Settings, schema: Schema, folder: Path) -> tuple[Sou
         print(describe(day))
         print(_times_text(opened, day))
         take_masks(opened, day.schema, scratch)
-        for row in settings.rows:
-            for _ in inheritance.read_start(opened.parent, row, settings):
+        for model in settings.models:
+            for _ in inheritance.read_start(opened.parent, model, settings):
                 pass  # it can be read
     return day.source, day.audit
 
 
 def _start_text(opened: OpenedDay) -> str:
-    """Returns which runs the day starts from, and the density of the masks that its rows wear."""
+    """Returns which runs the day starts from, and the density of the masks that its models wear."""
     last = opened.days[-1]
     lines = [
         f"starts from: {opened.parent.folder}, whose last day is {last['name']!r}; the chain has "
         f"{len(opened.days)} days so far"
     ]
     masks = opened.masks
-    for row in opened.settings.rows:
-        network = load_row(masks.folder, row, masks.settings, masks.schema)
+    for model in opened.settings.models:
+        network = load_model(masks.folder, model, masks.settings, masks.schema)
         by_task = [f"{task} {share:.3f}" for task, share in densities(network).items()]
-        lines.append(f"row {row}: density of its masks, of {masks.folder}: {', '.join(by_task)}")
+        lines.append(
+            f"model {model}: density of its masks, of {masks.folder}: {', '.join(by_task)}"
+        )
     return "\n".join(lines)
 
 
@@ -114,8 +116,8 @@ def _read_with_masks(settings: Settings, schema: Schema, folder: Path) -> tuple[
         parent, source, audit = open_with_masks(settings, schema, scratch, title, lists=False)
         text = Path(settings.data.schema).read_text(encoding="utf-8")
         run_folder.refuse_other_run(folder, settings, logs.file_sizes(source), text)
-        for row in settings.rows:
-            inheritance.take_masks(parent, row, scratch)
+        for model in settings.models:
+            inheritance.take_masks(parent, model, scratch)
     return source, audit
 
 
@@ -130,6 +132,6 @@ def _read_addition(settings: Settings, schema: Schema, folder: Path) -> None:
     run_folder.refuse_other_run(folder, settings, sizes, text)
 
     steps = added_tasks.steps_to_come(settings, training_feed(source, audit, settings), folder)
-    print(f"new tasks: {', '.join(addition.new)}; row: {addition.row}")
+    print(f"new tasks: {', '.join(addition.new)}; model: {addition.model}")
     print(f"steps to train: at most {steps:,}")
     print(export_text(settings, source.schema, folder))

@@ -25,15 +25,15 @@ from lt4rec_tf.experiment.paths import (
     TABLES,
     WIDTHS,
     is_separate,
+    model_folder,
+    model_masks,
     read_choice,
-    row_folder,
-    row_masks,
     searches_of,
     stage_folder,
     theta_0_of,
 )
-from lt4rec_tf.experiment.rows import load_row
 from lt4rec_tf.experiment.run import table_ticket
+from lt4rec_tf.experiment.trained_models import load_model
 from lt4rec_tf.models.feature_encoder import is_table
 from lt4rec_tf.models.layers.table_layout import layout_of, with_copied_rows
 from lt4rec_tf.schema.types import Schema
@@ -44,30 +44,30 @@ from lt4rec_tf.training import checkpoint
 from lt4rec_tf.training.plan import STATE, Optimization
 
 
-def take_masks(parent: Parent, row: str, folder: Path) -> None:
-    """Copies the masks of a row of several tasks, and what its shape depends on.
+def take_masks(parent: Parent, model: str, folder: Path) -> None:
+    """Copies the masks of a model of several tasks, and what its shape depends on.
 
     Args:
-        parent: Whose row of this name it is.
-        row: The row.
+        parent: Whose model of this name it is.
+        model: The model.
         folder: RUN.
     """
-    theirs = stage_folder(parent.folder, row).parent
-    if row == "s_weight_auto":
+    theirs = stage_folder(parent.folder, model).parent
+    if model == "s_weight_auto":
         # None was tried here: `daily.procedure.train` fills in the seconds.
-        their_choice = read_choice(row_folder(parent.folder, row))
+        their_choice = read_choice(model_folder(parent.folder, model))
         separate = is_separate(their_choice)
         choice = {"chosen": their_choice["chosen"], "separate": separate, "tried": []}
-        artifacts.write_json(row_folder(folder, row) / CHOICE, choice)
-    mine = stage_folder(folder, row).parent
+        artifacts.write_json(model_folder(folder, model) / CHOICE, choice)
+    mine = stage_folder(folder, model).parent
 
     if (theirs / WIDTHS).exists():
         artifacts.write_json(mine / WIDTHS, read_typed(theirs / WIDTHS, list[int]))
 
-    network = load_row(parent.folder, row, parent.settings, parent.schema)
+    network = load_model(parent.folder, model, parent.settings, parent.schema)
     for task in network.tasks:
-        if row_masks(theirs, task).exists():  # of rows that wear none there is no file
-            write_masks(row_masks(mine, task), network.masks(task))
+        if model_masks(theirs, task).exists():  # of models that wear none there is no file
+            write_masks(model_masks(mine, task), network.masks(task))
 
 
 def take_tables(parent: Parent, folder: Path, schema: Schema) -> None:
@@ -103,15 +103,15 @@ def take_theta_0(parent: Parent, folder: Path) -> None:
 
 
 def take_weights(
-    parent: Parent, row: str, settings: Settings, schema: Schema, folder: Path
+    parent: Parent, model: str, settings: Settings, schema: Schema, folder: Path
 ) -> None:
-    """Copies a row's weights, and the optimiser's state where it is kept and of one kind.
+    """Copies a model's weights, and the optimiser's state where it is kept and of one kind.
 
     New rows of a table begin as its row of unknown values, with that row's state.
 
     Args:
-        parent: Whose row of this name it is.
-        row: The row.
+        parent: Whose model of this name it is.
+        model: The model.
         settings: Of the run.
         schema: Of the run, its vocabularies grown.
         folder: Gets "weights" and "state".
@@ -120,7 +120,7 @@ def take_weights(
         CheckpointError: One of them cannot be read.
         RunError: The state of a run that kept one is gone.
     """
-    for source, values in read_start(parent, row, settings):
+    for source, values in read_start(parent, model, settings):
         if schema.table_rows == parent.schema.table_rows:
             artifacts.copy_folder(source, folder / source.name)
         else:
@@ -131,15 +131,15 @@ def take_weights(
 
 
 def read_start(
-    parent: Parent, row: str, settings: Settings
+    parent: Parent, model: str, settings: Settings
 ) -> Iterator[tuple[Path, dict[str, np.ndarray]]]:
-    """Reads what a row's training starts from: weights, and the optimiser's state if it is kept.
+    """Reads what a model's training starts from: weights, and the optimiser's state if kept.
 
     All of it is read before a copy of it is relied on, since afterwards the day is bound to that.
 
     Args:
-        parent: Whose row of this name it is.
-        row: The row.
+        parent: Whose model of this name it is.
+        model: The model.
         settings: Of the run.
 
     Yields:
@@ -149,7 +149,7 @@ def read_start(
         CheckpointError: One of them cannot be read.
         RunError: The state of a run that kept one is gone.
     """
-    stage = stage_folder(parent.folder, row)
+    stage = stage_folder(parent.folder, model)
     yield stage / WEIGHTS, checkpoint.read_all(stage / WEIGHTS)
 
     if _optimizers(parent.settings) != _optimizers(settings):

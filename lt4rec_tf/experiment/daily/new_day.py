@@ -20,7 +20,7 @@ from lt4rec_tf.experiment import logs, run_folder
 from lt4rec_tf.experiment.daily import inheritance, lineage
 from lt4rec_tf.experiment.daily.parent import (
     Parent,
-    check_rows,
+    check_models,
     check_sharing,
     open_parent,
     period_of,
@@ -64,7 +64,7 @@ class OpenedDay:
 
     @property
     def masks(self) -> Parent:
-        """The run whose masks the rows wear."""
+        """The run whose masks the models wear."""
         return self.parents.get("masks", self.parent)
 
 
@@ -180,9 +180,9 @@ def read_day(opened: OpenedDay, folder: Path, *, lists: bool = True) -> ReadDay:
 
 
 def _open_parent(flag: str, settings: Settings, schema: Schema) -> Parent:
-    """Opens the run that a flag names, and refuses one without this run's rows."""
+    """Opens the run that a flag names, and refuses one without this run's models."""
     parent = open_parent(flag, settings, schema)
-    check_rows(flag, parent, settings.rows)
+    check_models(flag, parent, settings.models)
     return parent
 
 
@@ -293,9 +293,9 @@ def take_start(opened: OpenedDay, schema: Schema, folder: Path) -> None:
         folder: RUN.
     """
     take_masks(opened, schema, folder)
-    for row in opened.settings.rows:
-        start = folder / INITIAL / row
-        inheritance.take_weights(opened.parent, row, opened.settings, schema, start)
+    for model in opened.settings.models:
+        start = folder / INITIAL / model
+        inheritance.take_weights(opened.parent, model, opened.settings, schema, start)
     artifacts.mark_done(folder / INITIAL)
 
 
@@ -308,6 +308,6 @@ def take_masks(opened: OpenedDay, schema: Schema, folder: Path) -> None:
         folder: RUN.
     """
     inheritance.take_tables(opened.parent, folder, schema)
-    for row in opened.settings.rows:
-        check_sharing(row, opened.parent, opened.masks)
-        inheritance.take_masks(opened.masks, row, folder)
+    for model in opened.settings.models:
+        check_sharing(model, opened.parent, opened.masks)
+        inheritance.take_masks(opened.masks, model, folder)

@@ -22,10 +22,10 @@ from lt4rec_tf.experiment.paths import (
     NUMBERS,
     STANDARDS,
     VOCABULARIES,
-    network_row,
+    network_model,
     stage_folder,
 )
-from lt4rec_tf.experiment.rows import row_names
+from lt4rec_tf.experiment.trained_models import model_names
 from lt4rec_tf.schema.fitted import fitted_tables, vocabularies_of, with_vocabularies
 from lt4rec_tf.schema.heads import said_of_head
 from lt4rec_tf.schema.label_quantiles import label_quantiles_of, with_label_quantiles
@@ -179,22 +179,22 @@ def _shape(settings: Settings, schema: Schema) -> dict[str, Any]:
     }
 
 
-def check_rows(flag: str, parent: Parent, rows: Sequence[str]) -> None:
-    """Refuses rows that a run does not have, or has not trained to the end.
+def check_models(flag: str, parent: Parent, models: Sequence[str]) -> None:
+    """Refuses models that a run does not have, or has not trained to the end.
 
     Raises:
-        RunError: Names the row and the run's rows.
+        RunError: Names the model and the run's models.
     """
-    names = row_names(parent.settings, parent.schema)
-    for row in rows:
-        if row not in names:
+    names = model_names(parent.settings, parent.schema)
+    for model in models:
+        if model not in names:
             raise artifacts.RunError(
-                f"--rows: found {row!r}, expected rows of --{flag}={parent.folder}: "
+                f"--models: found {model!r}, expected models of --{flag}={parent.folder}: "
                 f"{', '.join(names)}"
             )
-        if not artifacts.is_done(stage_folder(parent.folder, row)):
+        if not artifacts.is_done(stage_folder(parent.folder, model)):
             raise artifacts.RunError(
-                f"--{flag}: {parent.folder}: row {row} is not trained to the end"
+                f"--{flag}: {parent.folder}: model {model} is not trained to the end"
             )
 
 
@@ -227,17 +227,17 @@ def check_vocabularies(flag: str, parent: Parent, schema: Schema) -> None:
             )
 
 
-def check_sharing(row: str, weights: Parent, masks: Parent) -> None:
+def check_sharing(model: str, weights: Parent, masks: Parent) -> None:
     """Refuses to apply masks of shared towers to separate ones, or the other way round.
 
     Raises:
         RunError: The two runs' ways of sharing differ.
     """
     parents = (weights, masks)
-    if network_row(weights.folder, row) != network_row(masks.folder, row):
-        ways = [stage_folder(parent.folder, row).parent.name for parent in parents]
+    if network_model(weights.folder, model) != network_model(masks.folder, model):
+        ways = [stage_folder(parent.folder, model).parent.name for parent in parents]
         raise artifacts.RunError(
-            f"--masks: found {row} as {ways[1]} in {masks.folder}, expected towers shared "
+            f"--masks: found {model} as {ways[1]} in {masks.folder}, expected towers shared "
             f"as in {ways[0]} of {weights.folder}"
         )
 

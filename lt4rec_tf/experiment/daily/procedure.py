@@ -25,12 +25,12 @@ from lt4rec_tf.experiment.daily import added_tasks, inheritance
 from lt4rec_tf.experiment.daily.new_day import open_day, prepare_day
 from lt4rec_tf.experiment.daily.parent import (
     Parent,
-    check_rows,
+    check_models,
     check_vocabularies,
     open_parent,
     with_known_values,
 )
-from lt4rec_tf.experiment.evaluation import evaluate_rows
+from lt4rec_tf.experiment.evaluation import evaluate_models
 from lt4rec_tf.experiment.feed import measuring_batches, training_feed
 from lt4rec_tf.experiment.passes import may_end_early, settled
 from lt4rec_tf.experiment.paths import (
@@ -43,23 +43,23 @@ from lt4rec_tf.experiment.paths import (
     TENSORBOARD,
     calibration_file,
     has_begun,
-    network_row,
+    model_folder,
+    network_model,
     read_choice,
-    row_folder,
     stage_folder,
     table_search,
 )
 from lt4rec_tf.experiment.publishing import published_version
 from lt4rec_tf.experiment.report import print_evaluation, print_places
-from lt4rec_tf.experiment.rows import (
-    default_row,
-    load_row,
-    masked_network,
-    measure_row,
-    reported_tasks,
-    row_names,
-)
 from lt4rec_tf.experiment.run import Run, joint_trainer, load_start, plan_of
+from lt4rec_tf.experiment.trained_models import (
+    default_model,
+    load_model,
+    masked_network,
+    measure_model,
+    model_names,
+    reported_tasks,
+)
 from lt4rec_tf.models.registry import MODELS
 from lt4rec_tf.reports.daily import Day, DayEvaluation, days_table, log_days
 from lt4rec_tf.reports.run_report import StageLog
@@ -107,14 +107,14 @@ def _train_with_masks(settings: Settings, schema: Schema, folder: Path) -> Sourc
 
     if not has_begun(folder):
         inheritance.take_tables(parent, folder, source.schema)
-        for row in settings.rows:
-            inheritance.take_masks(parent, row, folder)
+        for model in settings.models:
+            inheritance.take_masks(parent, model, folder)
         inheritance.take_theta_0(parent, folder)
 
-    train_rows(settings, source, audit, folder)
+    train_models(settings, source, audit, folder)
 
-    calibration.calibrate_rows(folder, settings, source, print)
-    evaluation: Any = evaluate_rows(folder, settings, source.schema, source, "test")
+    calibration.calibrate_models(folder, settings, source, print)
+    evaluation: Any = evaluate_models(folder, settings, source.schema, source, "test")
     artifacts.write_json(folder / EVALUATION, artifacts.undefined_as_null(evaluation))
     print_evaluation(evaluation)
     return source
@@ -137,7 +137,7 @@ def open_with_masks(
         DataError: The logs cannot be used.
     """
     parent = open_parent("masks", settings, schema)
-    check_rows("masks", parent, settings.rows)
+    check_models("masks", parent, settings.models)
     schema = with_numbers(schema, numbers_of(parent.schema))  # masks were found with its bins
     schema = with_label_quantiles(schema, label_quantiles_of(parent.schema))
     source, audit = run_folder.open_audited(settings, schema, folder, title, print, lists=lists)
@@ -157,13 +157,13 @@ def _train_day(settings: Settings, schema: Schema, folder: Path) -> Source:
     print(f"\n{day['name']}, before training on it\n\n{evaluation_table(evaluation)}\n")
     _calibrate_before(settings, source, folder)
 
-    train_rows(settings, source, audit, folder)
+    train_models(settings, source, audit, folder)
 
     day |= {"measured": evaluation["rows"], "frozen": evaluation["frozen"]}
     days = [*read_typed(folder / EARLIER_DAYS, list[Day]), day]
     artifacts.write_json(folder / DAYS, days)
-    for row in settings.rows:  # copies of yesterday's weights, which nothing needs any more
-        artifacts.remove(folder / INITIAL / row)
+    for model in settings.models:  # copies of yesterday's weights, which nothing needs any more
+        artifacts.remove(folder / INITIAL / model)
 
     log_days(folder / TENSORBOARD, days)
     table = days_table(evaluation["tasks"], days)
@@ -174,10 +174,10 @@ def _train_day(settings: Settings, schema: Schema, folder: Path) -> Source:
 def measure_before(
     settings: Settings, flag_schema: Schema, source: Source, folder: Path
 ) -> dict[str, Any]:
-    """Measures every row on the day with yesterday's weights; kept as evaluation.json.
+    """Measures every model on the day with yesterday's weights; kept as evaluation.json.
 
     Returns:
-        As `evaluate_rows`, and "frozen": the rows of --frozen, which is not updated.
+        As `evaluate_models`, and "frozen": the models of --frozen, which is not updated.
     """
     path = folder / EVALUATION
     if path.exists():
@@ -185,17 +185,17 @@ def measure_before(
         return kept
 
     schema = source.schema
-    rows = []
-    for row in row_names(settings, schema):
-        network = masked_network(folder, row, settings, schema)
-        checkpoint.restore(folder / INITIAL / row / WEIGHTS, network.variables)
+    entries = []
+    for model in model_names(settings, schema):
+        network = masked_network(folder, model, settings, schema)
+        checkpoint.restore(folder / INITIAL / model / WEIGHTS, network.variables)
         batches = measuring_batches(source, "train", settings.data)
-        rows.append(measure_row(row, network, schema, batches) | {"seconds": None})
+        entries.append(measure_model(model, network, schema, batches) | {"seconds": None})
 
     evaluation = {
         "split": "train, before training",
         "tasks": reported_tasks(schema),
-        "rows": rows,
+        "rows": entries,
         "frozen": _measure_frozen(settings, flag_schema, source),
         "searches": {},
         "tables": table_search(folder),
@@ -206,50 +206,52 @@ def measure_before(
 
 
 def _calibrate_before(settings: Settings, source: Source, folder: Path) -> None:
-    """Fits every row's maps on the day, whose rows yesterday's weights have not seen.
+    """Fits every model's maps on the day, whose rows yesterday's weights have not seen.
 
     The weights that are then trained on the day are served with these maps.
     """
     schema = source.schema
     methods = methods_of(settings.training.calibration, schema)
-    for row in row_names(settings, schema) if methods else ():
-        if not calibration_file(folder, row).exists():
-            network = masked_network(folder, row, settings, schema)
-            checkpoint.restore(folder / INITIAL / row / WEIGHTS, network.variables)
+    for model in model_names(settings, schema) if methods else ():
+        if not calibration_file(folder, model).exists():
+            network = masked_network(folder, model, settings, schema)
+            checkpoint.restore(folder / INITIAL / model / WEIGHTS, network.variables)
             batches = measuring_batches(source, "train", settings.data)
             words = "the day, before training on it"
             found = calibration.fit_network(network, schema, methods, batches, words)
-            write_maps(folder, row, found)
+            write_maps(folder, model, found)
     calibration.say_maps(folder, settings, schema, print)
 
 
 def _measure_frozen(
     settings: Settings, flag_schema: Schema, source: Source
 ) -> list[dict[str, Any]]:
-    """Measures the rows of --frozen on the day."""
+    """Measures the models of --frozen on the day."""
     if not settings.daily.frozen:
         return []
     frozen = open_parent("frozen", settings, flag_schema)
-    check_rows("frozen", frozen, settings.rows)
+    check_models("frozen", frozen, settings.models)
 
     # The day's columns by the vocabularies and units that the frozen run knows.
     schema = with_known_values(flag_schema, frozen)
     schema = dataclasses.replace(schema, tasks=frozen.schema.tasks)
     frozen_source = dataclasses.replace(source, schema=schema)
 
-    rows = []
-    for row in settings.rows:
-        network = load_row(frozen.folder, row, frozen.settings, frozen.schema)
+    entries = []
+    for model in settings.models:
+        network = load_model(frozen.folder, model, frozen.settings, frozen.schema)
         batches = measuring_batches(frozen_source, "train", settings.data)
-        rows.append(measure_row(row, network, schema, batches) | {"seconds": None})
-    return rows
+        entries.append(measure_model(model, network, schema, batches) | {"seconds": None})
+    return entries
 
 
-def train_rows(settings: Settings, source: Source, audit: Audit, folder: Path) -> None:
-    """Trains every row from what was copied; what an earlier process finished is skipped."""
+def train_models(settings: Settings, source: Source, audit: Audit, folder: Path) -> None:
+    """Trains every model from what was copied; what an earlier process finished is skipped."""
     feed = training_feed(source, audit, settings)
     settings = settled(settings, feed)
-    pending = [row for row in settings.rows if not artifacts.is_done(stage_folder(folder, row))]
+    pending = [
+        model for model in settings.models if not artifacts.is_done(stage_folder(folder, model))
+    ]
     training = settings.training
     steps = len(pending) * training.epochs * feed.steps_per_epoch
     fewer = not settings.daily.warm_start and may_end_early(training.epochs, training.patience)
@@ -259,42 +261,42 @@ def train_rows(settings: Settings, source: Source, audit: Audit, folder: Path) -
         Progress(steps, training.batch_size, may_end_early=fewer) as progress,
     ):
         run = Run(settings, source.schema, folder, folder, feed, progress, log)
-        for row in pending:
-            _train_row(run, row, absent_tasks(audit))
+        for model in pending:
+            _train_model(run, model, absent_tasks(audit))
 
-    for row in settings.rows:
-        _keep_seconds(folder, row)
+    for model in settings.models:
+        _keep_seconds(folder, model)
 
 
-def _train_row(run: Run, row: str, absent: Collection[str]) -> None:
-    """Trains a row: a day goes through all its epochs, from the weights of the day before.
+def _train_model(run: Run, model: str, absent: Collection[str]) -> None:
+    """Trains a model: a day goes through all its epochs, from the weights of the day before.
 
     Tasks without a row in the logs keep what is theirs.
     """
-    stage, start = stage_folder(run.folder, row), run.folder / INITIAL / row
-    network = masked_network(run.folder, row, run.settings, run.schema)
+    stage, start = stage_folder(run.folder, model), run.folder / INITIAL / model
+    network = masked_network(run.folder, model, run.settings, run.schema)
     plan = plan_of(run, run.settings.training.epochs)
 
     if run.settings.daily.warm_start:
         checkpoint.restore(start / WEIGHTS, network.variables)
         state = start / STATE if (start / STATE).exists() else None
         plan = dataclasses.replace(plan, patience=0, keep_last=True, state=state, keep_state=True)
-    elif MODELS[network_row(run.folder, row)].starts_from_theta_0:
+    elif MODELS[network_model(run.folder, model)].starts_from_theta_0:
         load_start(run, network)
 
-    joint_trainer(run, network, absent).fit(stage, row, plan)
+    joint_trainer(run, network, absent).fit(stage, model, plan)
 
 
-def _keep_seconds(folder: Path, row: str) -> None:
+def _keep_seconds(folder: Path, model: str) -> None:
     """Writes the training time of the one way of sharing that this run trained."""
-    if row != "s_weight_auto":
+    if model != "s_weight_auto":
         return
-    seconds = read_result(stage_folder(folder, row))["seconds"]
-    choice = read_choice(row_folder(folder, row))
+    seconds = read_result(stage_folder(folder, model))["seconds"]
+    choice = read_choice(model_folder(folder, model))
     choice["tried"] = [{"name": choice["chosen"], "seconds": seconds}]
-    artifacts.write_json(row_folder(folder, row) / CHOICE, choice)
+    artifacts.write_json(model_folder(folder, model) / CHOICE, choice)
 
 
 def _export(settings: Settings, source: Source, folder: Path, pictures: list[Path] | None) -> None:
     version = published_version(folder, settings, source.schema, source)
-    print_places(folder, default_row(settings, source.schema, folder), version, pictures)
+    print_places(folder, default_model(settings, source.schema, folder), version, pictures)

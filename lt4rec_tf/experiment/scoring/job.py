@@ -25,7 +25,7 @@ class Job:
 
     Attributes:
         run: RUN.
-        row: One of the run's.
+        model: One of the run's.
         data_dir: The folder of side tables; "": that of the run's logs.
         globs: Of the logs.
         columns: Of CSV and TSV without a header line.
@@ -38,7 +38,7 @@ class Job:
     """
 
     run: Path
-    row: str
+    model: str
     data_dir: str
     globs: tuple[str, ...]
     columns: tuple[str, ...]
@@ -94,11 +94,11 @@ def listed_path(output: Path, index: int, number: int) -> Path:
 
 @dataclass(frozen=True, eq=False)
 class OpenedJob:
-    """A job with its row and its logs, opened once in a process.
+    """A job with its model and its logs, opened once in a process.
 
     Attributes:
         job: What all files share.
-        predictor: The row.
+        predictor: The model.
         logs: All of them, with the id columns that are carried along.
         source: They, opened, with their side tables.
     """
@@ -127,13 +127,13 @@ class OpenedJob:
 
 @functools.lru_cache(maxsize=1)
 def opened_job(job: Job) -> OpenedJob:
-    """Opens a job's row and finds its logs, once in a process.
+    """Opens a job's model and finds its logs, once in a process.
 
     Raises:
         DataError: The logs cannot be scored.
-        RunError: The row cannot be read.
+        RunError: The model cannot be read.
     """
-    predictor = open_predictor(job.run, job.row, job.data_dir)
+    predictor = open_predictor(job.run, job.model, job.data_dir)
     logs = find_logs(predictor.scored, job.globs, predictor.side_dir, job.columns, job.id_columns)
     refused = sorted({*predictor.outputs} & {*job.id_columns})
     expect(not refused, "id_columns", refused, "no column that is named like a prediction")

@@ -47,8 +47,8 @@ def score_logs(job: Job, processes: int) -> dict[str, Any]:
 
     Raises:
         DataError: The logs cannot be scored.
-        RunError: The run cannot be read, or the folder was made from other logs, by another row or
-            with other settings, or is damaged.
+        RunError: The run cannot be read, or the folder was made from other logs, by another model
+            or with other settings, or is damaged.
     """
     opened_job.cache_clear()  # the logs may be others than at an earlier call of this process
     opened = opened_job(job)
@@ -74,7 +74,7 @@ def _plan(job: Job, predictor: Predictor, source: Source) -> dict[str, Any]:
     return {
         "format": FORMAT_VERSION,
         "run": str(job.run),
-        "row": predictor.row,
+        "row": predictor.name,
         "row_digest": predictor.identity,
         "outputs": list(predictor.outputs),
         "settings": {
@@ -102,12 +102,12 @@ def _claim(output: Path, plan: dict[str, Any]) -> None:
         write_json(path, plan)
         return
 
-    # One folder has several paths; what a run answers, its row's digest says.
+    # One folder has several paths; what a run answers, its model's digest says.
     changes = differences(old | {"run": plan["run"]}, plan)
     if changes:
         listed = "\n  ".join(changes)
         raise RunError(
-            f"{output} was made from other logs, by another row or with other settings:\n  "
+            f"{output} was made from other logs, by another model or with other settings:\n  "
             f"{listed}\nUse the old ones, or another --output; sources are listed with their bytes "
             "and time of writing."
         )

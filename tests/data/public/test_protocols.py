@@ -28,11 +28,11 @@ task = "ctr"
 metric = "auc"
 [[models]]
 name = "MMOE"
-row = "mmoe"
+model = "mmoe"
 values = [0.7]
 [[models]]
 name = "alone"
-row = "base"
+model = "base"
 values = [0.5]
 [[models]]
 name = "theirs"
@@ -81,7 +81,7 @@ def test_ali_express(tmp_path, monkeypatch):
     results, data, table = run("ali_express_nl", tmp_path, monkeypatch, *flags)
     assert rows_of(data)["test"] == 100
     assert rows_of(data)["train"] + rows_of(data)["validation"] == 400
-    metrics = {row["row"]: row["runs"][0]["metrics"] for row in results["rows"]}
+    metrics = {model["row"]: model["runs"][0]["metrics"] for model in results["rows"]}
     cells = [f"{metrics['mmoe'][task][name]:.4f} (1 seed)" for task, name in
              (("ctr", "auc"), ("cvr", "auc"), ("ctcvr", "xauc"))]  # fmt: skip
     (line,) = [line for line in table.splitlines() if line.startswith("| MMOE ")]
@@ -156,11 +156,11 @@ def test_measured_numbers_stand_beside_published_ones(tmp_path):
     def done(value):
         return {"status": "done", "metrics": {"ctr": {"auc": value}}}
 
-    rows = [
+    models = [
         {"row": "base_ctr", "runs": [done(0.4), done(0.6), {"status": "failed"}]},
         {"row": "s_weight", "runs": [done(0.75)]},
     ]
-    table = published_table(numbers(tmp_path), rows).splitlines()
+    table = published_table(numbers(tmp_path), models).splitlines()
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table if "|" in line]
     assert cells[2:] == [
         ["MMOE", "mmoe", "as below", "0.7000", NOT_RUN],
@@ -168,6 +168,12 @@ def test_measured_numbers_stand_beside_published_ones(tmp_path):
         ["theirs", "-", "second-hand", "0.6000", "-"],
         ["-", "s_weight", "-", "-", "0.7500 (1 seed)"],
     ]
+
+
+def test_numbers_of_earlier_versions_are_read_alike(tmp_path):
+    earlier = NUMBERS.replace("\nmodel = ", "\nrow = ")
+    assert earlier != NUMBERS
+    assert numbers(tmp_path, earlier) == numbers(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -178,6 +184,11 @@ def test_measured_numbers_stand_beside_published_ones(tmp_path):
         ("[0.7]", "[0.7, 0.8]", r"models\[MMOE\].values: found .* expected 1 numbers"),
         ("[0.7]", '["0.7"]', r"models\[MMOE\].values: found .* expected 1 numbers"),
         ("source =", "sauce =", "source: found nothing"),
+        (
+            'model = "mmoe"',
+            'model = "mmoe"\nrow = "mmoe"',
+            r"models\[MMOE\].model: found both model and row, expected model alone",
+        ),
     ],
 )
 def test_numbers_that_cannot_be_shown_are_refused(old, new, message, tmp_path):

@@ -1,6 +1,6 @@
-"""Rows of a run's comparison, read back from its folder and measured.
+"""The models of a run, read back from its folder and measured.
 
-`train`, `evaluate` and `export` all use them, so they agree about what a row is.
+`train`, `evaluate` and `export` all use them, so they agree about what a model is.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from lt4rec_tf.config.settings import Settings
 from lt4rec_tf.core import artifacts
 from lt4rec_tf.core.typed_json import read_typed
-from lt4rec_tf.experiment.calibration_maps import maps_of_row, measured_with
+from lt4rec_tf.experiment.calibration_maps import maps_of_model, measured_with
 from lt4rec_tf.experiment.joint_search import read_joint_search
 from lt4rec_tf.experiment.level_search import JointSearch
 from lt4rec_tf.experiment.paths import (
@@ -21,16 +21,16 @@ from lt4rec_tf.experiment.paths import (
     TABLES,
     TRAINING,
     WARMUP,
-    network_row,
+    model_folder,
+    model_masks,
+    network_model,
     read_choice,
-    row_folder,
-    row_masks,
     searches_of,
-    sharing_row,
+    sharing_model,
     single_task,
     stage_folder,
 )
-from lt4rec_tf.experiment.run import row_network, table_ticket
+from lt4rec_tf.experiment.run import model_network, table_ticket
 from lt4rec_tf.experiment.ticket_search import read_task_masks, search_seconds
 from lt4rec_tf.models.calibration import needs_durations
 from lt4rec_tf.models.network import RankingNetwork
@@ -45,24 +45,24 @@ from lt4rec_tf.training.plan import Batches
 from lt4rec_tf.training.predictions import Predictions, predictor_of
 from lt4rec_tf.training.watch_time import timed_tasks, watch_time
 
-# Rows of this project whose tasks may wear tickets on one tower; one of them is exported.
+# Models of this project whose tasks may wear tickets on one tower; one of them is exported.
 SPARSE_SHARING = ("s_gates", "s_joint", "s_weight_auto", "s_weight")
 # These, and rivals that do: they are exported where they are named.
 ON_ONE_TOWER = (*SPARSE_SHARING, "csmf")
 
 
-def row_names(settings: Settings, schema: Schema) -> list[str]:
-    """Returns the rows of a run, in the order of its table: base becomes one row for each task."""
+def model_names(settings: Settings, schema: Schema) -> list[str]:
+    """Returns the models of a run, in the order of its table: base becomes one for each task."""
     names = []
-    for row in settings.rows:
-        names += [f"base_{task.name}" for task in schema.tasks] if row == "base" else [row]
+    for model in settings.models:
+        names += [f"base_{task.name}" for task in schema.tasks] if model == "base" else [model]
     return names
 
 
-def default_row(settings: Settings, schema: Schema, folder: Path) -> str:
-    """Returns the row to export where none is named: sparse sharing if the run has it.
+def default_model(settings: Settings, schema: Schema, folder: Path) -> str:
+    """Returns the model to export where none is named: sparse sharing if the run has it.
 
-    Of several such rows it is the one with the best loss on validation (Eq. 2's, of all tasks),
+    Of several such models it is the one with the best loss on validation (Eq. 2's, of all tasks),
     once all of them are trained. Before, and where nothing validates or the run goes on from
     another, it is the first of `SPARSE_SHARING`.
 
@@ -71,20 +71,20 @@ def default_row(settings: Settings, schema: Schema, folder: Path) -> str:
         schema: The run's.
         folder: RUN.
     """
-    names = row_names(settings, schema)
-    preferred = [row for row in SPARSE_SHARING if row in names]
+    names = model_names(settings, schema)
+    preferred = [model for model in SPARSE_SHARING if model in names]
     if not preferred:
         return names[-1]
-    found = [_validation_score(folder, row) for row in preferred]
+    found = [_validation_score(folder, model) for model in preferred]
     scores = [score for score in found if score is not None]
     if len(scores) < len(found) or settings.daily.warm_start or settings.daily.masks:
         return preferred[0]
     return preferred[scores.index(max(scores))]
 
 
-def _validation_score(folder: Path, row: str) -> float | None:
-    """Returns the score of a row's best epoch, higher is better; None: it is not trained yet."""
-    stage = stage_folder(folder, row)
+def _validation_score(folder: Path, model: str) -> float | None:
+    """Returns the score of a model's best epoch, higher is better; None: it is not trained yet."""
+    stage = stage_folder(folder, model)
     if not artifacts.is_done(stage):
         return None
     result = read_result(stage)
@@ -92,61 +92,68 @@ def _validation_score(folder: Path, row: str) -> float | None:
     return score
 
 
-def shares_tower(folder: Path, row: str) -> bool:
-    """Tells if the tasks of a trained row wear tickets on one tower.
+def shares_tower(folder: Path, model: str) -> bool:
+    """Tells if the tasks of a trained model wear tickets on one tower.
 
     Args:
         folder: RUN.
-        row: One of the run's.
+        model: One of the run's.
     """
-    return row in ON_ONE_TOWER and network_row(folder, row) != sharing_row(separate=True)
+    return model in ON_ONE_TOWER and network_model(folder, model) != sharing_model(separate=True)
 
 
-def load_row(folder: Path, row: str, settings: Settings, schema: Schema) -> RankingNetwork:
-    """Reads a trained row: its network with its masks and weights.
+def load_model(folder: Path, model: str, settings: Settings, schema: Schema) -> RankingNetwork:
+    """Reads a trained model: its network with its masks and weights.
 
     Args:
         folder: RUN.
-        row: One of `row_names`.
+        model: One of `model_names`.
         settings: The run's.
         schema: The run's, with all its tasks.
 
     Raises:
-        RunError: The run has no such row, or it is not trained.
+        RunError: The run has no such model, or it is not trained.
     """
-    names = row_names(settings, schema)
-    if row not in names:
-        raise artifacts.RunError(f"{folder}: no row {row!r}, expected one of {', '.join(names)}")
-    stage = stage_folder(folder, row)
+    names = model_names(settings, schema)
+    if model not in names:
+        raise artifacts.RunError(
+            f"{folder}: no model {model!r}, expected one of {', '.join(names)}"
+        )
+    stage = stage_folder(folder, model)
     if not artifacts.is_done(stage):
         raise artifacts.RunError(
-            f"{folder}: row {row} is not trained; run train again to finish it"
+            f"{folder}: model {model} is not trained; run train again to finish it"
         )
 
-    task = single_task(row)
+    task = single_task(model)
     if task is not None:
         schema = schema.with_tasks([task])
         built_as = "base"
     else:
-        built_as = network_row(folder, row)
+        built_as = network_model(folder, model)
     network = _network_with_masks(folder, stage.parent, built_as, settings, schema)
     checkpoint.restore(stage / WEIGHTS, network.variables)
     return network
 
 
 def masked_network(
-    folder: Path, row: str, settings: Settings, schema: Schema, *, without_masks: Sequence[str] = ()
+    folder: Path,
+    model: str,
+    settings: Settings,
+    schema: Schema,
+    *,
+    without_masks: Sequence[str] = (),
 ) -> RankingNetwork:
-    """Builds the network of a row of several tasks with the masks that lie in its folder.
+    """Builds the network of a model of several tasks with the masks that lie in its folder.
 
     Args:
         folder: RUN.
-        row: One of the run's rows, not of single tasks.
+        model: One of the run's models, not of single tasks.
         settings: The run's.
         schema: The run's, with all its tasks.
         without_masks: Tasks whose masks are still sought; nothing is cut for them.
     """
-    parent, built_as = stage_folder(folder, row).parent, network_row(folder, row)
+    parent, built_as = stage_folder(folder, model).parent, network_model(folder, model)
     return _network_with_masks(folder, parent, built_as, settings, schema, without_masks)
 
 
@@ -158,11 +165,11 @@ def _network_with_masks(
     schema: Schema,
     without_masks: Sequence[str] = (),
 ) -> RankingNetwork:
-    """Builds a network by the files in a row's folder and applies the masks that lie there."""
+    """Builds a network by the files in a model's folder and applies the masks that lie there."""
     tables = table_ticket(searches_of(folder), settings, schema)
-    network = row_network(parent, built_as, settings, schema, tables)
+    network = model_network(parent, built_as, settings, schema, tables)
     for task in network.tasks:
-        path = row_masks(parent, task)
+        path = model_masks(parent, task)
         if task in without_masks:
             continue
         if path.exists() or MODELS[built_as].wears_tickets:  # without masks it is another network
@@ -170,13 +177,13 @@ def _network_with_masks(
     return network
 
 
-def measure_rows(
+def measure_models(
     folder: Path,
     settings: Settings,
     schema: Schema,
     batches: Callable[[], Batches],
 ) -> Iterator[dict[str, Any]]:
-    """Measures every row over a whole split.
+    """Measures every model over a whole split.
 
     Args:
         folder: RUN.
@@ -185,53 +192,54 @@ def measure_rows(
         batches: () -> the split's batches.
 
     Yields:
-        {"row", "metrics": {task: {metric: value}}, with None for GAUC where no row has a user, and
-        none where the schema names no column of users; "rows": {task: those of its population};
-        "without_user": {binary task: {"rows", "without_user"}}, the rows that GAUC leaves out;
+        {"row": the model's name, "metrics": {task: {metric: value}}, with None for GAUC where no
+        row has a user, and none where the schema names no column of users; "rows": {task: those of
+        its population}; "without_user": {binary task: {"rows", "without_user"}}, the rows that GAUC
+        leaves out;
         "density": {task: share}, "overlap": |AND|/|OR| of the tasks' masks or None; "reliability"
         and "by_label" of `training.error_analysis.error_bins`; "seconds": training time}. All
         are of the network's own predictions. With --calibration "calibrated" has "maps" in words,
         the tasks that are "left" as they are, "metrics" and "reliability" of calibrated ones.
     """
-    for row in row_names(settings, schema):
-        yield _measure_one(folder, row, settings, schema, batches)
+    for model in model_names(settings, schema):
+        yield _measure_one(folder, model, settings, schema, batches)
 
 
 def _measure_one(
     folder: Path,
-    row: str,
+    model: str,
     settings: Settings,
     schema: Schema,
     batches: Callable[[], Batches],
 ) -> dict[str, Any]:
-    network = load_row(folder, row, settings, schema)
-    calibration = maps_of_row(folder, row, settings, schema)
+    network = load_model(folder, model, settings, schema)
+    calibration = maps_of_model(folder, model, settings, schema)
     needs = calibration is not None and needs_durations(calibration.maps)
     needs |= bool(timed_tasks(schema, network.tasks))
     predictions = predictor_of(network, schema, durations=needs)(batches())
 
-    entry = _measured(row, network, schema, predictions)
+    entry = _measured(model, network, schema, predictions)
     if predictions.durations is not None:
         entry["watch_time"] = watch_time(predictions, schema, network.tasks)
     entry |= error_bins(predictions, schema, network.tasks)
     if calibration is not None:
         entry["calibrated"] = measured_with(calibration, schema, network.tasks, predictions)
-    return entry | {"seconds": row_seconds(folder, row, network.tasks)}
+    return entry | {"seconds": training_seconds(folder, model, network.tasks)}
 
 
-def measure_row(
-    row: str, network: RankingNetwork, schema: Schema, batches: Batches
+def measure_model(
+    model: str, network: RankingNetwork, schema: Schema, batches: Batches
 ) -> dict[str, Any]:
     """Measures a network on batches.
 
     Returns:
-        What `measure_rows` yields, without the seconds and the bins of errors.
+        What `measure_models` yields, without the seconds and the bins of errors.
     """
-    return _measured(row, network, schema, predictor_of(network, schema)(batches))
+    return _measured(model, network, schema, predictor_of(network, schema)(batches))
 
 
 def _measured(
-    row: str, network: RankingNetwork, schema: Schema, predictions: Predictions
+    model: str, network: RankingNetwork, schema: Schema, predictions: Predictions
 ) -> dict[str, Any]:
     metrics: dict[str, dict[str, Any]] = dict(measure(predictions, schema, network.tasks))
     left_out = without_user(predictions, schema, network.tasks)
@@ -240,7 +248,7 @@ def _measured(
             metrics[task] = metrics[task] | {"gauc": None}
 
     return {
-        "row": row,
+        "row": model,
         "metrics": metrics,
         "rows": population_sizes(predictions, network.tasks),
         "without_user": left_out,
@@ -280,28 +288,28 @@ def reported_tasks(schema: Schema) -> list[dict[str, Any]]:
     return entries
 
 
-def row_seconds(folder: Path, row: str, tasks: tuple[str, ...]) -> float:
-    """Returns the training time of a row in seconds, with the searches of all its tickets."""
+def training_seconds(folder: Path, model: str, tasks: tuple[str, ...]) -> float:
+    """Returns the training time of a model in seconds, with the searches of all its tickets."""
     searches = searches_of(folder)
 
-    added = stage_folder(folder, row).parent / ADDED
+    added = stage_folder(folder, model).parent / ADDED
     if added.exists():
         seconds = sum(level["seconds"] for level in read_typed(added, JointSearch)["levels"])
-    elif row == "s_weight_auto":
-        tried = read_choice(row_folder(folder, row))["tried"]
+    elif model == "s_weight_auto":
+        tried = read_choice(model_folder(folder, model))["tried"]
         seconds = sum(way["seconds"] for way in tried)
-    elif row == "s_joint" and (search := read_joint_search(row_folder(folder, row), tasks)):
+    elif model == "s_joint" and (search := read_joint_search(model_folder(folder, model), tasks)):
         seconds = sum(level["seconds"] for level in search["levels"])
     else:
-        seconds = read_result(stage_folder(folder, row))["seconds"]
+        seconds = read_result(stage_folder(folder, model))["seconds"]
 
-    learned = row_folder(folder, row) / GATES / TRAINING  # of its tickets, by s_gates
+    learned = model_folder(folder, model) / GATES / TRAINING  # of its tickets, by s_gates
     seconds += read_result(learned)["seconds"] if learned.exists() else 0.0
 
     stages = (searches / TABLES).glob(f"level_*/{TRAINING}")
     seconds += sum(read_result(stage)["seconds"] for stage in stages)
 
-    if row in MODELS and MODELS[row].needs_tickets:
+    if model in MODELS and MODELS[model].needs_tickets:
         seconds += sum(search_seconds(searches, task) for task in tasks)
         warm = searches / WARMUP / TRAINING
         seconds += read_result(warm)["seconds"] if (warm / HISTORY).exists() else 0.0

@@ -1,17 +1,17 @@
-"""Which row is exported where none is named."""
+"""Which model is exported where none is named."""
 
 import pytest
 
 from lt4rec_tf.core import artifacts
-from lt4rec_tf.experiment.paths import CHOICE, row_folder, stage_folder
-from lt4rec_tf.experiment.rows import default_row
+from lt4rec_tf.experiment.paths import CHOICE, model_folder, stage_folder
+from lt4rec_tf.experiment.trained_models import default_model
 from lt4rec_tf.training.stage import finish
 from tests.support.training import small_settings
 
 
-def trained(folder, row, *scores):
+def trained(folder, model, *scores):
     """Leaves what a stage leaves that had these scores, pass by pass."""
-    stage = stage_folder(folder, row)
+    stage = stage_folder(folder, model)
     stage.mkdir(parents=True)
     records = [
         {
@@ -34,12 +34,12 @@ def trained(folder, row, *scores):
     finish(stage, result)
 
 
-def exported(schema, folder, rows, *flags):
-    return default_row(small_settings(f"--rows={rows}", *flags), schema, folder)
+def exported(schema, folder, models, *flags):
+    return default_model(small_settings(f"--models={models}", *flags), schema, folder)
 
 
 @pytest.mark.parametrize(
-    ("rows", "expected"),
+    ("models", "expected"),
     [
         ("base", "base_cvr"),
         ("s_weight,mmoe", "s_weight"),
@@ -48,19 +48,19 @@ def exported(schema, folder, rows, *flags):
         ("s_weight,csmf", "s_weight"),
     ],
 )
-def test_before_anything_is_trained_it_is_the_first_of_sparse_sharing_or_the_last_row(
-    small_schema, tmp_path, rows, expected
+def test_before_anything_is_trained_it_is_the_first_of_sparse_sharing_or_the_last_model(
+    small_schema, tmp_path, models, expected
 ):
-    assert exported(small_schema, tmp_path, rows) == expected
+    assert exported(small_schema, tmp_path, models) == expected
 
 
 def test_of_sparse_sharing_validation_chooses_by_the_best_pass(small_schema, tmp_path):
-    rows = "mmoe,s_weight,s_gates"
+    models = "mmoe,s_weight,s_gates"
     trained(tmp_path, "mmoe", -0.1)
     trained(tmp_path, "s_gates", -0.9, -0.7, -0.8)
-    assert exported(small_schema, tmp_path, rows) == "s_gates"  # one is not trained yet
+    assert exported(small_schema, tmp_path, models) == "s_gates"  # one is not trained yet
     trained(tmp_path, "s_weight", -0.9, -0.65)
-    assert exported(small_schema, tmp_path, rows) == "s_weight"
+    assert exported(small_schema, tmp_path, models) == "s_weight"
     assert exported(small_schema, tmp_path, "s_gates,s_joint") == "s_gates"
     trained(tmp_path, "s_joint", -0.7)
     assert exported(small_schema, tmp_path, "s_joint,s_gates") == "s_gates"  # of equal ones
@@ -76,7 +76,7 @@ def test_where_nothing_validates_or_a_run_goes_on_from_another_nothing_is_chosen
 
 
 def test_a_choice_of_sharing_counts_by_what_it_chose(small_schema, tmp_path):
-    parent = row_folder(tmp_path, "s_weight_auto")
+    parent = model_folder(tmp_path, "s_weight_auto")
     trained(tmp_path, "s_gates", -0.7)
     assert exported(small_schema, tmp_path, "s_weight_auto,s_gates") == "s_gates"
     choice = {"chosen": "shared_1_1", "tried": [{"name": "shared_1_1", "seconds": 1.0}]}

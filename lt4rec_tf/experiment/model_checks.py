@@ -1,4 +1,4 @@
-"""Chooses and checks rows by the schema's tasks, before the logs are read."""
+"""Chooses and checks models by the schema's tasks, before the logs are read."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from lt4rec_tf.training.conflict import pairs_in_conflict
 SINGLE_TASK = "base"
 # Of one task hard sharing is its tower, and ways of sharing are the levels of its search.
 SAME_OF_ONE_TASK = {"hard_sharing": "base", "s_weight_auto": "s_weight"}
-# Rows that learn tasks on clicks over all impressions -> what refuses tasks that they do not fit.
+# Models that learn tasks on clicks over all impressions -> what refuses tasks that they do not fit.
 ENTIRE_SPACE: dict[str, Callable[[Schema], object]] = {
     "esmm": chain,
     "escm2_ips": partial(chain, model="ESCM2"),
@@ -32,13 +32,13 @@ ENTIRE_SPACE: dict[str, Callable[[Schema], object]] = {
 }
 
 
-def distinct_rows(settings: Settings, schema: Schema, folder: Path) -> Settings:
-    """Returns the settings of a run whose rows nobody named, without rows that are the same.
+def distinct_models(settings: Settings, schema: Schema, folder: Path) -> Settings:
+    """Returns the settings of a run whose models nobody named, without those that are the same.
 
-    A run that was begun with all rows keeps them.
+    A run that was begun with all models keeps them.
 
     Args:
-        settings: With the default rows.
+        settings: With the default models.
         schema: The run's, with its tasks.
         folder: RUN, by these settings.
 
@@ -48,13 +48,13 @@ def distinct_rows(settings: Settings, schema: Schema, folder: Path) -> Settings:
     if len(schema.tasks) > 1 or settings.tickets.ticket_search == "fast":
         return settings
     begun = (folder / CONFIG).exists()
-    if begun and read_run(folder)[0].rows == settings.rows:
+    if begun and read_run(folder)[0].models == settings.models:
         return settings
-    rows = tuple(row for row in settings.rows if row not in SAME_OF_ONE_TASK)
-    return dataclasses.replace(settings, rows=rows)
+    models = tuple(model for model in settings.models if model not in SAME_OF_ONE_TASK)
+    return dataclasses.replace(settings, models=models)
 
 
-def check_rows(settings: Settings, schema: Schema) -> None:
+def check_models(settings: Settings, schema: Schema) -> None:
     """Refuses models and rules of the joint stage that the tasks do not allow.
 
     Args:
@@ -67,23 +67,23 @@ def check_rows(settings: Settings, schema: Schema) -> None:
     """
     masks_attention(settings, schema)
     tasks = [task.name for task in schema.tasks]
-    joint = [row for row in settings.rows if row != SINGLE_TASK]
-    for row in joint:
-        if row in ENTIRE_SPACE:
-            ENTIRE_SPACE[row](schema)
+    joint = [model for model in settings.models if model != SINGLE_TASK]
+    for model in joint:
+        if model in ENTIRE_SPACE:
+            ENTIRE_SPACE[model](schema)
 
     training = settings.training
     # Importance and scores are measured by one process on its batches; a cascade is tried on one.
-    for row in ("s_joint", "s_gates", "csmf"):
-        expected = f"none with --rows={row}"
-        alone = row not in joint or training.distribution == "none"
+    for model in ("s_joint", "s_gates", "csmf"):
+        expected = f"none with --models={model}"
+        alone = model not in joint or training.distribution == "none"
         expect(alone, "distribution", training.distribution, expected)
     if joint and training.gradient_conflict:
         pairs_in_conflict(schema, tasks)
         own_losses = {*ENTIRE_SPACE} | ({"aitm"} if calibrated_pairs(schema) else set())
         found = sorted(own_losses & set(joint))
         expected = "none with --gradient_conflict that has losses of its own"
-        expect(not found, "rows", found, expected)
+        expect(not found, "models", found, expected)
     if joint and training.balance != "none":
         expected = f"two or more with --balance={training.balance}"
         expect(len(tasks) > 1, "tasks", tuple(tasks), expected)
