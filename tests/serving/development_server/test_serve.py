@@ -15,9 +15,18 @@ from tests.support.paths import PROJECT
 from tests.support.served_models import save_constant
 
 
+# A shell makes a suite in its background ignore Ctrl-C, and so what it starts.
+TAKING_INTERRUPTS = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+
+
 def test_it_says_where_it_serves_what_and_ends_at_an_interrupt(tmp_path):
     save_constant(tmp_path / "feed", 3, 0.25)
-    command = [sys.executable, "-m", "lt4rec_tf.serve", f"--model={tmp_path}/feed", "--port=0"]
+    command = [sys.executable, "-c", TAKING_INTERRUPTS, "-m", "lt4rec_tf.serve"]
+    command += [f"--model={tmp_path}/feed", "--port=0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=PROJECT) as process:
         said = [process.stdout.readline().strip() for _ in range(3)]
         assert said[:2] == [
@@ -29,7 +38,7 @@ def test_it_says_where_it_serves_what_and_ends_at_an_interrupt(tmp_path):
         status, text = post(url, "/v1/models/feed:predict", {"instances": [1.0, 2.0]})
         assert (status, json.loads(text)) == (200, {"predictions": [0.25, 0.5]})
         process.send_signal(signal.SIGINT)
-        assert process.stdout.read() == "ended\n"
+        assert process.communicate(timeout=60)[0] == "ended\n"
     assert process.returncode == 0
 
 
