@@ -14,7 +14,6 @@ from tests.serving_stand_in.serving_server import post
 from tests.support.paths import PROJECT
 from tests.support.served_models import save_constant
 
-
 # A shell makes a suite in its background ignore Ctrl-C, and so what it starts.
 TAKING_INTERRUPTS = """
 import os, signal, sys
