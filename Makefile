@@ -6,9 +6,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
-# One process more than cores: tests wait for servers, clusters and commands that they start.
-WORKERS ?= $(shell echo $$(($$(nproc) + 1)))
-PARALLEL := --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
+PARALLEL := --numprocesses=logical --dist=loadfile --no-loadscope-reorder
 
 # What pip installs has a hash here, also what it builds with: of packages, and of this project.
 INSTALL := -m pip install --quiet --no-build-isolation
