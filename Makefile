@@ -72,11 +72,6 @@ screenshots: $(VENV)/installed
 	$(BIN)/python docs/screenshots.py --run=build/screenshots --picture=docs/images/tensorboard.png \
 		--browser=$(BROWSER)
 
-$(DOCS)/installed: requirements/docs.txt
-	$(PYTHON) -m venv $(DOCS)
-	$(DOCS)/bin/python -m pip install --quiet --only-binary :all: --require-hashes --requirement $<
-	touch $@
-
 clean:
 	rm -rf $(VENV) build
 
@@ -95,7 +90,7 @@ $(VENV)/installed-test: setup.py requirements/build.txt requirements/test.txt | 
 	$(BIN)/python $(INSTALL) $(THIS)
 	touch $@ $(VENV)/installed
 
-$(TOOLS)/installed: requirements/tools.txt
-	$(PYTHON) -m venv $(TOOLS)
-	$(TOOLS)/bin/python $(INSTALL) $(HASHED) $<
+$(TOOLS)/installed $(DOCS)/installed: build/%/installed: requirements/%.txt
+	$(PYTHON) -m venv build/$*
+	build/$*/bin/python $(INSTALL) $(HASHED) $<
 	touch $@

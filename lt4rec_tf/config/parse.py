@@ -115,8 +115,7 @@ def gives_models(argv: Sequence[str], more: type = _NoMore) -> bool:
     Raises:
         ConfigError: As `parse`.
     """
-    given = given_flags(argv, [*_GROUPS.values(), Settings, Places, more])
-    return bool({"models", "rows"} & given)
+    return "models" in given_flags(argv, [*_GROUPS.values(), Settings, Places, more])
 
 
 def parse_with(
