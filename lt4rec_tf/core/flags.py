@@ -135,7 +135,7 @@ def parse_flags(
         sys.exit(0)
     if stray:
         raise ConfigError(f"stray argument {stray[0]!r}: expected only --flag=value")
-    aliases = _aliases(groups)
+    aliases = {item.metadata["alias"] for group in groups for item in _flag_fields(group)}
     values = {name: _plain(registry[name].value) for name in registry if name not in aliases}
     for name, value in values.items():
         for text in value if isinstance(value, tuple) else (value,):
@@ -153,7 +153,7 @@ def _is_utf_8(text: str) -> bool:
 
 
 def given_flags(argv: Sequence[str], groups: Sequence[type]) -> set[str]:
-    """Returns the names of the flags that arguments or their flagfiles give, by alias too.
+    """Returns the names of the flags that arguments or their flagfiles give.
 
     Args:
         argv: Program name and arguments.
@@ -163,14 +163,7 @@ def given_flags(argv: Sequence[str], groups: Sequence[type]) -> set[str]:
         ConfigError: As `parse_flags`.
     """
     registry, _ = _read(argv, groups)
-    aliases = _aliases(groups)
-    return {aliases.get(name, name) for name in registry if registry[name].present}
-
-
-def _aliases(groups: Sequence[type]) -> dict[str, str]:
-    """Returns the flag of each alias."""
-    items = [item for group in groups for item in _flag_fields(group)]
-    return {item.metadata["alias"]: item.name for item in items if item.metadata["alias"]}
+    return {name for name in registry if registry[name].present}
 
 
 def _read(argv: Sequence[str], groups: Sequence[type]) -> tuple[flags.FlagValues, list[str]]:
